@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "core/check.h"
+
+#include <mrn/mmu_notifier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/mm.h"
+#include "os/syscall.h"
+
+#ifdef MRN_CHECK
+uint64_t mrn_broken;
+unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
+MRN_TLS unsigned int mrn_check_event_path;
+void (*mrn_check_wait_hook)(uint64_t token_seq);
+void (*mrn_check_uffd_hook)(void);
+#endif
+
+/*
+ * A mutex that this thread does not hold, as far as can be told: glibc notes the owner of an ordinary
+ * mutex; elsewhere, one that can be taken was not held at all.
+ */
+static bool not_held(pthread_mutex_t *lock)
+{
+#ifdef __GLIBC__
+	return lock->__data.__owner != mrn_sys0(SYS_gettid);
+#else
+	if (pthread_mutex_trylock(lock) != 0)
+		return false;
+	pthread_mutex_unlock(lock);
+	return true;
+#endif
+}
+
+void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who)
+{
+	static const char what[] = " was called without the notifier's driver_lock\n";
+
+	if (!mrn->driver_lock || !not_held(mrn->driver_lock))
+		return;
+	if (write(STDERR_FILENO, who, strlen(who)) < 0 ||
+	    write(STDERR_FILENO, what, sizeof(what) - 1) < 0)
+		abort();
+	abort();
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Checking builds (-DMRN_CHECK): the library with parts that a test can take out, one at a time, to
+ * see that the test notices; and with places where a test can look in. In a release build all of it
+ * is a constant that the compiler removes.
+ */
+#ifndef MRN_CORE_CHECK_H
+#define MRN_CORE_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "os/thread.h"
+
+/* What a known-bad twin takes out. */
+enum mrn_broken_part {
+	MRN_BROKEN_A1_CALLBACKS,     /* start calls no range notifier */
+	MRN_BROKEN_A2_WAIT,	     /* read_begin does not wait for tokens */
+	MRN_BROKEN_A4_EARLY_END,     /* the token is withdrawn as soon as start returns */
+	MRN_BROKEN_A5_REMOVE_WAIT,   /* remove does not wait for running callbacks */
+	MRN_BROKEN_A6_END_LIST,	     /* a refusal does not end the list notifiers that started */
+	MRN_BROKEN_A6_TOKEN,	     /* a refusal does not withdraw the token */
+	MRN_BROKEN_P1_LATER_TOKENS,  /* read_begin waits for tokens that started later, too */
+	MRN_BROKEN_P4_OWN_TOKEN,     /* a thread waits for its own token */
+	MRN_BROKEN_FORK_WIPE,	     /* a child keeps its parent's mm */
+	MRN_BROKEN_UFFD_LATE_TOKEN,  /* the monitor reads an event, and publishes a token afterwards */
+	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
+	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
+	MRN_BROKEN_BRACKET_POST_ONLY,/* an interposed call invalidates only afterwards */
+	MRN_BROKEN_CACHE_RETRY,	     /* the cache publishes without the retry check */
+	MRN_BROKEN_CACHE_NOTIFIER,   /* the cache inserts no notifier */
+	MRN_BROKEN_CACHE_TOKENS,     /* a hit does not look at the tokens */
+	MRN_BROKEN_CACHE_REFS,	     /* an invalidated entry is deregistered while in use */
+	MRN_BROKEN_EVENT_ALLOC,	     /* the event path allocates */
+};
+
+#ifdef MRN_CHECK
+
+/* The mask of parts taken out. Set before the threads that it concerns start. */
+extern uint64_t mrn_broken;
+#define MRN_BROKEN(part) \
+	((__atomic_load_n(&mrn_broken, __ATOMIC_RELAXED) >> MRN_BROKEN_##part) & 1)
+#define MRN_BROKEN_BIT(part) (UINT64_C(1) << MRN_BROKEN_##part)
+
+/* Token slots in use, at most MRN_TOKEN_SLOTS; fewer makes the overflow path easy to reach. */
+extern unsigned int mrn_check_slots;
+
+/* Depth of event-path code that this thread is in; a test's malloc aborts when it is not 0. */
+extern MRN_TLS unsigned int mrn_check_event_path;
+#define MRN_EVENT_PATH_ENTER() (mrn_check_event_path++)
+#define MRN_EVENT_PATH_LEAVE() (mrn_check_event_path--)
+
+/* Called, when set, each time read_begin is about to wait for a token with this seq. */
+extern void (*mrn_check_wait_hook)(uint64_t token_seq);
+/* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
+extern void (*mrn_check_uffd_hook)(void);
+
+#else
+
+#define MRN_BROKEN(part) 0
+#define MRN_EVENT_PATH_ENTER() ((void)0)
+#define MRN_EVENT_PATH_LEAVE() ((void)0)
+
+#endif
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The life of an mm: made, referenced, ended; and the process's own.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/pages.h"
+
+static struct mrn_mm *self_mm;
+
+static struct mrn_mm *new_mm(void)
+{
+	struct mrn_mm *mm = MRN_BROKEN(FORK_WIPE) ? mrn_pages_alloc(sizeof(*mm))
+						  : mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
+
+	if (!mm)
+		return NULL;
+	mm->counter = 1;
+	mm->refs = 1;
+	__atomic_store_n(&mm->state, MRN_MM_IDLE, __ATOMIC_RELEASE);
+	return mm;
+}
+
+int mrn_mm_create(struct mrn_mm **out)
+{
+	if (!out)
+		return -EINVAL;
+	*out = new_mm();
+	return *out ? 0 : -ENOMEM;
+}
+
+void mrn_mm_get(struct mrn_mm *mm)
+{
+	__atomic_fetch_add(&mm->refs, 1, __ATOMIC_RELAXED);
+}
+
+void mrn_mm_put(struct mrn_mm *mm)
+{
+	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) == 1)
+		mrn_pages_free(mm, sizeof(*mm));
+}
+
+struct mrn_mm *mrn_mm_self(void)
+{
+	struct mrn_mm *mm = __atomic_load_n(&self_mm, __ATOMIC_ACQUIRE), *fresh;
+
+	if (mm && !mrn_mm_is_wiped(mm))
+		return mm;
+	/*
+	 * The first call, or the first in a forked child. Threads may race here: one installs its mm,
+	 * the others take theirs back. The parent's, a few zeroed pages in a child, is left alone:
+	 * the parent's notifiers, of which the child has copies, point to it and learn from it that
+	 * they are not the child's.
+	 */
+	fresh = new_mm();
+	if (!fresh)
+		return NULL;
+	if (__atomic_compare_exchange_n(&self_mm, &mm, fresh, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return fresh;
+	mrn_mm_put(fresh);
+	return mm;
+}
+
+int mrn_mm_destroy(struct mrn_mm *mm)
+{
+	struct mmu_notifier_range range;
+	mrn_sigmask mask;
+
+	if (!mm || mm == __atomic_load_n(&self_mm, __ATOMIC_ACQUIRE))
+		return -EINVAL;
+	if (mrn_mm_is_wiped(mm))
+		return -ESTALE;
+	if (mrn_callback_depth || mrn_deferred_running())
+		return -EDEADLK;
+
+	mask = mrn_write_lock(&mm->lock);
+	mm->ending = true;
+	mrn_write_unlock(&mm->lock, mask);
+
+	/*
+	 * First no read can begin, then those that have begun are made to collide. ended before the
+	 * bit: whoever sees the bit clear must be able to tell this from a fork.
+	 */
+	__atomic_store_n(&mm->ended, true, __ATOMIC_RELEASE);
+	__atomic_fetch_and(&mm->state, ~MRN_STATE_ALIVE, __ATOMIC_SEQ_CST);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, mm, 0, UINTPTR_MAX);
+	mmu_notifier_invalidate_range_start(&range);
+	mrn_list_release(mm);
+	mmu_notifier_invalidate_range_end(&range);
+
+	mrn_deferred_drain(mm, true);
+	mrn_mm_put(mm);
+	return 0;
+}

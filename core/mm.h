@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An mm: the state of one address space. It lives in kernel pages that a forked child finds zeroed,
+ * so that every word of it says "not yours" there without anybody's help.
+ *
+ * state:  bit 0		ALIVE; clear in a forked child, and once the mm has ended
+ *	   bits 1 .. 62		token slot (bit - 1) may hold an invalidation in progress
+ *	   bit 63		the overflow list may hold some
+ * So state == MRN_MM_IDLE (1) is all that a reader needs to see when nothing happens.
+ */
+#ifndef MRN_CORE_MM_H
+#define MRN_CORE_MM_H
+
+#include <mrn/mmu_notifier.h>
+
+#include "core/itree.h"
+#include "core/rwlock.h"
+#include "os/mutex.h"
+
+#define MRN_TOKEN_SLOTS	  62
+#define MRN_STATE_ALIVE	  UINT64_C(1)
+#define MRN_STATE_SLOT(i) (UINT64_C(2) << (i))
+#define MRN_STATE_MORE	  (UINT64_C(1) << 63)
+
+/*
+ * A token: one invalidation in progress. The slots are the mm's, not the caller's, so that a waiter
+ * may look at one whenever it likes; the caller's range is touched by its caller alone (P5).
+ */
+struct mrn_token_slot {
+	const void *thread; /* who holds the slot, NULL when free */
+	uintptr_t start, end;
+	uint64_t seq;
+	uint32_t word; /* generation << 2 | WAITERS << 1 | ACTIVE: a seqlock to read by, a futex */
+} __attribute__((aligned(64)));
+
+struct mrn_mm {
+	uint64_t state;
+	bool ended; /* tells an mm that has ended from one that a fork has wiped */
+	/* Last seq, or id of a notifier, that was drawn; starts at 1, so that none is ever 0. */
+	uint64_t counter __attribute__((aligned(64)));
+
+	/* Guards tree, list and ending. Taken alone; nothing is called and nothing waited for inside. */
+	struct mrn_rwlock lock __attribute__((aligned(64)));
+	struct mrn_itree_node *tree;
+	struct mmu_notifier *list; /* in the order of their born */
+	bool ending;
+
+	uint32_t refs;
+	uint32_t drained; /* futex: goes up when a notifier that is being removed has lost its last pin */
+
+	/* Removed asynchronously, not yet freed. A stack; drain_lock is held around freeing a batch. */
+	struct mrn_deferred *deferred;
+	struct mrn_mutex drain_lock;
+
+	/* Tokens beyond the slots, in their callers' memory: looked at only under more_lock, held with
+	 * signals blocked. more_ended goes up, and wakes, at each end. */
+	struct mrn_mutex more_lock;
+	struct mmu_notifier_range *more;
+	uint32_t more_ended;
+
+	struct mrn_token_slot slot[MRN_TOKEN_SLOTS];
+};
+
+/* A forked child looks at an mm of its parent. */
+static inline bool mrn_mm_is_wiped(const struct mrn_mm *mm)
+{
+	return !(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE) &&
+	       !__atomic_load_n(&mm->ended, __ATOMIC_ACQUIRE);
+}
+
+void mrn_mm_get(struct mrn_mm *mm);
+void mrn_mm_put(struct mrn_mm *mm);
+
+/* Draws a number that no invalidation and no notifier of this mm has. */
+static inline uint64_t mrn_mm_draw(struct mrn_mm *mm)
+{
+	return __atomic_add_fetch(&mm->counter, 1, __ATOMIC_ACQ_REL);
+}
+
+/* ---- token.c */
+
+/* Makes *range visible to readers, with a fresh seq. The caller's full fence follows. */
+void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range);
+/* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
+void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range);
+
+/* Is an invalidation that overlaps [start, end) in progress? Takes no lock while the slots suffice. */
+bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
+
+/*
+ * Waits for each overlapping token that was published before the call (P1). 0, -ETIMEDOUT, or
+ * -EDEADLK for one that this thread published.
+ */
+int mrn_tokens_wait(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
+		    const struct timespec *deadline);
+
+/* ---- pin.c: keeping notifiers while their callbacks run; pins is a field of either kind */
+
+#define MRN_PIN_INSERTED (1u << 31)
+#define MRN_PIN_REMOVING (1u << 30) /* walks pass it by */
+#define MRN_PIN_COUNT	 (MRN_PIN_REMOVING - 1)
+
+/* Takes a pin unless the notifier is being removed. */
+bool mrn_pin(uint32_t *pins);
+void mrn_unpin(struct mrn_mm *mm, uint32_t *pins);
+/* 0 for the one caller that begins the removal, -ENOENT for every other. */
+int mrn_pin_begin_removal(uint32_t *pins);
+bool mrn_pin_is_idle(const uint32_t *pins);
+/* Waits until the notifier, already unlinked, has no pins. */
+void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins);
+
+/* ---- deferred.c */
+
+/* Queues d: its run(d, wait) will be called until it returns true. Lock-free, callable anywhere. */
+void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d);
+/* Runs what can be run now; with wait, everything that was queued before the call. */
+void mrn_deferred_drain(struct mrn_mm *mm, bool wait);
+/* Is this thread inside a free function that a drain calls? */
+bool mrn_deferred_running(void);
+
+/* ---- notifier_list.c */
+
+int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range);
+void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
+void mrn_list_release(struct mrn_mm *mm);
+
+/* ---- gap.c */
+
+/*
+ * Finds the first part of [*start, end) that no inserted range notifier but `except` covers, as
+ * [*start, *gap_end); moves *start. False when there is none.
+ */
+bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uintptr_t *start,
+		uintptr_t end, uintptr_t *gap_end);
+
+/* ---- callbacks */
+
+/* Callbacks that this thread is in. */
+extern MRN_TLS unsigned int mrn_callback_depth;
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The protocol.
+ *
+ *	start(range)	publish the token; full fence; walk the index: each overlapping range notifier's
+ *			invalidate(mrn, range, seq); then each list notifier's invalidate_range_start
+ *	invalidate	[consumer] driver lock; update_seq, a release store; tear down; unlock
+ *	end(range)	list notifiers' invalidate_range_end; withdraw the token, a release; wake
+ *	read_begin(mrn)	seq = load-acquire mrn's; if anything is in progress: wait for each token that
+ *			overlaps and started before; return seq
+ *	read_retry	[consumer, driver lock held] mrn's seq differs
+ *	insert(mrn)	a fresh seq; publish in the index; full fence
+ *	remove(mrn)	unpublish; wait until no walk can still call back into mrn
+ *
+ * Guarantees
+ *  A1  Once start returns, every shadow of the range that was published before it is torn down, and
+ *      none can be published from translations read before it.
+ *  A2  A seq that read_begin returns belongs to no overlapping invalidation still in progress.
+ *  A3  insert/start: either the walk sees the new notifier, or the notifier's first read_begin sees the
+ *      token. Store, full fence, load on both sides.
+ *  A4  A reader that sees a seq stored by a callback also sees that callback's token, unless it has
+ *      ended; if it has ended, the reader sees the new translations. Release store of the seq and of
+ *      the withdrawal, acquire loads of both.
+ *  A5  When remove returns, no callback into that notifier runs or will run.
+ *  A6  Non-blocking start is one transaction over range notifiers and list notifiers: on refusal every
+ *      list notifier that was started is ended, the token is withdrawn, waiters wake, -EAGAIN.
+ *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
+ *  P2  insert never waits. remove waits only for callbacks already running on its own notifier.
+ *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps.
+ *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, run in
+ *      parallel in many. A thread that would wait for its own token is told so.
+ *  P5  A token is its caller's memory: once end returns nobody looks at it again.
+ *
+ * Why a seq is never stored twice: every token draws its own from one counter, and stores it once in
+ * each notifier. So "unchanged" means "no callback since", whatever the order in which the callbacks
+ * of parallel invalidations get the driver lock.
+ *
+ * Why a walk may end: it calls only notifiers inserted before it began (id <= started). A later one
+ * drew its id after the walk had read the counter, with full fences between each side's store and
+ * load: so its read_begin sees the token (A3), and inserts cannot keep a walk going for ever.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/atomic.h"
+#include "os/pages.h"
+
+#include "os/event_path.h"
+
+MRN_TLS unsigned int mrn_callback_depth;
+
+/* What a notifier that is nobody's points to: never idle, so that the inline paths turn here. */
+static const uint64_t no_mm_state;
+
+/* --------------------------------------------------------------------------------- start and end */
+
+/* Pins and returns the next range notifier that the token is to call, or NULL. */
+static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, const struct mmu_notifier_range *range,
+					   struct mrn_itree_cursor *cursor)
+{
+	struct mmu_range_notifier *mrn = NULL;
+	struct mrn_itree_node *n;
+
+	mrn_read_lock(&mm->lock);
+	while ((n = mrn_itree_next(mm->tree, range->start, range->end, *cursor))) {
+		struct mmu_range_notifier *m =
+			(struct mmu_range_notifier *)((char *)n -
+						      offsetof(struct mmu_range_notifier, node));
+
+		*cursor = (struct mrn_itree_cursor){n->start, n->id};
+		if (n->id <= range->started && mrn_pin(&m->pins)) {
+			mrn = m;
+			break;
+		}
+	}
+	mrn_read_unlock(&mm->lock);
+	return mrn;
+}
+
+static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range)
+{
+	return !mrn->events || range->event == MMU_NOTIFY_RELEASE ||
+	       (mrn->events & (1u << range->event));
+}
+
+static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+{
+	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
+	struct mmu_range_notifier *mrn;
+
+	while ((mrn = pin_next(mm, range, &cursor))) {
+		bool done = true;
+
+		if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
+			mrn_callback_depth++;
+			done = mrn->ops->invalidate(mrn, range, range->seq);
+			mrn_callback_depth--;
+		}
+		mrn_unpin(mm, &mrn->pins);
+		if (!done && !mmu_notifier_range_blockable(range))
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+static void end(struct mmu_notifier_range *range)
+{
+	struct mrn_mm *mm = range->mm;
+
+	if (!(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
+		mrn_list_end(mm, range);
+	range->seq = 0;
+	if (!MRN_BROKEN(A4_EARLY_END))
+		mrn_token_withdraw(mm, range);
+}
+
+static int start(struct mmu_notifier_range *range)
+{
+	struct mrn_mm *mm = range->mm;
+	int saved = errno, r;
+
+	if (!mm || range->start >= range->end)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(mm))
+		return -ESTALE;
+	MRN_EVENT_PATH_ENTER();
+	mrn_token_publish(mm, range);
+	/*
+	 * A3: orders the token before the read of the counter and the walk; pairs with the fence in
+	 * insert, which orders the notifier before the look at the tokens.
+	 */
+	mrn_fence_full();
+	range->started = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
+	r = call_range_notifiers(mm, range);
+	if (r)
+		range->started = 0; /* the list has not been told */
+	else
+		r = mrn_list_start(mm, range);
+	if (r && !MRN_BROKEN(A6_TOKEN))
+		end(range);
+	if (!r && MRN_BROKEN(A4_EARLY_END))
+		mrn_token_withdraw(mm, range);
+	MRN_EVENT_PATH_LEAVE();
+	errno = saved;
+	return r;
+}
+
+int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
+{
+	if (!range)
+		return -EINVAL;
+	range->flags |= MMU_NOTIFIER_RANGE_BLOCKABLE;
+	return start(range);
+}
+
+int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range)
+{
+	if (!range)
+		return -EINVAL;
+	range->flags &= ~MMU_NOTIFIER_RANGE_BLOCKABLE;
+	return start(range);
+}
+
+void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
+{
+	int saved = errno;
+
+	/* seq is 0 without a successful start; a wiped mm means that this process forked in between. */
+	if (!range || !range->seq || mrn_mm_is_wiped(range->mm))
+		return;
+	MRN_EVENT_PATH_ENTER();
+	end(range);
+	MRN_EVENT_PATH_LEAVE();
+	errno = saved;
+}
+
+/* --------------------------------------------------------------------------------------- reading */
+
+/* Waits for what overlaps; 0 or why there is no seq to be had. */
+static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
+{
+	struct mrn_mm *mm;
+	uint64_t state = __atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE);
+
+	if (mrn->mm_state == &no_mm_state)
+		return -ENOENT;
+	mm = mrn->mm;
+	if (!(state & MRN_STATE_ALIVE))
+		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
+	if (MRN_BROKEN(A2_WAIT))
+		return 0;
+	return mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
+}
+
+uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
+{
+	return settle(mrn, NULL) == 0 ? seq : 0;
+}
+
+int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
+			       uint64_t *seq)
+{
+	uint64_t s;
+	int r;
+
+	if (!mrn || !seq)
+		return -EINVAL;
+	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
+		return -ENOENT;
+	/* A4: both loads as in mmu_range_read_begin. */
+	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
+	if (__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
+		r = settle(mrn, deadline);
+		if (r)
+			return r;
+	}
+	*seq = s;
+	return 0;
+}
+
+/* ---------------------------------------------------------------------------- insert and remove */
+
+static bool is_inserted(const struct mmu_range_notifier *mrn)
+{
+	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
+		return false;
+	/* In a forked child, a copy of the parent's notifier is inserted nowhere. */
+	return !mrn_mm_is_wiped(mrn->mm);
+}
+
+int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+			      struct mrn_mm *mm)
+{
+	mrn_sigmask mask;
+	int r = 0;
+
+	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate)
+		return -EINVAL;
+	/* The last page cannot be had: its end is not a number. */
+	if (start + length < start || mrn_page_up(start + length) == UINTPTR_MAX)
+		return -EOVERFLOW;
+	if (mrn_mm_is_wiped(mm))
+		return -ESTALE;
+	if (mrn_callback_depth)
+		return -EDEADLK;
+
+	mask = mrn_write_lock(&mm->lock);
+	if (mm->ending) {
+		r = -ESRCH;
+	} else if (is_inserted(mrn)) {
+		r = -EBUSY;
+	} else {
+		mrn->mm = mm;
+		mrn->mm_state = &mm->state;
+		mrn->node.start = mrn_page_down(start);
+		mrn->node.end = mrn_page_up(start + length);
+		mrn->node.id = mrn_mm_draw(mm);
+		/* Nobody has read it yet, and it is no token's. */
+		__atomic_store_n(&mrn->invalidate_seq, mrn->node.id, __ATOMIC_RELAXED);
+		__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
+		mrn_mm_get(mm);
+		mrn_itree_insert(&mm->tree, &mrn->node);
+	}
+	mrn_write_unlock(&mm->lock, mask);
+	/*
+	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in
+	 * its first read_begin; pairs with the fence in start.
+	 */
+	mrn_fence_full();
+	return r;
+}
+
+static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
+{
+	mrn_sigmask mask = mrn_write_lock(&mm->lock);
+
+	mrn_itree_erase(&mm->tree, &mrn->node);
+	mrn_write_unlock(&mm->lock, mask);
+}
+
+/* Nobody calls back any more: the memory goes back to its owner. */
+static void retire(struct mmu_range_notifier *mrn)
+{
+	mrn->mm_state = &no_mm_state;
+	mrn->mm = NULL;
+	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+}
+
+/* 0 and the mm, for the one caller that removes mrn. */
+static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct mrn_mm **mm)
+{
+	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
+		return -ENOENT;
+	*mm = mrn->mm;
+	if (mrn_mm_is_wiped(*mm)) {
+		retire(mrn);
+		return -ESTALE;
+	}
+	if (may_wait && mrn_callback_depth)
+		return -EDEADLK;
+	return mrn_pin_begin_removal(&mrn->pins);
+}
+
+int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
+{
+	struct mrn_mm *mm;
+	int r;
+
+	if (!mrn)
+		return -EINVAL;
+	r = begin_removal(mrn, true, &mm);
+	if (r)
+		return r;
+	unlink_range(mrn, mm);
+	mrn_pin_wait_idle(mm, &mrn->pins);
+	retire(mrn);
+	mrn_deferred_drain(mm, false);
+	mrn_mm_put(mm);
+	return 0;
+}
+
+static bool finish_removal(struct mrn_deferred *d, bool wait)
+{
+	struct mmu_range_notifier *mrn =
+		(struct mmu_range_notifier *)((char *)d -
+					      offsetof(struct mmu_range_notifier, deferred));
+	struct mrn_mm *mm = mrn->mm;
+
+	if (!wait && !mrn_pin_is_idle(&mrn->pins))
+		return false;
+	unlink_range(mrn, mm);
+	mrn_pin_wait_idle(mm, &mrn->pins);
+	retire(mrn);
+	mrn->free_fn(mrn);
+	mrn_mm_put(mm);
+	return true;
+}
+
+int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
+				    void (*free_fn)(struct mmu_range_notifier *mrn))
+{
+	struct mrn_mm *mm;
+	int r;
+
+	if (!mrn || !free_fn)
+		return -EINVAL;
+	r = begin_removal(mrn, false, &mm);
+	if (r)
+		return r;
+	mrn->free_fn = free_fn;
+	mrn->deferred.run = finish_removal;
+	mrn_deferred_push(mm, &mrn->deferred);
+	return 0;
+}

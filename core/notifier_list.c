@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The classic notifiers: a list in the order of registration, told of every invalidation.
+ *
+ * Pairing. A token starts and ends exactly those that were registered before it: each notifier has
+ * the number it drew when it was linked (born), each token the last number drawn when its walk began
+ * (range->started); born <= started is who takes part. Registering waits for the tokens in progress,
+ * so a notifier that is in use is in no token's blind spot.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/atomic.h"
+
+#include "os/event_path.h"
+
+/* Pins and returns the first notifier born after `after` and not after `limit`, or NULL. */
+static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t limit)
+{
+	struct mmu_notifier *mn;
+
+	if (!__atomic_load_n(&mm->list, __ATOMIC_RELAXED))
+		return NULL;
+	mrn_read_lock(&mm->lock);
+	for (mn = mm->list; mn; mn = mn->next)
+		if (mn->born > after && mn->born <= limit && mrn_pin(&mn->pins))
+			break;
+	mrn_read_unlock(&mm->lock);
+	return mn;
+}
+
+int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	struct mmu_notifier *mn;
+	uint64_t cursor = 0;
+
+	while ((mn = pin_next(mm, cursor, range->started))) {
+		uint64_t before = cursor;
+		int r = 0;
+
+		cursor = mn->born;
+		if (mn->ops->invalidate_range_start) {
+			mrn_callback_depth++;
+			r = mn->ops->invalidate_range_start(mn, range);
+			mrn_callback_depth--;
+		}
+		mrn_unpin(mm, &mn->pins);
+		if (r && !mmu_notifier_range_blockable(range)) {
+			/* A6: who was told before this one, and nobody else, is told of the end. */
+			range->started = before;
+			return -EAGAIN;
+		}
+	}
+	return 0;
+}
+
+void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	struct mmu_notifier *mn;
+	uint64_t cursor = 0;
+
+	while ((mn = pin_next(mm, cursor, range->started))) {
+		cursor = mn->born;
+		if (mn->ops->invalidate_range_end) {
+			mrn_callback_depth++;
+			mn->ops->invalidate_range_end(mn, range);
+			mrn_callback_depth--;
+		}
+		mrn_unpin(mm, &mn->pins);
+	}
+}
+
+static void release_once(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	if (__atomic_exchange_n(&mn->released, true, __ATOMIC_ACQ_REL) || !mn->ops->release)
+		return;
+	mrn_callback_depth++;
+	mn->ops->release(mn, mm);
+	mrn_callback_depth--;
+}
+
+void mrn_list_release(struct mrn_mm *mm)
+{
+	struct mmu_notifier *mn;
+	uint64_t cursor = 0;
+
+	while ((mn = pin_next(mm, cursor, UINT64_MAX))) {
+		cursor = mn->born;
+		release_once(mn, mm);
+		mrn_unpin(mm, &mn->pins);
+	}
+}
+
+static int may_change(struct mrn_mm *mm)
+{
+	if (mrn_mm_is_wiped(mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
+/* With the lock held for writing. The reference on mm is the list's. */
+static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t users)
+{
+	struct mmu_notifier **end = &mm->list;
+
+	if (mm->ending)
+		return -ESRCH;
+	while (*end)
+		end = &(*end)->next;
+	mn->mm = mm;
+	mn->next = NULL;
+	mn->users = users;
+	mn->released = false;
+	mn->born = mrn_mm_draw(mm);
+	__atomic_store_n(&mn->pins, MRN_PIN_INSERTED, __ATOMIC_RELAXED);
+	__atomic_store_n(end, mn, __ATOMIC_RELEASE);
+	mrn_mm_get(mm);
+	return 0;
+}
+
+static void unlink_notifier(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	struct mmu_notifier **link = &mm->list;
+	mrn_sigmask mask = mrn_write_lock(&mm->lock);
+
+	while (*link != mn)
+		link = &(*link)->next;
+	__atomic_store_n(link, mn->next, __ATOMIC_RELAXED);
+	mrn_write_unlock(&mm->lock, mask);
+}
+
+/* Nobody calls back any more: the memory goes back to its owner. */
+static void retire(struct mmu_notifier *mn)
+{
+	mn->mm = NULL;
+	__atomic_store_n(&mn->pins, 0, __ATOMIC_RELEASE);
+}
+
+static bool is_registered(const struct mmu_notifier *mn)
+{
+	if (!(__atomic_load_n(&mn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
+		return false;
+	/* In a forked child, a copy of the parent's registration is none. */
+	return !mrn_mm_is_wiped(mn->mm);
+}
+
+/*
+ * A3 for list notifiers: linked, then a full fence, then the look at the tokens; a start publishes
+ * its token, then a full fence, then reads the counter and walks. Either the walk finds us, or we
+ * find the token and wait for its end.
+ */
+static int wait_for_tokens(struct mrn_mm *mm)
+{
+	mrn_fence_full();
+	return mrn_tokens_wait(mm, 0, UINTPTR_MAX, NULL);
+}
+
+int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	mrn_sigmask mask;
+	int r;
+
+	if (!mn || !mn->ops || !mm)
+		return -EINVAL;
+	r = may_change(mm);
+	if (r)
+		return r;
+	mask = mrn_write_lock(&mm->lock);
+	r = is_registered(mn) ? -EBUSY : link_notifier(mn, mm, 0);
+	mrn_write_unlock(&mm->lock, mask);
+	if (r)
+		return r;
+	r = wait_for_tokens(mm);
+	if (r) {
+		/* Not registered after all: no release, as if it had never been. */
+		mn->released = true;
+		mmu_notifier_unregister(mn, mm);
+	}
+	return r;
+}
+
+int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	int r;
+
+	if (!mn || !mm)
+		return -EINVAL;
+	if (!(__atomic_load_n(&mn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED) || mn->mm != mm)
+		return -ENOENT;
+	if (mrn_mm_is_wiped(mm)) {
+		retire(mn);
+		return -ESTALE;
+	}
+	if (__atomic_load_n(&mn->users, __ATOMIC_RELAXED))
+		return -EINVAL;
+	if (mrn_callback_depth)
+		return -EDEADLK;
+	r = mrn_pin_begin_removal(&mn->pins);
+	if (r)
+		return r;
+	release_once(mn, mm);
+	unlink_notifier(mn, mm);
+	mrn_pin_wait_idle(mm, &mn->pins);
+	retire(mn);
+	mrn_deferred_drain(mm, false);
+	mrn_mm_put(mm);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------ get and put */
+
+/* With the lock held for writing: the notifier of these ops that somebody still uses. */
+static struct mmu_notifier *find_user(struct mrn_mm *mm, const struct mmu_notifier_ops *ops)
+{
+	for (struct mmu_notifier *mn = mm->list; mn; mn = mn->next) {
+		uint32_t users = __atomic_load_n(&mn->users, __ATOMIC_RELAXED);
+
+		if (mn->ops != ops)
+			continue;
+		/* The last put may come at any moment, and is final. */
+		while (users && !__atomic_compare_exchange_n(&mn->users, &users, users + 1, true,
+							     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			;
+		if (users)
+			return mn;
+	}
+	return NULL;
+}
+
+int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
+		     struct mmu_notifier **out)
+{
+	struct mmu_notifier *mn, *fresh = NULL;
+	mrn_sigmask mask;
+	int r;
+
+	if (!ops || !mm || !out || !ops->alloc_notifier || !ops->free_notifier)
+		return -EINVAL;
+	r = may_change(mm);
+	if (r)
+		return r;
+
+	mask = mrn_write_lock(&mm->lock);
+	mn = mm->ending ? NULL : find_user(mm, ops);
+	r = mm->ending ? -ESRCH : 0;
+	mrn_write_unlock(&mm->lock, mask);
+	if (!mn && !r) {
+		fresh = ops->alloc_notifier(mm);
+		if (!fresh)
+			return -ENOMEM;
+		fresh->ops = ops;
+		/* Somebody may have been faster while no lock was held. */
+		mask = mrn_write_lock(&mm->lock);
+		mn = mm->ending ? NULL : find_user(mm, ops);
+		if (!mn)
+			r = link_notifier(fresh, mm, 1);
+		mrn_write_unlock(&mm->lock, mask);
+		if (mn || r)
+			ops->free_notifier(fresh);
+		else
+			mn = fresh;
+	}
+	if (r)
+		return r;
+	/* Also whoever found another thread's: that one may still be waiting. */
+	r = wait_for_tokens(mm);
+	if (r) {
+		mmu_notifier_put(mn);
+		return r;
+	}
+	*out = mn;
+	return 0;
+}
+
+static bool finish_put(struct mrn_deferred *d, bool wait)
+{
+	struct mmu_notifier *mn =
+		(struct mmu_notifier *)((char *)d - offsetof(struct mmu_notifier, deferred));
+	struct mrn_mm *mm = mn->mm;
+
+	if (!wait && !mrn_pin_is_idle(&mn->pins))
+		return false;
+	unlink_notifier(mn, mm);
+	mrn_pin_wait_idle(mm, &mn->pins);
+	retire(mn);
+	mn->ops->free_notifier(mn);
+	mrn_mm_put(mm);
+	return true;
+}
+
+int mmu_notifier_put(struct mmu_notifier *mn)
+{
+	struct mrn_mm *mm;
+	uint32_t users;
+
+	if (!mn || !mn->mm)
+		return -EINVAL;
+	mm = mn->mm;
+	if (mrn_mm_is_wiped(mm))
+		return -ESTALE;
+	users = __atomic_load_n(&mn->users, __ATOMIC_RELAXED);
+	do {
+		if (!users)
+			return -EINVAL;
+	} while (!__atomic_compare_exchange_n(&mn->users, &users, users - 1, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	if (users > 1)
+		return 0;
+	mrn_pin_begin_removal(&mn->pins);
+	mn->deferred.run = finish_put;
+	mrn_mm_get(mm);
+	mrn_deferred_push(mm, &mn->deferred);
+	/* In a blocking context there is no reason to leave it for later. */
+	if (!mrn_callback_depth)
+		mrn_deferred_drain(mm, false);
+	mrn_mm_put(mm);
+	return 0;
+}
+
+int mmu_notifier_synchronize(struct mrn_mm *mm)
+{
+	int r;
+
+	if (!mm)
+		return -EINVAL;
+	r = may_change(mm);
+	if (r)
+		return r;
+	if (mrn_deferred_running())
+		return -EDEADLK;
+	mrn_deferred_drain(mm, true);
+	return 0;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * MMU range notifiers for user space: the protocol.
+ *
+ * A *shadow* is whatever a consumer has built from an address space's translations: a pinned
+ * registration, a device page table, a cached list of frames. An *mm* is an address space whose
+ * changes are announced. An *invalidation* is the time between start and end in which the
+ * translations of a range may change. The *driver lock* is the consumer's own: it is held to check
+ * for a collision and publish a shadow, and it is held by the invalidate callback.
+ *
+ *	again:	seq = mmu_range_read_begin(&mrn);
+ *		pin or fault the pages			(speculative, no lock held)
+ *		pthread_mutex_lock(&driver_lock);
+ *		if (mmu_range_read_retry(&mrn, seq)) {
+ *			pthread_mutex_unlock(&driver_lock);
+ *			undo;
+ *			goto again;
+ *		}
+ *		publish the shadow
+ *		pthread_mutex_unlock(&driver_lock);
+ *
+ * The guarantees A1-A6 and P1-P5 that the comments cite stand at the top of core/mmu_notifier.c.
+ *
+ * Conventions. Functions return 0 or -errno. Addresses are bytes; ranges are half open. A *callback*
+ * is any function in the ops structures below, except where it says otherwise. "Blocks" means: may
+ * wait for another thread to make progress; short internal locks do not count.
+ */
+#ifndef MRN_MMU_NOTIFIER_H
+#define MRN_MMU_NOTIFIER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct mrn_mm;
+struct mmu_notifier;
+struct mmu_range_notifier;
+
+/* What happens to the translations. The kernel's names. */
+enum mmu_notifier_event {
+	MMU_NOTIFY_UNMAP,	    /* the mapping goes away, or is moved away */
+	MMU_NOTIFY_CLEAR,	    /* the pages are replaced, the mapping stays */
+	MMU_NOTIFY_PROTECTION_VMA,  /* access rights of the whole mapping change */
+	MMU_NOTIFY_PROTECTION_PAGE, /* access rights of some pages change */
+	MMU_NOTIFY_SOFT_DIRTY,	    /* write tracking */
+	MMU_NOTIFY_RELEASE,	    /* the mm ends: every translation goes away for good */
+	MMU_NOTIFY_MIGRATE,	    /* pages move to or from a device; owner names it */
+	MMU_NOTIFY_EXCLUSIVE,	    /* a device wants exclusive access; owner names it */
+};
+
+/* Why it happens: which call, by this process, changed the translations. */
+enum mrn_cause {
+	MRN_CAUSE_UNKNOWN,	    /* announced by hand, or more than one cause at once */
+	MRN_CAUSE_MUNMAP,	    /* munmap */
+	MRN_CAUSE_MAP_FIXED,	    /* mmap(MAP_FIXED) over a mapping */
+	MRN_CAUSE_MREMAP_SRC,	    /* mremap: the old range, moved or shrunk */
+	MRN_CAUSE_MREMAP_DST,	    /* mremap(MREMAP_FIXED): what was at the new range */
+	MRN_CAUSE_DONTNEED,	    /* madvise(MADV_DONTNEED) */
+	MRN_CAUSE_DONTNEED_LOCKED,  /* madvise(MADV_DONTNEED_LOCKED) */
+	MRN_CAUSE_FREE,		    /* madvise(MADV_FREE) */
+	MRN_CAUSE_REMOVE,	    /* madvise(MADV_REMOVE) */
+	MRN_CAUSE_MADVISE,	    /* any other advice that may change translations */
+	MRN_CAUSE_BRK,		    /* brk or sbrk to a lower address */
+	MRN_CAUSE_SHMDT,	    /* shmdt */
+	MRN_CAUSE_SHMAT_REMAP,	    /* shmat(SHM_REMAP) over a mapping */
+	MRN_CAUSE_REMAP_FILE_PAGES, /* remap_file_pages */
+	MRN_CAUSE_MPROTECT,	    /* mprotect, pkey_mprotect */
+	MRN_CAUSE_FALLOCATE,	    /* fallocate: a hole, a collapse, ... in a mapped file */
+	MRN_CAUSE_FTRUNCATE,	    /* ftruncate or truncate of a mapped file */
+	MRN_CAUSE_DETACH,	    /* the source that watched the range stopped watching it */
+	MRN_NR_CAUSES
+};
+
+/* One bit per cause, for masks. */
+#define MRN_CAUSE_BIT(cause) (UINT64_C(1) << (cause))
+
+/*
+ * Returns the name of a cause ("munmap", "map_fixed", ...), a static string; "unknown" for a value
+ * out of range. Does not block; may be called from anywhere, a signal handler included.
+ */
+const char *mrn_cause_name(enum mrn_cause cause);
+
+/* ------------------------------------------------------------------------------------------- mm */
+
+/*
+ * Creates an mm that whoever owns it announces by hand, with mmu_notifier_invalidate_range_start
+ * and _end: a managed region, a guest, a test. *out is the caller's until mrn_mm_destroy.
+ *
+ * Errors: -ENOMEM. Does not block. Not from a callback or a signal handler.
+ */
+int mrn_mm_create(struct mrn_mm **out);
+
+/*
+ * Ends an mm: refuses new notifiers (-ESRCH), announces MMU_NOTIFY_RELEASE for all addresses to
+ * every notifier and calls every list notifier's release, runs what was queued for deferred
+ * freeing, and drops the caller's reference. Notifiers that are still inserted stay valid memory
+ * that their owners must remove as always; each keeps the mm's memory alive until then. A
+ * read_begin on one of them fails from now on (-ESRCH, or a seq that every read_retry rejects).
+ *
+ * Errors: -EINVAL for NULL and for the process's own mm, which never ends; -EDEADLK from a
+ * callback; -ESTALE in a forked child, for an mm that its parent made. Blocks until callbacks that
+ * are running have returned. The caller sees to it that no start or end on this mm is in progress
+ * or follows.
+ */
+int mrn_mm_destroy(struct mrn_mm *mm);
+
+/*
+ * Returns the mm of this process, made at the first call; NULL when there is no memory for it. It is
+ * announced by whatever source has been attached to it (<mrn/source.h>), and it never ends. A child
+ * after fork gets a fresh one: no notifier and no source of the parent is in it.
+ *
+ * Does not block. May be called from a callback and from a signal handler.
+ */
+struct mrn_mm *mrn_mm_self(void);
+
+/* ---------------------------------------------------------------------------------- invalidation */
+
+/* mmu_notifier_range.flags: callbacks may wait. Set by invalidate_range_start, cleared by _nonblock. */
+#define MMU_NOTIFIER_RANGE_BLOCKABLE (1u << 0)
+/*
+ * The change of the translations lies before start, not between start and end: whoever announces it
+ * has learnt of it late. Enough for a cache, not for a device that must not touch the range after the
+ * change. Set by the announcer.
+ */
+#define MRN_RANGE_AFTER (1u << 1)
+
+/*
+ * One invalidation. The caller owns the memory, from before start until after end; it may be on the
+ * stack, and nobody looks at it once end has returned (P5). Fields below "private" belong to mrn.
+ */
+struct mmu_notifier_range {
+	struct mrn_mm *mm;
+	uintptr_t start, end; /* bytes, [start, end) */
+	unsigned int flags;
+	enum mmu_notifier_event event;
+	enum mrn_cause cause;
+	void *owner; /* MIGRATE and EXCLUSIVE: the device that asks, so that it can skip its own */
+	/* private */
+	uint64_t seq, started;
+	struct mmu_notifier_range *next;
+	const void *thread;
+	int slot;
+};
+
+/*
+ * Fills *range for an invalidation of [start, end) of mm; flags is 0 or MRN_RANGE_AFTER. Set cause and
+ * owner afterwards where they apply. Cannot fail: bad values are refused by start. May be called from anywhere.
+ */
+static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
+					   enum mmu_notifier_event event, unsigned int flags,
+					   struct mrn_mm *mm, uintptr_t start, uintptr_t end)
+{
+	range->mm = mm;
+	range->start = start;
+	range->end = end;
+	range->flags = flags;
+	range->event = event;
+	range->cause = MRN_CAUSE_UNKNOWN;
+	range->owner = (void *)0;
+	range->seq = 0;
+	range->started = 0;
+	range->next = (struct mmu_notifier_range *)0;
+	range->thread = (const void *)0;
+	range->slot = -1;
+}
+
+/* May the callbacks of this invalidation wait? When not, they return false or -EAGAIN instead. */
+static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range *range)
+{
+	return range->flags & MMU_NOTIFIER_RANGE_BLOCKABLE;
+}
+
+/*
+ * Starts an invalidation: calls every overlapping range notifier, then every list notifier. When it
+ * returns, every shadow of the range that was published before is torn down, and none can be
+ * published from translations read before (A1), until end.
+ *
+ * Errors: -EINVAL for an empty or inverted range or no mm, -ESTALE in a forked child for its
+ * parent's mm; then nothing has started and end must not be called. Blocks only where a callback
+ * does. Allocates nothing, preserves errno, nests within a thread, runs in parallel in many (P4).
+ * May be called from a callback (of another range) and from a signal handler, as far as the
+ * callbacks that it reaches can bear it.
+ */
+int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range);
+
+/*
+ * The same, but no callback may wait: one that would have to refuses, and then the whole start is
+ * undone as one transaction (A6): every list notifier that was started is ended, the token is
+ * withdrawn and waiters wake.
+ *
+ * Errors: as start, and -EAGAIN for a refusal. After any error end must not be called.
+ */
+int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range);
+
+/*
+ * Ends an invalidation that a start which returned 0 began, in the same thread or another. The
+ * change of the translations must be complete. Allocates nothing, preserves errno, does not block
+ * except where a list notifier's callback does. Without a successful start it does nothing.
+ */
+void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
+
+/* Two pieces of the structures below, private to mrn. */
+struct mrn_itree_node {
+	struct mrn_itree_node *child[2];
+	uintptr_t start, end, max_end;
+	uint64_t id;
+	int height;
+};
+struct mrn_deferred {
+	struct mrn_deferred *next;
+	bool (*run)(struct mrn_deferred *d, bool wait);
+};
+
+/* ------------------------------------------------------------------------------- range notifiers */
+
+struct mmu_range_notifier_ops {
+	/*
+	 * Tear down every shadow within range. Take the driver lock, call
+	 * mmu_range_notifier_update_seq(mrn, cur_seq), tear down, drop the lock.
+	 *
+	 * Return true. Only when !mmu_notifier_range_blockable(range), return false if that would
+	 * need to wait; then nothing may have been changed, not even the seq.
+	 *
+	 * Runs inside somebody's munmap or free, with any of that caller's locks held: do not
+	 * allocate or free, do not take a lock that is held around either, do not touch stdio, do
+	 * not call insert or remove on any notifier (remove_async may be called). It may run in
+	 * several threads at once, and inside a signal handler that interrupted this thread.
+	 */
+	bool (*invalidate)(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			   uint64_t cur_seq);
+};
+
+/*
+ * One notifier over one range. The caller owns the memory, zeroes it, sets ops (and, where wanted,
+ * events and driver_lock), and keeps it until remove has returned or remove_async has called back.
+ */
+struct mmu_range_notifier {
+	const struct mmu_range_notifier_ops *ops;
+	/* Events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
+	unsigned int events;
+	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
+	pthread_mutex_t *driver_lock;
+
+	/* private */
+	const uint64_t *mm_state;
+	uint64_t invalidate_seq;
+	struct mrn_mm *mm;
+	struct mrn_itree_node node;
+	uint32_t pins;
+	struct mrn_deferred deferred;
+	void (*free_fn)(struct mmu_range_notifier *mrn);
+};
+
+/*
+ * Inserts *mrn over [start, start + length), rounded outwards to OS pages, of mm. From its return
+ * on, every invalidation that overlaps is either seen by the first read_begin or calls back (A3).
+ * A callback may run before insert returns. Never waits for an invalidation (P2).
+ *
+ * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops or no mm;
+ * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ESRCH when mm has
+ * ended; -ESTALE in a forked child for its parent's mm; -EDEADLK from a callback. Not from a signal
+ * handler. Allocates nothing.
+ */
+int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+			      struct mrn_mm *mm);
+
+/*
+ * Removes *mrn. When it returns, no callback into *mrn runs or will run (A5), and its memory is the
+ * caller's again. Waits only for callbacks that are already running on *mrn itself (P2).
+ *
+ * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
+ * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
+ * -ESTALE in a forked child for a notifier of its parent, which from then on counts as not
+ * inserted. Not from a signal handler, and not with the driver lock held.
+ */
+int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
+
+/*
+ * Asks for removal, and never waits. No callback into *mrn begins after this has returned; ones that
+ * are running may go on. Once they have ended, free_fn(mrn) is called, exactly once, from a later
+ * mmu_range_notifier_remove, mmu_notifier_unregister, _put or _synchronize of the same mm, in their
+ * thread, with no lock held: it may free *mrn.
+ *
+ * Errors: -EINVAL without free_fn, -ENOENT and -ESTALE as remove. May be called from any callback,
+ * its own included, and from a signal handler. Allocates nothing.
+ */
+int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
+				    void (*free_fn)(struct mmu_range_notifier *mrn));
+
+/* What the inline functions below fall back to; not to be called directly. */
+uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq);
+void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who);
+
+/* *mm_state of an mm that is alive and has no invalidation in progress. */
+#define MRN_MM_IDLE UINT64_C(1)
+
+/*
+ * Begins a read of mrn's range: returns the seq to check with mmu_range_read_retry. No overlapping
+ * invalidation that is still in progress has this seq (A2). Waits for the overlapping invalidations
+ * that were in progress when it was called and for no others (P1); takes no lock and writes no
+ * shared memory when there are none (P3).
+ *
+ * Returns 0, which every read_retry rejects, where waiting would never end: for an invalidation that
+ * this very thread has started (P4), after the mm has ended, and in a forked child. Consumers that
+ * may meet these use mrn_range_read_begin_until, which tells them apart.
+ *
+ * mrn must be inserted. Not with the driver lock held. From a callback only on other notifiers.
+ */
+static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
+{
+	/* A4: acquires what the callback which stored this seq saw: its own token in mm_state. */
+	uint64_t seq = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
+
+	/* A4: acquire pairs with end's release: a reader that sees no token sees the new translations. */
+	if (__builtin_expect(__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1))
+		return seq;
+	return mrn_range_read_begin_slow(mrn, seq);
+}
+
+/*
+ * The same with a deadline: absolute time of CLOCK_MONOTONIC, or NULL for none. *seq is set on
+ * success only.
+ *
+ * Errors: -ETIMEDOUT; -EDEADLK when this thread would wait for its own invalidation; -ESRCH when
+ * the mm has ended; -ESTALE in a forked child for a notifier of its parent; -ENOENT when mrn is not
+ * inserted.
+ */
+int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
+			       uint64_t *seq);
+
+/*
+ * Did an invalidation collide since the read_begin that returned seq? Call with the driver lock
+ * held, and publish the shadow before dropping it. When true: drop the lock, undo, begin again.
+ * Does not block, writes nothing.
+ */
+static inline bool mmu_range_read_retry(struct mmu_range_notifier *mrn, uint64_t seq)
+{
+#ifdef MRN_CHECK
+	mrn_check_driver_lock(mrn, "mmu_range_read_retry");
+#endif
+	/* Relaxed: the driver lock orders this with the callback's store. */
+	return __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_RELAXED) != seq;
+}
+
+/*
+ * A hint, without the lock: true when it is already certain that read_retry will reject seq, so that
+ * a long operation can give up early. False promises nothing.
+ */
+static inline bool mmu_range_check_retry(struct mmu_range_notifier *mrn, uint64_t seq)
+{
+	return __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE) != seq;
+}
+
+/*
+ * Only from the invalidate callback, with the driver lock held: makes every read that is under way
+ * collide. cur_seq is the callback's argument.
+ */
+static inline void mmu_range_notifier_update_seq(struct mmu_range_notifier *mrn, uint64_t cur_seq)
+{
+#ifdef MRN_CHECK
+	mrn_check_driver_lock(mrn, "mmu_range_notifier_update_seq");
+#endif
+	/* A4: release pairs with read_begin's load of the seq. */
+	__atomic_store_n(&mrn->invalidate_seq, cur_seq, __ATOMIC_RELEASE);
+}
+
+/* -------------------------------------------------------------------------------- list notifiers */
+
+/* The classic notifiers, told of every invalidation of the mm. Any of the callbacks may be NULL. */
+struct mmu_notifier_ops {
+	/* The mm ends. Called once, before unregister returns at the latest. May block. */
+	void (*release)(struct mmu_notifier *mn, struct mrn_mm *mm);
+	/*
+	 * An invalidation starts; 0, or -EAGAIN only when !mmu_notifier_range_blockable(range).
+	 * For each start that returned 0 there is exactly one end, unless unregister comes between.
+	 * Rules as for mmu_range_notifier_ops.invalidate.
+	 */
+	int (*invalidate_range_start)(struct mmu_notifier *mn,
+				      const struct mmu_notifier_range *range);
+	void (*invalidate_range_end)(struct mmu_notifier *mn,
+				     const struct mmu_notifier_range *range);
+	/* For get and put. alloc returns NULL when there is no memory; both may block. */
+	struct mmu_notifier *(*alloc_notifier)(struct mrn_mm *mm);
+	void (*free_notifier)(struct mmu_notifier *mn);
+};
+
+/* The caller owns the memory, zeroes it and sets ops. */
+struct mmu_notifier {
+	const struct mmu_notifier_ops *ops;
+	/* private */
+	struct mrn_mm *mm;
+	struct mmu_notifier *next;
+	struct mrn_deferred deferred;
+	uint64_t born;
+	uint32_t pins, users;
+	bool released;
+};
+
+/*
+ * Registers *mn for every invalidation of mm that starts after the return; first waits for those in
+ * progress, so that starts and ends pair.
+ *
+ * Errors, with nothing registered: -EINVAL without ops or mm, -EBUSY when registered already, -ESRCH
+ * when mm has ended, -ESTALE in a forked child for its parent's mm, -EDEADLK from a callback or
+ * inside an invalidation that this thread has started. Not from a signal handler.
+ */
+int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm);
+
+/*
+ * Unregisters *mn, calls its release if the mm's end has not yet done so, and waits for callbacks
+ * into *mn that are running; none runs or will run when it returns (A5).
+ *
+ * Errors: -ENOENT when not registered with mm; -EINVAL for a notifier of mmu_notifier_get, which put
+ * takes back; -EDEADLK from a callback; -ESTALE in a forked child for a notifier of its parent,
+ * which then counts as not registered. Not from a signal handler.
+ */
+int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm);
+
+/*
+ * Finds the notifier that an earlier get with the same ops made for mm, or makes one with
+ * ops->alloc_notifier and registers it; either way takes a reference that put drops. The caller
+ * serialises gets and puts of one ops on one mm against each other only where it needs a unique
+ * notifier: concurrent first gets agree on one.
+ *
+ * Errors: those of register; -ENOMEM when alloc_notifier returns NULL; -EINVAL without
+ * alloc_notifier or free_notifier.
+ */
+int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
+		     struct mmu_notifier **out);
+
+/*
+ * Drops a reference of get. With the last, no callback into *mn begins any more, and once those that
+ * run have ended, ops->free_notifier(mn) is called, exactly once, as for remove_async. Never waits.
+ *
+ * Errors: -EINVAL for a notifier that get did not make or whose references are all gone; -ESTALE in
+ * a forked child. May be called from a callback.
+ */
+int mmu_notifier_put(struct mmu_notifier *mn);
+
+/*
+ * Waits until everything that was removed asynchronously from mm before the call has been freed;
+ * frees it itself where nobody has.
+ *
+ * Errors: -EDEADLK from a callback or a free function; -EINVAL; -ESTALE.
+ */
+int mmu_notifier_synchronize(struct mrn_mm *mm);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

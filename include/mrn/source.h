@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sources: what turns real changes of this process's memory into start and end on mrn_mm_self().
+ *
+ * interpose	our munmap, mmap, mremap, madvise, ... in front of libc's. libmrn-interpose must be
+ *		linked to the program or preloaded. Brackets each call; does not see calls that libc
+ *		makes inside itself (free, realloc), nor raw system calls.
+ * uffd		userfaultfd events, on armed ranges only: memory that nobody registered costs nothing.
+ *		Sees libc-internal and raw calls too, after the fact. See <mrn/mmu_notifier.h>,
+ *		MRN_RANGE_AFTER.
+ */
+#ifndef MRN_SOURCE_H
+#define MRN_SOURCE_H
+
+#include <mrn/mmu_notifier.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct mrn_source;
+
+/* Kinds of source, a mask. AUTO is all that this machine and this process allow. */
+#define MRN_SOURCE_AUTO	     0u
+#define MRN_SOURCE_INTERPOSE (1u << 0)
+#define MRN_SOURCE_UFFD	     (1u << 1)
+
+/*
+ * Coverage masks hold one MRN_CAUSE_BIT per cause, for calls that this program makes through libc's
+ * functions, and two bits more, for who makes them:
+ */
+/* munmap, mremap, brk and madvise made inside libc: free, realloc, thread stacks */
+#define MRN_COVER_LIBC_INTERNAL (UINT64_C(1) << 32)
+/* munmap, mmap, mremap, brk and madvise made by a bare system call instruction, past every library */
+#define MRN_COVER_RAW (UINT64_C(1) << 33)
+
+/* What a registration cache needs: every way in which this process can replace pages under it. */
+#define MRN_COVER_PAGES                                                                       \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |       \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                    \
+	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) |                      \
+	 MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) | MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) |   \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) |            \
+	 MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+
+/* The part of it that userfaultfd sees on its own. */
+#define MRN_COVER_UFFD                                                                        \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |       \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                    \
+	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+
+/* The part of it that an interposer sees on its own: all that goes through libc's functions. */
+#define MRN_COVER_INTERPOSE \
+	(MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
+
+/* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
+struct mrn_coverage {
+	uint64_t bracketed;	/* a token covers the range from before the change until after it */
+	uint64_t before_return; /* a token is there before the call that made the change returns */
+	uint64_t use_once;	/* seen, but from then on the range is good for one use at a time */
+};
+
+struct mrn_source_opts {
+	size_t size;	/* sizeof(struct mrn_source_opts) */
+	uint64_t need;	/* coverage bits without which attaching fails */
+	char *why;	/* where to put one sentence when it fails; or NULL */
+	size_t why_size; /* bytes */
+};
+
+/*
+ * Attaches sources to mm, which must be mrn_mm_self(), and tries each cause for real on scratch memory
+ * to see that it is caught; what is not seen to work is not in the coverage. kinds: a mask, each of
+ * which must work, or MRN_SOURCE_AUTO: what works is taken. opts may be NULL. The sources of a process
+ * are shared: attaching again takes a reference to the same *out, with the kinds that were missing
+ * added. The caller's reference is dropped by mrn_source_detach.
+ *
+ * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind is not
+ * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
+ * -ENOMEM. opts->why then names what is missing and how to allow it. Blocks; may allocate; maps and
+ * unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
+ */
+int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
+		      struct mrn_source **out);
+
+/*
+ * Drops a reference. With the last, the coverage ends: everything is invalidated once (cause DETACH),
+ * no range stays armed, and mrn_source_arm fails from then on.
+ *
+ * Errors: -EINVAL; -ESTALE in a forked child, where the parent's source is none; -EDEADLK from a
+ * callback. Blocks.
+ */
+int mrn_source_detach(struct mrn_source *source);
+
+/* What it got; the kinds that are attached. *coverage is filled. Does not block. */
+unsigned int mrn_source_coverage(const struct mrn_source *source, struct mrn_coverage *coverage);
+
+/*
+ * The name of what is attached, as in "interpose+uffd", and why the rest is not, in one sentence each,
+ * "" when nothing is missing. Static or the source's own strings: valid until detach.
+ */
+const char *mrn_source_name(const struct mrn_source *source);
+const char *mrn_source_why(const struct mrn_source *source);
+
+/* Writes the name of a coverage bit ("munmap", "libc_internal", ...) as a static string. */
+const char *mrn_cover_name(uint64_t bit);
+
+/* mrn_source_arm's answer for a range that a source cannot watch any longer than for one use. */
+#define MRN_ARM_USE_ONCE 1
+
+/*
+ * Makes sure that changes of [addr, addr + length) by the causes in need will be announced. For a
+ * consumer's loop: after each read_begin, before it reads any translation, with its notifier for the
+ * range inserted; a collision or an invalidation undoes it.
+ *
+ * Returns 0, or MRN_ARM_USE_ONCE: what is built now is good for one use and must not be kept, because
+ * later changes of this range may go unseen. Errors: -EINVAL; -ENOTCONN after detach; -ESTALE in a
+ * forked child. Memory that is not mapped is not its business. May block for the kernel's mmap lock.
+ * Not from a callback.
+ */
+int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need);
+
+/*
+ * Gives up watching what of leaving's range no other notifier that is inserted covers. Call it just
+ * before removing leaving, whose shadow is gone: a range that is watched and has no notifier would
+ * count a bracketed MADV_DONTNEED among those that it cannot see the end of. Never fails: a range that
+ * stays watched costs time and nothing else. May block for the kernel's mmap lock. Not from a callback.
+ */
+void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifier *leaving);
+
+/*
+ * For an invalidate callback: stops the kernel's events for the part of mrn's range that is about to be
+ * unmapped or cleared under a bracket. It saves the round trip through the monitor, and it is how a
+ * MADV_DONTNEED that a bracket covers is told from one that nothing covers: no event means covered.
+ * Does nothing for other invalidations. Every notifier that relies on a source must therefore take
+ * UNMAP and CLEAR events, and arm again after each. Async-signal-safe; preserves errno.
+ */
+void mrn_source_disarm_changing(struct mrn_source *source, const struct mmu_range_notifier *mrn,
+				const struct mmu_notifier_range *range);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mutex in one futex word, zero when free, for state that lives in kernel pages and is touched on
+ * the event path. Not recursive, not fair. Where a signal handler may want it too, the holder blocks
+ * signals first.
+ */
+#ifndef MRN_OS_MUTEX_H
+#define MRN_OS_MUTEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/futex.h"
+
+struct mrn_mutex {
+	uint32_t word; /* 0 free, 1 held, 2 held and somebody may sleep */
+};
+
+static inline bool mrn_mutex_trylock(struct mrn_mutex *m)
+{
+	uint32_t free = 0;
+
+	return __atomic_compare_exchange_n(&m->word, &free, 1, false, __ATOMIC_ACQUIRE,
+					   __ATOMIC_RELAXED);
+}
+
+static inline void mrn_mutex_lock(struct mrn_mutex *m)
+{
+	if (mrn_mutex_trylock(m))
+		return;
+	while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
+		mrn_futex_wait(&m->word, 2, NULL);
+}
+
+static inline void mrn_mutex_unlock(struct mrn_mutex *m)
+{
+	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
+		mrn_futex_wake(&m->word, 1);
+}
+
+#endif

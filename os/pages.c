@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "os/pages.h"
+
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "os/syscall.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+uintptr_t mrn_page_size(void)
+{
+	static uintptr_t size;
+	uintptr_t s = __atomic_load_n(&size, __ATOMIC_RELAXED);
+
+	if (!s) {
+		/* getauxval reads what the kernel left on the stack: no lock, no allocation. */
+		s = getauxval(AT_PAGESZ);
+		__atomic_store_n(&size, s, __ATOMIC_RELAXED);
+	}
+	return s;
+}
+
+void *mrn_pages_alloc(size_t size)
+{
+	long p = mrn_sys6(SYS_mmap, 0, (long)mrn_page_up(size), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mrn_sys_failed(p) ? NULL : (void *)p;
+}
+
+void *mrn_pages_alloc_wiped_on_fork(size_t size)
+{
+	void *p = mrn_pages_alloc(size);
+
+	if (p && mrn_sys3(SYS_madvise, (long)p, (long)mrn_page_up(size), MADV_WIPEONFORK) < 0) {
+		mrn_pages_free(p, size);
+		return NULL;
+	}
+	return p;
+}
+
+void mrn_pages_free(void *pages, size_t size)
+{
+	if (pages)
+		mrn_sys2(SYS_munmap, (long)pages, (long)mrn_page_up(size));
+}

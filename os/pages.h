@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whole pages from the kernel, past every interposer: what the event path's own state lives in.
+ */
+#ifndef MRN_OS_PAGES_H
+#define MRN_OS_PAGES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The OS page size in bytes. Async-signal-safe after the library's constructor has run. */
+uintptr_t mrn_page_size(void);
+
+static inline uintptr_t mrn_page_down(uintptr_t addr)
+{
+	return addr & ~(mrn_page_size() - 1);
+}
+
+/* Rounds up; the last page of the address space gives UINTPTR_MAX, so that the range is not lost. */
+static inline uintptr_t mrn_page_up(uintptr_t addr)
+{
+	uintptr_t up = (addr + mrn_page_size() - 1) & ~(mrn_page_size() - 1);
+
+	return up < addr ? UINTPTR_MAX : up;
+}
+
+/* Zeroed private pages, size bytes rounded up; NULL when there are none. Preserves errno. */
+void *mrn_pages_alloc(size_t size);
+
+/* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */
+void *mrn_pages_alloc_wiped_on_fork(size_t size);
+
+void mrn_pages_free(void *pages, size_t size);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Raw system calls: the one seam to the kernel.
+ *
+ * Not libc's syscall(): that one is among the calls that source/interpose stands in front of, it
+ * changes errno, and its callers here run inside other people's munmap and free. Every function
+ * returns the kernel's own value, -errno on failure; none touches errno; all are async-signal-safe.
+ */
+#ifndef MRN_OS_SYSCALL_H
+#define MRN_OS_SYSCALL_H
+
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#if defined(__x86_64__)
+static inline long mrn_sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+#elif defined(__aarch64__)
+static inline long mrn_sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long x8 __asm__("x8") = nr;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = e;
+	register long x5 __asm__("x5") = f;
+
+	__asm__ volatile("svc 0"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+			 : "memory");
+	return x0;
+}
+#else
+#error "mrn knows the system call convention of x86-64 and aarch64 only"
+#endif
+
+static inline long mrn_sys0(long nr)
+{
+	return mrn_sys6(nr, 0, 0, 0, 0, 0, 0);
+}
+
+static inline long mrn_sys1(long nr, long a)
+{
+	return mrn_sys6(nr, a, 0, 0, 0, 0, 0);
+}
+
+static inline long mrn_sys2(long nr, long a, long b)
+{
+	return mrn_sys6(nr, a, b, 0, 0, 0, 0);
+}
+
+static inline long mrn_sys3(long nr, long a, long b, long c)
+{
+	return mrn_sys6(nr, a, b, c, 0, 0, 0);
+}
+
+static inline long mrn_sys4(long nr, long a, long b, long c, long d)
+{
+	return mrn_sys6(nr, a, b, c, d, 0, 0);
+}
+
+/* Is a raw return value an error? Addresses near the top of the space are not. */
+static inline int mrn_sys_failed(long ret)
+{
+	return (unsigned long)ret > -4096UL;
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a thread is, to code that may run in a signal handler, inside free(), and before libc has set
+ * the thread up: an address that no other living thread has, and a signal mask.
+ */
+#ifndef MRN_OS_THREAD_H
+#define MRN_OS_THREAD_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "os/syscall.h"
+
+/* Initial-exec: the general model may allocate at the first touch. */
+#define MRN_TLS __thread __attribute__((tls_model("initial-exec")))
+
+extern MRN_TLS char mrn_thread_mark;
+
+static inline const void *mrn_thread_self(void)
+{
+	return &mrn_thread_mark;
+}
+
+/* The kernel's signal set, 64 signals; libc's sigset_t is larger. */
+typedef uint64_t mrn_sigmask;
+
+static inline mrn_sigmask mrn_signals_block(void)
+{
+	mrn_sigmask all = ~UINT64_C(0), old = 0;
+
+	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&old, sizeof(all));
+	return old;
+}
+
+static inline void mrn_signals_restore(mrn_sigmask old)
+{
+	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&old, 0, sizeof(old));
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * userfaultfd: opening it by whichever door this machine leaves open, and the definitions that
+ * Debian 12's headers lack.
+ */
+#ifndef MRN_OS_UFFD_H
+#define MRN_OS_UFFD_H
+
+#include <linux/userfaultfd.h>
+#include <stdint.h>
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
+/*
+ * Opens a userfaultfd, non-blocking and close-on-exec, and agrees on features: all of `required`,
+ * and of `wanted` what the kernel has; *got is what it is. The kernel must grant user-mode-only
+ * descriptors at least.
+ *
+ * Returns the descriptor, or -errno: -EPERM when this process may not have one, -ENOSYS without the
+ * system call, -EOPNOTSUPP when a required feature is missing.
+ */
+int mrn_uffd_open(uint64_t required, uint64_t wanted, uint64_t *got);
+
+#endif

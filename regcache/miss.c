@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A miss: find a slot, making room by evicting; register by begin and retry; publish.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "regcache/cache.h"
+
+/* Collisions in a row after which the caller is told to do without. */
+#define MAX_RETRIES 1000
+
+struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
+			     unsigned int access)
+{
+	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
+	struct mrn_itree_node *n;
+
+	while ((n = mrn_itree_next(c->tree, start, start + 1, cursor))) {
+		struct entry *e = (struct entry *)((char *)n - offsetof(struct entry, node));
+
+		if (mrn_entry_covers(e, start, end, access) && mrn_entry_take(e))
+			return e;
+		cursor = (struct mrn_itree_cursor){n->start, n->id};
+	}
+	return NULL;
+}
+
+/* Is there an entry to retire that nobody has taken in hand? */
+static bool any_dead(struct mrn_regcache *c)
+{
+	return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
+}
+
+/* Evicts one idle entry. Called and returns with the lock held; drops it in between. */
+static bool evict_one(struct mrn_regcache *c)
+{
+	struct entry *victim = mrn_lru_evict(c);
+
+	if (!victim)
+		return false;
+	c->stats.evictions++;
+	pthread_mutex_unlock(&c->lock);
+	mrn_entry_retire(victim);
+	pthread_mutex_lock(&c->lock);
+	return true;
+}
+
+/*
+ * A slot and the right to pin this many bytes; called with the lock held, which it may drop meanwhile.
+ * What is dead goes first, then what is idle; what another thread is deregistering is waited for.
+ */
+static int reserve(struct mrn_regcache *c, size_t bytes, struct entry **out)
+{
+	if (c->max_bytes && bytes > c->max_bytes)
+		return -ENOSPC;
+	while (!c->free || (c->max_bytes && bytes > c->max_bytes - c->bytes)) {
+		if (any_dead(c)) {
+			pthread_mutex_unlock(&c->lock);
+			mrn_cache_reap(c);
+			pthread_mutex_lock(&c->lock);
+		} else if (evict_one(c)) {
+			continue;
+		} else if (c->retiring) {
+			pthread_cond_wait(&c->freed, &c->lock);
+		} else {
+			return -ENOSPC;
+		}
+	}
+	*out = c->free;
+	c->free = (*out)->next;
+	c->bytes += bytes;
+	c->entries++;
+	return 0;
+}
+
+static void unreserve(struct mrn_regcache *c, struct entry *e)
+{
+	pthread_mutex_lock(&c->lock);
+	__atomic_store_n(&e->word, WORD_DEAD, __ATOMIC_RELEASE);
+	c->bytes -= e->pub.length;
+	c->entries--;
+	e->next = c->free;
+	c->free = e;
+	pthread_cond_broadcast(&c->freed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void count(struct mrn_regcache *c, uint64_t *figure)
+{
+	pthread_mutex_lock(&c->lock);
+	++*figure;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void deregister(struct mrn_regcache *c, struct entry *e)
+{
+	c->ops->deregister_range(c->ctx, &e->pub);
+	count(c, &c->stats.deregistrations);
+}
+
+/* From BUILDING to live, or dying from the start; false when an invalidation has come between. */
+static bool publish(struct entry *e, uint64_t seq, bool keep)
+{
+	uint64_t building = WORD_BUILDING | 1, built = keep ? 1 : WORD_DEAD | 1;
+
+	if (MRN_BROKEN(CACHE_NOTIFIER) || MRN_BROKEN(CACHE_RETRY)) {
+		__atomic_store_n(&e->word, built, __ATOMIC_RELEASE);
+		return true;
+	}
+	return !mmu_range_read_retry(&e->mrn, seq) &&
+	       __atomic_compare_exchange_n(&e->word, &building, built, false, __ATOMIC_RELEASE,
+					   __ATOMIC_RELAXED);
+}
+
+static int begin(struct entry *e, uint64_t *seq)
+{
+	if (MRN_BROKEN(CACHE_NOTIFIER))
+		return 0;
+	return mrn_range_read_begin_until(&e->mrn, NULL, seq);
+}
+
+/* The device has no room: may we try again? */
+static bool made_room(struct mrn_regcache *c, int error)
+{
+	bool room;
+
+	if (error != -ENOMEM && error != -ENOSPC)
+		return false;
+	if (any_dead(c)) {
+		mrn_cache_reap(c);
+		return true;
+	}
+	pthread_mutex_lock(&c->lock);
+	room = evict_one(c);
+	pthread_mutex_unlock(&c->lock);
+	return room;
+}
+
+/* begin, watch, register, retry; with the entry's notifier inserted. */
+static int build(struct mrn_regcache *c, struct entry *e)
+{
+	uint64_t seq = 0;
+	int r, arm = 0;
+
+	for (int tries = 0; tries < MAX_RETRIES; tries++) {
+		r = begin(e, &seq);
+		if (r)
+			return r;
+		/* After begin: a callback that marked the word before this has changed the seq. */
+		__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
+		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
+			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
+		if (arm < 0)
+			return arm;
+		do {
+			r = c->ops->register_range(c->ctx, &e->pub);
+		} while (r && made_room(c, r));
+		if (r)
+			return r;
+		count(c, &c->stats.registrations);
+		if (arm == MRN_ARM_USE_ONCE)
+			count(c, &c->stats.use_once);
+		if (publish(e, seq, arm != MRN_ARM_USE_ONCE))
+			return 0;
+		deregister(c, e);
+		count(c, &c->stats.retries);
+	}
+	return -EAGAIN;
+}
+
+/*
+ * Into the tree. Another thread may have registered the same range meanwhile: then its entry is taken
+ * and returned, and ours is the caller's to retire. An entry that has been invalidated since it was
+ * published is linked all the same; nobody finds it, and its last put retires it.
+ */
+static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr_t start,
+				uintptr_t end, unsigned int access)
+{
+	struct entry *other;
+
+	pthread_mutex_lock(&c->lock);
+	other = mrn_cache_find(c, start, end, access);
+	if (!other && !(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)) {
+		e->node.start = e->pub.addr;
+		e->node.end = e->pub.addr + e->pub.length;
+		e->node.id = ++c->next_id;
+		mrn_itree_insert(&c->tree, &e->node);
+		mrn_lru_add(c, e);
+		e->linked = true;
+		__atomic_store_n(mrn_cache_hint(c, start), e, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return other;
+}
+
+/* Registers exactly [start, end) in a new entry. */
+static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsigned int access,
+		  struct entry **out)
+{
+	struct entry *e;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	r = reserve(c, end - start, &e);
+	if (!r) {
+		__atomic_store_n(&c->tick, c->tick + 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->used, c->tick, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (r)
+		return r;
+	e->pub = (struct mrn_regcache_entry){
+		.addr = start, .length = end - start, .access = access};
+	__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
+	if (!MRN_BROKEN(CACHE_NOTIFIER))
+		r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
+	if (!r) {
+		r = build(c, e);
+		if (r) {
+			if (c->source)
+				mrn_source_disarm(c->source, &e->mrn);
+			if (!MRN_BROKEN(CACHE_NOTIFIER))
+				mmu_range_notifier_remove(&e->mrn);
+		}
+	}
+	if (r) {
+		unreserve(c, e);
+		return r;
+	}
+	*out = e;
+	return 0;
+}
+
+/* ---------------------------------------------------------------------------------------- merging */
+
+/* Grows [*start, *end) over every live entry that it overlaps. Under the lock. */
+static void hull(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, unsigned int *access)
+{
+	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
+	struct mrn_itree_node *n;
+
+	while ((n = mrn_itree_next(c->tree, *start, *end, cursor))) {
+		struct entry *e = (struct entry *)((char *)n - offsetof(struct entry, node));
+
+		cursor = (struct mrn_itree_cursor){n->start, n->id};
+		if (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)
+			continue;
+		*access |= e->pub.access;
+		if (n->start >= *start && n->end <= *end)
+			continue;
+		if (n->start < *start) {
+			*start = n->start;
+			/* More may overlap on the left, and they come first. */
+			cursor = MRN_ITREE_FIRST;
+		}
+		if (n->end > *end)
+			*end = n->end;
+	}
+}
+
+/* Kills the live entries that lie in e, which takes their place. */
+static void supersede(struct mrn_regcache *c, const struct entry *e)
+{
+	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
+	uintptr_t end = e->pub.addr + e->pub.length;
+	struct mrn_itree_node *n;
+
+	pthread_mutex_lock(&c->lock);
+	while ((n = mrn_itree_next(c->tree, e->pub.addr, end, cursor))) {
+		struct entry *old = (struct entry *)((char *)n - offsetof(struct entry, node));
+
+		cursor = (struct mrn_itree_cursor){n->start, n->id};
+		if (old != e && mrn_entry_covers(e, n->start, n->end, old->pub.access))
+			mrn_entry_kill(old);
+	}
+	pthread_mutex_unlock(&c->lock);
+	mrn_cache_reap(c);
+}
+
+int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsigned int access,
+		   struct entry **out)
+{
+	uintptr_t from = start, to = end;
+	unsigned int with = access;
+	struct entry *e, *other;
+	int r = -EAGAIN;
+
+	if (c->flags & MRN_REGCACHE_MERGE) {
+		pthread_mutex_lock(&c->lock);
+		hull(c, &from, &to, &with);
+		pthread_mutex_unlock(&c->lock);
+	}
+	if (from != start || to != end || with != access)
+		r = create(c, from, to, with, &e);
+	/* What was merged in is a wish: its memory or its access may be gone, the limits too tight. */
+	if (r)
+		r = create(c, start, end, access, &e);
+	if (r)
+		return r;
+	other = link_entry(c, e, start, end, access);
+	if (other) {
+		mrn_entry_kill(e);
+		mrn_entry_drop(e, false);
+		mrn_cache_reap(c);
+		e = other;
+	} else if (c->flags & MRN_REGCACHE_MERGE) {
+		supersede(c, e);
+	}
+	*out = e;
+	return 0;
+}

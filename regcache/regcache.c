@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The registration cache's public functions.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/pages.h"
+#include "regcache/cache.h"
+
+#define DEFAULT_ENTRIES 1024
+#define MAX_ENTRIES	(1u << 20)
+
+/* ----------------------------------------------------------------------------- create and destroy */
+
+__attribute__((format(printf, 2, 3))) static void explain(const struct mrn_regcache_config *config,
+							   const char *format, ...)
+{
+	va_list args;
+
+	if (!config->why || !config->why_size)
+		return;
+	va_start(args, format);
+	vsnprintf(config->why, config->why_size, format, args);
+	va_end(args);
+}
+
+static int check_coverage(const struct mrn_regcache_config *config, uint64_t need)
+{
+	struct mrn_coverage cover;
+	uint64_t missing;
+
+	if (!config->source)
+		return 0;
+	mrn_source_coverage(config->source, &cover);
+	missing = need & ~(cover.bracketed | cover.before_return | cover.use_once);
+	if (!missing)
+		return 0;
+	explain(config, "the source \"%s\" does not see %s", mrn_source_name(config->source),
+		mrn_cover_name(missing & -missing));
+	return -EOPNOTSUPP;
+}
+
+/* The table of hints: twice as many as entries, a power of two. */
+static int make_hints(struct mrn_regcache *c)
+{
+	unsigned int bits = 1;
+
+	while ((1u << bits) < 2 * c->max_entries)
+		bits++;
+	c->hint_shift = 64 - bits;
+	c->hint = calloc(1u << bits, sizeof(*c->hint));
+	return c->hint ? 0 : -ENOMEM;
+}
+
+static int make_pool(struct mrn_regcache *c)
+{
+	c->pool = mrn_pages_alloc(c->max_entries * sizeof(*c->pool));
+	if (!c->pool)
+		return -ENOMEM;
+	for (unsigned int i = c->max_entries; i-- > 0;) {
+		struct entry *e = &c->pool[i];
+
+		e->cache = c;
+		e->word = WORD_DEAD;
+		e->mrn.ops = &mrn_entry_notifier_ops;
+		e->next = c->free;
+		c->free = e;
+	}
+	return 0;
+}
+
+static void free_cache(struct mrn_regcache *c)
+{
+	mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
+	free(c->hint);
+	pthread_cond_destroy(&c->freed);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out)
+{
+	struct mrn_regcache *c;
+	uint64_t need;
+	int r;
+
+	if (!config || !out || config->size != sizeof(*config) || !config->mm || !config->ops ||
+	    !config->ops->register_range || !config->ops->deregister_range ||
+	    config->max_entries > MAX_ENTRIES || (config->flags & ~MRN_REGCACHE_MERGE))
+		return -EINVAL;
+	if (!config->source && config->mm == mrn_mm_self()) {
+		explain(config, "this process's own memory needs a source that watches it");
+		return -EINVAL;
+	}
+	need = config->need ? config->need : MRN_COVER_PAGES;
+	r = check_coverage(config, need);
+	if (r)
+		return r;
+
+	c = aligned_alloc(_Alignof(struct mrn_regcache), sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	*c = (struct mrn_regcache){
+		.mm = config->mm,
+		.mm_state = &config->mm->state,
+		.source = config->source,
+		.need = need,
+		.ops = config->ops,
+		.ctx = config->ctx,
+		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,
+		.max_bytes = config->max_bytes,
+		.flags = config->flags,
+		.page_shift = (unsigned int)__builtin_ctzl(mrn_page_size()),
+	};
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->freed, NULL);
+	r = make_hints(c);
+	if (!r)
+		r = make_pool(c);
+	if (r) {
+		free_cache(c);
+		return r;
+	}
+	mrn_mm_get(c->mm);
+	*out = c;
+	return 0;
+}
+
+/* May this call look at the cache's locks and wait? */
+static int may_wait(const struct mrn_regcache *c)
+{
+	if (mrn_mm_is_wiped(c->mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
+static void kill_all(struct mrn_regcache *c)
+{
+	for (unsigned int i = 0; i < c->max_entries; i++)
+		mrn_entry_kill(&c->pool[i]);
+	mrn_cache_reap(c);
+}
+
+int mrn_regcache_destroy(struct mrn_regcache *c)
+{
+	unsigned int left;
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = may_wait(c);
+	if (r == -ESTALE) {
+		free_cache(c);
+		return 0;
+	}
+	if (r)
+		return r;
+	for (unsigned int i = 0; i < c->max_entries; i++)
+		if (__atomic_load_n(&c->pool[i].word, __ATOMIC_ACQUIRE) & WORD_REFS)
+			return -EBUSY;
+	kill_all(c);
+	pthread_mutex_lock(&c->lock);
+	/* Another thread's put may still be retiring what it put. */
+	while (c->retiring)
+		pthread_cond_wait(&c->freed, &c->lock);
+	left = c->entries;
+	pthread_mutex_unlock(&c->lock);
+	if (left)
+		return -EBUSY;
+	mrn_mm_put(c->mm);
+	free_cache(c);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------ get and put */
+
+/* No invalidation of the range is in progress, as far as a hit must know. */
+static bool quiet(struct mrn_regcache *c, uintptr_t start, uintptr_t end)
+{
+	/* Acquire, A4: whoever sees a token gone sees what its callbacks did to the entries. */
+	uint64_t state = __atomic_load_n(c->mm_state, __ATOMIC_ACQUIRE);
+
+	if (__builtin_expect(state == MRN_MM_IDLE, 1) || MRN_BROKEN(CACHE_TOKENS))
+		return true;
+	return (state & MRN_STATE_ALIVE) && !mrn_tokens_overlap(c->mm, start, end);
+}
+
+static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
+			 unsigned int access)
+{
+	struct entry *e = __atomic_load_n(mrn_cache_hint(c, start), __ATOMIC_RELAXED);
+
+	if (!e || !mrn_entry_take(e))
+		return NULL;
+	if (mrn_entry_covers(e, start, end, access))
+		return e;
+	mrn_entry_drop(e, true);
+	return NULL;
+}
+
+static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
+			   unsigned int access, struct entry **out)
+{
+	int r = may_wait(c);
+
+	if (r)
+		return r;
+	/* Tokens first, here too; waiting for those that were there makes every one of them over. */
+	if (!MRN_BROKEN(CACHE_TOKENS)) {
+		r = mrn_tokens_wait(c->mm, start, end, NULL);
+		if (r)
+			return r;
+	}
+	mrn_cache_reap(c);
+	pthread_mutex_lock(&c->lock);
+	*out = mrn_cache_find(c, start, end, access);
+	if (*out)
+		__atomic_store_n(mrn_cache_hint(c, start), *out, __ATOMIC_RELAXED);
+	else
+		c->stats.misses++;
+	pthread_mutex_unlock(&c->lock);
+	if (*out)
+		return 0;
+	return mrn_cache_miss(c, mrn_page_down(start), mrn_page_up(end), access, out);
+}
+
+int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, unsigned int access,
+		     const struct mrn_regcache_entry **out)
+{
+	uintptr_t start = (uintptr_t)addr, end = start + length;
+	struct entry *e;
+	int r;
+
+	if (!c || !out || !length || !access || (access & ~(MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
+		return -EINVAL;
+	if (quiet(c, start, end)) {
+		e = hit(c, start, end, access);
+		if (e) {
+			*out = &e->pub;
+			return 0;
+		}
+	}
+	if (end < start || mrn_page_up(end) == UINTPTR_MAX)
+		return -EOVERFLOW;
+	r = look_up_or_miss(c, start, end, access, &e);
+	if (r) {
+		if (r != -ESTALE)
+			__atomic_fetch_add(&c->stats.failures, 1, __ATOMIC_RELAXED);
+		return r;
+	}
+	*out = &e->pub;
+	return 0;
+}
+
+int mrn_regcache_put(const struct mrn_regcache_entry *entry)
+{
+	struct entry *e = (struct entry *)(uintptr_t)entry;
+	int r;
+
+	if (!e)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(e->cache->mm))
+		return -ESTALE;
+	r = mrn_entry_drop(e, false);
+	if (!r && !mrn_callback_depth)
+		mrn_cache_reap(e->cache);
+	return r;
+}
+
+int mrn_regcache_reap(struct mrn_regcache *c)
+{
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = may_wait(c);
+	if (!r)
+		mrn_cache_reap(c);
+	return r;
+}
+
+int mrn_regcache_flush(struct mrn_regcache *c)
+{
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = may_wait(c);
+	if (!r)
+		kill_all(c);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------- statistics */
+
+int mrn_regcache_get_stats(struct mrn_regcache *c, struct mrn_regcache_stats *stats)
+{
+	if (!c || !stats)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(c->mm))
+		return -ESTALE;
+	pthread_mutex_lock(&c->lock);
+	*stats = c->stats;
+	stats->failures = __atomic_load_n(&c->stats.failures, __ATOMIC_RELAXED);
+	stats->entries = c->entries;
+	stats->bytes_pinned = c->bytes;
+	stats->entries_in_use = 0;
+	for (unsigned int i = 0; i < c->max_entries; i++) {
+		uint64_t w = __atomic_load_n(&c->pool[i].word, __ATOMIC_RELAXED);
+
+		stats->hits += WORD_HITS(w);
+		stats->entries_in_use += (w & WORD_REFS) != 0;
+	}
+	stats->invalidations = 0;
+	for (int i = 0; i < MRN_NR_CAUSES; i++) {
+		stats->invalidations_by[i] =
+			__atomic_load_n(&c->invalidations_by[i], __ATOMIC_RELAXED);
+		stats->invalidations += stats->invalidations_by[i];
+	}
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The end of an entry: out of the tree, its range no longer watched, deregistered, its slot free.
+ */
+#include <stddef.h>
+
+#include "core/check.h"
+#include "regcache/cache.h"
+
+void mrn_entry_retire(struct entry *e)
+{
+	struct mrn_regcache *c = e->cache;
+
+	pthread_mutex_lock(&c->lock);
+	c->retiring++;
+	if (e->linked) {
+		mrn_itree_erase(&c->tree, &e->node);
+		mrn_lru_remove(c, e);
+		e->linked = false;
+	}
+	pthread_mutex_unlock(&c->lock);
+
+	if (c->source)
+		mrn_source_disarm(c->source, &e->mrn);
+	if (!MRN_BROKEN(CACHE_NOTIFIER))
+		mmu_range_notifier_remove(&e->mrn);
+	c->ops->deregister_range(c->ctx, &e->pub);
+
+	pthread_mutex_lock(&c->lock);
+	c->stats.deregistrations++;
+	c->stats.hits += WORD_HITS(__atomic_exchange_n(&e->word, WORD_DEAD, __ATOMIC_ACQ_REL));
+	c->bytes -= e->pub.length;
+	c->entries--;
+	e->next = c->free;
+	c->free = e;
+	c->retiring--;
+	pthread_cond_broadcast(&c->freed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void mrn_cache_reap(struct mrn_regcache *c)
+{
+	struct entry *e, *next;
+
+	if (!__atomic_load_n(&c->dead, __ATOMIC_RELAXED))
+		return;
+	/* Acquire pairs with the push: the last use of each happens before its deregistration. */
+	for (e = __atomic_exchange_n(&c->dead, NULL, __ATOMIC_ACQUIRE); e; e = next) {
+		next = e->next;
+		mrn_entry_retire(e);
+	}
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Attaching and detaching. A process has one set of sources, shared by all who attach; a second
+ * userfaultfd could not arm what the first one has.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/mm.h"
+#include "os/atomic.h"
+#include "os/pages.h"
+#include "source/interposer.h"
+#include "source/source.h"
+
+static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
+/* Under attach_lock. Made once in a process and kept: pointers to it stay good after detach. */
+static struct mrn_source *shared;
+
+/*
+ * A fork while another thread attaches waits until it is done, so that the child finds the lock free.
+ * The child then has no sources: its memory is armed nowhere, and the descriptor acts on the parent.
+ */
+static void before_fork(void)
+{
+	pthread_mutex_lock(&attach_lock);
+}
+
+static void in_parent(void)
+{
+	pthread_mutex_unlock(&attach_lock);
+}
+
+static void in_child(void)
+{
+	if (shared && (shared->kinds & MRN_SOURCE_UFFD))
+		mrn_uffd_forget(&shared->uffd);
+	/* Left in memory: the child's copies of pointers to it must go on to mean "stale". */
+	shared = NULL;
+	pthread_mutex_unlock(&attach_lock);
+}
+
+static void install_fork_handlers(void)
+{
+	pthread_atfork(before_fork, in_parent, in_child);
+}
+
+__attribute__((format(printf, 2, 3))) static void add_why(struct mrn_source *s, const char *format,
+							   ...)
+{
+	size_t used = strlen(s->why);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(s->why + used, sizeof(s->why) - used, format, args);
+	va_end(args);
+}
+
+static const char *uffd_remedy(int error)
+{
+	switch (error) {
+	case -EPERM:
+	case -EACCES:
+		return "userfaultfd is not permitted: allow it in the seccomp profile, set "
+		       "vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd";
+	case -ENOSYS:
+		return "this kernel has no userfaultfd (CONFIG_USERFAULTFD)";
+	case -EOPNOTSUPP:
+		return "this kernel's userfaultfd lacks the unmap, remap and remove events or "
+		       "write protection (Linux 5.7)";
+	default:
+		return strerror(-error);
+	}
+}
+
+/* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
+static int start_kinds(struct mrn_source *s, unsigned int wanted)
+{
+	unsigned int kinds = s->kinds;
+	int failed = 0, r;
+
+	s->why[0] = '\0';
+	if (wanted & ~kinds & MRN_SOURCE_INTERPOSE) {
+		if (mrn_interposer_is_present()) {
+			kinds |= MRN_SOURCE_INTERPOSE;
+		} else {
+			add_why(s, "libmrn-interpose is not in this process: link with "
+				   "-lmrn-interpose, or put it into LD_PRELOAD. ");
+			failed = -EOPNOTSUPP;
+		}
+	}
+	if (wanted & ~kinds & MRN_SOURCE_UFFD) {
+		r = mrn_uffd_start(s->mm, &s->uffd);
+		if (r == 0) {
+			kinds |= MRN_SOURCE_UFFD;
+		} else {
+			add_why(s, "%s. ", uffd_remedy(r));
+			if (!failed)
+				failed = r == -EACCES ? -EPERM : r;
+		}
+	}
+	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
+	snprintf(s->name, sizeof(s->name), "%s%s%s",
+		 kinds & MRN_SOURCE_INTERPOSE ? "interpose" : "",
+		 kinds == (MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD) ? "+" : "",
+		 kinds & MRN_SOURCE_UFFD ? "uffd" : "");
+	return failed;
+}
+
+static void stop(struct mrn_source *s)
+{
+	struct mmu_notifier_range all;
+	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
+
+	__atomic_store_n(&s->coverage.bracketed, 0, __ATOMIC_RELAXED);
+	s->coverage = (struct mrn_coverage){0};
+	/* From here on nobody can arm. What was built while somebody could is torn down. */
+	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
+	all.cause = MRN_CAUSE_DETACH;
+	if (mmu_notifier_invalidate_range_start(&all) == 0)
+		mmu_notifier_invalidate_range_end(&all);
+	/*
+	 * Callbacks use the descriptor without a lock. They run between the publication of a token
+	 * and its withdrawal, with a full fence after the first; so one that read kinds before we
+	 * cleared it has a token that we see here, and we wait for it before the descriptor goes.
+	 */
+	mrn_fence_full();
+	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);
+	if (kinds & MRN_SOURCE_UFFD)
+		mrn_uffd_stop(&s->uffd);
+}
+
+static int check_need(struct mrn_source *s, uint64_t need)
+{
+	const struct mrn_coverage *c = &s->coverage;
+	uint64_t missing = need & ~(c->bracketed | c->before_return | c->use_once);
+	char rest[sizeof(s->why)];
+
+	if (!missing)
+		return 0;
+	/* The cause first; then the reasons that are there already, which say what would help. */
+	memcpy(rest, s->why, sizeof(rest));
+	s->why[0] = '\0';
+	add_why(s, "no source here sees %s. %s", mrn_cover_name(missing & -missing), rest);
+	return -EOPNOTSUPP;
+}
+
+static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
+			 struct mrn_source **out)
+{
+	unsigned int wanted = kinds ? kinds : MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, had;
+	struct mrn_source *s = shared;
+	int r;
+
+	if (!s) {
+		s = mrn_pages_alloc(sizeof(*s));
+		if (!s)
+			return -ENOMEM;
+		s->mm = mm;
+		shared = s;
+	}
+	had = s->kinds;
+	r = start_kinds(s, wanted);
+	if (kinds == MRN_SOURCE_AUTO)
+		r = 0;
+	if (!r && s->kinds != had)
+		r = mrn_source_self_test(s, had);
+	if (!r && opts)
+		r = check_need(s, opts->need);
+	if (opts && opts->why && opts->why_size)
+		snprintf(opts->why, opts->why_size, "%s", s->why);
+	if (r) {
+		/* Kinds that others have not asked for stay until the last of them detaches. */
+		if (!s->refs && s->kinds)
+			stop(s);
+		return r;
+	}
+	s->refs++;
+	*out = s;
+	return 0;
+}
+
+int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
+		      struct mrn_source **out)
+{
+	int r;
+
+	if (!mm || !out || mm != mrn_mm_self() ||
+	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)) ||
+	    (opts && opts->size != sizeof(*opts)))
+		return -EINVAL;
+	if (mrn_callback_depth)
+		return -EDEADLK;
+	pthread_once(&fork_handlers, install_fork_handlers);
+	pthread_mutex_lock(&attach_lock);
+	r = attach_locked(mm, kinds, opts, out);
+	pthread_mutex_unlock(&attach_lock);
+	return r;
+}
+
+int mrn_source_detach(struct mrn_source *s)
+{
+	bool last;
+
+	if (!s)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	if (mrn_callback_depth)
+		return -EDEADLK;
+	pthread_mutex_lock(&attach_lock);
+	if (!s->refs) {
+		pthread_mutex_unlock(&attach_lock);
+		return -EINVAL;
+	}
+	last = --s->refs == 0;
+	if (last)
+		stop(s);
+	pthread_mutex_unlock(&attach_lock);
+	return 0;
+}
+
+unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage)
+{
+	if (coverage)
+		*coverage = s->coverage;
+	return __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+}
+
+const char *mrn_source_name(const struct mrn_source *s)
+{
+	return s->name;
+}
+
+const char *mrn_source_why(const struct mrn_source *s)
+{
+	return s->why;
+}
+
+/* --------------------------------------------------------------------------------- arming */
+
+int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
+{
+	unsigned int kinds;
+
+	if (!s || !length || addr + length < addr)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	if (!kinds)
+		return -ENOTCONN;
+	/* What an interposer brackets needs no arming. */
+	if (!(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
+		return 0;
+	if (!(kinds & MRN_SOURCE_UFFD))
+		return MRN_ARM_USE_ONCE;
+	return mrn_uffd_arm(&s->uffd, mrn_page_down(addr), mrn_page_up(addr + length));
+}
+
+void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *leaving)
+{
+	if (s && leaving && !mrn_mm_is_wiped(s->mm) &&
+	    (__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+		mrn_uffd_disarm(&s->uffd, leaving);
+}
+
+void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
+				const struct mmu_notifier_range *range)
+{
+	uintptr_t start = mrn->node.start, end = mrn->node.end;
+
+	if ((range->flags & MRN_RANGE_AFTER) ||
+	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR) ||
+	    !(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+		return;
+	if (start < range->start)
+		start = mrn_page_down(range->start);
+	if (end > range->end)
+		end = mrn_page_up(range->end);
+	mrn_uffd_disarm_now(&s->uffd, start, end);
+}

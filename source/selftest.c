@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The self-test: each cause is made to happen on scratch memory, and what a notifier on that memory was
+ * told is what the coverage says. By libc's function for what an interposer sees, by a raw call for
+ * what the kernel reports.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/mm.h"
+#include "os/pages.h"
+#include "os/syscall.h"
+#include "source/source.h"
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+/* Scratch memory: an anonymous half and a half of shared file pages, and their notifier. */
+#define PAGES 4
+
+struct scratch {
+	struct mmu_range_notifier mrn;
+	char *anon, *spare, *file;
+	size_t size;
+	int fd;
+	bool raw;
+	/* What the notifier was told. */
+	bool before, after;
+	enum mrn_cause cause;
+};
+
+static bool note(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		 uint64_t cur_seq)
+{
+	struct scratch *s = (struct scratch *)((char *)mrn - offsetof(struct scratch, mrn));
+
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	if (range->flags & MRN_RANGE_AFTER)
+		__atomic_store_n(&s->after, true, __ATOMIC_RELEASE);
+	else if (range->cause == s->cause)
+		__atomic_store_n(&s->before, true, __ATOMIC_RELEASE);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops note_ops = {.invalidate = note};
+
+/* ------------------------------------------------------------------------------------- the causes */
+
+/* libc's errno convention into the kernel's. */
+static long result(long r)
+{
+	return r == -1 ? -errno : 0;
+}
+
+static long raw_result(long r)
+{
+	return mrn_sys_failed(r) ? r : 0;
+}
+
+static long do_munmap(struct scratch *s)
+{
+	if (s->raw)
+		return mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size);
+	return result(munmap(s->anon, s->size));
+}
+
+static long do_map_fixed(struct scratch *s)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+	if (s->raw)
+		return raw_result(
+			mrn_sys6(SYS_mmap, (long)s->anon, (long)s->size, prot, flags, -1, 0));
+	return result((long)mmap(s->anon, s->size, prot, flags, -1, 0));
+}
+
+static long do_mremap(struct scratch *s, char *from, char *to)
+{
+	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+	if (s->raw)
+		return raw_result(mrn_sys6(SYS_mremap, (long)from, (long)s->size, (long)s->size,
+					   flags, (long)to, 0));
+	return result((long)mremap(from, s->size, s->size, flags, to));
+}
+
+static long do_mremap_src(struct scratch *s)
+{
+	return do_mremap(s, s->anon, s->spare);
+}
+
+static long do_mremap_dst(struct scratch *s)
+{
+	return do_mremap(s, s->spare, s->anon);
+}
+
+static long do_madvise(struct scratch *s, char *addr, int advice)
+{
+	if (s->raw)
+		return mrn_sys3(SYS_madvise, (long)addr, (long)s->size, advice);
+	return result(madvise(addr, s->size, advice));
+}
+
+static long do_dontneed(struct scratch *s)
+{
+	return do_madvise(s, s->anon, MADV_DONTNEED);
+}
+
+static long do_dontneed_locked(struct scratch *s)
+{
+	return do_madvise(s, s->anon, MADV_DONTNEED_LOCKED);
+}
+
+static long do_free(struct scratch *s)
+{
+	return do_madvise(s, s->anon, MADV_FREE);
+}
+
+static long do_remove(struct scratch *s)
+{
+	return do_madvise(s, s->file, MADV_REMOVE);
+}
+
+static long do_mprotect(struct scratch *s)
+{
+	return result(mprotect(s->anon, s->size, PROT_READ));
+}
+
+static long do_remap_file_pages(struct scratch *s)
+{
+	return result(remap_file_pages(s->file, mrn_page_size(), 0, 1, 0));
+}
+
+static long do_fallocate(struct scratch *s)
+{
+	return result(fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				(off_t)s->size));
+}
+
+static long do_ftruncate(struct scratch *s)
+{
+	return result(ftruncate(s->fd, 0));
+}
+
+/* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
+static long do_shm(struct scratch *s, bool detach)
+{
+	int id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | 0600);
+	void *at;
+
+	if (id < 0)
+		return -errno;
+	at = shmat(id, s->anon, SHM_REMAP);
+	shmctl(id, IPC_RMID, NULL);
+	if (at == (void *)-1)
+		return -errno;
+	return detach ? result(shmdt(at)) : 0;
+}
+
+static long do_shmat_remap(struct scratch *s)
+{
+	return do_shm(s, false);
+}
+
+static long do_shmdt(struct scratch *s)
+{
+	return do_shm(s, true);
+}
+
+struct trial {
+	enum mrn_cause cause;
+	long (*make)(struct scratch *s);
+	bool on_file; /* watch the file half */
+	bool by_event; /* the kernel reports it to a userfaultfd */
+	bool remove;   /* ... ahead of the change, as REMOVE */
+};
+
+static const struct trial trials[] = {
+	{.cause = MRN_CAUSE_MUNMAP, .make = do_munmap, .by_event = true},
+	{.cause = MRN_CAUSE_MAP_FIXED, .make = do_map_fixed, .by_event = true},
+	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .by_event = true},
+	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .by_event = true},
+	{.cause = MRN_CAUSE_DONTNEED, .make = do_dontneed, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_DONTNEED_LOCKED, .make = do_dontneed_locked, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_FREE, .make = do_free, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_REMOVE, .make = do_remove, .on_file = true, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect},
+	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
+	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .on_file = true},
+	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .on_file = true},
+	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap},
+	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt},
+};
+
+/* -------------------------------------------------------------------------------------- the trial */
+
+static int make_scratch(struct scratch *s)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	long anon, file;
+
+	s->size = PAGES * mrn_page_size();
+	s->fd = (int)mrn_sys2(SYS_memfd_create, (long)"mrn-self-test", MFD_CLOEXEC);
+	if (s->fd < 0)
+		return s->fd;
+	/* Two anonymous pieces side by side, so that either can be unmapped or moved onto. */
+	anon = mrn_sys6(SYS_mmap, 0, (long)(2 * s->size), prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mrn_sys2(SYS_ftruncate, s->fd, (long)s->size);
+	file = mrn_sys6(SYS_mmap, 0, (long)s->size, prot, MAP_SHARED, s->fd, 0);
+	if (mrn_sys_failed(anon) || mrn_sys_failed(file))
+		return -ENOMEM;
+	s->anon = (char *)anon;
+	s->spare = (char *)anon + s->size;
+	s->file = (char *)file;
+	return 0;
+}
+
+static void drop_scratch(struct scratch *s)
+{
+	/* Raw: whatever is left of it, nobody is told. */
+	mrn_sys2(SYS_munmap, (long)s->anon, (long)(2 * s->size));
+	mrn_sys2(SYS_munmap, (long)s->file, (long)s->size);
+	mrn_sys1(SYS_close, s->fd);
+}
+
+/* Was the notifier told by the time the call had returned? A consumer would ask in this way. */
+static void settle(struct scratch *s)
+{
+	struct timespec deadline;
+	uint64_t seq;
+
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_sec += 10;
+	mrn_range_read_begin_until(&s->mrn, &deadline, &seq);
+}
+
+enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
+
+static int attempt(struct mrn_source *source, const struct trial *t, bool raw, enum outcome *out)
+{
+	struct scratch s = {.raw = raw, .cause = t->cause, .mrn.ops = &note_ops};
+	char *watched;
+	long r;
+
+	r = make_scratch(&s);
+	if (r)
+		return (int)r;
+	watched = t->on_file ? s.file : s.anon;
+	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)watched, s.size, source->mm);
+	if (!r) {
+		if (raw)
+			mrn_uffd_arm(&source->uffd, (uintptr_t)watched,
+				     (uintptr_t)watched + s.size);
+		r = t->make(&s);
+		if (raw)
+			settle(&s);
+		/* A call that this kernel does not have changes nothing. */
+		if (r == -ENOSYS || r == -EINVAL || r == -EOPNOTSUPP)
+			*out = IMPOSSIBLE;
+		else if (raw)
+			*out = __atomic_load_n(&s.after, __ATOMIC_ACQUIRE) ? AFTER : MISSED;
+		else
+			*out = __atomic_load_n(&s.before, __ATOMIC_ACQUIRE) ? BEFORE : MISSED;
+		mmu_range_notifier_remove(&s.mrn);
+		r = 0;
+	}
+	drop_scratch(&s);
+	return (int)r;
+}
+
+/*
+ * brk cannot be tried: to move the break back is to take away what another thread's malloc may have
+ * put there meanwhile. But a break below the heap is refused by the kernel, and has been announced by
+ * then: a notifier on low addresses, where nothing need be mapped, sees it.
+ */
+static bool brk_is_interposed(struct mrn_source *source)
+{
+	const uintptr_t low = 16 * mrn_page_size();
+	struct scratch s = {.cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
+
+	if (mmu_range_notifier_insert(&s.mrn, low, mrn_page_size(), source->mm))
+		return false;
+	(void)!brk((void *)low);
+	mmu_range_notifier_remove(&s.mrn);
+	return s.before;
+}
+
+int mrn_source_self_test(struct mrn_source *source, unsigned int had)
+{
+	const uint64_t raw_causes =
+		MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |
+		MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |
+		MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |
+		MRN_CAUSE_BIT(MRN_CAUSE_REMOVE);
+	struct mrn_coverage c = {0};
+	uint64_t late;
+
+	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+		const struct trial *t = &trials[i];
+		enum outcome by_name = MISSED, by_event = MISSED;
+		int r = 0;
+
+		if (source->kinds & MRN_SOURCE_INTERPOSE)
+			r = attempt(source, t, false, &by_name);
+		if (!r && (source->kinds & MRN_SOURCE_UFFD) && t->by_event)
+			r = attempt(source, t, true, &by_event);
+		if (r)
+			return r;
+		if (by_name == BEFORE || by_name == IMPOSSIBLE)
+			c.bracketed |= MRN_CAUSE_BIT(t->cause);
+		if (by_event == AFTER || by_event == IMPOSSIBLE)
+			*(t->remove ? &c.use_once : &c.before_return) |= MRN_CAUSE_BIT(t->cause);
+	}
+	if ((source->kinds & MRN_SOURCE_INTERPOSE) && brk_is_interposed(source))
+		c.bracketed |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	/* To the kernel, to shrink the heap and to unmap are one; and it does not ask who calls. */
+	late = c.before_return | c.use_once;
+	if (late & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
+		c.before_return |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	if ((late & raw_causes) == raw_causes)
+		c.before_return |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
+	c.before_return &= ~c.bracketed;
+	c.use_once &= ~c.bracketed;
+
+	/*
+	 * Our own MADV_DONTNEEDs are over, which is what nothing else could tell. If userfaultfd was
+	 * attached before, others may have added ranges, and then ours stay, too.
+	 */
+	if (!(had & MRN_SOURCE_UFFD))
+		source->uffd.use_once.n = 0;
+	__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
+	source->coverage.before_return = c.before_return;
+	source->coverage.use_once = c.use_once;
+	return 0;
+}

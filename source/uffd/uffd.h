@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The userfaultfd source. Ranges are armed in write-protect mode and nothing is ever protected, so no
+ * fault is delivered; what is wanted are the events, which the kernel sends for armed ranges only.
+ *
+ * The caller of munmap, mremap or madvise sleeps until its event has been *read*; there is no other
+ * acknowledgement. UNMAP and REMAP come after the change. So the monitor publishes a token over
+ * everything when the descriptor polls readable, then reads, then invalidates exactly what the events
+ * say, then withdraws the token: whoever looks something up after the call returned finds the token, or
+ * the callbacks' work done.
+ *
+ * REMOVE (MADV_DONTNEED, FREE, REMOVE) comes *before* the change, reading it lets the caller go on to
+ * change, and nothing tells when it has. From then on the range is good for one use at a time.
+ * Interposed calls never get here: their callbacks disarm what is about to change, so that only calls
+ * without a bracket raise REMOVE.
+ */
+#ifndef MRN_SOURCE_UFFD_H
+#define MRN_SOURCE_UFFD_H
+
+#include <mrn/mmu_notifier.h>
+
+#include "source/uffd/use_once.h"
+
+struct mrn_uffd {
+	struct mrn_mm *mm;
+	int fd;
+	int stop; /* eventfd */
+	pthread_t monitor;
+	/* Held to arm, and to find out what to disarm and do it: a range is not disarmed under a
+	 * notifier that was inserted before it was armed. Nothing is called inside but the kernel.
+	 * fd is -1 once stopped. Lives as long as the process. */
+	struct mrn_mutex lock;
+	struct mrn_use_once use_once;
+};
+
+/* Opens, and starts the monitor. -errno as mrn_uffd_open, or of pthread_create. */
+int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u);
+/* Disarms everything, stops the monitor, closes. */
+void mrn_uffd_stop(struct mrn_uffd *u);
+/* In a forked child: closes the descriptor, which acts on the parent. */
+void mrn_uffd_forget(struct mrn_uffd *u);
+
+/* 0 or MRN_ARM_USE_ONCE. */
+int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);
+/* Event path: stops events for [start, end). */
+void mrn_uffd_disarm_now(const struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+
+/* The monitor thread's body. */
+void *mrn_uffd_monitor(void *uffd);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Ranges that are good for one use at a time, for ever: a set of bounded size. When it is full, the
+ * gap between two neighbours that is smallest is filled in, so it errs on the safe side.
+ */
+#ifndef MRN_SOURCE_UFFD_USE_ONCE_H
+#define MRN_SOURCE_UFFD_USE_ONCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "os/mutex.h"
+
+#define MRN_USE_ONCE_MAX 64
+
+struct mrn_use_once {
+	struct mrn_mutex lock;
+	unsigned int n;
+	struct {
+		uintptr_t start, end;
+	} range[MRN_USE_ONCE_MAX + 1]; /* ascending, apart from each other */
+};
+
+void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+bool mrn_use_once_overlaps(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+
+#endif
