@@ -117,7 +117,8 @@ static void stop(struct mrn_source *s)
 	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
 
 	__atomic_store_n(&s->coverage.bracketed, 0, __ATOMIC_RELAXED);
-	s->coverage = (struct mrn_coverage){0};
+	s->coverage = s->by_event = (struct mrn_coverage){0};
+	s->by_name = 0;
 	/* From here on nobody can arm. What was built while somebody could is torn down. */
 	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
 	all.cause = MRN_CAUSE_DETACH;

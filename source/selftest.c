@@ -242,6 +242,13 @@ static void settle(struct scratch *s)
 	mrn_range_read_begin_until(&s->mrn, &deadline, &seq);
 }
 
+/* What a program must be seen to do by itself, for "raw" to be said of the source. */
+#define RAW_CAUSES                                                                            \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |                  \
+	 MRN_CAUSE_BIT(MRN_CAUSE_REMOVE))
+
 enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 
 static int attempt(struct mrn_source *source, const struct trial *t, bool raw, enum outcome *out)
@@ -293,51 +300,64 @@ static bool brk_is_interposed(struct mrn_source *source)
 	return s.before;
 }
 
-int mrn_source_self_test(struct mrn_source *source, unsigned int had)
+static int try_by_name(struct mrn_source *source)
 {
-	const uint64_t raw_causes =
-		MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |
-		MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |
-		MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |
-		MRN_CAUSE_BIT(MRN_CAUSE_REMOVE);
-	struct mrn_coverage c = {0};
-	uint64_t late;
+	uint64_t seen = 0;
+
+	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+		enum outcome o;
+		int r = attempt(source, &trials[i], false, &o);
+
+		if (r)
+			return r;
+		if (o == BEFORE || o == IMPOSSIBLE)
+			seen |= MRN_CAUSE_BIT(trials[i].cause);
+	}
+	if (brk_is_interposed(source))
+		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	source->by_name = seen;
+	return 0;
+}
+
+static int try_by_event(struct mrn_source *source)
+{
+	uint64_t late = 0, once = 0;
 
 	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
 		const struct trial *t = &trials[i];
-		enum outcome by_name = MISSED, by_event = MISSED;
-		int r = 0;
+		enum outcome o;
+		int r = t->by_event ? attempt(source, t, true, &o) : 0;
 
-		if (source->kinds & MRN_SOURCE_INTERPOSE)
-			r = attempt(source, t, false, &by_name);
-		if (!r && (source->kinds & MRN_SOURCE_UFFD) && t->by_event)
-			r = attempt(source, t, true, &by_event);
+		/* Our own MADV_DONTNEED is over, which is what nothing else could tell. */
+		source->uffd.use_once.n = 0;
 		if (r)
 			return r;
-		if (by_name == BEFORE || by_name == IMPOSSIBLE)
-			c.bracketed |= MRN_CAUSE_BIT(t->cause);
-		if (by_event == AFTER || by_event == IMPOSSIBLE)
-			*(t->remove ? &c.use_once : &c.before_return) |= MRN_CAUSE_BIT(t->cause);
+		if (t->by_event && (o == AFTER || o == IMPOSSIBLE))
+			*(t->remove ? &once : &late) |= MRN_CAUSE_BIT(t->cause);
 	}
-	if ((source->kinds & MRN_SOURCE_INTERPOSE) && brk_is_interposed(source))
-		c.bracketed |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	/* To the kernel, to shrink the heap and to unmap are one; and it does not ask who calls. */
-	late = c.before_return | c.use_once;
 	if (late & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
-		c.before_return |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
-	if ((late & raw_causes) == raw_causes)
-		c.before_return |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
-	c.before_return &= ~c.bracketed;
-	c.use_once &= ~c.bracketed;
+		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
+		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
+	source->by_event.before_return = late;
+	source->by_event.use_once = once;
+	return 0;
+}
 
-	/*
-	 * Our own MADV_DONTNEEDs are over, which is what nothing else could tell. If userfaultfd was
-	 * attached before, others may have added ranges, and then ours stay, too.
-	 */
-	if (!(had & MRN_SOURCE_UFFD))
-		source->uffd.use_once.n = 0;
-	__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
-	source->coverage.before_return = c.before_return;
-	source->coverage.use_once = c.use_once;
+int mrn_source_self_test(struct mrn_source *source, unsigned int had)
+{
+	unsigned int fresh = source->kinds & ~had;
+	int r = 0;
+
+	if (fresh & MRN_SOURCE_INTERPOSE)
+		r = try_by_name(source);
+	if (!r && (fresh & MRN_SOURCE_UFFD))
+		r = try_by_event(source);
+	if (r)
+		return r;
+	__atomic_store_n(&source->coverage.bracketed, source->by_name, __ATOMIC_RELAXED);
+	source->coverage.before_return = source->by_event.before_return & ~source->by_name;
+	source->coverage.use_once = source->by_event.use_once & ~source->by_name;
 	return 0;
 }

@@ -14,6 +14,9 @@ struct mrn_source {
 	unsigned int refs;  /* under the attach lock */
 	unsigned int kinds; /* atomic: 0 once detached */
 	struct mrn_coverage coverage;
+	/* What the self-tests of the two kinds have seen; coverage is the best of both. */
+	uint64_t by_name;
+	struct mrn_coverage by_event;
 	struct mrn_uffd uffd;
 	char name[32];
 	char why[512];

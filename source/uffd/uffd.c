@@ -21,15 +21,17 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 	uint64_t got;
 	int fd, r;
 
-	*u = (struct mrn_uffd){.mm = mm, .fd = -1, .stop = -1};
 	/* WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. */
 	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFD_FEATURE_WP_ASYNC, &got);
 	if (fd < 0)
 		return fd;
+	u->mm = mm;
+	u->use_once.n = 0;
 	u->fd = fd;
 	u->stop = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
 	if (u->stop < 0) {
 		r = u->stop;
+		u->fd = -1;
 		mrn_sys1(SYS_close, fd);
 		return r;
 	}
@@ -39,6 +41,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 	mrn_signals_restore(mask);
 	if (r) {
 		mrn_sys1(SYS_close, u->stop);
+		u->fd = -1;
 		mrn_sys1(SYS_close, fd);
 	}
 	return r;

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/interpose/bracket.h"
+
+#include "core/check.h"
+
+#include "os/event_path.h"
+
+static void announce(struct mmu_notifier_range *token)
+{
+	if (mmu_notifier_invalidate_range_start(token) == 0)
+		mmu_notifier_invalidate_range_end(token);
+}
+
+void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
+		     uintptr_t start, uintptr_t end)
+{
+	struct mmu_notifier_range *token = &b->token[b->nr];
+	struct mrn_mm *mm = mrn_mm_self();
+
+	if (!mm)
+		return;
+	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
+	token->cause = cause;
+	if (MRN_BROKEN(BRACKET_PRE_ONLY)) {
+		announce(token);
+		return;
+	}
+	if (MRN_BROKEN(BRACKET_POST_ONLY) || mmu_notifier_invalidate_range_start(token) == 0)
+		b->nr++;
+}
+
+void mrn_bracket_end(struct mrn_bracket *b)
+{
+	while (b->nr) {
+		struct mmu_notifier_range *token = &b->token[--b->nr];
+
+		if (MRN_BROKEN(BRACKET_POST_ONLY))
+			announce(token);
+		else
+			mmu_notifier_invalidate_range_end(token);
+	}
+}
+
+void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,
+		      uintptr_t end)
+{
+	struct mmu_notifier_range token;
+	struct mrn_mm *mm = mrn_mm_self();
+
+	if (!mm)
+		return;
+	mmu_notifier_range_init(&token, event, MRN_RANGE_AFTER, mm, mrn_page_down(start),
+				mrn_page_up(end));
+	token.cause = cause;
+	announce(&token);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What every interposed call does around the real one: begin, call, end.
+ *
+ *	struct mrn_bracket b;
+ *
+ *	mrn_bracket_munmap(&b, addr, length);	or another of calls.h
+ *	r = MRN_REAL(munmap)(addr, length);
+ *	mrn_bracket_end(&b);
+ *
+ * Rules for all of source/interpose but real.c: no allocation, no stdio, no lock; errno is the real
+ * call's; may run in a signal handler, inside another bracket of this thread, before any
+ * constructor, and in a forked child.
+ *
+ * A bracket lives on the stack. A signal handler that leaves the interposed call by longjmp, and
+ * asynchronous cancellation inside it, leave the token behind, and readers wait for it for ever:
+ * POSIX makes neither defined for these calls.
+ */
+#ifndef MRN_SOURCE_INTERPOSE_BRACKET_H
+#define MRN_SOURCE_INTERPOSE_BRACKET_H
+
+#include <mrn/mmu_notifier.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/pages.h"
+
+/* A function that stands in front of libc's of the same name. */
+#define MRN_INTERPOSED __attribute__((visibility("default")))
+
+struct mrn_bracket {
+	struct mmu_notifier_range token[2]; /* mremap has a source and a destination */
+	unsigned int nr;
+};
+
+static inline void mrn_bracket_none(struct mrn_bracket *b)
+{
+	b->nr = 0;
+}
+
+/*
+ * Starts an invalidation of [start, end), rounded outwards to pages, and adds it to *b. At most two.
+ * An mm that cannot be had (no memory for it) has no notifier, so there is nobody to tell.
+ */
+void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
+		     uintptr_t start, uintptr_t end);
+
+static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_notifier_event event,
+					      enum mrn_cause cause)
+{
+	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
+}
+
+/* Ends what was added, last first. Once per bracket; nothing added is fine. */
+void mrn_bracket_end(struct mrn_bracket *b);
+
+/* Announces a change that has already been made: MRN_RANGE_AFTER. */
+void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,
+		      uintptr_t end);
+
+/* The address that the kernel means: on aarch64 it ignores the tag in a pointer's top byte. */
+static inline uintptr_t mrn_untagged(const void *addr)
+{
+#ifdef __aarch64__
+	return (uintptr_t)addr & (UINTPTR_MAX >> 8);
+#else
+	return (uintptr_t)addr;
+#endif
+}
+
+/*
+ * [addr, addr + length) as every call of the mmap family reads it: addr on a page boundary, length
+ * rounded up. False where it is empty or the kernel refuses it, so that nothing can change.
+ */
+static inline bool mrn_pages_spanned(const void *addr, size_t length, uintptr_t *start,
+				     uintptr_t *end)
+{
+	uintptr_t mask = mrn_page_size() - 1, rounded = (length + mask) & ~mask;
+
+	*start = mrn_untagged(addr);
+	*end = *start + rounded;
+	return !(*start & mask) && rounded && *end > *start;
+}
+
+/* A mapping of huge pages occupies whole ones. See map.c. */
+uintptr_t mrn_huge_end(uintptr_t start, uintptr_t end);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its own.
+ */
+
+#include <unistd.h>
+
+#include "os/syscall.h"
+#include "source/interpose/calls.h"
+#include "source/interpose/real.h"
+
+#include "os/event_path.h"
+
+void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to)
+{
+	uintptr_t now;
+
+	mrn_bracket_none(b);
+	/* 0 asks where the break is. */
+	if (!to)
+		return;
+	now = (uintptr_t)mrn_sys1(SYS_brk, 0);
+	if (mrn_page_up(to) < mrn_page_up(now))
+		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_BRK, mrn_page_up(to), now);
+}
+
+MRN_INTERPOSED int brk(void *addr)
+{
+	struct mrn_bracket b;
+	int r;
+
+	mrn_bracket_brk(&b, (uintptr_t)addr);
+	r = MRN_REAL(brk)(addr);
+	mrn_bracket_end(&b);
+	return r;
+}
+
+MRN_INTERPOSED void *sbrk(intptr_t increment)
+{
+	struct mrn_bracket b;
+	uintptr_t now;
+	void *r;
+
+	/* libc's idea of the break, which increment is added to, need not be the kernel's. */
+	now = (uintptr_t)MRN_REAL(sbrk)(0);
+	if (!increment)
+		return (void *)now;
+	if (increment < 0 && now < -(uintptr_t)increment)
+		mrn_bracket_none(&b);
+	else
+		mrn_bracket_brk(&b, now + (uintptr_t)increment);
+	r = MRN_REAL(sbrk)(increment);
+	mrn_bracket_end(&b);
+	return r;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * For each interposed call: what it may change, as a bracket. The wrapper of the call and syscall()
+ * with its number share these. Arguments are the call's own. A call that cannot change a translation,
+ * and one that the kernel is certain to refuse, gets an empty bracket.
+ */
+#ifndef MRN_SOURCE_INTERPOSE_CALLS_H
+#define MRN_SOURCE_INTERPOSE_CALLS_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "source/interpose/bracket.h"
+
+/* map.c */
+void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length);
+void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
+			    int fd);
+bool mrn_mmap_replaces(int flags);
+void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
+			int flags, const void *new_addr);
+void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size);
+
+/* protect.c */
+void mrn_bracket_mprotect(struct mrn_bracket *b, const void *addr, size_t length, int prot);
+
+/* brk.c: to is where the break is to be */
+void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to);
+
+/* shm.c */
+void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flags);
+void mrn_bracket_shmdt(struct mrn_bracket *b, const void *addr);
+
+/* advise.c; MADV_REMOVE changes a file, and has mrn_file_change_remove */
+bool mrn_advice_is_harmless(int advice);
+void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice);
+void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct iovec *iov,
+				 size_t count, int advice);
+
+/*
+ * file.c: a change of a file, and so of every mapping of it. Begin, call, mrn_file_change_end.
+ */
+struct mrn_file_change {
+	struct mrn_bracket bracket;
+	enum mrn_cause cause;
+	bool pending;	    /* nothing else is set when the call changes nothing */
+	bool every_file;    /* which mappings show the file cannot be told by number */
+	uint64_t inode;
+	uint64_t from, to;  /* of the file, bytes; whole pages, UINT64_MAX for no end */
+	uintptr_t low, high; /* what the bracket covers */
+	const char *path;   /* of truncate, or NULL */
+};
+
+void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,
+			       off_t length);
+void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
+void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
+void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
+void mrn_file_change_end(struct mrn_file_change *c);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mprotect, pkey_mprotect. */
+
+#include <sys/mman.h>
+
+#include "source/interpose/calls.h"
+#include "source/interpose/real.h"
+
+#include "os/event_path.h"
+
+void mrn_bracket_mprotect(struct mrn_bracket *b, const void *addr, size_t length, int prot)
+{
+	uintptr_t start, end;
+
+	mrn_bracket_none(b);
+	if (!mrn_pages_spanned(addr, length, &start, &end))
+		return;
+	/* These reach to an end of the mapping that only the kernel knows. */
+	if (prot & (PROT_GROWSDOWN | PROT_GROWSUP))
+		mrn_bracket_add_everything(b, MMU_NOTIFY_PROTECTION_VMA, MRN_CAUSE_MPROTECT);
+	else
+		mrn_bracket_add(b, MMU_NOTIFY_PROTECTION_VMA, MRN_CAUSE_MPROTECT, start, end);
+}
+
+MRN_INTERPOSED int mprotect(void *addr, size_t length, int prot)
+{
+	struct mrn_bracket b;
+	int r;
+
+	mrn_bracket_mprotect(&b, addr, length, prot);
+	r = MRN_REAL(mprotect)(addr, length, prot);
+	mrn_bracket_end(&b);
+	return r;
+}
+
+MRN_INTERPOSED int pkey_mprotect(void *addr, size_t length, int prot, int pkey)
+{
+	struct mrn_bracket b;
+	int r;
+
+	mrn_bracket_mprotect(&b, addr, length, prot);
+	r = MRN_REAL(pkey_mprotect)(addr, length, prot, pkey);
+	mrn_bracket_end(&b);
+	return r;
+}

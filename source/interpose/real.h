@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls behind the interposed ones. Each entry is a raw system call that sets errno as libc does
+ * (raw.c) until the constructor in real.c has put the next library's function there: so calls made
+ * by other constructors, by dlsym itself, and by a libc that lacks the function, work too.
+ */
+#ifndef MRN_SOURCE_INTERPOSE_REAL_H
+#define MRN_SOURCE_INTERPOSE_REAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct mrn_real {
+	int (*munmap)(void *addr, size_t length);
+	void *(*mmap)(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+	void *(*mremap)(void *addr, size_t old_size, size_t new_size, int flags, ...);
+	int (*remap_file_pages)(void *addr, size_t size, int prot, size_t pgoff, int flags);
+	int (*madvise)(void *addr, size_t length, int advice);
+	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t count, int advice,
+				   unsigned int flags);
+	int (*mprotect)(void *addr, size_t length, int prot);
+	int (*pkey_mprotect)(void *addr, size_t length, int prot, int pkey);
+	int (*brk)(void *addr);
+	void *(*sbrk)(intptr_t increment);
+	void *(*shmat)(int id, const void *addr, int flags);
+	int (*shmdt)(const void *addr);
+	int (*fallocate)(int fd, int mode, off_t offset, off_t length);
+	int (*ftruncate)(int fd, off_t length);
+	int (*truncate)(const char *path, off_t length);
+};
+
+extern struct mrn_real mrn_real;
+/* Apart from the others because syscall-x86_64.S jumps through it. */
+extern long (*mrn_real_syscall)(long nr, ...);
+
+/* Atomic because a thread that another constructor has started may be calling; no order is needed. */
+#define MRN_REAL(call) __atomic_load_n(&mrn_real.call, __ATOMIC_RELAXED)
+
+#endif

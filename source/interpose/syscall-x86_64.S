@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed number
+ * to a C function that takes the same seven arguments, for any other to the real syscall. See syscall.c.
+ */
+#ifdef __x86_64__
+
+#include <sys/syscall.h>
+
+#ifdef __CET__
+#include <cet.h>
+#else
+#define _CET_ENDBR
+#endif
+
+	.text
+	.globl	syscall
+	.type	syscall, @function
+	.p2align 4
+syscall:
+	.cfi_startproc
+	_CET_ENDBR
+	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, SYS_shmat, \
+		SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, SYS_fallocate, \
+		SYS_pkey_mprotect, SYS_process_madvise
+	cmpq	$\nr, %rdi
+	je	mrn_syscall_bracketed
+	.endr
+	jmpq	*mrn_real_syscall(%rip)
+	.cfi_endproc
+	.size	syscall, .-syscall
+	.hidden	mrn_syscall_bracketed
+	.hidden	mrn_real_syscall
+
+	.section .note.GNU-stack, "", @progbits
+#endif
