@@ -25,6 +25,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_FORK_WIPE,	     /* a child keeps its parent's mm */
 	MRN_BROKEN_UFFD_LATE_TOKEN,  /* the monitor reads an event, and publishes a token afterwards */
 	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
+	MRN_BROKEN_UFFD_HOLES,	     /* a range counts as armed without a look for holes */
+	MRN_BROKEN_UFFD_PAGEMAP,     /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
 	MRN_BROKEN_BRACKET_POST_ONLY,/* an interposed call invalidates only afterwards */
 	MRN_BROKEN_CACHE_RETRY,	     /* the cache publishes without the retry check */

@@ -153,6 +153,8 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
 		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
 			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
+		if (arm == -EAGAIN)
+			continue;
 		if (arm < 0)
 			return arm;
 		do {

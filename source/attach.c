@@ -40,7 +40,7 @@ static void in_child(void)
 	if (shared && (shared->kinds & MRN_SOURCE_UFFD))
 		mrn_uffd_forget(&shared->uffd);
 	/* Left in memory: the child's copies of pointers to it must go on to mean "stale". */
-	shared = NULL;
+	__atomic_store_n(&shared, NULL, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&attach_lock);
 }
 
@@ -162,7 +162,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		if (!s)
 			return -ENOMEM;
 		s->mm = mm;
-		shared = s;
+		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
 	had = s->kinds;
 	r = start_kinds(s, wanted);
@@ -283,5 +283,15 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 		start = mrn_page_down(range->start);
 	if (end > range->end)
 		end = mrn_page_up(range->end);
-	mrn_uffd_disarm_now(&s->uffd, start, end);
+	mrn_uffd_disarm_changing(&s->uffd, start, end);
+}
+
+void mrn_source_disarm_moving(uintptr_t start, uintptr_t end)
+{
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	/* In a bracket: what stop() says of callbacks is true of us, too. */
+	if (s && !mrn_mm_is_wiped(s->mm) &&
+	    (__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+		mrn_uffd_disarm_changing(&s->uffd, start, end);
 }

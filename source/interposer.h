@@ -7,10 +7,18 @@
 #define MRN_SOURCE_INTERPOSER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Called by libmrn-interpose's constructor: its wrappers are in this process. */
 void mrn_interposer_present(void);
 
 bool mrn_interposer_is_present(void);
+
+/*
+ * For the mremap wrapper, inside its bracket of [start, end): stops the events of the whole range, also
+ * of parts that no notifier covers. The kernel refuses (EFAULT) to move a range of which parts are
+ * watched, where it would move the same range unwatched.
+ */
+void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
 
 #endif

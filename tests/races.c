@@ -324,3 +324,63 @@ TEST(remove_trap_100_rounds, .timeout_s = 300, .slow = true)
 {
 	remove_trap(100);
 }
+
+/* -------------------------------------------------- a hole that is filled between arming and pinning */
+
+/*
+ * Arming says nothing about a hole, and mapping into it is no event. Fill it as soon as the range has
+ * been armed, then let the registration pin: it must not be kept.
+ */
+static void fill_hole(void *arg)
+{
+	char *hole = arg;
+
+	CHECK_EQ(mrn_sys6(SYS_mmap, (long)hole, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+		 hole);
+	memset(hole, OLD, 4096);
+}
+
+static int register_after_filling(void *ctx, struct mrn_regcache_entry *entry)
+{
+	static bool filled;
+
+	if (!filled)
+		fill_hole(race.p + 4096);
+	filled = true;
+	return pin_device_ops.register_range(ctx, entry);
+}
+
+TEST(hole_filled_while_registering)
+{
+	struct mrn_regcache_ops ops = pin_device_ops;
+	struct mrn_regcache_config config = {.size = sizeof(config),
+					     .mm = mrn_mm_self(),
+					     .need = MRN_COVER_UFFD,
+					     .ops = &ops,
+					     .ctx = &race.dev};
+	struct mrn_regcache *cache;
+	const struct mrn_regcache_entry *entry;
+
+	set_up(MRN_SOURCE_UFFD);
+	ops.register_range = register_after_filling;
+	config.source = race.source;
+	CHECK_ERR(mrn_regcache_create(&config, &cache), 0);
+	CHECK_EQ(mrn_sys2(SYS_munmap, (long)race.p + 4096, 4096), 0);
+	CHECK_ERR(mrn_regcache_get(cache, race.p, 3 * 4096, MRN_ACCESS_READ, &entry), 0);
+	CHECK_ERR(mrn_regcache_put(entry), 0);
+	remap_raw(race.p + 4096, 4096);
+	memset(race.p + 4096, NEW, 4096);
+	CHECK_EQ(pin_cache_peek(&race.dev, cache, race.p + 4096), NEW);
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	tear_down();
+}
+TWIN(hole_filled_while_registering, no_look_for_holes, broken = MRN_BROKEN_BIT(UFFD_HOLES));
+
+TEST(hole_filled_without_pagemap_scan)
+{
+	/* Before set_up: the source decides when it starts. */
+	mrn_broken = MRN_BROKEN_BIT(UFFD_PAGEMAP);
+	broken = mrn_broken;
+	test_body_hole_filled_while_registering();
+}

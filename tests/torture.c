@@ -35,6 +35,7 @@
 
 /* A stretch of memory whose pages are changed and read one by one. */
 struct arena {
+	const char *name;
 	char *base;
 	size_t pages;
 	int file; /* shared file pages, or -1: private anonymous */
@@ -59,8 +60,7 @@ static struct {
 	struct mrn_regcache *cache[2]; /* the second one merges */
 	struct arena anon, file, loose;
 	struct block block[BLOCKS];
-	/* While there is a hole in an arena, nobody else may be given an address by the kernel. */
-	pthread_mutex_t hole;
+	char *spare[CHANGERS]; /* each one's own, to move pages to and from */
 	bool stop;
 	uint64_t transfers, stale, unmapped, changes;
 } t;
@@ -108,13 +108,11 @@ static void by_map_fixed(const struct change *c)
 
 static void by_munmap(const struct change *c)
 {
-	pthread_mutex_lock(&t.hole);
 	if (c->raw)
 		CHECK_EQ(mrn_sys2(SYS_munmap, (long)c->addr, (long)c->length), 0);
 	else
 		CHECK_EQ(munmap(c->addr, c->length), 0);
 	CHECK_EQ(map_at(c, c->addr, MAP_FIXED_NOREPLACE, true), c->addr);
-	pthread_mutex_unlock(&t.hole);
 }
 
 static void move(const struct change *c, char *from, char *to)
@@ -135,19 +133,15 @@ static void move(const struct change *c, char *from, char *to)
 
 static void by_mremap_away(const struct change *c)
 {
-	pthread_mutex_lock(&t.hole);
 	move(c, c->addr, c->spare);
 	CHECK_EQ(map_at(c, c->addr, MAP_FIXED_NOREPLACE, true), c->addr);
-	pthread_mutex_unlock(&t.hole);
 }
 
 static void by_mremap_onto(const struct change *c)
 {
-	pthread_mutex_lock(&t.hole);
 	CHECK_EQ(map_at(c, c->spare, MAP_FIXED, true), c->spare);
 	move(c, c->spare, c->addr);
 	CHECK_EQ(map_at(c, c->spare, MAP_FIXED_NOREPLACE, true), c->spare);
-	pthread_mutex_unlock(&t.hole);
 }
 
 static void by_dontneed(const struct change *c)
@@ -224,7 +218,6 @@ static void change_block(struct block *b, struct test_rand *rnd)
 	size_t length;
 
 	pthread_rwlock_wrlock(&b->lock);
-	pthread_mutex_lock(&t.hole);
 	if (b->heap_top) {
 		CHECK(sbrk(-(intptr_t)(b->pages * PAGE)) != (void *)-1);
 		CHECK(sbrk((intptr_t)(b->pages * PAGE)) == b->base);
@@ -235,19 +228,17 @@ static void change_block(struct block *b, struct test_rand *rnd)
 		CHECK(b->base);
 		b->pages = length / PAGE;
 	}
-	pthread_mutex_unlock(&t.hole);
 	fill(b->base, ++b->generation, 0, b->pages);
 	pthread_rwlock_unlock(&b->lock);
 }
 
 static void changer(void *arg)
 {
+	uintptr_t id = (uintptr_t)arg;
+	char *spare = t.spare[id];
 	struct test_rand rnd;
-	char *spare;
 
-	test_rand_init(&rnd, (uint64_t)(uintptr_t)arg + 100);
-	spare = mmap(NULL, MOST * PAGE, RW, ANON, -1, 0);
-	CHECK(spare != MAP_FAILED);
+	test_rand_init(&rnd, id + 100);
 	while (!__atomic_load_n(&t.stop, __ATOMIC_RELAXED)) {
 		switch (test_rand_below(&rnd, 8)) {
 		case 0:
@@ -288,9 +279,13 @@ static bool transfer(struct test_rand *rnd, const char *addr, size_t length, cha
 	return true;
 }
 
-static void found_stale(void)
+static void found_stale(const char *where, uint64_t got, uint64_t generation, size_t page)
 {
-	__atomic_fetch_add(&t.stale, 1, __ATOMIC_RELAXED);
+	if (__atomic_fetch_add(&t.stale, 1, __ATOMIC_RELAXED) == 0)
+		NOTE("first stale word, %s memory: page %zu generation %llu, got page %llu generation "
+		     "%llu",
+		     where, page, (unsigned long long)generation,
+		     (unsigned long long)(got & 0xffff), (unsigned long long)(got >> 16));
 	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
 }
 
@@ -315,7 +310,7 @@ static void read_arena(struct arena *a, struct test_rand *rnd)
 		if (still ? got[w] != word_of(generation[p - first], p)
 			  : got[w] && ((got[w] & 0xffff) != p ||
 				       got[w] >> 16 < generation[p - first]))
-			found_stale();
+			found_stale(a->name, got[w], generation[p - first], p);
 	}
 }
 
@@ -330,7 +325,8 @@ static void read_block(struct block *b, struct test_rand *rnd)
 	if (transfer(rnd, b->base + at * 8, words * 8, (char *)got))
 		for (size_t w = 0; w < words; w++)
 			if (got[w] != word_of(b->generation, (at + w) / WORDS))
-				found_stale();
+				found_stale(b->heap_top ? "brk" : "malloc", got[w], b->generation,
+					    (at + w) / WORDS);
 	pthread_rwlock_unlock(&b->lock);
 }
 
@@ -359,14 +355,33 @@ static void reader(void *arg)
 
 /* ------------------------------------------------------------------------------------------ the test */
 
-static void make_arena(struct arena *a, size_t pages, bool shared)
+/*
+ * Address space far below what the kernel gives out, which is the highest that is free: a hole there
+ * stays a hole until whoever made it fills it.
+ */
+static char *out_of_the_way(size_t length)
 {
+	static char *next;
+
+	if (!next) {
+		next = mmap(NULL, PAGE, PROT_NONE, ANON, -1, 0);
+		CHECK(next != MAP_FAILED);
+		next -= 64ul << 30;
+	}
+	next += length;
+	return next - length;
+}
+
+static void make_arena(struct arena *a, const char *name, size_t pages, bool shared)
+{
+	a->name = name;
 	a->pages = pages;
 	a->file = shared ? memfd_create("torture", MFD_CLOEXEC) : -1;
 	if (shared)
 		CHECK_EQ(ftruncate(a->file, (off_t)(pages * PAGE)), 0);
-	a->base = mmap(NULL, pages * PAGE, RW, shared ? MAP_SHARED : ANON, a->file, 0);
-	CHECK(a->base != MAP_FAILED);
+	a->base = out_of_the_way(pages * PAGE);
+	CHECK(mmap(a->base, pages * PAGE, RW, (shared ? MAP_SHARED : ANON) | MAP_FIXED_NOREPLACE,
+		   a->file, 0) == a->base);
 	a->page = calloc(pages, sizeof(*a->page));
 	CHECK(a->page);
 	for (size_t i = 0; i < pages; i++) {
@@ -433,11 +448,15 @@ static void torture(unsigned int seconds)
 	t.source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
 	t.cache[0] = pin_cache(&t.dev, t.source, MRN_COVER_PAGES, 0);
 	t.cache[1] = pin_cache(&t.dev, t.source, MRN_COVER_PAGES, MRN_REGCACHE_MERGE);
-	pthread_mutex_init(&t.hole, NULL);
-	make_arena(&t.anon, 256, false);
-	make_arena(&t.file, 64, true);
-	make_arena(&t.loose, 64, false);
+	make_arena(&t.anon, "anonymous", 256, false);
+	make_arena(&t.file, "file", 64, true);
+	make_arena(&t.loose, "loose", 64, false);
 	make_blocks();
+	for (int i = 0; i < CHANGERS; i++) {
+		t.spare[i] = out_of_the_way(MOST * PAGE);
+		CHECK(mmap(t.spare[i], MOST * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0) ==
+		      t.spare[i]);
+	}
 
 	for (uintptr_t i = 0; i < READERS; i++)
 		test_thread(&readers[i], reader, (void *)i);

@@ -118,8 +118,8 @@ const char *mrn_cover_name(uint64_t bit);
  * range inserted; a collision or an invalidation undoes it.
  *
  * Returns 0, or MRN_ARM_USE_ONCE: what is built now is good for one use and must not be kept, because
- * later changes of this range may go unseen. Errors: -EINVAL; -ENOTCONN after detach; -ESTALE in a
- * forked child. Memory that is not mapped is not its business. May block for the kernel's mmap lock.
+ * later changes of this range may go unseen. Errors: -EAGAIN while an invalidation of the range is in
+ * progress: begin again; -EINVAL; -ENOTCONN after detach; -ESTALE in a forked child. Memory that is not mapped is not its business. May block for the kernel's mmap lock.
  * Not from a callback.
  */
 int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need);

@@ -62,7 +62,7 @@ static enum mrn_cause cause_of(int advice)
 	}
 }
 
-/* --------------------------------------------------------------------------------------- madvise */
+/* -------------------------------------------------------------------------------------- madvise */
 
 void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice)
 {
@@ -97,7 +97,7 @@ MRN_INTERPOSED int madvise(void *addr, size_t length, int advice)
 	return r;
 }
 
-/* ------------------------------------------------------------------------------- process_madvise */
+/* ------------------------------------------------------------------------------ process_madvise */
 
 /* Appends n in decimal, and a NUL that is not counted. */
 static char *append_number(char *p, unsigned int n)
@@ -172,8 +172,8 @@ static long copy_iovecs(struct iovec *into, const struct iovec *from, size_t cou
 {
 	struct iovec local = {into, count * sizeof(*into)};
 	struct iovec remote = {(void *)(uintptr_t)from, count * sizeof(*from)};
-	long n = mrn_sys6(SYS_process_vm_readv, mrn_sys0(SYS_getpid), (long)&local, 1, (long)&remote,
-			  1, 0);
+	long n = mrn_sys6(SYS_process_vm_readv, mrn_sys0(SYS_getpid), (long)&local, 1,
+			  (long)&remote, 1, 0);
 
 	return n >= 0 && (size_t)n < count * sizeof(*from) ? -EFAULT : n;
 }

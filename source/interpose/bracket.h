@@ -12,6 +12,12 @@
  * call's; may run in a signal handler, inside another bracket of this thread, before any
  * constructor, and in a forked child.
  *
+ * Out of reach: calls that libc and ld.so make inside themselves (free, realloc, thread stacks,
+ * dlclose), raw system call instructions, statically linked callers, and everything when the
+ * library arrives by dlopen instead of by linking or LD_PRELOAD: then it stands in front of nobody.
+ * Of what changes pages without being one of these calls: open(O_TRUNC), creat, some ioctls (as
+ * FICLONE, FIDEDUPERANGE, UFFDIO_MOVE, BLKDISCARD), and io_uring's ftruncate, fallocate, madvise.
+ *
  * A bracket lives on the stack. A signal handler that leaves the interposed call by longjmp, and
  * asynchronous cancellation inside it, leave the token behind, and readers wait for it for ever:
  * POSIX makes neither defined for these calls.
@@ -40,8 +46,8 @@ static inline void mrn_bracket_none(struct mrn_bracket *b)
 }
 
 /*
- * Starts an invalidation of [start, end), rounded outwards to pages, and adds it to *b. At most two.
- * An mm that cannot be had (no memory for it) has no notifier, so there is nobody to tell.
+ * Starts an invalidation of [start, end), rounded outwards to pages, and adds it to *b. At most
+ * two. An mm that cannot be had (no memory for it) has no notifier, so there is nobody to tell.
  */
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end);

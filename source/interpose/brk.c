@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its own.
+ * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its
+ * own.
  */
 
 #include <unistd.h>

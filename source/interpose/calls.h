@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * For each interposed call: what it may change, as a bracket. The wrapper of the call and syscall()
- * with its number share these. Arguments are the call's own. A call that cannot change a translation,
- * and one that the kernel is certain to refuse, gets an empty bracket.
+ * with its number share these. Arguments are the call's own. A call that cannot change a
+ * translation, and one that the kernel is certain to refuse, gets an empty bracket.
  */
 #ifndef MRN_SOURCE_INTERPOSE_CALLS_H
 #define MRN_SOURCE_INTERPOSE_CALLS_H
@@ -43,12 +43,12 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct 
 struct mrn_file_change {
 	struct mrn_bracket bracket;
 	enum mrn_cause cause;
-	bool pending;	    /* nothing else is set when the call changes nothing */
-	bool every_file;    /* which mappings show the file cannot be told by number */
+	bool pending;	 /* nothing else is set when the call changes nothing */
+	bool every_file; /* which mappings show the file cannot be told by number */
 	uint64_t inode;
-	uint64_t from, to;  /* of the file, bytes; whole pages, UINT64_MAX for no end */
+	uint64_t from, to;   /* of the file, bytes; whole pages, UINT64_MAX for no end */
 	uintptr_t low, high; /* what the bracket covers */
-	const char *path;   /* of truncate, or NULL */
+	const char *path;    /* of truncate, or NULL */
 };
 
 void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,

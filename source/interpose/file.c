@@ -4,22 +4,23 @@
  * every mapping of it, and nothing in their arguments says where those are.
  *
  * There may be any number of mappings, and nothing may be allocated to remember them. So before the
- * call /proc/self/maps gives the lowest and the highest address at which the changed part of the file
- * is mapped, and one token over all between is held across the call. What lies in between and is
- * something else is invalidated for nothing, which costs time and is never wrong.
+ * call /proc/self/maps gives the lowest and the highest address at which the changed part of the
+ * file is mapped, and one token over all between is held across the call. What lies in between and
+ * is something else is invalidated for nothing, which costs time and is never wrong.
  *
  * A mapping that another thread makes after that look, outside the token, may still be read, and
- * shadowed, before the file changes. So there is a second look afterwards, and what it finds outside
- * the token is announced late (MRN_RANGE_AFTER). That is enough: a mapping that was read before the
- * change either stands there still, or has gone or moved by a call that had its own bracket; and a
- * mapping that the second look is too early to see is made after the change, with pages of after it.
+ * shadowed, before the file changes. So there is a second look afterwards, and what it finds
+ * outside the token is announced late (MRN_RANGE_AFTER). That is enough: a mapping that was read
+ * before the change either stands there still, or has gone or moved by a call that had its own
+ * bracket; and a mapping that the second look is too early to see is made after the change, with
+ * pages of after it.
  *
  * Mappings are matched by inode number alone: the device that maps shows is not the one that stat
- * shows on btrfs, and mistaking another file for this one is harmless. overlayfs has two numbers for
- * one file; there every file mapping matches.
+ * shows on btrfs, and mistaking another file for this one is harmless. overlayfs has two numbers
+ * for one file; there every file mapping matches.
  *
- * Two sizes that race: a truncation is taken for one that grows the file by the size before it. Where
- * another thread makes the file longer in between, the two calls have no order to begin with.
+ * Two sizes that race: a truncation is taken for one that grows the file by the size before it.
+ * Where another thread makes the file longer in between, the two calls have no order to begin with.
  */
 #undef _FILE_OFFSET_BITS /* or the functions below would be named fallocate64 and so on */
 
@@ -40,7 +41,7 @@
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define END_OF_FILE	      UINT64_MAX
 
-/* ------------------------------------------------------------------------- looking at the mappings */
+/* ---------------------------------------------------------------------- looking at the mappings */
 
 /* The part of a mapping that shows what changes; false for none. */
 static bool is_changed(const struct mrn_file_change *c, const struct mrn_mapping *m,
@@ -132,16 +133,15 @@ void mrn_file_change_end(struct mrn_file_change *c)
 	if (!c->pending)
 		return;
 	/* The name may have come to mean another file between our look at it and the call's. */
-	if (c->path &&
-	    (mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)c->path, (long)&st, 0) < 0 ||
-	     st.st_ino != c->inode))
+	if (c->path && (mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)c->path, (long)&st, 0) < 0 ||
+			st.st_ino != c->inode))
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
 	else if (mrn_maps_visit(announce_late, c) < 0)
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
 	mrn_bracket_end(&c->bracket);
 }
 
-/* ------------------------------------------------------------------------------------- fallocate */
+/* ------------------------------------------------------------------------------------ fallocate */
 
 void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,
 			       off_t length)
@@ -185,7 +185,7 @@ MRN_INTERPOSED int fallocate(int fd, int mode, off_t offset, off_t length)
 MRN_INTERPOSED int fallocate64(int fd, int mode, off64_t offset, off64_t length)
 	__attribute__((alias("fallocate")));
 
-/* --------------------------------------------------------------------------- ftruncate, truncate */
+/* -------------------------------------------------------------------------- ftruncate, truncate */
 
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
 {
@@ -195,7 +195,8 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
 	nothing(c, MRN_CAUSE_FTRUNCATE);
 	if (length < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0 || st.st_size <= length)
 		return;
-	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, (uint64_t)length, END_OF_FILE);
+	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, (uint64_t)length,
+		   END_OF_FILE);
 }
 
 MRN_INTERPOSED int ftruncate(int fd, off_t length)
@@ -238,7 +239,7 @@ MRN_INTERPOSED int truncate(const char *path, off_t length)
 
 MRN_INTERPOSED int truncate64(const char *path, off64_t length) __attribute__((alias("truncate")));
 
-/* ----------------------------------------------------------------------------------- MADV_REMOVE */
+/* ---------------------------------------------------------------------------------- MADV_REMOVE */
 
 struct removal {
 	struct mrn_file_change *c;

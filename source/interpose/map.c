@@ -22,9 +22,9 @@
 
 /*
  * mmap and mremap round a length that they are given for huge pages up to whole ones. Which size
- * those have, and whether they are huge at all, does not show in the arguments, but a mapping of them
- * can only begin at a multiple of it: so rounding up to the largest size that start is a multiple of
- * covers the mapping, and at most too much.
+ * those have, and whether they are huge at all, does not show in the arguments, but a mapping of
+ * them can only begin at a multiple of it: so rounding up to the largest size that start is a
+ * multiple of covers the mapping, and at most too much.
  */
 uintptr_t mrn_huge_end(uintptr_t start, uintptr_t end)
 {
@@ -49,7 +49,7 @@ static bool is_user_span(const void *addr, size_t length, uintptr_t *start, uint
 	return mrn_pages_spanned(addr, length, start, end) && *end <= USER_TOP;
 }
 
-/* ---------------------------------------------------------------------------------------- munmap */
+/* --------------------------------------------------------------------------------------- munmap */
 
 void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length)
 {
@@ -71,7 +71,7 @@ MRN_INTERPOSED int munmap(void *addr, size_t length)
 	return r;
 }
 
-/* ------------------------------------------------------------------------------------------ mmap */
+/* ----------------------------------------------------------------------------------------- mmap */
 
 static bool is_hugetlbfs(int fd)
 {
@@ -86,7 +86,8 @@ bool mrn_mmap_replaces(int flags)
 	return (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
 }
 
-void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags, int fd)
+void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
+			    int fd)
 {
 	uintptr_t start, end, huge;
 
@@ -116,7 +117,7 @@ MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd
 MRN_INTERPOSED void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off64_t offset)
 	__attribute__((alias("mmap")));
 
-/* ---------------------------------------------------------------------------------------- mremap */
+/* --------------------------------------------------------------------------------------- mremap */
 
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr)
@@ -172,7 +173,7 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	return r;
 }
 
-/* ------------------------------------------------------------------------------ remap_file_pages */
+/* ----------------------------------------------------------------------------- remap_file_pages */
 
 void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size)
 {

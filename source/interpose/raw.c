@@ -11,7 +11,10 @@
 
 #include "os/event_path.h"
 
-/* libc's idea of where the break is; its brk and sbrk go wrong if a call past them leaves it behind. */
+/*
+ * libc's idea of where the break is; its brk and sbrk go wrong if a call past them leaves it
+ * behind.
+ */
 extern void *__curbrk __attribute__((weak, visibility("default")));
 
 static long result(long r)
@@ -42,8 +45,8 @@ static void *raw_mremap(void *addr, size_t old_size, size_t new_size, int flags,
 	va_start(ap, flags);
 	new_addr = va_arg(ap, void *);
 	va_end(ap);
-	return (void *)result(mrn_sys6(SYS_mremap, (long)addr, (long)old_size, (long)new_size, flags,
-				       (long)new_addr, 0));
+	return (void *)result(mrn_sys6(SYS_mremap, (long)addr, (long)old_size, (long)new_size,
+				       flags, (long)new_addr, 0));
 }
 
 static int raw_remap_file_pages(void *addr, size_t size, int prot, size_t pgoff, int flags)

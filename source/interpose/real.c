@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Looks the real calls up, before main and before almost every constructor. The one file here that
- * does not run on the event path: dlsym may allocate, and what it calls in turn meets the raw calls.
+ * does not run on the event path: dlsym may allocate, and what it calls in turn meets the raw
+ * calls.
  */
 
 #include "source/interpose/real.h"

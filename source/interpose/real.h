@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls behind the interposed ones. Each entry is a raw system call that sets errno as libc does
- * (raw.c) until the constructor in real.c has put the next library's function there: so calls made
- * by other constructors, by dlsym itself, and by a libc that lacks the function, work too.
+ * The calls behind the interposed ones. Each entry is a raw system call that sets errno as libc
+ * does (raw.c) until the constructor in real.c has put the next library's function there: so calls
+ * made by other constructors, by dlsym itself, and by a libc that lacks the function, work too.
  */
 #ifndef MRN_SOURCE_INTERPOSE_REAL_H
 #define MRN_SOURCE_INTERPOSE_REAL_H
@@ -35,7 +35,9 @@ extern struct mrn_real mrn_real;
 /* Apart from the others because syscall-x86_64.S jumps through it. */
 extern long (*mrn_real_syscall)(long nr, ...);
 
-/* Atomic because a thread that another constructor has started may be calling; no order is needed. */
+/*
+ * Atomic because a thread that another constructor has started may be calling; no order is needed.
+ */
 #define MRN_REAL(call) __atomic_load_n(&mrn_real.call, __ATOMIC_RELAXED)
 
 #endif

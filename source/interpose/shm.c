@@ -50,8 +50,9 @@ struct attachment {
 };
 
 /*
- * shmdt(base) detaches what is left, perhaps in pieces, of the segment that was attached at base: each
- * piece stands as far from base as its offset says. Another file mapped just so is taken for a piece.
+ * shmdt(base) detaches what is left, perhaps in pieces, of the segment that was attached at base:
+ * each piece stands as far from base as its offset says. Another file mapped just so is taken for a
+ * piece.
  */
 static bool widen(const struct mrn_mapping *m, void *arg)
 {

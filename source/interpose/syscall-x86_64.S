@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed number
- * to a C function that takes the same seven arguments, for any other to the real syscall. See syscall.c.
+ * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed
+ * number to a C function that takes the same seven arguments, for any other to the real syscall.
+ * See syscall.c.
  */
 #ifdef __x86_64__
 
@@ -20,9 +21,9 @@
 syscall:
 	.cfi_startproc
 	_CET_ENDBR
-	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, SYS_shmat, \
-		SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, SYS_fallocate, \
-		SYS_pkey_mprotect, SYS_process_madvise
+	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
+		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
+		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise
 	cmpq	$\nr, %rdi
 	je	mrn_syscall_bracketed
 	.endr

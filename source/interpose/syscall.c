@@ -3,10 +3,10 @@
  * syscall(): the same brackets, by number.
  *
  * On x86-64 syscall itself is the stub in syscall-x86_64.S, which jumps to libc's for every number
- * that is not bracketed before any frame exists: SYS_vfork and SYS_clone on the caller's stack return
- * twice, and a frame of ours in between would be returned through by the child and gone for the
- * parent. Elsewhere syscall is the function below, and those numbers must not be used with it; libc's
- * own syscall makes no promise for them either.
+ * that is not bracketed before any frame exists: SYS_vfork and SYS_clone on the caller's stack
+ * return twice, and a frame of ours in between would be returned through by the child and gone for
+ * the parent. Elsewhere syscall is the function below, and those numbers must not be used with it;
+ * libc's own syscall makes no promise for them either.
  */
 #undef _FILE_OFFSET_BITS
 

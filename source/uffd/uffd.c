@@ -7,13 +7,44 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include "core/check.h"
 #include "core/mm.h"
 #include "os/maps.h"
+#include "os/pagemap.h"
+#include "os/pages.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "os/uffd.h"
 
 #define EVENTS (UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE)
+
+static mrn_sigmask lock(struct mrn_uffd *u)
+{
+	mrn_sigmask mask = mrn_signals_block();
+
+	mrn_mutex_lock(&u->lock);
+	return mask;
+}
+
+static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
+{
+	mrn_mutex_unlock(&u->lock);
+	mrn_signals_restore(mask);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		mrn_sys1(SYS_close, *fd);
+	*fd = -1;
+}
+
+static void close_all(struct mrn_uffd *u)
+{
+	close_fd(&u->fd);
+	close_fd(&u->stop);
+	close_fd(&u->pagemap);
+}
 
 int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 {
@@ -27,23 +58,22 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 		return fd;
 	u->mm = mm;
 	u->use_once.n = 0;
+	u->pagemap = (got & UFFD_FEATURE_WP_ASYNC) && !MRN_BROKEN(UFFD_PAGEMAP)
+			     ? mrn_pagemap_open()
+			     : -1;
 	u->fd = fd;
 	u->stop = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
 	if (u->stop < 0) {
 		r = u->stop;
-		u->fd = -1;
-		mrn_sys1(SYS_close, fd);
+		close_all(u);
 		return r;
 	}
 	/* No handler of the application's may run in the monitor: it might unmap what is armed. */
 	mask = mrn_signals_block();
 	r = -pthread_create(&u->monitor, NULL, mrn_uffd_monitor, u);
 	mrn_signals_restore(mask);
-	if (r) {
-		mrn_sys1(SYS_close, u->stop);
-		u->fd = -1;
-		mrn_sys1(SYS_close, fd);
-	}
+	if (r)
+		close_all(u);
 	return r;
 }
 
@@ -64,6 +94,7 @@ static bool disarm_mapping(const struct mrn_mapping *m, void *uffd)
 void mrn_uffd_stop(struct mrn_uffd *u)
 {
 	uint64_t one = 1;
+	mrn_sigmask mask;
 
 	/*
 	 * Range by range, before the descriptor is closed: a child that was made without running
@@ -73,44 +104,86 @@ void mrn_uffd_stop(struct mrn_uffd *u)
 	mrn_maps_visit(disarm_mapping, u);
 	mrn_sys3(SYS_write, u->stop, (long)&one, sizeof(one));
 	pthread_join(u->monitor, NULL);
-	mrn_mutex_lock(&u->lock);
-	mrn_sys1(SYS_close, u->fd);
-	u->fd = -1;
-	mrn_mutex_unlock(&u->lock);
-	mrn_sys1(SYS_close, u->stop);
+	mask = lock(u);
+	close_all(u);
+	unlock(u, mask);
 }
 
 void mrn_uffd_forget(struct mrn_uffd *u)
 {
-	mrn_sys1(SYS_close, u->fd);
-	mrn_sys1(SYS_close, u->stop);
+	close_all(u);
+}
+
+/*
+ * Is this page mapped and armed, now? To lift a write protection that is not there changes nothing, and
+ * fails (ENOENT) on a hole and on a mapping that is not armed; EAGAIN says that an event is unread.
+ */
+static long look_at_page(const struct mrn_uffd *u, uintptr_t page)
+{
+	struct uffdio_writeprotect wp = {.range = {.start = page, .len = mrn_page_size()}};
+
+	return mrn_sys3(SYS_ioctl, u->fd, UFFDIO_WRITEPROTECT, (long)&wp);
+}
+
+static long look_at_all(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	if (u->pagemap >= 0)
+		return mrn_pagemap_all_armed(u->pagemap, start, end) == 1 ? 0 : -ENOENT;
+	for (uintptr_t page = start; page < end; page += mrn_page_size()) {
+		long r = look_at_page(u, page);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * With the lock held. REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for
+ * a shared one without write access to the file, EBUSY where another userfaultfd is, ENOMEM when the
+ * process has as many mappings as it may have. All of these make the range good for one use.
+ */
+static int arm_all(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	struct uffdio_register reg = {.range = {.start = start, .len = end - start},
+				      .mode = UFFDIO_REGISTER_MODE_WP};
+	long r = mrn_sys3(SYS_ioctl, u->fd, UFFDIO_REGISTER, (long)&reg);
+
+	if (!r && !MRN_BROKEN(UFFD_HOLES))
+		r = look_at_all(u, start, end);
+	if (r == -EAGAIN)
+		return -EAGAIN;
+	return r ? MRN_ARM_USE_ONCE : 0;
 }
 
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	struct uffdio_register reg = {.range = {.start = start, .len = end - start},
-				      .mode = UFFDIO_REGISTER_MODE_WP};
-	long r;
+	mrn_sigmask mask;
+	int r;
 
 	/* A range that is added after this look collides: the monitor holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end))
 		return MRN_ARM_USE_ONCE;
-	mrn_mutex_lock(&u->lock);
-	r = mrn_sys3(SYS_ioctl, u->fd, UFFDIO_REGISTER, (long)&reg);
-	mrn_mutex_unlock(&u->lock);
-	/*
-	 * EINVAL: a kind of mapping that cannot be armed. EPERM: shared, without write access to the
-	 * file. EBUSY: another userfaultfd has it. ENOMEM: the mappings have reached their limit.
-	 */
-	return r < 0 ? MRN_ARM_USE_ONCE : 0;
+	mask = lock(u);
+	r = mrn_tokens_overlap(u->mm, start, end) ? -EAGAIN : arm_all(u, start, end);
+	unlock(u, mask);
+	return r;
 }
 
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving)
 {
 	uintptr_t start = leaving->node.start, end = leaving->node.end, gap_end;
+	mrn_sigmask mask = lock(u);
 
-	mrn_mutex_lock(&u->lock);
 	for (; mrn_mm_gap(u->mm, leaving, &start, end, &gap_end); start = gap_end)
 		mrn_uffd_disarm_now(u, start, gap_end);
-	mrn_mutex_unlock(&u->lock);
+	unlock(u, mask);
+}
+
+void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	mrn_sigmask mask = lock(u);
+
+	mrn_uffd_disarm_now(u, start, end);
+	unlock(u, mask);
 }

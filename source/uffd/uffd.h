@@ -13,6 +13,12 @@
  * change, and nothing tells when it has. From then on the range is good for one use at a time.
  * Interposed calls never get here: their callbacks disarm what is about to change, so that only calls
  * without a bracket raise REMOVE.
+ *
+ * To arm a range with a hole in it arms the rest, and says nothing; and to map something into a hole
+ * is no event. So a hole that is filled between arming and pinning would leave pinned pages that nobody
+ * watches. Therefore a range counts as armed only when, after arming and before anybody reads its
+ * translations, each page was seen to be mapped and armed, both in one look: from that look on,
+ * whatever happens to the page is an event.
  */
 #ifndef MRN_SOURCE_UFFD_H
 #define MRN_SOURCE_UFFD_H
@@ -24,11 +30,16 @@
 struct mrn_uffd {
 	struct mrn_mm *mm;
 	int fd;
+	int pagemap; /* to look at armed ranges as a whole (Linux 6.7), or -1: page by page */
 	int stop; /* eventfd */
 	pthread_t monitor;
-	/* Held to arm, and to find out what to disarm and do it: a range is not disarmed under a
-	 * notifier that was inserted before it was armed. Nothing is called inside but the kernel.
-	 * fd is -1 once stopped. Lives as long as the process. */
+	/*
+	 * Held, with signals blocked, to arm and to disarm; nothing is called inside but the kernel.
+	 * A range is not disarmed under a notifier that was inserted before it was armed; and once a
+	 * bracket's callback has disarmed what is about to change, it stays disarmed until the end:
+	 * the application's mremap would fail on mappings that arming has split (EFAULT).
+	 * fd is -1 once stopped. Lives as long as the process.
+	 */
 	struct mrn_mutex lock;
 	struct mrn_use_once use_once;
 };
@@ -40,10 +51,12 @@ void mrn_uffd_stop(struct mrn_uffd *u);
 /* In a forked child: closes the descriptor, which acts on the parent. */
 void mrn_uffd_forget(struct mrn_uffd *u);
 
-/* 0 or MRN_ARM_USE_ONCE. */
+/* 0, MRN_ARM_USE_ONCE, or -EAGAIN while an invalidation of the range is in progress. */
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);
-/* Event path: stops events for [start, end). */
+/* Event path: stops events for [start, end), of which a token in progress tells. */
+void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/* The same for the monitor. */
 void mrn_uffd_disarm_now(const struct mrn_uffd *u, uintptr_t start, uintptr_t end);
 
 /* The monitor thread's body. */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "os/pagemap.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "os/syscall.h"
+
+struct page_region {
+	uint64_t start, end, categories;
+};
+
+struct pm_scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+/* The mapping is registered for asynchronous write protection. */
+#define PAGE_IS_WPALLOWED (1 << 0)
+
+int mrn_pagemap_open(void)
+{
+	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY | O_CLOEXEC,
+			     0);
+}
+
+int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end)
+{
+	/* Neighbours come as one region, so more than one means a gap. */
+	struct page_region region[2];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uint64_t)(uintptr_t)region,
+		.vec_len = 2,
+		.category_mask = PAGE_IS_WPALLOWED,
+		.return_mask = PAGE_IS_WPALLOWED,
+	};
+	long n = mrn_sys3(SYS_ioctl, fd, (long)PAGEMAP_SCAN, (long)&arg);
+
+	if (n < 0)
+		return (int)n;
+	return n == 1 && region[0].start == start && region[0].end == end;
+}
