@@ -1,0 +1,50 @@
+# The usual commands. The build itself is meson's: see meson.build.
+
+BUILD = build
+SUITE = quick
+PREFIX = /usr/local
+
+all: build
+
+setup: $(BUILD)/build.ninja
+
+$(BUILD)/build.ninja:
+	meson setup --prefix=$(PREFIX) $(BUILD)
+
+deps:
+	@scripts/install-deps
+
+build: setup
+	ninja -C $(BUILD)
+
+# One after the other even under make -j: setting up needs what install-deps installs.
+demo:
+	@scripts/install-deps
+	@$(MAKE) --no-print-directory build
+	$(BUILD)/mrn demo
+
+test:
+	@scripts/install-deps
+	@$(MAKE) --no-print-directory build
+	@scripts/run-tests --build $(BUILD) --suite $(SUITE)
+
+bench: build
+	@if $(BUILD)/mrn bench --help >/dev/null 2>&1; then \
+		$(BUILD)/mrn bench; \
+	else \
+		echo "There are no benches yet."; \
+	fi
+
+format:
+	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+lint:
+	@scripts/lint
+
+install: build
+	meson install --no-rebuild -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all setup deps build demo test bench format lint install clean

@@ -1,0 +1,909 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The brackets of the interposed calls: that each call is announced with its range and cause, that
+ * the callback runs before the change and the end after it, and that what changes nothing tells
+ * nobody.
+ */
+#undef _FILE_OFFSET_BITS /* syscall() takes off_t as it is */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <mrn/mmu_notifier.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/syscall.h"
+#include "tests/harness/test.h"
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+#define PAGE	  4096L
+#define STAGE	  0x7e9000001000L /* free in every layout; not where a huge page could begin */
+#define S(n)	  (STAGE + (n)*PAGE)
+#define AWAY	  S(64)
+#define RW	  (PROT_READ | PROT_WRITE)
+#define NR(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ------------------------------------------------------------------------------------ the stage */
+
+static char byte_at(uintptr_t addr)
+{
+	char c = 0;
+	struct iovec local = {&c, 1}, remote = {(void *)addr, 1};
+
+	/* Past every wrapper, and no crash where there is nothing. */
+	return mrn_sys6(SYS_process_vm_readv, mrn_sys0(SYS_getpid), (long)&local, 1, (long)&remote,
+			1, 0) == 1
+		       ? c
+		       : '!';
+}
+
+static void lay(long addr, long size, int flags, int fd, long offset)
+{
+	CHECK_EQ(mrn_sys6(SYS_mmap, addr, size, RW, flags | MAP_FIXED, fd, offset), addr);
+}
+
+/* Eight pages of 'A'. */
+static void lay_anon(void)
+{
+	lay(S(0), 8 * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset((void *)S(0), 'A', 8 * PAGE);
+}
+
+static int make_file(void)
+{
+	char page[PAGE];
+	long fd = mrn_sys2(SYS_memfd_create, (long)"bracket", 0);
+
+	CHECK(fd >= 0);
+	for (int i = 0; i < 8; i++) {
+		/* The first half is 'A', what remap_file_pages could put there is not. */
+		memset(page, i < 4 ? 'A' : 'B', sizeof(page));
+		CHECK_EQ(write((int)fd, page, sizeof(page)), PAGE);
+	}
+	return (int)fd;
+}
+
+/* The file's eight pages, at S(0). */
+static int lay_file(void)
+{
+	int fd = make_file();
+
+	lay(S(0), 8 * PAGE, MAP_SHARED, fd, 0);
+	return fd;
+}
+
+/* ---------------------------------------------------------------------------------- one bracket */
+
+/* A call, by its number, and what it is to be announced as. */
+struct call {
+	long nr;
+	long arg[6];
+	uintptr_t start, end;
+	enum mrn_cause cause;
+	enum mmu_notifier_event event;
+	uintptr_t probe; /* a byte that is 'A' before and not after; 0: no such byte */
+};
+
+static const struct call *current;
+static unsigned int calls, ends;
+
+static bool is_current(const struct mmu_notifier_range *range)
+{
+	return current && range->cause == current->cause;
+}
+
+static bool on_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			  uint64_t seq)
+{
+	mmu_range_notifier_update_seq(mrn, seq);
+	calls++;
+	CHECK(current);
+	CHECK_EQ(range->cause, current->cause);
+	CHECK_EQ(range->event, current->event);
+	CHECK_EQ(range->start, current->start);
+	CHECK_EQ(range->end, current->end);
+	CHECK(!(range->flags & MRN_RANGE_AFTER));
+	if (current->probe)
+		CHECK_EQ(byte_at(current->probe), 'A');
+	return true;
+}
+
+static void on_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	if (!is_current(range))
+		return;
+	ends++;
+	CHECK(mrn_tokens_overlap(mrn_mm_self(), current->start, current->end));
+	if (current->probe)
+		CHECK_NE(byte_at(current->probe), 'A');
+}
+
+static const struct mmu_range_notifier_ops range_ops = {.invalidate = on_invalidate};
+static const struct mmu_notifier_ops list_ops = {.invalidate_range_end = on_end};
+
+static long by_wrapper(long nr, const long *a)
+{
+	void *p = (void *)a[0];
+
+	switch (nr) {
+	case SYS_munmap:
+		return munmap(p, (size_t)a[1]);
+	case SYS_mmap:
+		return (long)mmap(p, (size_t)a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
+	case SYS_mremap:
+		return (long)mremap(p, (size_t)a[1], (size_t)a[2], (int)a[3], (void *)a[4]);
+	case SYS_remap_file_pages:
+		return remap_file_pages(p, (size_t)a[1], (int)a[2], (size_t)a[3], (int)a[4]);
+	case SYS_madvise:
+		return madvise(p, (size_t)a[1], (int)a[2]);
+	case SYS_process_madvise:
+		return process_madvise((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3], 0);
+	case SYS_mprotect:
+		return mprotect(p, (size_t)a[1], (int)a[2]);
+	case SYS_pkey_mprotect:
+		return pkey_mprotect(p, (size_t)a[1], (int)a[2], (int)a[3]);
+	case SYS_brk:
+		return brk(p);
+	case SYS_shmat:
+		return (long)shmat((int)a[0], (void *)a[1], (int)a[2]);
+	case SYS_shmdt:
+		return shmdt(p);
+	case SYS_fallocate:
+		return fallocate((int)a[0], (int)a[1], a[2], a[3]);
+	case SYS_ftruncate:
+		return ftruncate((int)a[0], a[1]);
+	case SYS_truncate:
+		return truncate((const char *)p, a[1]);
+	default:
+		FAIL("no wrapper for number %ld", nr);
+	}
+}
+
+static long by_number(long nr, const long *a)
+{
+	return syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+typedef long (*way)(long nr, const long *arg);
+static const way ways[] = {by_wrapper, by_number};
+
+static void expect_one(const struct call *c, way how)
+{
+	struct mmu_range_notifier mrn = {.ops = &range_ops};
+	struct mmu_notifier mn = {.ops = &list_ops};
+
+	CHECK_EQ(mmu_range_notifier_insert(&mrn, c->start, c->end - c->start, mrn_mm_self()), 0);
+	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	calls = ends = 0;
+	current = c;
+	CHECK_NE(how(c->nr, c->arg), -1);
+	current = NULL;
+	CHECK_EQ(calls, 1);
+	CHECK_EQ(ends, 1);
+	CHECK_EQ(mmu_notifier_unregister(&mn, mrn_mm_self()), 0);
+	CHECK_EQ(mmu_range_notifier_remove(&mrn), 0);
+}
+
+#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
+#define TWINS(test)                                    \
+	TWIN(test, pre_only, BREAK(BRACKET_PRE_ONLY)); \
+	TWIN(test, post_only, BREAK(BRACKET_POST_ONLY))
+
+/* On fresh anonymous pages, both ways. */
+static void expect_on_anon(const struct call *c)
+{
+	for (size_t i = 0; i < NR(ways); i++) {
+		lay_anon();
+		expect_one(c, ways[i]);
+	}
+}
+
+/* On a fresh mapping of a fresh file, whose descriptor goes into the argument `fd_arg`. */
+static void expect_on_file(struct call *c, int fd_arg)
+{
+	for (size_t i = 0; i < NR(ways); i++) {
+		int fd = lay_file();
+
+		if (fd_arg >= 0)
+			c->arg[fd_arg] = fd;
+		expect_one(c, ways[i]);
+		close(fd);
+	}
+}
+
+/* ----------------------------------------------------------------------------------- each cause */
+
+TEST(munmap_call)
+{
+	expect_on_anon(&(struct call){SYS_munmap,
+				      {S(2), 2 * PAGE},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MUNMAP,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+	expect_on_anon(&(struct call){SYS_munmap,
+				      {S(2), PAGE + 1},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MUNMAP,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+}
+TWINS(munmap_call);
+
+TEST(mmap_fixed)
+{
+	expect_on_anon(
+		&(struct call){SYS_mmap,
+			       {S(2), PAGE + 5, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0},
+			       S(2),
+			       S(4),
+			       MRN_CAUSE_MAP_FIXED,
+			       MMU_NOTIFY_UNMAP,
+			       S(3)});
+}
+TWINS(mmap_fixed);
+
+TEST(mremap_source)
+{
+	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+	expect_on_anon(&(struct call){SYS_mremap,
+				      {S(2), 2 * PAGE, 2 * PAGE, to_a_place, AWAY},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MREMAP_SRC,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+	expect_on_anon(&(struct call){SYS_mremap,
+				      {S(2), 3 * PAGE, PAGE, 0},
+				      S(3),
+				      S(5),
+				      MRN_CAUSE_MREMAP_SRC,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+	/* S(4) is in the way, so it moves. */
+	expect_on_anon(&(struct call){SYS_mremap,
+				      {S(2), 2 * PAGE, 3 * PAGE, MREMAP_MAYMOVE},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MREMAP_SRC,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+	expect_on_anon(&(struct call){SYS_mremap,
+				      {S(2), 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MREMAP_SRC,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+}
+TWINS(mremap_source);
+
+TEST(mremap_destination)
+{
+	/* What arrives is another letter than what was there. */
+	for (size_t i = 0; i < NR(ways); i++) {
+		lay_anon();
+		lay(AWAY, 2 * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		expect_one(&(struct call){SYS_mremap,
+					  {AWAY, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+					   S(2)},
+					  S(2),
+					  S(4),
+					  MRN_CAUSE_MREMAP_DST,
+					  MMU_NOTIFY_UNMAP,
+					  S(3)},
+			   ways[i]);
+	}
+}
+TWINS(mremap_destination);
+
+static void expect_advice(int advice, enum mrn_cause cause, uintptr_t probe)
+{
+	expect_on_anon(&(struct call){
+		SYS_madvise, {S(2), PAGE + 1, advice}, S(2), S(4), cause, MMU_NOTIFY_CLEAR, probe});
+}
+
+TEST(madvise_dontneed)
+{
+	expect_advice(MADV_DONTNEED, MRN_CAUSE_DONTNEED, S(3));
+}
+TWINS(madvise_dontneed);
+
+TEST(madvise_dontneed_locked)
+{
+	expect_advice(MADV_DONTNEED_LOCKED, MRN_CAUSE_DONTNEED_LOCKED, S(3));
+}
+TWINS(madvise_dontneed_locked);
+
+/* The pages go when memory is short, which a test cannot see. */
+TEST(madvise_free)
+{
+	expect_advice(MADV_FREE, MRN_CAUSE_FREE, 0);
+}
+
+TEST(madvise_other)
+{
+	expect_advice(MADV_PAGEOUT, MRN_CAUSE_MADVISE, 0);
+}
+
+TEST(madvise_remove)
+{
+	expect_on_file(&(struct call){SYS_madvise,
+				      {S(1), PAGE, MADV_REMOVE},
+				      S(1),
+				      S(2),
+				      MRN_CAUSE_REMOVE,
+				      MMU_NOTIFY_CLEAR,
+				      S(1)},
+		       -1);
+}
+TWINS(madvise_remove);
+
+TEST(process_madvise_on_itself)
+{
+	struct iovec iov[] = {{(void *)S(1), PAGE}, {(void *)S(3), PAGE}};
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+	struct call c = {SYS_process_madvise,
+			 {self, (long)iov, 2, MADV_DONTNEED},
+			 S(1),
+			 S(4),
+			 MRN_CAUSE_DONTNEED,
+			 MMU_NOTIFY_CLEAR,
+			 0};
+
+	CHECK(self >= 0);
+	lay_anon();
+	if (mrn_sys6(SYS_process_madvise, self, (long)iov, 2, MADV_DONTNEED, 0, 0) == 2 * PAGE) {
+		c.probe = S(3);
+	} else {
+		/* An older kernel: PAGEOUT is what it takes. */
+		c.arg[3] = MADV_PAGEOUT;
+		c.cause = MRN_CAUSE_MADVISE;
+	}
+	expect_on_anon(&c);
+}
+
+TEST(protection)
+{
+	expect_on_anon(&(struct call){SYS_mprotect,
+				      {S(2), 2 * PAGE, PROT_NONE},
+				      S(2),
+				      S(4),
+				      MRN_CAUSE_MPROTECT,
+				      MMU_NOTIFY_PROTECTION_VMA,
+				      S(3)});
+	expect_on_anon(&(struct call){SYS_pkey_mprotect,
+				      {S(2), PAGE, PROT_NONE, -1},
+				      S(2),
+				      S(3),
+				      MRN_CAUSE_MPROTECT,
+				      MMU_NOTIFY_PROTECTION_VMA,
+				      S(2)});
+}
+TWINS(protection);
+
+/* The break, on a page boundary, with four pages of 'A' above. */
+static uintptr_t raise_break(void)
+{
+	uintptr_t now = ((uintptr_t)sbrk(0) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+
+	CHECK_EQ(brk((void *)(now + 4 * PAGE)), 0);
+	memset((void *)now, 'A', 4 * PAGE);
+	return now;
+}
+
+static long sbrk_down(long nr, const long *arg)
+{
+	(void)nr;
+	return (long)sbrk(arg[0]);
+}
+
+TEST(brk_shrink)
+{
+	uintptr_t low = raise_break();
+	struct call c = {SYS_brk,	{(long)low + PAGE + 1}, low + 2 * PAGE, low + 4 * PAGE,
+			 MRN_CAUSE_BRK, MMU_NOTIFY_UNMAP,	low + 3 * PAGE};
+
+	expect_one(&c, by_wrapper);
+	CHECK_EQ(brk((void *)low), 0);
+
+	CHECK_EQ(raise_break(), low);
+	c.arg[0] = -2 * PAGE;
+	expect_one(&c, sbrk_down);
+	CHECK_EQ(sbrk(0), low + 2 * PAGE);
+	CHECK_EQ(brk((void *)low), 0);
+
+	CHECK_EQ(raise_break(), low);
+	c.arg[0] = (long)low + 2 * PAGE;
+	expect_one(&c, by_number);
+}
+TWINS(brk_shrink);
+
+static int make_segment(size_t size)
+{
+	int id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
+	void *keep;
+
+	CHECK(id >= 0);
+	keep = shmat(id, NULL, 0);
+	CHECK_NE(keep, -1);
+	CHECK_EQ(shmctl(id, IPC_RMID, NULL), 0);
+	memset(keep, 'A', size);
+	return id;
+}
+
+TEST(shm_detach)
+{
+	int id = make_segment(2 * PAGE + 1);
+	struct call c = {SYS_shmdt, {S(2)}, S(2), S(5), MRN_CAUSE_SHMDT, MMU_NOTIFY_UNMAP, S(3)};
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		CHECK_EQ(mrn_sys3(SYS_shmat, id, S(2), 0), S(2));
+		expect_one(&c, ways[i]);
+	}
+	/* Without its head: what is left of it. */
+	c.start = S(3);
+	for (size_t i = 0; i < NR(ways); i++) {
+		CHECK_EQ(mrn_sys3(SYS_shmat, id, S(2), 0), S(2));
+		CHECK_EQ(mrn_sys2(SYS_munmap, S(2), PAGE), 0);
+		expect_one(&c, ways[i]);
+	}
+}
+TWINS(shm_detach);
+
+TEST(shm_remap)
+{
+	int id = shmget(IPC_PRIVATE, 2 * PAGE + 1, IPC_CREAT | 0600);
+
+	CHECK(id >= 0);
+	CHECK_NE(shmat(id, NULL, 0), -1);
+	CHECK_EQ(shmctl(id, IPC_RMID, NULL), 0);
+	expect_on_anon(&(struct call){SYS_shmat,
+				      {id, S(2), SHM_REMAP},
+				      S(2),
+				      S(5),
+				      MRN_CAUSE_SHMAT_REMAP,
+				      MMU_NOTIFY_UNMAP,
+				      S(3)});
+	/* One byte above: the base that it is rounded to. */
+	expect_on_anon(&(struct call){SYS_shmat,
+				      {id, S(2) + 1, SHM_REMAP | SHM_RND},
+				      S(2),
+				      S(5),
+				      MRN_CAUSE_SHMAT_REMAP,
+				      MMU_NOTIFY_UNMAP,
+				      S(2)});
+}
+TWINS(shm_remap);
+
+TEST(remap_pages)
+{
+	expect_on_file(&(struct call){SYS_remap_file_pages,
+				      {S(1), PAGE, 0, 6, 0},
+				      S(1),
+				      S(2),
+				      MRN_CAUSE_REMAP_FILE_PAGES,
+				      MMU_NOTIFY_CLEAR,
+				      S(1)},
+		       -1);
+}
+TWINS(remap_pages);
+
+TEST(punch_hole)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	expect_on_file(&(struct call){SYS_fallocate,
+				      {-1, hole, PAGE, PAGE},
+				      S(1),
+				      S(2),
+				      MRN_CAUSE_FALLOCATE,
+				      MMU_NOTIFY_CLEAR,
+				      S(1)},
+		       0);
+	/* Three bytes of one page, two of the next. */
+	expect_on_file(&(struct call){SYS_fallocate,
+				      {-1, hole, 2 * PAGE - 3, 5},
+				      S(1),
+				      S(3),
+				      MRN_CAUSE_FALLOCATE,
+				      MMU_NOTIFY_CLEAR,
+				      S(2)},
+		       0);
+}
+TWINS(punch_hole);
+
+TEST(truncation)
+{
+	struct call c = {SYS_ftruncate,	      {-1, 2 * PAGE},	S(2), S(8),
+			 MRN_CAUSE_FTRUNCATE, MMU_NOTIFY_CLEAR, S(3)};
+	struct call by_path = c;
+	char path[64];
+
+	expect_on_file(&c, 0);
+	by_path.nr = SYS_truncate;
+	by_path.arg[0] = (long)path;
+	for (size_t i = 0; i < NR(ways); i++) {
+		int fd = lay_file();
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		expect_one(&by_path, ways[i]);
+		close(fd);
+	}
+}
+TWINS(truncation);
+
+/* ---------------------------------------------------------------------------- what tells nobody */
+
+static unsigned int told;
+
+static int on_any_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	(void)range;
+	told++;
+	return 0;
+}
+
+static const struct mmu_notifier_ops any_ops = {.invalidate_range_start = on_any_start};
+
+struct harmless_call {
+	long nr;
+	long arg[6];
+};
+
+static void expect_none(const struct harmless_call *c)
+{
+	struct mmu_notifier mn = {.ops = &any_ops};
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		lay_anon();
+		CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+		told = 0;
+		ways[i](c->nr, c->arg);
+		CHECK_MSG(told == 0, "call %ld(%#lx, %#lx, %#lx, %#lx) told %u", c->nr,
+			  (unsigned long)c->arg[0], (unsigned long)c->arg[1],
+			  (unsigned long)c->arg[2], (unsigned long)c->arg[3], told);
+		CHECK_EQ(mmu_notifier_unregister(&mn, mrn_mm_self()), 0);
+	}
+}
+
+TEST(harmless_calls)
+{
+	static const int harmless[] = {MADV_NORMAL,	MADV_RANDOM,	    MADV_SEQUENTIAL,
+				       MADV_WILLNEED,	MADV_DONTFORK,	    MADV_DOFORK,
+				       MADV_DONTDUMP,	MADV_DODUMP,	    MADV_HUGEPAGE,
+				       MADV_NOHUGEPAGE, MADV_WIPEONFORK,    MADV_KEEPONFORK,
+				       MADV_COLD,	MADV_POPULATE_READ, MADV_POPULATE_WRITE};
+	const int anon = MAP_PRIVATE | MAP_ANONYMOUS;
+	int fd = lay_file(), other = make_file();
+	struct iovec iov = {(void *)S(1), PAGE};
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (!child)
+		for (;;)
+			pause();
+	for (size_t i = 0; i < NR(harmless); i++)
+		expect_none(&(struct harmless_call){SYS_madvise, {S(1), PAGE, harmless[i]}});
+	lay(AWAY, 8 * PAGE, MAP_SHARED, fd, 0);
+	const struct harmless_call none[] = {
+		{SYS_munmap, {S(1) + 1, PAGE}},
+		{SYS_munmap, {S(1), 0}},
+		/* Which ThreadSanitizer's munmap dies of. */
+		{SYS_munmap, {S(1), TEST_TSAN ? 0 : -PAGE}},
+		{SYS_mmap, {0, PAGE, RW, anon, -1, 0}},
+		{SYS_mmap, {S(1), PAGE, RW, anon, -1, 0}},
+		{SYS_mmap, {S(1), PAGE, RW, anon | MAP_FIXED_NOREPLACE, -1, 0}},
+		{SYS_mmap, {S(1) + 1, PAGE, RW, anon | MAP_FIXED, -1, 0}},
+		{SYS_mmap, {S(1), 0, RW, anon | MAP_FIXED, -1, 0}},
+		{SYS_mremap, {S(0), 8 * PAGE, 9 * PAGE, 0}},
+		{SYS_mremap, {S(0), 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE}},
+		{SYS_mremap, {S(0), PAGE, PAGE, MREMAP_FIXED, S(20)}},
+		{SYS_mremap, {S(0) + 1, PAGE, 2 * PAGE, MREMAP_MAYMOVE}},
+		{SYS_mremap, {AWAY, 0, PAGE, MREMAP_MAYMOVE}},
+		{SYS_madvise, {S(1) + 1, PAGE, MADV_DONTNEED}},
+		{SYS_madvise, {S(1), 0, MADV_DONTNEED}},
+		{SYS_mprotect, {S(1) + 1, PAGE, PROT_NONE}},
+		{SYS_mprotect, {S(1), 0, PROT_NONE}},
+		{SYS_brk, {0}},
+		{SYS_brk, {(long)sbrk(0)}},
+		{SYS_shmdt, {S(1)}},
+		{SYS_shmdt, {0}},
+		{SYS_shmat, {-1, S(1), SHM_REMAP}},
+		{SYS_fallocate, {fd, 0, 0, 8 * PAGE}},
+		{SYS_fallocate, {fd, FALLOC_FL_KEEP_SIZE, 0, 16 * PAGE}},
+		{SYS_fallocate, {fd, 3, -1, PAGE}},
+		{SYS_fallocate, {-1, 3, 0, PAGE}},
+		{SYS_fallocate, {other, 3, 0, PAGE}},
+		{SYS_ftruncate, {fd, 9 * PAGE}},
+		{SYS_ftruncate, {fd, -1}},
+		{SYS_ftruncate, {-1, 0}},
+		{SYS_ftruncate, {other, 0}},
+		{SYS_truncate, {(long)"/nonexistent/file", 0}},
+		{SYS_process_madvise,
+		 {mrn_sys2(SYS_pidfd_open, child, 0), (long)&iov, 1, MADV_PAGEOUT}},
+		{SYS_process_madvise,
+		 {mrn_sys2(SYS_pidfd_open, getpid(), 0), (long)&iov, 1, MADV_COLD}},
+	};
+
+	for (size_t i = 0; i < NR(none); i++)
+		expect_none(&none[i]);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* --------------------------------------------------------------------------- which range is hit */
+
+struct counter {
+	struct mmu_range_notifier mrn; /* first */
+	unsigned int calls;
+	unsigned int flags;
+};
+
+static bool count(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		  uint64_t seq)
+{
+	struct counter *c = (struct counter *)mrn;
+
+	mmu_range_notifier_update_seq(mrn, seq);
+	c->flags = range->flags;
+	__atomic_fetch_add(&c->calls, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops count_ops = {.invalidate = count};
+
+static void watch(struct counter *c, uintptr_t start, size_t length)
+{
+	memset(c, 0, sizeof(*c));
+	c->mrn.ops = &count_ops;
+	CHECK_EQ(mmu_range_notifier_insert(&c->mrn, start, length, mrn_mm_self()), 0);
+}
+
+static unsigned int unwatch(struct counter *c)
+{
+	CHECK_EQ(mmu_range_notifier_remove(&c->mrn), 0);
+	return c->calls;
+}
+
+TEST(overlap)
+{
+	struct counter whole, part, touched, beside;
+
+	lay_anon();
+	watch(&whole, S(0), 8 * PAGE);
+	watch(&part, S(1), 3 * PAGE);
+	watch(&touched, S(3) - 1, 1);
+	watch(&beside, S(3), 1);
+	/* One byte of S(2) makes all of it. */
+	CHECK_EQ(madvise((void *)S(2), 1, MADV_DONTNEED), 0);
+	CHECK_EQ(unwatch(&whole), 1);
+	CHECK_EQ(unwatch(&part), 1);
+	CHECK_EQ(unwatch(&touched), 1);
+	CHECK_EQ(unwatch(&beside), 0);
+}
+TWIN(overlap, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* Two mappings of a file lose the same page; what is mapped between them is hit for nothing. */
+TEST(every_mapping_of_a_file)
+{
+	struct counter first, second, beside;
+	int fd = lay_file();
+
+	lay(AWAY, 4 * PAGE, MAP_PRIVATE, fd, PAGE);
+	watch(&first, S(1), PAGE);
+	watch(&second, AWAY, PAGE);
+	watch(&beside, S(0), PAGE);
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), 0);
+	CHECK_EQ(first.calls, 1);
+	CHECK_EQ(second.calls, 1);
+	/* A hole made through one mapping is one in the other. */
+	CHECK_EQ(madvise((void *)S(1), PAGE, MADV_REMOVE), 0);
+	CHECK_EQ(unwatch(&first), 2);
+	CHECK_EQ(unwatch(&second), 2);
+	CHECK_EQ(unwatch(&beside), 0);
+}
+TWIN(every_mapping_of_a_file, no_callbacks, BREAK(A1_CALLBACKS));
+
+static int racing_fd;
+
+/* Another thread's mmap of the file, at the worst moment: after the look at the mappings. */
+static int map_late(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	if (range->cause == MRN_CAUSE_FTRUNCATE && !(range->flags & MRN_RANGE_AFTER))
+		lay(AWAY, 8 * PAGE, MAP_SHARED, racing_fd, 0);
+	return 0;
+}
+
+static const struct mmu_notifier_ops late_ops = {.invalidate_range_start = map_late};
+
+TEST(mapped_during_truncation)
+{
+	struct mmu_notifier mn = {.ops = &late_ops};
+	struct counter late;
+
+	racing_fd = lay_file();
+	watch(&late, AWAY, 8 * PAGE);
+	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	CHECK_EQ(ftruncate(racing_fd, PAGE), 0);
+	CHECK_EQ(unwatch(&late), 1);
+	CHECK(late.flags & MRN_RANGE_AFTER);
+}
+TWIN(mapped_during_truncation, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* ---------------------------------------------------------------------- signals, threads, forks */
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	errno = EXDEV;
+	CHECK_EQ(madvise((void *)S(4), PAGE, MADV_DONTNEED), 0);
+	CHECK_EQ(errno, EXDEV);
+}
+
+static bool raise_inside(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			 uint64_t seq)
+{
+	bool done = count(mrn, range, seq);
+
+	CHECK_EQ(raise(SIGUSR1), 0);
+	return done;
+}
+
+TEST(call_in_a_signal_handler)
+{
+	static const struct mmu_range_notifier_ops raising = {.invalidate = raise_inside};
+	struct counter outer = {.mrn.ops = &raising}, inner;
+
+	lay_anon();
+	signal(SIGUSR1, on_signal);
+	CHECK_EQ(mmu_range_notifier_insert(&outer.mrn, S(2), PAGE, mrn_mm_self()), 0);
+	watch(&inner, S(4), PAGE);
+	errno = ENOTTY;
+	CHECK_EQ(munmap((void *)S(2), PAGE), 0);
+	CHECK_EQ(errno, ENOTTY);
+	CHECK_EQ(byte_at(S(4)), 0);
+	CHECK_EQ(unwatch(&outer), 1);
+	CHECK_EQ(unwatch(&inner), 1);
+	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+}
+TWIN(call_in_a_signal_handler, no_callbacks, BREAK(A1_CALLBACKS));
+
+static void *change_own_range(void *arg)
+{
+	enum { ROUNDS = 500 };
+	long at = S(100) + (long)arg * 16 * PAGE;
+	struct counter c;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		CHECK_EQ(mmap((void *)at, 4 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			      0),
+			 at);
+		watch(&c, (uintptr_t)at, 4 * PAGE);
+		*(char *)at = 'A';
+		CHECK_EQ(madvise((void *)at, PAGE, MADV_DONTNEED), 0);
+		CHECK_EQ(*(char *)at, 0);
+		CHECK_EQ(mprotect((void *)at, PAGE, PROT_READ), 0);
+		CHECK_EQ(mremap((void *)at, 4 * PAGE, 2 * PAGE, 0), at);
+		CHECK_EQ(syscall(SYS_munmap, at, PAGE), 0);
+		CHECK_EQ(munmap((void *)at, 2 * PAGE), 0);
+		CHECK_EQ(unwatch(&c), 5);
+	}
+	return NULL;
+}
+
+TEST(eight_threads)
+{
+	pthread_t t[8];
+
+	for (long i = 0; i < 8; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, change_own_range, (void *)i), 0);
+	for (long i = 0; i < 8; i++)
+		CHECK_EQ(pthread_join(t[i], NULL), 0);
+	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+}
+TWIN(eight_threads, no_callbacks, BREAK(A1_CALLBACKS));
+
+TEST(forked_child)
+{
+	struct counter parents;
+	int status;
+	pid_t pid;
+
+	lay_anon();
+	watch(&parents, S(2), PAGE);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		struct counter own;
+
+		watch(&own, S(3), PAGE);
+		CHECK_EQ(munmap((void *)S(2), 2 * PAGE), 0);
+		CHECK_EQ(byte_at(S(2)), '!');
+		CHECK_EQ(parents.calls, 0);
+		CHECK_EQ(unwatch(&own), 1);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(parents.calls, 0);
+	CHECK_EQ(byte_at(S(2)), 'A');
+	CHECK_EQ(munmap((void *)S(2), PAGE), 0);
+	CHECK_EQ(unwatch(&parents), 1);
+}
+TWIN(forked_child, no_callbacks, BREAK(A1_CALLBACKS));
+
+static void *fallocate_cancelled(void *arg)
+{
+	/* Waits for it here: fallocate, a cancellation point in libc, is where the thread ends. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_cancel(pthread_self());
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	fallocate(*(int *)arg, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+	return NULL;
+}
+
+TEST(cancelled_inside)
+{
+	int fd = lay_file();
+	struct counter c;
+	pthread_t t;
+	void *r;
+
+	watch(&c, S(0), PAGE);
+	CHECK_EQ(pthread_create(&t, NULL, fallocate_cancelled, &fd), 0);
+	CHECK_EQ(pthread_join(t, &r), 0);
+	CHECK_EQ(r, PTHREAD_CANCELED);
+	CHECK_EQ(unwatch(&c), 1);
+	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+}
+TWIN(cancelled_inside, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* -------------------------------------------------------------------------------- other numbers */
+
+TEST(other_numbers_pass)
+{
+	struct timespec soon = {.tv_nsec = 1000000};
+	uint32_t word = 7;
+	int fd = make_file();
+	char c = 0;
+
+	CHECK_EQ(syscall(SYS_getpid), getpid());
+	errno = 0;
+	CHECK_EQ(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 8, NULL, NULL, 1), -1);
+	CHECK_EQ(errno, EAGAIN);
+	CHECK_EQ(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 7, &soon, NULL, 0), -1);
+	CHECK_EQ(errno, ETIMEDOUT);
+	CHECK_EQ(syscall(100000L), -1);
+	CHECK_EQ(errno, ENOSYS);
+	CHECK_EQ(syscall(SYS_pread64, fd, &c, 1L, 5 * PAGE), 1);
+	CHECK_EQ(c, 'B');
+	/* The sixth argument is on the stack. */
+	CHECK_EQ(syscall(SYS_mmap, S(0), PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 5 * PAGE), S(0));
+	CHECK_EQ(byte_at(S(0)), 'B');
+	CHECK_EQ(syscall(SYS_mmap, AWAY, PAGE, RW, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 5 * PAGE),
+		 AWAY);
+	CHECK_EQ(byte_at(AWAY), 'B');
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Attaching: what it gets, what it says when it does not, who shares it, and what is left of it after
+ * detaching and in a forked child.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <mrn/mrn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "harness/sync.h"
+#include "harness/test.h"
+#include "os/syscall.h"
+#include "pin_device.h"
+
+#define LENGTH 65536
+
+static char *map_some(size_t length)
+{
+	char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
+static bool is_in(const char *list, const char *word)
+{
+	return strstr(list, word) != NULL;
+}
+
+/* Is a mapping that holds this address registered with a userfaultfd? Its VmFlags say "uw". */
+static bool is_armed(const void *addr)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool here = false, armed = false;
+	unsigned long start, end;
+	char line[512];
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (unsigned long)addr && (unsigned long)addr < end;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			armed = is_in(line, " uw");
+	}
+	fclose(f);
+	return armed;
+}
+
+/* ------------------------------------------------------------------------------------ what it gets */
+
+TEST(auto_takes_what_there_is)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_AUTO);
+	struct mrn_coverage c;
+	unsigned int kinds = mrn_source_coverage(source, &c);
+
+	NOTE("%s; %s", mrn_source_name(source), mrn_source_why(source));
+	CHECK(kinds);
+	if (kinds & MRN_SOURCE_INTERPOSE)
+		CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, 0);
+	if (kinds == (MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)) {
+		CHECK_EQ(MRN_COVER_PAGES & ~(c.bracketed | c.before_return | c.use_once), 0);
+		CHECK(strcmp(mrn_source_name(source), "interpose+uffd") == 0);
+		CHECK(strcmp(mrn_source_why(source), "") == 0);
+	}
+	/* A cause is in one of the three. */
+	CHECK_EQ(c.bracketed & c.before_return, 0);
+	CHECK_EQ(c.bracketed & c.use_once, 0);
+	CHECK_EQ(c.before_return & c.use_once, 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(uffd_alone_covers_what_the_kernel_reports)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	struct mrn_coverage c;
+
+	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_UFFD);
+	CHECK_EQ(c.bracketed, 0);
+	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
+	/* The kernel sends nothing for these. */
+	CHECK_EQ((c.before_return | c.use_once) & ~MRN_COVER_UFFD, 0);
+	CHECK_EQ(c.use_once, MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) |
+				     MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
+				     MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_missing_cause_fails_the_attach_and_is_named)
+{
+	char why[256] = "";
+	struct mrn_source_opts opts = {.size = sizeof(opts),
+				       .need = MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE),
+				       .why = why,
+				       .why_size = sizeof(why)};
+	struct mrn_source *source = NULL;
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source), -EOPNOTSUPP);
+	CHECK_MSG(is_in(why, "ftruncate"), "%s", why);
+	CHECK(!source);
+	/* And nothing of the failed attempt is left: the next one gets what it asks for. */
+	opts.need = MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_self_test_that_sees_nothing_gives_no_coverage)
+{
+	struct mrn_source *source = NULL;
+	struct mrn_coverage c;
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
+	mrn_broken = MRN_BROKEN_BIT(A1_CALLBACKS);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
+	mrn_source_coverage(source, &c);
+	CHECK_EQ(c.bracketed | c.before_return | c.use_once, 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(attaching_again_shares)
+{
+	struct mrn_source *one = attach_or_skip(MRN_SOURCE_UFFD), *two = attach_or_skip(MRN_SOURCE_UFFD);
+	char *p = map_some(LENGTH);
+
+	CHECK(one == two);
+	CHECK_ERR(mrn_source_detach(one), 0);
+	CHECK(mrn_source_arm(two, (uintptr_t)p, LENGTH, MRN_COVER_UFFD) == 0);
+	CHECK(is_armed(p));
+	CHECK_ERR(mrn_source_detach(two), 0);
+	CHECK_ERR(mrn_source_detach(two), -EINVAL);
+}
+
+TEST(attach_without_privilege)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	int status;
+	pid_t child;
+
+	CHECK_ERR(mrn_source_detach(source), 0);
+	child = fork();
+	if (child == 0) {
+		/* Nobody may still have the events, on a descriptor for faults of user mode only. */
+		if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
+			_exit(77);
+		_exit(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source) == 0 ? 0 : 1);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		SKIP("this process may not become nobody");
+	CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(out_of_descriptors_is_an_error_with_nothing_left)
+{
+	struct rlimit old, none;
+	struct mrn_source *source = NULL;
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = old.rlim_max};
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), -EMFILE);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* --------------------------------------------------------------------------------------- detaching */
+
+TEST(detach_disarms_everything)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	char *p = map_some(LENGTH);
+
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
+	CHECK(is_armed(p));
+	CHECK_ERR(mrn_source_detach(source), 0);
+	CHECK(!is_armed(p));
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), -ENOTCONN);
+	CHECK_EQ(munmap(p, LENGTH), 0);
+}
+
+TEST(detach_with_a_child_that_holds_the_descriptor)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	char *p = map_some(LENGTH);
+	long child;
+
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
+	/* Past libc: no fork handler closes it. */
+	child = mrn_sys6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+	if (child == 0)
+		for (;;)
+			mrn_sys0(SYS_pause);
+	CHECK(child > 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	/* Would sleep for ever if it were armed, with nobody to read. */
+	CHECK_EQ(munmap(p, LENGTH), 0);
+	CHECK_EQ(kill((pid_t)child, SIGKILL), 0);
+	CHECK_EQ(waitpid((pid_t)child, NULL, 0), child);
+}
+
+TEST(detach_invalidates_what_was_built)
+{
+	struct mrn_regcache_stats stats;
+	struct pin_device dev;
+	struct mrn_source *source;
+	struct mrn_regcache *cache;
+	const struct mrn_regcache_entry *entry;
+	char *p;
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
+	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	CHECK_ERR(mrn_regcache_get(cache, p, 1, MRN_ACCESS_READ, &entry), -ENOTCONN);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &stats), 0);
+	CHECK_EQ(stats.invalidations_by[MRN_CAUSE_DETACH], 1);
+	CHECK_EQ(stats.entries, 0);
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	pin_device_close(&dev);
+}
+
+static void come_and_go(void *arg)
+{
+	struct mrn_source *source;
+
+	for (int i = 0; i < 50; i++) {
+		CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
+		CHECK_ERR(mrn_source_detach(source), 0);
+	}
+	__atomic_store_n((bool *)arg, true, __ATOMIC_RELEASE);
+}
+
+TEST(attach_and_detach_while_memory_changes, .timeout_s = 60)
+{
+	struct test_thread t[2];
+	bool done[2] = {false, false};
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
+	for (int i = 0; i < 2; i++)
+		test_thread(&t[i], come_and_go, &done[i]);
+	while (!__atomic_load_n(&done[0], __ATOMIC_ACQUIRE) ||
+	       !__atomic_load_n(&done[1], __ATOMIC_ACQUIRE)) {
+		char *p = map_some(LENGTH);
+
+		memset(p, 1, LENGTH);
+		CHECK_EQ(mrn_sys2(SYS_munmap, (long)p, LENGTH), 0);
+	}
+	for (int i = 0; i < 2; i++)
+		test_join(&t[i]);
+}
+
+/* --------------------------------------------------------------------------------------- arming */
+
+TEST(registered_memory_is_armed_and_no_other)
+{
+	struct pin_device dev;
+	struct mrn_source *source;
+	struct mrn_regcache *cache;
+	char *p;
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
+	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK(!is_armed(p));
+	CHECK_EQ(pin_cache_peek(&dev, cache, p + 4096), 1);
+	CHECK(is_armed(p + 4096));
+	CHECK(!is_armed(p));
+	CHECK(!is_armed(p + 8192));
+	CHECK_ERR(mrn_regcache_flush(cache), 0);
+	CHECK(!is_armed(p + 4096));
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
+TEST(a_neighbour_keeps_what_both_cover_armed)
+{
+	struct pin_device dev;
+	struct mrn_source *source;
+	struct mrn_regcache *one, *two;
+	const struct mrn_regcache_entry *entry;
+	char *p;
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
+	one = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	two = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_ERR(mrn_regcache_get(one, p, 3 * 4096, MRN_ACCESS_READ, &entry), 0);
+	CHECK_ERR(mrn_regcache_put(entry), 0);
+	CHECK_ERR(mrn_regcache_get(two, p + 4096, 3 * 4096, MRN_ACCESS_READ, &entry), 0);
+	CHECK_ERR(mrn_regcache_put(entry), 0);
+	CHECK_ERR(mrn_regcache_destroy(one), 0);
+	CHECK(!is_armed(p));
+	CHECK(is_armed(p + 4096));
+	CHECK(is_armed(p + 2 * 4096));
+	CHECK(is_armed(p + 3 * 4096));
+	CHECK_ERR(mrn_regcache_destroy(two), 0);
+	CHECK(!is_armed(p + 4096));
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
+TEST(what_cannot_be_armed_is_good_for_one_use)
+{
+	/* A file that is open for reading only, mapped shared: the kernel refuses to watch it. */
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	char *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+	CHECK(p != MAP_FAILED);
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	close(fd);
+}
+
+/* ------------------------------------------------------------------------------------------- fork */
+
+static int child_status(pid_t child)
+{
+	int status;
+
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_MSG(WIFEXITED(status), "status %#x", status);
+	return WEXITSTATUS(status);
+}
+
+TEST(a_child_inherits_neither_source_nor_entry)
+{
+	struct pin_device dev;
+	struct mrn_source *source, *own = NULL;
+	struct mrn_regcache *cache;
+	const struct mrn_regcache_entry *entry;
+	struct mrn_mm *parents = mrn_mm_self();
+	pid_t child;
+	char *p;
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_AUTO);
+	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		CHECK(mrn_mm_self() != parents);
+		CHECK(!is_armed(p));
+		CHECK_ERR(mrn_regcache_get(cache, p, 1, MRN_ACCESS_READ, &entry), -ESTALE);
+		CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), -ESTALE);
+		CHECK_ERR(mrn_source_detach(source), -ESTALE);
+		CHECK_ERR(mrn_source_attach(parents, MRN_SOURCE_AUTO, NULL, &own), -EINVAL);
+		/* Nobody reads events for the child, so its own changes must not wait for any. */
+		CHECK_EQ(mrn_sys2(SYS_munmap, (long)p, LENGTH), 0);
+		/* And it may have all of it anew. */
+		CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, NULL, &own), 0);
+		CHECK(own != source);
+		CHECK_ERR(mrn_source_detach(own), 0);
+		CHECK_ERR(mrn_regcache_destroy(cache), 0);
+		_exit(0);
+	}
+	CHECK_EQ(child_status(child), 0);
+	/* The parent's is as it was. */
+	CHECK(is_armed(p));
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_EQ(mrn_sys6(SYS_mmap, (long)p, LENGTH, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		 p);
+	memset(p, 2, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 2);
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
+static void fork_often(void *arg)
+{
+	for (int i = 0; i < 30; i++) {
+		pid_t child = fork();
+
+		CHECK(child >= 0);
+		if (child == 0) {
+			const struct mrn_regcache_entry *entry;
+
+			_exit(mrn_regcache_get(arg, &i, 1, MRN_ACCESS_READ, &entry) == -ESTALE ? 0
+											       : 1);
+		}
+		CHECK_EQ(child_status(child), 0);
+	}
+}
+
+/* A fork copies pinned pages for the child, so the parent's entries go on being right. */
+TEST(forks_while_registering_and_unmapping, .timeout_s = 60)
+{
+	struct pin_device dev;
+	struct mrn_source *source;
+	struct mrn_regcache *cache;
+	struct test_thread forker;
+	char *p;
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
+	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	p = map_some(LENGTH);
+	test_thread(&forker, fork_often, cache);
+	for (int i = 0; i < 300; i++) {
+		CHECK_EQ(mrn_sys6(SYS_mmap, (long)p, LENGTH, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 p);
+		memset(p, i & 127, LENGTH);
+		CHECK_EQ(pin_cache_peek(&dev, cache, p), i & 127);
+		/* A write after a fork must not part the mapping from the pinned page. */
+		memset(p, 1 + (i & 63), LENGTH);
+		CHECK_EQ(pin_cache_peek(&dev, cache, p), 1 + (i & 63));
+	}
+	test_join(&forker);
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
+/* ------------------------------------------------------------------------------------- bad input */
+
+TEST(bad_input)
+{
+	struct mrn_source_opts small = {.size = 1};
+	struct mrn_source *source = NULL;
+	struct mrn_mm *mm;
+
+	CHECK_ERR(mrn_mm_create(&mm), 0);
+	CHECK_ERR(mrn_source_attach(NULL, MRN_SOURCE_AUTO, NULL, &source), -EINVAL);
+	CHECK_ERR(mrn_source_attach(mm, MRN_SOURCE_AUTO, NULL, &source), -EINVAL);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), 1u << 30, NULL, &source), -EINVAL);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &small, &source), -EINVAL);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, NULL, NULL), -EINVAL);
+	CHECK_ERR(mrn_source_detach(NULL), -EINVAL);
+	CHECK_ERR(mrn_source_arm(NULL, 4096, 4096, MRN_COVER_UFFD), -EINVAL);
+	CHECK(!source);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
+	CHECK_ERR(mrn_source_arm(source, 4096, 0, MRN_COVER_UFFD), -EINVAL);
+	CHECK_ERR(mrn_source_arm(source, UINTPTR_MAX, 4096, MRN_COVER_UFFD), -EINVAL);
+	/* Not mapped: nothing that could be kept. */
+	CHECK_EQ(mrn_source_arm(source, 4096, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	CHECK_ERR(mrn_mm_destroy(mm), 0);
+	CHECK(strcmp(mrn_cover_name(0), "unknown") == 0);
+	CHECK(strcmp(mrn_cover_name(MRN_COVER_RAW), "raw") == 0);
+	CHECK(strcmp(mrn_cause_name((enum mrn_cause)1000), "unknown") == 0);
+}

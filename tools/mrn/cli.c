@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tools/mrn/cli.h"
+
+void cli_say(const char *command, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", command);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/* ---------------------------------------------------------------------------------------- options */
+
+/* In front of a command's own parser, which is its child and shares its input. */
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->input;
+		/* A wrong option is worth its one line and no second one that points to --help. */
+		state->err_stream = NULL;
+		return 0;
+	case ARGP_KEY_ARG:
+		cli_say(state->name, "what is \"%s\"? It takes options only; see %s --help", arg,
+			state->name);
+		return EINVAL;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+	const struct argp_child child[] = {{.argp = argp}, {0}};
+	const struct argp common = {.parser = parse_common, .children = child};
+
+	return argp_parse(&common, argc, argv, 0, NULL, input) ? CLI_USAGE : 0;
+}
+
+/* ----------------------------------------------------------------------------------------- values */
+
+static bool read_number(const char *text, char **end, uint64_t *out)
+{
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(text, end, 10);
+	return !errno;
+}
+
+error_t cli_number(const struct argp_state *state, const char *option, const char *text,
+		   uint64_t min, uint64_t max, uint64_t *out)
+{
+	char *end;
+
+	if (read_number(text, &end, out) && !*end && *out >= min && *out <= max)
+		return 0;
+	cli_say(state->name, "--%s takes a number from %ju to %ju, not \"%s\"", option,
+		(uintmax_t)min, (uintmax_t)max, text);
+	return EINVAL;
+}
+
+static bool read_unit(const char *text, unsigned int *shift)
+{
+	static const char units[] = "KMG";
+
+	*shift = 0;
+	if (!*text)
+		return true;
+	for (unsigned int i = 0; units[i]; i++) {
+		if (*text == units[i] || *text == units[i] + ('a' - 'A')) {
+			*shift = 10 * (i + 1);
+			return !text[1];
+		}
+	}
+	return false;
+}
+
+error_t cli_size(const struct argp_state *state, const char *option, const char *text, uint64_t min,
+		 uint64_t max, uint64_t *out)
+{
+	unsigned int shift;
+	char *end;
+
+	if (read_number(text, &end, out) && read_unit(end, &shift) && *out <= max >> shift) {
+		*out <<= shift;
+		if (*out >= min)
+			return 0;
+	}
+	cli_say(state->name, "--%s takes a size from %juK to %juK, like 64K or 1M, not \"%s\"",
+		option, (uintmax_t)min >> 10, (uintmax_t)max >> 10, text);
+	return EINVAL;
+}
+
+error_t cli_seconds(const struct argp_state *state, const char *option, const char *text,
+		    double max, double *out)
+{
+	char *end;
+
+	*out = strtod(text, &end);
+	if (end != text && !*end && *out > 0 && *out <= max)
+		return 0;
+	cli_say(state->name,
+		"--%s takes a time in seconds, more than 0 and at most %.0f, not \"%s\"", option,
+		max, text);
+	return EINVAL;
+}

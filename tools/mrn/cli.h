@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the subcommands share on the command line: a wrong option is one line on stderr and exit
+ * status 2, numbers and sizes are read in one way, and all messages start with the command's name.
+ */
+#ifndef MRN_TOOL_CLI_H
+#define MRN_TOOL_CLI_H
+
+#include <argp.h>
+#include <stdint.h>
+
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_FAILED = 1,	 /* what was to be shown or measured did not come out */
+	CLI_USAGE = 2,	 /* wrong options */
+	CLI_MISSING = 77 /* this machine lacks something, and a message says what */
+};
+
+struct cli_command {
+	const char *name;
+	const char *summary;
+	/* argv[0] is "mrn NAME". Returns an exit status. */
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct cli_command demo_command;
+
+/*
+ * Parses argv by argp, whose parser gets input. 0 or CLI_USAGE; --help prints and exits. Arguments
+ * that are no options are refused. The parser returns what cli_bad_value returned when it meets a
+ * value that will not do.
+ */
+int cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+
+/*
+ * The value of an option. 0, or EINVAL after one line on stderr that says what the option takes.
+ * A size may end in K, M or G.
+ */
+error_t cli_number(const struct argp_state *state, const char *option, const char *text,
+		   uint64_t min, uint64_t max, uint64_t *out);
+error_t cli_size(const struct argp_state *state, const char *option, const char *text, uint64_t min,
+		 uint64_t max, uint64_t *out);
+error_t cli_seconds(const struct argp_state *state, const char *option, const char *text,
+		    double max, double *out);
+
+/* One line on stderr, with the name of the command in front. */
+__attribute__((format(printf, 2, 3))) void cli_say(const char *command, const char *format, ...);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One thread's transfers, each checked byte for byte.
+ */
+#ifndef MRN_DEMO_TRANSFER_H
+#define MRN_DEMO_TRANSFER_H
+
+#include <liburing.h>
+#include <stdint.h>
+
+#include "tools/mrn/demo/demo.h"
+#include "tools/mrn/demo/memory.h"
+
+struct transfer {
+	const struct demo_way *way;
+	void *state; /* the way's */
+	struct io_uring ring;
+	int file;
+	uint64_t place; /* in the file, this thread's own */
+	char *scratch;	/* of the largest buffer's size */
+	/* This thread's; transfers and stale are read by others meanwhile. */
+	struct demo_figures figures;
+};
+
+/* A ring and the way's state. 0, or -errno after a message. place and file are set already. */
+int transfer_open(struct transfer *t, const struct demo_way *way, struct mrn_source *source,
+		  size_t max_size);
+/* Adds what t did to *figures. */
+void transfer_close(struct transfer *t, struct demo_figures *figures);
+
+/* Moves some of b to the file or from it, and checks. Takes b's lock. 0, or -errno of the transfer. */
+int transfer_do(struct transfer *t, struct demo_buffer *b, uint64_t *random);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <json-c/json.h>
+
+#include "tools/mrn/json.h"
+
+/* Takes the reference to value in any case. */
+static void put(struct json *j, const char *key, struct json_object *value)
+{
+	struct json_object *in = j->open[j->depth - 1];
+	int r;
+
+	if (!value || !in) {
+		j->failed = true;
+		json_object_put(value);
+		return;
+	}
+	r = key ? json_object_object_add(in, key, value) : json_object_array_add(in, value);
+	if (r) {
+		j->failed = true;
+		json_object_put(value);
+	}
+}
+
+static void begin(struct json *j, const char *key, struct json_object *value)
+{
+	/* One reference for the parent and one for us: the parent may fail to take it. */
+	put(j, key, json_object_get(value));
+	j->open[j->depth++] = value;
+}
+
+void json_start(struct json *j)
+{
+	*j = (struct json){.depth = 1};
+	j->open[0] = json_object_new_object();
+}
+
+void json_begin_object(struct json *j, const char *key)
+{
+	begin(j, key, json_object_new_object());
+}
+
+void json_begin_array(struct json *j, const char *key)
+{
+	begin(j, key, json_object_new_array());
+}
+
+void json_end(struct json *j)
+{
+	json_object_put(j->open[--j->depth]);
+}
+
+void json_u64(struct json *j, const char *key, uint64_t value)
+{
+	put(j, key, json_object_new_uint64(value));
+}
+
+void json_real(struct json *j, const char *key, double value)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%.1f", value);
+	put(j, key, json_object_new_double_s(value, text));
+}
+
+void json_string(struct json *j, const char *key, const char *value)
+{
+	put(j, key, json_object_new_string(value));
+}
+
+int json_finish(struct json *j, FILE *out)
+{
+	const char *text = NULL;
+	int r = 0;
+
+	while (j->depth > 1)
+		json_end(j);
+	if (!j->failed && j->open[0])
+		text = json_object_to_json_string_ext(j->open[0], JSON_C_TO_STRING_SPACED |
+									  JSON_C_TO_STRING_PRETTY);
+	if (!text)
+		r = -ENOMEM;
+	else if (fprintf(out, "%s\n", text) < 0 || fflush(out))
+		r = -EIO;
+	json_object_put(j->open[0]);
+	return r;
+}
