@@ -617,7 +617,6 @@ TEST(harmless_calls)
 		{SYS_mmap, {S(1), PAGE, RW, anon | MAP_FIXED_NOREPLACE, -1, 0}},
 		{SYS_mmap, {S(1) + 1, PAGE, RW, anon | MAP_FIXED, -1, 0}},
 		{SYS_mmap, {S(1), 0, RW, anon | MAP_FIXED, -1, 0}},
-		{SYS_mremap, {S(0), 8 * PAGE, 9 * PAGE, 0}},
 		{SYS_mremap, {S(0), 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE}},
 		{SYS_mremap, {S(0), PAGE, PAGE, MREMAP_FIXED, S(20)}},
 		{SYS_mremap, {S(0) + 1, PAGE, 2 * PAGE, MREMAP_MAYMOVE}},

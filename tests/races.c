@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "core/check.h"
+#include "core/mm.h"
 #include "harness/sync.h"
 #include "harness/test.h"
 #include "os/syscall.h"
@@ -41,7 +42,6 @@ struct race {
 	char *p;
 	struct test_gate begun, go_on;
 	struct mmu_notifier gap;
-	uint64_t cursor;
 };
 
 static struct race race;
@@ -99,6 +99,10 @@ static void race_a(unsigned int kind, void (*remap)(char *p, size_t length))
 	/* The old pages are pinned, register has not returned. */
 	remap(race.p, LENGTH);
 	memset(race.p, NEW, LENGTH);
+	/* The monitor may still be telling the cache. Let it finish, or this is another race. */
+	CHECK_ERR(mrn_tokens_wait(mrn_mm_self(), (uintptr_t)race.p, (uintptr_t)race.p + LENGTH,
+				  NULL),
+		  0);
 	test_gate_open(&race.go_on);
 	test_join(&getter);
 	CHECK_EQ(pin_cache_peek(&race.dev, race.cache, race.p), NEW);

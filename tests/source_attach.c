@@ -467,3 +467,38 @@ TEST(bad_input)
 	CHECK(strcmp(mrn_cover_name(MRN_COVER_RAW), "raw") == 0);
 	CHECK(strcmp(mrn_cause_name((enum mrn_cause)1000), "unknown") == 0);
 }
+
+/* --------------------------------------------------------------- what arming must not do to the program */
+
+/* Arming the middle of a mapping makes three of it, and the kernel does not mremap across them. */
+TEST(mremap_of_partly_watched_memory_succeeds)
+{
+	struct pin_device dev;
+	struct mrn_source *source;
+	struct mrn_regcache *cache;
+	char *p, *spare = map_some(2 * LENGTH);
+
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
+	cache = pin_cache(&dev, source, MRN_COVER_PAGES, 0);
+	for (int moved = 0; moved < 2; moved++) {
+		/* With room to grow into, and nobody else in it. */
+		p = map_some(2 * LENGTH);
+		CHECK_EQ(munmap(p + LENGTH, LENGTH), 0);
+		memset(p, 1, LENGTH);
+		CHECK_EQ(pin_cache_peek(&dev, cache, p + LENGTH / 2), 1);
+		CHECK(is_armed(p + LENGTH / 2));
+		if (moved) {
+			CHECK(mremap(p, LENGTH, LENGTH, MREMAP_MAYMOVE | MREMAP_FIXED, spare) ==
+			      spare);
+			p = spare;
+		} else {
+			CHECK(mremap(p, LENGTH, 2 * LENGTH, 0) == p);
+		}
+		CHECK(!is_armed(p + LENGTH / 2));
+		CHECK_EQ(pin_cache_peek(&dev, cache, p + LENGTH / 2), 1);
+	}
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}

@@ -15,7 +15,7 @@
 #include "tests/harness/sync.h"
 
 /* Of how many pages a registration notes the contents. */
-#define STUB_PAGES 16
+#define STUB_PAGES 32
 
 /* What the stub reads a page's generation from. */
 enum stub_memory {

@@ -9,6 +9,7 @@
 #include "os/syscall.h"
 #include "source/interpose/calls.h"
 #include "source/interpose/real.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
@@ -119,6 +120,12 @@ MRN_INTERPOSED void *mmap64(void *addr, size_t length, int prot, int flags, int 
 
 /* --------------------------------------------------------------------------------------- mremap */
 
+static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)
+{
+	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, mrn_huge_end(start, end));
+	mrn_source_disarm_moving(start, end);
+}
+
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr)
 {
@@ -138,8 +145,7 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 	/* A flag that is not known here is taken for one that moves. */
 	if (flags & ~MREMAP_MAYMOVE) {
 		if (has_source)
-			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start,
-					mrn_huge_end(start, end));
+			bracket_whole_source(b, start, end);
 		if (flags & MREMAP_FIXED)
 			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, new_start,
 					mrn_huge_end(new_start, new_end));
@@ -147,10 +153,12 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 		/* A smaller one never moves by itself: only the tail goes. */
 		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end,
 				mrn_huge_end(start, end));
-	} else if (has_source && new_end > end && (flags & MREMAP_MAYMOVE)) {
-		/* It may grow in place, but that cannot be known before. */
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start,
-				mrn_huge_end(start, end));
+	} else if (has_source && new_end > end) {
+		/*
+		 * It may grow in place, but that cannot be known before. And where it may not move,
+		 * it must still not fail for being watched in parts.
+		 */
+		bracket_whole_source(b, start, end);
 	}
 }
 

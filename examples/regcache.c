@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A registration cache over this process's own memory. The "device" is mlock: registering locks the
+ * pages, deregistering unlocks them. Link with -lmrn-interpose and -lmrn.
+ */
+#include <errno.h>
+#include <mrn/mrn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define SIZE (64u << 10)
+
+static int register_range(void *ctx, struct mrn_regcache_entry *entry)
+{
+	return mlock((void *)entry->addr, entry->length) ? -errno : 0;
+}
+
+static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
+{
+	munlock((void *)entry->addr, entry->length);
+}
+
+static const struct mrn_regcache_ops ops = {register_range, deregister_range};
+
+/* One transfer: take a registration, let the device use it, give it back. */
+static int transfer(struct mrn_regcache *cache, const char *what, void *addr)
+{
+	const struct mrn_regcache_entry *entry;
+	struct mrn_regcache_stats s;
+	int r = mrn_regcache_get(cache, addr, SIZE, MRN_ACCESS_READ, &entry);
+
+	if (r) {
+		fprintf(stderr, "regcache: %s: %s\n", what, strerror(-r));
+		return r;
+	}
+	mrn_regcache_put(entry);
+	mrn_regcache_get_stats(cache, &s);
+	printf("%-16s registrations %llu, hits %llu, invalidations %llu\n", what,
+	       (unsigned long long)s.registrations, (unsigned long long)s.hits,
+	       (unsigned long long)s.invalidations);
+	return 0;
+}
+
+int main(void)
+{
+	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	char why[256] = "", *p = mmap(NULL, SIZE, prot, flags, -1, 0);
+	struct mrn_regcache_config config = {.size = sizeof(config), .mm = mrn_mm_self(), .ops = &ops};
+	struct mrn_source_opts opts = {.size = sizeof(opts), .need = MRN_COVER_PAGES};
+	struct mrn_regcache_stats s;
+	struct mrn_regcache *cache;
+
+	if (p == MAP_FAILED || !config.mm)
+		return 1;
+	opts.why = why;
+	opts.why_size = sizeof(why);
+	if (mrn_source_attach(config.mm, MRN_SOURCE_AUTO, &opts, &config.source)) {
+		fprintf(stderr, "regcache: skipped: %s\n", why);
+		return 77;
+	}
+	if (mrn_regcache_create(&config, &cache))
+		return 1;
+	if (transfer(cache, "first", p) || transfer(cache, "again", p))
+		return 1;
+	munmap(p, SIZE);
+	if (mmap(p, SIZE, prot, flags | MAP_FIXED, -1, 0) != p)
+		return 1;
+	if (transfer(cache, "after munmap", p))
+		return 1;
+	mrn_regcache_get_stats(cache, &s);
+	mrn_regcache_destroy(cache);
+	mrn_source_detach(config.source);
+	return !(s.registrations == 2 && s.hits == 1 && s.invalidations_by[MRN_CAUSE_MUNMAP] == 1);
+}

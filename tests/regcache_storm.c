@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The cache on real memory that other threads change all the time.
+ *
+ * A file's pages have fixed contents, each page its own number, and what is mapped where is changed by
+ * mapping other pages of it. So the contents that a registration noted say which pages it was made of,
+ * at every moment, and numbers only go up.
+ */
+#include "tests/regcache_live.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { NR_PAGES = 4, NR_GETTERS = 3 };
+
+struct storm {
+	struct live l;
+	int fd;
+	char *at;
+	uint64_t floor; /* what is mapped has at least this number, or it is stale */
+	uint64_t gets, stale, refused;
+	unsigned int rounds;
+	bool over;
+	struct test_barrier start;
+};
+
+/*
+ * Maps the pages with this number; raw, where no bracket may be in the way. Atomic for who looks: the
+ * old ones or the new ones.
+ */
+static void map_number(struct storm *s, uint64_t number, bool raw)
+{
+	const int prot = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_FIXED;
+	size_t length = NR_PAGES * mrn_page_size();
+	off_t offset = (off_t)(number * length);
+
+	for (unsigned int i = 0; i < NR_PAGES; i++)
+		CHECK_EQ(pwrite(s->fd, &number, sizeof(number),
+				offset + (off_t)(i * mrn_page_size())),
+			 sizeof(number));
+	if (raw)
+		CHECK_EQ(mrn_sys6(SYS_mmap, (long)s->at, (long)length, prot, flags, s->fd, offset),
+			 (long)s->at);
+	else
+		CHECK(mmap(s->at, length, prot, flags, s->fd, offset) == s->at);
+}
+
+static void storm_init(struct storm *s, struct mrn_regcache_config config)
+{
+	*s = (struct storm){0};
+	live_init(&s->l, config);
+	s->fd = memfd_create("storm", MFD_CLOEXEC);
+	CHECK(s->fd >= 0);
+	CHECK_ERR(ftruncate(s->fd, INT64_C(1) << 40), 0);
+	s->at = mmap(NULL, NR_PAGES * mrn_page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
+	CHECK(s->at != MAP_FAILED);
+	map_number(s, 1, false);
+	s->floor = 1;
+}
+
+static void changer_main(void *arg)
+{
+	struct storm *s = arg;
+
+	test_barrier_wait(&s->start);
+	for (uint64_t number = 2; number < s->rounds + 2; number++) {
+		/* Every other time behind libc's back, where there is a bracket. */
+		map_number(s, number, number % 2);
+		__atomic_store_n(&s->floor, number, __ATOMIC_RELEASE);
+		if (number % 4 == 0)
+			sched_yield();
+	}
+	__atomic_store_n(&s->over, true, __ATOMIC_RELEASE);
+}
+
+static void getter_main(void *arg)
+{
+	struct storm *s = arg;
+
+	test_barrier_wait(&s->start);
+	while (!__atomic_load_n(&s->over, __ATOMIC_ACQUIRE)) {
+		uint64_t floor = __atomic_load_n(&s->floor, __ATOMIC_ACQUIRE);
+		const struct mrn_regcache_entry *e;
+		struct stub_reg *r;
+		int error;
+
+		error = mrn_regcache_get(s->l.rig.cache, s->at, NR_PAGES * mrn_page_size(), RD, &e);
+		__atomic_add_fetch(&s->gets, 1, __ATOMIC_RELAXED);
+		if (error) {
+			CHECK_MSG(error == -EAGAIN, "get: %d", error);
+			__atomic_add_fetch(&s->refused, 1, __ATOMIC_RELAXED);
+			continue;
+		}
+		accept_entry(&s->l.rig.dev, e, (uintptr_t)s->at, NR_PAGES * mrn_page_size(), RD);
+		r = stub_reg(e);
+		for (unsigned int i = 0; i < NR_PAGES; i++)
+			if (r->generation[i] < floor)
+				__atomic_add_fetch(&s->stale, 1, __ATOMIC_RELAXED);
+		put(&s->l.rig, e);
+	}
+}
+
+TEST(remap_storm)
+{
+	static struct storm s;
+	struct test_thread t[NR_GETTERS + 1];
+	struct mrn_regcache_stats stats;
+
+	storm_init(&s, (struct mrn_regcache_config){.max_entries = 16});
+	s.l.rig.dev.dawdle = true;
+	s.rounds = ROUNDS(10000);
+	test_barrier_init(&s.start, NR_GETTERS + 1);
+	test_thread(&t[0], changer_main, &s);
+	for (unsigned int i = 1; i <= NR_GETTERS; i++)
+		test_thread(&t[i], getter_main, &s);
+	for (unsigned int i = 0; i <= NR_GETTERS; i++)
+		test_join(&t[i]);
+	stats = stats_of(s.l.rig.cache);
+	NOTE("remaps %u gets %llu hits %llu retries %llu invalidations %llu use_once %llu "
+	     "refused %llu stale %llu",
+	     s.rounds, (unsigned long long)s.gets, (unsigned long long)stats.hits,
+	     (unsigned long long)stats.retries, (unsigned long long)stats.invalidations,
+	     (unsigned long long)stats.use_once, (unsigned long long)s.refused,
+	     (unsigned long long)s.stale);
+	CHECK_EQ(s.stale, 0);
+	CHECK(stats.hits && stats.invalidations);
+	live_exit(&s.l);
+}
+TWIN(remap_storm, no_retry, BREAK(CACHE_RETRY));
+TWIN(remap_storm, no_notifier, BREAK(CACHE_NOTIFIER));
+
+/* -------------------------------------------------- the moment between the event and its callbacks */
+
+static struct test_gate event_read, go_on;
+
+static void stop_monitor(void)
+{
+	test_gate_open(&event_read);
+	test_gate_wait(&go_on);
+}
+
+struct late {
+	struct storm *s;
+	struct test_gate done;
+};
+
+static void late_get(void *arg)
+{
+	struct late *late = arg;
+
+	live_touch(&late->s->l, late->s->at, NR_PAGES * mrn_page_size(), 2);
+	test_gate_open(&late->done);
+}
+
+static struct test_gate waits;
+
+static void note_wait(uint64_t seq)
+{
+	test_gate_open(&waits);
+}
+
+/*
+ * The monitor has read the event, and so the program goes on; nobody has been told yet. Who looks up
+ * the address now must wait, although there is an entry for it that is not dead.
+ */
+TEST(lookup_between_event_and_callbacks)
+{
+	static struct storm s;
+	struct late late = {.s = &s};
+	struct test_thread t;
+
+	storm_init(&s, (struct mrn_regcache_config){.max_entries = 16});
+	CHECK_EQ(live_touch(&s.l, s.at, NR_PAGES * mrn_page_size(), 1), 1);
+	CHECK_EQ(live_touch(&s.l, s.at, NR_PAGES * mrn_page_size(), 1), 1);
+	event_read = go_on = waits = (struct test_gate)TEST_GATE_INIT;
+	mrn_check_uffd_hook = stop_monitor;
+	map_number(&s, 2, true);
+	test_gate_wait(&event_read);
+	mrn_check_wait_hook = note_wait;
+	test_thread(&t, late_get, &late);
+	test_gate_wait(&waits);
+	CHECK(!test_gate_is_open(&late.done));
+	mrn_check_uffd_hook = NULL;
+	test_gate_open(&go_on);
+	test_join(&t);
+	CHECK_EQ(s.l.rig.dev.registered, 2);
+	live_exit(&s.l);
+}
+TWIN(lookup_between_event_and_callbacks, no_tokens, BREAK(CACHE_TOKENS));
