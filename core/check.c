@@ -10,11 +10,11 @@
 #include "os/syscall.h"
 
 #ifdef MRN_CHECK
-uint64_t mrn_broken;
-unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
+_Atomic uint64_t mrn_broken;
+_Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
 MRN_TLS unsigned int mrn_check_event_path;
-void (*mrn_check_wait_hook)(uint64_t token_seq);
-void (*mrn_check_uffd_hook)(void);
+void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+void (*_Atomic mrn_check_uffd_hook)(void);
 #endif
 
 /*

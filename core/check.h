@@ -38,14 +38,16 @@ enum mrn_broken_part {
 
 #ifdef MRN_CHECK
 
-/* The mask of parts taken out. Set before the threads that it concerns start. */
-extern uint64_t mrn_broken;
+#include <stdatomic.h>
+
+/* The mask of parts taken out. A test sets it when it likes, monitors may be running. */
+extern _Atomic uint64_t mrn_broken;
 #define MRN_BROKEN(part) \
-	((__atomic_load_n(&mrn_broken, __ATOMIC_RELAXED) >> MRN_BROKEN_##part) & 1)
+	((atomic_load_explicit(&mrn_broken, memory_order_relaxed) >> MRN_BROKEN_##part) & 1)
 #define MRN_BROKEN_BIT(part) (UINT64_C(1) << MRN_BROKEN_##part)
 
 /* Token slots in use, at most MRN_TOKEN_SLOTS; fewer makes the overflow path easy to reach. */
-extern unsigned int mrn_check_slots;
+extern _Atomic unsigned int mrn_check_slots;
 
 /* Depth of event-path code that this thread is in; a test's malloc aborts when it is not 0. */
 extern MRN_TLS unsigned int mrn_check_event_path;
@@ -53,9 +55,9 @@ extern MRN_TLS unsigned int mrn_check_event_path;
 #define MRN_EVENT_PATH_LEAVE() (mrn_check_event_path--)
 
 /* Called, when set, each time read_begin is about to wait for a token with this seq. */
-extern void (*mrn_check_wait_hook)(uint64_t token_seq);
+extern void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
-extern void (*mrn_check_uffd_hook)(void);
+extern void (*_Atomic mrn_check_uffd_hook)(void);
 
 #else
 

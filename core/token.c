@@ -193,8 +193,10 @@ bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 static void waiting_for(uint64_t seq)
 {
 #ifdef MRN_CHECK
-	if (mrn_check_wait_hook)
-		mrn_check_wait_hook(seq);
+	void (*hook)(uint64_t token_seq) = mrn_check_wait_hook;
+
+	if (hook)
+		hook(seq);
 #else
 	(void)seq;
 #endif

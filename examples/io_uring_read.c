@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE (64u << 10)
+#define SIZE (256u << 10)
 
 static unsigned int plain;
 
@@ -62,7 +62,7 @@ int main(void)
 		fprintf(stderr, "io_uring_read: skipped: %s\n", *why ? why : strerror(-r));
 		return 77;
 	}
-	/* malloc maps blocks of this size one by one, so each may come back at the same address. */
+	/* free returns memory to the kernel or keeps it: the cache is told which, from inside libc. */
 	for (int i = 0; i < 100; i++) {
 		to = malloc(SIZE);
 		if (!to || read_at(&ring, u, fd, to) != SIZE || memcmp(from, to, SIZE))

@@ -73,5 +73,6 @@ int main(void)
 	change(mm, 0x1000, 0x2000);
 	mrn_mm_destroy(mm);
 	printf("after unregister: starts %u, releases %u\n", tally.starts, tally.releases);
-	return !(tally.starts == 2 && tally.ends == 2 && tally.bytes == 0x5000 && tally.releases == 1);
+	return !(tally.starts == 2 && tally.ends == 2 && tally.bytes == 0x5000 &&
+		 tally.releases == 1);
 }

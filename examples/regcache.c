@@ -46,7 +46,9 @@ int main(void)
 {
 	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	char why[256] = "", *p = mmap(NULL, SIZE, prot, flags, -1, 0);
-	struct mrn_regcache_config config = {.size = sizeof(config), .mm = mrn_mm_self(), .ops = &ops};
+	struct mrn_regcache_config config = {.size = sizeof(config),
+					     .mm = mrn_mm_self(),
+					     .ops = &ops};
 	struct mrn_source_opts opts = {.size = sizeof(opts), .need = MRN_COVER_PAGES};
 	struct mrn_regcache_stats s;
 	struct mrn_regcache *cache;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A consumer: a shadow of one page's translation, kept true by begin and retry. The address space is
- * a managed one, whose owner (the main thread) announces its changes.
+ * A consumer: a shadow of one page's translation, kept true by begin and retry. The owner of the
+ * address space is the main thread, which announces its changes.
  */
 #include <mrn/mrn.h>
 #include <stdio.h>
@@ -14,9 +14,8 @@ static struct device {
 	struct mmu_range_notifier mrn;
 	pthread_mutex_t lock; /* the driver lock */
 	uint64_t shadow;      /* the frame that the device uses; 0: none */
-	uint64_t published, collided, stale;
-	bool stop;
-} dev = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	uint64_t published, collided, stale, stop;
+} dev = {.lock = PTHREAD_MUTEX_INITIALIZER, .mrn.driver_lock = &dev.lock};
 
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
@@ -24,7 +23,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	if (mmu_notifier_range_blockable(range))
 		pthread_mutex_lock(&dev.lock);
 	else if (pthread_mutex_trylock(&dev.lock))
-		return false;
+		return false; /* who asked may not wait */
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	dev.shadow = 0;
 	pthread_mutex_unlock(&dev.lock);
@@ -60,23 +59,21 @@ int main(void)
 	pthread_t user;
 
 	dev.mrn.ops = &ops;
-	dev.mrn.driver_lock = &dev.lock;
 	if (mrn_mm_create(&mm) || mmu_range_notifier_insert(&dev.mrn, PAGE, 4096, mm) ||
 	    pthread_create(&user, NULL, use, NULL))
 		return 1;
-	while (__atomic_load_n(&dev.published, __ATOMIC_RELAXED) < 1000) {
+	while (frame < 20000 || __atomic_load_n(&dev.published, __ATOMIC_RELAXED) < 20000) {
 		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, PAGE, PAGE + 4096);
 		if (mmu_notifier_invalidate_range_start(&range))
 			return 1;
 		__atomic_store_n(&frame, frame + 1, __ATOMIC_RELAXED);
 		mmu_notifier_invalidate_range_end(&range);
 	}
-	__atomic_store_n(&dev.stop, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&dev.stop, 1, __ATOMIC_RELAXED);
 	pthread_join(user, NULL);
 	mmu_range_notifier_remove(&dev.mrn);
 	mrn_mm_destroy(mm);
-	printf("changes %llu, published %llu, collided %llu, stale %llu\n",
-	       (unsigned long long)frame - 1, (unsigned long long)dev.published,
-	       (unsigned long long)dev.collided, (unsigned long long)dev.stale);
+	printf("changes %ju, published %ju, collided %ju, stale %ju\n", (uintmax_t)frame - 1,
+	       (uintmax_t)dev.published, (uintmax_t)dev.collided, (uintmax_t)dev.stale);
 	return dev.stale != 0;
 }

@@ -296,7 +296,7 @@ TEST(fork_in_a_storm)
 /* A child that shares the memory is no other process to mrn: what it announces is heard. */
 TEST(fork_children_that_share_memory)
 {
-	char *argv[] = {"true", NULL};
+	char name[] = "true", *argv[] = {name, NULL};
 	struct mrn_mm *mm = mrn_mm_self();
 	struct consumer c;
 	uint64_t seq;
@@ -307,7 +307,7 @@ TEST(fork_children_that_share_memory)
 	c.mrn.driver_lock = NULL;
 	consumer_insert(&c, mm, 4, 8);
 	seq = mmu_range_read_begin(&c.mrn);
-	CHECK_EQ(posix_spawnp(&child, "true", NULL, NULL, argv, environ), 0);
+	CHECK_EQ(posix_spawnp(&child, name, NULL, NULL, argv, environ), 0);
 	CHECK_EQ(wait_for(child), 0);
 	CHECK(consumer_publish(&c, seq));
 	consumer_check_works(&c);

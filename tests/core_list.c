@@ -144,14 +144,15 @@ TEST(list_runs_after_the_range_notifiers)
 	};
 	struct mmu_notifier first = {.ops = &ops}, last = {.ops = &ops};
 	struct mrn_mm *mm = new_mm();
+	char names[] = "ab";
 	struct consumer a, b;
 
 	CHECK_ERR(mmu_notifier_register(&first, mm), 0);
 	consumer_init(&a);
 	consumer_init(&b);
 	a.hook = b.hook = note_range;
-	a.arg = "a";
-	b.arg = "b";
+	a.arg = &names[0];
+	b.arg = &names[1];
 	consumer_insert(&b, mm, 5, 8);
 	consumer_insert(&a, mm, 4, 8);
 	CHECK_ERR(mmu_notifier_register(&last, mm), 0);

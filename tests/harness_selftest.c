@@ -187,7 +187,7 @@ static void attend(void *arg)
 
 TEST(barrier)
 {
-	struct party p = { .barrier = TEST_BARRIER_INIT(4) };
+	struct party p = {.barrier = TEST_BARRIER_INIT(4)};
 	struct test_thread t[4];
 	int i;
 
@@ -214,7 +214,7 @@ static void deliver(void *arg)
 
 TEST(gate)
 {
-	struct post p = { .gate = TEST_GATE_INIT };
+	struct post p = {.gate = TEST_GATE_INIT};
 	struct test_thread t;
 
 	CHECK(!test_gate_wait_ms(&p.gate, 10));

@@ -293,6 +293,8 @@ TEST(ucx_rcache_in_use_survives)
 	rig_exit(&rig);
 }
 
+TWIN(ucx_rcache_in_use_survives, no_references, BREAK(CACHE_REFS));
+
 /* Put and invalidate: done once, after the last put, however often and in whichever order. */
 TEST(ucx_rcache_put_and_invalidate_once)
 {

@@ -220,7 +220,7 @@ TEST(model_bracketed)
 }
 TWIN(model_bracketed, no_retry, BREAK(CACHE_RETRY));
 TWIN(model_bracketed, no_notifier, BREAK(CACHE_NOTIFIER));
-TWIN(model_bracketed, no_references, BREAK(CACHE_REFS), .accept_timeout = true);
+TWIN(model_bracketed, no_references, BREAK(CACHE_REFS));
 
 TEST(model_after)
 {
@@ -229,14 +229,14 @@ TEST(model_after)
 TWIN(model_after, no_retry, BREAK(CACHE_RETRY));
 TWIN(model_after, no_notifier, BREAK(CACHE_NOTIFIER));
 TWIN(model_after, no_tokens, BREAK(CACHE_TOKENS));
-TWIN(model_after, no_references, BREAK(CACHE_REFS), .accept_timeout = true);
+TWIN(model_after, no_references, BREAK(CACHE_REFS));
 
 TEST(model_merging)
 {
 	run_model(6, ROUNDS(20000), false, MRN_REGCACHE_MERGE);
 }
 TWIN(model_merging, no_retry, BREAK(CACHE_RETRY));
-TWIN(model_merging, no_references, BREAK(CACHE_REFS), .accept_timeout = true);
+TWIN(model_merging, no_references, BREAK(CACHE_REFS));
 
 /* kdreg2's count: 20 threads, 50,000 rounds each. */
 TEST(kdreg2_20_threads, .timeout_s = 60)

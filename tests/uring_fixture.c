@@ -39,7 +39,8 @@ void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags
 	CHECK_MSG(r == 0, "%d: %s", r, why);
 	f->file = memfd_create("uring-test", MFD_CLOEXEC);
 	CHECK(f->file >= 0);
-	mrn_broken = fixture_break;
+	/* The source's thread runs already, and looks at it. */
+	__atomic_store_n(&mrn_broken, fixture_break, __ATOMIC_RELAXED);
 }
 
 void fixture_open(struct fixture *f, unsigned int slots)

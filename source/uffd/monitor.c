@@ -84,6 +84,16 @@ static void hold_lookups(struct mrn_uffd *u, struct mmu_notifier_range *all)
 	mrn_fence_full();
 }
 
+static void have_read(void)
+{
+#ifdef MRN_CHECK
+	void (*hook)(void) = mrn_check_uffd_hook;
+
+	if (hook)
+		hook();
+#endif
+}
+
 static void drain(struct mrn_uffd *u)
 {
 	struct mmu_notifier_range all;
@@ -93,10 +103,8 @@ static void drain(struct mrn_uffd *u)
 	if (!MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u, &all);
 	n = mrn_sys3(SYS_read, u->fd, (long)msg, sizeof(msg));
-#ifdef MRN_CHECK
-	if (n > 0 && mrn_check_uffd_hook)
-		mrn_check_uffd_hook();
-#endif
+	if (n > 0)
+		have_read();
 	if (MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u, &all);
 	for (long i = 0; i < n / (long)sizeof(msg[0]); i++)

@@ -15,15 +15,15 @@
 #define TEST_RECORD_FAIL 'F'
 #define TEST_RECORD_SKIP 'S'
 #define TEST_RECORD_NOTE 'N'
-#define TEST_RECORD_MAX 1024
+#define TEST_RECORD_MAX	 1024
 
 /* High enough to stay out of the way of tests that count on low descriptor numbers. */
 #define TEST_REPORT_FD_MIN 100
 
-#define TEST_EXIT_CHECK 1
-#define TEST_EXIT_USAGE 2
+#define TEST_EXIT_CHECK	    1
+#define TEST_EXIT_USAGE	    2
 #define TEST_EXIT_SANITIZER 66
-#define TEST_EXIT_SKIP 77
+#define TEST_EXIT_SKIP	    77
 
 /* Keeps the end of what is written to it: that is where the reason is. */
 struct test_text {
@@ -41,7 +41,7 @@ enum test_ending {
 struct test_outcome {
 	enum test_ending ending;
 	int code;
-	struct test_text output;  /* stdout and stderr */
+	struct test_text output; /* stdout and stderr */
 	struct test_text records;
 };
 

@@ -30,7 +30,7 @@ static void on_signal(int sig)
 
 void test_process_tie_signals(void)
 {
-	const struct sigaction sa = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+	const struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
@@ -45,9 +45,10 @@ static long long now_ms(void)
 	return (long long)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static _Noreturn void become_test(const struct test_case *t, int out_fd, int record_fd, pid_t runner)
+static _Noreturn void become_test(const struct test_case *t, int out_fd, int record_fd,
+				  pid_t runner)
 {
-	const struct rlimit no_core = { 0, 0 };
+	const struct rlimit no_core = {0, 0};
 	char fd_text[16];
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int fd;
@@ -87,9 +88,9 @@ static bool watch(int pid_fd, int out_fd, int record_fd, long long deadline,
 		  struct test_outcome *out)
 {
 	struct pollfd fds[] = {
-		{ .fd = pid_fd, .events = POLLIN },
-		{ .fd = out_fd, .events = POLLIN },
-		{ .fd = record_fd, .events = POLLIN },
+		{.fd = pid_fd, .events = POLLIN},
+		{.fd = out_fd, .events = POLLIN},
+		{.fd = record_fd, .events = POLLIN},
 	};
 
 	for (;;) {
@@ -113,7 +114,7 @@ static bool watch(int pid_fd, int out_fd, int record_fd, long long deadline,
 
 static void reap(pid_t pid, bool in_time, unsigned int timeout_s, struct test_outcome *out)
 {
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 	int ret;
 
 	/*
@@ -183,8 +184,8 @@ static int run_in(const struct test_case *t, unsigned int timeout_s, int out_pip
 
 int test_process_run(const struct test_case *t, unsigned int timeout_s, struct test_outcome *out)
 {
-	int out_pipe[2] = { -1, -1 };
-	int record_pipe[2] = { -1, -1 };
+	int out_pipe[2] = {-1, -1};
+	int record_pipe[2] = {-1, -1};
 	int ret;
 	int i;
 

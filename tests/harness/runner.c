@@ -113,7 +113,7 @@ static void find_record(const char *line, void *arg)
 
 static struct find find_kind(const struct test_outcome *out, char kind)
 {
-	struct find f = { .kind = kind };
+	struct find f = {.kind = kind};
 
 	test_text_lines(&out->records, find_record, &f);
 	return f;
@@ -300,7 +300,7 @@ static bool parse(int argc, char **argv, struct options *opt)
 
 int main(int argc, char **argv)
 {
-	struct options opt = { 0 };
+	struct options opt = {0};
 	const char *program = argv[0];
 
 	if (!parse(argc, argv, &opt)) {

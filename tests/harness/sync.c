@@ -56,7 +56,7 @@ bool test_gate_wait_ms(struct test_gate *gate, unsigned int ms)
 
 void test_barrier_init(struct test_barrier *barrier, unsigned int threads)
 {
-	*barrier = (struct test_barrier){ .threads = threads };
+	*barrier = (struct test_barrier){.threads = threads};
 }
 
 bool test_barrier_wait(struct test_barrier *barrier)
@@ -105,7 +105,7 @@ uint64_t test_now_ns(void)
 
 void test_sleep_ms(unsigned int ms)
 {
-	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
 	while (test_raw4(SYS_nanosleep, (long)&left, (long)&left, 0, 0) == -EINTR)
 		;

@@ -17,7 +17,7 @@ struct test_gate {
 	uint32_t open;
 };
 
-#define TEST_GATE_INIT { 0 }
+#define TEST_GATE_INIT ((struct test_gate){0})
 
 void test_gate_open(struct test_gate *gate);
 void test_gate_wait(struct test_gate *gate);
@@ -32,7 +32,7 @@ struct test_barrier {
 	uint32_t round;
 };
 
-#define TEST_BARRIER_INIT(n) { .threads = (n) }
+#define TEST_BARRIER_INIT(n) ((struct test_barrier){.threads = (n)})
 
 void test_barrier_init(struct test_barrier *barrier, unsigned int threads);
 /* True in exactly one thread of each round: the last to arrive. */

@@ -59,49 +59,46 @@ struct test_case {
 #define TEST_TIMEOUT_S 30
 
 /* A section of pointers is a list that exists before any constructor has run. */
-#define TEST_REGISTER_(ident)                                                                      \
-	static struct test_case *test_pointer_##ident                                              \
+#define TEST_REGISTER_(ident)                         \
+	static struct test_case *test_pointer_##ident \
 		__attribute__((section("test_cases"), used)) = &test_case_##ident
 
-#define TEST(ident, ...)                                                                           \
-	static void test_body_##ident(void);                                                       \
-	static struct test_case test_case_##ident = {                                              \
-		.name = #ident,                                                                    \
-		.body = test_body_##ident,                                                         \
-		.file = __FILE__,                                                                  \
-		.line = __LINE__,                                                                  \
-		__VA_ARGS__                                                                        \
-	};                                                                                         \
-	TEST_REGISTER_(ident);                                                                     \
+#define TEST(ident, ...)                                                        \
+	static void test_body_##ident(void);                                    \
+	static struct test_case test_case_##ident = {.name = #ident,            \
+						     .body = test_body_##ident, \
+						     .file = __FILE__,          \
+						     .line = __LINE__,          \
+						     __VA_ARGS__};              \
+	TEST_REGISTER_(ident);                                                  \
 	static void test_body_##ident(void)
 
 /* Below its TEST, in the same file. Its TAP name is "test/twin". */
-#define TWIN(test, twin, statement, ...)                                                           \
-	static void test_body_##test##_twin_##twin(void)                                           \
-	{                                                                                          \
-		statement;                                                                         \
-		test_body_##test();                                                                \
-	}                                                                                          \
-	static struct test_case test_case_##test##_twin_##twin = {                                 \
-		.name = #test "/" #twin,                                                           \
-		.body = test_body_##test##_twin_##twin,                                            \
-		.file = __FILE__,                                                                  \
-		.line = __LINE__,                                                                  \
-		.twin_of = &test_case_##test,                                                      \
-		__VA_ARGS__                                                                        \
-	};                                                                                         \
+#define TWIN(test, twin, statement, ...)                           \
+	static void test_body_##test##_twin_##twin(void)           \
+	{                                                          \
+		statement;                                         \
+		test_body_##test();                                \
+	}                                                          \
+	static struct test_case test_case_##test##_twin_##twin = { \
+		.name = #test "/" #twin,                           \
+		.body = test_body_##test##_twin_##twin,            \
+		.file = __FILE__,                                  \
+		.line = __LINE__,                                  \
+		.twin_of = &test_case_##test,                      \
+		__VA_ARGS__};                                      \
 	TEST_REGISTER_(test##_twin_##twin)
 
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (__builtin_expect(!(cond), 0))                                                  \
-			test_fail(__FILE__, __LINE__, "CHECK(%s)", #cond);                         \
+#define CHECK(cond)                                                        \
+	do {                                                               \
+		if (__builtin_expect(!(cond), 0))                          \
+			test_fail(__FILE__, __LINE__, "CHECK(%s)", #cond); \
 	} while (0)
 
-#define CHECK_MSG(cond, fmt, ...)                                                                  \
-	do {                                                                                       \
-		if (__builtin_expect(!(cond), 0))                                                  \
-			test_fail(__FILE__, __LINE__, "CHECK(%s): " fmt, #cond, ##__VA_ARGS__);    \
+#define CHECK_MSG(cond, fmt, ...)                                                               \
+	do {                                                                                    \
+		if (__builtin_expect(!(cond), 0))                                               \
+			test_fail(__FILE__, __LINE__, "CHECK(%s): " fmt, #cond, ##__VA_ARGS__); \
 	} while (0)
 
 /* Integers and pointers, compared as long long: -1 is not 0xffffffff, whatever C's own rules say. */
@@ -115,18 +112,18 @@ struct test_case {
 /* A figure to keep: shown whether the test passes or not. */
 #define NOTE(...) test_note(__FILE__, __LINE__, __VA_ARGS__)
 
-#define TEST_NOT_REAL_(x)                                                                          \
+#define TEST_NOT_REAL_(x) \
 	_Static_assert(__builtin_classify_type(x) != 8, "compare floating point with CHECK")
 
-#define TEST_COMPARE_(macro, a, a_text, op, b, b_text, as_errno)                                   \
-	do {                                                                                       \
-		TEST_NOT_REAL_(a);                                                                 \
-		TEST_NOT_REAL_(b);                                                                 \
-		const long long test_a_ = (long long)(a);                                          \
-		const long long test_b_ = (long long)(b);                                          \
-		if (__builtin_expect(!(test_a_ op test_b_), 0))                                    \
-			test_fail_compare(__FILE__, __LINE__, macro, a_text, test_a_, b_text,      \
-					  test_b_, as_errno);                                      \
+#define TEST_COMPARE_(macro, a, a_text, op, b, b_text, as_errno)                              \
+	do {                                                                                  \
+		TEST_NOT_REAL_(a);                                                            \
+		TEST_NOT_REAL_(b);                                                            \
+		const long long test_a_ = (long long)(a);                                     \
+		const long long test_b_ = (long long)(b);                                     \
+		if (__builtin_expect(!(test_a_ op test_b_), 0))                               \
+			test_fail_compare(__FILE__, __LINE__, macro, a_text, test_a_, b_text, \
+					  test_b_, as_errno);                                 \
 	} while (0)
 
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)

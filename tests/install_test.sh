@@ -1,0 +1,112 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Installs the build to a temporary place and uses it from there, as a stranger would: through
+# pkg-config, in C and in C++. Speaks TAP.
+#
+#	install_test.sh SOURCE-ROOT BUILD-ROOT PREFIX LIBDIR MESON...	(CC, CXX: compilers)
+
+src=$1 build=$2 prefix=$3 libdir=$4
+shift 4
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+root=$tmp/root$prefix
+number=0
+
+result() {
+	number=$((number + 1))
+	echo "$1 $number - $2"
+}
+
+# check NAME COMMAND...: what the command prints is shown when it fails.
+check() {
+	name=$1
+	shift
+	"$@" >"$tmp/log" 2>&1
+	case $? in
+	0) result ok "$name" ;;
+	77) result ok "$name # SKIP $(tail -n 1 "$tmp/log")" ;;
+	*)
+		result "not ok" "$name"
+		sed 's/^/# /' "$tmp/log"
+		;;
+	esac
+}
+
+# The installed files say where they were meant to be; here they are below $tmp.
+pc() {
+	PKG_CONFIG_PATH=$root/$libdir/pkgconfig pkg-config --define-variable=prefix="$root" "$@"
+}
+
+# build_c PROGRAM SOURCE PACKAGE...
+build_c() {
+	program=$tmp/$1 source=$2
+	shift 2
+	# shellcheck disable=SC2046,SC2086 # words
+	${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Werror -o "$program" "$source" \
+		$(pc --cflags "$@") $(pc --libs "$@") -pthread
+}
+
+build_cxx() {
+	# shellcheck disable=SC2046,SC2086 # words
+	${CXX:-c++} -std=c++11 -Wall -Wextra -Werror -o "$tmp/cxx" "$src/tests/install_test.cc" \
+		$(pc --cflags mrn) $(pc --libs mrn) -pthread
+}
+
+# Nothing of the tree that it was built in may be asked for.
+run() {
+	(cd "$tmp" && LD_LIBRARY_PATH=$root/$libdir "./$1")
+}
+
+is_installed() {
+	for f in include/mrn/mrn.h include/mrn/mmu_notifier.h include/mrn/source.h \
+		include/mrn/regcache.h "$libdir/libmrn.so" "$libdir/libmrn.a" \
+		"$libdir/libmrn-interpose.so" "$@"; do
+		[ -e "$root/$f" ] || {
+			echo "$f is not installed"
+			return 1
+		}
+	done
+}
+
+# Every header alone, as the first that a file includes.
+headers_alone() {
+	for h in "$root"/include/mrn/*.h; do
+		h=mrn/${h##*/}
+		[ "$h" != mrn/io_uring.h ] || pkg-config --exists liburing || continue
+		# shellcheck disable=SC2046,SC2086 # words
+		echo "#include <$h>" | ${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror \
+			-Wno-unused-parameter -fsyntax-only -x c - $(pc --cflags mrn) || return 1
+	done
+}
+
+# The static library, without the shared one.
+static_library() {
+	# shellcheck disable=SC2046,SC2086 # words
+	${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Werror -o "$tmp/static" "$src/examples/shadow.c" \
+		$(pc --cflags mrn) "$root/$libdir/libmrn.a" -pthread && run static
+}
+
+skip_all() {
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+command -v pkg-config >/dev/null || skip_all "no pkg-config here"
+
+echo "TAP version 13"
+check install env DESTDIR="$tmp/root" "$@" install -C "$build" --no-rebuild
+check files is_installed
+check headers_alone headers_alone
+check shadow_build build_c shadow "$src/examples/shadow.c" mrn
+check shadow run shadow
+check shadow_static static_library
+check regcache_build build_c regcache "$src/examples/regcache.c" mrn-interpose mrn
+check regcache run regcache
+if command -v "${CXX:-c++}" >/dev/null; then
+	check cxx_build build_cxx
+	check cxx run cxx
+else
+	result ok "cxx # SKIP no C++ compiler here"
+fi
+echo "1..$number"
