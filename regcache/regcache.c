@@ -98,6 +98,8 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 		explain(config, "this process's own memory needs a source that watches it");
 		return -EINVAL;
 	}
+	if (mrn_callback_depth)
+		return -EDEADLK;
 	need = config->need ? config->need : MRN_COVER_PAGES;
 	r = check_coverage(config, need);
 	if (r)
@@ -239,6 +241,8 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 
 	if (!c || !out || !length || !access || (access & ~(MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
 		return -EINVAL;
+	if (end < start || mrn_page_up(end) == UINTPTR_MAX)
+		return -EOVERFLOW;
 	if (quiet(c, start, end)) {
 		e = hit(c, start, end, access);
 		if (e) {
@@ -246,8 +250,6 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 			return 0;
 		}
 	}
-	if (end < start || mrn_page_up(end) == UINTPTR_MAX)
-		return -EOVERFLOW;
 	r = look_up_or_miss(c, start, end, access, &e);
 	if (r) {
 		if (r != -ESTALE)

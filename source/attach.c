@@ -227,8 +227,12 @@ int mrn_source_detach(struct mrn_source *s)
 
 unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage)
 {
+	bool stale = mrn_mm_is_wiped(s->mm);
+
 	if (coverage)
-		*coverage = s->coverage;
+		*coverage = stale ? (struct mrn_coverage){0} : s->coverage;
+	if (stale)
+		return 0;
 	return __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 

@@ -18,6 +18,9 @@
 #include "os/syscall.h"
 #include "source/source.h"
 
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
@@ -129,6 +132,12 @@ static long do_remove(struct scratch *s)
 	return do_madvise(s, s->file, MADV_REMOVE);
 }
 
+/* One of those that have no cause of their own. */
+static long do_other_advice(struct scratch *s)
+{
+	return do_madvise(s, s->anon, MADV_PAGEOUT);
+}
+
 static long do_mprotect(struct scratch *s)
 {
 	return result(mprotect(s->anon, s->size, PROT_READ));
@@ -192,6 +201,7 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_DONTNEED_LOCKED, .make = do_dontneed_locked, .by_event = true, .remove = true},
 	{.cause = MRN_CAUSE_FREE, .make = do_free, .by_event = true, .remove = true},
 	{.cause = MRN_CAUSE_REMOVE, .make = do_remove, .on_file = true, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_MADVISE, .make = do_other_advice},
 	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect},
 	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
 	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .on_file = true},
@@ -329,7 +339,7 @@ static int try_by_event(struct mrn_source *source)
 		int r = t->by_event ? attempt(source, t, true, &o) : 0;
 
 		/* Our own MADV_DONTNEED is over, which is what nothing else could tell. */
-		source->uffd.use_once.n = 0;
+		mrn_use_once_clear(&source->uffd.use_once);
 		if (r)
 			return r;
 		if (t->by_event && (o == AFTER || o == IMPOSSIBLE))

@@ -191,13 +191,19 @@ enum place { OUTSIDE, STARTING, CHANGING, ENDING, INSERTING, READING, REMOVING, 
 static const char *const place_name[PLACES] = {"outside",   "start",   "between", "end",
 					       "insert",    "reading", "remove",  "register"};
 static __thread enum place place;
+static __thread unsigned int me;
+/* Per victim: handlers that have begun, and how deep they are in each other. */
+static unsigned int entered[VICTIMS], depth[VICTIMS];
 static unsigned int hits[PLACES];
 static bool over;
 
 static void storm_handler(int sig)
 {
+	ADD(&entered[me], 1);
+	ADD(&depth[me], 1);
 	ADD(&hits[place], 1);
 	handler(sig);
+	ADD(&depth[me], -1);
 }
 
 
@@ -209,6 +215,7 @@ static void *victim(void *arg)
 	struct plain p[4];
 	bool in[4] = {false};
 
+	me = (unsigned int)(uintptr_t)arg;
 	for (; !LOAD(&over); turns++) {
 		unsigned int k = below(&rand, 4), from = 1 + below(&rand, 6);
 		struct mmu_notifier_range r = pages(mm, from, from + 1 + below(&rand, 4));
@@ -266,16 +273,17 @@ static void signal_storm(unsigned int slots, unsigned int signals)
 	over = false;
 	handled = own = timed_out = began = 0;
 	memset(hits, 0, sizeof(hits));
+	memset(depth, 0, sizeof(depth));
 	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
 	plain_insert(&watched, mm, 4, 6);
 	for (uintptr_t i = 0; i < VICTIMS; i++)
 		t[i] = go(victim, (void *)i);
 	for (unsigned int i = 0; i < signals; i++) {
-		unsigned int before = LOAD(&handled);
+		unsigned int v = i % VICTIMS, deepest = below(&rand, 4), before = LOAD(&entered[v]);
 
-		CHECK_EQ(pthread_kill(t[i % VICTIMS], SIGUSR1), 0);
-		/* Not faster than they are taken, or the victims would do nothing else; sometimes two. */
-		while (below(&rand, 4) && LOAD(&handled) == before)
+		/* Not faster than they are taken: their frames would fill the stack. */
+		CHECK_EQ(pthread_kill(t[v], SIGUSR1), 0);
+		while (LOAD(&entered[v]) == before || LOAD(&depth[v]) > deepest)
 			sched_yield();
 	}
 	STORE(&over, true);

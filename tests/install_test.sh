@@ -69,6 +69,28 @@ is_installed() {
 	done
 }
 
+# Every function that a program may call has a page.
+pages() {
+	man=$root/share/man/man3
+	[ -d "$man" ] || {
+		echo "no pages in share/man"
+		return 77
+	}
+	status=0
+	# shellcheck disable=SC2013 # names
+	for f in $(sed '/^MRN_PRIVATE/,$d' "$src/mrn.map" | sed -n 's/^\t\([a-z_]*\);$/\1/p'); do
+		case $f in
+		# What inline functions call.
+		mrn_check_driver_lock | mrn_range_read_begin_slow) continue ;;
+		esac
+		[ -e "$man/$f.3" ] || [ -e "$man/$f.3.gz" ] || {
+			echo "$f has no page"
+			status=1
+		}
+	done
+	return $status
+}
+
 # Every header alone, as the first that a file includes.
 headers_alone() {
 	for h in "$root"/include/mrn/*.h; do
@@ -97,6 +119,7 @@ command -v pkg-config >/dev/null || skip_all "no pkg-config here"
 echo "TAP version 13"
 check install env DESTDIR="$tmp/root" "$@" install -C "$build" --no-rebuild
 check files is_installed
+check pages pages
 check headers_alone headers_alone
 check shadow_build build_c shadow "$src/examples/shadow.c" mrn
 check shadow run shadow

@@ -2,7 +2,7 @@
 /* What each function of the cache promises, on its own and in one thread. */
 #include "tests/regcache_fixture.h"
 
-/* ------------------------------------------------------------------------------------- bad input */
+/* ------------------------------------------------------------------------------------ bad input */
 
 static int create_with(struct mrn_regcache_config config)
 {
@@ -146,7 +146,7 @@ TEST(destroy_after_mm)
 	stub_exit(&rig.dev);
 }
 
-/* -------------------------------------------------------------------------------- hits and misses */
+/* ------------------------------------------------------------------------------ hits and misses */
 
 TEST(entry_is_whole_pages)
 {
@@ -274,7 +274,7 @@ TEST(statistics_add_up)
 	rig_exit(&rig);
 }
 
-/* ---------------------------------------------------------------------------------- invalidations */
+/* -------------------------------------------------------------------------------- invalidations */
 
 TEST(ucx_rcache_in_use_survives)
 {
@@ -324,7 +324,7 @@ TEST(ucx_rcache_put_and_invalidate_once)
 	rig_exit(&rig);
 }
 
-/* What was asked for in another call than the one that died is still there. */
+/* Each entry that overlaps is told once, and the others not at all. */
 TEST(kdreg2_overlapping_ranges_fire_once)
 {
 	RIG(rig, .max_entries = 16);
@@ -405,7 +405,7 @@ TEST(every_cause_is_counted)
 	rig_exit(&rig);
 }
 
-/* A refusal elsewhere undoes the start; what was torn down for it stays torn down, and nothing leaks. */
+/* Nothing in the callback waits, so one that may not wait is no different. */
 TEST(nonblocking_invalidation)
 {
 	RIG(rig, .max_entries = 4);

@@ -82,7 +82,7 @@ TEST(child_starts_anew)
 	rig_exit(&rig);
 }
 
-/* ------------------------------------------- forked while other threads are in the cache's midst */
+/* ------------------------------------------ forked while other threads are in the cache's midst */
 
 static void get_20(void *arg)
 {

@@ -192,7 +192,7 @@ TEST(ucx_rcache_failed_registration)
 	rig_exit(&rig);
 }
 
-/* ------------------------------------------------------------------------ room while others make it */
+/* -------------------------------------------------------------------- room while others make it */
 
 enum { NR_THREADS = 4 };
 
@@ -259,7 +259,7 @@ TEST(no_spurious_enospc_by_size)
 		(struct mrn_regcache_config){.max_bytes = NR_THREADS * mrn_page_size()});
 }
 
-/* ----------------------------------------------------------------------------------- bounded queues */
+/* ------------------------------------------------------------------------------- bounded queues */
 
 /* UCX's forty thousand unmaps: what is queued is the entries that there are, never more. */
 TEST(ucx_rcache_40000_munmaps)

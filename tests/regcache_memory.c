@@ -24,7 +24,7 @@ static uint64_t cache_it(struct live *l, void *at, uint64_t generation)
 	return serial;
 }
 
-/* ------------------------------------------------------------ libfabric: mr_cache_evict; and reuse */
+/* --------------------------------------------------------- libfabric: mr_cache_evict; and reuse */
 
 TEST(mr_cache_evict_mmap)
 {
@@ -125,7 +125,7 @@ TEST(ucx_rcache_unmapped_address)
 	live_exit(&l);
 }
 
-/* ----------------------------------------------------------------------- UCX: malloc_hook, one thread */
+/* ----------------------------------------------------------------- UCX: malloc_hook, one thread */
 
 TEST(malloc_hook_map_fixed_is_an_unmap)
 {
@@ -301,7 +301,7 @@ TEST(malloc_hook_shmat_remap)
 	live_exit(&l);
 }
 
-/* ------------------------------------------------------------------ UCX: malloc_hook, malloc and free */
+/* ------------------------------------------------------------ UCX: malloc_hook, malloc and free */
 
 /* More than any arena has left over, so that it must be mapped. */
 #define BLOCK ((size_t)4 << 20)
@@ -417,7 +417,7 @@ TEST(malloc_hook_realloc)
 	live_exit(&l);
 }
 
-/* ------------------------------------------------------------------------------------- the source */
+/* ----------------------------------------------------------------------------------- the source */
 
 TEST(need_not_covered)
 {
@@ -467,7 +467,7 @@ TEST(source_detached)
 	live_exit(&l);
 }
 
-/* --------------------------------------------------------------------------------------------- fork */
+/* ----------------------------------------------------------------------------------------- fork */
 
 TEST(kdreg2_child_of_live_cache)
 {

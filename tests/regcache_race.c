@@ -23,7 +23,8 @@ static void getter_main(void *arg)
 
 	g->error = try_get(g->rig, g->from, g->to, RD, &g->entry);
 	if (!g->error)
-		accept_entry(&g->rig->dev, g->entry, PAGE(g->from), PAGE(g->to) - PAGE(g->from), RD);
+		accept_entry(&g->rig->dev, g->entry, PAGE(g->from), PAGE(g->to) - PAGE(g->from),
+			     RD);
 	test_gate_open(&g->done);
 }
 
@@ -48,7 +49,7 @@ static void note_wait(uint64_t seq)
 	test_gate_open(&waiting);
 }
 
-/* ------------------------------------------------------------------------------------------ retries */
+/* -------------------------------------------------------------------------------------- retries */
 
 static void invalidate_once(struct stub_device *dev, const struct mrn_regcache_entry *entry)
 {
@@ -175,7 +176,7 @@ TEST(flushed_while_registering)
 	rig_exit(&rig);
 }
 
-/* ------------------------------------------------------------------------------------- two at a time */
+/* -------------------------------------------------------------------------------- two at a time */
 
 TEST(two_threads_miss_the_same_range)
 {
@@ -288,7 +289,7 @@ TEST(ucx_rcache_deferred_under_lock)
 	rig_exit(&rig);
 }
 
-/* -------------------------------------------------------------------------------- inside a callback */
+/* ---------------------------------------------------------------------------- inside a callback */
 
 struct hook {
 	struct mmu_range_notifier mrn;
@@ -410,7 +411,7 @@ TEST(get_in_own_invalidation)
 	rig_exit(&rig);
 }
 
-/* ------------------------------------------------------------------------------ ops that allocate */
+/* ---------------------------------------------------------------------------- ops that allocate */
 
 static void *volatile kept;
 

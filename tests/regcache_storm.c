@@ -138,7 +138,7 @@ TEST(remap_storm)
 TWIN(remap_storm, no_retry, BREAK(CACHE_RETRY));
 TWIN(remap_storm, no_notifier, BREAK(CACHE_NOTIFIER));
 
-/* -------------------------------------------------- the moment between the event and its callbacks */
+/* ----------------------------------------------- the moment between the event and its callbacks */
 
 static struct test_gate armed, event_read, go_on;
 
@@ -202,7 +202,7 @@ TEST(lookup_between_event_and_callbacks)
 }
 TWIN(lookup_between_event_and_callbacks, no_tokens, BREAK(CACHE_TOKENS));
 
-/* ------------------------------------------------------- the moment between the unmap and the event */
+/* --------------------------------------------------- the moment between the unmap and the event */
 
 struct reuse {
 	struct live l;

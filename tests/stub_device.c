@@ -36,15 +36,16 @@ void stub_exit(struct stub_device *dev)
 	pthread_mutex_destroy(&dev->lock);
 }
 
-static void stop(struct stub_device *dev, const struct stub_stop *at,
+/* A copy: once entered is open, the test may set up the next stop. */
+static void stop(struct stub_device *dev, struct stub_stop at,
 		 const struct mrn_regcache_entry *entry)
 {
-	if (at->fn)
-		at->fn(dev, entry);
-	if (at->entered)
-		test_gate_open(at->entered);
-	if (at->leave)
-		test_gate_wait(at->leave);
+	if (at.fn)
+		at.fn(dev, entry);
+	if (at.entered)
+		test_gate_open(at.entered);
+	if (at.leave)
+		test_gate_wait(at.leave);
 }
 
 /* Not by a load: the page may be gone, and then this says so. */
@@ -147,7 +148,7 @@ static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 
 	/* What a pin would hold is what is there now; what comes later is the test's affair. */
 	error = read_pages(dev, r);
-	stop(dev, &dev->on_register, entry);
+	stop(dev, dev->on_register, entry);
 
 	pthread_mutex_lock(&dev->lock);
 	if (!error)
@@ -180,7 +181,7 @@ static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 	struct stub_device *dev = ctx;
 	struct stub_reg *r = entry->handle.ptr;
 
-	stop(dev, &dev->on_deregister, entry);
+	stop(dev, dev->on_deregister, entry);
 	pthread_mutex_lock(&dev->lock);
 	CHECK_MSG(r->live, "registration %llu undone twice", (unsigned long long)r->serial);
 	CHECK_MSG(!r->users, "registration %llu undone in use", (unsigned long long)r->serial);

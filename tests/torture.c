@@ -61,6 +61,7 @@ static struct {
 	struct arena anon, file, loose;
 	struct block block[BLOCKS];
 	char *spare[CHANGERS]; /* each one's own, to move pages to and from */
+	bool moves_mappings; /* the kernel's mremap takes several at a time */
 	bool stop;
 	uint64_t transfers, stale, unmapped, changes;
 } t;
@@ -119,16 +120,22 @@ static void move(const struct change *c, char *from, char *to)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 
-	/* By raw call in pieces: memory that is watched in parts is several mappings to the kernel,
-	 * and mremap moves one at a time (docs/sources.md). */
-	if (!c->raw) {
+	/*
+	 * Pages that came here by different ways are several mappings, and before Linux 6.17 mremap
+	 * moves one at a time; of memory that is watched in parts it does so still (docs/sources.md).
+	 */
+	if (!c->raw && t.moves_mappings) {
 		CHECK(mremap(from, c->length, c->length, flags, to) == to);
 		return;
 	}
-	for (size_t off = 0; off < c->length; off += PAGE)
-		CHECK_EQ(mrn_sys6(SYS_mremap, (long)(from + off), PAGE, PAGE, flags,
-				  (long)(to + off), 0),
-			 to + off);
+	for (size_t off = 0; off < c->length; off += PAGE) {
+		if (c->raw)
+			CHECK_EQ(mrn_sys6(SYS_mremap, (long)(from + off), PAGE, PAGE, flags,
+					  (long)(to + off), 0),
+				 to + off);
+		else
+			CHECK(mremap(from + off, PAGE, PAGE, flags, to + off) == to + off);
+	}
 }
 
 static void by_mremap_away(const struct change *c)
@@ -372,6 +379,20 @@ static char *out_of_the_way(size_t length)
 	return next - length;
 }
 
+static bool kernel_moves_mappings(void)
+{
+	char *p = out_of_the_way(4 * PAGE);
+	bool moved;
+
+	/* Two mappings that cannot be one. */
+	CHECK(mmap(p, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0) == p);
+	CHECK(mmap(p + PAGE, PAGE, PROT_READ, ANON | MAP_FIXED_NOREPLACE, -1, 0) == p + PAGE);
+	moved = mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + 2 * PAGE) !=
+		MAP_FAILED;
+	CHECK_EQ(munmap(p, 4 * PAGE), 0);
+	return moved;
+}
+
 static void make_arena(struct arena *a, const char *name, size_t pages, bool shared)
 {
 	a->name = name;
@@ -448,6 +469,7 @@ static void torture(unsigned int seconds)
 	t.source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
 	t.cache[0] = pin_cache(&t.dev, t.source, MRN_COVER_PAGES, 0);
 	t.cache[1] = pin_cache(&t.dev, t.source, MRN_COVER_PAGES, MRN_REGCACHE_MERGE);
+	t.moves_mappings = kernel_moves_mappings();
 	make_arena(&t.anon, "anonymous", 256, false);
 	make_arena(&t.file, "file", 64, true);
 	make_arena(&t.loose, "loose", 64, false);

@@ -50,7 +50,7 @@ struct mrn_uring_opts {
  * meanwhile. A ring made with IORING_SETUP_SINGLE_ISSUER can be used by its one thread only.
  *
  * Errors: -EINVAL; -EBUSY when ring has buffers already; -EOPNOTSUPP when the kernel lacks sparse
- * tables (Linux 5.19) or source lacks a cause; -ENOMEM. opts->why then says what is missing.
+ * tables (Linux 5.19) or source lacks a cause; -ENOMEM; -EDEADLK from a callback. opts->why then says what is missing.
  */
 int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts,
 		   struct mrn_uring **out);

@@ -68,7 +68,8 @@ struct mrn_regcache_config {
 /*
  * Creates a cache. ops and ctx must outlive it.
  *
- * Errors: -EINVAL; -ENOMEM; -EOPNOTSUPP when source does not cover a cause in need, named in why.
+ * Errors: -EINVAL; -ENOMEM; -EOPNOTSUPP when source does not cover a cause in need, named in why;
+ * -EDEADLK from a callback. Allocates; does not block.
  */
 int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out);
 

@@ -35,14 +35,18 @@ struct mrn_source;
 /* munmap, mmap, mremap, brk and madvise made by a bare system call instruction, past every library */
 #define MRN_COVER_RAW (UINT64_C(1) << 33)
 
-/* What a registration cache needs: every way in which this process can replace pages under it. */
+/*
+ * What a registration cache needs: every call named here that can put other pages under it. The README
+ * lists what no source sees, open(O_TRUNC) of a mapped file among it.
+ */
 #define MRN_COVER_PAGES                                                                       \
 	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
 	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
 	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |       \
 	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                    \
-	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) |                      \
-	 MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) | MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) |   \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                    \
+	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |              \
+	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) |                                          \
 	 MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) |            \
 	 MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
 
@@ -96,7 +100,10 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
  */
 int mrn_source_detach(struct mrn_source *source);
 
-/* What it got; the kinds that are attached. *coverage is filled. Does not block. */
+/*
+ * What it got; the kinds that are attached. *coverage is filled. In a forked child, and after detach:
+ * nothing. Does not block.
+ */
 unsigned int mrn_source_coverage(const struct mrn_source *source, struct mrn_coverage *coverage);
 
 /*

@@ -32,6 +32,6 @@ syscall:
 	.size	syscall, .-syscall
 	.hidden	mrn_syscall_bracketed
 	.hidden	mrn_real_syscall
-
-	.section .note.GNU-stack, "", @progbits
 #endif
+
+	.section .note.GNU-stack, "", %progbits

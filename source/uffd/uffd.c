@@ -57,7 +57,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 	if (fd < 0)
 		return fd;
 	u->mm = mm;
-	u->use_once.n = 0;
+	mrn_use_once_clear(&u->use_once);
 	u->pagemap = (got & UFFD_FEATURE_WP_ASYNC) && !MRN_BROKEN(UFFD_PAGEMAP)
 			     ? mrn_pagemap_open()
 			     : -1;

@@ -42,6 +42,13 @@ void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 	mrn_mutex_unlock(&s->lock);
 }
 
+void mrn_use_once_clear(struct mrn_use_once *s)
+{
+	mrn_mutex_lock(&s->lock);
+	s->n = 0;
+	mrn_mutex_unlock(&s->lock);
+}
+
 bool mrn_use_once_overlaps(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 {
 	bool found = false;

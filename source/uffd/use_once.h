@@ -22,6 +22,7 @@ struct mrn_use_once {
 };
 
 void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+void mrn_use_once_clear(struct mrn_use_once *set);
 bool mrn_use_once_overlaps(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 
 #endif
