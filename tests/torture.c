@@ -434,12 +434,21 @@ static void make_blocks(void)
 	}
 }
 
-/* Registering takes long enough for somebody to get between. */
+/*
+ * Registering takes long enough for somebody to get between: now and then, until two changes have been
+ * made somewhere. Bounded, since the changers may be waiting for the block that our caller reads.
+ */
 static void dawdle(void *arg, const struct mrn_regcache_entry *entry)
 {
+	uint64_t seen = __atomic_load_n(&t.changes, __ATOMIC_RELAXED);
+	uint64_t end = test_now_ns() + 20 * 1000000ull;
+
 	(void)arg;
-	(void)entry;
-	sched_yield();
+	if (entry->handle.u64 % 8)
+		return;
+	while (__atomic_load_n(&t.changes, __ATOMIC_RELAXED) < seen + 2 && test_now_ns() < end &&
+	       !__atomic_load_n(&t.stop, __ATOMIC_RELAXED))
+		sched_yield();
 }
 
 static void note_figures(void)
