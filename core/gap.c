@@ -36,3 +36,15 @@ bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uint
 	mrn_read_unlock(&mm->lock);
 	return *start < end;
 }
+
+bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
+{
+	bool covered;
+
+	if (!__atomic_load_n(&mm->tree, __ATOMIC_RELAXED))
+		return false;
+	mrn_read_lock(&mm->lock);
+	covered = mrn_itree_next(mm->tree, start, end, MRN_ITREE_FIRST);
+	mrn_read_unlock(&mm->lock);
+	return covered;
+}

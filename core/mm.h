@@ -133,6 +133,9 @@ void mrn_list_release(struct mrn_mm *mm);
 bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uintptr_t *start,
 		uintptr_t end, uintptr_t *gap_end);
 
+/* Does any inserted range notifier overlap [start, end)? */
+bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
+
 /* ---- callbacks */
 
 /* Callbacks that this thread is in. */

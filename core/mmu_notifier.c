@@ -199,13 +199,19 @@ uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
 	return settle(mrn, NULL) == 0 ? seq : 0;
 }
 
+/* The kernel would refuse to wait until anything else, and we would ask it again and again. */
+static bool is_time(const struct timespec *t)
+{
+	return t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000;
+}
+
 int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
 			       uint64_t *seq)
 {
 	uint64_t s;
 	int r;
 
-	if (!mrn || !seq)
+	if (!mrn || !seq || (deadline && !is_time(deadline)))
 		return -EINVAL;
 	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
 		return -ENOENT;

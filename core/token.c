@@ -238,12 +238,16 @@ static int wait_slot(struct mrn_mm *mm, struct mrn_token_slot *s, uintptr_t star
 static int wait_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint64_t upto,
 			 const struct timespec *deadline)
 {
+	uint64_t waited_for = 0;
 	struct look l;
 
+	/* Every end of a token in the list wakes us; P1: those that are not above upto only get fewer. */
 	while (look_overflow(mm, start, end, upto, &l)) {
 		if (is_own(&l))
 			return -EDEADLK;
-		waiting_for(l.seq);
+		if (l.seq != waited_for)
+			waiting_for(l.seq);
+		waited_for = l.seq;
 		if (mrn_futex_wait(&mm->more_ended, l.word, deadline) == -ETIMEDOUT)
 			return -ETIMEDOUT;
 	}

@@ -71,7 +71,7 @@ struct mrn_regcache {
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t freed;
-	unsigned int retiring; /* entries that some thread is deregistering now */
+	unsigned int retiring; /* threads that have dead entries in hand, to deregister them */
 	struct mrn_itree_node *tree;
 	struct entry *oldest, *newest;
 	struct entry *free;
@@ -101,7 +101,7 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
 /* ---- retire.c, without the lock, never on the event path */
 
-/* Deregisters a dead, idle entry and frees its slot. */
+/* Deregisters a dead, idle entry and frees its slot. The caller has itself counted in retiring. */
 void mrn_entry_retire(struct entry *e);
 /* Retires all that is queued. */
 void mrn_cache_reap(struct mrn_regcache *c);
@@ -118,8 +118,12 @@ struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t 
 static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uintptr_t end,
 				    unsigned int access)
 {
-	return e->pub.addr <= start && end <= e->pub.addr + e->pub.length &&
-	       !(access & ~e->pub.access);
+	/* Atomic, because a hit looks first without a reference; see hit(). */
+	uintptr_t addr = __atomic_load_n(&e->pub.addr, __ATOMIC_RELAXED);
+	size_t length = __atomic_load_n(&e->pub.length, __ATOMIC_RELAXED);
+
+	return addr <= start && end <= addr + length &&
+	       !(access & ~__atomic_load_n(&e->pub.access, __ATOMIC_RELAXED));
 }
 
 static inline struct entry **mrn_cache_hint(struct mrn_regcache *c, uintptr_t addr)

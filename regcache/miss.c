@@ -42,9 +42,12 @@ static bool evict_one(struct mrn_regcache *c)
 	if (!victim)
 		return false;
 	c->stats.evictions++;
+	c->retiring++;
 	pthread_mutex_unlock(&c->lock);
 	mrn_entry_retire(victim);
 	pthread_mutex_lock(&c->lock);
+	c->retiring--;
+	pthread_cond_broadcast(&c->freed);
 	return true;
 }
 
@@ -214,8 +217,10 @@ static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 	pthread_mutex_unlock(&c->lock);
 	if (r)
 		return r;
-	e->pub = (struct mrn_regcache_entry){
-		.addr = start, .length = end - start, .access = access};
+	__atomic_store_n(&e->pub.addr, start, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->pub.length, end - start, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->pub.access, access, __ATOMIC_RELAXED);
+	e->pub.handle.ptr = NULL;
 	__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
 	if (!MRN_BROKEN(CACHE_NOTIFIER))
 		r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);

@@ -75,13 +75,18 @@ static int make_pool(struct mrn_regcache *c)
 	return 0;
 }
 
-static void free_cache(struct mrn_regcache *c)
+static void free_memory(struct mrn_regcache *c)
 {
 	mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
 	free(c->hint);
+	free(c);
+}
+
+static void free_cache(struct mrn_regcache *c)
+{
 	pthread_cond_destroy(&c->freed);
 	pthread_mutex_destroy(&c->lock);
-	free(c);
+	free_memory(c);
 }
 
 int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out)
@@ -158,7 +163,8 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 		return -EINVAL;
 	r = may_wait(c);
 	if (r == -ESTALE) {
-		free_cache(c);
+		/* Not the lock and the condition: threads that the child does not have may be at them. */
+		free_memory(c);
 		return 0;
 	}
 	if (r)
@@ -198,8 +204,10 @@ static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 {
 	struct entry *e = __atomic_load_n(mrn_cache_hint(c, start), __ATOMIC_RELAXED);
 
-	if (!e || !mrn_entry_take(e))
+	/* Another's entry, put here by the same hash, is left alone: neither made young nor held. */
+	if (!e || !mrn_entry_covers(e, start, end, access) || !mrn_entry_take(e))
 		return NULL;
+	/* Only now does it stand still; it may have become another's between. */
 	if (mrn_entry_covers(e, start, end, access))
 		return e;
 	mrn_entry_drop(e, true);
@@ -241,15 +249,18 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 
 	if (!c || !out || !length || !access || (access & ~(MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
 		return -EINVAL;
-	if (end < start || mrn_page_up(end) == UINTPTR_MAX)
+	/* Before a hit: an entry that holds start would be taken to hold a range that wraps. */
+	if (end < start)
 		return -EOVERFLOW;
-	if (quiet(c, start, end)) {
+	if (!mrn_callback_depth && quiet(c, start, end)) {
 		e = hit(c, start, end, access);
 		if (e) {
 			*out = &e->pub;
 			return 0;
 		}
 	}
+	if (mrn_page_up(end) == UINTPTR_MAX)
+		return -EOVERFLOW;
 	r = look_up_or_miss(c, start, end, access, &e);
 	if (r) {
 		if (r != -ESTALE)

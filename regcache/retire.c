@@ -12,7 +12,6 @@ void mrn_entry_retire(struct entry *e)
 	struct mrn_regcache *c = e->cache;
 
 	pthread_mutex_lock(&c->lock);
-	c->retiring++;
 	if (e->linked) {
 		mrn_itree_erase(&c->tree, &e->node);
 		mrn_lru_remove(c, e);
@@ -33,7 +32,6 @@ void mrn_entry_retire(struct entry *e)
 	c->entries--;
 	e->next = c->free;
 	c->free = e;
-	c->retiring--;
 	pthread_cond_broadcast(&c->freed);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -44,9 +42,18 @@ void mrn_cache_reap(struct mrn_regcache *c)
 
 	if (!__atomic_load_n(&c->dead, __ATOMIC_RELAXED))
 		return;
+	/* Under the lock, so that whoever needs room sees either the stack or that we have it in hand. */
+	pthread_mutex_lock(&c->lock);
+	c->retiring++;
 	/* Acquire pairs with the push: the last use of each happens before its deregistration. */
-	for (e = __atomic_exchange_n(&c->dead, NULL, __ATOMIC_ACQUIRE); e; e = next) {
+	e = __atomic_exchange_n(&c->dead, NULL, __ATOMIC_ACQUIRE);
+	pthread_mutex_unlock(&c->lock);
+	for (; e; e = next) {
 		next = e->next;
 		mrn_entry_retire(e);
 	}
+	pthread_mutex_lock(&c->lock);
+	c->retiring--;
+	pthread_cond_broadcast(&c->freed);
+	pthread_mutex_unlock(&c->lock);
 }

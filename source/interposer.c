@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/interposer.h"
 
+#include "core/mm.h"
+
 static bool present;
 
 void mrn_interposer_present(void)
@@ -11,4 +13,11 @@ void mrn_interposer_present(void)
 bool mrn_interposer_is_present(void)
 {
 	return __atomic_load_n(&present, __ATOMIC_ACQUIRE);
+}
+
+bool mrn_source_watches(uintptr_t start, uintptr_t end)
+{
+	struct mrn_mm *mm = mrn_mm_self();
+
+	return mm && mrn_mm_is_covered(mm, start, end);
 }

@@ -21,4 +21,7 @@ bool mrn_interposer_is_present(void);
  */
 void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
 
+/* Does any range notifier of this process overlap [start, end)? */
+bool mrn_source_watches(uintptr_t start, uintptr_t end);
+
 #endif

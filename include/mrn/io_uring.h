@@ -37,7 +37,7 @@ struct mrn_uring_opts {
 	size_t size;		   /* sizeof(struct mrn_uring_opts) */
 	struct mrn_source *source; /* must outlive the mrn_uring */
 	uint64_t need;		   /* as in struct mrn_regcache_config */
-	unsigned int slots;	   /* of the table; 0 means 1024 */
+	unsigned int slots;	   /* of the table, at most 16384; 0 means 1024 */
 	size_t max_bytes;	   /* pinned at one time; 0 means no limit but RLIMIT_MEMLOCK */
 	unsigned int flags;	   /* of struct mrn_regcache_config */
 	char *why;		   /* where to put one sentence when open fails; or NULL */
@@ -55,16 +55,22 @@ struct mrn_uring_opts {
 int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts,
 		   struct mrn_uring **out);
 
-/* Takes the table away again and frees *u. -EBUSY while a buffer is held, and then nothing happens. */
+/*
+ * Takes the table away again and frees *u. -EBUSY while a buffer is held, and then nothing happens. In a
+ * forked child it frees the child's memory and leaves the ring alone.
+ */
 int mrn_uring_close(struct mrn_uring *u);
 
 /*
  * Takes a buffer that covers [addr, addr + length). access: MRN_ACCESS_READ for what the device reads
  * (WRITE_FIXED), MRN_ACCESS_WRITE for what it writes (READ_FIXED). Hold it until the completion.
  *
- * Errors: those of mrn_regcache_get; in particular -ENOMEM over RLIMIT_MEMLOCK when there is nothing
- * idle to evict, -ENOSPC when every slot is in use, -EFAULT for memory that is unmapped or that cannot
- * be pinned, -EINVAL for more than 1 GiB. None of them is the end: use a plain read or write.
+ * Errors: those of mrn_regcache_get; in particular -ENOMEM over RLIMIT_MEMLOCK (which is counted per
+ * user, the rings' own memory included) when there is nothing idle to evict; -ENOSPC when every slot is
+ * in use; -EFAULT for memory that is unmapped or that cannot be pinned: io_uring pins for writing, so
+ * also read-only memory and shared mappings of files on disk; -EINVAL for more than 1 GiB in whole
+ * pages; -EEXIST from another thread than that of a ring with IORING_SETUP_SINGLE_ISSUER. None of them
+ * is the end: use a plain read or write.
  */
 int mrn_uring_get(struct mrn_uring *u, const void *addr, size_t length, unsigned int access,
 		  struct mrn_uring_buf **out);
@@ -83,7 +89,7 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 			       const void *addr, unsigned int length, uint64_t offset,
 			       struct mrn_uring_buf **buf);
 
-/* The cache's figures. 0 or -EINVAL. */
+/* The cache's figures. 0, -EINVAL, or -ESTALE in a forked child. */
 int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats);
 
 /* One sentence, a static string, for an error of mrn_uring_get: what it means and what helps. */

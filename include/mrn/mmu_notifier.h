@@ -303,7 +303,8 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
  * Begins a read of mrn's range: returns the seq to check with mmu_range_read_retry. No overlapping
  * invalidation that is still in progress has this seq (A2). Waits for the overlapping invalidations
  * that were in progress when it was called and for no others (P1); takes no lock and writes no
- * shared memory when there are none (P3).
+ * shared memory when there are none (P3; with more than 62 invalidations in progress at once, the
+ * look at those beyond takes a short lock).
  *
  * Returns 0, which every read_retry rejects, where waiting would never end: for an invalidation that
  * this very thread has started (P4), after the mm has ended, and in a forked child. Consumers that
@@ -326,7 +327,7 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
  * The same with a deadline: absolute time of CLOCK_MONOTONIC, or NULL for none. *seq is set on
  * success only.
  *
- * Errors: -ETIMEDOUT; -EDEADLK when this thread would wait for its own invalidation; -ESRCH when
+ * Errors: -EINVAL for a deadline that is no time; -ETIMEDOUT; -EDEADLK when this thread would wait for its own invalidation; -ESRCH when
  * the mm has ended; -ESTALE in a forked child for a notifier of its parent; -ENOENT when mrn is not
  * inserted.
  */

@@ -2,6 +2,7 @@
 #include "source/interpose/bracket.h"
 
 #include "core/check.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
@@ -53,4 +54,10 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 				mrn_page_up(end));
 	token.cause = cause;
 	announce(&token);
+}
+
+void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
+{
+	if (mrn_source_watches(start, end))
+		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end);
 }

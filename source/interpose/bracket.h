@@ -12,8 +12,8 @@
  * call's; may run in a signal handler, inside another bracket of this thread, before any
  * constructor, and in a forked child.
  *
- * Out of reach: calls that libc and ld.so make inside themselves (free, realloc, thread stacks,
- * dlclose), raw system call instructions, statically linked callers, and everything when the
+ * Out of reach: calls that libc and ld.so make inside themselves (thread stacks, trimming of the heap,
+ * dlclose; of free and realloc see heap.c), raw system call instructions, statically linked callers, and everything when the
  * library arrives by dlopen instead of by linking or LD_PRELOAD: then it stands in front of nobody.
  * Of what changes pages without being one of these calls: open(O_TRUNC), creat, some ioctls (as
  * FICLONE, FIDEDUPERANGE, UFFDIO_MOVE, BLKDISCARD), and io_uring's ftruncate, fallocate, madvise.
@@ -64,6 +64,12 @@ void mrn_bracket_end(struct mrn_bracket *b);
 /* Announces a change that has already been made: MRN_RANGE_AFTER. */
 void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,
 		      uintptr_t end);
+
+/*
+ * [start, end) has just been given to this process, where nothing was mapped. So whatever a notifier
+ * has there is stale: somebody has unmapped it past all wrappers, and the news is still under way.
+ */
+void mrn_bracket_fresh(uintptr_t start, uintptr_t end);
 
 /* The address that the kernel means: on aarch64 it ignores the tag in a pointer's top byte. */
 static inline uintptr_t mrn_untagged(const void *addr)

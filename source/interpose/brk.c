@@ -52,5 +52,8 @@ MRN_INTERPOSED void *sbrk(intptr_t increment)
 		mrn_bracket_brk(&b, now + (uintptr_t)increment);
 	r = MRN_REAL(sbrk)(increment);
 	mrn_bracket_end(&b);
+	if (increment > 0 && r != (void *)-1)
+		mrn_bracket_fresh(mrn_page_up((uintptr_t)r),
+				  mrn_page_up((uintptr_t)r + (uintptr_t)increment));
 	return r;
 }

@@ -21,6 +21,9 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 			int flags, const void *new_addr);
 void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size);
 
+/* heap.c: of a block of malloc's that free unmaps */
+void mrn_bracket_free(struct mrn_bracket *b, const void *block);
+
 /* protect.c */
 void mrn_bracket_mprotect(struct mrn_bracket *b, const void *addr, size_t length, int prot);
 

@@ -107,8 +107,12 @@ MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd
 	struct mrn_bracket b;
 	void *r;
 
-	if (!mrn_mmap_replaces(flags))
-		return MRN_REAL(mmap)(addr, length, prot, flags, fd, offset);
+	if (!mrn_mmap_replaces(flags)) {
+		r = MRN_REAL(mmap)(addr, length, prot, flags, fd, offset);
+		if (r != MAP_FAILED)
+			mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + length));
+		return r;
+	}
 	mrn_bracket_mmap_fixed(&b, addr, length, flags, fd);
 	r = MRN_REAL(mmap)(addr, length, prot, flags, fd, offset);
 	mrn_bracket_end(&b);
@@ -178,6 +182,9 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	mrn_bracket_mremap(&b, addr, old_size, new_size, flags, new_addr);
 	r = MRN_REAL(mremap)(addr, old_size, new_size, flags, new_addr);
 	mrn_bracket_end(&b);
+	/* Where it was by itself moved to, or has grown into. */
+	if (r != MAP_FAILED && !(flags & MREMAP_FIXED) && (r != addr || new_size > old_size))
+		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + new_size));
 	return r;
 }
 

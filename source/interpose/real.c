@@ -9,6 +9,12 @@
 
 #include <dlfcn.h>
 #include <mrn/mmu_notifier.h>
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
+
+#include "os/thread.h"
 
 #include "source/interposer.h"
 
@@ -21,10 +27,48 @@
 			__atomic_store_n(&(into), next, __ATOMIC_RELAXED);        \
 	} while (0)
 
+#ifdef __GLIBC__
+/* free and glibc's version are in one library, unless somebody else's free comes first. */
+static bool is_in_glibc(void (*real_free)(void *block))
+{
+	Dl_info libc, owner;
+
+	return dladdr((void *)(uintptr_t)gnu_get_libc_version, &libc) &&
+	       dladdr((void *)(uintptr_t)real_free, &owner) && libc.dli_fbase == owner.dli_fbase;
+}
+#else
+static bool is_in_glibc(void (*real_free)(void *block))
+{
+	(void)real_free;
+	return false;
+}
+#endif
+
+const struct mrn_real_heap *mrn_real_heap(void)
+{
+	static struct mrn_real_heap heap;
+	static bool found;
+	static MRN_TLS bool looking;
+
+	if (__atomic_load_n(&found, __ATOMIC_ACQUIRE))
+		return &heap;
+	if (looking)
+		return NULL;
+	looking = true;
+	/* Threads that come here together find the same. */
+	heap.free = (void (*)(void *))(uintptr_t)dlsym(RTLD_NEXT, "free");
+	heap.realloc = (void *(*)(void *, size_t))(uintptr_t)dlsym(RTLD_NEXT, "realloc");
+	heap.is_glibcs = is_in_glibc(heap.free);
+	looking = false;
+	__atomic_store_n(&found, true, __ATOMIC_RELEASE);
+	return &heap;
+}
+
 __attribute__((constructor(101))) static void resolve(void)
 {
 	/* Made now, so that threads do not race for it. */
 	mrn_mm_self();
+	mrn_real_heap();
 	RESOLVE(mrn_real.munmap, "munmap");
 	RESOLVE(mrn_real.mmap, "mmap");
 	RESOLVE(mrn_real.mremap, "mremap");

@@ -7,6 +7,7 @@
 #ifndef MRN_SOURCE_INTERPOSE_REAL_H
 #define MRN_SOURCE_INTERPOSE_REAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,6 +35,21 @@ struct mrn_real {
 extern struct mrn_real mrn_real;
 /* Apart from the others because syscall-x86_64.S jumps through it. */
 extern long (*mrn_real_syscall)(long nr, ...);
+
+/* The allocator behind free and realloc; looked up at the first call. NULL inside that look-up. */
+struct mrn_real_heap {
+	void (*free)(void *block);
+	void *(*realloc)(void *block, size_t size);
+	bool is_glibcs;
+};
+const struct mrn_real_heap *mrn_real_heap(void);
+
+static inline bool mrn_real_heap_is_glibcs(void)
+{
+	const struct mrn_real_heap *heap = mrn_real_heap();
+
+	return heap && heap->is_glibcs;
+}
 
 /*
  * Atomic because a thread that another constructor has started may be calling; no order is needed.

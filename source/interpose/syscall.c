@@ -72,8 +72,12 @@ long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long
 		mrn_bracket_munmap(&bracket, addr, (size_t)b);
 		break;
 	case SYS_mmap:
-		if (!mrn_mmap_replaces((int)d))
-			return ANY_NUMBER(nr);
+		if (!mrn_mmap_replaces((int)d)) {
+			r = ANY_NUMBER(nr);
+			if (r != -1)
+				mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)(r + b)));
+			return r;
+		}
 		mrn_bracket_mmap_fixed(&bracket, addr, (size_t)b, (int)d, (int)e);
 		break;
 	case SYS_mremap:
