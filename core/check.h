@@ -29,6 +29,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_UFFD_PAGEMAP,     /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
 	MRN_BROKEN_BRACKET_POST_ONLY,/* an interposed call invalidates only afterwards */
+	MRN_BROKEN_BRACKET_FRESH,    /* an address that comes back is not taken for a new one */
+	MRN_BROKEN_BRACKET_FREE,     /* free and realloc are not bracketed */
 	MRN_BROKEN_CACHE_RETRY,	     /* the cache publishes without the retry check */
 	MRN_BROKEN_CACHE_NOTIFIER,   /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,     /* a hit does not look at the tokens */

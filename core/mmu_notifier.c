@@ -111,9 +111,10 @@ static void end(struct mmu_notifier_range *range)
 
 	if (!(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
 		mrn_list_end(mm, range);
-	range->seq = 0;
 	if (!MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
+	/* Not before: in the overflow list, others read it. */
+	range->seq = 0;
 }
 
 static int start(struct mmu_notifier_range *range)

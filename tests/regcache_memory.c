@@ -316,27 +316,34 @@ static void large_blocks_are_mappings(void)
 }
 
 /*
- * Over each call of malloc and free: what a block's last user has been promised is that the token is
- * there when free returns. For what is there before, see reuse_before_munmap_returns.
+ * Under userfaultfd alone, one call of malloc or free at a time: what a block's last user has been
+ * promised is that the token is there when free returns. For what is there before, see
+ * reuse_before_munmap_returns. The interposer brackets free, and then no such care is needed.
  */
 static pthread_mutex_t one_call = PTHREAD_MUTEX_INITIALIZER;
+
+static void one_at_a_time(int (*what)(pthread_mutex_t *lock))
+{
+	if (!mrn_interposer_is_present())
+		CHECK_EQ(what(&one_call), 0);
+}
 
 static char *lone_malloc(size_t size)
 {
 	char *p;
 
-	pthread_mutex_lock(&one_call);
+	one_at_a_time(pthread_mutex_lock);
 	p = malloc(size);
-	pthread_mutex_unlock(&one_call);
+	one_at_a_time(pthread_mutex_unlock);
 	CHECK(p);
 	return p;
 }
 
 static void lone_free(void *p)
 {
-	pthread_mutex_lock(&one_call);
+	one_at_a_time(pthread_mutex_lock);
 	free(p);
-	pthread_mutex_unlock(&one_call);
+	one_at_a_time(pthread_mutex_unlock);
 }
 
 static void malloc_and_free(struct live *l, unsigned int rounds, uint64_t generation)
@@ -387,6 +394,10 @@ TEST(malloc_hook_8_threads)
 		test_join(&m[i].thread);
 	live_exit(&l);
 }
+
+#ifdef MRN_TEST_INTERPOSED
+TWIN(malloc_hook_8_threads, free_without_a_bracket, BREAK(BRACKET_FREE));
+#endif
 
 /* realloc moves it with mremap, inside libc. */
 TEST(malloc_hook_realloc)

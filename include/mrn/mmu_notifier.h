@@ -327,9 +327,9 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
  * The same with a deadline: absolute time of CLOCK_MONOTONIC, or NULL for none. *seq is set on
  * success only.
  *
- * Errors: -EINVAL for a deadline that is no time; -ETIMEDOUT; -EDEADLK when this thread would wait for its own invalidation; -ESRCH when
- * the mm has ended; -ESTALE in a forked child for a notifier of its parent; -ENOENT when mrn is not
- * inserted.
+ * Errors: -EINVAL for a deadline that is no time; -ETIMEDOUT; -EDEADLK when this thread would wait for
+ * its own invalidation; -ESRCH when the mm has ended; -ESTALE in a forked child for a notifier of its
+ * parent; -ENOENT when mrn is not inserted.
  */
 int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
 			       uint64_t *seq);

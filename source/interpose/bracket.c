@@ -58,6 +58,6 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 
 void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
 {
-	if (mrn_source_watches(start, end))
+	if (mrn_source_watches(start, end) && !MRN_BROKEN(BRACKET_FRESH))
 		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end);
 }
