@@ -2,9 +2,9 @@
 /*
  * Sources: what turns real changes of this process's memory into start and end on mrn_mm_self().
  *
- * interpose	our munmap, mmap, mremap, madvise, ... in front of libc's. libmrn-interpose must be
- *		linked to the program or preloaded. Brackets each call; does not see calls that libc
- *		makes inside itself (free, realloc), nor raw system calls.
+ * interpose	our munmap, mmap, mremap, madvise, free, ... in front of libc's. libmrn-interpose must
+ *		be linked to the program or preloaded. Brackets each call; does not see calls that libc
+ *		makes inside itself (but those of free and realloc), nor raw system calls.
  * uffd		userfaultfd events, on armed ranges only: memory that nobody registered costs nothing.
  *		Sees libc-internal and raw calls too, after the fact. See <mrn/mmu_notifier.h>,
  *		MRN_RANGE_AFTER.
@@ -30,7 +30,7 @@ struct mrn_source;
  * Coverage masks hold one MRN_CAUSE_BIT per cause, for calls that this program makes through libc's
  * functions, and two bits more, for who makes them:
  */
-/* munmap, mremap, brk and madvise made inside libc: free, realloc, thread stacks */
+/* munmap, mremap, brk and madvise made inside libc: by free, realloc, thread stacks */
 #define MRN_COVER_LIBC_INTERNAL (UINT64_C(1) << 32)
 /* munmap, mmap, mremap, brk and madvise made by a bare system call instruction, past every library */
 #define MRN_COVER_RAW (UINT64_C(1) << 33)
@@ -65,7 +65,12 @@ struct mrn_source;
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {
 	uint64_t bracketed;	/* a token covers the range from before the change until after it */
-	uint64_t before_return; /* a token is there before the call that made the change returns */
+	/*
+	 * A token is there before the call that made the change returns. A lookup after the return is
+	 * never stale; one by another thread that is given the address before the return may be, unless
+	 * it got it through an interposed mmap, mremap or sbrk.
+	 */
+	uint64_t before_return;
 	uint64_t use_once;	/* seen, but from then on the range is good for one use at a time */
 };
 

@@ -62,7 +62,7 @@ static void *weather_thread(void *arg)
 	struct worker *w = arg;
 
 	while (!stopped(w->run)) {
-		struct timespec pause = {.tv_nsec = (long)random_below(&w->random, 10000000)};
+		struct timespec pause = {.tv_nsec = (long)random_below(&w->random, 60000000)};
 
 		for (uint64_t burst = random_below(&w->random, 8); burst > 0; burst--) {
 			struct demo_buffer *b = any_buffer(w);
