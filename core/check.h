@@ -35,7 +35,6 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_NOTIFIER,   /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,     /* a hit does not look at the tokens */
 	MRN_BROKEN_CACHE_REFS,	     /* an invalidated entry is deregistered while in use */
-	MRN_BROKEN_EVENT_ALLOC,	     /* the event path allocates */
 };
 
 #ifdef MRN_CHECK
