@@ -14,27 +14,27 @@
 
 /* What a known-bad twin takes out. */
 enum mrn_broken_part {
-	MRN_BROKEN_A1_CALLBACKS,     /* start calls no range notifier */
-	MRN_BROKEN_A2_WAIT,	     /* read_begin does not wait for tokens */
-	MRN_BROKEN_A4_EARLY_END,     /* the token is withdrawn as soon as start returns */
-	MRN_BROKEN_A5_REMOVE_WAIT,   /* remove does not wait for running callbacks */
-	MRN_BROKEN_A6_END_LIST,	     /* a refusal does not end the list notifiers that started */
-	MRN_BROKEN_A6_TOKEN,	     /* a refusal does not withdraw the token */
-	MRN_BROKEN_P1_LATER_TOKENS,  /* read_begin waits for tokens that started later, too */
-	MRN_BROKEN_P4_OWN_TOKEN,     /* a thread waits for its own token */
-	MRN_BROKEN_FORK_WIPE,	     /* a child keeps its parent's mm */
-	MRN_BROKEN_UFFD_LATE_TOKEN,  /* the monitor reads an event, and publishes a token afterwards */
+	MRN_BROKEN_A1_CALLBACKS,    /* start calls no range notifier */
+	MRN_BROKEN_A2_WAIT,	    /* read_begin does not wait for tokens */
+	MRN_BROKEN_A4_EARLY_END,    /* the token is withdrawn as soon as start returns */
+	MRN_BROKEN_A5_REMOVE_WAIT,  /* remove does not wait for running callbacks */
+	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
+	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
+	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
+	MRN_BROKEN_P4_OWN_TOKEN,    /* a thread waits for its own token */
+	MRN_BROKEN_FORK_WIPE,	    /* a child keeps its parent's mm */
+	MRN_BROKEN_UFFD_LATE_TOKEN, /* the monitor reads an event, and publishes a token afterwards */
 	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
 	MRN_BROKEN_UFFD_HOLES,	     /* a range counts as armed without a look for holes */
 	MRN_BROKEN_UFFD_PAGEMAP,     /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
-	MRN_BROKEN_BRACKET_POST_ONLY,/* an interposed call invalidates only afterwards */
-	MRN_BROKEN_BRACKET_FRESH,    /* an address that comes back is not taken for a new one */
-	MRN_BROKEN_BRACKET_FREE,     /* free and realloc are not bracketed */
-	MRN_BROKEN_CACHE_RETRY,	     /* the cache publishes without the retry check */
-	MRN_BROKEN_CACHE_NOTIFIER,   /* the cache inserts no notifier */
-	MRN_BROKEN_CACHE_TOKENS,     /* a hit does not look at the tokens */
-	MRN_BROKEN_CACHE_REFS,	     /* an invalidated entry is deregistered while in use */
+	MRN_BROKEN_BRACKET_POST_ONLY, /* an interposed call invalidates only afterwards */
+	MRN_BROKEN_BRACKET_FRESH,     /* an address that comes back is not taken for a new one */
+	MRN_BROKEN_BRACKET_FREE,      /* free and realloc are not bracketed */
+	MRN_BROKEN_CACHE_RETRY,	      /* the cache publishes without the retry check */
+	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
+	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
+	MRN_BROKEN_CACHE_REFS,	      /* an invalidated entry is deregistered while in use */
 };
 
 #ifdef MRN_CHECK
@@ -62,7 +62,7 @@ extern void (*_Atomic mrn_check_uffd_hook)(void);
 
 #else
 
-#define MRN_BROKEN(part) 0
+#define MRN_BROKEN(part)       0
 #define MRN_EVENT_PATH_ENTER() ((void)0)
 #define MRN_EVENT_PATH_LEAVE() ((void)0)
 

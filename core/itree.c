@@ -120,7 +120,8 @@ struct mrn_itree_node *mrn_itree_next(struct mrn_itree_node *n, uintptr_t start,
 {
 	while (n && n->max_end > start) {
 		if (before(cursor.start, cursor.id, n->start, n->id)) {
-			struct mrn_itree_node *found = mrn_itree_next(n->child[0], start, end, cursor);
+			struct mrn_itree_node *found =
+				mrn_itree_next(n->child[0], start, end, cursor);
 
 			if (found)
 				return found;

@@ -57,7 +57,8 @@ static const uint64_t no_mm_state;
 /* --------------------------------------------------------------------------------- start and end */
 
 /* Pins and returns the next range notifier that the token is to call, or NULL. */
-static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, const struct mmu_notifier_range *range,
+static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
+					   const struct mmu_notifier_range *range,
 					   struct mrn_itree_cursor *cursor)
 {
 	struct mmu_range_notifier *mrn = NULL;

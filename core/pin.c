@@ -41,8 +41,8 @@ int mrn_pin_begin_removal(uint32_t *pins)
 	do {
 		if (!(p & MRN_PIN_INSERTED) || (p & MRN_PIN_REMOVING))
 			return -ENOENT;
-	} while (!__atomic_compare_exchange_n(pins, &p, p | MRN_PIN_REMOVING, true, __ATOMIC_ACQ_REL,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(pins, &p, p | MRN_PIN_REMOVING, true,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return 0;
 }
 

@@ -274,7 +274,8 @@ again:
 		r = wait_overflow(mm, start, end, upto, deadline);
 	state &= ~(MRN_STATE_MORE | MRN_STATE_ALIVE);
 	for (; state && !r; state &= state - 1)
-		r = wait_slot(mm, &mm->slot[__builtin_ctzll(state) - 1], start, end, upto, deadline);
+		r = wait_slot(mm, &mm->slot[__builtin_ctzll(state) - 1], start, end, upto,
+			      deadline);
 	if (!r && MRN_BROKEN(P1_LATER_TOKENS) && mrn_tokens_overlap(mm, start, end))
 		goto again;
 	return r;

@@ -19,8 +19,7 @@ static long open_any(void)
 	if (fd >= 0 || fd == -ENOSYS)
 		return fd;
 	err = fd;
-	dev = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/dev/userfaultfd", O_RDWR | O_CLOEXEC,
-		       0);
+	dev = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0);
 	if (dev >= 0) {
 		fd = mrn_sys3(SYS_ioctl, dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 		mrn_sys1(SYS_close, dev);

@@ -45,7 +45,7 @@ struct entry {
 	uint64_t queued; /* its place in the LRU list */
 	struct entry *older, *newer;
 	struct mrn_itree_node node;
-	bool linked; /* in the tree and the LRU list */
+	bool linked;	    /* in the tree and the LRU list */
 	struct entry *next; /* free list; dead stack, where whoever pops it owns it */
 	struct mmu_range_notifier mrn;
 };

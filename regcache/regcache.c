@@ -19,7 +19,7 @@
 /* ----------------------------------------------------------------------------- create and destroy */
 
 __attribute__((format(printf, 2, 3))) static void explain(const struct mrn_regcache_config *config,
-							   const char *format, ...)
+							  const char *format, ...)
 {
 	va_list args;
 

@@ -50,7 +50,7 @@ static void install_fork_handlers(void)
 }
 
 __attribute__((format(printf, 2, 3))) static void add_why(struct mrn_source *s, const char *format,
-							   ...)
+							  ...)
 {
 	size_t used = strlen(s->why);
 	va_list args;

@@ -150,8 +150,8 @@ static long do_remap_file_pages(struct scratch *s)
 
 static long do_fallocate(struct scratch *s)
 {
-	return result(fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-				(off_t)s->size));
+	return result(
+		fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)s->size));
 }
 
 static long do_ftruncate(struct scratch *s)
@@ -187,7 +187,7 @@ static long do_shmdt(struct scratch *s)
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
-	bool on_file; /* watch the file half */
+	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
 	bool remove;   /* ... ahead of the change, as REMOVE */
 };
@@ -198,9 +198,16 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .by_event = true},
 	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .by_event = true},
 	{.cause = MRN_CAUSE_DONTNEED, .make = do_dontneed, .by_event = true, .remove = true},
-	{.cause = MRN_CAUSE_DONTNEED_LOCKED, .make = do_dontneed_locked, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_DONTNEED_LOCKED,
+	 .make = do_dontneed_locked,
+	 .by_event = true,
+	 .remove = true},
 	{.cause = MRN_CAUSE_FREE, .make = do_free, .by_event = true, .remove = true},
-	{.cause = MRN_CAUSE_REMOVE, .make = do_remove, .on_file = true, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_REMOVE,
+	 .make = do_remove,
+	 .on_file = true,
+	 .by_event = true,
+	 .remove = true},
 	{.cause = MRN_CAUSE_MADVISE, .make = do_other_advice},
 	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect},
 	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
@@ -253,10 +260,10 @@ static void settle(struct scratch *s)
 }
 
 /* What a program must be seen to do by itself, for "raw" to be said of the source. */
-#define RAW_CAUSES                                                                            \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |                  \
+#define RAW_CAUSES                                                                   \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |      \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) | \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |         \
 	 MRN_CAUSE_BIT(MRN_CAUSE_REMOVE))
 
 enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };

@@ -4,7 +4,7 @@
 
 struct listener {
 	struct mmu_notifier mn;
-	unsigned int released, releases_seen;
+	unsigned int released;
 	unsigned int started, ended;
 };
 
@@ -154,7 +154,9 @@ TEST(end_release_comes_once_with_unregister)
 	CHECK_EQ(l.released, 2);
 }
 
-/* unregister in one thread, the end in another: release comes once, and before unregister returns. */
+/*
+ * unregister in one thread, the end in another: release comes once, and before unregister returns.
+ */
 static struct {
 	struct test_barrier round;
 	struct listener l;
@@ -200,7 +202,9 @@ TEST(end_races_unregister)
 	NOTE("the end came first %u times of %d", by_the_end, race.rounds);
 }
 
-/* Readers and removers at work while the mm ends: nobody hangs, and nothing is published after it. */
+/*
+ * Readers and removers at work while the mm ends: nobody hangs, and nothing is published after it.
+ */
 static void *read_until_the_end(void *arg)
 {
 	struct consumer *c = arg;

@@ -53,7 +53,9 @@
 /* Not every test file uses every helper. */
 #define HELPER static inline __attribute__((unused))
 
-/* -------------------------------------------------------------------------------- mms and ranges */
+/*
+ * -------------------------------------------------------------------------------- mms and ranges
+ */
 
 HELPER struct mrn_mm *new_mm(void)
 {
@@ -202,7 +204,9 @@ HELPER unsigned int below(struct test_rand *r, uint64_t limit)
 
 /* ------------------------------------------------------------------------------- the consumer */
 
-/* One notifier, its driver lock and one shadow. Zeroed memory but for the lock; see consumer_init. */
+/*
+ * One notifier, its driver lock and one shadow. Zeroed memory but for the lock; see consumer_init.
+ */
 struct consumer {
 	struct mmu_range_notifier mrn;
 	pthread_mutex_t lock;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A child after fork: it has copies of its parent's notifiers and mms, is told that they are not its
- * own, and gets an mm of its own. The parent notices nothing.
+ * A child after fork: it has copies of its parent's notifiers and mms, is told that they are not
+ * its own, and gets an mm of its own. The parent notices nothing.
  */
 #include <spawn.h>
 #include <sys/wait.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bad input to every function of mmu_notifier.h: each says what is wrong, and nothing is lost or left
- * behind. (-ESTALE is in core_fork.c, -ESRCH in core_end.c, -EDEADLK of callbacks in core_remove.c.)
+ * Bad input to every function of mmu_notifier.h: each says what is wrong, and nothing is lost or
+ * left behind. (-ESTALE is in core_fork.c, -ESRCH in core_end.c, -EDEADLK of callbacks in
+ * core_remove.c.)
  */
 #include "core_fixture.h"
 

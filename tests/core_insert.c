@@ -113,7 +113,9 @@ TEST(p2_insert_and_remove_while_another_callback_blocks)
 	destroy_idle(mm);
 }
 
-/* Inserting for ever does not keep a walk going for ever: a walk calls who was there when it began. */
+/*
+ * Inserting for ever does not keep a walk going for ever: a walk calls who was there when it began.
+ */
 static void insert_more(struct consumer *c, const struct mmu_notifier_range *range)
 {
 	struct test_gate **ask = c->arg;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The classic notifiers: pairing of start and end, registration, and their place behind the ranges. */
+/*
+ * The classic notifiers: pairing of start and end, registration, and their place behind the ranges.
+ */
 #include "core_fixture.h"
 
 enum { THREADS = 3 };
@@ -165,7 +167,9 @@ TEST(list_runs_after_the_range_notifiers)
 	destroy_idle(mm);
 }
 
-/* ----------------------------------------------------------------------------------- registering */
+/*
+ * ----------------------------------------------------------------------------------- registering
+ */
 
 struct in_progress {
 	struct mmu_notifier_range range;
@@ -246,7 +250,9 @@ TEST(list_register_inside_an_own_invalidation)
 	}
 }
 
-/* --------------------------------------------------------------------------------- unregistering */
+/*
+ * --------------------------------------------------------------------------------- unregistering
+ */
 
 static void *start_and_end_4_8(void *mm)
 {

@@ -3,15 +3,15 @@
  * A1-A6 at once: a model of an address space, everybody changing and reading it at random, and an
  * oracle that knows what nobody may ever see.
  *
- * The translations are an array of numbers, one per page. Invalidators change them between start and
- * end. Consumers copy them to shadows by the protocol. Shadows are read and written under the
+ * The translations are an array of numbers, one per page. Invalidators change them between start
+ * and end. Consumers copy them to shadows by the protocol. Shadows are read and written under the
  * consumer's driver lock alone, and under it this holds for every page of every shadow:
  *
  *   published  =>  no invalidation of the page is between start's return and end,
  *		    and shadow == translation
  *
- * Under TSan the translation is read there without an atomic: that the protocol orders it is part of
- * the claim.
+ * Under TSan the translation is read there without an atomic: that the protocol orders it is part
+ * of the claim.
  */
 #include "core_fixture.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A1, A2: what start promises to those who have built, and read_begin to those who will. One step at
- * a time; core_model.c has everybody at once.
+ * A1, A2: what start promises to those who have built, and read_begin to those who will. One step
+ * at a time; core_model.c has everybody at once.
  */
 #include "core_fixture.h"
 

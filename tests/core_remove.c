@@ -84,7 +84,9 @@ TEST(a5_remove_waits_for_all_running_callbacks)
 	destroy_idle(mm);
 }
 
-/* ------------------------------------------------------------------------- from inside callbacks */
+/*
+ * ------------------------------------------------------------------------- from inside callbacks
+ */
 
 static int remove_result, register_result, unregister_result, insert_result, destroy_result,
 	synchronize_result;

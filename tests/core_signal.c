@@ -3,8 +3,8 @@
  * P4: signal handlers that start, end, read and remove, over threads that are in the middle of the
  * same. First each place by itself, then everywhere at random.
  *
- * The notifiers here take no lock in their callbacks: a handler that finds its own thread holding the
- * driver lock would be the consumer's problem.
+ * The notifiers here take no lock in their callbacks: a handler that finds its own thread holding
+ * the driver lock would be the consumer's problem.
  */
 #include "core_fixture.h"
 
@@ -297,8 +297,8 @@ static void signal_storm(unsigned int slots, unsigned int signals)
 		done(t[i]);
 	CHECK_ERR(mmu_range_notifier_remove(&watched.mrn), 0);
 	CHECK(handled > 0);
-	NOTE("%u slots: %u signals taken: %u reads began, %u met their own thread's token, %u ran out of time",
-	     slots, handled, began, own, timed_out);
+	NOTE("%u slots: %u signals taken: %u reads began, %u met their own token, %u timed out", slots,
+	     handled, began, own, timed_out);
 	for (int i = 0; i < PLACES; i++)
 		NOTE("%u in %s", hits[i], place_name[i]);
 	destroy_idle(mm);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * P1: read_begin waits for the overlapping invalidations that it finds in progress, and for none that
- * starts later, however many come. Counted by the library's hook, not by the clock.
+ * P1: read_begin waits for the overlapping invalidations that it finds in progress, and for none
+ * that starts later, however many come. Counted by the library's hook, not by the clock.
  */
 #include "core_fixture.h"
 
 /* ------------------------------------------------------------------------- one step at a time */
 
 /*
- * The reader waits for the first token; while it does, a second one starts; then the first one ends.
- * The reader must return although the second never ends before it has.
+ * The reader waits for the first token; while it does, a second one starts; then the first one
+ * ends. The reader must return although the second never ends before it has.
  */
 struct relay {
 	struct mmu_notifier_range first, second;
@@ -69,7 +69,10 @@ static void later_token_is_not_waited_for(unsigned int slots)
 	CHECK(waits.count > 0);
 	test_gate_wait(&relay.second_started);
 	CHECK(relay.second.seq > waits.seq[0]);
-	/* The second one's callback has run: what this read found is old already, and it is told so. */
+	/*
+	 * The second one's callback has run: what this read found is old already, and it is told
+	 * so.
+	 */
 	CHECK(!consumer_publish(&c, seq));
 	test_gate_open(&relay.reader_done);
 	done(first);
@@ -153,8 +156,8 @@ static void *storm_here(void *mm)
 }
 
 /*
- * Two threads take turns, so that at every moment at least one is between start and end: this one ends
- * its token when the other has started the next.
+ * Two threads take turns, so that at every moment at least one is between start and end: this one
+ * ends its token when the other has started the next.
  */
 static struct {
 	struct mrn_mm *mm;
@@ -297,7 +300,9 @@ TEST(p1_storm_without_a_gap_in_the_overflow_list)
 
 TWIN(p1_storm_without_a_gap, later_tokens, BREAK(P1_LATER_TOKENS));
 
-/* Upstream's starvation: others' overlapping invalidations of memory that the reader does not read. */
+/*
+ * Upstream's starvation: others' overlapping invalidations of memory that the reader does not read.
+ */
 TEST(p1_storm_elsewhere_costs_no_wait)
 {
 	struct mrn_mm *mm = new_mm();

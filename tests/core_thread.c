@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * P4: what a thread may do to itself: start and end preserve errno, nest as deep as one likes, run in
- * parallel, and never wait for the thread's own token.
+ * P4: what a thread may do to itself: start and end preserve errno, nest as deep as one likes, run
+ * in parallel, and never wait for the thread's own token.
  */
 #include "core_fixture.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A malloc that aborts on the event path: linked into a test program it stands in front of libc's, and
- * whoever allocates or frees between MRN_EVENT_PATH_ENTER and _LEAVE, in the library or in a callback,
- * ends the process with a message. As somebody's free() may be what called us, that is what a deadlock
- * would look like.
+ * A malloc that aborts on the event path: linked into a test program it stands in front of libc's,
+ * and whoever allocates or frees between MRN_EVENT_PATH_ENTER and _LEAVE, in the library or in a
+ * callback, ends the process with a message. As somebody's free() may be what called us, that is
+ * what a deadlock would look like.
  */
 #ifndef TESTS_MALLOC_GUARD_H
 #define TESTS_MALLOC_GUARD_H

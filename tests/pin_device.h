@@ -11,7 +11,7 @@
 #include <mrn/mrn.h>
 #include <stddef.h>
 
-#define PIN_DEVICE_SLOTS 512
+#define PIN_DEVICE_SLOTS  512
 #define PIN_CACHE_ENTRIES 256
 
 struct pin_device {

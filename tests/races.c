@@ -17,8 +17,8 @@
 #include "os/syscall.h"
 #include "pin_device.h"
 
-#define OLD 'A'
-#define NEW 'B'
+#define OLD    'A'
+#define NEW    'B'
 #define LENGTH 65536
 
 /* How the memory is taken away: by libc's name for an interposer, past it for userfaultfd. */

@@ -20,7 +20,7 @@
 /* Fewer rounds where every access costs tens of times as much. */
 #define ROUNDS(n) (TEST_TSAN ? (n) / 16 + 1 : TEST_ASAN ? (n) / 4 + 1 : (n))
 
-#define PAGE(n) ((uintptr_t)(n) * mrn_page_size())
+#define PAGE(n) ((uintptr_t)(n)*mrn_page_size())
 #define RD	MRN_ACCESS_READ
 #define WR	MRN_ACCESS_WRITE
 
@@ -48,8 +48,8 @@ HELPER void rig_init(struct rig *rig, struct mrn_regcache_config config)
 	CHECK_ERR(mrn_regcache_create(&config, &rig->cache), 0);
 }
 
-#define RIG(name, ...)                                                                        \
-	struct rig name;                                                                      \
+#define RIG(name, ...)   \
+	struct rig name; \
 	rig_init(&name, (struct mrn_regcache_config){__VA_ARGS__})
 
 HELPER struct mrn_regcache_stats stats_of(struct mrn_regcache *cache)
@@ -95,8 +95,7 @@ HELPER int try_get(struct rig *rig, uintptr_t from, uintptr_t to, unsigned int a
 		   const struct mrn_regcache_entry **out)
 {
 	*out = NULL;
-	return mrn_regcache_get(rig->cache, (void *)PAGE(from), PAGE(to) - PAGE(from), access,
-				out);
+	return mrn_regcache_get(rig->cache, (void *)PAGE(from), PAGE(to) - PAGE(from), access, out);
 }
 
 /* Checks what a get has returned, and begins to use it. */

@@ -255,8 +255,7 @@ TEST(no_spurious_enospc_by_count)
 
 TEST(no_spurious_enospc_by_size)
 {
-	no_spurious_enospc(
-		(struct mrn_regcache_config){.max_bytes = NR_THREADS * mrn_page_size()});
+	no_spurious_enospc((struct mrn_regcache_config){.max_bytes = NR_THREADS * mrn_page_size()});
 }
 
 /* ------------------------------------------------------------------------------- bounded queues */

@@ -53,8 +53,8 @@ HELPER void live_init(struct live *l, struct mrn_regcache_config config)
 	CHECK_ERR(mrn_regcache_create(&config, &rig->cache), 0);
 }
 
-#define LIVE(name, ...)                                                                       \
-	struct live name;                                                                     \
+#define LIVE(name, ...)   \
+	struct live name; \
 	live_init(&name, (struct mrn_regcache_config){__VA_ARGS__})
 
 HELPER void live_exit(struct live *l)

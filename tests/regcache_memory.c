@@ -134,8 +134,8 @@ TEST(malloc_hook_map_fixed_is_an_unmap)
 
 	for (uint64_t i = 1; i < 10; i++) {
 		CHECK_EQ(cache_it(&l, p, i), i);
-		CHECK(mmap(p, SIZE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p);
+		CHECK(mmap(p, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			   -1, 0) == p);
 		fill(p, SIZE, i + 1);
 	}
 	/* A page of it is enough. */
@@ -434,9 +434,12 @@ TEST(need_not_covered)
 {
 	struct mrn_regcache *cache = NULL;
 	char why[200] = "";
-	struct mrn_regcache_config config = {
-		.size = sizeof(config), .mm = mrn_mm_self(), .ops = &stub_ops,
-		.need = MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE), .why = why, .why_size = sizeof(why)};
+	struct mrn_regcache_config config = {.size = sizeof(config),
+					     .mm = mrn_mm_self(),
+					     .ops = &stub_ops,
+					     .need = MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE),
+					     .why = why,
+					     .why_size = sizeof(why)};
 	struct live l;
 
 	live_attach(&l);

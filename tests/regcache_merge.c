@@ -133,8 +133,7 @@ TEST(ucx_rcache_merge_falls_back)
 
 TEST(merge_over_the_limit)
 {
-	RIG(rig, .max_entries = 8, .max_bytes = 5 * mrn_page_size(),
-	    .flags = MRN_REGCACHE_MERGE);
+	RIG(rig, .max_entries = 8, .max_bytes = 5 * mrn_page_size(), .flags = MRN_REGCACHE_MERGE);
 	const struct mrn_regcache_entry *e;
 
 	touch(&rig, 20, 24, RD);

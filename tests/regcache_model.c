@@ -60,8 +60,7 @@ static void change(struct actor *a, unsigned int page, unsigned int n, uint64_t 
 	}
 }
 
-static void change_is_over(struct actor *a, unsigned int page, unsigned int n,
-			   const uint64_t *made)
+static void change_is_over(struct actor *a, unsigned int page, unsigned int n, const uint64_t *made)
 {
 	for (unsigned int i = 0; i < n; i++)
 		raise_to(&a->w->floor[page + i], made[i]);
@@ -185,8 +184,8 @@ static void run_model(unsigned int threads, unsigned int rounds, bool after, uns
 
 	w = (struct world){.after = after, .rounds = rounds};
 	/* Fewer slots than there are different requests: eviction takes part. */
-	rig_init(&w.rig, (struct mrn_regcache_config){.max_entries = 3 * threads + 8,
-						      .flags = flags});
+	rig_init(&w.rig,
+		 (struct mrn_regcache_config){.max_entries = 3 * threads + 8, .flags = flags});
 	w.rig.dev.memory = STUB_ORACLE;
 	w.rig.dev.oracle = w.generation;
 	w.rig.dev.oracle_base = PAGE(FIRST);
@@ -202,10 +201,9 @@ static void run_model(unsigned int threads, unsigned int rounds, bool after, uns
 	s = stats_of(w.rig.cache);
 	NOTE("gets %llu hits %llu retries %llu invalidations %llu killed %llu refused %llu "
 	     "stale %llu",
-	     (unsigned long long)w.gets, (unsigned long long)s.hits,
-	     (unsigned long long)s.retries, (unsigned long long)w.invalidations,
-	     (unsigned long long)s.invalidations, (unsigned long long)w.refused,
-	     (unsigned long long)w.stale);
+	     (unsigned long long)w.gets, (unsigned long long)s.hits, (unsigned long long)s.retries,
+	     (unsigned long long)w.invalidations, (unsigned long long)s.invalidations,
+	     (unsigned long long)w.refused, (unsigned long long)w.stale);
 	CHECK_EQ(w.stale, 0);
 	CHECK_EQ(s.failures, w.refused);
 	/* A get that loses to another which registers the same range counts as both. */

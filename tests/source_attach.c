@@ -90,9 +90,9 @@ TEST(uffd_alone_covers_what_the_kernel_reports)
 	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
 	/* The kernel sends nothing for these. */
 	CHECK_EQ((c.before_return | c.use_once) & ~MRN_COVER_UFFD, 0);
-	CHECK_EQ(c.use_once, MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) |
-				     MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
-				     MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE));
+	CHECK_EQ(c.use_once,
+		 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
+			 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE));
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
@@ -130,7 +130,8 @@ TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 
 TEST(attaching_again_shares)
 {
-	struct mrn_source *one = attach_or_skip(MRN_SOURCE_UFFD), *two = attach_or_skip(MRN_SOURCE_UFFD);
+	struct mrn_source *one = attach_or_skip(MRN_SOURCE_UFFD),
+			  *two = attach_or_skip(MRN_SOURCE_UFFD);
 	char *p = map_some(LENGTH);
 
 	CHECK(one == two);
@@ -153,7 +154,8 @@ TEST(attach_without_privilege)
 		/* Nobody may still have the events, on a descriptor for faults of user mode only. */
 		if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
 			_exit(77);
-		_exit(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source) == 0 ? 0 : 1);
+		_exit(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source) == 0 ? 0
+											    : 1);
 	}
 	CHECK_EQ(waitpid(child, &status, 0), child);
 	CHECK(WIFEXITED(status));

@@ -67,9 +67,8 @@ static int read_page(struct stub_device *dev, uintptr_t page, uint64_t *value)
 	case STUB_REAL:
 		return read_real(page, value);
 	case STUB_ORACLE:
-		*value = __atomic_load_n(
-			&dev->oracle[(page - dev->oracle_base) / mrn_page_size()],
-			__ATOMIC_ACQUIRE);
+		*value = __atomic_load_n(&dev->oracle[(page - dev->oracle_base) / mrn_page_size()],
+					 __ATOMIC_ACQUIRE);
 		return 0;
 	}
 	return -EINVAL;

@@ -47,9 +47,9 @@ struct stub_device {
 	enum stub_memory memory;
 	const uint64_t *oracle; /* [0] is the generation of the page at oracle_base */
 	uintptr_t oracle_base;
-	bool dawdle;	      /* yields in the middle of reading */
-	unsigned int slots;   /* refuses with -ENOSPC beyond; 0: no limit */
-	int fail;	      /* what register_range returns while fail_times is not 0 */
+	bool dawdle;	    /* yields in the middle of reading */
+	unsigned int slots; /* refuses with -ENOSPC beyond; 0: no limit */
+	int fail;	    /* what register_range returns while fail_times is not 0 */
 	unsigned int fail_times;
 	size_t fail_above; /* ranges that are longer fail with -EINVAL; 0: none */
 	struct stub_stop on_register, on_deregister;
@@ -60,7 +60,7 @@ struct stub_device {
 	unsigned int live, most_live;
 	size_t bytes, most_bytes;
 
-	struct stub_reg *regs;		/* live */
+	struct stub_reg *regs;		 /* live */
 	struct stub_reg *old, **old_end; /* to be used again, oldest first */
 	unsigned int nr_old;
 };

@@ -42,7 +42,7 @@ struct arena {
 	struct page {
 		pthread_mutex_t lock;
 		uint64_t seq, generation;
-	} *page;
+	} * page;
 };
 
 /* Memory whose address changes with it: malloc's, and the top of the heap. One change at a time. */
@@ -61,7 +61,7 @@ static struct {
 	struct arena anon, file, loose;
 	struct block block[BLOCKS];
 	char *spare[CHANGERS]; /* each one's own, to move pages to and from */
-	bool moves_mappings; /* the kernel's mremap takes several at a time */
+	bool moves_mappings;   /* the kernel's mremap takes several at a time */
 	bool stop;
 	uint64_t transfers, stale, unmapped, changes;
 } t;
@@ -98,7 +98,8 @@ static long map_at(const struct change *c, char *addr, int how, bool raw)
 	off_t offset = c->a->file < 0 ? 0 : (off_t)(c->first * PAGE);
 
 	if (raw)
-		return mrn_sys6(SYS_mmap, (long)addr, (long)c->length, RW, flags, c->a->file, offset);
+		return mrn_sys6(SYS_mmap, (long)addr, (long)c->length, RW, flags, c->a->file,
+				offset);
 	return (long)mmap(addr, c->length, RW, flags, c->a->file, offset);
 }
 
@@ -180,8 +181,8 @@ static void by_punch_hole(const struct change *c)
 
 typedef void change_fn(const struct change *c);
 
-static change_fn *const anon_ways[] = {by_map_fixed, by_munmap, by_mremap_away, by_mremap_onto,
-				       by_dontneed,  by_free};
+static change_fn *const anon_ways[] = {by_map_fixed,   by_munmap,   by_mremap_away,
+				       by_mremap_onto, by_dontneed, by_free};
 static change_fn *const file_ways[] = {by_remove, by_punch_hole};
 static change_fn *const loose_ways[] = {by_raw_dontneed, by_map_fixed};
 
@@ -457,9 +458,9 @@ static void note_figures(void)
 
 	for (int i = 0; i < 2; i++)
 		CHECK_ERR(mrn_regcache_get_stats(t.cache[i], &s[i]), 0);
-	NOTE("transfers %llu stale %llu changes %llu unmapped %llu", (unsigned long long)t.transfers,
-	     (unsigned long long)t.stale, (unsigned long long)t.changes,
-	     (unsigned long long)t.unmapped);
+	NOTE("transfers %llu stale %llu changes %llu unmapped %llu",
+	     (unsigned long long)t.transfers, (unsigned long long)t.stale,
+	     (unsigned long long)t.changes, (unsigned long long)t.unmapped);
 	NOTE("hits %llu retries %llu invalidations %llu use-once %llu evictions %llu",
 	     (unsigned long long)(s[0].hits + s[1].hits),
 	     (unsigned long long)(s[0].retries + s[1].retries),

@@ -40,7 +40,7 @@ void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags
 	f->file = memfd_create("uring-test", MFD_CLOEXEC);
 	CHECK(f->file >= 0);
 	/* The source's thread runs already, and looks at it. */
-	__atomic_store_n(&mrn_broken, fixture_break, __ATOMIC_RELAXED);
+	mrn_broken = fixture_break;
 }
 
 void fixture_open(struct fixture *f, unsigned int slots)

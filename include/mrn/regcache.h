@@ -57,9 +57,9 @@ struct mrn_regcache_config {
 				      owner announces every change itself: not for mrn_mm_self() */
 	uint64_t need;		   /* coverage bits; 0 means MRN_COVER_PAGES */
 	const struct mrn_regcache_ops *ops;
-	void *ctx;	      /* handed to ops */
+	void *ctx;		  /* handed to ops */
 	unsigned int max_entries; /* registrations at one time, in use or idle; 0 means 1024 */
-	size_t max_bytes;     /* of all registrations at one time; 0 means no limit */
+	size_t max_bytes;	  /* of all registrations at one time; 0 means no limit */
 	unsigned int flags;
 	char *why; /* where to put one sentence when create fails; or NULL */
 	size_t why_size;
@@ -119,9 +119,9 @@ struct mrn_regcache_stats {
 	uint64_t use_once;	  /* entries that could not be kept */
 	uint64_t invalidations;	  /* entries invalidated */
 	uint64_t invalidations_by[MRN_NR_CAUSES];
-	uint64_t entries;	/* registered now */
+	uint64_t entries;	 /* registered now */
 	uint64_t entries_in_use; /* of them, held */
-	uint64_t bytes_pinned;	/* of all registered now */
+	uint64_t bytes_pinned;	 /* of all registered now */
 };
 
 /* Fills *stats; a moment's figures are each right, but not of one moment. Does not block. */

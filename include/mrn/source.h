@@ -39,45 +39,43 @@ struct mrn_source;
  * What a registration cache needs: every call named here that can put other pages under it. The README
  * lists what no source sees, open(O_TRUNC) of a mapped file among it.
  */
-#define MRN_COVER_PAGES                                                                       \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |       \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                    \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                    \
-	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |              \
-	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) |                                          \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) |            \
-	 MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+#define MRN_COVER_PAGES                                                                   \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |           \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |      \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |   \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                \
+	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |          \
+	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
 
 /* The part of it that userfaultfd sees on its own. */
-#define MRN_COVER_UFFD                                                                        \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |               \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |          \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |       \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                    \
+#define MRN_COVER_UFFD                                                                  \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |         \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |    \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) | \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |              \
 	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
 
 /* The part of it that an interposer sees on its own: all that goes through libc's functions. */
-#define MRN_COVER_INTERPOSE \
-	(MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
+#define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
 
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {
-	uint64_t bracketed;	/* a token covers the range from before the change until after it */
+	uint64_t bracketed; /* a token covers the range from before the change until after it */
 	/*
 	 * A token is there before the call that made the change returns. A lookup after the return is
 	 * never stale; one by another thread that is given the address before the return may be, unless
 	 * it got it through an interposed mmap, mremap or sbrk.
 	 */
 	uint64_t before_return;
-	uint64_t use_once;	/* seen, but from then on the range is good for one use at a time */
+	uint64_t use_once; /* seen, but from then on the range is good for one use at a time */
 };
 
 struct mrn_source_opts {
-	size_t size;	/* sizeof(struct mrn_source_opts) */
-	uint64_t need;	/* coverage bits without which attaching fails */
-	char *why;	/* where to put one sentence when it fails; or NULL */
+	size_t size;	 /* sizeof(struct mrn_source_opts) */
+	uint64_t need;	 /* coverage bits without which attaching fails */
+	char *why;	 /* where to put one sentence when it fails; or NULL */
 	size_t why_size; /* bytes */
 };
 

@@ -33,7 +33,8 @@ void mrn_bracket_free(struct mrn_bracket *b, const void *block)
 	const struct chunk *c = (const struct chunk *)mrn_untagged(block) - 1;
 
 	mrn_bracket_none(b);
-	if (!block || MRN_BROKEN(BRACKET_FREE) || !mrn_real_heap_is_glibcs() || !(c->size & CHUNK_IS_MAPPED))
+	if (!block || MRN_BROKEN(BRACKET_FREE) || !mrn_real_heap_is_glibcs() ||
+	    !(c->size & CHUNK_IS_MAPPED))
 		return;
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, (uintptr_t)c - c->before,
 			(uintptr_t)c + (c->size & ~CHUNK_FLAGS));

@@ -58,9 +58,8 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 		return fd;
 	u->mm = mm;
 	mrn_use_once_clear(&u->use_once);
-	u->pagemap = (got & UFFD_FEATURE_WP_ASYNC) && !MRN_BROKEN(UFFD_PAGEMAP)
-			     ? mrn_pagemap_open()
-			     : -1;
+	u->pagemap = (got & UFFD_FEATURE_WP_ASYNC) && !MRN_BROKEN(UFFD_PAGEMAP) ? mrn_pagemap_open()
+										: -1;
 	u->fd = fd;
 	u->stop = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
 	if (u->stop < 0) {

@@ -31,7 +31,7 @@ struct mrn_uffd {
 	struct mrn_mm *mm;
 	int fd;
 	int pagemap; /* to look at armed ranges as a whole (Linux 6.7), or -1: page by page */
-	int stop; /* eventfd */
+	int stop;    /* eventfd */
 	pthread_t monitor;
 	/*
 	 * Held, with signals blocked, to arm and to disarm; nothing is called inside but the kernel.
