@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "core/mm.h"
-#include "os/syscall.h"
 
 #ifdef MRN_CHECK
 _Atomic uint64_t mrn_broken;
@@ -21,17 +20,27 @@ void (*_Atomic mrn_check_uffd_hook)(void);
  * A mutex that this thread does not hold, as far as can be told: glibc notes the owner of an ordinary
  * mutex; elsewhere, one that can be taken was not held at all.
  */
+#ifdef __GLIBC__
 static bool not_held(pthread_mutex_t *lock)
 {
-#ifdef __GLIBC__
-	return lock->__data.__owner != mrn_sys0(SYS_gettid);
+	pthread_mutex_t mine = PTHREAD_MUTEX_INITIALIZER;
+	int self;
+
+	/* What glibc takes for this thread's number: in a child of vfork it is not gettid's. */
+	pthread_mutex_trylock(&mine);
+	self = mine.__data.__owner;
+	pthread_mutex_unlock(&mine);
+	return lock->__data.__owner != self;
+}
 #else
+static bool not_held(pthread_mutex_t *lock)
+{
 	if (pthread_mutex_trylock(lock) != 0)
 		return false;
 	pthread_mutex_unlock(lock);
 	return true;
-#endif
 }
+#endif
 
 void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who)
 {

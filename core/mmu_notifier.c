@@ -292,7 +292,7 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 static void retire(struct mmu_range_notifier *mrn)
 {
 	mrn->mm_state = &no_mm_state;
-	mrn->mm = NULL;
+	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
 }
 
@@ -301,7 +301,10 @@ static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct m
 {
 	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
 		return -ENOENT;
-	*mm = mrn->mm;
+	*mm = __atomic_load_n(&mrn->mm, __ATOMIC_ACQUIRE);
+	/* Another thread has just removed it. */
+	if (!*mm)
+		return -ENOENT;
 	if (mrn_mm_is_wiped(*mm)) {
 		retire(mrn);
 		return -ESTALE;

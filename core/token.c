@@ -207,17 +207,25 @@ static bool is_own(const struct look *l)
 	return l->thread == mrn_thread_self() && !MRN_BROKEN(P4_OWN_TOKEN);
 }
 
-static int wait_slot(struct mrn_mm *mm, struct mrn_token_slot *s, uintptr_t start, uintptr_t end,
-		     uint64_t upto, const struct timespec *deadline)
+/* P4: found before anybody else's token is waited for, who may be waiting for ours to end. */
+static bool holds_own(struct mrn_mm *mm, uint64_t state, uintptr_t start, uintptr_t end)
+{
+	struct look l;
+
+	for (; state; state &= state - 1)
+		if (look(&mm->slot[__builtin_ctzll(state) - 1], start, end, &l) && is_own(&l))
+			return true;
+	return false;
+}
+
+static int wait_slot(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, uint64_t upto,
+		     const struct timespec *deadline)
 {
 	struct look l;
 	uint32_t generation;
 
-	(void)mm;
 	if (!look(s, start, end, &l) || l.seq > upto)
 		return 0;
-	if (is_own(&l))
-		return -EDEADLK;
 	generation = l.word & ~(ACTIVE | WAITERS);
 	waiting_for(l.seq);
 	for (;;) {
@@ -264,18 +272,21 @@ int mrn_tokens_wait(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
 {
 	uint64_t upto = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
 	uint64_t state;
+	bool more;
 	int r = 0;
 
 again:
 	if (MRN_BROKEN(P1_LATER_TOKENS))
 		upto = UINT64_MAX;
 	state = __atomic_load_n(&mm->state, __ATOMIC_ACQUIRE);
-	if (state & MRN_STATE_MORE)
-		r = wait_overflow(mm, start, end, upto, deadline);
+	more = state & MRN_STATE_MORE;
 	state &= ~(MRN_STATE_MORE | MRN_STATE_ALIVE);
+	if (holds_own(mm, state, start, end))
+		return -EDEADLK;
+	if (more)
+		r = wait_overflow(mm, start, end, upto, deadline);
 	for (; state && !r; state &= state - 1)
-		r = wait_slot(mm, &mm->slot[__builtin_ctzll(state) - 1], start, end, upto,
-			      deadline);
+		r = wait_slot(&mm->slot[__builtin_ctzll(state) - 1], start, end, upto, deadline);
 	if (!r && MRN_BROKEN(P1_LATER_TOKENS) && mrn_tokens_overlap(mm, start, end))
 		goto again;
 	return r;

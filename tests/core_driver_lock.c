@@ -75,7 +75,8 @@ TEST(driver_lock_is_asserted)
 	CHECK(aborts(retry_without, &c,
 		     "mmu_range_read_retry was called without the notifier's driver_lock"));
 	CHECK(aborts(update_without, &c,
-		     "mmu_range_notifier_update_seq was called without the notifier's driver_lock"));
+		     "mmu_range_notifier_update_seq was called without the notifier's "
+		     "driver_lock"));
 	CHECK(!aborts(retry_with, &c, ""));
 	CHECK(!aborts(update_with, &c, ""));
 	CHECK(!aborts(hint_without, &c, ""));

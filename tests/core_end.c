@@ -208,12 +208,11 @@ TEST(end_races_unregister)
 static void *read_until_the_end(void *arg)
 {
 	struct consumer *c = arg;
-	unsigned int reads = 0;
 	uint64_t seq;
 	int r;
 
 	while ((r = mrn_range_read_begin_until(&c->mrn, NULL, &seq)) == 0)
-		reads += consumer_publish(c, seq);
+		consumer_publish(c, seq);
 	CHECK_ERR(r, -ESRCH);
 	CHECK(!consumer_publish(c, mmu_range_read_begin(&c->mrn)));
 	consumer_remove(c);

@@ -104,7 +104,7 @@ TEST(events_causes_have_names_of_their_own)
 	}
 	CHECK_EQ(strcmp(mrn_cause_name(MRN_CAUSE_MUNMAP), "munmap"), 0);
 	CHECK_EQ(strcmp(mrn_cause_name(MRN_NR_CAUSES), "unknown"), 0);
-	CHECK_EQ(strcmp(mrn_cause_name((enum mrn_cause)-1), "unknown"), 0);
+	CHECK_EQ(strcmp(mrn_cause_name((enum mrn_cause) - 1), "unknown"), 0);
 	/* One bit each in a mask of 64. */
 	CHECK(MRN_NR_CAUSES <= 64);
 }

@@ -31,7 +31,7 @@
 /* Fewer rounds where every access costs tens of times as much. */
 #define ROUNDS(n) (TEST_TSAN ? (n) / 8 + 1 : TEST_ASAN ? (n) / 2 + 1 : (n))
 
-#define PAGE(n) ((uintptr_t)(n) * mrn_page_size())
+#define PAGE(n) ((uintptr_t)(n)*mrn_page_size())
 
 #define LOAD(p)	    __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
@@ -210,10 +210,10 @@ HELPER unsigned int below(struct test_rand *r, uint64_t limit)
 struct consumer {
 	struct mmu_range_notifier mrn;
 	pthread_mutex_t lock;
-	bool shadow;		/* under lock */
-	unsigned int calls;	/* callbacks that have ended */
-	unsigned int inside;	/* callbacks that run */
-	bool refuse;		/* when it may not wait */
+	bool shadow;	     /* under lock */
+	unsigned int calls;  /* callbacks that have ended */
+	unsigned int inside; /* callbacks that run */
+	bool refuse;	     /* when it may not wait */
 	/* When set: the callback opens entered, and goes on when leave is open. */
 	struct test_gate *entered, *leave;
 	/* When set: called in the callback, before the lock is taken. */
@@ -336,7 +336,7 @@ HELPER void consumer_check_works(struct consumer *c)
 /* What read_begin waited for, noted by the library's hook just before each wait. */
 struct waits {
 	unsigned int count;
-	uint64_t seq[8];   /* the first ones */
+	uint64_t seq[8];	/* the first ones */
 	struct test_gate first; /* open from the first wait on */
 };
 static struct waits waits __attribute__((unused));

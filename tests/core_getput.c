@@ -82,15 +82,17 @@ static void shared_end(struct mmu_notifier *mn, const struct mmu_notifier_range 
 	ADD(&g.ended, 1);
 }
 
-static const struct mmu_notifier_ops shared_ops = {
-	.release = shared_release,
-	.invalidate_range_start = shared_start,
-	.invalidate_range_end = shared_end,
-	.alloc_notifier = shared_alloc,
-	.free_notifier = shared_free,
-}, other_ops = {
-	.alloc_notifier = shared_alloc,
-	.free_notifier = shared_free,
+static const struct mmu_notifier_ops shared_ops =
+					     {
+						     .release = shared_release,
+						     .invalidate_range_start = shared_start,
+						     .invalidate_range_end = shared_end,
+						     .alloc_notifier = shared_alloc,
+						     .free_notifier = shared_free,
+},
+				     other_ops = {
+					     .alloc_notifier = shared_alloc,
+					     .free_notifier = shared_free,
 };
 
 static struct mmu_notifier *get(struct mrn_mm *mm)

@@ -102,8 +102,8 @@ static void fuzz(uint64_t stream, uintptr_t span, uintptr_t most, unsigned int r
 TEST(index_fuzz_against_a_plain_list)
 {
 	fuzz(1, 1000, 50, ROUNDS(10000));
-	fuzz(2, 1000, 1000, ROUNDS(4000)); /* nearly everything overlaps */
-	fuzz(3, 4, 3, ROUNDS(4000));	   /* nearly every start is equal */
+	fuzz(2, 1000, 1000, ROUNDS(4000));   /* nearly everything overlaps */
+	fuzz(3, 4, 3, ROUNDS(4000));	     /* nearly every start is equal */
 	fuzz(4, 1u << 30, 10, ROUNDS(4000)); /* nearly nothing overlaps */
 }
 

@@ -142,7 +142,8 @@ TEST(input_start_and_end)
 	struct mmu_notifier_range r, never;
 	struct consumer c;
 	static const uintptr_t bad[][2] = {
-		{0x4000, 0x4000}, {0x5000, 0x4000}, {0, 0}, {UINTPTR_MAX, UINTPTR_MAX}, {UINTPTR_MAX, 0},
+		{0x4000, 0x4000},	    {0x5000, 0x4000}, {0, 0},
+		{UINTPTR_MAX, UINTPTR_MAX}, {UINTPTR_MAX, 0},
 	};
 
 	consumer_init(&c);

@@ -246,8 +246,8 @@ static void insert_races_start(unsigned int slots, int rounds)
 		race.c.shadow = false;
 	}
 	done(t);
-	NOTE("%u slots: called back %u, waited for %u, both %u, neither %u (must be 0)", slots, called,
-	     waited, both, neither);
+	NOTE("%u slots: called back %u, waited for %u, both %u, neither %u (must be 0)", slots,
+	     called, waited, both, neither);
 	CHECK_EQ(neither, 0);
 	end(&elsewhere);
 	destroy_idle(race.mm);

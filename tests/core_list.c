@@ -98,7 +98,8 @@ TEST(list_is_told_of_every_invalidation)
 /* Any callback may be missing. */
 TEST(list_without_callbacks)
 {
-	static const struct mmu_notifier_ops none, only_end = {.invalidate_range_end = listener_end};
+	static const struct mmu_notifier_ops none;
+	static const struct mmu_notifier_ops only_end = {.invalidate_range_end = listener_end};
 	struct mmu_notifier empty = {.ops = &none};
 	struct listener l = {.mn.ops = &only_end, .open = {1}};
 	struct mrn_mm *mm = new_mm();

@@ -29,8 +29,8 @@ struct frozen {
 	pthread_mutex_t lock;
 };
 
-static bool frozen_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
-			      uint64_t cur_seq)
+static bool frozen_invalidate(struct mmu_range_notifier *mrn,
+			      const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
 	(void)range;
 	pthread_mutex_lock(mrn->driver_lock);

@@ -47,8 +47,8 @@ static struct mirror *mirror_of(struct mmu_range_notifier *mrn)
 	return (struct mirror *)consumer_of(mrn);
 }
 
-static bool mirror_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
-			      uint64_t cur_seq)
+static bool mirror_invalidate(struct mmu_range_notifier *mrn,
+			      const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
 	struct mirror *m = mirror_of(mrn);
 
@@ -269,8 +269,8 @@ static void run_world(unsigned int slots, int rounds)
 		CHECK_ERR(mmu_range_notifier_remove(&m->c.mrn), 0);
 	}
 	CHECK_ERR(mmu_notifier_unregister(&w.mn, w.mm), 0);
-	NOTE("%u slots: %u invalidations, %u refused, %u published, %u collided, %u asked for its own",
-	     slots, w.invalidations, w.refusals, w.publications, w.collisions, w.own);
+	NOTE("%u slots: %u invalidations, %u refused, %u published, %u collided, %u own", slots,
+	     w.invalidations, w.refusals, w.publications, w.collisions, w.own);
 	CHECK(w.publications > 0 && w.collisions > 0 && w.invalidations > 0);
 	destroy_idle(w.mm);
 }

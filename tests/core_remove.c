@@ -250,7 +250,8 @@ TEST(a5_async_is_freed_by_a_later_remove)
 	consumer_insert(&c, mm, 1, 2);
 	for (unsigned int i = 0; i < 3; i++)
 		CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
-							  free_consumer), 0);
+							  free_consumer),
+			  0);
 	CHECK_EQ(LOAD(&freed), 0);
 	consumer_remove(&c);
 	CHECK_EQ(LOAD(&freed), 3);

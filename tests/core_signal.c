@@ -187,9 +187,19 @@ TEST(signal_handlers_by_place)
 enum { VICTIMS = 2 };
 
 /* Where a victim is: what the handlers have hit is told at the end. */
-enum place { OUTSIDE, STARTING, CHANGING, ENDING, INSERTING, READING, REMOVING, REGISTERING, PLACES };
-static const char *const place_name[PLACES] = {"outside",   "start",   "between", "end",
-					       "insert",    "reading", "remove",  "register"};
+enum place {
+	OUTSIDE,
+	STARTING,
+	CHANGING,
+	ENDING,
+	INSERTING,
+	READING,
+	REMOVING,
+	REGISTERING,
+	PLACES
+};
+static const char *const place_name[PLACES] = {"outside", "start",   "between", "end",
+					       "insert",  "reading", "remove",	"register"};
 static __thread enum place place;
 static __thread unsigned int me;
 /* Per victim: handlers that have begun, and how deep they are in each other. */
@@ -205,7 +215,6 @@ static void storm_handler(int sig)
 	handler(sig);
 	ADD(&depth[me], -1);
 }
-
 
 static void *victim(void *arg)
 {
@@ -297,7 +306,7 @@ static void signal_storm(unsigned int slots, unsigned int signals)
 		done(t[i]);
 	CHECK_ERR(mmu_range_notifier_remove(&watched.mrn), 0);
 	CHECK(handled > 0);
-	NOTE("%u slots: %u signals taken: %u reads began, %u met their own token, %u timed out", slots,
+	NOTE("%u slots: %u signals taken: %u reads began, %u met their own, %u timed out", slots,
 	     handled, began, own, timed_out);
 	for (int i = 0; i < PLACES; i++)
 		NOTE("%u in %s", hits[i], place_name[i]);

@@ -107,7 +107,7 @@ static struct {
 	unsigned int waits, most, total;
 	int calls;
 	unsigned int limit;
-	uint64_t last;	/* the token waited for last: an overflow wait is taken up again and again */
+	uint64_t last;	/* token waited for last; an overflow wait is taken up again and again */
 	uint64_t bound; /* last seq drawn when the first wait began: the call was earlier still */
 } read_;
 

@@ -6,10 +6,10 @@
 #include "core_fixture.h"
 #include "tests/malloc_guard.h"
 
-#define NEED_GUARD()                                                                               \
-	do {                                                                                       \
-		if (!malloc_guard_works())                                                         \
-			SKIP("the sanitizers' own malloc is in place");                            \
+#define NEED_GUARD()                                                    \
+	do {                                                            \
+		if (!malloc_guard_works())                              \
+			SKIP("the sanitizers' own malloc is in place"); \
 	} while (0)
 
 /* What a twin has callbacks do. */

@@ -56,14 +56,34 @@ static bool is_armed(const void *addr)
 	return armed;
 }
 
+/* A device that pins, a source, and a cache: what most tests here need one of. */
+static struct pin_device dev;
+static struct mrn_source *source;
+static struct mrn_regcache *cache;
+
+static void rig_open(unsigned int kinds, uint64_t need)
+{
+	pin_device_open(&dev);
+	source = attach_or_skip(kinds);
+	cache = pin_cache(&dev, source, need, 0);
+}
+
+static void rig_close(void)
+{
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
 /* ------------------------------------------------------------------------------------ what it gets */
 
 TEST(auto_takes_what_there_is)
 {
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_AUTO);
 	struct mrn_coverage c;
-	unsigned int kinds = mrn_source_coverage(source, &c);
+	unsigned int kinds;
 
+	source = attach_or_skip(MRN_SOURCE_AUTO);
+	kinds = mrn_source_coverage(source, &c);
 	NOTE("%s; %s", mrn_source_name(source), mrn_source_why(source));
 	CHECK(kinds);
 	if (kinds & MRN_SOURCE_INTERPOSE)
@@ -82,9 +102,9 @@ TEST(auto_takes_what_there_is)
 
 TEST(uffd_alone_covers_what_the_kernel_reports)
 {
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
 	struct mrn_coverage c;
 
+	source = attach_or_skip(MRN_SOURCE_UFFD);
 	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_UFFD);
 	CHECK_EQ(c.bracketed, 0);
 	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
@@ -103,7 +123,6 @@ TEST(a_missing_cause_fails_the_attach_and_is_named)
 				       .need = MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE),
 				       .why = why,
 				       .why_size = sizeof(why)};
-	struct mrn_source *source = NULL;
 
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source), -EOPNOTSUPP);
@@ -117,7 +136,6 @@ TEST(a_missing_cause_fails_the_attach_and_is_named)
 
 TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 {
-	struct mrn_source *source = NULL;
 	struct mrn_coverage c;
 
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
@@ -144,10 +162,10 @@ TEST(attaching_again_shares)
 
 TEST(attach_without_privilege)
 {
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
 	int status;
 	pid_t child;
 
+	source = attach_or_skip(MRN_SOURCE_UFFD);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	child = fork();
 	if (child == 0) {
@@ -167,7 +185,6 @@ TEST(attach_without_privilege)
 TEST(out_of_descriptors_is_an_error_with_nothing_left)
 {
 	struct rlimit old, none;
-	struct mrn_source *source = NULL;
 
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
 	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -183,9 +200,9 @@ TEST(out_of_descriptors_is_an_error_with_nothing_left)
 
 TEST(detach_disarms_everything)
 {
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
 	char *p = map_some(LENGTH);
 
+	source = attach_or_skip(MRN_SOURCE_UFFD);
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
 	CHECK(is_armed(p));
 	CHECK_ERR(mrn_source_detach(source), 0);
@@ -196,10 +213,10 @@ TEST(detach_disarms_everything)
 
 TEST(detach_with_a_child_that_holds_the_descriptor)
 {
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
 	char *p = map_some(LENGTH);
 	long child;
 
+	source = attach_or_skip(MRN_SOURCE_UFFD);
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
 	/* Past libc: no fork handler closes it. */
 	child = mrn_sys6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
@@ -217,15 +234,10 @@ TEST(detach_with_a_child_that_holds_the_descriptor)
 TEST(detach_invalidates_what_was_built)
 {
 	struct mrn_regcache_stats stats;
-	struct pin_device dev;
-	struct mrn_source *source;
-	struct mrn_regcache *cache;
 	const struct mrn_regcache_entry *entry;
 	char *p;
 
-	pin_device_open(&dev);
-	source = attach_or_skip(MRN_SOURCE_UFFD);
-	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
 	p = map_some(LENGTH);
 	memset(p, 1, LENGTH);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
@@ -240,11 +252,11 @@ TEST(detach_invalidates_what_was_built)
 
 static void come_and_go(void *arg)
 {
-	struct mrn_source *source;
+	struct mrn_source *one;
 
 	for (int i = 0; i < 50; i++) {
-		CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
-		CHECK_ERR(mrn_source_detach(source), 0);
+		CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &one), 0);
+		CHECK_ERR(mrn_source_detach(one), 0);
 	}
 	__atomic_store_n((bool *)arg, true, __ATOMIC_RELEASE);
 }
@@ -272,14 +284,9 @@ TEST(attach_and_detach_while_memory_changes, .timeout_s = 60)
 
 TEST(registered_memory_is_armed_and_no_other)
 {
-	struct pin_device dev;
-	struct mrn_source *source;
-	struct mrn_regcache *cache;
 	char *p;
 
-	pin_device_open(&dev);
-	source = attach_or_skip(MRN_SOURCE_UFFD);
-	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
 	p = map_some(LENGTH);
 	memset(p, 1, LENGTH);
 	CHECK(!is_armed(p));
@@ -289,15 +296,11 @@ TEST(registered_memory_is_armed_and_no_other)
 	CHECK(!is_armed(p + 8192));
 	CHECK_ERR(mrn_regcache_flush(cache), 0);
 	CHECK(!is_armed(p + 4096));
-	CHECK_ERR(mrn_regcache_destroy(cache), 0);
-	CHECK_ERR(mrn_source_detach(source), 0);
-	pin_device_close(&dev);
+	rig_close();
 }
 
 TEST(a_neighbour_keeps_what_both_cover_armed)
 {
-	struct pin_device dev;
-	struct mrn_source *source;
 	struct mrn_regcache *one, *two;
 	const struct mrn_regcache_entry *entry;
 	char *p;
@@ -326,7 +329,7 @@ TEST(a_neighbour_keeps_what_both_cover_armed)
 TEST(what_cannot_be_armed_is_good_for_one_use)
 {
 	/* A file that is open for reading only, mapped shared: the kernel refuses to watch it. */
-	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	source = attach_or_skip(MRN_SOURCE_UFFD);
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	char *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 
@@ -349,17 +352,13 @@ static int child_status(pid_t child)
 
 TEST(a_child_inherits_neither_source_nor_entry)
 {
-	struct pin_device dev;
-	struct mrn_source *source, *own = NULL;
-	struct mrn_regcache *cache;
+	struct mrn_source *own = NULL;
 	const struct mrn_regcache_entry *entry;
 	struct mrn_mm *parents = mrn_mm_self();
 	pid_t child;
 	char *p;
 
-	pin_device_open(&dev);
-	source = attach_or_skip(MRN_SOURCE_AUTO);
-	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	rig_open(MRN_SOURCE_AUTO, MRN_COVER_UFFD);
 	p = map_some(LENGTH);
 	memset(p, 1, LENGTH);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
@@ -392,9 +391,7 @@ TEST(a_child_inherits_neither_source_nor_entry)
 		 p);
 	memset(p, 2, LENGTH);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 2);
-	CHECK_ERR(mrn_regcache_destroy(cache), 0);
-	CHECK_ERR(mrn_source_detach(source), 0);
-	pin_device_close(&dev);
+	rig_close();
 }
 
 static void fork_often(void *arg)
@@ -416,15 +413,10 @@ static void fork_often(void *arg)
 /* A fork copies pinned pages for the child, so the parent's entries go on being right. */
 TEST(forks_while_registering_and_unmapping, .timeout_s = 60)
 {
-	struct pin_device dev;
-	struct mrn_source *source;
-	struct mrn_regcache *cache;
 	struct test_thread forker;
 	char *p;
 
-	pin_device_open(&dev);
-	source = attach_or_skip(MRN_SOURCE_UFFD);
-	cache = pin_cache(&dev, source, MRN_COVER_UFFD, 0);
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
 	p = map_some(LENGTH);
 	test_thread(&forker, fork_often, cache);
 	for (int i = 0; i < 300; i++) {
@@ -438,9 +430,7 @@ TEST(forks_while_registering_and_unmapping, .timeout_s = 60)
 		CHECK_EQ(pin_cache_peek(&dev, cache, p), 1 + (i & 63));
 	}
 	test_join(&forker);
-	CHECK_ERR(mrn_regcache_destroy(cache), 0);
-	CHECK_ERR(mrn_source_detach(source), 0);
-	pin_device_close(&dev);
+	rig_close();
 }
 
 /* ------------------------------------------------------------------------------------- bad input */
@@ -448,7 +438,6 @@ TEST(forks_while_registering_and_unmapping, .timeout_s = 60)
 TEST(bad_input)
 {
 	struct mrn_source_opts small = {.size = 1};
-	struct mrn_source *source = NULL;
 	struct mrn_mm *mm;
 
 	CHECK_ERR(mrn_mm_create(&mm), 0);
@@ -477,14 +466,9 @@ TEST(bad_input)
 /* Arming the middle of a mapping makes three of it, and the kernel does not mremap across them. */
 TEST(mremap_of_partly_watched_memory_succeeds)
 {
-	struct pin_device dev;
-	struct mrn_source *source;
-	struct mrn_regcache *cache;
 	char *p, *spare = map_some(2 * LENGTH);
 
-	pin_device_open(&dev);
-	source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
-	cache = pin_cache(&dev, source, MRN_COVER_PAGES, 0);
+	rig_open(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, MRN_COVER_PAGES);
 	for (int moved = 0; moved < 2; moved++) {
 		/* With room to grow into, and nobody else in it. */
 		p = map_some(2 * LENGTH);
@@ -502,7 +486,5 @@ TEST(mremap_of_partly_watched_memory_succeeds)
 		CHECK(!is_armed(p + LENGTH / 2));
 		CHECK_EQ(pin_cache_peek(&dev, cache, p + LENGTH / 2), 1);
 	}
-	CHECK_ERR(mrn_regcache_destroy(cache), 0);
-	CHECK_ERR(mrn_source_detach(source), 0);
-	pin_device_close(&dev);
+	rig_close();
 }
