@@ -41,7 +41,7 @@ bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
 	bool covered;
 
-	if (!__atomic_load_n(&mm->tree, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&mm->ranges, __ATOMIC_RELAXED))
 		return false;
 	mrn_read_lock(&mm->lock);
 	covered = mrn_itree_next(mm->tree, start, end, MRN_ITREE_FIRST);

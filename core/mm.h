@@ -42,6 +42,7 @@ struct mrn_mm {
 	/* Guards tree, list and ending. Taken alone; nothing is called and nothing waited for inside. */
 	struct mrn_rwlock lock __attribute__((aligned(64)));
 	struct mrn_itree_node *tree;
+	uint64_t ranges;	   /* nodes in the tree; may be read without the lock, as a guess */
 	struct mmu_notifier *list; /* in the order of their born */
 	bool ending;
 

@@ -270,6 +270,7 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 		__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
 		mrn_mm_get(mm);
 		mrn_itree_insert(&mm->tree, &mrn->node);
+		__atomic_store_n(&mm->ranges, mm->ranges + 1, __ATOMIC_RELAXED);
 	}
 	mrn_write_unlock(&mm->lock, mask);
 	/*
@@ -285,6 +286,7 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	mrn_sigmask mask = mrn_write_lock(&mm->lock);
 
 	mrn_itree_erase(&mm->tree, &mrn->node);
+	__atomic_store_n(&mm->ranges, mm->ranges - 1, __ATOMIC_RELAXED);
 	mrn_write_unlock(&mm->lock, mask);
 }
 

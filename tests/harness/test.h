@@ -36,6 +36,11 @@
 #define TEST_TSAN 0
 #endif
 
+/* The build says so; for the harness, which is compiled once for all programs. */
+#ifdef MRN_TEST_INTERPOSED
+__attribute__((weak)) char test_is_interposed;
+#endif
+
 /* Sanitizers own the address space and are slow: tests shorten their loops, or skip, by this. */
 static inline bool test_is_sanitized(void)
 {
