@@ -192,7 +192,12 @@ int transfer_open(struct transfer *t, const struct demo_way *way, struct mrn_sou
 		demo_die("malloc", ENOMEM);
 	r = io_uring_queue_init(4, &t->ring, 0);
 	if (r) {
-		cli_say("mrn demo", "no ring for a thread: %s", strerror(-r));
+		cli_say("mrn demo",
+			r == -ENOMEM
+				? "no ring for a thread: RLIMIT_MEMLOCK is too small; raise it "
+				  "with ulimit -l, or use fewer --threads"
+				: "no ring for a thread: %s",
+			strerror(-r));
 		free(t->scratch);
 		return r;
 	}
