@@ -270,8 +270,10 @@ static void *victim(void *arg)
 	return NULL;
 }
 
-static void signal_storm(unsigned int slots, unsigned int signals)
+/* So many signals, or what the kernel delivers in so many seconds. */
+static void signal_storm(unsigned int slots, unsigned int signals, unsigned int seconds)
 {
+	uint64_t end_ns = test_now_ns() + seconds * UINT64_C(1000000000);
 	struct sigaction sa = {.sa_handler = storm_handler, .sa_flags = SA_NODEFER | SA_RESTART};
 	struct test_rand rand = rand_stream(100);
 	pthread_t t[VICTIMS];
@@ -287,7 +289,7 @@ static void signal_storm(unsigned int slots, unsigned int signals)
 	plain_insert(&watched, mm, 4, 6);
 	for (uintptr_t i = 0; i < VICTIMS; i++)
 		t[i] = go(victim, (void *)i);
-	for (unsigned int i = 0; i < signals; i++) {
+	for (unsigned int i = 0; i < signals && test_now_ns() < end_ns; i++) {
 		unsigned int v = i % VICTIMS, deepest = below(&rand, 4), before = LOAD(&entered[v]);
 
 		CHECK_EQ(pthread_kill(t[v], SIGUSR1), 0);
@@ -315,16 +317,16 @@ static void signal_storm(unsigned int slots, unsigned int signals)
 
 TEST(signal_storm_with_slots)
 {
-	signal_storm(MRN_TOKEN_SLOTS, ROUNDS(8000));
+	signal_storm(MRN_TOKEN_SLOTS, ROUNDS(8000), 5);
 }
 
 TEST(signal_storm_in_the_overflow_list)
 {
-	signal_storm(1, ROUNDS(8000));
+	signal_storm(1, ROUNDS(8000), 5);
 }
 
 TEST(signal_storm_for_long, .slow = true, .timeout_s = 300)
 {
-	signal_storm(MRN_TOKEN_SLOTS, ROUNDS(200000));
-	signal_storm(2, ROUNDS(200000));
+	signal_storm(MRN_TOKEN_SLOTS, ROUNDS(200000), 30);
+	signal_storm(2, ROUNDS(200000), 30);
 }
