@@ -35,12 +35,12 @@ static void write_all(int fd, const char *data, size_t len)
 	}
 }
 
-/* Meson hands the compiler paths from inside the build folder. */
+/* Meson hands the compiler paths from inside the build folder, wherever that is. */
 static const char *source_path(const char *file)
 {
-	while (strncmp(file, "../", 3) == 0)
-		file += 3;
-	return file;
+	const char *tests = strstr(file, "tests/");
+
+	return tests ? tests : file;
 }
 
 static void report(char kind, const char *file, int line, const char *fmt, va_list ap)
