@@ -3,6 +3,7 @@
  * A miss: find a slot, making room by evicting; register by begin and retry; publish.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 
 #include "core/check.h"
@@ -11,6 +12,8 @@
 
 /* Collisions in a row after which the caller is told to do without. */
 #define MAX_RETRIES 1000
+/* Times that the range could not be armed because something was changing: cheap, so many. */
+#define MAX_YIELDS 100000
 
 struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 			     unsigned int access)
@@ -146,7 +149,7 @@ static bool made_room(struct mrn_regcache *c, int error)
 static int build(struct mrn_regcache *c, struct entry *e)
 {
 	uint64_t seq = 0;
-	int r, arm = 0;
+	int r, arm = 0, yields = 0;
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
 		r = begin(e, &seq);
@@ -156,8 +159,14 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
 		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
 			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
-		if (arm == -EAGAIN)
+		if (arm == -EAGAIN) {
+			/* Perhaps by a call whose event the monitor has yet to read. */
+			if (++yields > MAX_YIELDS)
+				return -EAGAIN;
+			sched_yield();
+			tries--;
 			continue;
+		}
 		if (arm < 0)
 			return arm;
 		do {
