@@ -103,6 +103,8 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
 /* Deregisters a dead, idle entry and frees its slot. The caller has itself counted in retiring. */
 void mrn_entry_retire(struct entry *e);
+/* Under the lock: gives the slot of an entry that is registered no more back. */
+void mrn_entry_free_slot(struct entry *e);
 /* Retires all that is queued. */
 void mrn_cache_reap(struct mrn_regcache *c);
 

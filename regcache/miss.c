@@ -86,11 +86,7 @@ static void unreserve(struct mrn_regcache *c, struct entry *e)
 {
 	pthread_mutex_lock(&c->lock);
 	__atomic_store_n(&e->word, WORD_DEAD, __ATOMIC_RELEASE);
-	c->bytes -= e->pub.length;
-	c->entries--;
-	e->next = c->free;
-	c->free = e;
-	pthread_cond_broadcast(&c->freed);
+	mrn_entry_free_slot(e);
 	pthread_mutex_unlock(&c->lock);
 }
 

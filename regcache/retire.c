@@ -7,6 +7,17 @@
 #include "core/check.h"
 #include "regcache/cache.h"
 
+void mrn_entry_free_slot(struct entry *e)
+{
+	struct mrn_regcache *c = e->cache;
+
+	c->bytes -= e->pub.length;
+	c->entries--;
+	e->next = c->free;
+	c->free = e;
+	pthread_cond_broadcast(&c->freed);
+}
+
 void mrn_entry_retire(struct entry *e)
 {
 	struct mrn_regcache *c = e->cache;
@@ -28,11 +39,7 @@ void mrn_entry_retire(struct entry *e)
 	pthread_mutex_lock(&c->lock);
 	c->stats.deregistrations++;
 	c->stats.hits += WORD_HITS(__atomic_exchange_n(&e->word, WORD_DEAD, __ATOMIC_ACQ_REL));
-	c->bytes -= e->pub.length;
-	c->entries--;
-	e->next = c->free;
-	c->free = e;
-	pthread_cond_broadcast(&c->freed);
+	mrn_entry_free_slot(e);
 	pthread_mutex_unlock(&c->lock);
 }
 

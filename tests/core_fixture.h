@@ -25,13 +25,12 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/pages.h"
+#include "tests/fixture.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 
 /* Fewer rounds where every access costs tens of times as much. */
 #define ROUNDS(n) (TEST_TSAN ? (n) / 8 + 1 : TEST_ASAN ? (n) / 2 + 1 : (n))
-
-#define PAGE(n) ((uintptr_t)(n)*mrn_page_size())
 
 #define LOAD(p)	    __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
@@ -47,12 +46,6 @@
 			SKIP("ThreadSanitizer delays signals past masks set by raw system calls"); \
 	} while (0)
 
-/* For TWIN: takes a part of the library out. */
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
-
-/* Not every test file uses every helper. */
-#define HELPER static inline __attribute__((unused))
-
 /*
  * -------------------------------------------------------------------------------- mms and ranges
  */
@@ -63,25 +56,6 @@ HELPER struct mrn_mm *new_mm(void)
 
 	CHECK_EQ(mrn_mm_create(&mm), 0);
 	return mm;
-}
-
-/* Pages [from, to) of mm. */
-HELPER struct mmu_notifier_range pages(struct mrn_mm *mm, unsigned int from, unsigned int to)
-{
-	struct mmu_notifier_range r;
-
-	mmu_notifier_range_init(&r, MMU_NOTIFY_UNMAP, 0, mm, PAGE(from), PAGE(to));
-	return r;
-}
-
-HELPER void start(struct mmu_notifier_range *r)
-{
-	CHECK_EQ(mmu_notifier_invalidate_range_start(r), 0);
-}
-
-HELPER void end(struct mmu_notifier_range *r)
-{
-	mmu_notifier_invalidate_range_end(r);
 }
 
 HELPER void start_and_end(struct mrn_mm *mm, unsigned int from, unsigned int to)

@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/pages.h"
+#include "tests/fixture.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 #include "tests/stub_device.h"
@@ -20,15 +21,8 @@
 /* Fewer rounds where every access costs tens of times as much. */
 #define ROUNDS(n) (TEST_TSAN ? (n) / 16 + 1 : TEST_ASAN ? (n) / 4 + 1 : (n))
 
-#define PAGE(n) ((uintptr_t)(n)*mrn_page_size())
-#define RD	MRN_ACCESS_READ
-#define WR	MRN_ACCESS_WRITE
-
-/* For TWIN: takes a part of the library out. */
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
-
-/* Not every test file uses every helper. */
-#define HELPER static inline __attribute__((unused))
+#define RD MRN_ACCESS_READ
+#define WR MRN_ACCESS_WRITE
 
 struct rig {
 	struct mrn_mm *mm;
@@ -132,24 +126,6 @@ HELPER uint64_t touch(struct rig *rig, uintptr_t from, uintptr_t to, unsigned in
 
 	put(rig, e);
 	return serial;
-}
-
-HELPER struct mmu_notifier_range pages(struct mrn_mm *mm, uintptr_t from, uintptr_t to)
-{
-	struct mmu_notifier_range r;
-
-	mmu_notifier_range_init(&r, MMU_NOTIFY_UNMAP, 0, mm, PAGE(from), PAGE(to));
-	return r;
-}
-
-HELPER void start(struct mmu_notifier_range *r)
-{
-	CHECK_ERR(mmu_notifier_invalidate_range_start(r), 0);
-}
-
-HELPER void end(struct mmu_notifier_range *r)
-{
-	mmu_notifier_invalidate_range_end(r);
 }
 
 HELPER void invalidate(struct rig *rig, uintptr_t from, uintptr_t to)
