@@ -13,6 +13,7 @@ _Atomic uint64_t mrn_broken;
 _Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
 MRN_TLS unsigned int mrn_check_event_path;
 void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+void (*_Atomic mrn_check_uffd_event_hook)(void);
 void (*_Atomic mrn_check_uffd_hook)(void);
 #endif
 

@@ -57,6 +57,8 @@ extern MRN_TLS unsigned int mrn_check_event_path;
 
 /* Called, when set, each time read_begin is about to wait for a token with this seq. */
 extern void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+/* Called, when set, by the uffd monitor when there is an event, before it holds lookups and reads it. */
+extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
 extern void (*_Atomic mrn_check_uffd_hook)(void);
 

@@ -395,10 +395,6 @@ TEST(malloc_hook_8_threads)
 	live_exit(&l);
 }
 
-#ifdef MRN_TEST_INTERPOSED
-TWIN(malloc_hook_8_threads, free_without_a_bracket, BREAK(BRACKET_FREE));
-#endif
-
 /* realloc moves it with mremap, inside libc. */
 TEST(malloc_hook_realloc)
 {

@@ -7,8 +7,8 @@
  * What a transfer may see. Each word of a page names the page and its generation. A changer makes the
  * page's seq odd, replaces the page, fills it with the next generation, and makes the seq even. A
  * transfer that began at an even seq and ended at the same one must see exactly the last generation. One
- * that overlapped a change may see zeros (replaced, not yet filled) or any generation that was not over
- * when it began. An older one is stale.
+ * that overlapped a change may see zeros (replaced, not yet filled), any generation that was not over when
+ * it began, and words in the middle of being written. A page of an older generation is stale.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -297,6 +297,25 @@ static void found_stale(const char *where, uint64_t got, uint64_t generation, si
 	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
 }
 
+/*
+ * n words of page p, whose generation was this when the transfer began. While a page is being filled the
+ * device may see a word in the middle of being written, so of a page that was not still only what looks
+ * dead as a whole counts: words of one older generation and nothing else.
+ */
+static void check_page(const struct arena *a, size_t p, const uint64_t *got, size_t n,
+		       uint64_t generation, bool still)
+{
+	for (size_t w = 0; w < n; w++) {
+		if (still && got[w] != word_of(generation, p))
+			found_stale(a->name, got[w], generation, p);
+		if (!still &&
+		    (got[w] != got[0] || (got[w] & 0xffff) != p || got[w] >> 16 >= generation))
+			return;
+	}
+	if (!still && n >= 4)
+		found_stale(a->name, got[0], generation, p);
+}
+
 static void read_arena(struct arena *a, struct test_rand *rnd)
 {
 	size_t words = 1 + test_rand_below(rnd, LONGEST / 8);
@@ -310,15 +329,14 @@ static void read_arena(struct arena *a, struct test_rand *rnd)
 	}
 	if (!transfer(rnd, a->base + at * 8, words * 8, (char *)got))
 		return;
-	for (size_t w = 0; w < words; w++) {
-		size_t p = (at + w) / WORDS;
+	for (size_t p = first, w = 0; p <= last; p++) {
+		size_t n = (p + 1) * WORDS - (at + w) < words - w ? (p + 1) * WORDS - (at + w)
+								  : words - w;
 		bool still = !(seq[p - first] & 1) &&
 			     __atomic_load_n(&a->page[p].seq, __ATOMIC_SEQ_CST) == seq[p - first];
 
-		if (still ? got[w] != word_of(generation[p - first], p)
-			  : got[w] && ((got[w] & 0xffff) != p ||
-				       got[w] >> 16 < generation[p - first]))
-			found_stale(a->name, got[w], generation[p - first], p);
+		check_page(a, p, got + w, n, generation[p - first], still);
+		w += n;
 	}
 }
 

@@ -84,7 +84,18 @@ static void hold_lookups(struct mrn_uffd *u, struct mmu_notifier_range *all)
 	mrn_fence_full();
 }
 
-static void have_read(void)
+/* Where a test looks in. */
+static void event_is_there(void)
+{
+#ifdef MRN_CHECK
+	void (*hook)(void) = mrn_check_uffd_event_hook;
+
+	if (hook)
+		hook();
+#endif
+}
+
+static void event_was_read(void)
 {
 #ifdef MRN_CHECK
 	void (*hook)(void) = mrn_check_uffd_hook;
@@ -100,11 +111,12 @@ static void drain(struct mrn_uffd *u)
 	struct uffd_msg msg[16];
 	long n;
 
+	event_is_there();
 	if (!MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u, &all);
 	n = mrn_sys3(SYS_read, u->fd, (long)msg, sizeof(msg));
 	if (n > 0)
-		have_read();
+		event_was_read();
 	if (MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u, &all);
 	for (long i = 0; i < n / (long)sizeof(msg[0]); i++)
