@@ -308,8 +308,8 @@ static void check_page(const struct arena *a, size_t p, const uint64_t *got, siz
 	for (size_t w = 0; w < n; w++) {
 		if (still && got[w] != word_of(generation, p))
 			found_stale(a->name, got[w], generation, p);
-		if (!still &&
-		    (got[w] != got[0] || (got[w] & 0xffff) != p || got[w] >> 16 >= generation))
+		if (!still && (!got[w] || got[w] != got[0] || (got[w] & 0xffff) != p ||
+			       got[w] >> 16 >= generation))
 			return;
 	}
 	if (!still && n >= 4)
