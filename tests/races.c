@@ -225,21 +225,14 @@ static bool just_update(struct mmu_range_notifier *mrn, const struct mmu_notifie
 static const struct mmu_range_notifier_ops watch_ops = {.invalidate = just_update};
 
 struct trap {
-	struct test_gate begun;
+	struct test_gate event, begun;
+	cpu_set_t cpu;
 	char *last;
+	bool hogged, registered;
 };
 
 static struct trap *trap;
 
-static void remove_was_read(void)
-{
-	test_gate_open(&trap->begun);
-}
-
-/*
- * The two threads share a processor, and the one that zaps gives way to any other that wants to run:
- * so the other one registers before the zap comes to its page, whatever else the machine is doing.
- */
 static void share_processor(const cpu_set_t *cpu)
 {
 	CHECK_EQ(sched_setaffinity(0, sizeof(*cpu), cpu), 0);
@@ -252,15 +245,41 @@ static void give_way(int policy)
 	CHECK_EQ(sched_setscheduler(0, policy, &none), 0);
 }
 
-/* Registers the last page as soon as the event has been read: the zap has not come that far. */
+/*
+ * The zap must not come to its last page before that has been registered, whatever else the machine is
+ * doing. So the thread that zaps is confined to one processor and gives way to any other, and from the
+ * event on until the page is registered another one keeps that processor busy.
+ */
+static void keep_busy(void *arg)
+{
+	share_processor(&trap->cpu);
+	test_gate_wait(&trap->event);
+	__atomic_store_n(&trap->hogged, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&trap->registered, __ATOMIC_ACQUIRE))
+		;
+}
+
+static void remove_is_there(void)
+{
+	test_gate_open(&trap->event);
+	while (!__atomic_load_n(&trap->hogged, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+static void remove_was_read(void)
+{
+	test_gate_open(&trap->begun);
+}
+
+/* Registers the last page as soon as the event has been read. */
 static void register_last_page(void *arg)
 {
 	const struct mrn_regcache_entry *entry;
 
-	share_processor(arg);
 	test_gate_wait(&trap->begun);
 	CHECK_ERR(mrn_regcache_get(race.cache, trap->last, 4096, MRN_ACCESS_READ, &entry), 0);
 	CHECK_ERR(mrn_regcache_put(entry), 0);
+	__atomic_store_n(&trap->registered, true, __ATOMIC_RELEASE);
 }
 
 /* One round at an address of its own: a range that fell into the trap once is never cached again. */
@@ -269,8 +288,8 @@ static bool trap_round(char *p)
 	/* The watcher arms all of it, so that one event is raised before the first page goes. */
 	struct mmu_range_notifier watcher = {.ops = &watch_ops};
 	struct trap t = {.last = p + TRAP_LENGTH - 4096};
-	struct test_thread getter;
-	cpu_set_t before, cpu;
+	struct test_thread getter, hog;
+	cpu_set_t before;
 	bool stale;
 
 	CHECK_EQ(mrn_sys6(SYS_mmap, (long)p, TRAP_LENGTH, PROT_READ | PROT_WRITE,
@@ -280,17 +299,21 @@ static bool trap_round(char *p)
 	CHECK_ERR(mmu_range_notifier_insert(&watcher, (uintptr_t)p, TRAP_LENGTH, mrn_mm_self()), 0);
 	CHECK_ERR(mrn_source_arm(race.source, (uintptr_t)p, TRAP_LENGTH, MRN_COVER_UFFD), 0);
 	trap = &t;
+	mrn_check_uffd_event_hook = remove_is_there;
 	mrn_check_uffd_hook = remove_was_read;
 	CHECK_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
-	CPU_ZERO(&cpu);
-	CPU_SET(sched_getcpu(), &cpu);
-	test_thread(&getter, register_last_page, &cpu);
-	share_processor(&cpu);
+	CPU_ZERO(&t.cpu);
+	CPU_SET(sched_getcpu(), &t.cpu);
+	test_thread(&getter, register_last_page, NULL);
+	test_thread(&hog, keep_busy, NULL);
+	share_processor(&t.cpu);
 	give_way(SCHED_IDLE);
 	CHECK_EQ(mrn_sys3(SYS_madvise, (long)p, TRAP_LENGTH, MADV_DONTNEED), 0);
 	give_way(SCHED_OTHER);
 	share_processor(&before);
 	test_join(&getter);
+	test_join(&hog);
+	mrn_check_uffd_event_hook = NULL;
 	mrn_check_uffd_hook = NULL;
 	memset(t.last, NEW, 4096);
 	stale = pin_cache_peek(&race.dev, race.cache, t.last) != NEW;
