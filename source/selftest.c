@@ -34,6 +34,8 @@ struct scratch {
 	size_t size;
 	int fd;
 	bool raw;
+	/* What a trial has left as a hole, which another thread may have been given since. */
+	bool anon_gone, spare_gone;
 	/* What the notifier was told. */
 	bool before, after;
 	enum mrn_cause cause;
@@ -69,9 +71,11 @@ static long raw_result(long r)
 
 static long do_munmap(struct scratch *s)
 {
-	if (s->raw)
-		return mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size);
-	return result(munmap(s->anon, s->size));
+	long r = s->raw ? mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size)
+			: result(munmap(s->anon, s->size));
+
+	s->anon_gone = !r;
+	return r;
 }
 
 static long do_map_fixed(struct scratch *s)
@@ -97,12 +101,18 @@ static long do_mremap(struct scratch *s, char *from, char *to)
 
 static long do_mremap_src(struct scratch *s)
 {
-	return do_mremap(s, s->anon, s->spare);
+	long r = do_mremap(s, s->anon, s->spare);
+
+	s->anon_gone = !r;
+	return r;
 }
 
 static long do_mremap_dst(struct scratch *s)
 {
-	return do_mremap(s, s->spare, s->anon);
+	long r = do_mremap(s, s->spare, s->anon);
+
+	s->spare_gone = !r;
+	return r;
 }
 
 static long do_madvise(struct scratch *s, char *addr, int advice)
@@ -171,7 +181,12 @@ static long do_shm(struct scratch *s, bool detach)
 	shmctl(id, IPC_RMID, NULL);
 	if (at == (void *)-1)
 		return -errno;
-	return detach ? result(shmdt(at)) : 0;
+	if (!detach)
+		return 0;
+	if (shmdt(at))
+		return -errno;
+	s->anon_gone = true;
+	return 0;
 }
 
 static long do_shmat_remap(struct scratch *s)
@@ -242,8 +257,11 @@ static int make_scratch(struct scratch *s)
 
 static void drop_scratch(struct scratch *s)
 {
-	/* Raw: whatever is left of it, nobody is told. */
-	mrn_sys2(SYS_munmap, (long)s->anon, (long)(2 * s->size));
+	/* Raw: nobody is told. */
+	if (!s->anon_gone)
+		mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size);
+	if (!s->spare_gone)
+		mrn_sys2(SYS_munmap, (long)s->spare, (long)s->size);
 	mrn_sys2(SYS_munmap, (long)s->file, (long)s->size);
 	mrn_sys1(SYS_close, s->fd);
 }
