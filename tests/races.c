@@ -248,14 +248,18 @@ static void give_way(int policy)
 /*
  * The zap must not come to its last page before that has been registered, whatever else the machine is
  * doing. So the thread that zaps is confined to one processor and gives way to any other, and from the
- * event on until the page is registered another one keeps that processor busy.
+ * event on until the page is registered another one keeps that processor busy. Not for ever: the one that
+ * zaps may hold the mmap lock, which the registration wants, and then the round proves nothing.
  */
 static void keep_busy(void *arg)
 {
+	uint64_t end;
+
 	share_processor(&trap->cpu);
 	test_gate_wait(&trap->event);
 	__atomic_store_n(&trap->hogged, true, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&trap->registered, __ATOMIC_ACQUIRE))
+	end = test_now_ns() + 100 * UINT64_C(1000000);
+	while (!__atomic_load_n(&trap->registered, __ATOMIC_ACQUIRE) && test_now_ns() < end)
 		;
 }
 
