@@ -349,7 +349,24 @@ TEST(remove_trap_quick, .timeout_s = 60)
 {
 	remove_trap(10);
 }
-TWIN(remove_trap_quick, remove_is_taken_for_done, broken = MRN_BROKEN_BIT(UFFD_REMOVE_TRAP));
+
+/* What closes the trap, without its race: from the event on, nothing there is kept. */
+TEST(a_removed_range_is_good_for_one_use)
+{
+	struct mrn_regcache_stats stats;
+
+	set_up(MRN_SOURCE_UFFD);
+	get_and_put(NULL);
+	CHECK_EQ(mrn_sys3(SYS_madvise, (long)race.p, LENGTH, MADV_DONTNEED), 0);
+	get_and_put(NULL);
+	get_and_put(NULL);
+	CHECK_ERR(mrn_regcache_get_stats(race.cache, &stats), 0);
+	CHECK_EQ(stats.use_once, 2);
+	CHECK_EQ(stats.entries, 0);
+	tear_down();
+}
+TWIN(a_removed_range_is_good_for_one_use, remove_is_taken_for_done,
+     broken = MRN_BROKEN_BIT(UFFD_REMOVE_TRAP));
 
 TEST(remove_trap_100_rounds, .timeout_s = 300, .slow = true)
 {
