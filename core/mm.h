@@ -47,8 +47,8 @@ struct mrn_mm {
 	bool ending;
 
 	uint32_t refs;
-	uint32_t
-		drained; /* futex: goes up when a notifier that is being removed has lost its last pin */
+	/* Futex: goes up when a notifier that is being removed has lost its last pin. */
+	uint32_t drained;
 
 	/* Removed asynchronously, not yet freed. A stack; drain_lock is held around freeing a batch. */
 	struct mrn_deferred *deferred;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /*
- * Opens this process's page map. The descriptor goes on to mean this process in a forked child.
+ * Opens this process's page map. In a forked child the descriptor still means the parent.
  * -errno as open.
  */
 int mrn_pagemap_open(void);

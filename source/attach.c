@@ -116,9 +116,9 @@ static void stop(struct mrn_source *s)
 	struct mmu_notifier_range all;
 	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
 
-	__atomic_store_n(&s->coverage.bracketed, 0, __ATOMIC_RELAXED);
-	s->coverage = s->by_event = (struct mrn_coverage){0};
 	s->by_name = 0;
+	s->by_event = (struct mrn_coverage){0};
+	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm. What was built while somebody could is torn down. */
 	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
 	all.cause = MRN_CAUSE_DETACH;
@@ -267,35 +267,44 @@ int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t
 	return mrn_uffd_arm(&s->uffd, mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
+/* The userfaultfd that watches for s, if one does and this is not a forked child. */
+static struct mrn_uffd *uffd_of(struct mrn_source *s)
+{
+	if (!s || mrn_mm_is_wiped(s->mm) ||
+	    !(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+		return NULL;
+	return &s->uffd;
+}
+
 void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *leaving)
 {
-	if (s && leaving && !mrn_mm_is_wiped(s->mm) &&
-	    (__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
-		mrn_uffd_disarm(&s->uffd, leaving);
+	struct mrn_uffd *u = uffd_of(s);
+
+	if (u && leaving)
+		mrn_uffd_disarm(u, leaving);
 }
 
 void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
 				const struct mmu_notifier_range *range)
 {
 	uintptr_t start = mrn->node.start, end = mrn->node.end;
+	struct mrn_uffd *u = uffd_of(s);
 
-	if ((range->flags & MRN_RANGE_AFTER) ||
-	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR) ||
-	    !(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+	if (!u || (range->flags & MRN_RANGE_AFTER) ||
+	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
 	if (start < range->start)
 		start = mrn_page_down(range->start);
 	if (end > range->end)
 		end = mrn_page_up(range->end);
-	mrn_uffd_disarm_changing(&s->uffd, start, end);
+	mrn_uffd_disarm_changing(u, start, end);
 }
 
 void mrn_source_disarm_moving(uintptr_t start, uintptr_t end)
 {
-	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
-
 	/* In a bracket: what stop() says of callbacks is true of us, too. */
-	if (s && !mrn_mm_is_wiped(s->mm) &&
-	    (__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
-		mrn_uffd_disarm_changing(&s->uffd, start, end);
+	struct mrn_uffd *u = uffd_of(__atomic_load_n(&shared, __ATOMIC_ACQUIRE));
+
+	if (u)
+		mrn_uffd_disarm_changing(u, start, end);
 }

@@ -247,12 +247,18 @@ static int make_scratch(struct scratch *s)
 	anon = mrn_sys6(SYS_mmap, 0, (long)(2 * s->size), prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	mrn_sys2(SYS_ftruncate, s->fd, (long)s->size);
 	file = mrn_sys6(SYS_mmap, 0, (long)s->size, prot, MAP_SHARED, s->fd, 0);
-	if (mrn_sys_failed(anon) || mrn_sys_failed(file))
-		return -ENOMEM;
-	s->anon = (char *)anon;
-	s->spare = (char *)anon + s->size;
-	s->file = (char *)file;
-	return 0;
+	if (!mrn_sys_failed(anon) && !mrn_sys_failed(file)) {
+		s->anon = (char *)anon;
+		s->spare = (char *)anon + s->size;
+		s->file = (char *)file;
+		return 0;
+	}
+	if (!mrn_sys_failed(anon))
+		mrn_sys2(SYS_munmap, anon, (long)(2 * s->size));
+	if (!mrn_sys_failed(file))
+		mrn_sys2(SYS_munmap, file, (long)s->size);
+	mrn_sys1(SYS_close, s->fd);
+	return -ENOMEM;
 }
 
 static void drop_scratch(struct scratch *s)
@@ -380,6 +386,13 @@ static int try_by_event(struct mrn_source *source)
 	return 0;
 }
 
+void mrn_source_derive_coverage(struct mrn_source *source)
+{
+	__atomic_store_n(&source->coverage.bracketed, source->by_name, __ATOMIC_RELAXED);
+	source->coverage.before_return = source->by_event.before_return & ~source->by_name;
+	source->coverage.use_once = source->by_event.use_once & ~source->by_name;
+}
+
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 {
 	unsigned int fresh = source->kinds & ~had;
@@ -389,10 +402,7 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 		r = try_by_name(source);
 	if (!r && (fresh & MRN_SOURCE_UFFD))
 		r = try_by_event(source);
-	if (r)
-		return r;
-	__atomic_store_n(&source->coverage.bracketed, source->by_name, __ATOMIC_RELAXED);
-	source->coverage.before_return = source->by_event.before_return & ~source->by_name;
-	source->coverage.use_once = source->by_event.use_once & ~source->by_name;
-	return 0;
+	if (!r)
+		mrn_source_derive_coverage(source);
+	return r;
 }

@@ -27,5 +27,7 @@ struct mrn_source {
  * source->coverage with what was seen. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
+/* Makes coverage the best of by_name and by_event. */
+void mrn_source_derive_coverage(struct mrn_source *source);
 
 #endif

@@ -157,14 +157,16 @@ static int arm_all(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	mrn_sigmask mask;
+	mrn_sigmask mask = lock(u);
 	int r;
 
 	/* A range that is added after this look collides: the monitor holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end))
-		return MRN_ARM_USE_ONCE;
-	mask = lock(u);
-	r = mrn_tokens_overlap(u->mm, start, end) ? -EAGAIN : arm_all(u, start, end);
+		r = MRN_ARM_USE_ONCE;
+	else if (mrn_tokens_overlap(u->mm, start, end))
+		r = -EAGAIN;
+	else
+		r = arm_all(u, start, end);
 	unlock(u, mask);
 	return r;
 }

@@ -2,6 +2,9 @@
 /*
  * Ranges that are good for one use at a time, for ever: a set of bounded size. When it is full, the
  * gap between two neighbours that is smallest is filled in, so it errs on the safe side.
+ *
+ * The monitor adds. Whoever else looks blocks signals first: a handler that interrupted it and changed
+ * memory would wait for the monitor, and the monitor for the set's lock.
  */
 #ifndef MRN_SOURCE_UFFD_USE_ONCE_H
 #define MRN_SOURCE_UFFD_USE_ONCE_H
