@@ -46,6 +46,9 @@ struct mrn_mm {
 	struct mmu_notifier *list; /* in the order of their born */
 	bool ending;
 
+	/* What hmm keeps behind this mm: a managed address space. NULL for any other. */
+	void *managed;
+
 	uint32_t refs;
 	/* Futex: goes up when a notifier that is being removed has lost its last pin. */
 	uint32_t drained;

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "hmm/backing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "os/pages.h"
+#include "os/syscall.h"
+
+void mrn_hmm_backing_init(struct mrn_hmm_backing *b, int fd)
+{
+	*b = (struct mrn_hmm_backing){.fd = fd};
+}
+
+void mrn_hmm_backing_destroy(struct mrn_hmm_backing *b)
+{
+	free(b->free);
+	*b = (struct mrn_hmm_backing){.fd = -1};
+}
+
+/* A slot always has room on the stack to come back to. 0 for none. */
+static uint32_t take(struct mrn_hmm_backing *b)
+{
+	uint32_t slot = 0;
+
+	mrn_mutex_lock(&b->lock);
+	if (b->nr_free) {
+		slot = b->free[--b->nr_free];
+	} else {
+		if (b->last + UINT64_C(1) > b->room) {
+			uint64_t room = b->room ? b->room * 2 : 64;
+			uint32_t *more = realloc(b->free, room * sizeof(*more));
+
+			if (more) {
+				b->free = more;
+				b->room = room;
+			}
+		}
+		if (b->last < b->room && b->last < UINT32_MAX)
+			slot = ++b->last;
+	}
+	mrn_mutex_unlock(&b->lock);
+	return slot;
+}
+
+/* Reads or writes a whole page. */
+static int transfer(long nr, const struct mrn_hmm_backing *b, uintptr_t page, uint32_t slot)
+{
+	size_t size = mrn_page_size(), done = 0;
+
+	while (done < size) {
+		long n = mrn_sys4(nr, b->fd, (long)(page + done), (long)(size - done),
+				  (long)((slot - UINT64_C(1)) * size + done));
+
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return (int)n;
+		if (!n)
+			return nr == SYS_pwrite64 ? -ENOSPC : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int mrn_hmm_backing_write(struct mrn_hmm_backing *b, const void *page, uint32_t *slot)
+{
+	uint32_t s = *slot ? *slot : take(b);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	r = transfer(SYS_pwrite64, b, (uintptr_t)page, s);
+	if (!r)
+		*slot = s;
+	else if (!*slot)
+		mrn_hmm_backing_free(b, &s);
+	return r;
+}
+
+int mrn_hmm_backing_read(struct mrn_hmm_backing *b, void *page, uint32_t slot)
+{
+	return transfer(SYS_pread64, b, (uintptr_t)page, slot);
+}
+
+void mrn_hmm_backing_free(struct mrn_hmm_backing *b, uint32_t *slot)
+{
+	if (!*slot)
+		return;
+	mrn_mutex_lock(&b->lock);
+	b->free[b->nr_free++] = *slot;
+	mrn_mutex_unlock(&b->lock);
+	*slot = 0;
+}

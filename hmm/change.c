@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The bracket around every change of a translation: announced first, then the pages are locked.
+ *
+ * In this order, invalidations of one page may be in progress at once, as in the kernel, where the
+ * locks of a page table come after the start, too.
+ */
+#include <errno.h>
+
+#include "core/mm.h"
+#include "hmm/hmm.h"
+
+int mrn_hmm_check(const struct mrn_hmm *hmm)
+{
+	if (!hmm)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(hmm->mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
+int mrn_hmm_find(struct mrn_hmm *hmm, const void *addr, size_t length, struct mrn_hmm_region **out)
+{
+	uintptr_t page = mrn_page_size(), at = (uintptr_t)addr;
+	struct mrn_hmm_region *r;
+
+	if (!length || at % page || length % page)
+		return -EINVAL;
+	r = mrn_hmm_region_get(hmm, at);
+	if (!r)
+		return -EINVAL;
+	if (length > r->end - at) {
+		mrn_hmm_region_put(r);
+		return -EINVAL;
+	}
+	*out = r;
+	return 0;
+}
+
+int mrn_hmm_change_find(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
+			size_t length)
+{
+	int err = mrn_hmm_find(hmm, addr, length, &c->r);
+
+	if (err)
+		return err;
+	c->first = ((uintptr_t)addr - c->r->start) / mrn_page_size();
+	c->n = length / mrn_page_size();
+	return 0;
+}
+
+int mrn_hmm_change_on(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
+		      size_t length, enum mmu_notifier_event event, enum mrn_cause cause,
+		      void *owner, unsigned int flags)
+{
+	int err = mrn_hmm_check(hmm);
+
+	if (!err)
+		err = mrn_hmm_change_find(c, hmm, addr, length);
+	return err ? err : mrn_hmm_change_begin(c, event, cause, owner, flags);
+}
+
+int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
+			 enum mrn_cause cause, void *owner, unsigned int flags)
+{
+	struct mrn_hmm_region *r = c->r;
+	int err;
+
+	mmu_notifier_range_init(&c->range, event, flags & MRN_HMM_LATE ? MRN_RANGE_AFTER : 0,
+				r->hmm->mm, mrn_hmm_addr(r, c->first),
+				mrn_hmm_addr(r, c->first + c->n));
+	c->range.cause = cause;
+	c->range.owner = owner;
+	err = flags & MRN_HMM_NONBLOCK ? mmu_notifier_invalidate_range_start_nonblock(&c->range)
+				       : mmu_notifier_invalidate_range_start(&c->range);
+	if (err) {
+		mrn_hmm_region_put(r);
+		return err;
+	}
+	if (!(flags & MRN_HMM_TRYLOCK)) {
+		mrn_hmm_lock(r, c->first, c->n);
+	} else if (!mrn_hmm_trylock(r, c->first, c->n)) {
+		mmu_notifier_invalidate_range_end(&c->range);
+		mrn_hmm_region_put(r);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+void mrn_hmm_change_end(struct mrn_hmm_change *c)
+{
+	/* Before the pages are unlocked: who then reads a translation has a seq that says so. */
+	mmu_notifier_invalidate_range_end(&c->range);
+	mrn_hmm_unlock(c->r, c->first, c->n);
+	mrn_hmm_region_put(c->r);
+}

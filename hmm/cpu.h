@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The CPU's side of a region: the kernel's mapping, and its page table entries. All on pages that the
+ * caller has locked, in pages [i, i + n); HOLE and LOST pages are passed over. Nothing here touches
+ * addresses that have been lost.
+ */
+#ifndef MRN_HMM_CPU_H
+#define MRN_HMM_CPU_H
+
+#include "hmm/hmm.h"
+
+/* Reserves addresses, aligned to a power of two. 0 for none. */
+uintptr_t mrn_hmm_cpu_reserve(size_t length, size_t align);
+void mrn_hmm_cpu_release(uintptr_t addr, size_t length);
+
+/* Maps holes, with empty entries; page[].home says what they show. 0 or -errno, nothing changed. */
+int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
+/* Makes holes again, which stay reserved. */
+void mrn_hmm_cpu_unmap(struct mrn_hmm_region *r, size_t i, size_t n);
+
+int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
+
+/* Empties entries: a touch is a fault from now on. */
+void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n);
+/* No write without a fault from now on. */
+void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n);
+
+/*
+ * Shows the frames from `frame` on instead of the ones so far, whose entries are empty. Others may
+ * touch the pages while this goes on, and get the new frames for writing: *touched says whether that
+ * may have happened. 0, or -errno (-ENOMEM: the kernel's limit of mappings) with nothing changed.
+ */
+int mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame, bool *touched);
+
+/* Installs the entry of a page that has a frame, and wakes who waits for it. 0 or -errno. */
+int mrn_hmm_cpu_allow(struct mrn_hmm_region *r, size_t i, size_t n, bool write);
+/* Has who waits try again. */
+void mrn_hmm_cpu_wake(const struct mrn_hmm *hmm, uintptr_t addr, size_t length);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Lending pages to one consumer alone: the CPU has no entry for them until it takes them back.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "hmm/cpu.h"
+
+/* Is each page as it must be to be lent? 0, -EFAULT, -EPERM; 1 when it has to be brought in first. */
+static int may_lend(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	int result = 0;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n && result >= 0; at++) {
+		const struct mrn_hmm_page *p = &r->page[at];
+
+		if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
+			result = -EFAULT;
+		else if (!(p->prot & PROT_WRITE))
+			result = -EPERM;
+		else if (p->state != PAGE_RAM)
+			result = 1;
+	}
+	mrn_mutex_unlock(&r->lock);
+	return result;
+}
+
+static int bring_in(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	for (size_t at = i; at < i + n; at++) {
+		int err = mrn_hmm_fault_in(r, at, 1, true);
+
+		if (err)
+			return err;
+		mrn_hmm_unlock(r, at, 1);
+	}
+	return 0;
+}
+
+static void lend(struct mrn_hmm_change *c, unsigned long *pfns)
+{
+	mrn_hmm_cpu_zap(c->r, c->first, c->n);
+	mrn_hmm_flags(c->r, c->first, c->n, PAGE_EXCLUSIVE | PAGE_DIRTY | PAGE_SOFT_DIRTY,
+		      PAGE_WRITABLE);
+	for (size_t k = 0; k < c->n; k++)
+		pfns[k] = c->r->page[c->first + k].home | HMM_PFN_VALID | HMM_PFN_WRITE;
+}
+
+long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void *owner,
+			    unsigned long *pfns)
+{
+	int err = pfns && owner ? 0 : -EINVAL;
+
+	while (!err) {
+		struct mrn_hmm_change c;
+		int may;
+
+		err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_EXCLUSIVE,
+					MRN_CAUSE_UNKNOWN, owner, 0);
+		if (err)
+			break;
+		may = may_lend(c.r, c.first, c.n);
+		if (!may)
+			lend(&c, pfns);
+		else
+			__atomic_fetch_add(&c.r->refs, 1, __ATOMIC_RELAXED);
+		mrn_hmm_change_end(&c);
+		if (!may)
+			return (long)c.n;
+		err = may < 0 ? may : bring_in(c.r, c.first, c.n);
+		mrn_hmm_region_put(c.r);
+	}
+	return err;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "hmm/frames.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <linux/falloc.h>
+#include <mrn/hmm.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/check.h"
+#include "os/syscall.h"
+
+/* Unpinning is for callbacks. */
+#include "os/event_path.h"
+
+#define FRAME_GONE	(1u << 31) /* its page has left it: the last pin retires it */
+#define FRAME_DIRTY	(1u << 30) /* a device has written to it */
+#define FRAME_POPULATED (1u << 29) /* it has memory: kept from one use to the next */
+#define FRAME_PINS	(FRAME_POPULATED - 1)
+
+/* ---------------------------------------------------------------------------------------- bitmap */
+
+static bool is_free(const struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return frame < f->n && (f->spare[frame / 64] >> frame % 64 & 1);
+}
+
+static void set_free(struct mrn_hmm_frames *f, uint64_t frame, bool spare)
+{
+	uint64_t bit = UINT64_C(1) << frame % 64;
+
+	if (spare)
+		f->spare[frame / 64] |= bit;
+	else
+		f->spare[frame / 64] &= ~bit;
+	f->used += spare ? -UINT64_C(1) : 1;
+}
+
+static uint64_t run_at(const struct mrn_hmm_frames *f, uint64_t first, uint64_t want)
+{
+	uint64_t n = 0;
+
+	while (n < want && is_free(f, first + n))
+		n++;
+	return n;
+}
+
+/* The first free frame from `from` on that is a multiple of align; n when there is none. */
+static uint64_t next_free(const struct mrn_hmm_frames *f, uint64_t from, uint64_t align)
+{
+	uint64_t i = (from + align - 1) & ~(align - 1);
+
+	while (i < f->n && !is_free(f, i)) {
+		if (align < 64 && !(f->spare[i / 64] >> i % 64))
+			i = (i / 64 + 1) * 64;
+		else
+			i += align;
+	}
+	return i < f->n ? i : f->n;
+}
+
+/* Where a run starts, and how long it is: *want at first, what there is on return; 0 for none. */
+static uint64_t find_run(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t *want, uint64_t align)
+{
+	uint64_t least = align > 1 ? *want : 1, at, n, wrapped = 0;
+
+	if (!(prefer & (align - 1)) && (n = run_at(f, prefer, *want)) >= least) {
+		*want = n;
+		return prefer;
+	}
+	for (at = next_free(f, f->hint, align);; at = next_free(f, at + align, align)) {
+		if (at == f->n) {
+			if (wrapped++)
+				break;
+			at = next_free(f, 0, align);
+			if (at == f->n)
+				break;
+		}
+		n = run_at(f, at, *want);
+		if (n >= least) {
+			*want = n;
+			f->hint = at + n;
+			return at;
+		}
+		if (wrapped && at >= f->hint)
+			break;
+	}
+	*want = 0;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------ life and end */
+
+int mrn_hmm_frames_init(struct mrn_hmm_frames *f, uint64_t n, uint64_t quarantine)
+{
+	uint64_t bytes = n * mrn_page_size();
+	long alias;
+
+	*f = (struct mrn_hmm_frames){.fd = -1, .n = n, .ring_size = quarantine};
+	f->fd = (int)mrn_sys2(SYS_memfd_create, (long)"mrn-hmm", MFD_CLOEXEC);
+	if (f->fd < 0)
+		return f->fd;
+	f->spare = mrn_pages_alloc((n + 63) / 64 * 8);
+	f->word = mrn_pages_alloc(n * sizeof(*f->word));
+	/* One more: a frame comes in before the oldest goes. */
+	f->ring = quarantine ? mrn_pages_alloc((quarantine + 1) * sizeof(*f->ring)) : NULL;
+	alias = mrn_sys2(SYS_ftruncate, f->fd, (long)bytes);
+	if (!alias)
+		alias = mrn_sys6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_NORESERVE, f->fd, 0);
+	if (mrn_sys_failed(alias) || !f->spare || !f->word || (quarantine && !f->ring)) {
+		mrn_hmm_frames_destroy(f);
+		return -ENOMEM;
+	}
+	f->alias = (char *)alias;
+	mrn_sys3(SYS_madvise, alias, (long)bytes, MADV_DONTFORK);
+	for (uint64_t i = 0; i < n; i++)
+		f->spare[i / 64] |= UINT64_C(1) << i % 64;
+	return 0;
+}
+
+/* Does the poison still stand? */
+static void look_at(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	const uint64_t *word = mrn_hmm_frame_memory(f, frame);
+
+	for (size_t i = 0; i < mrn_page_size() / sizeof(*word); i++) {
+		uint64_t found = __atomic_load_n(&word[i], __ATOMIC_RELAXED);
+
+		if (found == MRN_HMM_POISON(frame))
+			continue;
+		f->violations++;
+		if (f->violation)
+			f->violation(f->violation_arg, frame, i * sizeof(*word), found);
+		return;
+	}
+}
+
+void mrn_hmm_frames_destroy(struct mrn_hmm_frames *f)
+{
+	for (; f->ring_count; f->ring_count--) {
+		look_at(f, f->ring[f->ring_first]);
+		f->ring_first = (f->ring_first + 1) % (f->ring_size + 1);
+	}
+	if (f->alias)
+		mrn_sys2(SYS_munmap, (long)f->alias, (long)(f->n * mrn_page_size()));
+	mrn_pages_free(f->spare, (f->n + 63) / 64 * 8);
+	mrn_pages_free(f->word, f->n * sizeof(*f->word));
+	mrn_pages_free(f->ring, (f->ring_size + 1) * sizeof(*f->ring));
+	if (f->fd >= 0)
+		mrn_sys1(SYS_close, f->fd);
+	*f = (struct mrn_hmm_frames){.fd = -1};
+}
+
+/* ----------------------------------------------------------------------------------- take and leave */
+
+static long give_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	long page = (long)mrn_page_size(), r;
+
+	do {
+		r = mrn_sys4(SYS_fallocate, f->fd, 0, (long)first * page, (long)n * page);
+	} while (r == -EINTR);
+	return r;
+}
+
+static bool all_populated(const struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	for (uint64_t i = first; i < first + n; i++)
+		if (!(__atomic_load_n(&f->word[i], __ATOMIC_RELAXED) & FRAME_POPULATED))
+			return false;
+	return true;
+}
+
+long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t want, uint64_t align,
+			 uint64_t *first)
+{
+	uint64_t n = want;
+	long r = 0;
+
+	mrn_mutex_lock(&f->lock);
+	*first = find_run(f, prefer, &n, align);
+	for (uint64_t i = 0; i < n; i++)
+		set_free(f, *first + i, false);
+	mrn_mutex_unlock(&f->lock);
+	if (!n)
+		return -ENOMEM;
+	if (!all_populated(f, *first, n))
+		r = give_memory(f, *first, n);
+	if (r) {
+		mrn_mutex_lock(&f->lock);
+		for (uint64_t i = 0; i < n; i++)
+			set_free(f, *first + i, true);
+		mrn_mutex_unlock(&f->lock);
+		return r;
+	}
+	for (uint64_t i = 0; i < n; i++)
+		__atomic_store_n(&f->word[*first + i], FRAME_POPULATED, __ATOMIC_RELAXED);
+	return (long)n;
+}
+
+static void poison(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	uint64_t *word = mrn_hmm_frame_memory(f, frame);
+
+	/* Atomic, as a device that should not may be reading or writing. */
+	for (size_t i = 0; i < mrn_page_size() / sizeof(*word); i++)
+		__atomic_store_n(&word[i], MRN_HMM_POISON(frame), __ATOMIC_RELAXED);
+}
+
+/* The oldest frame in quarantine can be used again. Under the lock. */
+static void release_oldest(struct mrn_hmm_frames *f)
+{
+	uint64_t frame = f->ring[f->ring_first];
+
+	f->ring_first = (f->ring_first + 1) % (f->ring_size + 1);
+	f->ring_count--;
+	look_at(f, frame);
+	memset(mrn_hmm_frame_memory(f, frame), 0, mrn_page_size());
+	set_free(f, frame, true);
+}
+
+static void quarantine(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	poison(f, frame);
+	mrn_mutex_lock(&f->lock);
+	f->ring[(f->ring_first + f->ring_count++) % (f->ring_size + 1)] = (uint32_t)frame;
+	/* When memory is short, a short quarantine is better than none to give. */
+	while (f->ring_count > f->ring_size || (f->ring_count > 1 && f->used == f->n))
+		release_oldest(f);
+	mrn_mutex_unlock(&f->lock);
+}
+
+static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	long page = (long)mrn_page_size();
+
+	if (f->ring_size) {
+		for (uint64_t i = first; i < first + n; i++)
+			quarantine(f, i);
+		return;
+	}
+	for (uint64_t i = first; i < first + n; i++)
+		__atomic_store_n(&f->word[i], 0, __ATOMIC_RELAXED);
+	if (mrn_sys4(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		     (long)first * page, (long)n * page) < 0)
+		memset(mrn_hmm_frame_memory(f, first), 0, (size_t)n * mrn_page_size());
+	mrn_mutex_lock(&f->lock);
+	for (uint64_t i = first; i < first + n; i++)
+		set_free(f, i, true);
+	mrn_mutex_unlock(&f->lock);
+}
+
+void mrn_hmm_frames_leave(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	uint64_t from = first;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		uint32_t was = __atomic_fetch_or(&f->word[i], FRAME_GONE, __ATOMIC_ACQ_REL);
+
+		if (!(was & FRAME_PINS))
+			continue;
+		if (i > from)
+			retire(f, from, i - from);
+		from = i + 1;
+	}
+	if (first + n > from)
+		retire(f, from, first + n - from);
+}
+
+/* ------------------------------------------------------------------------------------- pins, dirty */
+
+void mrn_hmm_frame_pin(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	__atomic_fetch_add(&f->word[frame], 1, __ATOMIC_RELAXED);
+}
+
+void mrn_hmm_frame_unpin(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	/* Orders this holder's accesses before the poison of whoever retires the frame. */
+	uint32_t now = __atomic_sub_fetch(&f->word[frame], 1, __ATOMIC_ACQ_REL);
+
+	if ((now & FRAME_GONE) && !(now & FRAME_PINS))
+		retire(f, frame, 1);
+}
+
+bool mrn_hmm_frame_is_pinned(const struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return __atomic_load_n(&f->word[frame], __ATOMIC_ACQUIRE) & FRAME_PINS;
+}
+
+void mrn_hmm_frame_set_dirty(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	__atomic_fetch_or(&f->word[frame], FRAME_DIRTY, __ATOMIC_RELEASE);
+}
+
+bool mrn_hmm_frame_clean(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return __atomic_fetch_and(&f->word[frame], ~FRAME_DIRTY, __ATOMIC_ACQUIRE) & FRAME_DIRTY;
+}
+
+int mrn_hmm_frame_restore(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return (int)give_memory(f, frame, 1);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a program does to its memory: unmap and map, move, protect, discard.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "hmm/cpu.h"
+
+static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	bool hole = false;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++)
+		hole |= r->page[at].state == PAGE_HOLE || (r->page[at].flags & PAGE_LOST);
+	mrn_mutex_unlock(&r->lock);
+	return hole;
+}
+
+/* ------------------------------------------------------------------------------------ unmap and map */
+
+static void unmap(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	mrn_hmm_cpu_zap(r, i, n);
+	mrn_hmm_drop(r, i, n);
+	mrn_hmm_cpu_unmap(r, i, n);
+	mrn_hmm_holes(r, i, n);
+}
+
+int mrn_hmm_unmap(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	struct mrn_hmm_change c;
+	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL,
+				    0);
+
+	if (err)
+		return err;
+	unmap(c.r, c.first, c.n);
+	mrn_hmm_change_end(&c);
+	return 0;
+}
+
+/* Makes holes pages: with prot, and in a given state. */
+static int fill_holes(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
+{
+	int err = mrn_hmm_cpu_map(r, i, n, prot);
+
+	if (err)
+		return err;
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++) {
+		r->page[at].state = PAGE_NONE;
+		r->page[at].prot = (uint8_t)prot;
+		r->page[at].flags |= PAGE_SOFT_DIRTY;
+	}
+	mrn_mutex_unlock(&r->lock);
+	return 0;
+}
+
+static int all_holes(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	int err = 0;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n && err != -ENOTCONN; at++) {
+		if (r->page[at].flags & PAGE_LOST)
+			err = -ENOTCONN;
+		else if (r->page[at].state != PAGE_HOLE)
+			err = -EEXIST;
+	}
+	mrn_mutex_unlock(&r->lock);
+	return err;
+}
+
+int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot)
+{
+	struct mrn_hmm_region *r;
+	size_t first, n;
+	int err = mrn_hmm_check(hmm);
+
+	if (!err && (prot & ~(PROT_READ | PROT_WRITE)))
+		err = -EINVAL;
+	if (!err)
+		err = mrn_hmm_find(hmm, addr, length, &r);
+	if (err)
+		return err;
+	first = ((uintptr_t)addr - r->start) / mrn_page_size();
+	n = length / mrn_page_size();
+	/* Nobody can have a translation of a hole: no invalidation. */
+	mrn_hmm_lock(r, first, n);
+	err = all_holes(r, first, n);
+	if (!err)
+		err = fill_holes(r, first, n, prot);
+	mrn_hmm_unlock(r, first, n);
+	mrn_hmm_region_put(r);
+	return err;
+}
+
+/* --------------------------------------------------------------------------------------------- move */
+
+/* Two ranges of n pages, both locked, both announced. */
+struct move {
+	struct mrn_hmm_change from, to;
+};
+
+/* How many pages from i on have one protection: what one mapping can show. */
+static size_t run_of_prot(const struct mrn_hmm_region *r, size_t i, size_t end)
+{
+	size_t n = 1;
+
+	while (i + n < end && r->page[i + n].prot == r->page[i].prot)
+		n++;
+	return n;
+}
+
+/* Hands page i of `from` over to page j of `to`, with all that it has. Both regions' locks are leaves. */
+static void hand_over(struct mrn_hmm_region *from, size_t i, struct mrn_hmm_region *to, size_t j)
+{
+	struct mrn_hmm_page what;
+
+	mrn_mutex_lock(&from->lock);
+	what = from->page[i];
+	from->page[i].slot = 0;
+	from->page[i].state = PAGE_NONE;
+	from->page[i].flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY | PAGE_EXCLUSIVE);
+	mrn_mutex_unlock(&from->lock);
+	mrn_mutex_lock(&to->lock);
+	to->page[j].pfn = what.pfn;
+	to->page[j].slot = what.slot;
+	to->page[j].state = what.state;
+	to->page[j].prot = what.prot;
+	to->page[j].flags |= what.flags & (PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY);
+	mrn_mutex_unlock(&to->lock);
+}
+
+static void set_homes(struct mrn_hmm_region *to, size_t j, const struct mrn_hmm_region *from,
+		      size_t i, size_t n)
+{
+	mrn_mutex_lock(&to->lock);
+	for (size_t k = 0; k < n; k++)
+		to->page[j + k].home = from->page[i + k].home;
+	mrn_mutex_unlock(&to->lock);
+}
+
+static int move_pages(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
+{
+	size_t run;
+	int err = 0;
+
+	mrn_hmm_cpu_zap(from->r, from->first, from->n);
+	mrn_hmm_flags(from->r, from->first, from->n, 0, PAGE_EXCLUSIVE);
+	unmap(to->r, to->first, to->n);
+	for (size_t k = 0; k < from->n && !err; k += run) {
+		size_t i = from->first + k, j = to->first + k;
+
+		run = run_of_prot(from->r, i, from->first + from->n);
+		set_homes(to->r, j, from->r, i, run);
+		err = mrn_hmm_cpu_map(to->r, j, run, from->r->page[i].prot);
+		if (err)
+			break;
+		for (size_t m = 0; m < run; m++)
+			hand_over(from->r, i + m, to->r, j + m);
+		mrn_hmm_cpu_unmap(from->r, i, run);
+		mrn_hmm_holes(from->r, i, run);
+	}
+	return err;
+}
+
+static int announce(struct mrn_hmm_change *c, enum mrn_cause cause)
+{
+	mmu_notifier_range_init(&c->range, MMU_NOTIFY_UNMAP, 0, c->r->hmm->mm,
+				mrn_hmm_addr(c->r, c->first), mrn_hmm_addr(c->r, c->first + c->n));
+	c->range.cause = cause;
+	return mmu_notifier_invalidate_range_start(&c->range);
+}
+
+/* Announces both, then locks the lower first: change_begin would lock before the second is announced. */
+static int begin_move(struct move *m)
+{
+	struct mrn_hmm_change *low = &m->from, *high = &m->to;
+	int err = announce(&m->to, MRN_CAUSE_MREMAP_DST);
+
+	if (err)
+		return err;
+	err = announce(&m->from, MRN_CAUSE_MREMAP_SRC);
+	if (err) {
+		mmu_notifier_invalidate_range_end(&m->to.range);
+		return err;
+	}
+	if (m->to.range.start < m->from.range.start) {
+		low = &m->to;
+		high = &m->from;
+	}
+	mrn_hmm_lock(low->r, low->first, low->n);
+	mrn_hmm_lock(high->r, high->first, high->n);
+	return 0;
+}
+
+int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length)
+{
+	uintptr_t a = (uintptr_t)from, b = (uintptr_t)to;
+	struct move m = {0};
+	int err = mrn_hmm_check(hmm);
+
+	if (!err && (a < b ? b - a : a - b) < length)
+		err = -EINVAL;
+	if (!err)
+		err = mrn_hmm_change_find(&m.from, hmm, from, length);
+	if (err)
+		return err;
+	err = mrn_hmm_change_find(&m.to, hmm, to, length);
+	if (!err) {
+		err = begin_move(&m);
+		if (err)
+			mrn_hmm_region_put(m.to.r);
+	}
+	if (err) {
+		mrn_hmm_region_put(m.from.r);
+		return err;
+	}
+	if (any_hole(m.from.r, m.from.first, m.from.n))
+		err = -EFAULT;
+	else if (all_holes(m.to.r, m.to.first, m.to.n) == -ENOTCONN)
+		err = -ENOTCONN;
+	else
+		err = move_pages(&m.from, &m.to);
+	mrn_hmm_change_end(&m.from);
+	mrn_hmm_change_end(&m.to);
+	return err;
+}
+
+/* --------------------------------------------------------------------------- protection and contents */
+
+int mrn_hmm_protect(struct mrn_hmm *hmm, void *addr, size_t length, int prot)
+{
+	struct mrn_hmm_change c;
+	int err;
+
+	if (prot & ~(PROT_READ | PROT_WRITE))
+		return -EINVAL;
+	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_PROTECTION_VMA,
+				MRN_CAUSE_MPROTECT, NULL, 0);
+	if (err)
+		return err;
+	err = any_hole(c.r, c.first, c.n) ? -ENOMEM : mrn_hmm_cpu_protect(c.r, c.first, c.n, prot);
+	if (!err) {
+		mrn_mutex_lock(&c.r->lock);
+		for (size_t i = c.first; i < c.first + c.n; i++) {
+			c.r->page[i].prot = (uint8_t)prot;
+			c.r->page[i].flags &= (uint16_t)~PAGE_EXCLUSIVE;
+		}
+		mrn_mutex_unlock(&c.r->lock);
+	}
+	mrn_hmm_change_end(&c);
+	return err;
+}
+
+static int discard(struct mrn_hmm *hmm, void *addr, size_t length, unsigned int flags)
+{
+	struct mrn_hmm_change c;
+	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED,
+				    NULL, flags);
+
+	if (err)
+		return err;
+	mrn_hmm_cpu_zap(c.r, c.first, c.n);
+	mrn_hmm_drop(c.r, c.first, c.n);
+	mrn_hmm_change_end(&c);
+	return 0;
+}
+
+int mrn_hmm_discard(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	return discard(hmm, addr, length, 0);
+}
+
+int mrn_hmm_reap(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	return discard(hmm, addr, length, MRN_HMM_NONBLOCK | MRN_HMM_TRYLOCK);
+}
+
+/* -------------------------------------------------------------------------------------- frame by frame */
+
+/* Gives page i, which is RAM, another frame. 1, or 0 where it is pinned, or -errno. */
+static int replace(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm_frames *f = &r->hmm->frames;
+	uint64_t old = r->page[i].home, fresh;
+	long got;
+	int err;
+
+	if (mrn_hmm_frame_is_pinned(f, old))
+		return 0;
+	got = mrn_hmm_frames_take(f, old + 1, 1, 1, &fresh);
+	if (got < 0)
+		return (int)got;
+	__builtin_memcpy(mrn_hmm_frame_memory(f, fresh), mrn_hmm_frame_memory(f, old),
+			 mrn_page_size());
+	if (mrn_hmm_frame_clean(f, old))
+		mrn_hmm_frame_set_dirty(f, fresh);
+	err = mrn_hmm_put_in(r, i, 1, fresh);
+	if (err && mrn_hmm_frame_clean(f, fresh))
+		mrn_hmm_frame_set_dirty(f, old);
+	mrn_hmm_frames_leave(f, err ? fresh : old, 1);
+	return err ? err : 1;
+}
+
+long mrn_hmm_compact(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	struct mrn_hmm_change c;
+	long moved = 0;
+	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN,
+				    NULL, 0);
+
+	if (err)
+		return err;
+	mrn_hmm_cpu_zap(c.r, c.first, c.n);
+	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE);
+	for (size_t i = c.first; i < c.first + c.n && err >= 0; i++) {
+		err = c.r->page[i].state == PAGE_RAM ? replace(c.r, i) : 0;
+		moved += err > 0;
+	}
+	mrn_hmm_change_end(&c);
+	return err < 0 ? err : moved;
+}

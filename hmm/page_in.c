@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How a page comes to have a frame, and how it loses what it has.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "hmm/cpu.h"
+
+/* Pages that are copied or freed in one call of a device's. */
+#define BATCH 64
+
+void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int set,
+		   unsigned int clear)
+{
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++)
+		r->page[at].flags = (uint16_t)((r->page[at].flags & ~clear) | set);
+	mrn_mutex_unlock(&r->lock);
+}
+
+static size_t run_of(const struct mrn_hmm_region *r, size_t i, size_t n, enum mrn_hmm_state state)
+{
+	size_t run = 0;
+
+	while (run < n && r->page[i + run].state == state)
+		run++;
+	return run;
+}
+
+/* ----------------------------------------------------------------------------------------- coming in */
+
+int mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+{
+	bool move = false, lost = false, touched = false;
+	int err;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t k = 0; k < n; k++) {
+		move |= r->page[i + k].home != frame + k;
+		lost |= r->page[i + k].flags & PAGE_LOST;
+	}
+	mrn_mutex_unlock(&r->lock);
+	if (lost)
+		return -EFAULT;
+	if (move) {
+		err = mrn_hmm_cpu_rebind(r, i, n, frame, &touched);
+		if (err)
+			return err;
+	}
+	mrn_mutex_lock(&r->lock);
+	for (size_t k = 0; k < n; k++) {
+		struct mrn_hmm_page *p = &r->page[i + k];
+
+		p->home = (uint32_t)(frame + k);
+		p->state = PAGE_RAM;
+		if (touched)
+			p->flags |= PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY;
+	}
+	mrn_mutex_unlock(&r->lock);
+	return 0;
+}
+
+/* Takes frames for some of the n pages from i on. How many, or -errno. */
+static long take_frames(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *frame)
+{
+	size_t block = (size_t)1 << r->order;
+	long got;
+
+	if (r->order && !(i & (block - 1)) && n >= block) {
+		got = mrn_hmm_frames_take(&r->hmm->frames, r->page[i].home, block, block, frame);
+		if (got > 0)
+			return got;
+	}
+	return mrn_hmm_frames_take(&r->hmm->frames, r->page[i].home, n, 1, frame);
+}
+
+/* Puts fresh frames, or what read_in put there, under pages; they are freed where that fails. */
+static int put_in_or_free(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+{
+	int err = mrn_hmm_put_in(r, i, n, frame);
+
+	if (err)
+		mrn_hmm_frames_leave(&r->hmm->frames, frame, n);
+	return err;
+}
+
+/* Zeros for the pages from i on, at most n. How many, or -errno. */
+static long fill(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	uint64_t frame;
+	long got = take_frames(r, i, n, &frame);
+	int err;
+
+	if (got <= 0)
+		return got;
+	err = put_in_or_free(r, i, (size_t)got, frame);
+	return err ? err : got;
+}
+
+static int read_in(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	uint64_t frame;
+	long got = mrn_hmm_frames_take(&hmm->frames, r->page[i].home, 1, 1, &frame);
+	int err;
+
+	if (got < 0)
+		return (int)got;
+	err = mrn_hmm_backing_read(&hmm->backing, mrn_hmm_frame_memory(&hmm->frames, frame),
+				   r->page[i].slot);
+	if (err) {
+		mrn_hmm_frames_leave(&hmm->frames, frame, 1);
+		return err;
+	}
+	MRN_HMM_COUNT(hmm, swapped_in, 1);
+	return put_in_or_free(r, i, 1, frame);
+}
+
+int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	size_t end = i + n;
+
+	while (i < end) {
+		size_t empty = run_of(r, i, end - i, PAGE_NONE);
+		int err;
+
+		if (empty) {
+			long got = fill(r, i, empty);
+
+			if (got < 0)
+				return (int)got;
+			i += (size_t)got;
+			continue;
+		}
+		if (r->page[i].state == PAGE_SWAPPED && (err = read_in(r, i)))
+			return err;
+		i++;
+	}
+	return 0;
+}
+
+/* --------------------------------------------------------------------------------------- taking back */
+
+/* A run of pages on one device, at most BATCH of them. */
+static size_t run_on_device(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *pages,
+			    struct mrn_hmm_device **dev)
+{
+	size_t run = 0;
+
+	*dev = mrn_hmm_device_of(r->hmm, r->page[i].pfn);
+	for (; run < n && run < BATCH && r->page[i + run].state == PAGE_DEVICE; run++)
+		if (!mrn_hmm_device_page(*dev, (unsigned long)r->page[i + run].pfn, &pages[run]))
+			break;
+	return run;
+}
+
+/* Brings [i, i + n), at most BATCH pages of dev, back. How many came, or -errno. */
+static long copy_back(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_hmm_device *dev,
+		      const uint64_t *pages)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	void *memory[BATCH];
+	uint64_t frame;
+	long got = mrn_hmm_frames_take(&hmm->frames, r->page[i].home, n, 1, &frame);
+	int err;
+
+	if (got < 0)
+		return got;
+	n = (size_t)got;
+	for (size_t k = 0; k < n; k++)
+		memory[k] = mrn_hmm_frame_memory(&hmm->frames, frame + k);
+	err = dev->ops->copy_to_ram(dev, n, memory, pages);
+	if (err) {
+		mrn_hmm_frames_leave(&hmm->frames, frame, n);
+		return err;
+	}
+	err = put_in_or_free(r, i, n, frame);
+	if (err)
+		return err;
+	mrn_hmm_flags(r, i, n, PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
+	dev->ops->free(dev, n, pages);
+	MRN_HMM_COUNT(hmm, to_ram, n);
+	return got;
+}
+
+int mrn_hmm_take_back(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	size_t end = i + n;
+
+	mrn_hmm_flags(r, i, n, 0, PAGE_EXCLUSIVE);
+	while (i < end) {
+		struct mrn_hmm_device *dev;
+		uint64_t pages[BATCH];
+		size_t run;
+		long came;
+
+		if (r->page[i].state != PAGE_DEVICE) {
+			i++;
+			continue;
+		}
+		run = run_on_device(r, i, end - i, pages, &dev);
+		came = copy_back(r, i, run, dev, pages);
+		if (came < 0)
+			return (int)came;
+		i += (size_t)came;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- leaving */
+
+static size_t run_of_frames(const struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	size_t run = 1;
+
+	while (run < n && r->page[i + run].state == PAGE_RAM &&
+	       r->page[i + run].home == r->page[i].home + run)
+		run++;
+	return run;
+}
+
+void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	size_t run;
+
+	for (size_t at = i; at < i + n; at += run) {
+		struct mrn_hmm_page *p = &r->page[at];
+		struct mrn_hmm_device *dev;
+		uint64_t pages[BATCH];
+
+		run = 1;
+		if (p->state == PAGE_RAM) {
+			run = run_of_frames(r, at, i + n - at);
+			mrn_hmm_frames_leave(&hmm->frames, p->home, run);
+		} else if (p->state == PAGE_DEVICE) {
+			run = run_on_device(r, at, i + n - at, pages, &dev);
+			dev->ops->free(dev, run, pages);
+		}
+	}
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++) {
+		struct mrn_hmm_page *p = &r->page[at];
+
+		mrn_hmm_backing_free(&hmm->backing, &p->slot);
+		p->flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY | PAGE_EXCLUSIVE);
+		p->flags |= PAGE_SOFT_DIRTY;
+		if (p->state != PAGE_HOLE)
+			p->state = PAGE_NONE;
+	}
+	mrn_mutex_unlock(&r->lock);
+}
+
+void mrn_hmm_holes(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++)
+		r->page[at].state = PAGE_HOLE;
+	mrn_mutex_unlock(&r->lock);
+}
+
+/* ---------------------------------------------------------------------------------------- faulting in */
+
+static int may_access(const struct mrn_hmm_page *p, bool write)
+{
+	if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
+		return -EFAULT;
+	return write && !(p->prot & PROT_WRITE) ? -EPERM : 0;
+}
+
+/* A page that somebody has to be asked for. */
+struct away {
+	size_t i;
+	bool lent;
+	uint64_t pfn;
+};
+
+/* Looks at locked pages: 0, the error of the first that must not be accessed so, or 1 for *away. */
+static int look(struct mrn_hmm_region *r, size_t i, size_t n, bool write, struct away *away)
+{
+	int found = 0;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n && !found; at++) {
+		const struct mrn_hmm_page *p = &r->page[at];
+
+		found = may_access(p, write);
+		if (!found && (p->state == PAGE_DEVICE || (p->flags & PAGE_EXCLUSIVE))) {
+			*away = (struct away){at, p->flags & PAGE_EXCLUSIVE, p->pfn};
+			found = 1;
+		}
+	}
+	mrn_mutex_unlock(&r->lock);
+	return found;
+}
+
+/* Announces the return of a page that somebody has seen away, and takes it back if it still is. */
+static int call_back(struct mrn_hmm_region *r, const struct away *away)
+{
+	struct mrn_hmm_change c = {.r = r, .first = away->i, .n = 1};
+	void *owner = away->lent ? NULL : mrn_hmm_device_of(r->hmm, away->pfn);
+	struct away now = {0};
+	int err;
+
+	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+	err = mrn_hmm_change_begin(&c, away->lent ? MMU_NOTIFY_EXCLUSIVE : MMU_NOTIFY_MIGRATE,
+				   MRN_CAUSE_UNKNOWN, owner, 0);
+	if (err)
+		return err;
+	/* Where it is away in another way by now, that was not announced: the caller looks again. */
+	if (look(r, away->i, 1, false, &now) == 1 && now.lent == away->lent &&
+	    (now.lent || now.pfn == away->pfn))
+		err = mrn_hmm_take_back(r, away->i, 1);
+	mrn_hmm_change_end(&c);
+	return err;
+}
+
+int mrn_hmm_fault_in(struct mrn_hmm_region *r, size_t i, size_t n, bool write)
+{
+	struct away away;
+	int err;
+
+	for (;;) {
+		mrn_hmm_lock(r, i, n);
+		err = look(r, i, n, write, &away);
+		if (!err)
+			err = mrn_hmm_page_in(r, i, n);
+		if (!err)
+			break;
+		mrn_hmm_unlock(r, i, n);
+		if (err == 1)
+			err = call_back(r, &away);
+		if (err)
+			return err;
+	}
+	if (write)
+		mrn_hmm_flags(r, i, n, PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
+	return 0;
+}
+
+void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i)
+{
+	size_t block = (size_t)1 << r->order, pages = (r->end - r->start) / mrn_page_size();
+
+	i &= ~(block - 1);
+	if (!r->order || i + block > pages || !mrn_hmm_trylock(r, i, block))
+		return;
+	/* What cannot be had in one piece is brought in page by page, by those who need it. */
+	if (run_of(r, i, block, PAGE_NONE) == block)
+		fill(r, i, block);
+	mrn_hmm_unlock(r, i, block);
+}

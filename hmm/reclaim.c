@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pages and the backing file; and the two ways of telling which pages have been written to.
+ */
+#include <errno.h>
+
+#include "hmm/cpu.h"
+
+/* Has anybody written to page i, which is RAM, since it was last the same as its copy? Forgets it. */
+static bool take_dirt(struct mrn_hmm_region *r, size_t i)
+{
+	/* Both: a device may have said so whatever the CPU did. */
+	bool device = mrn_hmm_frame_clean(&r->hmm->frames, r->page[i].home), cpu;
+
+	mrn_mutex_lock(&r->lock);
+	cpu = r->page[i].flags & PAGE_DIRTY;
+	r->page[i].flags &= (uint16_t) ~(PAGE_DIRTY | PAGE_WRITABLE);
+	mrn_mutex_unlock(&r->lock);
+	return cpu || device;
+}
+
+/* Makes the copy of page i, which is RAM and which nobody can write to, true. 1 if it had to be written. */
+static int clean(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	int err;
+
+	if (!take_dirt(r, i))
+		return 0;
+	err = mrn_hmm_backing_write(&hmm->backing,
+				    mrn_hmm_frame_memory(&hmm->frames, r->page[i].home),
+				    &r->page[i].slot);
+	if (err)
+		mrn_hmm_flags(r, i, 1, PAGE_DIRTY, 0);
+	return err ? err : 1;
+}
+
+static int swap_out(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	int err = clean(r, i);
+
+	if (err < 0)
+		return err;
+	mrn_mutex_lock(&r->lock);
+	/* Never written to: it will read as zeros again. */
+	r->page[i].state = r->page[i].slot ? PAGE_SWAPPED : PAGE_NONE;
+	mrn_mutex_unlock(&r->lock);
+	mrn_hmm_frames_leave(&hmm->frames, r->page[i].home, 1);
+	MRN_HMM_COUNT(hmm, swapped_out, 1);
+	return 1;
+}
+
+static bool is_pinned(const struct mrn_hmm_region *r, size_t i)
+{
+	return mrn_hmm_frame_is_pinned(&r->hmm->frames, r->page[i].home);
+}
+
+long mrn_hmm_reclaim(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	struct mrn_hmm_change c;
+	long went = 0;
+	int err;
+
+	if (hmm && hmm->backing.fd <= 0)
+		return -EBADF;
+	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, NULL,
+				0);
+	if (err)
+		return err;
+	mrn_hmm_cpu_zap(c.r, c.first, c.n);
+	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE);
+	for (size_t i = c.first; i < c.first + c.n && err >= 0; i++) {
+		err = c.r->page[i].state == PAGE_RAM && !is_pinned(c.r, i) ? swap_out(c.r, i) : 0;
+		went += err > 0;
+	}
+	mrn_hmm_change_end(&c);
+	return err < 0 ? err : went;
+}
+
+long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	struct mrn_hmm_change c;
+	long written = 0;
+	int err;
+
+	if (hmm && hmm->backing.fd <= 0)
+		return -EBADF;
+	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_PROTECTION_PAGE,
+				MRN_CAUSE_UNKNOWN, NULL, 0);
+	if (err)
+		return err;
+	mrn_hmm_cpu_write_protect(c.r, c.first, c.n);
+	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE | PAGE_WRITABLE);
+	for (size_t i = c.first; i < c.first + c.n && err >= 0; i++) {
+		err = c.r->page[i].state == PAGE_RAM ? clean(c.r, i) : 0;
+		written += err > 0;
+	}
+	mrn_hmm_change_end(&c);
+	return err < 0 ? err : written;
+}
+
+int mrn_hmm_clear_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	struct mrn_hmm_change c;
+	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_SOFT_DIRTY, MRN_CAUSE_UNKNOWN,
+				    NULL, 0);
+
+	if (err)
+		return err;
+	mrn_hmm_cpu_write_protect(c.r, c.first, c.n);
+	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE | PAGE_WRITABLE | PAGE_SOFT_DIRTY);
+	mrn_hmm_change_end(&c);
+	return 0;
+}
+
+int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty)
+{
+	struct mrn_hmm_change c;
+	int err = mrn_hmm_check(hmm);
+
+	if (!err && !dirty)
+		err = -EINVAL;
+	if (!err)
+		err = mrn_hmm_change_find(&c, hmm, addr, length);
+	if (err)
+		return err;
+	mrn_mutex_lock(&c.r->lock);
+	for (size_t i = 0; i < c.n; i++)
+		dirty[i] = !!(c.r->page[c.first + i].flags & PAGE_SOFT_DIRTY);
+	mrn_mutex_unlock(&c.r->lock);
+	mrn_hmm_region_put(c.r);
+	return 0;
+}

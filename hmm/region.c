@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Regions: made, found by address, freed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "core/mm.h"
+#include "hmm/cpu.h"
+
+#define MAX_ORDER 9
+
+/* --------------------------------------------------------------------------------- finding regions */
+
+/* The first region that ends above addr. Under regions_lock. */
+static size_t position(const struct mrn_hmm *hmm, uintptr_t addr)
+{
+	size_t low = 0, high = hmm->nr_regions;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (hmm->region[middle]->end <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr)
+{
+	struct mrn_hmm_region *r = NULL;
+	size_t at;
+
+	mrn_mutex_lock(&hmm->regions_lock);
+	at = position(hmm, addr);
+	if (at < hmm->nr_regions) {
+		r = hmm->region[at];
+		__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+	}
+	mrn_mutex_unlock(&hmm->regions_lock);
+	return r;
+}
+
+struct mrn_hmm_region *mrn_hmm_region_get(struct mrn_hmm *hmm, uintptr_t addr)
+{
+	struct mrn_hmm_region *r = mrn_hmm_region_next(hmm, addr);
+
+	if (r && r->start > addr) {
+		mrn_hmm_region_put(r);
+		r = NULL;
+	}
+	return r;
+}
+
+static int insert(struct mrn_hmm *hmm, struct mrn_hmm_region *r)
+{
+	int err = 0;
+	size_t at;
+
+	mrn_mutex_lock(&hmm->regions_lock);
+	if (hmm->nr_regions == hmm->room) {
+		size_t room = hmm->room ? hmm->room * 2 : 16;
+		struct mrn_hmm_region **more = realloc(hmm->region, room * sizeof(*more));
+
+		if (more) {
+			hmm->region = more;
+			hmm->room = room;
+		} else {
+			err = -ENOMEM;
+		}
+	}
+	if (!err) {
+		at = position(hmm, r->start);
+		for (size_t i = hmm->nr_regions++; i > at; i--)
+			hmm->region[i] = hmm->region[i - 1];
+		hmm->region[at] = r;
+	}
+	mrn_mutex_unlock(&hmm->regions_lock);
+	return err;
+}
+
+void mrn_hmm_region_remove(struct mrn_hmm_region *r)
+{
+	struct mrn_hmm *hmm = r->hmm;
+
+	mrn_mutex_lock(&hmm->regions_lock);
+	hmm->nr_regions--;
+	for (size_t i = position(hmm, r->start); i < hmm->nr_regions; i++)
+		hmm->region[i] = hmm->region[i + 1];
+	mrn_mutex_unlock(&hmm->regions_lock);
+}
+
+static size_t memory_of(size_t pages)
+{
+	return sizeof(struct mrn_hmm_region) + pages * sizeof(struct mrn_hmm_page);
+}
+
+static size_t pages_of(const struct mrn_hmm_region *r)
+{
+	return (r->end - r->start) / mrn_page_size();
+}
+
+void mrn_hmm_region_put(struct mrn_hmm_region *r)
+{
+	if (__atomic_fetch_sub(&r->refs, 1, __ATOMIC_ACQ_REL) == 1)
+		mrn_pages_free(r, memory_of(pages_of(r)));
+}
+
+/* ------------------------------------------------------------------------------------ alloc and free */
+
+static struct mrn_hmm_region *new_region(struct mrn_hmm *hmm, size_t pages, unsigned int order)
+{
+	struct mrn_hmm_region *r = mrn_pages_alloc(memory_of(pages));
+
+	if (!r)
+		return NULL;
+	r->hmm = hmm;
+	r->refs = 1;
+	r->order = order;
+	r->start = mrn_hmm_cpu_reserve(pages * mrn_page_size(), mrn_page_size() << order);
+	if (!r->start) {
+		mrn_pages_free(r, memory_of(pages));
+		return NULL;
+	}
+	r->end = r->start + pages * mrn_page_size();
+	return r;
+}
+
+/* Where the mapping looks before there is a frame: far from the last region's, as it is likely free. */
+static void choose_homes(struct mrn_hmm_region *r)
+{
+	struct mrn_hmm_frames *f = &r->hmm->frames;
+	uint64_t align = UINT64_C(1) << r->order, first;
+
+	mrn_mutex_lock(&f->lock);
+	first = (f->next_home + align - 1) & ~(align - 1);
+	f->next_home = (first + pages_of(r)) % f->n;
+	mrn_mutex_unlock(&f->lock);
+	for (size_t i = 0; i < pages_of(r); i++)
+		r->page[i].home = (uint32_t)((first + i) % f->n);
+}
+
+int mrn_hmm_alloc(struct mrn_hmm *hmm, size_t length, int prot, unsigned int order, void **addr)
+{
+	struct mrn_hmm_region *r;
+	size_t pages = length / mrn_page_size();
+	int err = mrn_hmm_check(hmm);
+
+	if (err)
+		return err;
+	if (!length || length % mrn_page_size() || order > MAX_ORDER || !addr ||
+	    (prot & ~(PROT_READ | PROT_WRITE)))
+		return -EINVAL;
+	if (pages > SIZE_MAX / 2 / sizeof(struct mrn_hmm_page))
+		return -ENOMEM;
+	r = new_region(hmm, pages, order);
+	if (!r)
+		return -ENOMEM;
+	choose_homes(r);
+	err = mrn_hmm_cpu_map(r, 0, pages, prot);
+	for (size_t i = 0; i < pages && !err; i++) {
+		r->page[i].state = PAGE_NONE;
+		r->page[i].prot = (uint8_t)prot;
+		r->page[i].flags = PAGE_SOFT_DIRTY;
+	}
+	if (!err)
+		err = insert(hmm, r);
+	if (err) {
+		mrn_hmm_cpu_unmap(r, 0, pages);
+		mrn_hmm_cpu_release(r->start, length);
+		mrn_hmm_region_put(r);
+		return err;
+	}
+	*addr = (void *)r->start;
+	return 0;
+}
+
+void mrn_hmm_region_release(struct mrn_hmm_region *r)
+{
+	size_t n = pages_of(r), run;
+
+	for (size_t i = 0; i < n; i += run + 1) {
+		run = 0;
+		mrn_mutex_lock(&r->lock);
+		for (; i + run < n && !(r->page[i + run].flags & PAGE_LOST); run++)
+			r->page[i + run].flags |= PAGE_LOST;
+		if (i + run < n)
+			r->page[i + run].state = PAGE_HOLE;
+		mrn_mutex_unlock(&r->lock);
+		if (run)
+			mrn_hmm_cpu_release(mrn_hmm_addr(r, i), run * mrn_page_size());
+	}
+}
+
+int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
+{
+	struct mrn_hmm_change c = {0};
+	int err = mrn_hmm_check(hmm);
+
+	if (err)
+		return err;
+	c.r = mrn_hmm_region_get(hmm, (uintptr_t)addr);
+	if (!c.r)
+		return -EINVAL;
+	if (c.r->start != (uintptr_t)addr) {
+		mrn_hmm_region_put(c.r);
+		return -EINVAL;
+	}
+	c.n = pages_of(c.r);
+	err = mrn_hmm_change_begin(&c, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL, 0);
+	if (err)
+		return err;
+	mrn_hmm_cpu_zap(c.r, 0, c.n);
+	mrn_hmm_drop(c.r, 0, c.n);
+	mrn_hmm_cpu_unmap(c.r, 0, c.n);
+	mrn_hmm_holes(c.r, 0, c.n);
+	mrn_hmm_region_remove(c.r);
+	mrn_hmm_region_release(c.r);
+	/* The space's own reference; the change has another. */
+	mrn_hmm_region_put(c.r);
+	mrn_hmm_change_end(&c);
+	return 0;
+}

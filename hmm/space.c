@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An address space: made, ended; its frames and figures.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "core/mm.h"
+#include "hmm/cpu.h"
+#include "os/syscall.h"
+#include "os/uffd.h"
+
+#define DEFAULT_FRAMES (UINT64_C(1) << 20)
+#define MAX_FRAMES     (UINT64_C(1) << 32) /* page.home has 32 bits */
+#define MAX_HANDLERS   64
+
+#define FEATURES                                                                            \
+	(UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
+	 UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |                 \
+	 UFFD_FEATURE_THREAD_ID)
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct mrn_hmm_opts *opts, int err,
+						      const char *format, ...)
+{
+	va_list args;
+
+	if (opts->why && opts->why_size) {
+		va_start(args, format);
+		vsnprintf(opts->why, opts->why_size, format, args);
+		va_end(args);
+	}
+	return err;
+}
+
+static int fail_uffd(const struct mrn_hmm_opts *opts, int err)
+{
+	switch (err) {
+	case -EPERM:
+		return fail(
+			opts, err,
+			"managed memory needs userfaultfd, which this process may not have: set "
+			"vm.unprivileged_userfaultfd=1, or open /dev/userfaultfd to it");
+	case -ENOSYS:
+		return fail(opts, err,
+			    "managed memory needs userfaultfd, which this kernel lacks "
+			    "(CONFIG_USERFAULTFD)");
+	case -EOPNOTSUPP:
+		return fail(opts, err,
+			    "managed memory needs userfaultfd's minor faults and write protection "
+			    "for shared memory: Linux 5.19 or later");
+	default:
+		return fail(opts, err, "userfaultfd: %s", strerror(-err));
+	}
+}
+
+/* ----------------------------------------------------------------------------------- what the kernel has */
+
+/* Can it install entries write-protected? It looks at the flags before it looks for the page. */
+static bool has_read_only_maps(const struct mrn_hmm *hmm)
+{
+	struct uffdio_continue arg = {
+		/* Somewhere that is mapped and not watched: -ENOENT. */
+		.range = {.start = mrn_page_down((uintptr_t)&arg), .len = mrn_page_size()},
+		.mode = UFFDIO_CONTINUE_MODE_WP,
+	};
+
+	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_CONTINUE, (long)&arg) != -EINVAL;
+}
+
+/* Are faults served that the kernel takes on behalf of the program? The handlers run already. */
+static const char *try_kernel_faults(struct mrn_hmm *hmm)
+{
+	void *page = NULL;
+	long r;
+
+	if (mrn_hmm_alloc(hmm, mrn_page_size(), PROT_READ | PROT_WRITE, 0, &page))
+		return "";
+	r = mrn_sys3(SYS_getrandom, (long)page, 1, 0);
+	mrn_hmm_free(hmm, page);
+	return r == -EFAULT
+		       ? "system calls cannot reach managed pages that the CPU has not touched "
+			 "(EFAULT): this process may have userfaultfd for user mode only; see "
+			 "vm.unprivileged_userfaultfd"
+		       : "";
+}
+
+/* -------------------------------------------------------------------------------------- create, destroy */
+
+static int check_opts(const struct mrn_hmm_opts *o)
+{
+	if (o->frames > MAX_FRAMES)
+		return fail(o, -EINVAL, "frames: at most %ju", (uintmax_t)MAX_FRAMES);
+	if (o->handlers > MAX_HANDLERS)
+		return fail(o, -EINVAL, "handlers: at most %d", MAX_HANDLERS);
+	if (o->quarantine >= o->frames)
+		return fail(o, -EINVAL, "quarantine: less than frames");
+	return 0;
+}
+
+/* All of it, or what create got to. Without the mm. */
+static void tear_down(struct mrn_hmm *hmm)
+{
+	struct mrn_hmm_region *r;
+
+	/* First: from here on nothing waits for a handler. */
+	if (hmm->uffd >= 0)
+		mrn_sys1(SYS_close, hmm->uffd);
+	while ((r = mrn_hmm_region_next(hmm, 0))) {
+		size_t pages = (r->end - r->start) / mrn_page_size();
+
+		mrn_hmm_drop(r, 0, pages);
+		mrn_hmm_region_remove(r);
+		mrn_hmm_region_release(r);
+		mrn_hmm_region_put(r);
+		mrn_hmm_region_put(r);
+	}
+	for (struct mrn_hmm_device *d = hmm->devices; d; d = d->next)
+		d->hmm = NULL;
+	mrn_hmm_frames_destroy(&hmm->frames);
+	mrn_hmm_backing_destroy(&hmm->backing);
+	if (hmm->pagemap >= 0)
+		mrn_sys1(SYS_close, hmm->pagemap);
+	free(hmm->region);
+	free(hmm);
+}
+
+int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
+{
+	struct mrn_hmm_opts o = {.frames = DEFAULT_FRAMES, .handlers = 1, .backing_fd = -1};
+	struct mrn_hmm *hmm;
+	uint64_t got;
+	int err;
+
+	if (!out || (given && given->size < sizeof(*given)))
+		return -EINVAL;
+	if (given) {
+		o = *given;
+		o.frames = o.frames ? o.frames : DEFAULT_FRAMES;
+		o.handlers = o.handlers ? o.handlers : 1;
+	}
+	err = check_opts(&o);
+	if (err)
+		return err;
+	hmm = calloc(1, sizeof(*hmm));
+	if (!hmm)
+		return fail(&o, -ENOMEM, "no memory");
+	hmm->kick = -1;
+	hmm->frames.fd = -1;
+	hmm->why = "";
+	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
+	hmm->pagemap = (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap",
+				     O_RDONLY | O_CLOEXEC, 0);
+	hmm->uffd = mrn_uffd_open(FEATURES, 0, &got);
+	if (hmm->uffd < 0)
+		err = fail_uffd(&o, hmm->uffd);
+	if (!err) {
+		hmm->read_only_maps = has_read_only_maps(hmm);
+		hmm->next_pfn = o.frames;
+		err = mrn_hmm_frames_init(&hmm->frames, o.frames, o.quarantine);
+		if (err)
+			fail(&o, err, "frames: %s", strerror(-err));
+	}
+	hmm->frames.violation = o.violation;
+	hmm->frames.violation_arg = o.violation_arg;
+	if (!err)
+		err = mrn_mm_create(&hmm->mm);
+	if (!err)
+		err = mrn_hmm_handlers_start(hmm, o.handlers);
+	if (err) {
+		mrn_hmm_handlers_stop(hmm);
+		if (hmm->mm)
+			mrn_mm_destroy(hmm->mm);
+		tear_down(hmm);
+		return err;
+	}
+	hmm->mm->managed = hmm;
+	hmm->why = try_kernel_faults(hmm);
+	*out = hmm;
+	return 0;
+}
+
+int mrn_hmm_destroy(struct mrn_hmm *hmm)
+{
+	int err = mrn_hmm_check(hmm);
+
+	if (err == -ESTALE) {
+		/* The descriptors are copies, the threads were never here, the memory is not mapped. */
+		mrn_sys1(SYS_close, hmm->uffd);
+		mrn_sys1(SYS_close, hmm->kick);
+		mrn_sys1(SYS_close, hmm->frames.fd);
+		if (hmm->pagemap >= 0)
+			mrn_sys1(SYS_close, hmm->pagemap);
+		free(hmm->handler);
+		free(hmm->region);
+		free(hmm);
+	}
+	if (err)
+		return err;
+	mrn_hmm_handlers_stop(hmm);
+	mrn_mm_destroy(hmm->mm);
+	tear_down(hmm);
+	return 0;
+}
+
+struct mrn_mm *mrn_hmm_mm(struct mrn_hmm *hmm)
+{
+	return hmm ? hmm->mm : NULL;
+}
+
+const char *mrn_hmm_why(const struct mrn_hmm *hmm)
+{
+	return hmm ? hmm->why : "";
+}
+
+/* ------------------------------------------------------------------------------------- frames, figures */
+
+void *mrn_hmm_frame(struct mrn_hmm *hmm, uint64_t frame)
+{
+	return hmm && frame < hmm->frames.n ? mrn_hmm_frame_memory(&hmm->frames, frame) : NULL;
+}
+
+void mrn_hmm_set_dirty(struct mrn_hmm *hmm, uint64_t frame)
+{
+	if (hmm && frame < hmm->frames.n)
+		mrn_hmm_frame_set_dirty(&hmm->frames, frame);
+}
+
+int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats)
+{
+	if (!hmm || !stats)
+		return -EINVAL;
+#define GET(field) stats->field = __atomic_load_n(&hmm->stats.field, __ATOMIC_RELAXED)
+	GET(cpu_faults);
+	GET(device_faults);
+	GET(swapped_out);
+	GET(swapped_in);
+	GET(to_device);
+	GET(to_ram);
+	GET(unserved);
+#undef GET
+	mrn_mutex_lock(&hmm->frames.lock);
+	stats->frames_quarantined = hmm->frames.ring_count;
+	stats->frames_used = hmm->frames.used - hmm->frames.ring_count;
+	stats->violations = hmm->frames.violations;
+	mrn_mutex_unlock(&hmm->frames.lock);
+	return 0;
+}
