@@ -152,6 +152,8 @@ static long move_run(struct mrn_hmm_region *r, size_t i, size_t end, struct mrn_
 	if (!n)
 		return 1;
 	err = mrn_hmm_page_in(r, i, n);
+	/* The CPU may have got at a frame in the moment when it came in. */
+	mrn_hmm_cpu_zap(r, i, n);
 	return err ? err : copy_out(r, i, n, dev);
 }
 

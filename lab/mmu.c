@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "lab/mmu.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+/* An entry: VALID, WRITE, accesses in flight, the page's number. */
+#define VALID	   (UINT64_C(1) << 63)
+#define WRITE	   (UINT64_C(1) << 62)
+#define ONE_FLIGHT (UINT64_C(1) << 54)
+#define FLIGHT	   (UINT64_C(0xff) << 54)
+#define PFN	   (ONE_FLIGHT - 1)
+
+int lab_mmu_init(struct lab_mmu *m, size_t n)
+{
+	m->n = n;
+	m->entry = calloc(n, sizeof(*m->entry));
+	return m->entry ? 0 : -ENOMEM;
+}
+
+void lab_mmu_destroy(struct lab_mmu *m)
+{
+	free(m->entry);
+	m->entry = NULL;
+}
+
+static uint64_t look(const struct lab_mmu *m, size_t i)
+{
+	return __atomic_load_n(&m->entry[i], __ATOMIC_ACQUIRE);
+}
+
+/* Replaces all but the count of accesses in flight. */
+static void set(struct lab_mmu *m, size_t i, uint64_t bits)
+{
+	uint64_t old = __atomic_load_n(&m->entry[i], __ATOMIC_RELAXED);
+
+	/* Release: who sees the entry sees the frame as whoever mapped it did. */
+	while (!__atomic_compare_exchange_n(&m->entry[i], &old, (old & FLIGHT) | bits, true,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+}
+
+void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
+{
+	set(m, i, VALID | (write ? WRITE : 0) | (pfn & PFN));
+}
+
+void lab_mmu_clear(struct lab_mmu *m, size_t i, size_t n)
+{
+	for (size_t end = i + n; i < end; i++)
+		set(m, i, 0);
+}
+
+void lab_mmu_flush(struct lab_mmu *m, size_t i, size_t n)
+{
+	/* An access in flight is short, and waits for nothing. */
+	for (size_t end = i + n; i < end; i++)
+		while (look(m, i) & FLIGHT)
+			sched_yield();
+}
+
+void lab_mmu_unmap(struct lab_mmu *m, size_t i, size_t n)
+{
+	lab_mmu_clear(m, i, n);
+	lab_mmu_flush(m, i, n);
+}
+
+bool lab_mmu_is_mapped(const struct lab_mmu *m, size_t i)
+{
+	return look(m, i) & VALID;
+}
+
+bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i)
+{
+	return (look(m, i) & (VALID | WRITE)) == (VALID | WRITE);
+}
+
+uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i)
+{
+	uint64_t e = look(m, i);
+
+	return e & VALID ? e & PFN : LAB_NO_FRAME;
+}
+
+uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write)
+{
+	uint64_t e = look(m, i);
+
+	do {
+		if (!(e & VALID) || (write && !(e & WRITE)))
+			return LAB_NO_FRAME;
+	} while (!__atomic_compare_exchange_n(&m->entry[i], &e, e + ONE_FLIGHT, true,
+					      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	return e & PFN;
+}
+
+void lab_mmu_end(struct lab_mmu *m, size_t i)
+{
+	/* Release: orders the access before what the shootdown waits to do. */
+	__atomic_fetch_sub(&m->entry[i], ONE_FLIGHT, __ATOMIC_RELEASE);
+}

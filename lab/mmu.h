@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device's page table, as its hardware sees it: an access looks its entry up, and is in flight until
+ * it has ended. Taking an entry away waits for the accesses that have looked it up, as a shootdown of
+ * the device's TLB does. Entries change under the driver's lock; accesses take none.
+ */
+#ifndef LAB_MMU_H
+#define LAB_MMU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lab_mmu {
+	size_t n;
+	uint64_t *entry;
+};
+
+/* What lab_mmu_begin returns without a valid entry. */
+#define LAB_NO_FRAME UINT64_MAX
+
+/* 0 or -ENOMEM. Entries are numbered from 0. */
+int lab_mmu_init(struct lab_mmu *m, size_t n);
+void lab_mmu_destroy(struct lab_mmu *m);
+
+/* Under the driver's lock. Mapping over a valid entry replaces it at once, without a shootdown. */
+void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
+void lab_mmu_unmap(struct lab_mmu *m, size_t i, size_t n); /* with the shootdown */
+void lab_mmu_clear(struct lab_mmu *m, size_t i, size_t n); /* without: accesses go on */
+void lab_mmu_flush(struct lab_mmu *m, size_t i, size_t n); /* the shootdown alone */
+bool lab_mmu_is_mapped(const struct lab_mmu *m, size_t i);
+bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i);
+uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i); /* LAB_NO_FRAME when not mapped */
+
+/* An access by the device: the page's number, in flight until end; or LAB_NO_FRAME, and no end. */
+uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write);
+void lab_mmu_end(struct lab_mmu *m, size_t i);
+
+#endif

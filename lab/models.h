@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device models, one file each.
+ */
+#ifndef LAB_MODELS_H
+#define LAB_MODELS_H
+
+#include "lab/lab.h"
+
+extern const struct lab_driver lab_amdgpu_gfx, lab_amdgpu_hsa, lab_dmirror, lab_gntdev, lab_hfi1;
+extern const struct lab_driver lab_i915, lab_nouveau, lab_radeon, lab_scif_dma, lab_umem_odp,
+	lab_vhost;
+
+#endif

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One run: the region, the threads, the end.
+ */
+#include <errno.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lab/world.h"
+
+/* Frames that a run uses at most, and those kept in quarantine: as long as a stale translation may live. */
+#define FRAMES	   (LAB_PAGES * 16)
+#define QUARANTINE (LAB_PAGES * 4)
+
+/* Without an operation for so long, the model hangs. */
+#define HANG_S 60
+
+struct mrn_hmm *lab_hmm(struct lab *lab)
+{
+	return lab->hmm;
+}
+
+struct mrn_mm *lab_mm(struct lab *lab)
+{
+	return mrn_hmm_mm(lab->hmm);
+}
+
+size_t lab_pages(const struct lab *lab)
+{
+	(void)lab;
+	return LAB_PAGES;
+}
+
+uintptr_t lab_addr(const struct lab *lab, size_t page)
+{
+	return lab->base + page * (size_t)getpagesize();
+}
+
+size_t lab_page(const struct lab *lab, uintptr_t addr)
+{
+	size_t page;
+
+	if (addr <= lab->base)
+		return 0;
+	page = (addr - lab->base) / (size_t)getpagesize();
+	return page < LAB_PAGES ? page : LAB_PAGES;
+}
+
+bool lab_is_broken(const struct lab *lab, int step)
+{
+	return lab->config->broken == step;
+}
+
+/* ----------------------------------------------------------------------- the other device, and its memory */
+
+struct other_memory {
+	pthread_mutex_t lock;
+	bool used[LAB_PAGES];
+	char page[LAB_PAGES][4096] __attribute__((aligned(64)));
+};
+
+static struct other_memory *other_memory(struct mrn_hmm_device *dev)
+{
+	return ((struct lab *)((char *)dev - offsetof(struct lab, other)))->other_memory;
+}
+
+static long other_alloc(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
+{
+	struct other_memory *m = other_memory(dev);
+	size_t got = 0;
+
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < LAB_PAGES && got < n; i++) {
+		if (m->used[i])
+			continue;
+		m->used[i] = true;
+		pages[got++] = i;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return (long)got;
+}
+
+static void other_free(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages)
+{
+	struct other_memory *m = other_memory(dev);
+
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < n; i++)
+		m->used[pages[i]] = false;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static int other_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages,
+			   void *const *frames)
+{
+	for (size_t i = 0; i < n; i++)
+		memcpy(other_memory(dev)->page[pages[i]], frames[i], (size_t)getpagesize());
+	return 0;
+}
+
+static int other_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames,
+			const uint64_t *pages)
+{
+	for (size_t i = 0; i < n; i++)
+		memcpy(frames[i], other_memory(dev)->page[pages[i]], (size_t)getpagesize());
+	return 0;
+}
+
+static const struct mrn_hmm_device_ops other_ops = {
+	.alloc = other_alloc,
+	.free = other_free,
+	.copy_to_device = other_to_device,
+	.copy_to_ram = other_to_ram,
+};
+
+/* ------------------------------------------------------------------------------------------------- world */
+
+static int make_world(struct lab *lab, char *why, size_t why_size)
+{
+	struct mrn_hmm_opts opts = {
+		.size = sizeof(opts),
+		.frames = FRAMES,
+		.quarantine = QUARANTINE,
+		.violation = lab_violation,
+		.violation_arg = lab,
+		.why = why,
+		.why_size = why_size,
+	};
+	void *base = NULL;
+	int err;
+
+	lab->other_memory = calloc(1, sizeof(*lab->other_memory));
+	lab->backing_fd = memfd_create("mrn-lab", MFD_CLOEXEC);
+	if (!lab->other_memory || lab->backing_fd < 0) {
+		snprintf(why, why_size, "no memory for the lab");
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&lab->other_memory->lock, NULL);
+	opts.backing_fd = lab->backing_fd;
+	err = mrn_hmm_create(&opts, &lab->hmm);
+	if (err)
+		return err;
+	lab->other.ops = &other_ops;
+	lab->other.pages = LAB_PAGES;
+	err = mrn_hmm_device_add(lab->hmm, &lab->other);
+	if (!err)
+		err = mrn_hmm_alloc(lab->hmm, LAB_PAGES * (size_t)getpagesize(),
+				    PROT_READ | PROT_WRITE, 0, &base);
+	if (err)
+		snprintf(why, why_size, "managed memory: %s", strerror(-err));
+	lab->base = (uintptr_t)base;
+	return err;
+}
+
+static void end_world(struct lab *lab)
+{
+	struct lab_thread *next;
+
+	if (lab->hmm)
+		mrn_hmm_destroy(lab->hmm);
+	if (lab->backing_fd >= 0)
+		close(lab->backing_fd);
+	free(lab->other_memory);
+	for (struct lab_thread *t = lab->threads; t; t = next) {
+		next = t->next;
+		free(t);
+	}
+	pthread_mutex_destroy(&lab->lock);
+	free(lab);
+}
+
+/* ----------------------------------------------------------------------------------------------- the run */
+
+static bool has_findings(const struct lab *lab)
+{
+	return __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED);
+}
+
+/* A thread of the driver. */
+static void work(void *arg, struct lab_thread *t)
+{
+	struct lab *lab = arg;
+
+	while ((int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED) >= 0) {
+		lab->driver->work(lab->dev, t);
+		__atomic_store_n(&t->ops, t->ops + 1, __ATOMIC_RELAXED);
+		if (lab->config->stop_at_finding && has_findings(lab))
+			break;
+	}
+	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
+}
+
+static uint64_t count_ops(struct lab *lab)
+{
+	uint64_t ops = 0;
+
+	pthread_mutex_lock(&lab->lock);
+	for (struct lab_thread *t = lab->threads; t; t = t->next)
+		ops += __atomic_load_n(&t->ops, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&lab->lock);
+	return ops;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Until the workers have done all operations; a model that hangs ends the process, with what is known. */
+static void watch(struct lab *lab, unsigned int workers)
+{
+	const struct lab_config *c = lab->config;
+	const struct timespec tick = {.tv_nsec = 20000000};
+	uint64_t last = 0, moved = now_ns();
+
+	while (__atomic_load_n(&lab->workers_done, __ATOMIC_ACQUIRE) < workers) {
+		uint64_t ops = count_ops(lab);
+
+		if (ops != last) {
+			last = ops;
+			moved = now_ns();
+		} else if (now_ns() - moved > HANG_S * UINT64_C(1000000000)) {
+			lab_finding(lab, "run.c", __LINE__, "progress", "no operation in %d s",
+				    HANG_S);
+			fprintf(stderr, "%s\n", lab->result->finding);
+			abort();
+		}
+		if (c->progress)
+			c->progress(c->arg, lab->driver, ops, lab->stale + lab->asserts);
+		nanosleep(&tick, NULL);
+	}
+}
+
+static void sum_up(struct lab *lab, uint64_t ns)
+{
+	struct lab_result *r = lab->result;
+
+	for (struct lab_thread *t = lab->threads; t; t = t->next) {
+		r->ops += t->ops;
+		r->faults += t->faults;
+		r->retries += t->retries;
+		for (unsigned int i = 0; i < LAB_RETRY_BUCKETS; i++)
+			r->histogram[i] += t->histogram[i];
+	}
+	r->invalidations = lab->invalidations;
+	r->refusals = lab->refusals;
+	r->ns_per_op = r->ops ? (double)ns / (double)r->ops : 0;
+}
+
+/* Starts n threads; how many did start. */
+static unsigned int start(struct lab *lab, unsigned int n, void (*fn)(void *, struct lab_thread *),
+			  struct lab_thread **threads)
+{
+	unsigned int started = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		threads[started] = lab_thread_start(lab, fn, lab);
+		started += threads[started] != NULL;
+	}
+	return started;
+}
+
+static void join(struct lab_thread **threads, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		lab_thread_join(threads[i]);
+}
+
+static void run(struct lab *lab)
+{
+	struct lab_thread *workers[LAB_MAX_THREADS], *others[LAB_STORMS + 1];
+	unsigned int nr_workers, nr_others;
+	uint64_t began = now_ns();
+
+	nr_others = start(lab, LAB_STORMS, lab_storm, others);
+	nr_others += start(lab, 1, lab_cpu, others + nr_others);
+	nr_workers = start(lab, lab->config->threads, work, workers);
+	watch(lab, nr_workers);
+	join(workers, nr_workers);
+	sum_up(lab, now_ns() - began);
+	__atomic_store_n(&lab->stop, true, __ATOMIC_RELEASE);
+	join(others, nr_others);
+}
+
+int lab_run(const struct lab_driver *driver, const struct lab_config *config,
+	    struct lab_result *result, char *why, size_t why_size)
+{
+	struct lab *lab = calloc(1, sizeof(*lab));
+	int err;
+
+	*result = (struct lab_result){0};
+	if (!lab) {
+		snprintf(why, why_size, "no memory for the lab");
+		return -ENOMEM;
+	}
+	lab->driver = driver;
+	lab->config = config;
+	lab->result = result;
+	lab->ops_left = config->ops;
+	lab->backing_fd = -1;
+	pthread_mutex_init(&lab->lock, NULL);
+	err = make_world(lab, why, why_size);
+	if (!err) {
+		err = driver->open(lab, &lab->dev);
+		if (err)
+			snprintf(why, why_size, "%s: %s", driver->name, strerror(-err));
+	}
+	if (!err) {
+		run(lab);
+		driver->close(lab->dev);
+		lab_check_all(lab);
+		mrn_hmm_destroy(lab->hmm);
+		lab->hmm = NULL;
+		result->stale = lab->stale;
+		result->asserts = lab->asserts;
+	}
+	end_world(lab);
+	return err;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The storm: all that can happen to memory, at random, from several threads.
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lab/world.h"
+
+#define RW (PROT_READ | PROT_WRITE)
+
+/* A range of pages, and what is done to it. Each tells whether the contents are gone. */
+struct stroke {
+	struct lab *lab;
+	struct lab_thread *t;
+	size_t n;
+	void *addr;
+	size_t length;
+};
+
+/* ------------------------------------------------------------------------- changes that keep contents */
+
+static bool compact(const struct stroke *s)
+{
+	mrn_hmm_compact(s->lab->hmm, s->addr, s->length);
+	return false;
+}
+
+static bool reclaim(const struct stroke *s)
+{
+	mrn_hmm_reclaim(s->lab->hmm, s->addr, s->length);
+	return false;
+}
+
+static bool writeback(const struct stroke *s)
+{
+	mrn_hmm_writeback(s->lab->hmm, s->addr, s->length);
+	return false;
+}
+
+static bool clear_soft_dirty(const struct stroke *s)
+{
+	mrn_hmm_clear_soft_dirty(s->lab->hmm, s->addr, s->length);
+	return false;
+}
+
+static bool migrate(const struct stroke *s)
+{
+	mrn_hmm_migrate_to_device(s->lab->hmm, &s->lab->other, s->addr, s->length, NULL);
+	if (lab_chance(s->t, 2))
+		mrn_hmm_migrate_to_ram(s->lab->hmm, s->addr, s->length);
+	return false;
+}
+
+static bool exclusive(const struct stroke *s)
+{
+	unsigned long pfns[LAB_PAGES];
+
+	mrn_hmm_make_exclusive(s->lab->hmm, s->addr, s->length, s->lab, pfns);
+	return false;
+}
+
+/* Nothing changes: as with a protection that is the same already, the kernel announces it all the same. */
+static bool announce(const struct stroke *s)
+{
+	static const enum mmu_notifier_event events[] = {
+		MMU_NOTIFY_CLEAR,
+		MMU_NOTIFY_PROTECTION_PAGE,
+		MMU_NOTIFY_SOFT_DIRTY,
+		MMU_NOTIFY_UNMAP,
+	};
+	struct mmu_notifier_range range;
+	uintptr_t start = (uintptr_t)s->addr;
+	bool nonblock = lab_chance(s->t, 3);
+
+	mmu_notifier_range_init(&range, events[lab_below(s->t, 4)], 0, lab_mm(s->lab), start,
+				start + s->length);
+	if (nonblock ? mmu_notifier_invalidate_range_start_nonblock(&range)
+		     : mmu_notifier_invalidate_range_start(&range))
+		return false;
+	lab_pause(s->t);
+	mmu_notifier_invalidate_range_end(&range);
+	return false;
+}
+
+/* -------------------------------------------------------------- changes that the CPU must keep away from */
+
+static bool protect(const struct stroke *s)
+{
+	mrn_hmm_protect(s->lab->hmm, s->addr, s->length,
+			lab_chance(s->t, 2) ? PROT_NONE : PROT_READ);
+	lab_pause(s->t);
+	mrn_hmm_protect(s->lab->hmm, s->addr, s->length, RW);
+	return false;
+}
+
+/* ------------------------------------------------------------------------- changes that lose contents */
+
+static bool discard(const struct stroke *s)
+{
+	return !mrn_hmm_discard(s->lab->hmm, s->addr, s->length);
+}
+
+static bool reap(const struct stroke *s)
+{
+	return !mrn_hmm_reap(s->lab->hmm, s->addr, s->length);
+}
+
+static bool unmap(const struct stroke *s)
+{
+	if (mrn_hmm_unmap(s->lab->hmm, s->addr, s->length))
+		return false;
+	lab_pause(s->t);
+	mrn_hmm_map(s->lab->hmm, s->addr, s->length, RW);
+	return true;
+}
+
+/*
+ * The lower half of the range goes over the upper. What comes is another page's: it is wiped. So is a page
+ * in the middle, to have one answer for all.
+ */
+static bool move(const struct stroke *s)
+{
+	size_t half = s->n / 2 * (size_t)getpagesize();
+	char *to = (char *)s->addr + s->length - half;
+
+	if (!half)
+		return false;
+	if (mrn_hmm_move(s->lab->hmm, s->addr, to, half))
+		return false;
+	mrn_hmm_map(s->lab->hmm, s->addr, half, RW);
+	if (s->n % 2)
+		mrn_hmm_discard(s->lab->hmm, (char *)s->addr + half, (size_t)getpagesize());
+	lab_pause(s->t);
+	for (size_t i = 0; i < half / sizeof(uint64_t); i++)
+		__atomic_store_n((uint64_t *)to + i, 0, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* ---------------------------------------------------------------------------------------------- thread */
+
+enum care { KEEPS, CLOSES, LOSES };
+
+static const struct {
+	const char *name;
+	bool (*run)(const struct stroke *s);
+	enum care care;
+	unsigned int weight;
+} strokes[] = {
+	{"announce", announce, KEEPS, 6},
+	{"compact", compact, KEEPS, 4},
+	{"reclaim", reclaim, KEEPS, 3},
+	{"writeback", writeback, KEEPS, 2},
+	{"clear_soft_dirty", clear_soft_dirty, KEEPS, 2},
+	{"migrate", migrate, KEEPS, 2},
+	{"exclusive", exclusive, KEEPS, 2},
+	{"protect", protect, CLOSES, 3},
+	{"discard", discard, LOSES, 6},
+	{"reap", reap, LOSES, 4},
+	{"unmap", unmap, LOSES, 4},
+	{"move", move, LOSES, 3},
+};
+
+#define NR_STROKES (sizeof(strokes) / sizeof(strokes[0]))
+
+static size_t choose(struct lab_thread *t)
+{
+	size_t sum = 0, at, i = 0;
+
+	for (size_t k = 0; k < NR_STROKES; k++)
+		sum += strokes[k].weight;
+	for (at = lab_below(t, sum); at >= strokes[i].weight; i++)
+		at -= strokes[i].weight;
+	return i;
+}
+
+void lab_storm(void *arg, struct lab_thread *t)
+{
+	struct lab *lab = arg;
+
+	while (!__atomic_load_n(&lab->stop, __ATOMIC_ACQUIRE)) {
+		size_t i = choose(t), n = 1 + lab_below(t, lab_chance(t, 8) ? LAB_PAGES / 2 : 4);
+		size_t first = lab_below(t, LAB_PAGES - n + 1);
+		struct stroke s = {.lab = lab, .t = t, .n = n};
+		bool lost;
+
+		s.addr = (void *)lab_addr(lab, first);
+		s.length = n * (size_t)getpagesize();
+		lab_event(lab, t->id, strokes[i].name, first, n);
+		if (strokes[i].care != KEEPS)
+			lab_pages_close(lab, first, n, strokes[i].care == LOSES);
+		lost = strokes[i].run(&s);
+		if (strokes[i].care != KEEPS)
+			lab_pages_open(lab, first, n, lost);
+		lab_pause(t);
+	}
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <sched.h>
+#include <stdlib.h>
+
+#include "lab/world.h"
+
+struct lab_thread *lab_thread_new(struct lab *lab)
+{
+	struct lab_thread *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->lab = lab;
+	pthread_mutex_lock(&lab->lock);
+	t->id = lab->nr_threads++;
+	t->writer = t->id;
+	/* A generator each, all from one seed. */
+	t->random = (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
+		    (t->id + 1) * UINT64_C(0xd1342543de82ef95);
+	t->next = lab->threads;
+	lab->threads = t;
+	pthread_mutex_unlock(&lab->lock);
+	return t;
+}
+
+static void *enter(void *arg)
+{
+	struct lab_thread *t = arg;
+
+	t->fn(t->arg, t);
+	return NULL;
+}
+
+struct lab_thread *lab_thread_start(struct lab *lab, void (*fn)(void *arg, struct lab_thread *t),
+				    void *arg)
+{
+	struct lab_thread *t = lab_thread_new(lab);
+
+	if (!t)
+		return NULL;
+	t->fn = fn;
+	t->arg = arg;
+	/* A thread that did not start stays in the list, idle, until the run ends. */
+	return pthread_create(&t->pthread, NULL, enter, t) ? NULL : t;
+}
+
+void lab_thread_stop(struct lab_thread *t)
+{
+	__atomic_store_n(&t->stop, true, __ATOMIC_RELEASE);
+}
+
+void lab_thread_join(struct lab_thread *t)
+{
+	lab_thread_stop(t);
+	pthread_join(t->pthread, NULL);
+}
+
+bool lab_thread_stopping(const struct lab_thread *t)
+{
+	return __atomic_load_n(&t->stop, __ATOMIC_ACQUIRE);
+}
+
+struct lab *lab_of(const struct lab_thread *t)
+{
+	return t->lab;
+}
+
+/* xorshift64* */
+uint64_t lab_random(struct lab_thread *t)
+{
+	uint64_t x = t->random;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	t->random = x;
+	return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+size_t lab_below(struct lab_thread *t, size_t limit)
+{
+	return (size_t)((lab_random(t) >> 32) * limit >> 32);
+}
+
+bool lab_chance(struct lab_thread *t, unsigned int one_in)
+{
+	return !lab_below(t, one_in);
+}
+
+void lab_pause(struct lab_thread *t)
+{
+	if (lab_chance(t, 16))
+		sched_yield();
+}
+
+void lab_count_faults(struct lab_thread *t, size_t n)
+{
+	t->faults += n;
+}
+
+void lab_count_retries(struct lab_thread *t, unsigned int n)
+{
+	unsigned int bucket = 0;
+
+	while (bucket + 1 < LAB_RETRY_BUCKETS && n > (1u << bucket) / 2)
+		bucket++;
+	t->retries += n;
+	t->histogram[bucket]++;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The inside of a run.
+ */
+#ifndef LAB_WORLD_H
+#define LAB_WORLD_H
+
+#include "lab/run.h"
+
+#define LAB_PAGES	64
+#define LAB_MAX_WRITERS 16
+#define LAB_STORMS	2
+#define LAB_MAX_THREADS 8  /* of the driver */
+#define LAB_EVENTS	64 /* a power of two */
+
+/*
+ * A page to the oracle. state: generation << 16 | UNSTABLE | CLOSED | how many of the CPU are at it.
+ * CLOSED: whoever changes the page keeps the CPU's threads away, as a program keeps from touching memory
+ * that it unmaps. UNSTABLE: its contents may be on their way out, and the generation will go up.
+ */
+struct lab_oracle_page {
+	uint64_t state;
+	/* By writer: the last value that is certainly there, as long as the generation is the value's. */
+	uint64_t last[LAB_MAX_WRITERS];
+};
+
+struct lab_event {
+	uint64_t number; /* counts from 1; 0 while it is being written */
+	const char *what;
+	unsigned int thread;
+	uint32_t first, n;
+};
+
+struct lab_thread {
+	struct lab *lab;
+	unsigned int id, writer;
+	uint64_t random;
+	uint64_t counter; /* of values written */
+	bool stop;
+	pthread_t pthread;
+	void (*fn)(void *arg, struct lab_thread *t);
+	void *arg;
+	struct lab_thread *next;
+	/* figures: this thread's alone until it has ended, but ops, which may be looked at */
+	uint64_t ops, faults, retries;
+	uint64_t histogram[LAB_RETRY_BUCKETS];
+};
+
+struct other_memory;
+
+struct lab {
+	const struct lab_driver *driver;
+	const struct lab_config *config;
+	struct mrn_hmm *hmm;
+	struct mrn_hmm_device other; /* another device with memory, which the storm migrates to */
+	struct other_memory *other_memory;
+	int backing_fd;
+	uintptr_t base;
+	void *dev;
+	struct lab_oracle_page page[LAB_PAGES];
+
+	uint64_t ops_left; /* signed in effect: work stops below 1 */
+	bool stop;	   /* storms and CPU */
+	unsigned int workers_done;
+	uint64_t invalidations, refusals, stale, asserts;
+	unsigned int nr_threads;
+	struct lab_thread *threads; /* all, also ended ones; under lock */
+	pthread_mutex_t lock;
+
+	uint64_t nr_events;
+	struct lab_event event[LAB_EVENTS];
+	uint32_t reported; /* 1: somebody writes the first finding */
+	struct lab_result *result;
+};
+
+/* ---- thread.c */
+
+/* Makes a thread's state, for a thread that lab_thread_start starts, or for the caller's own. */
+struct lab_thread *lab_thread_new(struct lab *lab);
+
+/* ---- findings.c */
+
+void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);
+/* A stale access, in words. */
+__attribute__((format(printf, 2, 3), cold)) void lab_stale(struct lab *lab, const char *format,
+							   ...);
+void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);
+
+/* ---- oracle.c */
+
+/* The CPU's threads: holds a page open. False when it is closed; then it is not to be touched. */
+bool lab_page_hold(struct lab *lab, size_t page);
+void lab_page_release(struct lab *lab, size_t page);
+/* The storm: closes pages, and opens them; unstable where the contents may go. In ascending order. */
+void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
+void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
+/* Everything that was written and not discarded is there. After all threads have ended. */
+void lab_check_all(struct lab *lab);
+
+/* ---- storm.c, oracle.c: threads */
+
+void lab_storm(void *lab, struct lab_thread *t);
+void lab_cpu(void *lab, struct lab_thread *t);
+#endif
