@@ -250,6 +250,8 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		fresh = ops->alloc_notifier(mm);
 		if (!fresh)
 			return -ENOMEM;
+		if (mrn_sys_failed((long)fresh))
+			return (int)(long)fresh;
 		fresh->ops = ops;
 		/* Somebody may have been faster while no lock was held. */
 		mask = mrn_write_lock(&mm->lock);

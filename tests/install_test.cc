@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A consumer in C++, built against the installed headers and library by install_test.sh. */
+/* Consumers in C++, built against the installed headers and library by install_test.sh. */
+#include <mrn/linux/mmu_notifier.h>
 #include <mrn/mrn.h>
 
 #include <cstdio>
@@ -34,6 +35,44 @@ bool publish(Shadow &shadow, uint64_t seq)
 	return true;
 }
 
+/* The same under the names that Linux has. */
+struct Mirror {
+	mmu_interval_notifier notifier; /* insert initialises it */
+	std::mutex lock;
+};
+
+bool mirror_invalidate(mmu_interval_notifier *sub, const mmu_notifier_range *,
+		       unsigned long cur_seq)
+{
+	std::lock_guard<std::mutex> hold(reinterpret_cast<Mirror *>(sub)->lock);
+
+	mmu_interval_set_seq(sub, cur_seq);
+	return true;
+}
+
+bool mirror_collides(mm_struct *mm)
+{
+	mmu_interval_notifier_ops ops{};
+	mmu_notifier_range range;
+	Mirror mirror;
+
+	ops.invalidate = mirror_invalidate;
+	if (mmu_interval_notifier_insert(&mirror.notifier, mm, 0x10000, 0x1000, &ops))
+		return false;
+
+	const unsigned long seq = mmu_interval_read_begin(&mirror.notifier);
+	mmu_notifier_range_init_owner(&range, MMU_NOTIFY_CLEAR, 0, mm, 0x10000, 0x11000, nullptr);
+	if (mmu_notifier_invalidate_range_start(&range))
+		return false;
+	mmu_notifier_invalidate_range_end(&range);
+
+	std::unique_lock<std::mutex> hold(mirror.lock);
+	const bool collided = mmu_interval_read_retry(&mirror.notifier, seq);
+	hold.unlock();
+	mmu_interval_notifier_remove(&mirror.notifier);
+	return collided;
+}
+
 } // namespace
 
 int main()
@@ -57,7 +96,8 @@ int main()
 
 	const bool published = publish(shadow, mmu_range_read_begin(&shadow.mrn));
 	mmu_range_notifier_remove(&shadow.mrn);
+	const bool linux_collided = mirror_collides(mm);
 	mrn_mm_destroy(mm);
-	std::printf("C++: collided %d, published %d\n", collided, published);
-	return collided && published ? 0 : 1;
+	std::printf("C++: collided %d %d, published %d\n", collided, linux_collided, published);
+	return collided && linux_collided && published ? 0 : 1;
 }

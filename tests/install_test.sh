@@ -60,7 +60,8 @@ run() {
 
 is_installed() {
 	for f in include/mrn/mrn.h include/mrn/mmu_notifier.h include/mrn/source.h \
-		include/mrn/regcache.h "$libdir/libmrn.so" "$libdir/libmrn.a" \
+		include/mrn/regcache.h include/mrn/linux/mmu_notifier.h \
+		include/mrn/linux/hmm.h "$libdir/libmrn.so" "$libdir/libmrn.a" \
 		"$libdir/libmrn-interpose.so" "$@"; do
 		[ -e "$root/$f" ] || {
 			echo "$f is not installed"
@@ -91,15 +92,32 @@ pages() {
 	return $status
 }
 
-# Every header alone, as the first that a file includes.
+# Every header alone, as the first that a file includes: headers_alone COMPILER ARGUMENT...
 headers_alone() {
-	for h in "$root"/include/mrn/*.h; do
-		h=mrn/${h##*/}
+	for h in "$root"/include/mrn/*.h "$root"/include/mrn/linux/*.h; do
+		h=${h#"$root/include/"}
 		[ "$h" != mrn/io_uring.h ] || pkg-config --exists liburing || continue
-		# shellcheck disable=SC2046,SC2086 # words
-		echo "#include <$h>" | ${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror \
-			-Wno-unused-parameter -fsyntax-only -x c - $(pc --cflags mrn) || return 1
+		# shellcheck disable=SC2046 # words
+		echo "#include <$h>" | "$@" -Wall -Wextra -Werror -Wno-unused-parameter \
+			-fsyntax-only - $(pc --cflags mrn) || return 1
 	done
+}
+
+headers_alone_c() {
+	# shellcheck disable=SC2086 # words
+	headers_alone ${CC:-cc} -std=c11 -D_GNU_SOURCE -x c
+}
+
+headers_alone_cxx() {
+	# shellcheck disable=SC2086 # words
+	headers_alone ${CXX:-c++} -std=c++11 -x c++
+}
+
+# A kernel driver with its includes changed.
+linux_driver() {
+	# shellcheck disable=SC2046,SC2086 # words
+	${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wno-unused-parameter -c \
+		-o "$tmp/driver.o" "$src/tests/linux_driver.c" $(pc --cflags mrn)
 }
 
 # The static library, without the shared one.
@@ -120,13 +138,15 @@ echo "TAP version 13"
 check install env DESTDIR="$tmp/root" "$@" install -C "$build" --no-rebuild
 check files is_installed
 check pages pages
-check headers_alone headers_alone
+check headers_alone headers_alone_c
+check linux_driver linux_driver
 check shadow_build build_c shadow "$src/examples/shadow.c" mrn
 check shadow run shadow
 check shadow_static static_library
 check regcache_build build_c regcache "$src/examples/regcache.c" mrn-interpose mrn
 check regcache run regcache
 if command -v "${CXX:-c++}" >/dev/null; then
+	check headers_alone_cxx headers_alone_cxx
 	check cxx_build build_cxx
 	check cxx run cxx
 else

@@ -270,8 +270,8 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 			      struct mrn_mm *mm);
 
 /*
- * Removes *mrn. When it returns, no callback into *mrn runs or will run (A5), and its memory is the
- * caller's again. Waits only for callbacks that are already running on *mrn itself (P2).
+ * Removes *mrn, whose shadow the caller has torn down: of one that is left, nobody would be told. When it
+ * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for callbacks that are already running on *mrn itself (P2).
  *
  * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
  * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
@@ -385,7 +385,7 @@ struct mmu_notifier_ops {
 				      const struct mmu_notifier_range *range);
 	void (*invalidate_range_end)(struct mmu_notifier *mn,
 				     const struct mmu_notifier_range *range);
-	/* For get and put. alloc returns NULL when there is no memory; both may block. */
+	/* For get and put. alloc returns NULL, or -errno in a pointer, when it fails; both may block. */
 	struct mmu_notifier *(*alloc_notifier)(struct mrn_mm *mm);
 	void (*free_notifier)(struct mmu_notifier *mn);
 };
@@ -428,8 +428,8 @@ int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm);
  * serialises gets and puts of one ops on one mm against each other only where it needs a unique
  * notifier: concurrent first gets agree on one.
  *
- * Errors: those of register; -ENOMEM when alloc_notifier returns NULL; -EINVAL without
- * alloc_notifier or free_notifier.
+ * Errors: those of register; -ENOMEM when alloc_notifier returns NULL, or what it
+ * returns as an error in a pointer; -EINVAL without alloc_notifier or free_notifier.
  */
 int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		     struct mmu_notifier **out);
