@@ -8,6 +8,9 @@
 
 #include "lab/world.h"
 
+/* A callback runs in any thread, and does not know which. */
+#define NO_THREAD UINT32_MAX
+
 /* Events that are told with a finding. */
 #define TOLD 24
 
@@ -24,6 +27,20 @@ void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t fi
 	__atomic_store_n(&e->number, number, __ATOMIC_RELEASE);
 }
 
+static size_t tell_event(const struct lab_event *e, uint64_t number, char *text, size_t size)
+{
+	uint32_t first = __atomic_load_n(&e->first, __ATOMIC_RELAXED);
+	uint32_t n = __atomic_load_n(&e->n, __ATOMIC_RELAXED);
+	uint32_t thread = __atomic_load_n(&e->thread, __ATOMIC_RELAXED);
+	const char *what = __atomic_load_n(&e->what, __ATOMIC_RELAXED);
+	char who[32] = "";
+
+	if (thread != NO_THREAD)
+		snprintf(who, sizeof(who), "thread %u: ", thread);
+	return (size_t)snprintf(text, size, "\n    %ju %s%s, pages %u to %u", (uintmax_t)number,
+				who, what, first, first + n - 1);
+}
+
 static size_t tell_events(const struct lab *lab, char *text, size_t size)
 {
 	uint64_t last = __atomic_load_n(&lab->nr_events, __ATOMIC_ACQUIRE);
@@ -32,18 +49,11 @@ static size_t tell_events(const struct lab *lab, char *text, size_t size)
 
 	while (number++ < last && used < size) {
 		const struct lab_event *e = &lab->event[number % LAB_EVENTS];
-		const char *what = __atomic_load_n(&e->what, __ATOMIC_RELAXED);
 
 		/* Overwritten, or half written, by now. */
-		if (__atomic_load_n(&e->number, __ATOMIC_ACQUIRE) != number || !what)
+		if (__atomic_load_n(&e->number, __ATOMIC_ACQUIRE) != number)
 			continue;
-		used += (size_t)snprintf(text + used, size - used,
-					 "\n    %ju thread %u: %s, pages %u to %u",
-					 (uintmax_t)number,
-					 __atomic_load_n(&e->thread, __ATOMIC_RELAXED), what,
-					 __atomic_load_n(&e->first, __ATOMIC_RELAXED),
-					 __atomic_load_n(&e->first, __ATOMIC_RELAXED) +
-						 __atomic_load_n(&e->n, __ATOMIC_RELAXED) - 1);
+		used += tell_event(e, number, text + used, size - used);
 	}
 	return used < size ? used : size - 1;
 }
@@ -100,7 +110,7 @@ void lab_count_invalidation(struct lab *lab, const struct mmu_notifier_range *ra
 	size_t first = lab_page(lab, range->start);
 
 	__atomic_fetch_add(&lab->invalidations, 1, __ATOMIC_RELAXED);
-	lab_event(lab, 0, "a callback", first, lab_page(lab, range->end) - first);
+	lab_event(lab, NO_THREAD, "a callback", first, lab_page(lab, range->end) - first);
 }
 
 void lab_count_refusal(struct lab *lab)

@@ -17,6 +17,9 @@ int lab_find_step(const struct lab_driver *driver, const char *step);
 /* How often an operation began again: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
 #define LAB_RETRY_BUCKETS 8
 
+/* Threads of the driver, at most. */
+#define LAB_MAX_THREADS 8
+
 struct lab_config {
 	uint64_t ops;
 	unsigned int threads; /* of the driver */

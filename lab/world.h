@@ -10,7 +10,6 @@
 #define LAB_PAGES	64
 #define LAB_MAX_WRITERS 16
 #define LAB_STORMS	2
-#define LAB_MAX_THREADS 8  /* of the driver */
 #define LAB_EVENTS	64 /* a power of two */
 
 /*

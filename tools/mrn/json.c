@@ -55,12 +55,22 @@ void json_u64(struct json *j, const char *key, uint64_t value)
 	put(j, key, json_object_new_uint64(value));
 }
 
-void json_real(struct json *j, const char *key, double value)
+static void put_real(struct json *j, const char *key, double value, int decimals)
 {
 	char text[64];
 
-	snprintf(text, sizeof(text), "%.1f", value);
+	snprintf(text, sizeof(text), "%.*f", decimals, value);
 	put(j, key, json_object_new_double_s(value, text));
+}
+
+void json_real(struct json *j, const char *key, double value)
+{
+	put_real(j, key, value, 1);
+}
+
+void json_ratio(struct json *j, const char *key, double value)
+{
+	put_real(j, key, value, 3);
 }
 
 void json_string(struct json *j, const char *key, const char *value)

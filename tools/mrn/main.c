@@ -14,7 +14,9 @@
 const char *argp_program_version = "mrn " MRN_VERSION;
 
 static const struct cli_command *const commands[] = {
+	&bench_command,
 	&demo_command,
+	&lab_command,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

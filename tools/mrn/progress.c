@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "tools/mrn/demo/demo.h"
+#include "tools/mrn/progress.h"
+
+#define ERASE "\033[K"
 
 static void put(const char *text, int length)
 {
@@ -11,21 +14,26 @@ static void put(const char *text, int length)
 		return;
 }
 
-void demo_progress_show(const char *way, double elapsed, double seconds, uint64_t transfers,
-			uint64_t stale)
+void progress_show(const char *format, ...)
 {
-	char line[128];
+	char line[160] = "\r";
+	va_list args;
+	int length;
 
 	if (!isatty(STDERR_FILENO))
 		return;
-	put(line,
-	    snprintf(line, sizeof(line), "\r%-5s %5.1f of %.1f s, %ju transfers, %ju stale\033[K",
-		     way, elapsed, seconds, (uintmax_t)transfers, (uintmax_t)stale));
+	va_start(args, format);
+	length = 1 + vsnprintf(line + 1, sizeof(line) - sizeof(ERASE), format, args);
+	va_end(args);
+	if (length > (int)(sizeof(line) - sizeof(ERASE)))
+		length = (int)(sizeof(line) - sizeof(ERASE));
+	length += snprintf(line + length, sizeof(ERASE), ERASE);
+	put(line, length);
 }
 
-void demo_progress_remove(void)
+void progress_remove(void)
 {
-	static const char erase[] = "\r\033[K";
+	static const char erase[] = "\r" ERASE;
 
 	if (isatty(STDERR_FILENO))
 		put(erase, sizeof(erase) - 1);

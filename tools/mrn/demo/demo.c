@@ -12,12 +12,13 @@
 #include "tools/mrn/cli.h"
 #include "tools/mrn/demo/demo.h"
 #include "tools/mrn/demo/options.h"
+#include "tools/mrn/progress.h"
 
 const struct demo_way *const demo_ways[DEMO_NR_WAYS] = {&demo_naive, &demo_each, &demo_mrn};
 
 void demo_die(const char *what, int error)
 {
-	demo_progress_remove();
+	progress_remove();
 	cli_say("mrn demo", "%s: %s", what, strerror(error));
 	/* Other threads are at work still, and their memory must not go before they do. */
 	_exit(CLI_FAILED);

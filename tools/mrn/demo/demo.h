@@ -93,11 +93,6 @@ void demo_report_text(const struct demo_report *report);
 /* Did naive go wrong and the others not? The exit status, after a sentence on stderr when not. */
 int demo_report_verdict(const struct demo_report *report);
 
-/* progress.c: one line on stderr where that is a terminal; allocates nothing. */
-void demo_progress_show(const char *way, double elapsed, double seconds, uint64_t transfers,
-			uint64_t stale);
-void demo_progress_remove(void);
-
 /* Says what failed, and ends the program: for calls that only lack of memory makes fail. */
 __attribute__((noreturn)) void demo_die(const char *what, int error);
 

@@ -14,6 +14,7 @@
 #include "tools/mrn/demo/random.h"
 #include "tools/mrn/demo/transfer.h"
 #include "tools/mrn/demo/weather.h"
+#include "tools/mrn/progress.h"
 
 struct run {
 	struct memory memory;
@@ -101,12 +102,13 @@ static void watch(struct run *run, const struct demo_way *way, const struct demo
 			transfers += __atomic_load_n(&f->transfers, __ATOMIC_RELAXED);
 			stale += __atomic_load_n(&f->stale, __ATOMIC_RELAXED);
 		}
-		demo_progress_show(way->name, elapsed, o->seconds, transfers, stale);
+		progress_show("%-5s %5.1f of %.1f s, %ju transfers, %ju stale", way->name, elapsed,
+			      o->seconds, (uintmax_t)transfers, (uintmax_t)stale);
 		if (o->seconds - elapsed < 0.05)
 			tick.tv_nsec = (long)((o->seconds - elapsed) * 1e9);
 		nanosleep(&tick, NULL);
 	}
-	demo_progress_remove();
+	progress_remove();
 	__atomic_store_n(&run->stop, true, __ATOMIC_RELAXED);
 }
 

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Measuring things beside their rivals: in one run, by turns, several rounds, medians.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BENCH_MAX_ROUNDS 32
+#define BENCH_MAX_ROWS	 64
+
+/* One of those that are measured by turns. */
+struct bench_contender {
+	const char *name;
+	/* One round. Nanoseconds per operation. */
+	double (*run)(void *ctx);
+	void *ctx;
+	/* results */
+	double median, min, max;
+};
+
+/* One line of a table: something of ours, and a rival. */
+struct bench_row {
+	const char *name;
+	uint64_t n;
+	unsigned int threads;
+	double ns, min, max;
+	const char *rival;
+	double rival_ns, rival_min, rival_max;
+};
+
+struct bench_table {
+	struct bench_row row[BENCH_MAX_ROWS];
+	size_t nr;
+	unsigned int rounds;
+	bool quick;
+	/* Says what is measured now; or NULL. */
+	void (*progress)(const char *name, uint64_t n);
+};
+
+/* Of one part of the library. run: 0, or -errno with a sentence in why. */
+struct bench_suite {
+	const char *name, *about;
+	int (*run)(struct bench_table *table, char *why, size_t why_size);
+};
+
+/* Ended by NULL. */
+extern const struct bench_suite *const bench_suites[];
+
+uint64_t bench_now(void); /* nanoseconds */
+
+/*
+ * Measures contenders by turns, the first being ours, after a round that does not count; adds a row for
+ * each rival.
+ */
+void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
+		   struct bench_contender *contenders, size_t nr);
+
+#endif

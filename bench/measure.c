@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdlib.h>
+#include <time.h>
+
+#include "bench/bench.h"
+
+uint64_t bench_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void sum_up(struct bench_contender *c, double *ns, size_t n)
+{
+	qsort(ns, n, sizeof(*ns), compare);
+	c->median = n % 2 ? ns[n / 2] : (ns[n / 2 - 1] + ns[n / 2]) / 2;
+	c->min = ns[0];
+	c->max = ns[n - 1];
+}
+
+void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
+		   struct bench_contender *contenders, size_t nr)
+{
+	double ns[8][BENCH_MAX_ROUNDS];
+	size_t rounds = table->rounds < BENCH_MAX_ROUNDS ? table->rounds : BENCH_MAX_ROUNDS;
+
+	if (table->progress)
+		table->progress(name, n);
+	for (size_t c = 0; c < nr; c++)
+		contenders[c].run(contenders[c].ctx);
+	for (size_t round = 0; round < rounds; round++)
+		for (size_t c = 0; c < nr; c++)
+			ns[c][round] = contenders[c].run(contenders[c].ctx);
+	for (size_t c = 0; c < nr; c++)
+		sum_up(&contenders[c], ns[c], rounds);
+	for (size_t c = 1; c < nr && table->nr < BENCH_MAX_ROWS; c++)
+		table->row[table->nr++] = (struct bench_row){
+			.name = name,
+			.n = n,
+			.threads = threads,
+			.ns = contenders[0].median,
+			.min = contenders[0].min,
+			.max = contenders[0].max,
+			.rival = contenders[c].name,
+			.rival_ns = contenders[c].median,
+			.rival_min = contenders[c].min,
+			.rival_max = contenders[c].max,
+		};
+}

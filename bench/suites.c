@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "bench/suites.h"
+
+#include <stddef.h>
+
+const struct bench_suite *const bench_suites[] = {
+	&bench_hmm,
+	NULL,
+};

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BENCH_SUITES_H
+#define BENCH_SUITES_H
+
+#include "bench/bench.h"
+
+extern const struct bench_suite bench_hmm;
+
+#endif

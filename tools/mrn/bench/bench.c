@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn bench SUITE: measures, and prints a table or JSON.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "tools/mrn/cli.h"
+#include "tools/mrn/json.h"
+#include "tools/mrn/progress.h"
+
+enum { ROUNDS = 256, QUICK, JSON };
+
+static const struct argp_option options[] = {
+	{"rounds", ROUNDS, "N", 0, "Rounds, of which the medians are taken (9; with --quick 3)", 0},
+	{"quick", QUICK, NULL, 0, "Fewer rounds", 0},
+	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
+	{0},
+};
+
+struct bench_options {
+	uint64_t rounds;
+	bool quick, json;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct bench_options *o = state->input;
+
+	switch (key) {
+	case ROUNDS:
+		return cli_number(state, "rounds", arg, 1, BENCH_MAX_ROUNDS, &o->rounds);
+	case QUICK:
+		o->quick = true;
+		return 0;
+	case JSON:
+		o->json = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* ------------------------------------------------------------------------------------------- the figures */
+
+static void print_table(const struct bench_table *table)
+{
+	printf("%-20s %8s %7s %10s %21s   %-16s %10s %21s %7s\n", "case", "n", "threads", "ns",
+	       "(min - max)", "rival", "ns", "(min - max)", "ratio");
+	for (size_t i = 0; i < table->nr; i++) {
+		const struct bench_row *r = &table->row[i];
+
+		printf("%-20s %8ju %7u %10.1f %10.1f %10.1f   %-16s %10.1f %10.1f %10.1f %7.2f\n",
+		       r->name, (uintmax_t)r->n, r->threads, r->ns, r->min, r->max, r->rival,
+		       r->rival_ns, r->rival_min, r->rival_max, r->rival_ns / r->ns);
+	}
+	puts("\nNanoseconds per operation, medians; ratio: the rival's by ours.");
+}
+
+static int print_json(const struct bench_table *table)
+{
+	struct json j;
+
+	json_start(&j);
+	json_begin_array(&j, "rows");
+	for (size_t i = 0; i < table->nr; i++) {
+		const struct bench_row *r = &table->row[i];
+
+		json_begin_object(&j, NULL);
+		json_string(&j, "case", r->name);
+		json_u64(&j, "n", r->n);
+		json_u64(&j, "threads", r->threads);
+		json_real(&j, "ns", r->ns);
+		json_real(&j, "min", r->min);
+		json_real(&j, "max", r->max);
+		json_string(&j, "rival", r->rival);
+		json_real(&j, "rival_ns", r->rival_ns);
+		json_real(&j, "rival_min", r->rival_min);
+		json_real(&j, "rival_max", r->rival_max);
+		json_ratio(&j, "ratio", r->rival_ns / r->ns);
+		json_end(&j);
+	}
+	return json_finish(&j, stdout);
+}
+
+static void show_progress(const char *name, uint64_t n)
+{
+	progress_show("%s, n = %ju", name, (uintmax_t)n);
+}
+
+/* --------------------------------------------------------------------------------------------- command */
+
+static const struct bench_suite *find_suite(const char *name)
+{
+	for (size_t i = 0; name && bench_suites[i]; i++)
+		if (!strcmp(bench_suites[i]->name, name))
+			return bench_suites[i];
+	return NULL;
+}
+
+static int help(const char *command)
+{
+	printf("Usage: %s SUITE [OPTION...]\n"
+	       "Measures the library beside its rivals, by turns, in one run.\n\nSuites:\n",
+	       command);
+	for (size_t i = 0; bench_suites[i]; i++)
+		printf("  %-10s %s\n", bench_suites[i]->name, bench_suites[i]->about);
+	printf("\n%s SUITE --help prints the options.\n", command);
+	return CLI_OK;
+}
+
+static int run_suite(const struct bench_suite *suite, const struct bench_options *o,
+		     const char *command)
+{
+	static struct bench_table table;
+	char why[256] = "";
+	int err;
+
+	table.rounds = o->rounds ? (unsigned int)o->rounds : o->quick ? 3 : 9;
+	table.quick = o->quick;
+	table.progress = show_progress;
+	err = suite->run(&table, why, sizeof(why));
+	progress_remove();
+	if (err) {
+		cli_say(command, "%s", why);
+		return err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? CLI_MISSING
+									     : CLI_FAILED;
+	}
+	if (!o->json)
+		print_table(&table);
+	else if (print_json(&table)) {
+		cli_say(command, "cannot write the figures");
+		return CLI_FAILED;
+	}
+	return CLI_OK;
+}
+
+static int bench_run(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = "Measures the library beside its rivals, by turns, in one run.\v"
+		       "Exits with 0, 2 for wrong options, 77 when this machine lacks something.",
+	};
+	struct bench_options o = {0};
+	const struct bench_suite *suite = find_suite(argc > 1 ? argv[1] : NULL);
+	const char *command = argv[0];
+	char name[64];
+	int status;
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-?")))
+		return help(command);
+	if (!suite) {
+		cli_say(command, "which suite? See %s --help", command);
+		return CLI_USAGE;
+	}
+	snprintf(name, sizeof(name), "%s %s", command, suite->name);
+	argv[1] = name;
+	status = cli_parse(&argp, argc - 1, argv + 1, &o);
+	return status ? status : run_suite(suite, &o, name);
+}
+
+const struct cli_command bench_command = {
+	.name = "bench",
+	.summary = "measure the library beside its rivals",
+	.run = bench_run,
+};

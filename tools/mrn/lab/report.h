@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef MRN_TOOL_LAB_REPORT_H
+#define MRN_TOOL_LAB_REPORT_H
+
+#include "lab/run.h"
+#include "tools/mrn/lab/options.h"
+
+struct lab_line {
+	const struct lab_driver *driver;
+	struct lab_result result;
+};
+
+/* What --break list prints. */
+void lab_report_steps(const struct lab_options *o);
+void lab_report_text(const struct lab_options *o, const struct lab_line *lines, size_t n);
+/* 0 or -errno. */
+int lab_report_json(const struct lab_options *o, const struct lab_line *lines, size_t n);
+/* The exit status, after a sentence on stderr where that is not 0. */
+int lab_report_verdict(const struct lab_options *o, const struct lab_line *lines, size_t n);
+
+#endif
