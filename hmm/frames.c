@@ -174,6 +174,18 @@ static bool all_populated(const struct mrn_hmm_frames *f, uint64_t first, uint64
 	return true;
 }
 
+/* The oldest frame in quarantine can be used again. Under the lock. */
+static void release_oldest(struct mrn_hmm_frames *f)
+{
+	uint64_t frame = f->ring[f->ring_first];
+
+	f->ring_first = (f->ring_first + 1) % (f->ring_size + 1);
+	f->ring_count--;
+	look_at(f, frame);
+	memset(mrn_hmm_frame_memory(f, frame), 0, mrn_page_size());
+	set_free(f, frame, true);
+}
+
 long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t want, uint64_t align,
 			 uint64_t *first)
 {
@@ -182,6 +194,12 @@ long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t wan
 
 	mrn_mutex_lock(&f->lock);
 	*first = find_run(f, prefer, &n, align);
+	/* When memory is short, a short quarantine is better than none to give. */
+	while (!n && align == 1 && f->ring_count) {
+		release_oldest(f);
+		n = want;
+		*first = find_run(f, prefer, &n, align);
+	}
 	for (uint64_t i = 0; i < n; i++)
 		set_free(f, *first + i, false);
 	mrn_mutex_unlock(&f->lock);
@@ -210,25 +228,12 @@ static void poison(struct mrn_hmm_frames *f, uint64_t frame)
 		__atomic_store_n(&word[i], MRN_HMM_POISON(frame), __ATOMIC_RELAXED);
 }
 
-/* The oldest frame in quarantine can be used again. Under the lock. */
-static void release_oldest(struct mrn_hmm_frames *f)
-{
-	uint64_t frame = f->ring[f->ring_first];
-
-	f->ring_first = (f->ring_first + 1) % (f->ring_size + 1);
-	f->ring_count--;
-	look_at(f, frame);
-	memset(mrn_hmm_frame_memory(f, frame), 0, mrn_page_size());
-	set_free(f, frame, true);
-}
-
 static void quarantine(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	poison(f, frame);
 	mrn_mutex_lock(&f->lock);
 	f->ring[(f->ring_first + f->ring_count++) % (f->ring_size + 1)] = (uint32_t)frame;
-	/* When memory is short, a short quarantine is better than none to give. */
-	while (f->ring_count > f->ring_size || (f->ring_count > 1 && f->used == f->n))
+	if (f->ring_count > f->ring_size)
 		release_oldest(f);
 	mrn_mutex_unlock(&f->lock);
 }
@@ -274,13 +279,15 @@ void mrn_hmm_frames_leave(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 
 void mrn_hmm_frame_pin(struct mrn_hmm_frames *f, uint64_t frame)
 {
-	__atomic_fetch_add(&f->word[frame], 1, __ATOMIC_RELAXED);
+	if (!MRN_BROKEN(HMM_PINS))
+		__atomic_fetch_add(&f->word[frame], 1, __ATOMIC_RELAXED);
 }
 
 void mrn_hmm_frame_unpin(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	/* Orders this holder's accesses before the poison of whoever retires the frame. */
-	uint32_t now = __atomic_sub_fetch(&f->word[frame], 1, __ATOMIC_ACQ_REL);
+	uint32_t now =
+		MRN_BROKEN(HMM_PINS) ? 0 : __atomic_sub_fetch(&f->word[frame], 1, __ATOMIC_ACQ_REL);
 
 	if ((now & FRAME_GONE) && !(now & FRAME_PINS))
 		retire(f, frame, 1);
@@ -293,7 +300,8 @@ bool mrn_hmm_frame_is_pinned(const struct mrn_hmm_frames *f, uint64_t frame)
 
 void mrn_hmm_frame_set_dirty(struct mrn_hmm_frames *f, uint64_t frame)
 {
-	__atomic_fetch_or(&f->word[frame], FRAME_DIRTY, __ATOMIC_RELEASE);
+	if (!MRN_BROKEN(HMM_DIRTY))
+		__atomic_fetch_or(&f->word[frame], FRAME_DIRTY, __ATOMIC_RELEASE);
 }
 
 bool mrn_hmm_frame_clean(struct mrn_hmm_frames *f, uint64_t frame)
