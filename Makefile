@@ -29,11 +29,10 @@ test:
 	@scripts/run-tests --build $(BUILD) --suite $(SUITE)
 
 bench: build
-	@if $(BUILD)/mrn bench --help >/dev/null 2>&1; then \
-		$(BUILD)/mrn bench; \
-	else \
-		echo "There are no benches yet."; \
-	fi
+	$(BUILD)/mrn bench hmm
+
+lab: build
+	$(BUILD)/mrn lab
 
 format:
 	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
@@ -47,4 +46,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build demo test bench format lint install clean
+.PHONY: all setup deps build demo test bench lab format lint install clean
