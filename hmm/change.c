@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "core/check.h"
 #include "core/mm.h"
 #include "hmm/hmm.h"
 
@@ -71,6 +72,10 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 				mrn_hmm_addr(r, c->first + c->n));
 	c->range.cause = cause;
 	c->range.owner = owner;
+	if (MRN_BROKEN(HMM_NO_START)) {
+		mrn_hmm_lock(r, c->first, c->n);
+		return 0;
+	}
 	err = flags & MRN_HMM_NONBLOCK ? mmu_notifier_invalidate_range_start_nonblock(&c->range)
 				       : mmu_notifier_invalidate_range_start(&c->range);
 	if (err) {
@@ -83,6 +88,10 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 		mmu_notifier_invalidate_range_end(&c->range);
 		mrn_hmm_region_put(r);
 		return -EAGAIN;
+	}
+	if (MRN_BROKEN(HMM_EARLY_END)) {
+		mmu_notifier_invalidate_range_end(&c->range);
+		c->range.seq = 0;
 	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "core/check.h"
 #include "os/pagemap.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
@@ -12,7 +13,42 @@
 /* In an entry of /proc/self/pagemap. */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 
+#ifdef MRN_CHECK
+void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
+void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
+
+static void call_hook(void (*_Atomic *at)(uintptr_t addr), uintptr_t addr)
+{
+	void (*hook)(uintptr_t) = atomic_load(at);
+
+	if (hook)
+		hook(addr);
+}
+#else
+#define call_hook(at, addr) ((void)0)
+#endif
+
 #define MODES (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
+
+/* Pages that are emptied in one system call: what a page fault of somebody else may have to wait for. */
+#define CHUNK 8192
+
+/* ------------------------------------------------------------------------------------------- ours */
+
+mrn_sigmask mrn_hmm_cpu_enter(struct mrn_hmm *hmm)
+{
+	/* A handler of a signal may touch managed memory, and would wait for who waits for us. */
+	mrn_sigmask mask = mrn_signals_block();
+
+	mrn_read_lock(&hmm->ours);
+	return mask;
+}
+
+void mrn_hmm_cpu_leave(struct mrn_hmm *hmm, mrn_sigmask mask)
+{
+	mrn_read_unlock(&hmm->ours);
+	mrn_signals_restore(mask);
+}
 
 /* ------------------------------------------------------------------------------------------- runs */
 
@@ -31,9 +67,39 @@ static size_t next_run(struct mrn_hmm_region *r, size_t *i, size_t end)
 	return n;
 }
 
+static bool any_lost(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	bool lost = false;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++)
+		lost |= r->page[at].flags & PAGE_LOST;
+	mrn_mutex_unlock(&r->lock);
+	return lost;
+}
+
 static long bytes(size_t n)
 {
 	return (long)(n * mrn_page_size());
+}
+
+/* Does something to each run of pages that are still ours, `most` at a time. 0 or the first -errno. */
+static long each_run(struct mrn_hmm_region *r, size_t i, size_t n, size_t most,
+		     long (*act)(const struct mrn_hmm *hmm, uintptr_t addr, size_t n))
+{
+	long p = 0;
+
+	for (size_t at = i, run = 1; run && !mrn_sys_failed(p); at += run) {
+		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+
+		run = next_run(r, &at, i + n);
+		run = run < most ? run : most;
+		if (run)
+			call_hook(&mrn_check_hmm_cpu_hook, mrn_hmm_addr(r, at));
+		p = run ? act(r->hmm, mrn_hmm_addr(r, at), run) : 0;
+		mrn_hmm_cpu_leave(r->hmm, mask);
+	}
+	return mrn_sys_failed(p) ? p : 0;
 }
 
 /* ------------------------------------------------------------------------------------- reservation */
@@ -78,23 +144,28 @@ static long watch(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_REGISTER, (long)&arg);
 }
 
-static long make_hole(uintptr_t addr, size_t n)
-{
-	return mrn_sys6(SYS_mmap, (long)addr, bytes(n), PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-}
-
-/*
- * First nobody may read it, then nobody watches it, so that no event comes, then it goes. Where the
- * kernel's limit of mappings forbids the last step it is unreadable all the same.
- */
-static void unmap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+/* First nobody may read it, then nobody watches it. */
+static long hide(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	struct uffdio_range range = {.start = addr, .len = (uint64_t)bytes(n)};
+	long p = mrn_sys3(SYS_mprotect, (long)addr, bytes(n), PROT_NONE);
 
-	mrn_sys3(SYS_mprotect, (long)addr, bytes(n), PROT_NONE);
-	mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_UNREGISTER, (long)&range);
-	make_hole(addr, n);
+	return p < 0 ? p : mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_UNREGISTER, (long)&range);
+}
+
+/* Then it goes. What is still watched stays: this thread would wait for the event. */
+static long unmap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+{
+	long p = hide(hmm, addr, n);
+
+	return p < 0 ? 0
+		     : mrn_sys6(SYS_mmap, (long)addr, bytes(n), PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static long zap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+{
+	return mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTNEED);
 }
 
 /* How many pages from i on show frames in a row. */
@@ -107,7 +178,7 @@ static size_t row(const struct mrn_hmm_region *r, size_t i, size_t end)
 	return n;
 }
 
-int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
+static long map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 {
 	uintptr_t addr = mrn_hmm_addr(r, i);
 	long p = 0;
@@ -115,9 +186,9 @@ int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 	/* Not to be read until it is watched, so that nobody sees a frame that is not his. */
 	for (size_t at = i, run; at < i + n && !mrn_sys_failed(p); at += run) {
 		run = row(r, at, i + n);
+		/* MAP_NORESERVE would set what is rebound apart from what has not been yet. */
 		p = mrn_sys6(SYS_mmap, (long)mrn_hmm_addr(r, at), bytes(run), PROT_NONE,
-			     MAP_SHARED | MAP_NORESERVE | MAP_FIXED, r->hmm->frames.fd,
-			     bytes(r->page[at].home));
+			     MAP_SHARED | MAP_FIXED, r->hmm->frames.fd, bytes(r->page[at].home));
 	}
 	if (!mrn_sys_failed(p))
 		p = watch(r->hmm, addr, n);
@@ -126,26 +197,90 @@ int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 	if (!mrn_sys_failed(p))
 		return 0;
 	unmap(r->hmm, addr, n);
+	return p;
+}
+
+void mrn_hmm_cpu_give_back(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	/* What is still watched stays, as in unmap; but at the end of the space nothing is. */
+	if (r->hmm->uffd < 0 || !hide(r->hmm, mrn_hmm_addr(r, i), n))
+		mrn_hmm_cpu_release(mrn_hmm_addr(r, i), n * mrn_page_size());
+}
+
+int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
+{
+	mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+	long p = any_lost(r, i, n) ? -ENOTCONN : map(r, i, n, prot);
+
+	mrn_hmm_cpu_leave(r->hmm, mask);
+	return (int)p;
+}
+
+void mrn_hmm_cpu_map_undo(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+
+	if (!any_lost(r, i, n))
+		unmap(r->hmm, mrn_hmm_addr(r, i), n);
+	mrn_hmm_cpu_leave(r->hmm, mask);
+}
+
+/* Gives pages the protection that they had, after some have been given another. */
+static void protect_again(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	for (size_t at = i, run = 1; at < i + n; at += run) {
+		for (run = 1; at + run < i + n && r->page[at + run].prot == r->page[at].prot; run++)
+			;
+		mrn_sys3(SYS_mprotect, (long)mrn_hmm_addr(r, at), bytes(run), r->page[at].prot);
+	}
+}
+
+int mrn_hmm_cpu_hide(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	long p = each_run(r, i, n, n, hide);
+
+	if (!p)
+		return 0;
+	/* Some are hidden. What was write-protected is not any more: it must not be touched so. */
+	for (size_t at = i, run = 1; run; at += run) {
+		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+
+		run = next_run(r, &at, i + n);
+		if (run) {
+			zap(r->hmm, mrn_hmm_addr(r, at), run);
+			watch(r->hmm, mrn_hmm_addr(r, at), run);
+			protect_again(r, at, run);
+		}
+		mrn_hmm_cpu_leave(r->hmm, mask);
+	}
 	return (int)p;
 }
 
 void mrn_hmm_cpu_unmap(struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	for (size_t at = i, run; (run = next_run(r, &at, i + n)); at += run)
-		unmap(r->hmm, mrn_hmm_addr(r, at), run);
+	each_run(r, i, n, n, unmap);
 }
 
 int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 {
-	return (int)mrn_sys3(SYS_mprotect, (long)mrn_hmm_addr(r, i), bytes(n), prot);
+	mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+	long p = -ENOMEM;
+
+	if (!any_lost(r, i, n)) {
+		p = mrn_sys3(SYS_mprotect, (long)mrn_hmm_addr(r, i), bytes(n), prot);
+		if (p < 0)
+			protect_again(r, i, n);
+	}
+	mrn_hmm_cpu_leave(r->hmm, mask);
+	return (int)p;
 }
 
 /* ----------------------------------------------------------------------------------------- entries */
 
 void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	for (size_t at = i, run; (run = next_run(r, &at, i + n)); at += run)
-		mrn_sys3(SYS_madvise, (long)mrn_hmm_addr(r, at), bytes(run), MADV_DONTNEED);
+	if (!MRN_BROKEN(HMM_NO_ZAP))
+		each_run(r, i, n, CHUNK, zap);
 }
 
 static long write_protect(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool on)
@@ -158,12 +293,16 @@ static long write_protect(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, b
 	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_WRITEPROTECT, (long)&arg);
 }
 
+/* Where that fails, a change of mappings is under way: no entry is as good as one for reading. */
+static long read_only(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+{
+	return write_protect(hmm, addr, n, true) < 0 ? zap(hmm, addr, n) : 0;
+}
+
 void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	/* Where that fails, a change of mappings is under way: no entry is as good as one for reading. */
-	for (size_t at = i, run; (run = next_run(r, &at, i + n)); at += run)
-		if (write_protect(r->hmm, mrn_hmm_addr(r, at), run, true) < 0)
-			mrn_hmm_cpu_zap(r, at, run);
+	if (!MRN_BROKEN(HMM_NO_WRITE_PROTECT))
+		each_run(r, i, n, CHUNK, read_only);
 }
 
 /* Does the CPU have an entry for any of the pages? Yes when that cannot be found out. */
@@ -187,22 +326,56 @@ static bool any_entry(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 	return false;
 }
 
+/*
+ * In one step, and, unlike mmap(MAP_FIXED), without an event that this thread would wait for.
+ * MAP_NONBLOCK: without entries.
+ */
+static long show(uintptr_t addr, size_t n, uint64_t frame)
+{
+	return mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, MAP_NONBLOCK, 0);
+}
+
+/* The program may have given pages advice, which parts their mappings: then one by one. */
+static long show_each(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+{
+	long p = 0;
+	size_t k;
+
+	for (k = 0; k < n && !p; k++)
+		p = show(mrn_hmm_addr(r, i + k), 1, frame + k);
+	if (!p)
+		return 0;
+	for (k--; k--;)
+		show(mrn_hmm_addr(r, i + k), 1, r->page[i + k].home);
+	watch(r->hmm, mrn_hmm_addr(r, i), n);
+	return p;
+}
+
 int mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame, bool *touched)
 {
+	mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
 	uintptr_t addr = mrn_hmm_addr(r, i);
-	/*
-	 * In one step, and, unlike mmap(MAP_FIXED), without an event that this thread would wait for.
-	 * The new mapping is unwatched for a moment: a touch finds the frame, whose contents are there.
-	 */
-	long p = mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, 0, 0);
+	long p = -EFAULT;
 
-	if (p < 0)
-		return (int)p;
 	*touched = true;
-	if (watch(r->hmm, addr, n) < 0)
-		return 0;
+	if (!any_lost(r, i, n)) {
+		/* Unwatched for a moment: a touch finds the frame, whose contents are there. */
+		p = show(addr, n, frame);
+		if (p == -EINVAL && n > 1)
+			p = show_each(r, i, n, frame);
+		if (!p)
+			call_hook(&mrn_check_hmm_rebind_hook, addr);
+		if (!p)
+			*touched = watch(r->hmm, addr, n) < 0;
+	}
+	mrn_hmm_cpu_leave(r->hmm, mask);
+	/* No such mapping any more: somebody has unmapped it, and nobody has told us yet. */
+	if (p)
+		return p == -EINVAL ? -EFAULT : (int)p;
 	/* An entry that came up in that moment is still there: only we would have removed it. */
-	*touched = any_entry(r->hmm, addr, n);
+	*touched |= any_entry(r->hmm, addr, n);
+	if (MRN_BROKEN(HMM_TOUCHED))
+		*touched = false;
 	return 0;
 }
 

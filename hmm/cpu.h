@@ -9,15 +9,34 @@
 
 #include "hmm/hmm.h"
 
+/*
+ * Who unmaps our memory goes on as soon as a handler has read the event, and from then on the address
+ * may be anybody's. Between these two no event is read: what is not LOST stays ours.
+ */
+mrn_sigmask mrn_hmm_cpu_enter(struct mrn_hmm *hmm);
+void mrn_hmm_cpu_leave(struct mrn_hmm *hmm, mrn_sigmask mask);
+
 /* Reserves addresses, aligned to a power of two. 0 for none. */
 uintptr_t mrn_hmm_cpu_reserve(size_t length, size_t align);
 void mrn_hmm_cpu_release(uintptr_t addr, size_t length);
+/* The addresses of pages that have been unmapped, between enter and leave. */
+void mrn_hmm_cpu_give_back(struct mrn_hmm_region *r, size_t i, size_t n);
 
-/* Maps holes, with empty entries; page[].home says what they show. 0 or -errno, nothing changed. */
+/*
+ * Maps holes, with empty entries; page[].home says what they show. 0, or -errno with nothing changed:
+ * -ENOTCONN for lost ones.
+ */
 int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
-/* Makes holes again, which stay reserved. */
+/*
+ * First nobody may touch the pages: this may fail, with nothing changed (-ENOMEM: the kernel's limit of
+ * mappings). Then unmap makes holes of them, which stay reserved.
+ */
+int mrn_hmm_cpu_hide(struct mrn_hmm_region *r, size_t i, size_t n);
 void mrn_hmm_cpu_unmap(struct mrn_hmm_region *r, size_t i, size_t n);
+/* Takes a map back whose pages are holes still. */
+void mrn_hmm_cpu_map_undo(struct mrn_hmm_region *r, size_t i, size_t n);
 
+/* 0, or -ENOMEM with nothing changed: a lost page, or the kernel's limit of mappings. */
 int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
 
 /* Empties entries: a touch is a fault from now on. */
@@ -28,7 +47,8 @@ void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n);
 /*
  * Shows the frames from `frame` on instead of the ones so far, whose entries are empty. Others may
  * touch the pages while this goes on, and get the new frames for writing: *touched says whether that
- * may have happened. 0, or -errno (-ENOMEM: the kernel's limit of mappings) with nothing changed.
+ * may have happened. 0, or -errno with nothing changed: -EFAULT for lost ones, -ENOMEM for the kernel's
+ * limit of mappings. All of one protection.
  */
 int mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame, bool *touched);
 

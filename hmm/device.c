@@ -99,8 +99,12 @@ int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev)
 static bool can_go(struct mrn_hmm_region *r, size_t i)
 {
 	const struct mrn_hmm_page *p = &r->page[i];
+	bool lost;
 
-	if (!(p->prot & PROT_READ) || p->state == PAGE_HOLE || p->state == PAGE_DEVICE)
+	mrn_mutex_lock(&r->lock);
+	lost = p->flags & PAGE_LOST;
+	mrn_mutex_unlock(&r->lock);
+	if (lost || !(p->prot & PROT_READ) || p->state == PAGE_HOLE || p->state == PAGE_DEVICE)
 		return false;
 	return p->state != PAGE_RAM || !mrn_hmm_frame_is_pinned(&r->hmm->frames, p->home);
 }

@@ -59,9 +59,19 @@ static int allow(struct mrn_hmm_region *r, size_t i, bool write)
 	err = mrn_hmm_cpu_allow(r, i, 1, writable);
 	if (err != -EFAULT)
 		return err;
-	/* Somebody has punched a hole into the memfd, by MADV_REMOVE. They read zeros. */
+	/* Somebody has punched a hole into the memfd, by MADV_REMOVE. They read zeros: that is a write. */
+	mrn_hmm_flags(r, i, 1, PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
 	err = mrn_hmm_frame_restore(&hmm->frames, r->page[i].home);
 	return err ? err : mrn_hmm_cpu_allow(r, i, 1, writable);
+}
+
+/*
+ * Gone (-ENOENT, -EFAULT), or about to go (-EAGAIN): the thread finds out when it tries again. Anything
+ * else, be it no frame or what reading the backing file says, it must be told of.
+ */
+static bool is_passing(int err)
+{
+	return err == -ENOENT || err == -EFAULT || err == -EAGAIN || err == -ESRCH;
 }
 
 /* Serves page i, which is locked, as far as that needs no announcement. */
@@ -75,11 +85,7 @@ static enum verdict serve_locked(struct mrn_hmm_region *r, size_t i, bool write,
 	err = mrn_hmm_page_in(r, i, 1);
 	if (!err && r->page[i].state == PAGE_RAM)
 		err = allow(r, i, write);
-	/*
-	 * Gone (-ENOENT, or a hole), or about to go (-EAGAIN): the thread finds out when it tries again.
-	 * What cannot be had it must be told of.
-	 */
-	return err == -ENOMEM || err == -ENOSPC || err == -EIO ? FAILED : SERVED;
+	return err && !is_passing(err) ? FAILED : SERVED;
 }
 
 /* Locks page i, or sees to it that the faulting thread is woken when it is unlocked. */
@@ -125,7 +131,8 @@ static enum verdict serve_announced(struct mrn_hmm_region *r, size_t i, bool wri
 /* As the kernel would have told it for a file that has been truncated. */
 static void send_sigbus(uintptr_t addr, pid_t tid)
 {
-	siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_ADRERR};
+	/* A code of the kernel's own, like BUS_ADRERR, a thread may give itself only. */
+	siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
 
 	info.si_addr = (void *)addr;
 	mrn_sys4(SYS_rt_tgsigqueueinfo, mrn_sys0(SYS_getpid), tid, SIGBUS, (long)&info);
@@ -205,7 +212,8 @@ static void lose_all(struct mrn_hmm *hmm)
 	}
 }
 
-static void unmapped(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
+/* With nobody between a look at what is ours and what he does with it. */
+static void mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_hmm_region *r;
 
@@ -214,27 +222,43 @@ static void unmapped(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 
 		start = r->end;
 		mrn_mutex_lock(&r->lock);
-		for (; from < end && from < r->end; from += mrn_page_size())
+		for (; from < end && from < r->end && !MRN_BROKEN(HMM_LOST); from += mrn_page_size())
 			r->page[(from - r->start) / mrn_page_size()].flags |= PAGE_LOST;
 		mrn_mutex_unlock(&r->lock);
 		mrn_hmm_region_put(r);
 	}
-	lose_all(hmm);
 }
 
 /* -------------------------------------------------------------------------------------------- threads */
 
+static bool next_event(struct mrn_hmm *hmm, struct uffd_msg *msg)
+{
+	bool alone = !MRN_BROKEN(HMM_OURS), got;
+	mrn_sigmask mask = 0;
+
+	if (alone)
+		mask = mrn_write_lock(&hmm->ours);
+	got = mrn_sys3(SYS_read, hmm->uffd, (long)msg, sizeof(*msg)) == sizeof(*msg);
+	if (got && msg->event == UFFD_EVENT_UNMAP)
+		mark_lost(hmm, (uintptr_t)msg->arg.remove.start, (uintptr_t)msg->arg.remove.end);
+	if (alone)
+		mrn_write_unlock(&hmm->ours, mask);
+	return got;
+}
+
 static void handle(struct mrn_hmm *hmm, const struct uffd_msg *msg)
 {
 	if (msg->event == UFFD_EVENT_UNMAP) {
-		unmapped(hmm, (uintptr_t)msg->arg.remove.start, (uintptr_t)msg->arg.remove.end);
+		lose_all(hmm);
 		return;
 	}
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
 #ifdef MRN_CHECK
-	if (mrn_check_hmm_fault_hook)
-		mrn_check_hmm_fault_hook((uintptr_t)msg->arg.pagefault.address);
+	void (*hook)(uintptr_t) = atomic_load(&mrn_check_hmm_fault_hook);
+
+	if (hook)
+		hook((uintptr_t)msg->arg.pagefault.address);
 #endif
 	serve(hmm, (uintptr_t)msg->arg.pagefault.address,
 	      msg->arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP),
@@ -252,13 +276,15 @@ static void *run(void *arg)
 		uint64_t kicks;
 
 		mrn_sys4(SYS_ppoll, (long)fds, 2, 0, 0);
-		while (mrn_sys3(SYS_read, hmm->uffd, (long)&msg, sizeof(msg)) == sizeof(msg))
+		while (next_event(hmm, &msg))
 			handle(hmm, &msg);
 		if (__atomic_load_n(&hmm->stopping, __ATOMIC_ACQUIRE))
 			break;
 		if (mrn_sys3(SYS_read, hmm->kick, (long)&kicks, sizeof(kicks)) > 0)
 			lose_all(hmm);
 	}
+	/* That may have been read by one who did not know yet: the next one must not sleep on. */
+	mrn_hmm_kick(hmm);
 	return NULL;
 }
 

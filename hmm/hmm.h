@@ -32,6 +32,7 @@
 
 #include <mrn/hmm.h>
 
+#include "core/rwlock.h"
 #include "hmm/backing.h"
 #include "hmm/frames.h"
 #include "os/mutex.h"
@@ -75,6 +76,12 @@ struct mrn_hmm {
 	bool read_only_maps; /* the kernel can install an entry write-protected */
 	const char *why;
 
+	/*
+	 * Held for reading from a look at LOST until the system call that relies on it is over; for
+	 * writing from before an event is read until what it says is marked. Taken before the others.
+	 */
+	struct mrn_rwlock ours;
+
 	struct mrn_mutex regions_lock;
 	struct mrn_hmm_region **region; /* by address */
 	size_t nr_regions, room;
@@ -88,7 +95,6 @@ struct mrn_hmm {
 	unsigned int nr_handlers;
 	int kick; /* eventfd: pages have been lost, or the end */
 	bool stopping;
-	uint32_t lost; /* there may be pages that are LOST and not yet HOLE */
 
 	struct mrn_hmm_stats stats; /* atomic, each for itself */
 };
@@ -108,8 +114,10 @@ struct mrn_hmm_region *mrn_hmm_region_get(struct mrn_hmm *hmm, uintptr_t addr);
 /* The same, or the next one above. */
 struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr);
 void mrn_hmm_region_put(struct mrn_hmm_region *r);
-/* Takes r out of the space: nobody finds it any more. */
-void mrn_hmm_region_remove(struct mrn_hmm_region *r);
+/* What a region itself takes up, bytes. */
+size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r);
+/* Takes r out of the space: nobody finds it any more. False: somebody else has. */
+bool mrn_hmm_region_remove(struct mrn_hmm_region *r);
 /*
  * Gives the addresses back, but for what has been lost already. From here on all of it counts as lost:
  * who has waited for these pages until now must not touch them.

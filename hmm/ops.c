@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "core/check.h"
 #include "hmm/cpu.h"
 
 static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
@@ -20,12 +21,18 @@ static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
 
 /* ------------------------------------------------------------------------------------ unmap and map */
 
-static void unmap(struct mrn_hmm_region *r, size_t i, size_t n)
+/* 0, or -ENOMEM with nothing changed. */
+static int unmap(struct mrn_hmm_region *r, size_t i, size_t n)
 {
+	int err = mrn_hmm_cpu_hide(r, i, n);
+
+	if (err)
+		return err;
 	mrn_hmm_cpu_zap(r, i, n);
 	mrn_hmm_drop(r, i, n);
 	mrn_hmm_cpu_unmap(r, i, n);
 	mrn_hmm_holes(r, i, n);
+	return 0;
 }
 
 int mrn_hmm_unmap(struct mrn_hmm *hmm, void *addr, size_t length)
@@ -36,9 +43,9 @@ int mrn_hmm_unmap(struct mrn_hmm *hmm, void *addr, size_t length)
 
 	if (err)
 		return err;
-	unmap(c.r, c.first, c.n);
+	err = unmap(c.r, c.first, c.n);
 	mrn_hmm_change_end(&c);
-	return 0;
+	return err;
 }
 
 /* Makes holes pages: with prot, and in a given state. */
@@ -150,7 +157,7 @@ static int move_pages(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
 
 	mrn_hmm_cpu_zap(from->r, from->first, from->n);
 	mrn_hmm_flags(from->r, from->first, from->n, 0, PAGE_EXCLUSIVE);
-	unmap(to->r, to->first, to->n);
+	err = unmap(to->r, to->first, to->n);
 	for (size_t k = 0; k < from->n && !err; k += run) {
 		size_t i = from->first + k, j = to->first + k;
 
@@ -159,6 +166,11 @@ static int move_pages(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
 		err = mrn_hmm_cpu_map(to->r, j, run, from->r->page[i].prot);
 		if (err)
 			break;
+		err = mrn_hmm_cpu_hide(from->r, i, run);
+		if (err) {
+			mrn_hmm_cpu_map_undo(to->r, j, run);
+			break;
+		}
 		for (size_t m = 0; m < run; m++)
 			hand_over(from->r, i + m, to->r, j + m);
 		mrn_hmm_cpu_unmap(from->r, i, run);
@@ -172,7 +184,7 @@ static int announce(struct mrn_hmm_change *c, enum mrn_cause cause)
 	mmu_notifier_range_init(&c->range, MMU_NOTIFY_UNMAP, 0, c->r->hmm->mm,
 				mrn_hmm_addr(c->r, c->first), mrn_hmm_addr(c->r, c->first + c->n));
 	c->range.cause = cause;
-	return mmu_notifier_invalidate_range_start(&c->range);
+	return MRN_BROKEN(HMM_NO_START) ? 0 : mmu_notifier_invalidate_range_start(&c->range);
 }
 
 /* Announces both, then locks the lower first: change_begin would lock before the second is announced. */

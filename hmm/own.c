@@ -445,6 +445,9 @@ int mrn_hmm_own_fault(struct hmm_range *range)
 	w.query = !MRN_BROKEN(PROCMAP_QUERY);
 	w.scan = !MRN_BROKEN(PAGEMAP_SCAN);
 	forget_mappings(&w);
+	/* Before anything is brought in for nothing. */
+	if (has_collided(&w))
+		return -EBUSY;
 	w.pagemap = mrn_pagemap_open();
 	if (w.pagemap < 0)
 		return w.pagemap;

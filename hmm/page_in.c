@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "core/check.h"
 #include "hmm/cpu.h"
 
 /* Pages that are copied or freed in one call of a device's. */
@@ -19,11 +20,13 @@ void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int se
 	mrn_mutex_unlock(&r->lock);
 }
 
+/* Pages in a row in one state, with one protection: what can be rebound at once. */
 static size_t run_of(const struct mrn_hmm_region *r, size_t i, size_t n, enum mrn_hmm_state state)
 {
 	size_t run = 0;
 
-	while (run < n && r->page[i + run].state == state)
+	while (run < n && r->page[i + run].state == state &&
+	       r->page[i + run].prot == r->page[i].prot)
 		run++;
 	return run;
 }
@@ -142,14 +145,15 @@ int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n)
 
 /* --------------------------------------------------------------------------------------- taking back */
 
-/* A run of pages on one device, at most BATCH of them. */
+/* A run of pages on one device, of one protection, at most BATCH of them. */
 static size_t run_on_device(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *pages,
 			    struct mrn_hmm_device **dev)
 {
 	size_t run = 0;
 
 	*dev = mrn_hmm_device_of(r->hmm, r->page[i].pfn);
-	for (; run < n && run < BATCH && r->page[i + run].state == PAGE_DEVICE; run++)
+	n = run_of(r, i, n, PAGE_DEVICE);
+	for (; run < n && run < BATCH; run++)
 		if (!mrn_hmm_device_page(*dev, (unsigned long)r->page[i + run].pfn, &pages[run]))
 			break;
 	return run;
@@ -236,7 +240,8 @@ void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n)
 			mrn_hmm_frames_leave(&hmm->frames, p->home, run);
 		} else if (p->state == PAGE_DEVICE) {
 			run = run_on_device(r, at, i + n - at, pages, &dev);
-			dev->ops->free(dev, run, pages);
+			if (!MRN_BROKEN(HMM_FREE))
+				dev->ops->free(dev, run, pages);
 		}
 	}
 	mrn_mutex_lock(&r->lock);

@@ -3,11 +3,14 @@
  * BUSY: locks on pages, for as long as a change takes. All pages of a range are taken in one step, so
  * two that overlap cannot each hold what the other waits for.
  */
+#include "core/check.h"
 #include "hmm/cpu.h"
 #include "os/futex.h"
 
 static bool any_busy(const struct mrn_hmm_region *r, size_t i, size_t n)
 {
+	if (MRN_BROKEN(HMM_LOCK))
+		return false;
 	for (size_t at = i; at < i + n; at++)
 		if (r->page[at].flags & PAGE_BUSY)
 			return true;
@@ -71,7 +74,8 @@ void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
 			last = at;
 			wanted = true;
 		}
-		lost |= (r->page[at].flags & PAGE_LOST) && r->page[at].state != PAGE_HOLE;
+		/* A hole, too: it may have kept others from becoming one. */
+		lost |= r->page[at].flags & PAGE_LOST;
 		r->page[at].flags &= (uint16_t) ~(PAGE_BUSY | PAGE_WANTED);
 	}
 	wake = r->waiters;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 
+#include "core/mm.h"
 #include "hmm/hmm.h"
 
 /* Pages that are locked at once. */
@@ -50,6 +51,9 @@ long mrn_hmm_pin(struct mrn_hmm *hmm, const void *addr, size_t length, bool writ
 
 void mrn_hmm_unpin(struct mrn_hmm *hmm, const uint64_t *frames, size_t n, bool dirty)
 {
+	/* In a child the last pin would take memory away that the parent still uses. */
+	if (!hmm || mrn_mm_is_wiped(hmm->mm))
+		return;
 	for (size_t i = 0; i < n; i++) {
 		/* First: with the last pin the frame may be somebody else's. */
 		if (dirty)

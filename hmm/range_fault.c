@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "core/check.h"
 #include "core/mm.h"
 #include "hmm/hmm.h"
 #include "hmm/own.h"
@@ -22,15 +23,14 @@ struct question {
 
 /* ------------------------------------------------------------------------------------------- one page */
 
-static bool asks_write(unsigned long request)
-{
-	return request & HMM_PFN_REQ_WRITE;
-}
-
-/* As in the kernel: asking to write is asking for the page. */
 static bool asks(unsigned long request)
 {
-	return request & (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	return request & HMM_PFN_REQ_FAULT;
+}
+
+static bool asks_write(unsigned long request)
+{
+	return asks(request) && (request & HMM_PFN_REQ_WRITE);
 }
 
 static unsigned long request_of(const struct hmm_range *range, size_t k)
@@ -131,9 +131,13 @@ static int give_out(struct walk *w, size_t *n, bool *write)
 		unsigned long entry;
 		enum answer a;
 
-		if (w->r->page[w->i].flags & PAGE_BUSY) {
-			mrn_hmm_wait(w->r, w->i);
+		if ((w->r->page[w->i].flags & PAGE_BUSY) && !MRN_BROKEN(HMM_LOCK)) {
 			result = 1;
+			/* Who has it has told us first, if it concerns us: no need to wait for a collision. */
+			if (mmu_range_check_retry(range->notifier, range->notifier_seq))
+				result = -EBUSY;
+			else
+				mrn_hmm_wait(w->r, w->i);
 			break;
 		}
 		a = ask(w->r, w->i, &q, &entry, &err);
@@ -271,6 +275,8 @@ int mrn_hmm_range_fault_until(struct hmm_range *range, const struct timespec *de
 {
 	int err = check(range);
 
+	if (!err && range->pfn_flags_mask)
+		err = -EINVAL;
 	while (!err) {
 		err = mrn_range_read_begin_until(range->notifier, deadline, &range->notifier_seq);
 		if (err)

@@ -127,7 +127,9 @@ int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *
 		return err;
 	mrn_mutex_lock(&c.r->lock);
 	for (size_t i = 0; i < c.n; i++)
-		dirty[i] = !!(c.r->page[c.first + i].flags & PAGE_SOFT_DIRTY);
+		/* Who writes in its own memory does not say so. */
+		dirty[i] = c.r->page[c.first + i].state == PAGE_DEVICE ||
+			   (c.r->page[c.first + i].flags & PAGE_SOFT_DIRTY);
 	mrn_mutex_unlock(&c.r->lock);
 	mrn_hmm_region_put(c.r);
 	return 0;

@@ -82,15 +82,22 @@ static int insert(struct mrn_hmm *hmm, struct mrn_hmm_region *r)
 	return err;
 }
 
-void mrn_hmm_region_remove(struct mrn_hmm_region *r)
+bool mrn_hmm_region_remove(struct mrn_hmm_region *r)
 {
 	struct mrn_hmm *hmm = r->hmm;
+	bool found;
+	size_t i;
 
 	mrn_mutex_lock(&hmm->regions_lock);
-	hmm->nr_regions--;
-	for (size_t i = position(hmm, r->start); i < hmm->nr_regions; i++)
-		hmm->region[i] = hmm->region[i + 1];
+	i = position(hmm, r->start);
+	found = i < hmm->nr_regions && hmm->region[i] == r;
+	if (found) {
+		hmm->nr_regions--;
+		for (; i < hmm->nr_regions; i++)
+			hmm->region[i] = hmm->region[i + 1];
+	}
 	mrn_mutex_unlock(&hmm->regions_lock);
+	return found;
 }
 
 static size_t memory_of(size_t pages)
@@ -103,13 +110,45 @@ static size_t pages_of(const struct mrn_hmm_region *r)
 	return (r->end - r->start) / mrn_page_size();
 }
 
+size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r)
+{
+	return memory_of(pages_of(r));
+}
+
 void mrn_hmm_region_put(struct mrn_hmm_region *r)
 {
 	if (__atomic_fetch_sub(&r->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		mrn_pages_free(r, memory_of(pages_of(r)));
+		mrn_pages_free(r, mrn_hmm_region_memory(r));
 }
 
 /* ------------------------------------------------------------------------------------ alloc and free */
+
+static bool overlaps_region(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
+{
+	bool overlaps;
+	size_t at;
+
+	mrn_mutex_lock(&hmm->regions_lock);
+	at = position(hmm, start);
+	overlaps = at < hmm->nr_regions && hmm->region[at]->start < end;
+	mrn_mutex_unlock(&hmm->regions_lock);
+	return overlaps;
+}
+
+/*
+ * Addresses that are in no region. Those that a region has lost the kernel gives out again: they are
+ * kept until it has given others.
+ */
+static uintptr_t reserve(struct mrn_hmm *hmm, size_t length, size_t align)
+{
+	uintptr_t start = mrn_hmm_cpu_reserve(length, align), other;
+
+	if (!start || !overlaps_region(hmm, start, start + length))
+		return start;
+	other = reserve(hmm, length, align);
+	mrn_hmm_cpu_release(start, length);
+	return other;
+}
 
 static struct mrn_hmm_region *new_region(struct mrn_hmm *hmm, size_t pages, unsigned int order)
 {
@@ -120,7 +159,7 @@ static struct mrn_hmm_region *new_region(struct mrn_hmm *hmm, size_t pages, unsi
 	r->hmm = hmm;
 	r->refs = 1;
 	r->order = order;
-	r->start = mrn_hmm_cpu_reserve(pages * mrn_page_size(), mrn_page_size() << order);
+	r->start = reserve(hmm, pages * mrn_page_size(), mrn_page_size() << order);
 	if (!r->start) {
 		mrn_pages_free(r, memory_of(pages));
 		return NULL;
@@ -183,6 +222,8 @@ void mrn_hmm_region_release(struct mrn_hmm_region *r)
 	size_t n = pages_of(r), run;
 
 	for (size_t i = 0; i < n; i += run + 1) {
+		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
+
 		run = 0;
 		mrn_mutex_lock(&r->lock);
 		for (; i + run < n && !(r->page[i + run].flags & PAGE_LOST); run++)
@@ -191,7 +232,8 @@ void mrn_hmm_region_release(struct mrn_hmm_region *r)
 			r->page[i + run].state = PAGE_HOLE;
 		mrn_mutex_unlock(&r->lock);
 		if (run)
-			mrn_hmm_cpu_release(mrn_hmm_addr(r, i), run * mrn_page_size());
+			mrn_hmm_cpu_give_back(r, i, run);
+		mrn_hmm_cpu_leave(r->hmm, mask);
 	}
 }
 
@@ -217,10 +259,12 @@ int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
 	mrn_hmm_drop(c.r, 0, c.n);
 	mrn_hmm_cpu_unmap(c.r, 0, c.n);
 	mrn_hmm_holes(c.r, 0, c.n);
-	mrn_hmm_region_remove(c.r);
 	mrn_hmm_region_release(c.r);
-	/* The space's own reference; the change has another. */
-	mrn_hmm_region_put(c.r);
+	/* Last: what is lost until then is still found. The space's own reference; the change has another. */
+	if (mrn_hmm_region_remove(c.r))
+		mrn_hmm_region_put(c.r);
+	else
+		err = -EINVAL;
 	mrn_hmm_change_end(&c);
-	return 0;
+	return err;
 }

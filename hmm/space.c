@@ -111,6 +111,7 @@ static void tear_down(struct mrn_hmm *hmm)
 	/* First: from here on nothing waits for a handler. */
 	if (hmm->uffd >= 0)
 		mrn_sys1(SYS_close, hmm->uffd);
+	hmm->uffd = -1;
 	while ((r = mrn_hmm_region_next(hmm, 0))) {
 		size_t pages = (r->end - r->start) / mrn_page_size();
 
@@ -156,7 +157,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
 	hmm->pagemap = (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap",
 				     O_RDONLY | O_CLOEXEC, 0);
-	hmm->uffd = mrn_uffd_open(FEATURES, 0, &got);
+	hmm->uffd = mrn_uffd_open(FEATURES, UFFD_FEATURE_EXACT_ADDRESS, &got);
 	if (hmm->uffd < 0)
 		err = fail_uffd(&o, hmm->uffd);
 	if (!err) {
@@ -191,18 +192,22 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 
 	if (err == -ESTALE) {
 		/* The descriptors are copies, the threads were never here, the memory is not mapped. */
-		mrn_sys1(SYS_close, hmm->uffd);
 		mrn_sys1(SYS_close, hmm->kick);
-		mrn_sys1(SYS_close, hmm->frames.fd);
-		if (hmm->pagemap >= 0)
-			mrn_sys1(SYS_close, hmm->pagemap);
 		free(hmm->handler);
-		free(hmm->region);
-		free(hmm);
+		for (size_t i = 0; i < hmm->nr_regions; i++)
+			mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
+		hmm->nr_regions = 0;
+		/* Neither is the frames' alias, and what is in quarantine is not ours to look at. */
+		hmm->frames.alias = NULL;
+		hmm->frames.ring_count = 0;
+		hmm->devices = NULL;
+		tear_down(hmm);
 	}
 	if (err)
 		return err;
 	mrn_hmm_handlers_stop(hmm);
+	/* A notifier may outlive the space: hmm_range_fault must not find it. */
+	hmm->mm->managed = NULL;
 	mrn_mm_destroy(hmm->mm);
 	tear_down(hmm);
 	return 0;
@@ -235,6 +240,8 @@ int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats)
 {
 	if (!hmm || !stats)
 		return -EINVAL;
+	if (mrn_mm_is_wiped(hmm->mm))
+		return -ESTALE;
 #define GET(field) stats->field = __atomic_load_n(&hmm->stats.field, __ATOMIC_RELAXED)
 	GET(cpu_faults);
 	GET(device_faults);

@@ -5,6 +5,11 @@
 #include "lab/run.h"
 
 const struct lab_driver *const lab_drivers[] = {
+	&lab_amdgpu_gfx,
+	&lab_dmirror,
+	&lab_gntdev,
+	&lab_i915,
+	&lab_radeon,
 	&lab_umem_odp,
 	NULL,
 };

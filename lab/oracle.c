@@ -25,6 +25,13 @@
 #define GENERATION_BITS 20
 #define STRIDE		(64 / sizeof(uint64_t)) /* a writer's words are a cache line apart */
 
+static unsigned int nr_writers(struct lab *lab)
+{
+	unsigned int n = __atomic_load_n(&lab->nr_threads, __ATOMIC_RELAXED);
+
+	return n < LAB_MAX_WRITERS ? n : LAB_MAX_WRITERS;
+}
+
 static uint64_t state_of(struct lab *lab, size_t page)
 {
 	return __atomic_load_n(&lab->page[page].state, __ATOMIC_ACQUIRE);

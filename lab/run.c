@@ -235,7 +235,9 @@ static void watch(struct lab *lab, unsigned int workers)
 			abort();
 		}
 		if (c->progress)
-			c->progress(c->arg, lab->driver, ops, lab->stale + lab->asserts);
+			c->progress(c->arg, lab->driver, ops,
+				    __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) +
+					    __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED));
 		nanosleep(&tick, NULL);
 	}
 }
@@ -251,8 +253,8 @@ static void sum_up(struct lab *lab, uint64_t ns)
 		for (unsigned int i = 0; i < LAB_RETRY_BUCKETS; i++)
 			r->histogram[i] += t->histogram[i];
 	}
-	r->invalidations = lab->invalidations;
-	r->refusals = lab->refusals;
+	r->invalidations = __atomic_load_n(&lab->invalidations, __ATOMIC_RELAXED);
+	r->refusals = __atomic_load_n(&lab->refusals, __ATOMIC_RELAXED);
 	r->ns_per_op = r->ops ? (double)ns / (double)r->ops : 0;
 }
 

@@ -12,7 +12,7 @@ struct lab_thread *lab_thread_new(struct lab *lab)
 		return NULL;
 	t->lab = lab;
 	pthread_mutex_lock(&lab->lock);
-	t->id = lab->nr_threads++;
+	t->id = __atomic_fetch_add(&lab->nr_threads, 1, __ATOMIC_RELAXED);
 	t->writer = t->id;
 	/* A generator each, all from one seed. */
 	t->random = (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^

@@ -4,10 +4,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 
 #include "os/syscall.h"
 
 #include "os/event_path.h"
+
+struct procmap_query {
+	uint64_t size, query_flags, query_addr;
+	uint64_t vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+	uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
+	uint64_t vma_name_addr, build_id_addr;
+};
+
+#define PROCMAP_QUERY	     _IOWR('f', 17, struct procmap_query)
+#define VMA_READABLE	     0x01
+#define VMA_WRITABLE	     0x02
+#define VMA_EXECUTABLE	     0x04
+#define VMA_SHARED	     0x08
+#define COVERING_OR_NEXT_VMA 0x10
 
 /* One line of maps: everything before the path; the path is skipped without being kept. */
 static const char *number(const char *p, const char *end, unsigned int base, uint64_t *out)
@@ -60,7 +75,14 @@ static bool parse(const char *p, const char *end, struct mrn_mapping *m)
 	m->end = (uintptr_t)stop;
 	m->dev_major = (unsigned int)major;
 	m->dev_minor = (unsigned int)minor;
+	m->page_size = 0;
 	return true;
+}
+
+int mrn_maps_open(void)
+{
+	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC,
+			     0);
 }
 
 int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), void *arg)
@@ -71,7 +93,7 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 	bool go_on = true;
 	long fd, n;
 
-	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+	fd = mrn_maps_open();
 	if (fd < 0)
 		return (int)fd;
 	while (go_on && (n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) != 0) {
@@ -94,4 +116,54 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 	}
 	mrn_sys1(SYS_close, fd);
 	return go_on && n < 0 ? (int)n : 0;
+}
+
+struct window {
+	uintptr_t addr;
+	struct mrn_mapping *mappings;
+	size_t n, max;
+};
+
+static bool collect(const struct mrn_mapping *mapping, void *arg)
+{
+	struct window *w = arg;
+
+	if (mapping->end > w->addr)
+		w->mappings[w->n++] = *mapping;
+	return w->n < w->max;
+}
+
+long mrn_maps_from(uintptr_t addr, struct mrn_mapping *mappings, size_t max)
+{
+	struct window w = {.addr = addr, .mappings = mappings, .max = max};
+	int r = mrn_maps_visit(collect, &w);
+
+	return r ? r : (long)w.n;
+}
+
+int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *m)
+{
+	struct procmap_query q = {
+		.size = sizeof(q),
+		.query_flags = COVERING_OR_NEXT_VMA,
+		.query_addr = addr,
+	};
+	long r = mrn_sys3(SYS_ioctl, fd, (long)PROCMAP_QUERY, (long)&q);
+
+	if (r < 0)
+		return (int)r;
+	*m = (struct mrn_mapping){
+		.start = (uintptr_t)q.vma_start,
+		.end = (uintptr_t)q.vma_end,
+		.offset = q.vma_offset,
+		.dev_major = q.dev_major,
+		.dev_minor = q.dev_minor,
+		.inode = q.inode,
+		.readable = q.vma_flags & VMA_READABLE,
+		.writable = q.vma_flags & VMA_WRITABLE,
+		.executable = q.vma_flags & VMA_EXECUTABLE,
+		.shared = q.vma_flags & VMA_SHARED,
+		.page_size = q.vma_page_size,
+	};
+	return 0;
 }

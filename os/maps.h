@@ -3,11 +3,14 @@
  * The process's mappings, read from /proc/self/maps with raw calls into a buffer on the stack: no
  * allocation, so it may run on the event path. The kernel gives each line whole and in address
  * order; mappings that change while one reads may be seen before or after the change.
+ *
+ * Or asked for one at a time: PROCMAP_QUERY (Linux 6.11), which Debian 12's headers lack.
  */
 #ifndef MRN_OS_MAPS_H
 #define MRN_OS_MAPS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct mrn_mapping {
@@ -16,6 +19,7 @@ struct mrn_mapping {
 	unsigned int dev_major, dev_minor;
 	uint64_t inode; /* 0: anonymous */
 	bool readable, writable, executable, shared;
+	uint64_t page_size; /* bytes, more than the OS page for hugetlb; 0: not told */
 };
 
 /*
@@ -23,5 +27,17 @@ struct mrn_mapping {
  * cannot be read; then some mappings may have been visited.
  */
 int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), void *arg);
+
+/* The first mappings, max at most, that end after addr, in order. Returns how many, or -errno. */
+long mrn_maps_from(uintptr_t addr, struct mrn_mapping *mappings, size_t max);
+
+/* Opens what mrn_maps_query asks. In a forked child the descriptor still means the parent. */
+int mrn_maps_open(void);
+
+/*
+ * The mapping that holds addr, or else the next one. 0, -ENOENT when there is none, or another -errno:
+ * -ENOTTY where the kernel lacks the call.
+ */
+int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *mapping);
 
 #endif

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "os/pagemap.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "os/pages.h"
 #include "os/syscall.h"
-
-struct page_region {
-	uint64_t start, end, categories;
-};
 
 struct pm_scan_arg {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
@@ -25,10 +23,52 @@ int mrn_pagemap_open(void)
 			     0);
 }
 
+int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries)
+{
+	uint64_t at = addr / mrn_page_size() * sizeof(*entries);
+	char *to = (char *)entries;
+	size_t left = n * sizeof(*entries);
+
+	while (left) {
+		long r = mrn_sys4(SYS_pread64, fd, (long)to, (long)left, (long)at);
+
+		if (r == -EINTR)
+			continue;
+		if (r < 0)
+			return (int)r;
+		/* Beyond the last address that a process can have. */
+		if (r == 0)
+			return -EFAULT;
+		to += r;
+		at += (uint64_t)r;
+		left -= (size_t)r;
+	}
+	return 0;
+}
+
+long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap_region *regions,
+		      size_t max, uintptr_t *walked)
+{
+	/* No mask to fulfil: all mapped pages, whatever is there. */
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uint64_t)(uintptr_t)regions,
+		.vec_len = max,
+		.return_mask = MRN_PAGE_IS_PRESENT | MRN_PAGE_IS_SWAPPED | MRN_PAGE_IS_HUGE,
+	};
+	long n = mrn_sys3(SYS_ioctl, fd, (long)PAGEMAP_SCAN, (long)&arg);
+
+	if (n >= 0)
+		*walked = (uintptr_t)arg.walk_end;
+	return n;
+}
+
 int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end)
 {
 	/* Neighbours come as one region, so more than one means a gap. */
-	struct page_region region[2];
+	struct mrn_pagemap_region region[2];
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
 		.start = start,

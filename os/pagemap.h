@@ -1,18 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * PAGEMAP_SCAN (Linux 6.7), whose definitions Debian 12's headers lack: asks about a range of the page
- * tables in one piece, that is, with the mmap lock held all through.
+ * What the page tables say, as /proc/self/pagemap tells it: entry by entry, or by PAGEMAP_SCAN (Linux
+ * 6.7), which Debian 12's headers lack and which asks about a range in one piece, that is, with the
+ * mmap lock held all through. Neither tells whether a page is write-protected.
  */
 #ifndef MRN_OS_PAGEMAP_H
 #define MRN_OS_PAGEMAP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /*
- * Opens this process's page map. In a forked child the descriptor still means the parent.
- * -errno as open.
+ * Opens this process's page map. In a forked child the descriptor still means the parent; whether
+ * frames are shown depends on who opened it, not on who reads. -errno as open: -EACCES for a process
+ * that has changed its user, and so may not be looked into any longer.
  */
 int mrn_pagemap_open(void);
+
+/* An entry. */
+#define MRN_PAGEMAP_PRESENT   (UINT64_C(1) << 63)
+#define MRN_PAGEMAP_FILE      (UINT64_C(1) << 61)	/* of a file or of shared memory */
+#define MRN_PAGEMAP_GUARD     (UINT64_C(1) << 58)	/* MADV_GUARD_INSTALL (Linux 6.15) */
+#define MRN_PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)	/* mapped once in the whole machine */
+#define MRN_PAGEMAP_FRAME     ((UINT64_C(1) << 55) - 1) /* 0 without CAP_SYS_ADMIN */
+
+/* Reads the entries of n pages from addr on. 0 or -errno. */
+int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries);
+
+/* Neighbouring pages of mappings, of which the same is true. */
+struct mrn_pagemap_region {
+	uint64_t start, end;
+	uint64_t categories; /* MRN_PAGE_IS_ bits; none: nothing is there */
+};
+
+#define MRN_PAGE_IS_PRESENT (1u << 3)
+#define MRN_PAGE_IS_SWAPPED (1u << 4) /* there is an entry for it, but no page */
+#define MRN_PAGE_IS_HUGE    (1u << 6) /* mapped as a block, transparent or hugetlb */
+
+/*
+ * Describes the mapped pages of [start, end), in order; *walked is how far it came with max regions.
+ * What is in no region is not mapped, or is a mapping of something that has no pages. Returns the
+ * number of regions, or -errno: -ENOTTY where the kernel lacks the call.
+ */
+long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap_region *regions,
+		      size_t max, uintptr_t *walked);
 
 /*
  * Is all of [start, end) mapped, and registered with a userfaultfd that has WP_ASYNC, in write-protect

@@ -27,8 +27,11 @@
  * multiples of the OS page, within one region; -EINVAL when they are not. -ESTALE: in a forked child,
  * for its parent's space; the child has neither the pages nor the addresses. A function that announces
  * an invalidation blocks where its callbacks block, so it must not be called with a driver lock held,
- * and not from a callback (-EDEADLK); none may be called from a signal handler. No function here is a
- * cancellation point.
+ * and not from a callback (-EDEADLK). None may be called from a signal handler, but for mrn_hmm_frame. No
+ * function here is a cancellation point.
+ *
+ * Where a driver lock is held, in a callback, and in a signal handler that may interrupt either, the CPU
+ * must not touch managed memory: its fault may wait for a callback that wants the lock.
  */
 #ifndef MRN_HMM_H
 #define MRN_HMM_H
@@ -81,9 +84,10 @@ struct mrn_hmm_opts {
  * Makes an address space without regions. opts may be NULL. *out is the caller's until
  * mrn_hmm_destroy.
  *
- * Errors: -EINVAL; -ENOMEM; -EPERM when this process may not have a userfaultfd; -ENOSYS and
- * -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19); -EMFILE.
- * opts->why then says what is missing and how to allow it.
+ * Errors: -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that is not
+ * less than the frames; -ENOMEM; -EPERM when this process may not have a userfaultfd; -ENOSYS and
+ * -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19); -EMFILE; -EAGAIN
+ * when no thread can be made. opts->why then says what is missing and how to allow it.
  */
 int mrn_hmm_create(const struct mrn_hmm_opts *opts, struct mrn_hmm **out);
 
@@ -123,8 +127,8 @@ int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats);
  * aligned to, and where frames are to be had filled in, blocks of 2^order pages (0 .. 9). It is not
  * inherited by fork. The address is the caller's until mrn_hmm_free.
  *
- * When a page fault of the CPU finds no frame, or cannot read the backing file, the thread gets a
- * SIGBUS with that address, as from a file that has been truncated.
+ * When a page fault of the CPU finds no frame, or what was there cannot be read from the backing file or
+ * copied from a device, the thread gets a SIGBUS with that address, as from a file that has been truncated.
  *
  * Errors: -EINVAL; -ENOMEM; -ESTALE.
  */
@@ -157,8 +161,8 @@ int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot);
  * ranges may be in different regions, and must not overlap.
  *
  * Errors, with nothing changed: -EINVAL; -EFAULT for a hole at `from`; -ENOTCONN for lost addresses at
- * `to`; -EDEADLK; -ESTALE. -ENOMEM (the kernel's limit of mappings): what was at `to` is gone, some of
- * the pages may have been moved, and the others are where they were.
+ * `to`; -EDEADLK; -ESTALE. -ENOMEM (the kernel's limit of mappings): what was at `to` may be gone, some
+ * of the pages may have been moved, and the others are where they were.
  */
 int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length);
 
@@ -208,7 +212,7 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length);
 /*
  * Soft-dirty: forgets which pages were written to, and write-protects them to learn it anew
  * (MMU_NOTIFY_SOFT_DIRTY); and tells which have been since, one byte for each page, 1 or 0. Pages are
- * dirty from the start. Before Linux 6.6, a page that is read after it was away counts as written.
+ * dirty from the start, when they come back from a device, and while they are there or lent. Before Linux 6.6, a page that is read after it was away counts as written.
  *
  * Errors: -EINVAL; -EDEADLK; -ESTALE. soft_dirty does not block.
  */
@@ -239,7 +243,7 @@ void mrn_hmm_set_dirty(struct mrn_hmm *hmm, uint64_t frame);
  *
  * Returns length in pages. Errors, with nothing pinned: -EINVAL; -EFAULT for a hole or a page that
  * may not be accessed so; -ENOMEM; -EIO and the like from the backing file; -ESTALE. Announces an
- * invalidation where a page has to come back from a device.
+ * invalidation where a page has to come back from a device or from who it was lent to.
  */
 long mrn_hmm_pin(struct mrn_hmm *hmm, const void *addr, size_t length, bool write,
 		 uint64_t *frames);
@@ -286,15 +290,16 @@ int mrn_hmm_device_add(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
 int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
 
 /*
- * Moves pages to the device's memory (MMU_NOTIFY_MIGRATE, owner dev), from system memory or the backing file; a page
- * that nobody has touched goes as zeros. A touch of the CPU, or a request of another device, brings a page back (MMU_NOTIFY_MIGRATE,
- * owner dev). Pages that are there already stay and count; pinned ones and holes are passed over, as are pages
- * that may not be read or are on another device.
- * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry a
- * page, as from hmm_range_fault for that owner.
+ * Moves pages to the device's memory (MMU_NOTIFY_MIGRATE, owner dev), from system memory or the backing
+ * file; a page that nobody has touched goes as zeros. A touch of the CPU, or a request of another device,
+ * brings a page back (MMU_NOTIFY_MIGRATE, owner dev). Pages that are there already stay and count; passed
+ * over are holes, pages that may not be read, that are pinned, or that are on another device.
  *
- * Errors: -EINVAL; -ENOENT when dev was not added; what alloc and copy_to_device return, when no page
- * could be moved; -EDEADLK; -ESTALE.
+ * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry a page:
+ * for one on the device, what hmm_range_fault says for that owner, and 0 for any other.
+ *
+ * Errors: -EINVAL; -ENOENT when dev was not added; where no page of the range is there: what alloc and
+ * copy_to_device return, -ENOMEM, what reading the backing file says; -EDEADLK; -ESTALE.
  */
 long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, void *addr,
 			       size_t length, unsigned long *pfns);
@@ -314,9 +319,9 @@ bool mrn_hmm_device_page(const struct mrn_hmm_device *dev, unsigned long pfn, ui
  * without an owner. For atomic operations of a device. pfns gets one entry a page: VALID and
  * WRITE, and what hmm_range_fault says of it. Read begin before, check for a retry after, as always.
  *
- * Returns how many pages are lent. Errors, with none lent: -EINVAL; -EFAULT for a hole or a page that
- * may not be read, -EPERM for one that may not be written; -EBUSY for a page on a device that could
- * not come back; -ENOMEM; -EDEADLK; -ESTALE.
+ * Returns how many pages are lent. Errors, with none lent: -EINVAL, also without owner or pfns; -EFAULT
+ * for a hole or a page that may not be read, -EPERM for one that may not be written; what bringing a
+ * page in says; -ENOMEM; -EDEADLK; -ESTALE.
  */
 long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void *owner,
 			    unsigned long *pfns);
@@ -337,7 +342,7 @@ enum hmm_pfn_flags {
 	HMM_PFN_ERROR = 1ul << 61,
 	/* Out: the mapping is an aligned block of 2^order pages, contiguous in memory. 5 bits. */
 	HMM_PFN_ORDER_SHIFT = 56,
-	/* In: make it VALID; make it WRITE. */
+	/* In: make it VALID; and, together with it, make it WRITE. WRITE alone asks for nothing. */
 	HMM_PFN_REQ_FAULT = HMM_PFN_VALID,
 	HMM_PFN_REQ_WRITE = HMM_PFN_WRITE,
 	HMM_PFN_FLAGS = 0xfful << HMM_PFN_ORDER_SHIFT,
@@ -370,37 +375,48 @@ struct hmm_range {
  * Reads the translations of a range, and brings in what is missing where that is asked for. Nothing is
  * held when it returns: the entries are speculation until mmu_range_read_retry, under the driver lock.
  *
- * Errors: -EBUSY on a collision with an invalidation, and only then: begin again; -EPERM when writing
- * is asked for and not allowed; -EFAULT when what is asked for cannot be had: a hole, memory that may
- * not be read, past the end of a file; -EINVAL for a range that is empty, not aligned, outside the
- * notifier's, or of an mm that is neither managed nor mrn_mm_self(); -ENOMEM without frames; what reading the
- * backing file says; -ESTALE. After an error the entries are of no use. Blocks for a page that is being changed. Not from a callback, not
- * with a driver lock held.
+ * Errors: -EBUSY on a collision with an invalidation, and only then: begin again (inside an invalidation
+ * that this thread has started, that is for ever; mrn_hmm_range_fault_until says -EDEADLK); -EPERM when
+ * writing is asked for and not allowed; -EFAULT when what is asked for cannot be had: a hole, memory that
+ * may not be read, past the end of a file; -EINVAL for a range that is empty, not aligned, outside the
+ * notifier's, or of an mm that is neither managed nor mrn_mm_self(); -ENOMEM without frames, and for a
+ * page of this process that is taken away as fast as it comes; what reading the backing file, a device's
+ * copy_to_ram, or opening files in /proc says; -EDEADLK from a callback; -ESTALE. After an error the
+ * entries are of no use. Blocks for a page that is being changed. Not with a driver lock held.
  *
  * On managed memory the answer is exact.
  *
  * On mrn_mm_self(), the memory of this process, it is what Linux tells a process about itself:
- *  - VALID is exact (PAGEMAP_SCAN, or /proc/self/pagemap before Linux 6.7). Swapped pages are not VALID.
+ *  - VALID is exact. Swapped pages are not VALID. Memory that may only be written to can be read, too,
+ *    as by the processor; the kernel's function would say ERROR.
  *  - The number is the physical frame for a process with CAP_SYS_ADMIN, and 0 for others. It may change
  *    by reclaim, migration and KSM without an invalidation, which user space is not told of: to use it,
  *    pin the page first.
- *  - WRITE is exact where it was asked for (MADV_POPULATE_WRITE, Linux 5.14; -EOPNOTSUPP before). In a
- *    snapshot it is set only where a write would not copy the page: for a writable mapping that is
- *    shared, or whose page is private memory that nobody shares. A page that is write-protected for
- *    tracking, by a userfaultfd or a file system, counts as writable.
- *  - The order is 9, or what the machine has, for a transparent huge page, where PAGEMAP_SCAN tells it.
+ *  - WRITE that was asked for has been made so by the kernel (requests need MADV_POPULATE_*, Linux 5.14;
+ *    -EOPNOTSUPP before, when the page is not there, or WRITE is asked for). A fork shares private pages
+ *    again, and is not announced.
+ *  - WRITE in a snapshot is set for a writable mapping that is shared, or whose page is private memory
+ *    that nobody else maps. A write may copy such a page all the same: one that KSM has merged, or that
+ *    a fork has shared in the past and a pipe or I/O under way still holds. A page that is
+ *    write-protected for tracking, by a userfaultfd or a file system, counts as writable.
+ *  - The order is 9, or what the machine has, for a transparent huge page, where PAGEMAP_SCAN (Linux 6.7)
+ *    tells it; for hugetlb, its own, where PROCMAP_QUERY (Linux 6.11) does.
+ *  - Guard pages (MADV_GUARD_INSTALL) are ERROR from Linux 6.15 on, and a device's mapping without pages
+ *    from 6.7 on; before, a snapshot says that nothing is there. A request for them is -EFAULT always.
+ *  - A process that has changed its user may not look into itself: -EACCES, unless it has asked for it
+ *    (PR_SET_DUMPABLE).
  *  - dev_private_owner is of no use.
  * Fault requests are seen by the kernel as accesses: they may block for a userfaultfd of somebody else.
  */
 int hmm_range_fault(struct hmm_range *range);
 
 /*
- * The same in a loop: begins a read, faults, and begins again on a collision, until it comes out or
- * the deadline, an absolute time of CLOCK_MONOTONIC, or NULL for none, has passed. Sets notifier_seq, which is to be checked
- * under the driver lock as always.
+ * The same in a loop: begins a read, faults, and begins again on a collision, until it comes out or the
+ * deadline, an absolute time of CLOCK_MONOTONIC, or NULL for none, has passed. Sets notifier_seq, which
+ * is to be checked under the driver lock as always.
  *
  * Errors: those of hmm_range_fault but -EBUSY; those of mrn_range_read_begin_until, -ETIMEDOUT among
- * them.
+ * them; -EINVAL for a pfn_flags_mask, as requests in the entries do not outlive the first answer.
  */
 int mrn_hmm_range_fault_until(struct hmm_range *range, const struct timespec *deadline);
 

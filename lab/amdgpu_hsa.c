@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * amdgpu_hsa: compute with user pointers (drivers/gpu/drm/amd, amdgpu_amdkfd_gpuvm and amdkfd).
+ *
+ * Shadow	the pages of each userptr buffer object, and the GPU's page table, written from them. A
+ *		program fills the queues itself, so access is taken away by stopping all of its queues.
+ * Driver lock	notifier_lock: a seq and the two counts of evictions change together. The ioctls and the
+ *		restore worker have process_info's lock around it, which no callback takes.
+ * Invalidate	refuses where it may not wait; update_seq; counts the object invalid and the process
+ *		evicted. The first eviction stops the queues, waits for what they had begun, and schedules
+ *		the restore worker. Pages and page table stay as they are: nobody uses them.
+ * Restore	fetches the pages of invalid objects anew; invalid becomes 0 unless it has changed since;
+ *		writes the page table; evicted becomes 0 unless it has changed since; starts the queues.
+ *		Any change: once more, later.
+ * Hazards	the object that is invalidated again while it is being restored; the eviction between the
+ *		last compare-and-swap and the start of the queues, hence the count of those who stop them;
+ *		the entries of an object that has no pages any more.
+ * Before 2019	a rwsem held from start to end, with a count for nested starts, and a tree of objects for
+ *		each process, which every start walked.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "lab/mmu.h"
+#include "lab/models.h"
+
+enum {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	NO_FLUSH,
+	NO_FENCE_WAIT,
+	UNLOCK_EARLY,
+	ZAP_AFTER_REMOVE,
+	NO_EVICTED_CHECK,
+	NO_QUEUE_COUNT,
+	KEEP_ENTRIES,
+};
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[NO_UPDATE_SEQ] = "no_update_seq",
+	[NO_FLUSH] = "no_flush",
+	[NO_FENCE_WAIT] = "no_fence_wait",
+	[UNLOCK_EARLY] = "unlock_early",
+	[ZAP_AFTER_REMOVE] = "zap_after_remove",
+	[NO_EVICTED_CHECK] = "no_evicted_check",
+	[NO_QUEUE_COUNT] = "no_queue_count",
+	[KEEP_ENTRIES] = "keep_entries",
+	NULL,
+};
+
+#define NR_BOS	     6
+#define MAX_BO_PAGES 8
+#define NR_QUEUES    2
+
+struct kfd;
+
+/* A userptr buffer object, mapped to the GPU. */
+struct kgd_mem {
+	struct mmu_range_notifier mrn;
+	struct kfd *kfd;
+	size_t first, n;
+	bool readonly;
+	uint32_t
+		invalid; /* under notifier_lock: callbacks since the pages were known to be right */
+	/* under process_info's lock */
+	bool listed;	/* on userptr_inval_list: the page table is to be written */
+	bool has_pages; /* user_pages are what was found; else nothing was to be had */
+	unsigned long user_pages[MAX_BO_PAGES];
+};
+
+/* A process of the compute driver: amdkfd_process_info, and the queues that amdkfd manages for it. */
+struct kfd {
+	struct lab *lab;
+	struct lab_mmu gpuvm;	       /* the page table, by page of the region */
+	pthread_mutex_t lock;	       /* process_info's: one ioctl or restore at a time */
+	pthread_mutex_t notifier_lock; /* the driver lock; nests inside lock */
+	/* Replaced under both locks, so either is enough to look. At most one object for an eighth. */
+	struct kgd_mem *mem[NR_BOS];
+	uint32_t evicted_bos;	      /* atomic; goes up under notifier_lock */
+	unsigned int restores_failed; /* under lock: since the queues ran */
+
+	pthread_mutex_t dqm_lock; /* the device queue manager's; nests inside the others */
+	pthread_cond_t something_to_do;
+	bool restore_work;	  /* scheduled */
+	unsigned int qpd_evicted; /* who wants the queues stopped */
+	uint32_t queues; /* atomic, STOPPED under dqm_lock: that, and how many are at work */
+	struct lab_thread *queue[NR_QUEUES];
+};
+
+#define STOPPED (UINT32_C(1) << 31)
+
+/* --------------------------------------------------------------------------------------------- queues */
+
+static bool are_stopped(struct kfd *kfd)
+{
+	return __atomic_load_n(&kfd->queues, __ATOMIC_ACQUIRE) & STOPPED;
+}
+
+static bool queue_enter(struct kfd *kfd)
+{
+	uint32_t q = __atomic_load_n(&kfd->queues, __ATOMIC_RELAXED);
+
+	do {
+		if (q & STOPPED)
+			return false;
+		/* Acquire: who runs sees the page table as it was when the queues were started. */
+	} while (!__atomic_compare_exchange_n(&kfd->queues, &q, q + 1, true, __ATOMIC_ACQUIRE,
+					      __ATOMIC_RELAXED));
+	return true;
+}
+
+static void queue_leave(struct kfd *kfd)
+{
+	/* Release: orders the accesses before what the preemption waits to do. */
+	__atomic_fetch_sub(&kfd->queues, 1, __ATOMIC_RELEASE);
+}
+
+/* Stops the queues, unless somebody else has, and waits until they have been preempted. */
+static void quiesce(struct kfd *kfd)
+{
+	pthread_mutex_lock(&kfd->dqm_lock);
+	if (!kfd->qpd_evicted++ || lab_is_broken(kfd->lab, NO_QUEUE_COUNT)) {
+		kfd->qpd_evicted = 1;
+		__atomic_fetch_or(&kfd->queues, STOPPED, __ATOMIC_ACQ_REL);
+		/* The preemption fence. What a queue has begun is short, and waits for nothing. */
+		while (!lab_is_broken(kfd->lab, NO_FENCE_WAIT) &&
+		       __atomic_load_n(&kfd->queues, __ATOMIC_ACQUIRE) != STOPPED)
+			sched_yield();
+	}
+	pthread_mutex_unlock(&kfd->dqm_lock);
+}
+
+/* Starts them again, unless somebody else still wants them stopped. */
+static void resume(struct kfd *kfd)
+{
+	pthread_mutex_lock(&kfd->dqm_lock);
+	if (!--kfd->qpd_evicted) {
+		__atomic_fetch_and(&kfd->queues, ~STOPPED, __ATOMIC_RELEASE);
+		pthread_cond_broadcast(&kfd->something_to_do);
+	}
+	pthread_mutex_unlock(&kfd->dqm_lock);
+}
+
+static void schedule_restore(struct kfd *kfd)
+{
+	pthread_mutex_lock(&kfd->dqm_lock);
+	kfd->restore_work = true;
+	pthread_cond_broadcast(&kfd->something_to_do);
+	pthread_mutex_unlock(&kfd->dqm_lock);
+}
+
+/* Waits until the queues run or a restore is due. True for the latter, which is the caller's then. */
+static bool wait_for_queues(struct kfd *kfd)
+{
+	bool due;
+
+	pthread_mutex_lock(&kfd->dqm_lock);
+	while (are_stopped(kfd) && !kfd->restore_work)
+		pthread_cond_wait(&kfd->something_to_do, &kfd->dqm_lock);
+	due = kfd->restore_work;
+	kfd->restore_work = false;
+	pthread_mutex_unlock(&kfd->dqm_lock);
+	return due;
+}
+
+/* ------------------------------------------------------------------------------------------ invalidate */
+
+/*
+ * Under notifier_lock. Exact: evicted_bos and invalid go up under it, together with the stop of the
+ * queues; and the queues are started only by who has seen both at 0 and nobody stopping them since.
+ */
+static void check_queues(struct kfd *kfd)
+{
+	if (are_stopped(kfd))
+		return;
+	LAB_ASSERT(kfd->lab, !__atomic_load_n(&kfd->evicted_bos, __ATOMIC_RELAXED),
+		   "the queues run in an evicted process");
+	for (size_t b = 0; b < NR_BOS; b++)
+		LAB_ASSERT(kfd->lab, !kfd->mem[b] || !kfd->mem[b]->invalid,
+			   "the queues run with an invalid object mapped");
+}
+
+/* Under notifier_lock. */
+static void evict_userptr(struct kgd_mem *mem)
+{
+	struct kfd *kfd = mem->kfd;
+
+	mem->invalid++;
+	if (__atomic_add_fetch(&kfd->evicted_bos, 1, __ATOMIC_ACQ_REL) == 1) {
+		quiesce(kfd);
+		schedule_restore(kfd);
+	}
+}
+
+static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			   uint64_t cur_seq)
+{
+	struct kgd_mem *mem = (struct kgd_mem *)mrn;
+	struct kfd *kfd = mem->kfd;
+
+	if (!mmu_notifier_range_blockable(range)) {
+		lab_count_refusal(kfd->lab);
+		return false;
+	}
+	pthread_mutex_lock(&kfd->notifier_lock);
+	lab_count_invalidation(kfd->lab, range);
+	if (!lab_is_broken(kfd->lab, NO_UPDATE_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	check_queues(kfd);
+	evict_userptr(mem);
+	pthread_mutex_unlock(&kfd->notifier_lock);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops hsa_ops = {.invalidate = invalidate_hsa};
+
+/* --------------------------------------------------------------------------------- pages and page table */
+
+/* A seq, and the count of callbacks that belongs to it. */
+static uint64_t read_begin(struct kgd_mem *mem, uint32_t *invalid)
+{
+	for (;;) {
+		uint64_t seq = mmu_range_read_begin(&mem->mrn);
+		bool collided;
+
+		pthread_mutex_lock(&mem->kfd->notifier_lock);
+		collided = mmu_range_read_retry(&mem->mrn, seq);
+		*invalid = mem->invalid;
+		pthread_mutex_unlock(&mem->kfd->notifier_lock);
+		if (!collided)
+			return seq;
+	}
+}
+
+/* Marks mem valid, if it has not been invalidated since read_begin. 0 or -EAGAIN. */
+static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct lab_thread *t)
+{
+	struct kfd *kfd = mem->kfd;
+	bool collided;
+
+	pthread_mutex_lock(&kfd->notifier_lock);
+	collided = mmu_range_read_retry(&mem->mrn, seq);
+	LAB_ASSERT(kfd->lab, collided == (mem->invalid != invalid),
+		   "the seq and the count of callbacks disagree");
+	if ((collided || mem->invalid != invalid) && !lab_is_broken(kfd->lab, NO_RETRY)) {
+		pthread_mutex_unlock(&kfd->notifier_lock);
+		return -EAGAIN;
+	}
+	if (lab_is_broken(kfd->lab, UNLOCK_EARLY)) {
+		pthread_mutex_unlock(&kfd->notifier_lock);
+		lab_pause(t);
+		pthread_mutex_lock(&kfd->notifier_lock);
+	}
+	mem->invalid = 0;
+	pthread_mutex_unlock(&kfd->notifier_lock);
+	return 0;
+}
+
+/* Fetches the pages of mem. 0, also when there are none to be had; -EAGAIN, -ENOMEM, ... */
+static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
+{
+	struct lab *lab = mem->kfd->lab;
+	struct hmm_range range = {
+		.notifier = &mem->mrn,
+		.start = lab_addr(lab, mem->first),
+		.end = lab_addr(lab, mem->first + mem->n),
+		.hmm_pfns = mem->user_pages,
+		.default_flags = HMM_PFN_REQ_FAULT | (mem->readonly ? 0 : HMM_PFN_REQ_WRITE),
+	};
+	uint32_t invalid;
+	int err;
+
+	range.notifier_seq = read_begin(mem, &invalid);
+	lab_count_faults(t, mem->n);
+	err = hmm_range_fault(&range);
+	/* A bad address counts as success: better a fault of the GPU there than queues stopped for ever. */
+	if (err && err != -EFAULT && err != -EPERM)
+		return err == -EBUSY ? -EAGAIN : err;
+	mem->has_pages = !err;
+	lab_pause(t);
+	return set_valid(mem, range.notifier_seq, invalid, t);
+}
+
+/* Only process_info's lock is held: if mem is invalidated now, a restore after us writes it again. */
+static void update_gpuvm_pte(struct kgd_mem *mem)
+{
+	struct kfd *kfd = mem->kfd;
+
+	mem->listed = false;
+	if (mem->has_pages)
+		for (size_t k = 0; k < mem->n; k++)
+			lab_mmu_map(&kfd->gpuvm, mem->first + k,
+				    hmm_pfn_to_frame(mem->user_pages[k]), !mem->readonly);
+	else if (!lab_is_broken(kfd->lab, KEEP_ENTRIES))
+		lab_mmu_unmap(&kfd->gpuvm, mem->first, mem->n);
+}
+
+/* --------------------------------------------------------------------------------------------- restore */
+
+static bool is_invalid(struct kgd_mem *mem)
+{
+	bool invalid;
+
+	pthread_mutex_lock(&mem->kfd->notifier_lock);
+	invalid = mem->invalid;
+	pthread_mutex_unlock(&mem->kfd->notifier_lock);
+	return invalid;
+}
+
+static int update_invalid_user_pages(struct kfd *kfd, struct lab_thread *t)
+{
+	int err = 0;
+
+	for (size_t b = 0; b < NR_BOS && !err; b++) {
+		struct kgd_mem *mem = kfd->mem[b];
+
+		if (!mem || !is_invalid(mem))
+			continue;
+		/* It stays listed, also with good pages, until the page table has been written. */
+		mem->listed = true;
+		err = get_user_pages(mem, t);
+	}
+	return err;
+}
+
+static void validate_invalid_user_pages(struct kfd *kfd)
+{
+	for (size_t b = 0; b < NR_BOS; b++)
+		if (kfd->mem[b] && kfd->mem[b]->listed)
+			update_gpuvm_pte(kfd->mem[b]);
+}
+
+/* Evicted no more, unless there was an eviction since evicted_bos was `evicted`. */
+static bool set_restored(struct kfd *kfd, uint32_t evicted)
+{
+	if (lab_is_broken(kfd->lab, NO_EVICTED_CHECK)) {
+		__atomic_store_n(&kfd->evicted_bos, 0, __ATOMIC_RELEASE);
+		return true;
+	}
+	return __atomic_compare_exchange_n(&kfd->evicted_bos, &evicted, 0, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+static bool restore(struct kfd *kfd, uint32_t evicted, struct lab_thread *t)
+{
+	if (update_invalid_user_pages(kfd, t))
+		return false;
+	lab_pause(t);
+	validate_invalid_user_pages(kfd);
+	lab_pause(t);
+	if (!set_restored(kfd, evicted))
+		return false;
+	/* An eviction from here on is a first one: it stops the queues once more, and is counted. */
+	lab_pause(t);
+	resume(kfd);
+	return true;
+}
+
+static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
+{
+	uint32_t evicted;
+
+	pthread_mutex_lock(&kfd->lock);
+	/* Under the lock: two restores must not both take the same evictions for theirs. */
+	evicted = __atomic_load_n(&kfd->evicted_bos, __ATOMIC_ACQUIRE);
+	if (!evicted) {
+		pthread_mutex_unlock(&kfd->lock);
+		return;
+	}
+	if (restore(kfd, evicted, t)) {
+		lab_count_retries(t, kfd->restores_failed);
+		kfd->restores_failed = 0;
+	} else {
+		kfd->restores_failed++;
+		schedule_restore(kfd);
+	}
+	pthread_mutex_unlock(&kfd->lock);
+}
+
+/* ---------------------------------------------------------------------------------------------- ioctls */
+
+static void set_mem(struct kfd *kfd, size_t b, struct kgd_mem *mem)
+{
+	pthread_mutex_lock(&kfd->notifier_lock);
+	kfd->mem[b] = mem;
+	pthread_mutex_unlock(&kfd->notifier_lock);
+}
+
+/* Under process_info's lock. Pages that cannot be had now are the restore worker's affair. */
+static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
+{
+	size_t eighth = lab_pages(kfd->lab) / 8;
+	struct kgd_mem *mem = calloc(1, sizeof(*mem));
+
+	if (!mem)
+		return;
+	mem->kfd = kfd;
+	mem->n = 1 + lab_below(t, MAX_BO_PAGES);
+	mem->first = b * eighth + lab_below(t, eighth - mem->n + 1);
+	mem->readonly = lab_chance(t, 4);
+	mem->mrn.ops = &hsa_ops;
+	mem->mrn.driver_lock = &kfd->notifier_lock;
+	set_mem(kfd, b, mem);
+	if (mmu_range_notifier_insert(&mem->mrn, lab_addr(kfd->lab, mem->first),
+				      lab_addr(kfd->lab, mem->first + mem->n) -
+					      lab_addr(kfd->lab, mem->first),
+				      lab_mm(kfd->lab))) {
+		set_mem(kfd, b, NULL);
+		free(mem);
+		return;
+	}
+	if (!get_user_pages(mem, t))
+		update_gpuvm_pte(mem);
+}
+
+/* Under process_info's lock. The queues may be running. */
+static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
+{
+	struct kgd_mem *mem = kfd->mem[b];
+
+	set_mem(kfd, b, NULL);
+	if (lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE)) {
+		mmu_range_notifier_remove(&mem->mrn);
+		lab_pause(t);
+	}
+	lab_mmu_clear(&kfd->gpuvm, mem->first, mem->n);
+	if (!lab_is_broken(kfd->lab, NO_FLUSH))
+		lab_mmu_flush(&kfd->gpuvm, mem->first, mem->n);
+	if (!lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE))
+		mmu_range_notifier_remove(&mem->mrn);
+	free(mem);
+}
+
+/* ------------------------------------------------------------------------------------- the GPU's side */
+
+/* A few accesses of a program on the GPU, at most one preemption away from being stopped. */
+static bool run_queue(struct kfd *kfd, struct lab_thread *t)
+{
+	if (!queue_enter(kfd))
+		return false;
+	for (size_t n = 1 + lab_below(t, 4); n; n--) {
+		size_t i = lab_below(t, lab_pages(kfd->lab));
+		bool write = lab_chance(t, 2);
+		uint64_t frame = lab_mmu_begin(&kfd->gpuvm, i, write);
+
+		if (frame == LAB_NO_FRAME)
+			continue;
+		for (unsigned int burst = 0; burst < 3; burst++) {
+			lab_pause(t);
+			lab_dma(t, mrn_hmm_frame(lab_hmm(kfd->lab), frame), i, write);
+		}
+		lab_mmu_end(&kfd->gpuvm, i);
+	}
+	queue_leave(kfd);
+	return true;
+}
+
+static void user_queue(void *arg, struct lab_thread *t)
+{
+	struct kfd *kfd = arg;
+
+	while (!lab_thread_stopping(t)) {
+		while (run_queue(kfd, t) && !lab_thread_stopping(t))
+			lab_pause(t);
+		pthread_mutex_lock(&kfd->dqm_lock);
+		while (are_stopped(kfd) && !lab_thread_stopping(t))
+			pthread_cond_wait(&kfd->something_to_do, &kfd->dqm_lock);
+		pthread_mutex_unlock(&kfd->dqm_lock);
+	}
+}
+
+/* The restore worker, where it is due; else an ioctl; else a dispatch, which waits for the queues. */
+static void work(void *dev, struct lab_thread *t)
+{
+	struct kfd *kfd = dev;
+	size_t b = lab_below(t, NR_BOS);
+
+	if (lab_chance(t, 8)) {
+		pthread_mutex_lock(&kfd->lock);
+		if (kfd->mem[b])
+			free_memory_of_gpu(kfd, b, t);
+		alloc_memory_of_gpu(kfd, b, t);
+		pthread_mutex_unlock(&kfd->lock);
+		return;
+	}
+	do {
+		if (wait_for_queues(kfd)) {
+			restore_userptr_worker(kfd, t);
+			return;
+		}
+	} while (!run_queue(kfd, t));
+	lab_count_retries(t, 0);
+}
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+static void shut(void *dev)
+{
+	struct kfd *kfd = dev;
+
+	for (size_t q = 0; q < NR_QUEUES; q++)
+		if (kfd->queue[q])
+			lab_thread_stop(kfd->queue[q]);
+	pthread_mutex_lock(&kfd->dqm_lock);
+	pthread_cond_broadcast(&kfd->something_to_do);
+	pthread_mutex_unlock(&kfd->dqm_lock);
+	for (size_t q = 0; q < NR_QUEUES; q++)
+		if (kfd->queue[q])
+			lab_thread_join(kfd->queue[q]);
+	for (size_t b = 0; b < NR_BOS; b++)
+		if (kfd->mem[b])
+			free_memory_of_gpu(kfd, b, kfd->queue[0]);
+	lab_mmu_destroy(&kfd->gpuvm);
+	pthread_cond_destroy(&kfd->something_to_do);
+	pthread_mutex_destroy(&kfd->dqm_lock);
+	pthread_mutex_destroy(&kfd->notifier_lock);
+	pthread_mutex_destroy(&kfd->lock);
+	free(kfd);
+}
+
+static int open_kfd(struct lab *lab, void **dev)
+{
+	struct kfd *kfd = calloc(1, sizeof(*kfd));
+	bool ok;
+
+	if (!kfd)
+		return -ENOMEM;
+	kfd->lab = lab;
+	pthread_mutex_init(&kfd->lock, NULL);
+	pthread_mutex_init(&kfd->notifier_lock, NULL);
+	pthread_mutex_init(&kfd->dqm_lock, NULL);
+	pthread_cond_init(&kfd->something_to_do, NULL);
+	ok = !lab_mmu_init(&kfd->gpuvm, lab_pages(lab));
+	for (size_t q = 0; q < NR_QUEUES && ok; q++) {
+		kfd->queue[q] = lab_thread_start(lab, user_queue, kfd);
+		ok = kfd->queue[q];
+	}
+	if (!ok) {
+		shut(kfd);
+		return -ENOMEM;
+	}
+	*dev = kfd;
+	return 0;
+}
+
+const struct lab_driver lab_amdgpu_hsa = {
+	.name = "amdgpu_hsa",
+	.about = "AMD compute: evict by stopping the queues, restore in a worker",
+	.steps = steps,
+	.open = open_kfd,
+	.work = work,
+	.close = shut,
+};

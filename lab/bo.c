@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "lab/bo.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ACCESSES 4 /* of a job */
+
+static size_t bytes(const struct gpu_bo *bo)
+{
+	struct lab *lab = bo->gpu->lab;
+
+	return lab_addr(lab, bo->first + bo->n) - lab_addr(lab, bo->first);
+}
+
+/* ----------------------------------------------------------------------------------- reservations */
+
+void dma_resv_lock(struct dma_resv *resv)
+{
+	pthread_mutex_lock(&resv->lock);
+}
+
+bool dma_resv_trylock(struct dma_resv *resv)
+{
+	return !pthread_mutex_trylock(&resv->lock);
+}
+
+void dma_resv_unlock(struct dma_resv *resv)
+{
+	pthread_mutex_unlock(&resv->lock);
+}
+
+static struct dma_fence *last_of(struct dma_resv *resv, unsigned int ring)
+{
+	struct dma_fence *fence;
+
+	pthread_mutex_lock(&resv->fences_lock);
+	fence = dma_fence_get(resv->fence[ring]);
+	pthread_mutex_unlock(&resv->fences_lock);
+	return fence;
+}
+
+void dma_resv_wait(struct dma_resv *resv)
+{
+	for (unsigned int ring = 0; ring < GPU_RINGS; ring++) {
+		struct dma_fence *fence = last_of(resv, ring);
+
+		if (fence)
+			dma_fence_wait(fence);
+		dma_fence_put(fence);
+	}
+}
+
+bool dma_resv_is_signaled(struct dma_resv *resv)
+{
+	bool signaled = true;
+
+	pthread_mutex_lock(&resv->fences_lock);
+	for (unsigned int ring = 0; ring < GPU_RINGS; ring++)
+		signaled &= !resv->fence[ring] || dma_fence_is_signaled(resv->fence[ring]);
+	pthread_mutex_unlock(&resv->fences_lock);
+	return signaled;
+}
+
+static void set_fence(struct dma_resv *resv, unsigned int ring, struct dma_fence *fence)
+{
+	struct dma_fence *old;
+
+	pthread_mutex_lock(&resv->fences_lock);
+	old = resv->fence[ring];
+	resv->fence[ring] = dma_fence_get(fence);
+	pthread_mutex_unlock(&resv->fences_lock);
+	dma_fence_put(old);
+}
+
+/* ---------------------------------------------------------------------------------------- objects */
+
+static void forget(struct gpu *gpu, size_t handle)
+{
+	pthread_mutex_lock(&gpu->lock);
+	gpu->handle[handle].used = false;
+	pthread_cond_broadcast(&gpu->handle_changed);
+	pthread_mutex_unlock(&gpu->lock);
+}
+
+static void bo_destroy(struct gpu_bo *bo)
+{
+	for (unsigned int ring = 0; ring < GPU_RINGS; ring++)
+		set_fence(&bo->resv, ring, NULL);
+	pthread_mutex_destroy(&bo->resv.lock);
+	pthread_mutex_destroy(&bo->resv.fences_lock);
+	forget(bo->gpu, bo->handle);
+	free(bo);
+}
+
+static void bo_put(struct gpu_bo *bo)
+{
+	struct gpu *gpu = bo->gpu;
+
+	if (__atomic_fetch_sub(&bo->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	gpu->driver->bo_free(bo);
+	LAB_ASSERT(gpu->lab, !gpu_is_mapped(bo), "an object is freed while it is bound");
+	LAB_ASSERT(gpu->lab, dma_resv_is_signaled(&bo->resv),
+		   "an object is freed while a job uses it");
+	bo_destroy(bo);
+}
+
+/* An object over a few pages somewhere, for the handle, which is marked as used. */
+static struct gpu_bo *bo_create(struct gpu *gpu, size_t handle, struct lab_thread *t)
+{
+	struct gpu_bo *bo = calloc(1, gpu->driver->bo_size);
+
+	if (!bo) {
+		forget(gpu, handle);
+		return NULL;
+	}
+	bo->gpu = gpu;
+	bo->handle = handle;
+	bo->va = handle * GPU_BO_PAGES;
+	bo->n = 1 + lab_below(t, GPU_BO_PAGES);
+	bo->first = lab_below(t, lab_pages(gpu->lab) - bo->n + 1);
+	bo->readonly = lab_chance(t, 4);
+	bo->refs = 1;
+	bo->notifier.ops = &gpu->driver->notifier;
+	pthread_mutex_init(&bo->resv.lock, NULL);
+	pthread_mutex_init(&bo->resv.fences_lock, NULL);
+	gpu->driver->bo_init(bo);
+	if (!mmu_range_notifier_insert(&bo->notifier, lab_addr(gpu->lab, bo->first), bytes(bo),
+				       lab_mm(gpu->lab)))
+		return bo;
+	bo_destroy(bo);
+	return NULL;
+}
+
+/*
+ * Waits while another makes or frees it, which may be for the last user of the one before. So whoever has
+ * some may only ask for those of higher handles.
+ */
+static struct gpu_bo *bo_get(struct gpu *gpu, size_t handle, struct lab_thread *t)
+{
+	struct gpu_bo *bo;
+
+	pthread_mutex_lock(&gpu->lock);
+	while (!gpu->handle[handle].bo && gpu->handle[handle].used)
+		pthread_cond_wait(&gpu->handle_changed, &gpu->lock);
+	bo = gpu->handle[handle].bo;
+	if (bo)
+		__atomic_fetch_add(&bo->refs, 1, __ATOMIC_RELAXED);
+	gpu->handle[handle].used = true;
+	pthread_mutex_unlock(&gpu->lock);
+	if (bo)
+		return bo;
+	bo = bo_create(gpu, handle, t);
+	if (!bo)
+		return NULL;
+	bo->refs++;
+	pthread_mutex_lock(&gpu->lock);
+	gpu->handle[handle].bo = bo;
+	pthread_cond_broadcast(&gpu->handle_changed);
+	pthread_mutex_unlock(&gpu->lock);
+	return bo;
+}
+
+static void bo_close(struct gpu *gpu, size_t handle)
+{
+	struct gpu_bo *bo;
+
+	pthread_mutex_lock(&gpu->lock);
+	bo = gpu->handle[handle].bo;
+	gpu->handle[handle].bo = NULL;
+	pthread_mutex_unlock(&gpu->lock);
+	if (bo)
+		bo_put(bo);
+}
+
+size_t gpu_get_bos(struct gpu *gpu, struct gpu_bo **bos, struct lab_thread *t)
+{
+	size_t want = 1 + lab_below(t, GPU_JOB_BOS), n = 0;
+
+	if (lab_chance(t, 32))
+		bo_close(gpu, lab_below(t, GPU_HANDLES));
+	for (size_t handle = 0; handle < GPU_HANDLES && want; handle++) {
+		if (lab_below(t, GPU_HANDLES - handle) >= want)
+			continue;
+		want--;
+		bos[n] = bo_get(gpu, handle, t);
+		n += bos[n] != NULL;
+	}
+	return n;
+}
+
+void gpu_put_bos(struct gpu_bo **bos, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		bo_put(bos[i]);
+}
+
+void gpu_reserve(struct gpu_bo **bos, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dma_resv_lock(&bos[i]->resv);
+}
+
+void gpu_unreserve(struct gpu_bo **bos, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dma_resv_unlock(&bos[i]->resv);
+}
+
+int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t)
+{
+	struct lab *lab = bo->gpu->lab;
+	long n;
+
+	lab_count_faults(t, bo->n);
+	n = mrn_hmm_pin(lab_hmm(lab), (const void *)lab_addr(lab, bo->first), bytes(bo),
+			!bo->readonly, frames);
+	if (n < 0)
+		return (int)n;
+	__atomic_fetch_add(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
+	return 0;
+}
+
+void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames)
+{
+	mrn_hmm_unpin(lab_hmm(bo->gpu->lab), frames, bo->n, !bo->readonly);
+	__atomic_fetch_sub(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
+}
+
+void gpu_map(struct gpu_bo *bo, const uint64_t *frames)
+{
+	for (size_t k = 0; k < bo->n; k++)
+		lab_mmu_map(&bo->gpu->mmu, bo->va + k, frames[k], !bo->readonly);
+}
+
+void gpu_unmap(struct gpu_bo *bo)
+{
+	lab_mmu_unmap(&bo->gpu->mmu, bo->va, bo->n);
+}
+
+bool gpu_is_mapped(struct gpu_bo *bo)
+{
+	bool mapped = false;
+
+	for (size_t k = 0; k < bo->n; k++)
+		mapped |= lab_mmu_is_mapped(&bo->gpu->mmu, bo->va + k);
+	return mapped;
+}
+
+bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames)
+{
+	bool so = true;
+
+	for (size_t k = 0; k < bo->n; k++)
+		so &= lab_mmu_pfn(&bo->gpu->mmu, bo->va + k) == frames[k];
+	return so;
+}
+
+/* ------------------------------------------------------------------------------------------- jobs */
+
+/* Callbacks may drop the last reference, and must not free: so the jobs are the GPU's. */
+static void job_release(struct dma_fence *fence)
+{
+	struct gpu_job *job = (struct gpu_job *)((char *)fence - offsetof(struct gpu_job, fence));
+	struct gpu *gpu = job->gpu;
+
+	pthread_mutex_lock(&gpu->lock);
+	job->next = gpu->idle;
+	gpu->idle = job;
+	gpu->nr_idle++;
+	pthread_cond_signal(&gpu->is_idle);
+	pthread_mutex_unlock(&gpu->lock);
+}
+
+static struct gpu_job *job_get(struct gpu *gpu)
+{
+	struct gpu_job *job;
+
+	pthread_mutex_lock(&gpu->lock);
+	while (!gpu->idle)
+		pthread_cond_wait(&gpu->is_idle, &gpu->lock);
+	job = gpu->idle;
+	gpu->idle = job->next;
+	gpu->nr_idle--;
+	pthread_mutex_unlock(&gpu->lock);
+	return job;
+}
+
+/* Some accesses of the GPU to the objects' pages, wherever its page table says that they are. */
+static void execute(struct lab_job *lab_job, struct lab_thread *t)
+{
+	struct gpu_job *job = (struct gpu_job *)lab_job;
+	struct gpu *gpu = job->gpu;
+
+	for (unsigned int a = 0; a < ACCESSES && !job->skip; a++) {
+		size_t i = lab_below(t, job->n), k = lab_below(t, job->bo[i].n);
+		bool write = !job->bo[i].readonly;
+		uint64_t frame = lab_mmu_begin(&gpu->mmu, job->bo[i].va + k, write);
+
+		LAB_ASSERT(gpu->lab, frame != LAB_NO_FRAME, "a job runs on an unbound object");
+		if (frame == LAB_NO_FRAME)
+			continue;
+		lab_pause(t);
+		lab_dma(t, mrn_hmm_frame(lab_hmm(gpu->lab), frame), job->bo[i].first + k, write);
+		lab_mmu_end(&gpu->mmu, job->bo[i].va + k);
+		lab_pause(t);
+	}
+}
+
+struct gpu_job *gpu_job_create(struct gpu_bo **bos, size_t n, struct lab_thread *t)
+{
+	struct gpu *gpu = bos[0]->gpu;
+	struct gpu_job *job = job_get(gpu);
+
+	*job = (struct gpu_job){.gpu = gpu, .n = n, .ring = (unsigned int)lab_below(t, GPU_RINGS)};
+	dma_fence_init(&job->fence, job_release);
+	job->job.run = execute;
+	job->job.fence = &job->fence;
+	for (size_t i = 0; i < n; i++) {
+		job->bo[i].first = bos[i]->first;
+		job->bo[i].n = bos[i]->n;
+		job->bo[i].va = bos[i]->va;
+		job->bo[i].readonly = bos[i]->readonly;
+	}
+	return job;
+}
+
+void gpu_job_drop(struct gpu_job *job)
+{
+	dma_fence_put(&job->fence);
+}
+
+void gpu_job_attach(struct gpu_job *job, struct gpu_bo **bos, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		set_fence(&bos[i]->resv, job->ring, &job->fence);
+}
+
+void gpu_job_submit(struct gpu_job *job)
+{
+	lab_engine_submit(job->gpu->ring[job->ring], &job->job);
+}
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+int gpu_open(struct gpu *gpu, struct lab *lab, const struct gpu_driver *driver)
+{
+	int err;
+
+	gpu->lab = lab;
+	gpu->driver = driver;
+	pthread_mutex_init(&gpu->lock, NULL);
+	pthread_cond_init(&gpu->is_idle, NULL);
+	pthread_cond_init(&gpu->handle_changed, NULL);
+	for (; gpu->nr_idle < GPU_JOBS; gpu->nr_idle++) {
+		gpu->job[gpu->nr_idle].next = gpu->idle;
+		gpu->idle = &gpu->job[gpu->nr_idle];
+	}
+	err = lab_mmu_init(&gpu->mmu, GPU_HANDLES * GPU_BO_PAGES);
+	/* One thread each: a ring executes in order. */
+	for (unsigned int ring = 0; ring < GPU_RINGS && !err; ring++)
+		err = lab_engine_create(lab, 1, &gpu->ring[ring]);
+	return err;
+}
+
+void gpu_close(struct gpu *gpu)
+{
+	for (size_t handle = 0; handle < GPU_HANDLES; handle++)
+		bo_close(gpu, handle);
+	for (unsigned int ring = 0; ring < GPU_RINGS; ring++)
+		if (gpu->ring[ring])
+			lab_engine_destroy(gpu->ring[ring]);
+	LAB_ASSERT(gpu->lab, gpu->nr_idle == GPU_JOBS, "%zu jobs of %d have ended", gpu->nr_idle,
+		   GPU_JOBS);
+	LAB_ASSERT(gpu->lab, !gpu->pinned, "%ju pages are still pinned", (uintmax_t)gpu->pinned);
+	lab_mmu_destroy(&gpu->mmu);
+	pthread_cond_destroy(&gpu->is_idle);
+	pthread_cond_destroy(&gpu->handle_changed);
+	pthread_mutex_destroy(&gpu->lock);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the models of GPU drivers have in common: buffer objects over user memory ("userptr"), their
+ * reservations, and jobs.
+ *
+ * An object covers pages of the region, and has addresses of its own in the GPU's page table. Whoever
+ * submits a job reserves the objects that it uses, binds their pages, attaches the job's fence to each,
+ * and hands the job to a ring. How invalidations are kept out of that is each driver's own. Objects come
+ * and go all the while.
+ */
+#ifndef LAB_BO_H
+#define LAB_BO_H
+
+#include "lab/engine.h"
+#include "lab/mmu.h"
+
+#define GPU_RINGS    2
+#define GPU_HANDLES  6
+#define GPU_BO_PAGES 4 /* of an object, at most */
+#define GPU_JOB_BOS  3 /* objects of a job, at most */
+/* Objects may keep the last of each ring; some more are on their way. */
+#define GPU_JOBS (GPU_HANDLES * GPU_RINGS + 16)
+
+/* ----------------------------------------------------------------------------------- reservations */
+
+/*
+ * The lock of an object, and the fences of the jobs that use it. A ring executes in order, so its last
+ * fence stands for those before it.
+ */
+struct dma_resv {
+	pthread_mutex_t lock;
+	pthread_mutex_t fences_lock; /* as waiting needs no reservation; innermost */
+	struct dma_fence *fence[GPU_RINGS];
+};
+
+void dma_resv_lock(struct dma_resv *resv);
+bool dma_resv_trylock(struct dma_resv *resv);
+void dma_resv_unlock(struct dma_resv *resv);
+/* For the jobs so far, with or without the reservation. Allocates and frees nothing. */
+void dma_resv_wait(struct dma_resv *resv);
+bool dma_resv_is_signaled(struct dma_resv *resv);
+
+/* ---------------------------------------------------------------------------------------- objects */
+
+struct gpu;
+
+struct gpu_bo {
+	struct mmu_range_notifier notifier;
+	struct dma_resv resv;
+	struct gpu *gpu;
+	size_t handle;
+	size_t first, n; /* pages of the region */
+	size_t va;	 /* the first entry in the GPU's page table */
+	bool readonly;	 /* to the GPU */
+	uint32_t refs;
+};
+
+struct gpu_driver {
+	size_t bo_size; /* of the driver's structure, which begins with a struct gpu_bo */
+	struct mmu_range_notifier_ops notifier;
+	void (*bo_init)(struct gpu_bo *bo);
+	/*
+	 * Nobody uses the object any more, but jobs may: wait for them, unbind, remove the notifier. The
+	 * memory is freed after that.
+	 */
+	void (*bo_free)(struct gpu_bo *bo);
+};
+
+struct gpu_job {
+	struct lab_job job;
+	struct dma_fence fence;
+	struct gpu *gpu;
+	unsigned int ring;
+	bool skip; /* signal the fence and do nothing else */
+	size_t n;
+	struct {
+		size_t first, n, va;
+		bool readonly;
+	} bo[GPU_JOB_BOS];
+	struct gpu_job *next;
+};
+
+/* The driver's device begins with one. */
+struct gpu {
+	struct lab *lab;
+	const struct gpu_driver *driver;
+	struct lab_mmu mmu;
+	struct lab_engine *ring[GPU_RINGS];
+	uint64_t pinned; /* pages */
+	pthread_mutex_t lock;
+	struct {
+		struct gpu_bo *bo;
+		bool used; /* also while the object is made or freed */
+	} handle[GPU_HANDLES];
+	pthread_cond_t handle_changed;
+	struct gpu_job job[GPU_JOBS], *idle;
+	size_t nr_idle;
+	pthread_cond_t is_idle;
+};
+
+int gpu_open(struct gpu *gpu, struct lab *lab, const struct gpu_driver *driver);
+/* Closes all objects, ends the rings. Also after a gpu_open that failed. */
+void gpu_close(struct gpu *gpu);
+
+/*
+ * References to some objects, in the order in which they are to be reserved; makes those that are not
+ * there. Closes one before now and then. 0 when there is no memory.
+ */
+size_t gpu_get_bos(struct gpu *gpu, struct gpu_bo **bos, struct lab_thread *t);
+void gpu_put_bos(struct gpu_bo **bos, size_t n);
+
+void gpu_reserve(struct gpu_bo **bos, size_t n);
+void gpu_unreserve(struct gpu_bo **bos, size_t n);
+
+/* Pins the object's pages, for writing unless it is read-only. 0 or -errno. */
+int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t);
+void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames);
+
+/* The GPU's page table. Under the reservation. */
+void gpu_map(struct gpu_bo *bo, const uint64_t *frames);
+void gpu_unmap(struct gpu_bo *bo);
+bool gpu_is_mapped(struct gpu_bo *bo);				  /* any page */
+bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames); /* all pages, and so */
+
+/* ------------------------------------------------------------------------------------------- jobs */
+
+/*
+ * The caller's until it is submitted or dropped. Waits for the rings when too many are on their way, so no
+ * lock may be held that keeps a job from ending.
+ */
+struct gpu_job *gpu_job_create(struct gpu_bo **bos, size_t n, struct lab_thread *t);
+void gpu_job_drop(struct gpu_job *job);
+/* The objects are reserved. */
+void gpu_job_attach(struct gpu_job *job, struct gpu_bo **bos, size_t n);
+void gpu_job_submit(struct gpu_job *job);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "lab/devmem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static size_t page_size(void)
+{
+	return (size_t)getpagesize();
+}
+
+static uint64_t *page_of(const struct lab_devmem *m, uint64_t page)
+{
+	return (uint64_t *)(m->memory + page * page_size());
+}
+
+static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
+{
+	return (struct lab_devmem *)((char *)dev - offsetof(struct lab_devmem, dev));
+}
+
+/* Atomic, both: a stale access is what is looked for. */
+static void poison(const struct lab_devmem *m, uint64_t page)
+{
+	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
+		__atomic_store_n(page_of(m, page) + k, MRN_HMM_POISON(page), __ATOMIC_RELAXED);
+}
+
+static bool is_poisoned(const struct lab_devmem *m, uint64_t page)
+{
+	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
+		if (__atomic_load_n(page_of(m, page) + k, __ATOMIC_RELAXED) != MRN_HMM_POISON(page))
+			return false;
+	return true;
+}
+
+static long take(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
+{
+	struct lab_devmem *m = devmem_of(dev);
+	size_t got = 0;
+
+	pthread_mutex_lock(&m->lock);
+	for (uint64_t page = 0; page < dev->pages && got < n; page++) {
+		if (m->used[page])
+			continue;
+		LAB_ASSERT(m->lab, is_poisoned(m, page),
+			   "page %ju of a device was written to while it was nobody's",
+			   (uintmax_t)page);
+		m->used[page] = true;
+		pages[got++] = page;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return (long)got;
+}
+
+static void give_back(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages)
+{
+	struct lab_devmem *m = devmem_of(dev);
+
+	pthread_mutex_lock(&m->lock);
+	for (size_t k = 0; k < n; k++) {
+		poison(m, pages[k]);
+		m->used[pages[k]] = false;
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+static int copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages,
+			  void *const *frames)
+{
+	for (size_t k = 0; k < n; k++)
+		memcpy(page_of(devmem_of(dev), pages[k]), frames[k], page_size());
+	return 0;
+}
+
+static int copy_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames,
+		       const uint64_t *pages)
+{
+	for (size_t k = 0; k < n; k++)
+		memcpy(frames[k], page_of(devmem_of(dev), pages[k]), page_size());
+	return 0;
+}
+
+static const struct mrn_hmm_device_ops ops = {
+	.alloc = take,
+	.free = give_back,
+	.copy_to_device = copy_to_device,
+	.copy_to_ram = copy_to_ram,
+};
+
+static void free_memory(struct lab_devmem *m)
+{
+	pthread_mutex_destroy(&m->lock);
+	free(m->used);
+	free(m->memory);
+	m->lab = NULL;
+}
+
+int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages)
+{
+	int err = -ENOMEM;
+
+	*m = (struct lab_devmem){.dev = {.ops = &ops, .pages = pages}, .lab = lab};
+	pthread_mutex_init(&m->lock, NULL);
+	m->used = calloc(pages, sizeof(*m->used));
+	m->memory = calloc(pages, page_size());
+	if (m->used && m->memory) {
+		for (uint64_t page = 0; page < pages; page++)
+			poison(m, page);
+		err = mrn_hmm_device_add(lab_hmm(lab), &m->dev);
+	}
+	if (err)
+		free_memory(m);
+	return err;
+}
+
+void lab_devmem_close(struct lab_devmem *m)
+{
+	int err;
+
+	if (!m->lab)
+		return;
+	err = mrn_hmm_device_remove(lab_hmm(m->lab), &m->dev);
+	LAB_ASSERT(m->lab, !err, "a device's pages cannot come back: %d", err);
+	for (uint64_t page = 0; page < m->dev.pages; page++)
+		LAB_ASSERT(m->lab, !m->used[page], "page %ju of a device is lost", (uintmax_t)page);
+	free_memory(m);
+}
+
+void *lab_devmem_page(const struct lab_devmem *m, uint64_t pfn)
+{
+	uint64_t page;
+
+	return mrn_hmm_device_page(&m->dev, pfn, &page) ? page_of(m, page) : NULL;
+}

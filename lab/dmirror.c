@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dmirror: the kernel's own test device for HMM (lib/test_hmm.c), as one driver among others.
+ *
+ * Shadow	a device page table of the whole region: frames of system memory, pages of the device's own
+ *		memory, and frames that are lent to the device alone, where it works atomically.
+ * Driver lock	one mutex, for the table.
+ * Invalidate	skips what the device does itself. Takes the mutex, or refuses where it would have to wait
+ *		for it; update_seq; clears entries and shoots them down. A snapshot has a notifier of its
+ *		own over its range, for a moment, which does no more than update_seq.
+ * Hazards	the owner of a MIGRATE is the device on the way back, too, when a thread of the CPU fetches
+ *		a page and knows nothing of the device's table. (The kernel's driver skips both ways, and
+ *		clears the entry when it copies the page back; a fault that has read the page before may
+ *		still publish it after.) And what the device moves itself is in no seq: faults of its other
+ *		threads have to be told otherwise.
+ * Before 2019	a count of running invalidations, a flag in each range, and a wait for both that gave up
+ *		after a second, whether or not anything had gone wrong.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lab/devmem.h"
+#include "lab/mmu.h"
+#include "lab/models.h"
+
+enum {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	NO_FLUSH,
+	UNLOCK_EARLY,
+	SKIP_ALL_MIGRATE,
+	SKIP_ALL_EXCLUSIVE,
+	OWNER_ALONE,
+	NO_MIGRATE_SEQ,
+	NO_ZAP_BEFORE_MOVE,
+	NO_ATOMIC_RETRY,
+};
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[NO_UPDATE_SEQ] = "no_update_seq",
+	[NO_FLUSH] = "no_flush",
+	[UNLOCK_EARLY] = "unlock_early",
+	[SKIP_ALL_MIGRATE] = "skip_all_migrate",
+	[SKIP_ALL_EXCLUSIVE] = "skip_all_exclusive",
+	[OWNER_ALONE] = "owner_alone",
+	[NO_MIGRATE_SEQ] = "no_migrate_seq",
+	[NO_ZAP_BEFORE_MOVE] = "no_zap_before_move",
+	[NO_ATOMIC_RETRY] = "no_atomic_retry",
+	NULL,
+};
+
+#define MAX_PAGES    4	/* of one command */
+#define DEVMEM_PAGES 24 /* fewer than the region has: it can be full */
+#define UNITS	     16
+
+/* In an entry, beside the page's number: no one else can reach the frame. */
+#define DPT_ATOMIC (UINT64_C(1) << 53)
+
+struct dmirror {
+	struct lab *lab;
+	struct mmu_range_notifier notifier;
+	pthread_mutex_t mutex; /* the driver lock */
+	struct lab_mmu pt;
+	/*
+	 * A sequence count, which changes under the mutex: odd while a command moves pages to the device.
+	 * A translation that was read before or meanwhile must not be published.
+	 */
+	unsigned int migrate_seq;
+
+	struct lab_devmem mdevice;
+	/* The memory controller: one access to a page at a time, or nothing would be atomic. */
+	pthread_mutex_t unit[UNITS];
+	struct lab_thread *engine;
+};
+
+/* What a thread is to do to pages [i, i + n). */
+struct command {
+	struct dmirror *d;
+	struct lab_thread *t;
+	size_t i, n;
+	void *addr;
+	size_t length;
+};
+
+/* The device to which this thread's own command is moving pages. */
+static __thread const struct dmirror *moving_to;
+
+/* --------------------------------------------------------------------------------------- invalidation */
+
+/* Under the mutex. */
+static void zap(struct dmirror *d, size_t first, size_t n)
+{
+	lab_mmu_clear(&d->pt, first, n);
+	if (!lab_is_broken(d->lab, NO_FLUSH))
+		lab_mmu_flush(&d->pt, first, n);
+}
+
+/*
+ * The device's own doing. A loan changes nothing for it: the frame stays what it is. A migration has
+ * cleared the entries before, and checks for a retry after.
+ */
+static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *range)
+{
+	bool own = range->owner == &d->mdevice.dev;
+
+	if (range->event == MMU_NOTIFY_EXCLUSIVE)
+		return own || lab_is_broken(d->lab, SKIP_ALL_EXCLUSIVE);
+	if (range->event != MMU_NOTIFY_MIGRATE)
+		return false;
+	if (lab_is_broken(d->lab, SKIP_ALL_MIGRATE))
+		return true;
+	return own && (moving_to == d || lab_is_broken(d->lab, OWNER_ALONE));
+}
+
+static bool lock_for(struct dmirror *d, const struct mmu_notifier_range *range)
+{
+	if (mmu_notifier_range_blockable(range)) {
+		pthread_mutex_lock(&d->mutex);
+		return true;
+	}
+	if (!pthread_mutex_trylock(&d->mutex))
+		return true;
+	lab_count_refusal(d->lab);
+	return false;
+}
+
+static bool dmirror_interval_invalidate(struct mmu_range_notifier *mrn,
+					const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct dmirror *d = (struct dmirror *)((char *)mrn - offsetof(struct dmirror, notifier));
+	size_t first = lab_page(d->lab, range->start), end = lab_page(d->lab, range->end);
+
+	if (is_own(d, range))
+		return true;
+	if (!lock_for(d, range))
+		return false;
+	lab_count_invalidation(d->lab, range);
+	if (!lab_is_broken(d->lab, NO_UPDATE_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	zap(d, first, end - first);
+	pthread_mutex_unlock(&d->mutex);
+	return true;
+}
+
+/* --------------------------------------------------------------------------------- reading, publishing */
+
+struct reading {
+	uint64_t seq;
+	unsigned int migrate_seq;
+};
+
+static struct reading begin_reading(struct dmirror *d)
+{
+	struct reading r = {.migrate_seq = __atomic_load_n(&d->migrate_seq, __ATOMIC_ACQUIRE)};
+
+	r.seq = mmu_range_read_begin(&d->notifier);
+	return r;
+}
+
+/* Under the mutex. */
+static bool has_collided(struct dmirror *d, const struct reading *r)
+{
+	if (lab_is_broken(d->lab, NO_RETRY))
+		return false;
+	if (mmu_range_read_retry(&d->notifier, r->seq))
+		return true;
+	return ((r->migrate_seq & 1) || d->migrate_seq != r->migrate_seq) &&
+	       !lab_is_broken(d->lab, NO_MIGRATE_SEQ);
+}
+
+/* Under the mutex. */
+static void publish(const struct command *c, const unsigned long *pfns, uint64_t tag)
+{
+	if (lab_is_broken(c->d->lab, UNLOCK_EARLY)) {
+		pthread_mutex_unlock(&c->d->mutex);
+		lab_pause(c->t);
+		pthread_mutex_lock(&c->d->mutex);
+	}
+	for (size_t k = 0; k < c->n; k++)
+		if (pfns[k] & HMM_PFN_VALID)
+			lab_mmu_map(&c->d->pt, c->i + k, hmm_pfn_to_frame(pfns[k]) | tag,
+				    pfns[k] & HMM_PFN_WRITE);
+}
+
+/* ------------------------------------------------------------------------------- faults, exclusive access */
+
+static struct hmm_range range_of(const struct command *c, struct mmu_range_notifier *mrn,
+				 unsigned long *pfns)
+{
+	return (struct hmm_range){
+		.notifier = mrn,
+		.start = (uintptr_t)c->addr,
+		.end = (uintptr_t)c->addr + c->length,
+		.hmm_pfns = pfns,
+		.dev_private_owner = &c->d->mdevice.dev,
+	};
+}
+
+static int dmirror_fault(const struct command *c, bool write)
+{
+	unsigned long pfns[MAX_PAGES] = {0};
+	struct hmm_range range = range_of(c, &c->d->notifier, pfns);
+	unsigned int retries = 0;
+	bool again = true;
+	int err = 0;
+
+	range.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
+	lab_count_faults(c->t, c->n);
+	while (again && !err) {
+		struct reading r = begin_reading(c->d);
+
+		range.notifier_seq = r.seq;
+		err = hmm_range_fault(&range);
+		if (!err) {
+			lab_pause(c->t);
+			pthread_mutex_lock(&c->d->mutex);
+			again = has_collided(c->d, &r);
+			if (!again)
+				publish(c, pfns, 0);
+			pthread_mutex_unlock(&c->d->mutex);
+		} else if (err == -EBUSY) {
+			err = 0;
+		}
+		retries += again && !err;
+	}
+	lab_count_retries(c->t, retries);
+	return err;
+}
+
+/* Borrows pages for atomic operations. */
+static void dmirror_exclusive(const struct command *c)
+{
+	unsigned long pfns[MAX_PAGES];
+	unsigned int retries = 0;
+	bool again;
+
+	do {
+		struct reading r = begin_reading(c->d);
+
+		if (mrn_hmm_make_exclusive(lab_hmm(c->d->lab), c->addr, c->length,
+					   &c->d->mdevice.dev, pfns) < 0)
+			break;
+		lab_pause(c->t);
+		pthread_mutex_lock(&c->d->mutex);
+		again = has_collided(c->d, &r) && !lab_is_broken(c->d->lab, NO_ATOMIC_RETRY);
+		if (!again)
+			publish(c, pfns, DPT_ATOMIC);
+		pthread_mutex_unlock(&c->d->mutex);
+		retries += again;
+	} while (again);
+	lab_count_retries(c->t, retries);
+}
+
+/* -------------------------------------------------------------------------------------- migration */
+
+/* Stops all use of pages that are to be moved. False when another command is moving some. */
+static bool begin_moving(const struct command *c)
+{
+	struct dmirror *d = c->d;
+	bool idle;
+
+	pthread_mutex_lock(&d->mutex);
+	idle = !(d->migrate_seq & 1);
+	if (idle) {
+		__atomic_store_n(&d->migrate_seq, d->migrate_seq + 1, __ATOMIC_RELEASE);
+		if (!lab_is_broken(d->lab, NO_ZAP_BEFORE_MOVE))
+			zap(d, c->i, c->n);
+	}
+	pthread_mutex_unlock(&d->mutex);
+	return idle;
+}
+
+static void dmirror_migrate_to_device(const struct command *c)
+{
+	struct dmirror *d = c->d;
+	unsigned long pfns[MAX_PAGES];
+	uint64_t seq;
+	long there;
+
+	if (!begin_moving(c))
+		return;
+	seq = mmu_range_read_begin(&d->notifier);
+	moving_to = d;
+	there = mrn_hmm_migrate_to_device(lab_hmm(d->lab), &d->mdevice.dev, c->addr, c->length,
+					  pfns);
+	moving_to = NULL;
+	lab_pause(c->t);
+	pthread_mutex_lock(&d->mutex);
+	/* After a collision they are where they are; the next access faults. */
+	if (there > 0 &&
+	    (!mmu_range_read_retry(&d->notifier, seq) || lab_is_broken(d->lab, NO_RETRY)))
+		publish(c, pfns, 0);
+	__atomic_store_n(&d->migrate_seq, d->migrate_seq + 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&d->mutex);
+}
+
+/* -------------------------------------------------------------------------------------------- snapshots */
+
+struct dmirror_interval {
+	struct mmu_range_notifier notifier;
+	struct dmirror *dmirror;
+};
+
+/* Anything that happens in the range makes the snapshot worthless. */
+static bool dmirror_snapshot_invalidate(struct mmu_range_notifier *mrn,
+					const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct dmirror *d = ((struct dmirror_interval *)mrn)->dmirror;
+
+	if (!lock_for(d, range))
+		return false;
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	pthread_mutex_unlock(&d->mutex);
+	return true;
+}
+
+/*
+ * What the table said, and what a snapshot says that was taken later, with no invalidation since. Where
+ * the device has a page that is not here, it has borrowed it.
+ */
+static void compare(struct dmirror *d, size_t i, uint64_t entry, bool write, unsigned long pfn)
+{
+	bool valid = pfn & HMM_PFN_VALID;
+
+	if (entry == LAB_NO_FRAME)
+		return;
+	LAB_ASSERT(d->lab, !(pfn & HMM_PFN_ERROR), "the device has page %zu, a hole", i);
+	LAB_ASSERT(d->lab, !valid || !(entry & DPT_ATOMIC),
+		   "the device is not alone on page %zu, where it works atomically", i);
+	LAB_ASSERT(d->lab, !valid || entry == hmm_pfn_to_frame(pfn), "another page %zu", i);
+	LAB_ASSERT(d->lab, !valid || !write || (pfn & HMM_PFN_WRITE),
+		   "the device may write to page %zu, which is write-protected", i);
+}
+
+static void take_snapshot(const struct command *c, struct hmm_range *range)
+{
+	struct dmirror *d = c->d;
+	uint64_t entry[MAX_PAGES];
+	bool write[MAX_PAGES], again;
+	unsigned int retries = 0;
+
+	do {
+		range->notifier_seq = mmu_range_read_begin(range->notifier);
+		pthread_mutex_lock(&d->mutex);
+		for (size_t k = 0; k < c->n; k++) {
+			entry[k] = lab_mmu_pfn(&d->pt, c->i + k);
+			write[k] = lab_mmu_is_writable(&d->pt, c->i + k);
+		}
+		pthread_mutex_unlock(&d->mutex);
+		again = hmm_range_fault(range) == -EBUSY;
+		pthread_mutex_lock(&d->mutex);
+		again |= mmu_range_read_retry(range->notifier, range->notifier_seq);
+		for (size_t k = 0; k < c->n && !again; k++)
+			compare(d, c->i + k, entry[k], write[k], range->hmm_pfns[k]);
+		pthread_mutex_unlock(&d->mutex);
+		retries += again;
+	} while (again);
+	lab_count_retries(c->t, retries);
+}
+
+static void dmirror_snapshot(const struct command *c)
+{
+	static const struct mmu_range_notifier_ops ops = {dmirror_snapshot_invalidate};
+	struct dmirror_interval dmi = {.notifier.ops = &ops, .dmirror = c->d};
+	unsigned long pfns[MAX_PAGES] = {0};
+	struct hmm_range range = range_of(c, &dmi.notifier, pfns);
+
+	dmi.notifier.driver_lock = &c->d->mutex;
+	if (mmu_range_notifier_insert(&dmi.notifier, range.start, c->length, lab_mm(c->d->lab)))
+		return;
+	take_snapshot(c, &range);
+	mmu_range_notifier_remove(&dmi.notifier);
+}
+
+/* ------------------------------------------------------------------------------------- the device's side */
+
+static void *memory_of(struct dmirror *d, uint64_t entry)
+{
+	void *memory = lab_devmem_page(&d->mdevice, entry & ~DPT_ATOMIC);
+
+	return memory ? memory : mrn_hmm_frame(lab_hmm(d->lab), entry & ~DPT_ATOMIC);
+}
+
+static uint64_t checksum(const uint64_t *memory)
+{
+	uint64_t sum = 0;
+
+	for (size_t k = 0; k < (size_t)getpagesize() / sizeof(*memory); k++)
+		sum = (sum << 7 | sum >> 57) + __atomic_load_n(memory + k, __ATOMIC_RELAXED);
+	return sum;
+}
+
+/* Between what it reads and what it writes, nobody else has written. */
+static void operate_atomically(struct dmirror *d, size_t i, void *memory, struct lab_thread *t)
+{
+	uint64_t sum = checksum(memory);
+
+	lab_pause(t);
+	LAB_ASSERT(d->lab, checksum(memory) == sum,
+		   "page %zu was written to in the middle of an atomic operation", i);
+	lab_dma(t, memory, i, true);
+}
+
+/* One access. False when the translation is missing. */
+static bool access_page(struct dmirror *d, size_t i, bool write, struct lab_thread *t)
+{
+	uint64_t entry = lab_mmu_begin(&d->pt, i, write);
+
+	if (entry == LAB_NO_FRAME)
+		return false;
+	lab_pause(t);
+	pthread_mutex_lock(&d->unit[i % UNITS]);
+	if (entry & DPT_ATOMIC)
+		operate_atomically(d, i, memory_of(d, entry), t);
+	else
+		lab_dma(t, memory_of(d, entry), i, write);
+	pthread_mutex_unlock(&d->unit[i % UNITS]);
+	lab_mmu_end(&d->pt, i);
+	return true;
+}
+
+static void engine(void *arg, struct lab_thread *t)
+{
+	struct dmirror *d = arg;
+
+	while (!lab_thread_stopping(t)) {
+		access_page(d, lab_below(t, lab_pages(d->lab)), lab_chance(t, 2), t);
+		lab_pause(t);
+	}
+}
+
+static void read_or_write(const struct command *c)
+{
+	bool write = lab_chance(c->t, 2);
+
+	if (access_page(c->d, c->i, write, c->t))
+		lab_count_retries(c->t, 0);
+	else if (!dmirror_fault(c, write))
+		access_page(c->d, c->i, write, c->t);
+}
+
+static void work(void *dev, struct lab_thread *t)
+{
+	struct command c = {.d = dev, .t = t, .n = 1 + lab_below(t, MAX_PAGES)};
+	struct lab *lab = c.d->lab;
+
+	c.i = lab_below(t, lab_pages(lab) - c.n + 1);
+	c.addr = (void *)lab_addr(lab, c.i);
+	c.length = c.n * (size_t)getpagesize();
+	switch (lab_below(t, 32)) {
+	case 0:
+		dmirror_snapshot(&c);
+		break;
+	case 1:
+		dmirror_exclusive(&c);
+		break;
+	case 2:
+		dmirror_migrate_to_device(&c);
+		lab_count_retries(t, 0);
+		break;
+	case 3:
+		mrn_hmm_migrate_to_ram(lab_hmm(lab), c.addr, c.length);
+		lab_count_retries(t, 0);
+		break;
+	default:
+		read_or_write(&c);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------- open, close */
+
+static void shut(void *dev)
+{
+	struct dmirror *d = dev;
+
+	if (d->engine)
+		lab_thread_join(d->engine);
+	/* Brings everything back, while the notifier is there to hear of it. */
+	lab_devmem_close(&d->mdevice);
+	mmu_range_notifier_remove(&d->notifier);
+	for (size_t u = 0; u < UNITS; u++)
+		pthread_mutex_destroy(&d->unit[u]);
+	pthread_mutex_destroy(&d->mutex);
+	lab_mmu_destroy(&d->pt);
+	free(d);
+}
+
+static int attach(struct dmirror *d)
+{
+	static const struct mmu_range_notifier_ops min_ops = {dmirror_interval_invalidate};
+	size_t pages = lab_pages(d->lab);
+	int err = lab_mmu_init(&d->pt, pages);
+
+	if (err)
+		return err;
+	d->notifier.ops = &min_ops;
+	d->notifier.driver_lock = &d->mutex;
+	err = mmu_range_notifier_insert(&d->notifier, lab_addr(d->lab, 0),
+					lab_addr(d->lab, pages) - lab_addr(d->lab, 0),
+					lab_mm(d->lab));
+	if (!err)
+		err = lab_devmem_open(&d->mdevice, d->lab, DEVMEM_PAGES);
+	if (err)
+		return err;
+	d->engine = lab_thread_start(d->lab, engine, d);
+	return d->engine ? 0 : -ENOMEM;
+}
+
+static int open_dmirror(struct lab *lab, void **dev)
+{
+	struct dmirror *d = calloc(1, sizeof(*d));
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	d->lab = lab;
+	pthread_mutex_init(&d->mutex, NULL);
+	for (size_t u = 0; u < UNITS; u++)
+		pthread_mutex_init(&d->unit[u], NULL);
+	err = attach(d);
+	if (err)
+		shut(d);
+	else
+		*dev = d;
+	return err;
+}
+
+const struct lab_driver lab_dmirror = {
+	.name = "dmirror",
+	.about = "the kernel's test device for HMM: faults, device memory, exclusive access",
+	.steps = steps,
+	.open = open_dmirror,
+	.work = work,
+	.close = shut,
+};

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hfi1: expected receive and send DMA of Omni-Path (drivers/infiniband/hw/hfi1).
+ *
+ * Shadow	two users. user_exp_rcv: entries of the receive array (TIDs), each over a pinned set of 2^n
+ *		contiguous pages; a buffer takes several, from groups of 8 that are empty, partial or full.
+ *		user_sdma, by way of mmu_rb: nodes of pinned pages, kept for requests to come.
+ * Driver lock	a mutex in each TID's node; the handler's spinlock. While a buffer is set up, a temporary
+ *		notifier covers it, and the retry check is under the lock of that cover.
+ * Invalidate	TID: refuses where it may not wait; marks the node freed, invalidates and flushes the entry,
+ *		and then unpins; queues the entry to the user, with an event bit for the first. Node: a list
+ *		notifier unlinks it under the spinlock; with its last request it goes to a worker, which unpins.
+ * Hazards	the buffer unmapped before its nodes are there, which only the cover sees; the entry written
+ *		after the callback for it has come and gone; the node that a request is using.
+ * Before 2019	a tree of nodes, and a list notifier; pinned first and inserted later, without a check. An
+ *		entry stayed live until the user had cleared it (clear_late), until 2022. Nodes in use
+ *		were passed over, and found by the next request (skip_busy), until 2023.
+ *
+ * The real driver acts on MMU_NOTIFY_UNMAP alone, as pinned pages neither move nor are reclaimed. So it
+ * goes on receiving into what its user has discarded (MADV_DONTNEED). That is the step unmap_only here;
+ * the model acts on MMU_NOTIFY_CLEAR, too.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lab/hfi1.h"
+#include "lab/models.h"
+
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[NO_UPDATE_SEQ] = "no_update_seq",
+	[UNMAP_ONLY] = "unmap_only",
+	[CLEAR_LATE] = "clear_late",
+	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
+	[NO_FLUSH] = "no_flush",
+	[NO_DIRTY] = "no_dirty",
+	[NO_SECOND_BEGIN] = "no_second_begin",
+	[REMOVE_FIRST] = "remove_first",
+	[NO_FREED_CHECK] = "no_freed_check",
+	[FREED_UNLOCKED] = "freed_unlocked",
+	[UNLOCK_EARLY] = "unlock_early",
+	[SKIP_BUSY] = "skip_busy",
+	[UNPIN_BUSY] = "unpin_busy",
+	NULL,
+};
+
+struct hfi1 {
+	struct hfi1_ctxtdata *uctxt;
+	struct hfi1_pkt_q *pq;
+};
+
+/* ------------------------------------------------------------------------------------------- the cover */
+
+static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			     uint64_t cur_seq)
+{
+	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
+
+	pthread_mutex_lock(cover->lock);
+	lab_count_invalidation(cover->lab, range);
+	if (!lab_is_broken(cover->lab, NO_UPDATE_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	pthread_mutex_unlock(cover->lock);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops cover_ops = {.invalidate = cover_invalidate};
+
+int hfi1_cover_insert(struct hfi1_cover *cover, struct lab *lab, size_t first, size_t n)
+{
+	cover->lab = lab;
+	cover->mrn.ops = &cover_ops;
+	cover->mrn.driver_lock = cover->lock;
+	return mmu_range_notifier_insert(&cover->mrn, lab_addr(lab, first), hfi1_bytes(lab, n),
+					 lab_mm(lab));
+}
+
+long hfi1_cover_pin(struct hfi1_cover *cover, size_t first, size_t n, bool write, uint64_t *pages,
+		    struct lab_thread *t)
+{
+	struct lab *lab = cover->lab;
+
+	cover->seq = mmu_range_read_begin(&cover->mrn);
+	lab_count_faults(t, n);
+	return mrn_hmm_pin(lab_hmm(lab), (void *)lab_addr(lab, first), hfi1_bytes(lab, n), write,
+			   pages);
+}
+
+bool hfi1_cover_collided(struct hfi1_cover *cover)
+{
+	return mmu_range_read_retry(&cover->mrn, cover->seq) &&
+	       !lab_is_broken(cover->lab, NO_RETRY);
+}
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+static void work(void *dev, struct lab_thread *t)
+{
+	struct hfi1 *dd = dev;
+
+	if (lab_chance(t, 2))
+		hfi1_exp_rcv_work(dd->uctxt, t);
+	else
+		hfi1_sdma_work(dd->pq, t);
+}
+
+static void shut(void *dev)
+{
+	struct hfi1 *dd = dev;
+
+	hfi1_sdma_free(dd->pq);
+	hfi1_exp_rcv_free(dd->uctxt);
+	free(dd);
+}
+
+static int open_hfi1(struct lab *lab, void **dev)
+{
+	struct hfi1 *dd = calloc(1, sizeof(*dd));
+
+	if (!dd)
+		return -ENOMEM;
+	dd->uctxt = hfi1_exp_rcv_init(lab);
+	dd->pq = hfi1_sdma_init(lab);
+	if (!dd->uctxt || !dd->pq) {
+		shut(dd);
+		return -ENOMEM;
+	}
+	*dev = dd;
+	return 0;
+}
+
+const struct lab_driver lab_hfi1 = {
+	.name = "hfi1",
+	.about = "Omni-Path: expected receive over pinned pages, and a cache of pins for send DMA",
+	.steps = steps,
+	.open = open_hfi1,
+	.work = work,
+	.close = shut,
+};

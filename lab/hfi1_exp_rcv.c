@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hfi1: expected receive (user_exp_rcv). What it is, and its hazards: hfi1.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lab/hfi1.h"
+#include "lab/mmu.h"
+
+#define GROUP_SIZE     8
+#define NR_GROUPS      8
+#define EXPECTED_COUNT (NR_GROUPS * GROUP_SIZE) /* entries of the receive array */
+#define SUBCTXTS       2
+#define TID_LIMIT      (EXPECTED_COUNT / SUBCTXTS) /* entries of a subcontext */
+#define FREED_AT_ONCE  4
+#define MAX_BUFFER     12 /* pages */
+#define MAX_ORDER      2  /* of a set of pages */
+
+/* An entry of the receive array: the address, for the oracle the page, and the size. */
+#define RCV_PAGE_SHIFT	32
+#define RCV_ORDER_SHIFT 48
+
+struct hfi1_ctxtdata;
+struct hfi1_filedata;
+
+struct tid_rb_node {
+	struct mmu_range_notifier mrn;
+	struct hfi1_filedata *fd;
+	pthread_mutex_t invalidate_mutex;
+	unsigned int rcventry, order;
+	uint64_t pages[1 << MAX_ORDER];
+	bool freed, unpinned;
+};
+
+struct tid_group {
+	unsigned int base, used, map;
+};
+
+/* A subcontext, of one process. */
+struct hfi1_filedata {
+	struct hfi1_ctxtdata *uctxt;
+	pthread_mutex_t user_lock; /* the process's own library makes one call at a time */
+	unsigned int tid_used;
+	struct tid_rb_node *entry_to_rb[EXPECTED_COUNT]; /* under exp_mutex */
+	pthread_mutex_t invalid_lock;
+	unsigned int invalid_tid_idx, invalid_tids[EXPECTED_COUNT];
+	bool event; /* in memory that the process looks at */
+};
+
+struct hfi1_ctxtdata {
+	struct lab *lab;
+	struct lab_mmu rcvarray;
+	bool granted[EXPECTED_COUNT]; /* senders have been told of the entry */
+	/* The groups are shared by the subcontexts. A node's invalidate_mutex may nest inside. */
+	pthread_mutex_t exp_mutex;
+	struct tid_group group[NR_GROUPS];
+	struct hfi1_filedata fd[SUBCTXTS];
+	struct lab_thread *receiver;
+};
+
+/* What takes contents away. Pins keep pages from the rest. */
+static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
+{
+	return 1u << MMU_NOTIFY_UNMAP |
+	       (lab_is_broken(uctxt->lab, UNMAP_ONLY) ? 0 : 1u << MMU_NOTIFY_CLEAR);
+}
+
+/* ----------------------------------------------------------------------------- nodes */
+
+static void unpin_rcv_pages(struct tid_rb_node *node)
+{
+	struct hfi1_ctxtdata *uctxt = node->fd->uctxt;
+
+	LAB_ASSERT(uctxt->lab, !node->unpinned, "unpinned twice");
+	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray, node->rcventry),
+		   "unpinned while the entry is valid");
+	node->unpinned = true;
+	mrn_hmm_unpin(lab_hmm(uctxt->lab), node->pages, (size_t)1 << node->order,
+		      !lab_is_broken(uctxt->lab, NO_DIRTY));
+}
+
+/* False when somebody has done it before. */
+static bool clear_tid_node(struct tid_rb_node *node)
+{
+	struct hfi1_ctxtdata *uctxt = node->fd->uctxt;
+	bool was_freed;
+
+	pthread_mutex_lock(&node->invalidate_mutex);
+	was_freed = node->freed;
+	if (!was_freed) {
+		__atomic_store_n(&node->freed, true, __ATOMIC_RELAXED);
+		if (lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
+			unpin_rcv_pages(node);
+		lab_mmu_clear(&uctxt->rcvarray, node->rcventry, 1);
+		if (!lab_is_broken(uctxt->lab, NO_FLUSH))
+			lab_mmu_flush(&uctxt->rcvarray, node->rcventry, 1);
+		if (!lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
+			unpin_rcv_pages(node);
+	}
+	pthread_mutex_unlock(&node->invalidate_mutex);
+	return !was_freed;
+}
+
+static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
+{
+	pthread_mutex_lock(&fd->invalid_lock);
+	/* The user may have cleared an entry that is still queued, and have it again. */
+	if (fd->invalid_tid_idx < EXPECTED_COUNT) {
+		fd->invalid_tids[fd->invalid_tid_idx] = rcventry;
+		if (!fd->invalid_tid_idx++)
+			__atomic_store_n(&fd->event, true, __ATOMIC_RELAXED);
+	}
+	LAB_ASSERT(fd->uctxt->lab, fd->event && fd->invalid_tid_idx, "%u queued",
+		   fd->invalid_tid_idx);
+	pthread_mutex_unlock(&fd->invalid_lock);
+}
+
+/* No read is ever begun on a node's notifier, so there is no seq to update. */
+static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
+			      const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct tid_rb_node *node = (struct tid_rb_node *)mrn;
+	struct lab *lab = node->fd->uctxt->lab;
+
+	(void)cur_seq;
+	/* Who has set this may not have flushed and unpinned yet: the mutex tells, a look does not. */
+	if (lab_is_broken(lab, FREED_UNLOCKED) && __atomic_load_n(&node->freed, __ATOMIC_RELAXED))
+		return true;
+	if (!mmu_notifier_range_blockable(range)) {
+		lab_count_refusal(lab);
+		return false;
+	}
+	lab_count_invalidation(lab, range);
+	if (lab_is_broken(lab, CLEAR_LATE) || clear_tid_node(node))
+		queue_invalid_tid(node->fd, node->rcventry);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops tid_ops = {.invalidate = tid_rb_invalidate};
+
+/* Takes over the pins. Under exp_mutex, as are those below, up to find_group. */
+static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, size_t first,
+			      const uint64_t *pages, unsigned int order, struct lab_thread *t)
+{
+	struct hfi1_ctxtdata *uctxt = fd->uctxt;
+	struct tid_rb_node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return -ENOMEM;
+	node->fd = fd;
+	node->rcventry = rcventry;
+	node->order = order;
+	for (size_t i = 0; i < (size_t)1 << order; i++)
+		node->pages[i] = pages[i];
+	node->mrn.ops = &tid_ops;
+	node->mrn.events = tid_events(uctxt);
+	pthread_mutex_init(&node->invalidate_mutex, NULL);
+	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
+				      hfi1_bytes(uctxt->lab, (size_t)1 << order),
+				      lab_mm(uctxt->lab))) {
+		pthread_mutex_destroy(&node->invalidate_mutex);
+		free(node);
+		return -ESRCH;
+	}
+	fd->entry_to_rb[rcventry] = node;
+	fd->tid_used++;
+	lab_pause(t);
+	pthread_mutex_lock(&node->invalidate_mutex);
+	if (!node->freed || lab_is_broken(uctxt->lab, NO_FREED_CHECK)) {
+		LAB_ASSERT(uctxt->lab, !node->freed, "entry over pages that are no longer pinned");
+		lab_mmu_map(&uctxt->rcvarray, rcventry,
+			    pages[0] | (uint64_t)first << RCV_PAGE_SHIFT |
+				    (uint64_t)order << RCV_ORDER_SHIFT,
+			    true);
+	}
+	pthread_mutex_unlock(&node->invalidate_mutex);
+	return 0;
+}
+
+static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
+{
+	struct hfi1_ctxtdata *uctxt = fd->uctxt;
+	struct tid_rb_node *node = fd->entry_to_rb[rcventry];
+	struct tid_group *grp = &uctxt->group[rcventry / GROUP_SIZE];
+
+	if (!node)
+		return;
+	__atomic_store_n(&uctxt->granted[rcventry], false, __ATOMIC_RELEASE);
+	/* An entry that is still valid needs its notifier. */
+	if (lab_is_broken(uctxt->lab, REMOVE_FIRST))
+		mmu_range_notifier_remove(&node->mrn);
+	clear_tid_node(node);
+	mmu_range_notifier_remove(&node->mrn);
+	fd->entry_to_rb[rcventry] = NULL;
+	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray, rcventry),
+		   "a free entry is valid");
+	grp->map &= ~(1u << (rcventry - grp->base));
+	grp->used--;
+	fd->tid_used--;
+	pthread_mutex_destroy(&node->invalidate_mutex);
+	free(node);
+}
+
+enum group_state { EMPTY, PARTIAL, FULL };
+
+static enum group_state group_state(const struct tid_group *grp)
+{
+	if (!grp->used)
+		return EMPTY;
+	return grp->used < GROUP_SIZE ? PARTIAL : FULL;
+}
+
+static struct tid_group *find_group(struct hfi1_ctxtdata *uctxt, enum group_state state)
+{
+	for (size_t i = 0; i < NR_GROUPS; i++)
+		if (group_state(&uctxt->group[i]) == state)
+			return &uctxt->group[i];
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------------- buffers */
+
+struct tid_user_buf {
+	struct hfi1_cover cover;
+	pthread_mutex_t cover_mutex;
+	size_t first, n;
+	uint64_t pages[MAX_BUFFER];
+	struct {
+		size_t idx;
+		unsigned int order;
+	} psets[MAX_BUFFER];
+	size_t n_psets;
+	unsigned int tids[MAX_BUFFER]; /* one a set that has found an entry */
+	size_t n_tids;
+};
+
+/* Splits the buffer into sets of contiguous pages that the receive array can take. */
+static void find_phys_blocks(struct tid_user_buf *buf)
+{
+	for (size_t i = 0; i < buf->n;) {
+		size_t run = 1;
+		unsigned int order = 0;
+
+		while (i + run < buf->n && buf->pages[i + run] == buf->pages[i] + run)
+			run++;
+		while (order < MAX_ORDER && (size_t)2 << order <= run)
+			order++;
+		buf->psets[buf->n_psets].idx = i;
+		buf->psets[buf->n_psets++].order = order;
+		i += (size_t)1 << order;
+	}
+}
+
+/* The next sets, as far as they find room in the group. */
+static int program_rcvarray(struct hfi1_filedata *fd, struct tid_user_buf *buf,
+			    struct tid_group *grp, size_t end, struct lab_thread *t)
+{
+	LAB_ASSERT(fd->uctxt->lab, (unsigned int)__builtin_popcount(grp->map) == grp->used,
+		   "map %#x, %u used", grp->map, grp->used);
+	while (buf->n_tids < end && grp->used < GROUP_SIZE) {
+		unsigned int bit = (unsigned int)__builtin_ctz(~grp->map);
+		size_t idx = buf->psets[buf->n_tids].idx;
+		int err = set_rcvarray_entry(fd, grp->base + bit, buf->first + idx,
+					     &buf->pages[idx], buf->psets[buf->n_tids].order, t);
+
+		if (err)
+			return err;
+		grp->map |= 1u << bit;
+		grp->used++;
+		buf->tids[buf->n_tids++] = grp->base + bit;
+	}
+	return 0;
+}
+
+/* Whole groups first, then the rest into partial ones. What finds no entry is unpinned again. */
+static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
+{
+	struct hfi1_ctxtdata *uctxt = fd->uctxt;
+	struct tid_group *grp;
+	size_t end = buf->n_psets, idx;
+
+	pthread_mutex_lock(&uctxt->exp_mutex);
+	if (end > TID_LIMIT - fd->tid_used)
+		end = TID_LIMIT - fd->tid_used;
+	while (end - buf->n_tids >= GROUP_SIZE && (grp = find_group(uctxt, EMPTY)))
+		if (program_rcvarray(fd, buf, grp, end, t))
+			goto unlock;
+	while (buf->n_tids < end) {
+		grp = find_group(uctxt, PARTIAL);
+		if (!grp)
+			grp = find_group(uctxt, EMPTY);
+		if (!grp || program_rcvarray(fd, buf, grp, end, t))
+			break;
+	}
+unlock:
+	pthread_mutex_unlock(&uctxt->exp_mutex);
+	if (buf->n_tids == buf->n_psets)
+		return;
+	idx = buf->psets[buf->n_tids].idx;
+	mrn_hmm_unpin(lab_hmm(uctxt->lab), &buf->pages[idx], buf->n - idx, false);
+}
+
+static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
+{
+	struct hfi1_ctxtdata *uctxt = fd->uctxt;
+	bool collided;
+	long pinned;
+
+	pinned = hfi1_cover_pin(&buf->cover, buf->first, buf->n, true, buf->pages, t);
+	if (pinned < 0)
+		return (int)pinned;
+	lab_pause(t);
+	find_phys_blocks(buf);
+	program_buffer(fd, buf, t);
+	lab_pause(t);
+	/*
+	 * An invalidation that was in progress when a node came is not told to it, and may not yet have
+	 * been told to the cover. Wait for it: then it has, and the check finds it.
+	 */
+	if (!lab_is_broken(uctxt->lab, NO_SECOND_BEGIN))
+		mmu_range_read_begin(&buf->cover.mrn);
+	pthread_mutex_lock(&buf->cover_mutex);
+	collided = hfi1_cover_collided(&buf->cover);
+	pthread_mutex_unlock(&buf->cover_mutex);
+	/* From here on, the nodes' own notifiers see all. */
+	if (!collided) {
+		for (size_t i = 0; i < buf->n_tids; i++)
+			__atomic_store_n(&uctxt->granted[buf->tids[i]], true, __ATOMIC_RELEASE);
+		return 0;
+	}
+	pthread_mutex_lock(&uctxt->exp_mutex);
+	for (size_t i = 0; i < buf->n_tids; i++)
+		unprogram_rcvarray(fd, buf->tids[i]);
+	pthread_mutex_unlock(&uctxt->exp_mutex);
+	return -EBUSY;
+}
+
+static int hfi1_user_exp_rcv_setup(struct hfi1_filedata *fd, size_t first, size_t n,
+				   struct lab_thread *t)
+{
+	struct tid_user_buf buf = {.first = first, .n = n};
+	int err;
+
+	pthread_mutex_init(&buf.cover_mutex, NULL);
+	buf.cover.lock = &buf.cover_mutex;
+	buf.cover.mrn.events = tid_events(fd->uctxt);
+	err = hfi1_cover_insert(&buf.cover, fd->uctxt->lab, first, n);
+	if (!err) {
+		err = setup_covered(fd, &buf, t);
+		mmu_range_notifier_remove(&buf.cover.mrn);
+	}
+	pthread_mutex_destroy(&buf.cover_mutex);
+	return err;
+}
+
+/* Tells the user what has been invalidated since it last asked. */
+static unsigned int hfi1_user_exp_rcv_invalid(struct hfi1_filedata *fd, unsigned int *tids)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&fd->invalid_lock);
+	n = fd->invalid_tid_idx;
+	LAB_ASSERT(fd->uctxt->lab, fd->event == (n > 0), "%u queued", n);
+	for (unsigned int i = 0; i < n; i++)
+		tids[i] = fd->invalid_tids[i];
+	fd->invalid_tid_idx = 0;
+	__atomic_store_n(&fd->event, false, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&fd->invalid_lock);
+	return n;
+}
+
+static void hfi1_user_exp_rcv_clear(struct hfi1_filedata *fd, const unsigned int *tids,
+				    unsigned int n)
+{
+	pthread_mutex_lock(&fd->uctxt->exp_mutex);
+	for (unsigned int i = 0; i < n; i++)
+		unprogram_rcvarray(fd, tids[i]);
+	pthread_mutex_unlock(&fd->uctxt->exp_mutex);
+}
+
+/* What the user's library does: clear what is invalid, free what it has enough of, set buffers up. */
+void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
+{
+	struct hfi1_filedata *fd = &uctxt->fd[lab_below(t, SUBCTXTS)];
+	unsigned int tids[EXPECTED_COUNT], retries = 0;
+	size_t n = 1 + lab_below(t, MAX_BUFFER);
+	size_t first = lab_below(t, lab_pages(uctxt->lab) - n + 1);
+
+	pthread_mutex_lock(&fd->user_lock);
+	if (__atomic_load_n(&fd->event, __ATOMIC_RELAXED)) {
+		hfi1_user_exp_rcv_clear(fd, tids, hfi1_user_exp_rcv_invalid(fd, tids));
+	} else if (lab_chance(t, 2)) {
+		tids[0] = (unsigned int)lab_below(t, EXPECTED_COUNT);
+		for (unsigned int i = 1; i < FREED_AT_ONCE; i++)
+			tids[i] = (tids[0] + i) % EXPECTED_COUNT;
+		hfi1_user_exp_rcv_clear(fd, tids, FREED_AT_ONCE);
+	} else {
+		while (hfi1_user_exp_rcv_setup(fd, first, n, t) == -EBUSY)
+			retries++;
+	}
+	lab_count_retries(t, retries);
+	pthread_mutex_unlock(&fd->user_lock);
+}
+
+/* Packets that arrive, for entries that their senders have been told of. */
+static void receive(void *arg, struct lab_thread *t)
+{
+	struct hfi1_ctxtdata *uctxt = arg;
+	struct mrn_hmm *hmm = lab_hmm(uctxt->lab);
+
+	while (!lab_thread_stopping(t)) {
+		unsigned int rcventry = (unsigned int)lab_below(t, EXPECTED_COUNT);
+		uint64_t e = lab_mmu_begin(&uctxt->rcvarray, rcventry, true);
+
+		if (e == LAB_NO_FRAME) {
+			lab_pause(t);
+			continue;
+		}
+		/* In flight, so this is told of the very entry that was looked up. */
+		if (__atomic_load_n(&uctxt->granted[rcventry], __ATOMIC_ACQUIRE)) {
+			size_t i = lab_below(t, (size_t)1 << (e >> RCV_ORDER_SHIFT));
+			size_t page = e >> RCV_PAGE_SHIFT & 0xffff;
+
+			lab_pause(t);
+			/* A packet is written; the oracle looks first at what is there. */
+			lab_dma_read(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
+			lab_dma_write(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
+		}
+		lab_mmu_end(&uctxt->rcvarray, rcventry);
+		lab_pause(t);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------ init, free */
+
+void hfi1_exp_rcv_free(struct hfi1_ctxtdata *uctxt)
+{
+	if (!uctxt)
+		return;
+	if (uctxt->receiver)
+		lab_thread_join(uctxt->receiver);
+	for (size_t i = 0; i < SUBCTXTS; i++) {
+		struct hfi1_filedata *fd = &uctxt->fd[i];
+
+		for (unsigned int tid = 0; tid < EXPECTED_COUNT; tid++)
+			hfi1_user_exp_rcv_clear(fd, &tid, 1);
+		LAB_ASSERT(uctxt->lab, !fd->tid_used, "%u entries left", fd->tid_used);
+		pthread_mutex_destroy(&fd->user_lock);
+		pthread_mutex_destroy(&fd->invalid_lock);
+	}
+	for (size_t i = 0; i < NR_GROUPS; i++)
+		LAB_ASSERT(uctxt->lab, group_state(&uctxt->group[i]) == EMPTY, "group %zu", i);
+	lab_mmu_destroy(&uctxt->rcvarray);
+	pthread_mutex_destroy(&uctxt->exp_mutex);
+	free(uctxt);
+}
+
+struct hfi1_ctxtdata *hfi1_exp_rcv_init(struct lab *lab)
+{
+	struct hfi1_ctxtdata *uctxt = calloc(1, sizeof(*uctxt));
+
+	if (!uctxt)
+		return NULL;
+	uctxt->lab = lab;
+	pthread_mutex_init(&uctxt->exp_mutex, NULL);
+	for (unsigned int i = 0; i < NR_GROUPS; i++)
+		uctxt->group[i].base = i * GROUP_SIZE;
+	for (size_t i = 0; i < SUBCTXTS; i++) {
+		uctxt->fd[i].uctxt = uctxt;
+		pthread_mutex_init(&uctxt->fd[i].user_lock, NULL);
+		pthread_mutex_init(&uctxt->fd[i].invalid_lock, NULL);
+	}
+	if (!lab_mmu_init(&uctxt->rcvarray, EXPECTED_COUNT))
+		uctxt->receiver = lab_thread_start(lab, receive, uctxt);
+	if (uctxt->receiver)
+		return uctxt;
+	hfi1_exp_rcv_free(uctxt);
+	return NULL;
+}

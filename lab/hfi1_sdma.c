@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). What it is: hfi1.c.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "lab/engine.h"
+#include "lab/hfi1.h"
+
+#define MAX_IOVEC   4 /* pages of a request */
+#define NR_REQUESTS 8
+#define MAX_NODES   16 /* linked */
+#define MAX_LOCKED  96 /* pages pinned; beyond, what is dead is unpinned first */
+
+struct sdma_mmu_node {
+	struct sdma_mmu_node *next;
+	size_t first, n;
+	uint64_t pages[MAX_IOVEC];
+	/* Under the handler's lock. One reference is that of being linked. */
+	unsigned int refs;
+	bool linked, unpinned;
+};
+
+struct mmu_rb_handler {
+	struct mmu_notifier mn;
+	pthread_mutex_t lock; /* a spinlock in the kernel */
+	struct sdma_mmu_node *root, *del_list;
+	unsigned int nr;
+	pthread_cond_t queued;
+	struct lab_thread *del_work;
+};
+
+struct user_sdma_request {
+	struct lab_job job;
+	struct hfi1_pkt_q *pq;
+	struct sdma_mmu_node *node;
+	size_t first, n;
+	bool in_use;
+};
+
+struct hfi1_pkt_q {
+	struct mmu_rb_handler handler; /* first: its mn is the queue, too */
+	struct lab *lab;
+	struct lab_engine *engine;
+	unsigned int n_locked;
+	struct user_sdma_request req[NR_REQUESTS];
+};
+
+/* ------------------------------------------------------------------------------------- send DMA: mmu_rb */
+
+static void unpin_node(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node)
+{
+	if (node->unpinned)
+		return;
+	node->unpinned = true;
+	mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
+	__atomic_fetch_sub(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
+}
+
+/* Under the handler's lock, as are the three below. */
+static void put_node(struct mmu_rb_handler *h, struct sdma_mmu_node *node)
+{
+	if (--node->refs)
+		return;
+	node->next = h->del_list;
+	h->del_list = node;
+	pthread_cond_signal(&h->queued);
+}
+
+static void mmu_rb_remove(struct mmu_rb_handler *h, struct sdma_mmu_node **at)
+{
+	struct sdma_mmu_node *node = *at;
+
+	*at = node->next;
+	node->linked = false;
+	h->nr--;
+	put_node(h, node);
+}
+
+static struct sdma_mmu_node *mmu_rb_get(struct mmu_rb_handler *h, size_t first, size_t n)
+{
+	for (struct sdma_mmu_node *node = h->root; node; node = node->next) {
+		if (first < node->first || first + n > node->first + node->n)
+			continue;
+		node->refs++;
+		return node;
+	}
+	return NULL;
+}
+
+static void mmu_rb_insert(struct mmu_rb_handler *h, struct sdma_mmu_node *node)
+{
+	struct sdma_mmu_node **oldest = NULL;
+
+	/* The newest are in front, and what is in use is not evicted. */
+	for (struct sdma_mmu_node **at = &h->root; *at; at = &(*at)->next)
+		if ((*at)->refs == 1)
+			oldest = at;
+	if (h->nr >= MAX_NODES && oldest)
+		mmu_rb_remove(h, oldest);
+	node->refs = 2; /* linked, and the caller's */
+	node->linked = true;
+	node->next = h->root;
+	h->root = node;
+	h->nr++;
+}
+
+/* Never refuses: the lock is a spinlock, and what may wait is the worker's. */
+static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
+					 const struct mmu_notifier_range *range)
+{
+	struct hfi1_pkt_q *pq = (struct hfi1_pkt_q *)mn;
+	struct mmu_rb_handler *h = &pq->handler;
+	size_t first = lab_page(pq->lab, range->start), end = lab_page(pq->lab, range->end);
+	unsigned int was;
+
+	pthread_mutex_lock(&h->lock);
+	was = h->nr;
+	for (struct sdma_mmu_node **at = &h->root, *node; (node = *at);) {
+		if (node->first >= end || node->first + node->n <= first ||
+		    (node->refs > 1 && lab_is_broken(pq->lab, SKIP_BUSY))) {
+			at = &node->next;
+			continue;
+		}
+		if (lab_is_broken(pq->lab, UNPIN_BUSY))
+			unpin_node(pq, node);
+		mmu_rb_remove(h, at);
+	}
+	if (h->nr != was)
+		lab_count_invalidation(pq->lab, range);
+	pthread_mutex_unlock(&h->lock);
+	return 0;
+}
+
+static const struct mmu_notifier_ops mn_ops = {
+	.invalidate_range_start = mmu_rb_invalidate_range_start,
+};
+
+/* With the handler's lock held, but while it unpins. */
+static void handle_remove(struct hfi1_pkt_q *pq)
+{
+	struct mmu_rb_handler *h = &pq->handler;
+	struct sdma_mmu_node *node = h->del_list, *next;
+
+	h->del_list = NULL;
+	pthread_mutex_unlock(&h->lock);
+	for (; node; node = next) {
+		next = node->next;
+		LAB_ASSERT(pq->lab, !node->refs && !node->linked, "%u references", node->refs);
+		unpin_node(pq, node);
+		free(node);
+	}
+	pthread_mutex_lock(&h->lock);
+}
+
+static void del_work(void *arg, struct lab_thread *t)
+{
+	struct hfi1_pkt_q *pq = arg;
+	struct mmu_rb_handler *h = &pq->handler;
+
+	pthread_mutex_lock(&h->lock);
+	while (!lab_thread_stopping(t)) {
+		handle_remove(pq);
+		if (!h->del_list && !lab_thread_stopping(t))
+			pthread_cond_wait(&h->queued, &h->lock);
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* ----------------------------------------------------------------------------------- send DMA: requests */
+
+/*
+ * A request that has begun goes on when its node is unlinked: it sends what was there, from pages that
+ * nobody else has as long as they are pinned. The oracle, which knows addresses only, is asked about
+ * nodes that are linked.
+ */
+static void send_page(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, size_t i,
+		      struct lab_thread *t)
+{
+	const uint64_t *memory = mrn_hmm_frame(lab_hmm(pq->lab), node->pages[i - node->first]);
+
+	lab_pause(t);
+	pthread_mutex_lock(&pq->handler.lock);
+	LAB_ASSERT(pq->lab, !node->unpinned && node->refs, "a page is sent that is not pinned");
+	if (node->linked)
+		lab_dma_read(t, memory, i);
+	else
+		LAB_ASSERT(pq->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
+			   "page %zu is sent after its frame was given away", i);
+	pthread_mutex_unlock(&pq->handler.lock);
+}
+
+static void run_request(struct lab_job *job, struct lab_thread *t)
+{
+	struct user_sdma_request *req = (struct user_sdma_request *)job;
+
+	for (size_t i = req->first; i < req->first + req->n; i++)
+		send_page(req->pq, req->node, i, t);
+	pthread_mutex_lock(&req->pq->handler.lock);
+	put_node(&req->pq->handler, req->node);
+	pthread_mutex_unlock(&req->pq->handler.lock);
+	__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
+}
+
+/* Pins the pages, and links them. 0 or what pinning them says. */
+static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct hfi1_cover *cover,
+		       struct lab_thread *t)
+{
+	struct mmu_rb_handler *h = &pq->handler;
+	unsigned int retries = 0;
+	long pinned;
+
+	for (;; retries++) {
+		pinned = hfi1_cover_pin(cover, node->first, node->n, false, node->pages, t);
+		if (pinned < 0)
+			break;
+		lab_pause(t);
+		pthread_mutex_lock(&h->lock);
+		if (!hfi1_cover_collided(cover))
+			break;
+		pthread_mutex_unlock(&h->lock);
+		mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
+	}
+	lab_count_retries(t, retries);
+	if (pinned < 0)
+		return (int)pinned;
+	if (lab_is_broken(pq->lab, UNLOCK_EARLY)) {
+		pthread_mutex_unlock(&h->lock);
+		lab_pause(t);
+		pthread_mutex_lock(&h->lock);
+	}
+	mmu_rb_insert(h, node);
+	__atomic_fetch_add(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&h->lock);
+	return 0;
+}
+
+/* A node for the pages, with a reference; or NULL. */
+static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t first, size_t n,
+					      struct lab_thread *t)
+{
+	/*
+	 * The cover's callback comes before the handler's. So a node that is linked before the one
+	 * is unlinked by the other, and one that is not yet linked collides.
+	 */
+	struct hfi1_cover cover = {.lock = &pq->handler.lock};
+	struct sdma_mmu_node *node;
+	int err;
+
+	pthread_mutex_lock(&pq->handler.lock);
+	node = mmu_rb_get(&pq->handler, first, n);
+	/* The worker may be far behind. */
+	if (!node && __atomic_load_n(&pq->n_locked, __ATOMIC_RELAXED) > MAX_LOCKED)
+		handle_remove(pq);
+	pthread_mutex_unlock(&pq->handler.lock);
+	if (node) {
+		lab_count_retries(t, 0);
+		return node;
+	}
+	node = calloc(1, sizeof(*node));
+	if (!node)
+		return NULL;
+	node->first = first;
+	node->n = n;
+	err = hfi1_cover_insert(&cover, pq->lab, first, n);
+	if (!err) {
+		err = pin_covered(pq, node, &cover, t);
+		mmu_range_notifier_remove(&cover.mrn);
+	}
+	if (!err)
+		return node;
+	free(node);
+	return NULL;
+}
+
+void hfi1_sdma_work(struct hfi1_pkt_q *pq, struct lab_thread *t)
+{
+	struct user_sdma_request *req = &pq->req[lab_below(t, NR_REQUESTS)];
+	size_t n = 1 + lab_below(t, MAX_IOVEC);
+	/* Users send from the same buffers again. */
+	size_t first = lab_below(t, lab_pages(pq->lab) / MAX_IOVEC) * MAX_IOVEC;
+
+	/* The user's library waits until the slot that it wants has completed. */
+	while (__atomic_exchange_n(&req->in_use, true, __ATOMIC_ACQUIRE))
+		sched_yield();
+	req->job.run = run_request;
+	req->pq = pq;
+	req->first = first;
+	req->n = n;
+	req->node = pin_vector_pages(pq, first, n, t);
+	if (req->node)
+		lab_engine_submit(pq->engine, &req->job);
+	else
+		__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
+}
+
+/* ------------------------------------------------------------------------------------------ init, free */
+
+void hfi1_sdma_free(struct hfi1_pkt_q *pq)
+{
+	struct mmu_rb_handler *h;
+
+	if (!pq)
+		return;
+	h = &pq->handler;
+	if (pq->engine)
+		lab_engine_destroy(pq->engine);
+	mmu_notifier_unregister(&h->mn, lab_mm(pq->lab));
+	pthread_mutex_lock(&h->lock);
+	while (h->root)
+		mmu_rb_remove(h, &h->root);
+	if (h->del_work)
+		lab_thread_stop(h->del_work);
+	pthread_cond_signal(&h->queued);
+	pthread_mutex_unlock(&h->lock);
+	if (h->del_work)
+		lab_thread_join(h->del_work);
+	pthread_mutex_lock(&h->lock);
+	handle_remove(pq);
+	pthread_mutex_unlock(&h->lock);
+	LAB_ASSERT(pq->lab, !h->nr && !pq->n_locked, "%u nodes, %u pages left", h->nr,
+		   pq->n_locked);
+	pthread_mutex_destroy(&h->lock);
+	pthread_cond_destroy(&h->queued);
+	free(pq);
+}
+
+struct hfi1_pkt_q *hfi1_sdma_init(struct lab *lab)
+{
+	struct hfi1_pkt_q *pq = calloc(1, sizeof(*pq));
+
+	if (!pq)
+		return NULL;
+	pq->lab = lab;
+	pthread_mutex_init(&pq->handler.lock, NULL);
+	pthread_cond_init(&pq->handler.queued, NULL);
+	pq->handler.mn.ops = &mn_ops;
+	if (!mmu_notifier_register(&pq->handler.mn, lab_mm(lab)) &&
+	    !lab_engine_create(lab, 1, &pq->engine))
+		pq->handler.del_work = lab_thread_start(lab, del_work, pq);
+	if (pq->handler.del_work)
+		return pq;
+	hfi1_sdma_free(pq);
+	return NULL;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * i915: objects over user memory (drivers/gpu/drm/i915, i915_gem_userptr).
+ *
+ * Shadow	an object's page vector, pinned, with the seq that it was read at; and its entries in the
+ *		GPU's page table. Both outlive an invalidation: what must not is a request.
+ * Driver lock	one notifier_lock for the device, a rwlock: read from the retry check of all objects until
+ *		the request is on its way, written to note a seq. Pages change under the object's lock, its
+ *		reservation.
+ * Invalidate	refuses where it may not wait; notes the seq under the notifier_lock; waits for all fences
+ *		without it. Pages are unbound and unpinned at the next submission.
+ * Submission	submit_init compares the seq with the pages', and pins anew when they differ. Then each
+ *		object gets the request's fence, *before* the check: so an invalidation either notes its seq
+ *		before the check, and the request is skipped, its fence signalled for nothing; or it comes
+ *		after, and finds the fence. Between fence and check nothing waits for an invalidation.
+ * Hazards	the fence that comes after the check; pages of one seq under another's; pages unpinned under
+ *		a request that still runs.
+ * Before 2021	the callback unbound under struct_mutex, which the pinning thread may hold: a recursive
+ *		lock, a worker for pinning, and a walk of a tree that began again and might not end.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lab/bo.h"
+#include "lab/models.h"
+
+enum {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	ZAP_AFTER_UNPIN,
+	NO_FENCE_WAIT,
+	UNLOCK_EARLY,
+	NO_REPIN,
+	NO_UNBIND_WAIT,
+};
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[NO_UPDATE_SEQ] = "no_update_seq",
+	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
+	[NO_FENCE_WAIT] = "no_fence_wait",
+	[UNLOCK_EARLY] = "unlock_early",     /* the fence after the check */
+	[NO_REPIN] = "no_repin",	     /* the new seq for the old pages */
+	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a request that runs */
+	NULL,
+};
+
+struct drm_i915_private {
+	struct gpu gpu;
+	pthread_rwlock_t notifier_lock;
+};
+
+struct i915_gem_object {
+	struct gpu_bo base;
+	/* Under the reservation. */
+	bool has_pages, bound;
+	uint64_t notifier_seq; /* of the pages */
+	uint64_t pvec[GPU_BO_PAGES];
+};
+
+struct i915_execbuffer {
+	struct drm_i915_private *i915;
+	struct gpu_bo *obj[GPU_JOB_BOS];
+	size_t n;
+	struct gpu_job *request;
+};
+
+/* ---------------------------------------------------------------------------------------- invalidate */
+
+static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
+					const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct gpu_bo *obj = (struct gpu_bo *)mrn;
+	struct drm_i915_private *i915 = (struct drm_i915_private *)obj->gpu;
+	struct lab *lab = obj->gpu->lab;
+
+	if (!mmu_notifier_range_blockable(range)) {
+		lab_count_refusal(lab);
+		return false;
+	}
+	lab_count_invalidation(lab, range);
+	pthread_rwlock_wrlock(&i915->notifier_lock);
+	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	pthread_rwlock_unlock(&i915->notifier_lock);
+	/* May wait for requests that are to be skipped, too: they do not wait for us. */
+	if (!lab_is_broken(lab, NO_FENCE_WAIT))
+		dma_resv_wait(&obj->resv);
+	return true;
+}
+
+/* --------------------------------------------------------------------------------------------- pages */
+
+static void put_pages(struct i915_gem_object *obj)
+{
+	LAB_ASSERT(obj->base.gpu->lab, !gpu_is_mapped(&obj->base), "unpinned while bound");
+	LAB_ASSERT(obj->base.gpu->lab, dma_resv_is_signaled(&obj->base.resv),
+		   "unpinned while a request may run");
+	gpu_unpin(&obj->base, obj->pvec);
+	obj->has_pages = false;
+}
+
+/* Under the object's lock. */
+static void userptr_unbind(struct i915_gem_object *obj)
+{
+	struct lab *lab = obj->base.gpu->lab;
+
+	if (!obj->has_pages)
+		return;
+	if (lab_is_broken(lab, ZAP_AFTER_UNPIN))
+		put_pages(obj);
+	if (!lab_is_broken(lab, NO_UNBIND_WAIT))
+		dma_resv_wait(&obj->base.resv);
+	gpu_unmap(&obj->base);
+	obj->bound = false;
+	if (obj->has_pages)
+		put_pages(obj);
+}
+
+/*
+ * Does the object have the pages of this seq? Drops those of another. Under the object's lock.
+ */
+static bool keep_pages(struct i915_gem_object *obj, uint64_t seq)
+{
+	if (obj->has_pages && lab_is_broken(obj->base.gpu->lab, NO_REPIN))
+		obj->notifier_seq = seq;
+	if (obj->has_pages && obj->notifier_seq == seq)
+		return true;
+	userptr_unbind(obj);
+	return false;
+}
+
+/* Gives the object the pages, unless another has done so. 0, or -EAGAIN. Under the object's lock. */
+static int set_pages(struct i915_gem_object *obj, uint64_t seq, const uint64_t *pvec, bool *used)
+{
+	*used = false;
+	if (mmu_range_read_retry(&obj->base.notifier, obj->has_pages ? obj->notifier_seq : seq))
+		return -EAGAIN;
+	if (obj->has_pages)
+		return 0;
+	for (size_t k = 0; k < obj->base.n; k++)
+		obj->pvec[k] = pvec[k];
+	obj->notifier_seq = seq;
+	obj->has_pages = *used = true;
+	return 0;
+}
+
+/* Sees to it that the object has pages. They may be outdated when this returns; submit_done finds out. */
+static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
+{
+	uint64_t pvec[GPU_BO_PAGES], seq = mmu_range_read_begin(&obj->base.notifier);
+	bool keep, used;
+	int err;
+
+	lab_pause(t);
+	dma_resv_lock(&obj->base.resv);
+	keep = keep_pages(obj, seq);
+	dma_resv_unlock(&obj->base.resv);
+	if (keep)
+		return 0;
+	err = gpu_pin(&obj->base, pvec, t);
+	if (err)
+		return err;
+	lab_pause(t);
+	dma_resv_lock(&obj->base.resv);
+	err = set_pages(obj, seq, pvec, &used);
+	dma_resv_unlock(&obj->base.resv);
+	if (!used)
+		gpu_unpin(&obj->base, pvec);
+	return err;
+}
+
+/* --------------------------------------------------------------------------------------- submissions */
+
+/* Under the objects' locks. -EAGAIN when another has dropped the pages. */
+static int bind(struct i915_execbuffer *eb)
+{
+	for (size_t i = 0; i < eb->n; i++) {
+		struct i915_gem_object *obj = (struct i915_gem_object *)eb->obj[i];
+
+		if (!obj->has_pages)
+			return -EAGAIN;
+		if (!obj->bound)
+			gpu_map(&obj->base, obj->pvec);
+		obj->bound = true;
+	}
+	return 0;
+}
+
+/* Under the notifier_lock. */
+static int submit_done(struct i915_execbuffer *eb)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < eb->n; i++) {
+		struct i915_gem_object *obj = (struct i915_gem_object *)eb->obj[i];
+
+		LAB_ASSERT(eb->i915->gpu.lab, gpu_is_mapped_to(&obj->base, obj->pvec),
+			   "bound to other pages than the object's");
+		if (mmu_range_read_retry(&obj->base.notifier, obj->notifier_seq) &&
+		    !lab_is_broken(eb->i915->gpu.lab, NO_RETRY))
+			err = -EAGAIN;
+	}
+	return err;
+}
+
+/* The request is its ring's in any case, as its fence has been seen. */
+static int submit(struct i915_execbuffer *eb, struct lab_thread *t)
+{
+	bool late = lab_is_broken(eb->i915->gpu.lab, UNLOCK_EARLY);
+	int err;
+
+	if (!late)
+		gpu_job_attach(eb->request, eb->obj, eb->n);
+	lab_pause(t);
+	pthread_rwlock_rdlock(&eb->i915->notifier_lock);
+	err = submit_done(eb);
+	pthread_rwlock_unlock(&eb->i915->notifier_lock);
+	lab_pause(t);
+	if (late)
+		gpu_job_attach(eb->request, eb->obj, eb->n);
+	eb->request->skip = err;
+	gpu_job_submit(eb->request);
+	return err;
+}
+
+static int execbuffer(struct i915_execbuffer *eb, struct lab_thread *t)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < eb->n && !err; i++)
+		err = submit_init((struct i915_gem_object *)eb->obj[i], t);
+	if (err)
+		return err;
+	eb->request = gpu_job_create(eb->obj, eb->n, t);
+	lab_pause(t);
+	gpu_reserve(eb->obj, eb->n);
+	err = bind(eb);
+	if (err)
+		gpu_job_drop(eb->request);
+	else
+		err = submit(eb, t);
+	gpu_unreserve(eb->obj, eb->n);
+	return err;
+}
+
+static void work(void *dev, struct lab_thread *t)
+{
+	struct i915_execbuffer eb = {.i915 = dev};
+	unsigned int tries = 0;
+
+	eb.n = gpu_get_bos(dev, eb.obj, t);
+	if (!eb.n)
+		return;
+	while (execbuffer(&eb, t) == -EAGAIN)
+		tries++;
+	lab_count_retries(t, tries);
+	gpu_put_bos(eb.obj, eb.n);
+}
+
+/* ------------------------------------------------------------------------------------------ objects */
+
+static void bo_init(struct gpu_bo *bo)
+{
+	/* The driver lock is a rwlock, which the checks of driver_lock do not know. */
+	bo->notifier.driver_lock = NULL;
+}
+
+static void userptr_release(struct gpu_bo *bo)
+{
+	dma_resv_lock(&bo->resv);
+	userptr_unbind((struct i915_gem_object *)bo);
+	dma_resv_unlock(&bo->resv);
+	mmu_range_notifier_remove(&bo->notifier);
+}
+
+static const struct gpu_driver driver = {
+	.bo_size = sizeof(struct i915_gem_object),
+	.notifier = {.invalidate = i915_gem_userptr_invalidate},
+	.bo_init = bo_init,
+	.bo_free = userptr_release,
+};
+
+/* -------------------------------------------------------------------------------------- open, close */
+
+static void shut(void *dev)
+{
+	struct drm_i915_private *i915 = dev;
+
+	gpu_close(&i915->gpu);
+	pthread_rwlock_destroy(&i915->notifier_lock);
+	free(i915);
+}
+
+static int open_i915(struct lab *lab, void **dev)
+{
+	struct drm_i915_private *i915 = calloc(1, sizeof(*i915));
+	int err;
+
+	if (!i915)
+		return -ENOMEM;
+	pthread_rwlock_init(&i915->notifier_lock, NULL);
+	err = gpu_open(&i915->gpu, lab, &driver);
+	if (err)
+		shut(i915);
+	else
+		*dev = i915;
+	return err;
+}
+
+const struct lab_driver lab_i915 = {
+	.name = "i915",
+	.about = "a GPU's objects over pinned user memory, unbound at the next submission",
+	.steps = steps,
+	.open = open_i915,
+	.work = work,
+	.close = shut,
+};

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * radeon: buffer objects over user memory (drivers/gpu/drm/radeon, radeon_mn).
+ *
+ * Shadow	the pages of a buffer object, pinned, and their entries in the GART, while it is bound.
+ * Driver lock	the object's reservation. Who submits holds those of all objects, from the retry check
+ *		until the job's fence is attached to each.
+ * Invalidate	takes the reservation; update_seq; if the object is bound, waits for all fences, clears
+ *		the GART, and only then unpins. Refuses where it may not wait and would have to: for the
+ *		reservation, or for a bound object's fences.
+ * Hazards	pages that are replaced between pinning and binding; the job whose fence an invalidation
+ *		does not find; the unpin before the GART is cleared.
+ * Upstream	has no retry check at all, as a FIXME in radeon_mn_register says: pages are pinned whenever
+ *		an object is bound, and read_begin is called once, when it is created. The mmap lock keeps
+ *		munmap out meanwhile, but not MADV_DONTNEED, reclaim or migration. `no_retry` is that driver,
+ *		the control that must be caught; ours has the check. Upstream pins with the reservation held,
+ *		which only works because its callback leaves without it when the object is not bound; ours
+ *		has to note the seq then too, so it pins first and reserves afterwards.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lab/bo.h"
+#include "lab/models.h"
+
+enum {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	ZAP_AFTER_UNPIN,
+	NO_FENCE_WAIT,
+	UNLOCK_EARLY,
+	LATE_BEGIN,
+	LATE_FENCE,
+	UNREGISTER_BUSY,
+};
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry", /* the driver as it is upstream */
+	[NO_UPDATE_SEQ] = "no_update_seq",
+	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
+	[NO_FENCE_WAIT] = "no_fence_wait",
+	[UNLOCK_EARLY] = "unlock_early",
+	[LATE_BEGIN] = "late_begin", /* read_begin after the pages are pinned */
+	[LATE_FENCE] = "late_fence", /* the fence attached after the reservations are dropped */
+	[UNREGISTER_BUSY] = "unregister_busy", /* the notifier removed while jobs run */
+	NULL,
+};
+
+struct radeon_bo {
+	struct gpu_bo base;
+	bool bound; /* a look without the reservation is a guess */
+	uint64_t pages[GPU_BO_PAGES];
+};
+
+/* An object of a submission, with the pages that are pinned in case it is not bound. */
+struct radeon_bo_list {
+	bool pinned;
+	uint64_t seq;
+	uint64_t pages[GPU_BO_PAGES];
+};
+
+struct radeon_cs_parser {
+	struct lab *lab;
+	struct gpu_bo *bo[GPU_JOB_BOS];
+	struct radeon_bo_list list[GPU_JOB_BOS];
+	size_t n;
+};
+
+static bool is_bound(const struct radeon_bo *bo)
+{
+	return __atomic_load_n(&bo->bound, __ATOMIC_RELAXED);
+}
+
+/* ------------------------------------------------------------------------------------ bind and unbind */
+
+/* Under the reservation. The pins are the object's from here on. */
+static void backend_bind(struct radeon_bo *bo, const uint64_t *pages)
+{
+	for (size_t k = 0; k < bo->base.n; k++)
+		bo->pages[k] = pages[k];
+	gpu_map(&bo->base, pages);
+	__atomic_store_n(&bo->bound, true, __ATOMIC_RELAXED);
+}
+
+static void unpin_userptr(struct radeon_bo *bo)
+{
+	LAB_ASSERT(bo->base.gpu->lab, !gpu_is_mapped(&bo->base), "unpinned while in the GART");
+	gpu_unpin(&bo->base, bo->pages);
+}
+
+static void backend_unbind(struct radeon_bo *bo)
+{
+	struct lab *lab = bo->base.gpu->lab;
+
+	LAB_ASSERT(lab, dma_resv_is_signaled(&bo->base.resv), "unbound while a job uses it");
+	if (lab_is_broken(lab, ZAP_AFTER_UNPIN)) {
+		unpin_userptr(bo);
+		gpu_unmap(&bo->base);
+	} else {
+		gpu_unmap(&bo->base);
+		unpin_userptr(bo);
+	}
+	__atomic_store_n(&bo->bound, false, __ATOMIC_RELAXED);
+}
+
+/* ---------------------------------------------------------------------------------------- invalidate */
+
+/* False where that would need to wait, now for the reservation or then for fences, and must not. */
+static bool reserve(struct radeon_bo *bo, const struct mmu_notifier_range *range)
+{
+	if (mmu_notifier_range_blockable(range)) {
+		dma_resv_lock(&bo->base.resv);
+		return true;
+	}
+	if (!dma_resv_trylock(&bo->base.resv))
+		return false;
+	if (!is_bound(bo))
+		return true;
+	dma_resv_unlock(&bo->base.resv);
+	return false;
+}
+
+static bool radeon_mn_invalidate(struct mmu_range_notifier *mrn,
+				 const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct radeon_bo *bo = (struct radeon_bo *)mrn;
+	struct lab *lab = bo->base.gpu->lab;
+
+	if (!reserve(bo, range)) {
+		lab_count_refusal(lab);
+		return false;
+	}
+	lab_count_invalidation(lab, range);
+	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	if (is_bound(bo)) {
+		if (!lab_is_broken(lab, NO_FENCE_WAIT))
+			dma_resv_wait(&bo->base.resv);
+		backend_unbind(bo);
+	}
+	dma_resv_unlock(&bo->base.resv);
+	return true;
+}
+
+/* --------------------------------------------------------------------------------------- submissions */
+
+/* Of the objects that are not bound, as it seems. No lock is held: an invalidation may be waited for. */
+static int pin_userptrs(struct radeon_cs_parser *p, struct lab_thread *t)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct radeon_bo_list *l = &p->list[i];
+		int err;
+
+		l->pinned = false;
+		if (is_bound((struct radeon_bo *)p->bo[i]))
+			continue;
+		l->seq = mmu_range_read_begin(&p->bo[i]->notifier);
+		err = gpu_pin(p->bo[i], l->pages, t);
+		if (err)
+			return err;
+		l->pinned = true;
+		lab_pause(t);
+		if (lab_is_broken(p->lab, LATE_BEGIN))
+			l->seq = mmu_range_read_begin(&p->bo[i]->notifier);
+	}
+	return 0;
+}
+
+static void unpin_rest(struct radeon_cs_parser *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		if (p->list[i].pinned)
+			gpu_unpin(p->bo[i], p->list[i].pages);
+		p->list[i].pinned = false;
+	}
+}
+
+/* All objects are reserved, so none that is bound can lose its pages. */
+static bool may_bind(struct radeon_cs_parser *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		if (is_bound((struct radeon_bo *)p->bo[i]))
+			continue;
+		if (!p->list[i].pinned)
+			return false;
+		if (mmu_range_read_retry(&p->bo[i]->notifier, p->list[i].seq) &&
+		    !lab_is_broken(p->lab, NO_RETRY))
+			return false;
+	}
+	return true;
+}
+
+static int list_validate(struct radeon_cs_parser *p, struct lab_thread *t)
+{
+	if (!may_bind(p))
+		return -EAGAIN;
+	if (lab_is_broken(p->lab, UNLOCK_EARLY)) {
+		gpu_unreserve(p->bo, p->n);
+		lab_pause(t);
+		gpu_reserve(p->bo, p->n);
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		struct radeon_bo *bo = (struct radeon_bo *)p->bo[i];
+
+		if (is_bound(bo) || !p->list[i].pinned)
+			continue;
+		backend_bind(bo, p->list[i].pages);
+		p->list[i].pinned = false;
+	}
+	return 0;
+}
+
+/* Hands the job to its ring. It may have run when this returns. */
+static void schedule(struct radeon_cs_parser *p, struct gpu_job *job, struct lab_thread *t)
+{
+	if (lab_is_broken(p->lab, LATE_FENCE)) {
+		dma_fence_get(&job->fence);
+		gpu_job_submit(job);
+		gpu_unreserve(p->bo, p->n);
+		lab_pause(t);
+		gpu_reserve(p->bo, p->n);
+		gpu_job_attach(job, p->bo, p->n);
+		dma_fence_put(&job->fence);
+		return;
+	}
+	gpu_job_attach(job, p->bo, p->n);
+	gpu_job_submit(job);
+}
+
+/* 0; -EAGAIN on a collision, and when somebody has unbound what was bound. */
+static int cs_ioctl(struct radeon_cs_parser *p, struct lab_thread *t)
+{
+	struct gpu_job *job = gpu_job_create(p->bo, p->n, t);
+	int err;
+
+	err = pin_userptrs(p, t);
+	if (!err) {
+		gpu_reserve(p->bo, p->n);
+		err = list_validate(p, t);
+		if (!err)
+			schedule(p, job, t);
+		gpu_unreserve(p->bo, p->n);
+	}
+	unpin_rest(p);
+	if (err)
+		gpu_job_drop(job);
+	return err;
+}
+
+static void work(void *dev, struct lab_thread *t)
+{
+	struct radeon_cs_parser p = {.lab = lab_of(t)};
+	unsigned int tries = 0;
+
+	p.n = gpu_get_bos(dev, p.bo, t);
+	if (!p.n)
+		return;
+	while (cs_ioctl(&p, t) == -EAGAIN)
+		tries++;
+	lab_count_retries(t, tries);
+	gpu_put_bos(p.bo, p.n);
+}
+
+/* ------------------------------------------------------------------------------------------ objects */
+
+static void bo_init(struct gpu_bo *bo)
+{
+	bo->notifier.driver_lock = &bo->resv.lock;
+}
+
+/*
+ * Upstream unregisters first and leaves the waiting to TTM: the pages are pinned, so it is not memory of
+ * others that a job then reaches, but it is no longer the process's either.
+ */
+static void gem_object_free(struct gpu_bo *base)
+{
+	struct radeon_bo *bo = (struct radeon_bo *)base;
+	bool early = lab_is_broken(base->gpu->lab, UNREGISTER_BUSY);
+
+	if (early)
+		mmu_range_notifier_remove(&base->notifier);
+	dma_resv_wait(&base->resv);
+	dma_resv_lock(&base->resv);
+	if (is_bound(bo))
+		backend_unbind(bo);
+	dma_resv_unlock(&base->resv);
+	if (!early)
+		mmu_range_notifier_remove(&base->notifier);
+}
+
+static const struct gpu_driver driver = {
+	.bo_size = sizeof(struct radeon_bo),
+	.notifier = {.invalidate = radeon_mn_invalidate},
+	.bo_init = bo_init,
+	.bo_free = gem_object_free,
+};
+
+/* -------------------------------------------------------------------------------------- open, close */
+
+static void shut(void *dev)
+{
+	gpu_close(dev);
+	free(dev);
+}
+
+static int open_radeon(struct lab *lab, void **dev)
+{
+	struct gpu *rdev = calloc(1, sizeof(*rdev));
+	int err;
+
+	if (!rdev)
+		return -ENOMEM;
+	err = gpu_open(rdev, lab, &driver);
+	if (err)
+		shut(rdev);
+	else
+		*dev = rdev;
+	return err;
+}
+
+const struct lab_driver lab_radeon = {
+	.name = "radeon",
+	.about = "a GPU's objects over pinned user memory, with the check that upstream lacks",
+	.steps = steps,
+	.open = open_radeon,
+	.work = work,
+	.close = shut,
+};

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * scif_dma: copies between a host and its coprocessors (drivers/misc/mic/scif).
+ *
+ * Shadow	windows of pinned pages: temporary ones, registered when a process copies from or to its own
+ *		addresses, and kept by the endpoint for the next copy.
+ * Driver lock	the endpoint's tc_lock, a spinlock. rma_lock, a mutex, is held from the look for a window to
+ *		the submission of the copy, and while windows are unpinned.
+ * Invalidate	a list notifier, for all events. start unlinks the windows that overlap and queues them, and
+ *		never has to wait. A worker drains the DMA channel, and then unpins. end is needed for the
+ *		check alone: a window is kept only if nothing has been in progress since before its pages were
+ *		pinned. Otherwise it serves for one copy, as one that the process does not want kept.
+ * Hazards	the window that is linked after its pages have gone; the copy that is submitted, or under
+ *		way, when its window is unlinked.
+ * Before 2019	the same: it kept its list notifier, with an end that does nothing, and no check (no_retry),
+ *		until the driver was removed.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "lab/engine.h"
+#include "lab/models.h"
+
+enum { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK };
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry", [END_EARLY] = "end_early",	[UNLOCK_EARLY] = "unlock_early",
+	[NO_DRAIN] = "no_drain", [NO_RMA_LOCK] = "no_rma_lock", NULL,
+};
+
+#define MAX_PAGES  4 /* of a window */
+#define NR_WINDOWS 64
+#define TC_LIMIT   96 /* pages in windows that are kept */
+
+struct scif_window {
+	struct scif_window *next; /* of the list that it is in */
+	size_t first, n;
+	uint64_t pages[MAX_PAGES];
+	bool write;
+	bool in_use, linked, kept; /* kept: has been linked */
+	unsigned int copies;	   /* submitted, and not complete */
+};
+
+/* What is in progress at a page, and how much has been. */
+struct page_state {
+	unsigned int active, seq;
+};
+
+struct scif_endpt {
+	struct mmu_notifier mn;
+	struct lab *lab;
+	/* Taken before tc_lock. Waits for fences are under it, so no copy takes it. */
+	pthread_mutex_t rma_lock;
+	pthread_mutex_t tc_lock;		  /* a spinlock in the kernel */
+	struct scif_window *tc_reg_list, *rma_tc; /* kept; to be unpinned */
+	size_t tcw_total_pages;			  /* in tc_reg_list */
+	struct page_state *page;
+	unsigned int starts;
+	struct scif_window window[NR_WINDOWS];
+	struct lab_engine *dma_chan;
+	pthread_cond_t misc_work; /* there is something in rma_tc */
+	struct lab_thread *worker;
+};
+
+/* A copy, or with no window a mark in the channel. */
+struct scif_copy {
+	struct lab_job job;
+	struct dma_fence done;
+	struct scif_endpt *ep;
+	struct scif_window *window;
+	size_t first, n, skip; /* skip: pages of the window before the first */
+	bool write;
+};
+
+/* ---------------------------------------------------------------------------------------- invalidate */
+
+/* Under tc_lock, as are the two below. */
+static void queue_for_cleanup(struct scif_endpt *ep, struct scif_window *window)
+{
+	window->next = ep->rma_tc;
+	ep->rma_tc = window;
+	pthread_cond_signal(&ep->misc_work);
+}
+
+static bool destroy_tcw(struct scif_endpt *ep, size_t first, size_t end)
+{
+	struct scif_window **at = &ep->tc_reg_list, *window;
+	bool any = false;
+
+	while ((window = *at)) {
+		if (window->first >= end || window->first + window->n <= first) {
+			at = &window->next;
+			continue;
+		}
+		*at = window->next;
+		window->linked = false;
+		ep->tcw_total_pages -= window->n;
+		queue_for_cleanup(ep, window);
+		any = true;
+	}
+	return any;
+}
+
+static void count_active(struct scif_endpt *ep, size_t first, size_t end, int change)
+{
+	for (size_t i = first; i < end; i++) {
+		ep->page[i].active += (unsigned int)change;
+		ep->page[i].seq++;
+	}
+}
+
+static int scif_invalidate_range_start(struct mmu_notifier *mn,
+				       const struct mmu_notifier_range *range)
+{
+	struct scif_endpt *ep = (struct scif_endpt *)mn;
+	size_t first = lab_page(ep->lab, range->start), end = lab_page(ep->lab, range->end);
+	bool pause;
+
+	pthread_mutex_lock(&ep->tc_lock);
+	count_active(ep, first, end, lab_is_broken(ep->lab, END_EARLY) ? 0 : 1);
+	if (destroy_tcw(ep, first, end))
+		lab_count_invalidation(ep->lab, range);
+	pause = !(++ep->starts % 4);
+	pthread_mutex_unlock(&ep->tc_lock);
+	/* Other notifiers of the list would come now: let others run before the change. */
+	if (pause)
+		sched_yield();
+	return 0;
+}
+
+static void scif_invalidate_range_end(struct mmu_notifier *mn,
+				      const struct mmu_notifier_range *range)
+{
+	struct scif_endpt *ep = (struct scif_endpt *)mn;
+
+	if (lab_is_broken(ep->lab, END_EARLY))
+		return;
+	pthread_mutex_lock(&ep->tc_lock);
+	count_active(ep, lab_page(ep->lab, range->start), lab_page(ep->lab, range->end), -1);
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+static const struct mmu_notifier_ops mn_ops = {
+	.invalidate_range_start = scif_invalidate_range_start,
+	.invalidate_range_end = scif_invalidate_range_end,
+};
+
+/* --------------------------------------------------------------------------------------- DMA channel */
+
+static void free_copy(struct dma_fence *done)
+{
+	free((char *)done - offsetof(struct scif_copy, done));
+}
+
+/*
+ * A copy goes on when its window is unlinked, with pages that are nobody's but pinned. The oracle, which
+ * knows addresses only, is asked about windows that are linked.
+ */
+static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
+{
+	struct scif_endpt *ep = copy->ep;
+	struct scif_window *window = copy->window;
+	uint64_t *memory = mrn_hmm_frame(lab_hmm(ep->lab), window->pages[copy->skip + k]);
+
+	lab_pause(t);
+	pthread_mutex_lock(&ep->tc_lock);
+	LAB_ASSERT(ep->lab, window->in_use, "a copy of pages that are not pinned");
+	if (window->linked)
+		lab_dma(t, memory, copy->first + k, copy->write);
+	else
+		LAB_ASSERT(ep->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
+			   "page %zu is copied after its frame was given away", copy->first + k);
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+static void run_copy(struct lab_job *job, struct lab_thread *t)
+{
+	struct scif_copy *copy = (struct scif_copy *)job;
+
+	for (size_t k = 0; k < copy->n; k++)
+		copy_page(copy, k, t);
+	if (copy->window)
+		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
+}
+
+/* Two references, the caller's and the channel's. NULL without memory. */
+static struct scif_copy *copy_alloc(struct scif_endpt *ep)
+{
+	struct scif_copy *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	copy->ep = ep;
+	copy->job.run = run_copy;
+	dma_fence_init(&copy->done, free_copy);
+	copy->job.fence = dma_fence_get(&copy->done);
+	return copy;
+}
+
+/* Waits for all that has been submitted. */
+static bool drain_dma(struct scif_endpt *ep)
+{
+	struct scif_copy *mark = copy_alloc(ep);
+
+	if (!mark)
+		return false;
+	lab_engine_submit(ep->dma_chan, &mark->job);
+	dma_fence_wait(&mark->done);
+	dma_fence_put(&mark->done);
+	return true;
+}
+
+/* ----------------------------------------------------------------------------------------- the worker */
+
+static void destroy_window(struct scif_endpt *ep, struct scif_window *window)
+{
+	unsigned int copies = __atomic_load_n(&window->copies, __ATOMIC_ACQUIRE);
+
+	LAB_ASSERT(ep->lab, !window->linked && window->in_use, "unpinned twice, or while linked");
+	LAB_ASSERT(ep->lab, !copies, "unpinned with %u copies under way", copies);
+	mrn_hmm_unpin(lab_hmm(ep->lab), window->pages, window->n, window->write);
+	pthread_mutex_lock(&ep->tc_lock);
+	window->in_use = false;
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+/*
+ * Under rma_lock, so that a copy whose window was still linked when it was looked for has been submitted,
+ * and is drained, too.
+ */
+static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *window)
+{
+	bool lock = !lab_is_broken(ep->lab, NO_RMA_LOCK);
+	struct scif_window *next;
+
+	if (lock)
+		pthread_mutex_lock(&ep->rma_lock);
+	/* Without memory for the mark, wait for somebody else's. */
+	while (!lab_is_broken(ep->lab, NO_DRAIN) && !drain_dma(ep))
+		sched_yield();
+	for (; window; window = next) {
+		next = window->next;
+		destroy_window(ep, window);
+	}
+	if (lock)
+		pthread_mutex_unlock(&ep->rma_lock);
+}
+
+/* Until it is to stop and all is done. */
+static void worker(void *arg, struct lab_thread *t)
+{
+	struct scif_endpt *ep = arg;
+	struct scif_window *window;
+
+	pthread_mutex_lock(&ep->tc_lock);
+	while ((window = ep->rma_tc) || !lab_thread_stopping(t)) {
+		if (!window) {
+			pthread_cond_wait(&ep->misc_work, &ep->tc_lock);
+			continue;
+		}
+		ep->rma_tc = NULL;
+		pthread_mutex_unlock(&ep->tc_lock);
+		rma_destroy_tcw_invalid(ep, window);
+		pthread_mutex_lock(&ep->tc_lock);
+	}
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+/* -------------------------------------------------------------------------------------------- windows */
+
+/* Under tc_lock, as are those below, up to may_keep. */
+static struct scif_window *query_tcw(struct scif_endpt *ep, size_t first, size_t n, bool write)
+{
+	struct scif_window *window = ep->tc_reg_list;
+
+	for (; window; window = window->next)
+		if (window->first <= first && window->first + window->n >= first + n &&
+		    (window->write || !write))
+			break;
+	LAB_ASSERT(ep->lab, !window || window->linked, "an unlinked window is found");
+	return window;
+}
+
+static void insert_tcw(struct scif_endpt *ep, struct scif_window *window)
+{
+	/* As the real one does: when there are too many, all of them go. */
+	if (ep->tcw_total_pages + window->n > TC_LIMIT)
+		destroy_tcw(ep, 0, lab_pages(ep->lab));
+	ep->tcw_total_pages += window->n;
+	window->linked = window->kept = true;
+	window->next = ep->tc_reg_list;
+	ep->tc_reg_list = window;
+}
+
+static struct scif_window *window_alloc(struct scif_endpt *ep)
+{
+	for (size_t i = 0; i < NR_WINDOWS; i++) {
+		struct scif_window *window = &ep->window[i];
+
+		if (window->in_use)
+			continue;
+		window->in_use = true;
+		window->kept = false;
+		return window;
+	}
+	return NULL;
+}
+
+static unsigned int sum_of_seqs(const struct scif_endpt *ep, const struct scif_window *window)
+{
+	unsigned int sum = 0;
+
+	/* Each only grows, so that the sum is the same when all are. */
+	for (size_t i = window->first; i < window->first + window->n; i++)
+		sum += ep->page[i].seq;
+	return sum;
+}
+
+static bool may_keep(const struct scif_endpt *ep, const struct scif_window *window,
+		     unsigned int seqs)
+{
+	for (size_t i = window->first; i < window->first + window->n; i++)
+		if (ep->page[i].active)
+			return false;
+	return sum_of_seqs(ep, window) == seqs;
+}
+
+/* Pins a window's pages, and keeps it, if it may be kept. Under rma_lock. */
+static int register_temp(struct scif_endpt *ep, struct scif_window *window, struct lab_thread *t)
+{
+	uintptr_t addr = lab_addr(ep->lab, window->first);
+	unsigned int seqs;
+	long pinned;
+
+	pthread_mutex_lock(&ep->tc_lock);
+	seqs = sum_of_seqs(ep, window);
+	pthread_mutex_unlock(&ep->tc_lock);
+	lab_count_faults(t, window->n);
+	pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)addr,
+			     lab_addr(ep->lab, window->first + window->n) - addr, window->write,
+			     window->pages);
+	if (pinned < 0)
+		return (int)pinned;
+	lab_pause(t);
+	pthread_mutex_lock(&ep->tc_lock);
+	if (may_keep(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
+		if (lab_is_broken(ep->lab, UNLOCK_EARLY)) {
+			pthread_mutex_unlock(&ep->tc_lock);
+			lab_pause(t);
+			pthread_mutex_lock(&ep->tc_lock);
+		}
+		insert_tcw(ep, window);
+	}
+	pthread_mutex_unlock(&ep->tc_lock);
+	return 0;
+}
+
+/* --------------------------------------------------------------------------------------------- copying */
+
+/* Under rma_lock, until the copy is submitted. NULL when the pages cannot be had. */
+static struct scif_window *find_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
+				       struct lab_thread *t)
+{
+	struct scif_window *window;
+	bool found;
+
+	for (;;) {
+		pthread_mutex_lock(&ep->tc_lock);
+		window = query_tcw(ep, first, n, write);
+		found = window;
+		if (!found)
+			window = window_alloc(ep);
+		pthread_mutex_unlock(&ep->tc_lock);
+		if (window)
+			break;
+		/* All are in use: let the worker get at them. */
+		pthread_mutex_unlock(&ep->rma_lock);
+		sched_yield();
+		pthread_mutex_lock(&ep->rma_lock);
+	}
+	if (found)
+		return window;
+	window->first = first;
+	window->n = n;
+	window->write = write;
+	if (!register_temp(ep, window, t))
+		return window;
+	pthread_mutex_lock(&ep->tc_lock);
+	window->in_use = false;
+	pthread_mutex_unlock(&ep->tc_lock);
+	return NULL;
+}
+
+static void submit(struct scif_copy *copy, struct scif_window *window)
+{
+	struct scif_endpt *ep = copy->ep;
+
+	copy->window = window;
+	copy->skip = copy->first - window->first;
+	__atomic_fetch_add(&window->copies, 1, __ATOMIC_RELAXED);
+	lab_engine_submit(ep->dma_chan, &copy->job);
+	if (window->kept)
+		return;
+	pthread_mutex_lock(&ep->tc_lock);
+	queue_for_cleanup(ep, window);
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+/* A copy from or to the process's memory; the other side is of no interest here. */
+static void rma_copy(void *dev, struct lab_thread *t)
+{
+	struct scif_endpt *ep = dev;
+	struct scif_copy *copy = copy_alloc(ep);
+	struct scif_window *window;
+
+	if (!copy)
+		return;
+	/* Processes copy from the same buffers again. */
+	copy->n = 1 + lab_below(t, MAX_PAGES);
+	copy->first = lab_below(t, lab_pages(ep->lab) / MAX_PAGES) * MAX_PAGES;
+	copy->write = lab_chance(t, 2);
+	lab_pause(t);
+	pthread_mutex_lock(&ep->rma_lock);
+	window = find_window(ep, copy->first, copy->n, copy->write, t);
+	lab_pause(t);
+	if (window)
+		submit(copy, window);
+	pthread_mutex_unlock(&ep->rma_lock);
+	/* A collision makes a window that is not kept; nothing begins again. */
+	lab_count_retries(t, 0);
+	if (!window)
+		dma_fence_put(&copy->done); /* the channel's */
+	else if (lab_chance(t, 8))
+		dma_fence_wait(&copy->done); /* SCIF_RMA_SYNC */
+	dma_fence_put(&copy->done);
+}
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+static void shut(void *dev)
+{
+	struct scif_endpt *ep = dev;
+
+	mmu_notifier_unregister(&ep->mn, lab_mm(ep->lab));
+	pthread_mutex_lock(&ep->tc_lock);
+	destroy_tcw(ep, 0, lab_pages(ep->lab));
+	if (ep->worker)
+		lab_thread_stop(ep->worker);
+	pthread_cond_signal(&ep->misc_work);
+	pthread_mutex_unlock(&ep->tc_lock);
+	if (ep->worker)
+		lab_thread_join(ep->worker);
+	if (ep->dma_chan)
+		lab_engine_destroy(ep->dma_chan);
+	for (size_t i = 0; i < NR_WINDOWS; i++)
+		LAB_ASSERT(ep->lab, !ep->window[i].in_use, "window %zu is left", i);
+	LAB_ASSERT(ep->lab, !ep->tcw_total_pages, "%zu pages are left", ep->tcw_total_pages);
+	for (size_t i = 0; ep->page && i < lab_pages(ep->lab); i++)
+		LAB_ASSERT(ep->lab, !ep->page[i].active, "page %zu: %u in progress", i,
+			   ep->page[i].active);
+	pthread_mutex_destroy(&ep->rma_lock);
+	pthread_mutex_destroy(&ep->tc_lock);
+	pthread_cond_destroy(&ep->misc_work);
+	free(ep->page);
+	free(ep);
+}
+
+static int open_endpt(struct lab *lab, void **dev)
+{
+	struct scif_endpt *ep = calloc(1, sizeof(*ep));
+
+	if (!ep)
+		return -ENOMEM;
+	ep->lab = lab;
+	ep->mn.ops = &mn_ops;
+	pthread_mutex_init(&ep->rma_lock, NULL);
+	pthread_mutex_init(&ep->tc_lock, NULL);
+	pthread_cond_init(&ep->misc_work, NULL);
+	ep->page = calloc(lab_pages(lab), sizeof(*ep->page));
+	if (ep->page && !lab_engine_create(lab, 1, &ep->dma_chan) &&
+	    !mmu_notifier_register(&ep->mn, lab_mm(lab)))
+		ep->worker = lab_thread_start(lab, worker, ep);
+	if (!ep->worker) {
+		shut(ep);
+		return -ENOMEM;
+	}
+	*dev = ep;
+	return 0;
+}
+
+const struct lab_driver lab_scif_dma = {
+	.name = "scif_dma",
+	.about = "copies to a coprocessor, with a cache of pinned windows",
+	.steps = steps,
+	.open = open_endpt,
+	.work = rma_copy,
+	.close = shut,
+};

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vhost: the metadata of a virtqueue by kernel address (drivers/vhost, Linux 5.3; reverted before 5.4).
+ *
+ * Shadow	a map, with no pin, of each of the three areas of a queue: descriptors, available, used ring.
+ *		It is optional: without one the data path copies from and to the user's addresses.
+ * Driver lock	the queue's mmu_lock, a spinlock; with invalidate_count, the invalidations in progress that
+ *		overlap an area of the queue. A map is made at count 0 only.
+ * Invalidate	a list notifier, for all events. Of an area that overlaps, start refuses where it may not
+ *		wait; counts; takes the map away, waits for readers, and marks what they could have written
+ *		dirty. end counts down.
+ * Hazards	a map that is made from pages on their way out; the pages marked dirty before the last write;
+ *		an area that is given another address between start and end, which then count differently.
+ * Before 2019	the data path always copied. The version of 5.3 waited for readers outside of the lock
+ *		(wait_unlocked), and set pages dirty first (dirty_early).
+ *
+ * The real one looks pages up with mmu_lock held, which get_user_pages_fast allows. Here that may wait, so
+ * it is done before, and the lock is taken for the check.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lab/mmu.h"
+#include "lab/models.h"
+#include "lab/world.h"
+
+enum {
+	NO_RETRY,
+	END_EARLY,
+	UNLOCK_EARLY,
+	NO_FLUSH,
+	DIRTY_EARLY,
+	WAIT_UNLOCKED,
+	NO_UNREGISTER,
+	KEEP_COUNT
+};
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[END_EARLY] = "end_early",
+	[UNLOCK_EARLY] = "unlock_early",
+	[NO_FLUSH] = "no_flush",
+	[DIRTY_EARLY] = "dirty_early",
+	[WAIT_UNLOCKED] = "wait_unlocked",
+	[NO_UNREGISTER] = "no_unregister",
+	[KEEP_COUNT] = "keep_count",
+	NULL,
+};
+
+enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
+#define NR_VQS		 2
+#define MAX_PAGES	 2  /* of an area */
+#define KICK		 4  /* accesses */
+#define OPS_PER_SET_ADDR 16 /* one in so many operations moves a queue */
+
+struct vhost_uaddr {
+	size_t first, n;
+	bool write;
+};
+
+struct vhost_virtqueue {
+	/* The real notifier is the device's; then the maps of other queues miss what goes on in set_addr. */
+	struct mmu_notifier mn;
+	struct lab *lab;
+	pthread_mutex_t mutex;	  /* the data path, and changes of the addresses */
+	pthread_mutex_t mmu_lock; /* a spinlock in the kernel; nests inside mutex */
+	unsigned int invalidate_count, invalidate_seq;
+	unsigned int active; /* all invalidations in progress: for the assertions */
+	/* Change while the notifier is not registered, so callbacks look without a lock. */
+	struct vhost_uaddr uaddrs[NUM_ADDRS];
+	struct lab_mmu maps;		      /* by area: its first frame; the others follow */
+	uint64_t pages[NUM_ADDRS][MAX_PAGES]; /* of the map, or of the last */
+	unsigned int writers[NUM_ADDRS];
+};
+
+struct vhost_dev {
+	struct lab *lab;
+	struct vhost_virtqueue vqs[NR_VQS];
+	struct lab_thread *worker;
+};
+
+/* ---------------------------------------------------------------------------------------- invalidate */
+
+static void set_map_dirty(struct vhost_virtqueue *vq, int index)
+{
+	unsigned int writers = __atomic_load_n(&vq->writers[index], __ATOMIC_ACQUIRE);
+
+	if (!vq->uaddrs[index].write)
+		return;
+	LAB_ASSERT(vq->lab, !writers, "dirty before the last writer is done");
+	for (size_t i = 0; i < vq->uaddrs[index].n; i++)
+		mrn_hmm_set_dirty(lab_hmm(vq->lab), vq->pages[index][i]);
+}
+
+/* Under mmu_lock; readers take no lock, so waiting for them is safe, and whoever comes next waits, too. */
+static void unmap_area(struct vhost_virtqueue *vq, int index)
+{
+	bool was_mapped = lab_mmu_is_mapped(&vq->maps, (size_t)index);
+
+	lab_mmu_clear(&vq->maps, (size_t)index, 1);
+	if (!was_mapped)
+		return;
+	if (lab_is_broken(vq->lab, DIRTY_EARLY))
+		set_map_dirty(vq, index);
+	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
+		pthread_mutex_unlock(&vq->mmu_lock);
+	if (!lab_is_broken(vq->lab, NO_FLUSH))
+		lab_mmu_flush(&vq->maps, (size_t)index, 1);
+	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
+		pthread_mutex_lock(&vq->mmu_lock);
+	if (!lab_is_broken(vq->lab, DIRTY_EARLY))
+		set_map_dirty(vq, index);
+}
+
+static bool overlaps(struct vhost_virtqueue *vq, int index, const struct mmu_notifier_range *range)
+{
+	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
+
+	return uaddr->n && range->start < lab_addr(vq->lab, uaddr->first + uaddr->n) &&
+	       range->end > lab_addr(vq->lab, uaddr->first);
+}
+
+static bool overlaps_any(struct vhost_virtqueue *vq, const struct mmu_notifier_range *range)
+{
+	for (int i = 0; i < NUM_ADDRS; i++)
+		if (overlaps(vq, i, range))
+			return true;
+	return false;
+}
+
+static int vhost_invalidate_range_start(struct mmu_notifier *mn,
+					const struct mmu_notifier_range *range)
+{
+	struct vhost_virtqueue *vq = (struct vhost_virtqueue *)mn;
+	bool acts = overlaps_any(vq, range);
+
+	if (acts && !mmu_notifier_range_blockable(range)) {
+		lab_count_refusal(vq->lab);
+		return -EAGAIN;
+	}
+	if (acts)
+		lab_count_invalidation(vq->lab, range);
+	pthread_mutex_lock(&vq->mmu_lock);
+	vq->active++;
+	for (int i = 0; i < NUM_ADDRS; i++) {
+		if (!overlaps(vq, i, range))
+			continue;
+		vq->invalidate_seq++;
+		if (!lab_is_broken(vq->lab, END_EARLY))
+			vq->invalidate_count++;
+		unmap_area(vq, i);
+	}
+	pthread_mutex_unlock(&vq->mmu_lock);
+	return 0;
+}
+
+static void vhost_invalidate_range_end(struct mmu_notifier *mn,
+				       const struct mmu_notifier_range *range)
+{
+	struct vhost_virtqueue *vq = (struct vhost_virtqueue *)mn;
+
+	pthread_mutex_lock(&vq->mmu_lock);
+	vq->active--;
+	for (int i = 0; i < NUM_ADDRS; i++) {
+		if (!overlaps(vq, i, range) || lab_is_broken(vq->lab, END_EARLY))
+			continue;
+		LAB_ASSERT(vq->lab, vq->invalidate_count, "an end without a start");
+		vq->invalidate_count--;
+	}
+	LAB_ASSERT(vq->lab, vq->active || !vq->invalidate_count, "%u starts without an end",
+		   vq->invalidate_count);
+	pthread_mutex_unlock(&vq->mmu_lock);
+}
+
+static const struct mmu_notifier_ops mn_ops = {
+	.invalidate_range_start = vhost_invalidate_range_start,
+	.invalidate_range_end = vhost_invalidate_range_end,
+};
+
+/* --------------------------------------------------------------------------------------------- the maps */
+
+/* One address for all, or no map. */
+static bool is_contiguous(const uint64_t *pages, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (pages[i] != pages[0] + i)
+			return false;
+	return true;
+}
+
+/* Under mmu_lock. */
+static void publish_map(struct vhost_virtqueue *vq, int index, const uint64_t *pages)
+{
+	for (size_t i = 0; i < vq->uaddrs[index].n; i++)
+		vq->pages[index][i] = pages[i];
+	lab_mmu_map(&vq->maps, (size_t)index, pages[0], vq->uaddrs[index].write);
+}
+
+/* Makes a map, if it can be had at once. Under the queue's mutex. */
+static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_thread *t)
+{
+	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
+	uintptr_t addr = lab_addr(vq->lab, uaddr->first);
+	uint64_t pages[MAX_PAGES];
+	unsigned int count, seq;
+
+	pthread_mutex_lock(&vq->mmu_lock);
+	count = vq->invalidate_count;
+	seq = vq->invalidate_seq;
+	pthread_mutex_unlock(&vq->mmu_lock);
+	if (count)
+		return;
+	lab_count_faults(t, uaddr->n);
+	if (mrn_hmm_pin(lab_hmm(vq->lab), (void *)addr,
+			lab_addr(vq->lab, uaddr->first + uaddr->n) - addr, uaddr->write, pages) < 0)
+		return;
+	lab_pause(t);
+	pthread_mutex_lock(&vq->mmu_lock);
+	if (((!vq->invalidate_count && vq->invalidate_seq == seq) ||
+	     lab_is_broken(vq->lab, NO_RETRY)) &&
+	    is_contiguous(pages, uaddr->n)) {
+		if (lab_is_broken(vq->lab, UNLOCK_EARLY)) {
+			pthread_mutex_unlock(&vq->mmu_lock);
+			lab_pause(t);
+			pthread_mutex_lock(&vq->mmu_lock);
+		}
+		publish_map(vq, index, pages);
+	}
+	pthread_mutex_unlock(&vq->mmu_lock);
+	/* The map lives by the notifier, and pins nothing. */
+	mrn_hmm_unpin(lab_hmm(vq->lab), pages, uaddr->n, false);
+}
+
+static void uninit_maps(struct vhost_virtqueue *vq)
+{
+	pthread_mutex_lock(&vq->mmu_lock);
+	for (int i = 0; i < NUM_ADDRS; i++)
+		unmap_area(vq, i);
+	pthread_mutex_unlock(&vq->mmu_lock);
+}
+
+/* ------------------------------------------------------------------------------------------ the data path */
+
+/* As copy_to_user and copy_from_user: the worker uses the memory as any thread of its owner. */
+static void copy_user(struct vhost_virtqueue *vq, size_t page, bool write, struct lab_thread *t)
+{
+	if (!lab_page_hold(vq->lab, page))
+		return;
+	lab_dma(t, (void *)lab_addr(vq->lab, page), page, write);
+	lab_page_release(vq->lab, page);
+}
+
+static void access_area(struct vhost_virtqueue *vq, int index, struct lab_thread *t)
+{
+	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
+	size_t i = lab_below(t, uaddr->n);
+	uint64_t frame = lab_mmu_begin(&vq->maps, (size_t)index, uaddr->write);
+
+	if (frame == LAB_NO_FRAME) {
+		copy_user(vq, uaddr->first + i, uaddr->write, t);
+		return;
+	}
+	if (uaddr->write)
+		__atomic_fetch_add(&vq->writers[index], 1, __ATOMIC_RELAXED);
+	lab_pause(t);
+	lab_dma(t, mrn_hmm_frame(lab_hmm(vq->lab), frame + i), uaddr->first + i, uaddr->write);
+	if (uaddr->write)
+		__atomic_fetch_sub(&vq->writers[index], 1, __ATOMIC_RELEASE);
+	lab_mmu_end(&vq->maps, (size_t)index);
+}
+
+static void handle_kick(struct vhost_virtqueue *vq, struct lab_thread *t)
+{
+	for (int i = 0; i < NUM_ADDRS; i++)
+		if (!lab_mmu_is_mapped(&vq->maps, (size_t)i))
+			map_prefetch(vq, i, t);
+	for (int i = 0; i < KICK; i++)
+		access_area(vq, (int)lab_below(t, NUM_ADDRS), t);
+}
+
+/* -------------------------------------------------------------------------------------------- the user */
+
+static void setup_uaddrs(struct vhost_virtqueue *vq, struct lab_thread *t)
+{
+	pthread_mutex_lock(&vq->mmu_lock);
+	for (int i = 0; i < NUM_ADDRS; i++) {
+		struct vhost_uaddr *uaddr = &vq->uaddrs[i];
+
+		/* Most rings fit into a page. */
+		uaddr->n = lab_chance(t, 4) ? MAX_PAGES : 1;
+		uaddr->first = lab_below(t, lab_pages(vq->lab) - uaddr->n + 1);
+		uaddr->write = i == ADDR_USED;
+	}
+	pthread_mutex_unlock(&vq->mmu_lock);
+}
+
+/* VHOST_SET_VRING_ADDR. Under the queue's mutex. */
+static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
+{
+	if (lab_is_broken(vq->lab, NO_UNREGISTER)) {
+		uninit_maps(vq);
+		setup_uaddrs(vq, t);
+		return;
+	}
+	mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
+	uninit_maps(vq);
+	setup_uaddrs(vq, t);
+	/* Of what was in progress, the end is not told any more; and registering waits for the rest. */
+	vq->active = 0;
+	if (!lab_is_broken(vq->lab, KEEP_COUNT))
+		vq->invalidate_count = 0;
+	mmu_notifier_register(&vq->mn, lab_mm(vq->lab));
+}
+
+static void work(void *dev, struct lab_thread *t)
+{
+	struct vhost_dev *d = dev;
+	struct vhost_virtqueue *vq = &d->vqs[lab_below(t, NR_VQS)];
+
+	lab_pause(t);
+	pthread_mutex_lock(&vq->mutex);
+	if (!vq->uaddrs[0].n || lab_chance(t, OPS_PER_SET_ADDR))
+		set_vring_addr(vq, t);
+	handle_kick(vq, t);
+	pthread_mutex_unlock(&vq->mutex);
+	/* On a collision there is no map, and nothing begins again. */
+	lab_count_retries(t, 0);
+}
+
+static void vhost_worker(void *arg, struct lab_thread *t)
+{
+	struct vhost_dev *d = arg;
+
+	while (!lab_thread_stopping(t)) {
+		struct vhost_virtqueue *vq = &d->vqs[lab_below(t, NR_VQS)];
+
+		pthread_mutex_lock(&vq->mutex);
+		if (vq->uaddrs[0].n)
+			handle_kick(vq, t);
+		pthread_mutex_unlock(&vq->mutex);
+		lab_pause(t);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+static void shut_vq(struct vhost_virtqueue *vq)
+{
+	uninit_maps(vq);
+	/* The storm is over. */
+	LAB_ASSERT(vq->lab, !vq->invalidate_count, "%u starts without an end",
+		   vq->invalidate_count);
+	mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
+	lab_mmu_destroy(&vq->maps);
+	pthread_mutex_destroy(&vq->mutex);
+	pthread_mutex_destroy(&vq->mmu_lock);
+}
+
+static void shut(void *dev)
+{
+	struct vhost_dev *d = dev;
+
+	if (d->worker)
+		lab_thread_join(d->worker);
+	for (size_t i = 0; i < NR_VQS; i++)
+		if (d->vqs[i].maps.entry)
+			shut_vq(&d->vqs[i]);
+	free(d);
+}
+
+static int open_vq(struct lab *lab, struct vhost_virtqueue *vq)
+{
+	vq->lab = lab;
+	vq->mn.ops = &mn_ops;
+	if (lab_mmu_init(&vq->maps, NUM_ADDRS))
+		return -ENOMEM;
+	pthread_mutex_init(&vq->mutex, NULL);
+	pthread_mutex_init(&vq->mmu_lock, NULL);
+	return mmu_notifier_register(&vq->mn, lab_mm(lab));
+}
+
+static int open_dev(struct lab *lab, void **dev)
+{
+	struct vhost_dev *d = calloc(1, sizeof(*d));
+	int err = 0;
+
+	if (!d)
+		return -ENOMEM;
+	d->lab = lab;
+	for (size_t i = 0; i < NR_VQS && !err; i++)
+		err = open_vq(lab, &d->vqs[i]);
+	if (!err)
+		d->worker = lab_thread_start(lab, vhost_worker, d);
+	if (!d->worker) {
+		shut(d);
+		return err ? err : -ENOMEM;
+	}
+	*dev = d;
+	return 0;
+}
+
+const struct lab_driver lab_vhost = {
+	.name = "vhost",
+	.about = "a virtqueue's rings by kernel address, where they can be mapped",
+	.steps = steps,
+	.open = open_dev,
+	.work = work,
+	.close = shut,
+};
