@@ -82,16 +82,14 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 		mrn_hmm_region_put(r);
 		return err;
 	}
+	if (MRN_BROKEN(HMM_EARLY_END))
+		mmu_notifier_invalidate_range_end(&c->range);
 	if (!(flags & MRN_HMM_TRYLOCK)) {
 		mrn_hmm_lock(r, c->first, c->n);
 	} else if (!mrn_hmm_trylock(r, c->first, c->n)) {
 		mmu_notifier_invalidate_range_end(&c->range);
 		mrn_hmm_region_put(r);
 		return -EAGAIN;
-	}
-	if (MRN_BROKEN(HMM_EARLY_END)) {
-		mmu_notifier_invalidate_range_end(&c->range);
-		c->range.seq = 0;
 	}
 	return 0;
 }

@@ -332,7 +332,8 @@ static bool any_entry(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
  */
 static long show(uintptr_t addr, size_t n, uint64_t frame)
 {
-	return mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, MAP_NONBLOCK, 0);
+	return mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, MAP_NONBLOCK,
+			0);
 }
 
 /* The program may have given pages advice, which parts their mappings: then one by one. */

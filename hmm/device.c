@@ -136,7 +136,7 @@ static long copy_out(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_hm
 
 		/* The device may write there: a copy in the file is worth nothing. */
 		mrn_hmm_backing_free(&hmm->backing, &p->slot);
-		p->flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY);
+		p->flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY | PAGE_EXCLUSIVE);
 		p->pfn = dev->first + pages[k];
 		p->state = PAGE_DEVICE;
 	}
@@ -175,10 +175,12 @@ static long describe(struct mrn_hmm_region *r, size_t i, size_t n, const struct 
 			  mrn_hmm_device_page(dev, (unsigned long)p->pfn, &page);
 
 		there += on;
+		/* What may not be read is there, and is not to be used. */
 		if (pfns)
-			pfns[k] = on ? p->pfn | HMM_PFN_VALID |
-						  (p->prot & PROT_WRITE ? HMM_PFN_WRITE : 0)
-				     : 0;
+			pfns[k] = on && (p->prot & PROT_READ)
+					  ? p->pfn | HMM_PFN_VALID |
+						    (p->prot & PROT_WRITE ? HMM_PFN_WRITE : 0)
+					  : 0;
 	}
 	mrn_mutex_unlock(&r->lock);
 	return there;
@@ -200,7 +202,6 @@ long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, 
 	if (err)
 		return err;
 	mrn_hmm_cpu_zap(c.r, c.first, c.n);
-	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE);
 	for (size_t i = c.first; i < c.first + c.n && moved >= 0; i += (size_t)moved) {
 		moved = move_run(c.r, i, c.first + c.n, dev);
 		/* The device has no more room: what is there is there. */

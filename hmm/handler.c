@@ -222,7 +222,8 @@ static void mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 
 		start = r->end;
 		mrn_mutex_lock(&r->lock);
-		for (; from < end && from < r->end && !MRN_BROKEN(HMM_LOST); from += mrn_page_size())
+		for (; from < end && from < r->end && !MRN_BROKEN(HMM_LOST);
+		     from += mrn_page_size())
 			r->page[(from - r->start) / mrn_page_size()].flags |= PAGE_LOST;
 		mrn_mutex_unlock(&r->lock);
 		mrn_hmm_region_put(r);

@@ -325,7 +325,8 @@ static void compare(struct dmirror *d, size_t i, uint64_t entry, bool write, uns
 
 	if (entry == LAB_NO_FRAME)
 		return;
-	LAB_ASSERT(d->lab, !(pfn & HMM_PFN_ERROR), "the device has page %zu, a hole", i);
+	LAB_ASSERT(d->lab, !(pfn & HMM_PFN_ERROR), "the device has page %zu, which nobody may read",
+		   i);
 	LAB_ASSERT(d->lab, !valid || !(entry & DPT_ATOMIC),
 		   "the device is not alone on page %zu, where it works atomically", i);
 	LAB_ASSERT(d->lab, !valid || entry == hmm_pfn_to_frame(pfn), "another page %zu", i);

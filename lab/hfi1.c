@@ -12,15 +12,24 @@
  *		notifier unlinks it under the spinlock; with its last request it goes to a worker, which unpins.
  * Hazards	the buffer unmapped before its nodes are there, which only the cover sees; the entry written
  *		after the callback for it has come and gone; the node that a request is using.
- * Before 2019	a tree of nodes, and a list notifier; pinned first and inserted later, without a check. An
- *		entry stayed live until the user had cleared it (clear_late), until 2022. Nodes in use
- *		were passed over, and found by the next request (skip_busy), until 2023.
+ * Before 2019	a tree of nodes, and a list notifier. Until 2023 pages were pinned, and nodes inserted later
+ *		without a check (no_retry); an entry stayed live until the user had cleared it (clear_late);
+ *		nodes in use were passed over, and found by the next request (skip_busy).
  *
- * The real driver acts on MMU_NOTIFY_UNMAP alone, as pinned pages neither move nor are reclaimed. So it
- * goes on receiving into what its user has discarded (MADV_DONTNEED). That is the step unmap_only here;
- * the model acts on MMU_NOTIFY_CLEAR, too.
+ * Where the real driver does less than this model, the step that does the same is caught:
+ *
+ * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, as pinned pages neither move nor are reclaimed. So it
+ *		goes on receiving into what its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR).
+ * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
+ *		they came is told to the cover alone, perhaps after the check.
+ * freed_unlocked  A callback that finds the node freed returns, though another may be about to flush it.
+ * remove_first	It removes a node's notifier before it invalidates the entry.
+ * no_freed_check  It writes the entry without a look whether a callback has come since the insertion.
+ *
+ * Expected receive is hfi1_exp_rcv.c, send DMA hfi1_sdma.c; here is what they share.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "lab/hfi1.h"
@@ -56,6 +65,9 @@ static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_no
 {
 	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
 
+	/* A walk takes its time, and this may come late. */
+	if (!(cur_seq % 4))
+		sched_yield();
 	pthread_mutex_lock(cover->lock);
 	lab_count_invalidation(cover->lab, range);
 	if (!lab_is_broken(cover->lab, NO_UPDATE_SEQ))

@@ -30,7 +30,7 @@ struct tid_rb_node {
 	pthread_mutex_t invalidate_mutex;
 	unsigned int rcventry, order;
 	uint64_t pages[1 << MAX_ORDER];
-	bool freed, unpinned;
+	bool freed, unpinned, watched; /* watched: has a notifier */
 };
 
 struct tid_group {
@@ -89,6 +89,7 @@ static bool clear_tid_node(struct tid_rb_node *node)
 	pthread_mutex_lock(&node->invalidate_mutex);
 	was_freed = node->freed;
 	if (!was_freed) {
+		LAB_ASSERT(uctxt->lab, node->watched, "a valid entry without a notifier");
 		__atomic_store_n(&node->freed, true, __ATOMIC_RELAXED);
 		if (lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
 			unpin_rcv_pages(node);
@@ -153,6 +154,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	node->order = order;
 	for (size_t i = 0; i < (size_t)1 << order; i++)
 		node->pages[i] = pages[i];
+	node->watched = true;
 	node->mrn.ops = &tid_ops;
 	node->mrn.events = tid_events(uctxt);
 	pthread_mutex_init(&node->invalidate_mutex, NULL);
@@ -178,6 +180,12 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	return 0;
 }
 
+static void remove_notifier(struct tid_rb_node *node)
+{
+	node->watched = false;
+	mmu_range_notifier_remove(&node->mrn);
+}
+
 static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
@@ -186,12 +194,11 @@ static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 
 	if (!node)
 		return;
-	__atomic_store_n(&uctxt->granted[rcventry], false, __ATOMIC_RELEASE);
-	/* An entry that is still valid needs its notifier. */
 	if (lab_is_broken(uctxt->lab, REMOVE_FIRST))
-		mmu_range_notifier_remove(&node->mrn);
+		remove_notifier(node);
 	clear_tid_node(node);
-	mmu_range_notifier_remove(&node->mrn);
+	__atomic_store_n(&uctxt->granted[rcventry], false, __ATOMIC_RELEASE);
+	remove_notifier(node);
 	fd->entry_to_rb[rcventry] = NULL;
 	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray, rcventry),
 		   "a free entry is valid");
@@ -425,6 +432,7 @@ static void receive(void *arg, struct lab_thread *t)
 			lab_pause(t);
 			/* A packet is written; the oracle looks first at what is there. */
 			lab_dma_read(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
+			lab_pause(t);
 			lab_dma_write(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
 		}
 		lab_mmu_end(&uctxt->rcvarray, rcventry);

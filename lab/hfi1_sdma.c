@@ -11,7 +11,7 @@
 
 #define MAX_IOVEC   4 /* pages of a request */
 #define NR_REQUESTS 8
-#define MAX_NODES   16 /* linked */
+#define MAX_NODES   8  /* linked */
 #define MAX_LOCKED  96 /* pages pinned; beyond, what is dead is unpinned first */
 
 struct sdma_mmu_node {
@@ -228,7 +228,8 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 		return (int)pinned;
 	if (lab_is_broken(pq->lab, UNLOCK_EARLY)) {
 		pthread_mutex_unlock(&h->lock);
-		lab_pause(t);
+		for (size_t i = 0; i < node->n; i++)
+			lab_pause(t);
 		pthread_mutex_lock(&h->lock);
 	}
 	mmu_rb_insert(h, node);

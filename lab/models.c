@@ -5,13 +5,8 @@
 #include "lab/run.h"
 
 const struct lab_driver *const lab_drivers[] = {
-	&lab_amdgpu_gfx,
-	&lab_dmirror,
-	&lab_gntdev,
-	&lab_i915,
-	&lab_radeon,
-	&lab_umem_odp,
-	NULL,
+	&lab_amdgpu_gfx, &lab_amdgpu_hsa, &lab_dmirror,	 &lab_gntdev,	&lab_hfi1,  &lab_i915,
+	&lab_nouveau,	 &lab_radeon,	  &lab_scif_dma, &lab_umem_odp, &lab_vhost, NULL,
 };
 
 const struct lab_driver *lab_find_driver(const char *name)

@@ -295,9 +295,9 @@ static void dmem_free(struct mrn_hmm_device *dmem, size_t n, const uint64_t *pag
 }
 
 /*
- * The list notifier has left the entries to us. The driver itself leaves them as they are here, and writes
- * new ones after the copy; what the GPU writes in between would be lost. This also ends what the GPU has
- * had alone: a page on its way is lent no more.
+ * The list notifier has left the entries to us, and with them what the GPU has had alone: a page on its
+ * way is lent no more. The real driver does not clear them here, it writes new ones after the copy; what
+ * the GPU writes in between is lost (--break no_clear_to_vram).
  */
 static int dmem_copy_to_device(struct mrn_hmm_device *dmem, size_t n, const uint64_t *pages,
 			       void *const *frames)
@@ -505,7 +505,8 @@ static void compare(struct nouveau_svmm *svmm, size_t i, uint64_t entry, bool wr
 
 /*
  * Exact: without an invalidation between read_begin and the retry check, rights only grow. So what the
- * page table had before the snapshot is at most what the snapshot has.
+ * page table had before the snapshot is at most what the snapshot has. This notifier counts the device's
+ * own exclusive access as a collision, so what is alone at first is alone until the check.
  */
 static void audit(struct nouveau_svmm *svmm, struct lab_thread *t)
 {

@@ -94,8 +94,7 @@ static void look(struct lab *lab, const void *memory, size_t page, unsigned int 
 static void read_page(struct lab_thread *t, const void *memory, size_t page, const char *who)
 {
 	struct lab *lab = t->lab;
-	unsigned int writers = lab->nr_threads < LAB_MAX_WRITERS ? lab->nr_threads
-								 : LAB_MAX_WRITERS;
+	unsigned int writers = nr_writers(lab);
 
 	/* One of the others', and the own: for lost writes. */
 	look(lab, memory, page, (unsigned int)lab_below(t, writers), who);
@@ -172,8 +171,7 @@ void lab_cpu(void *arg, struct lab_thread *t)
 
 void lab_check_all(struct lab *lab)
 {
-	unsigned int writers = lab->nr_threads < LAB_MAX_WRITERS ? lab->nr_threads
-								 : LAB_MAX_WRITERS;
+	unsigned int writers = nr_writers(lab);
 
 	for (size_t page = 0; page < LAB_PAGES; page++)
 		for (unsigned int w = 0; w < writers; w++)

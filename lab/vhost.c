@@ -50,7 +50,7 @@ enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
 #define NR_VQS		 2
 #define MAX_PAGES	 2  /* of an area */
 #define KICK		 4  /* accesses */
-#define OPS_PER_SET_ADDR 16 /* one in so many operations moves a queue */
+#define OPS_PER_SET_ADDR 64 /* one in so many operations moves a queue */
 
 struct vhost_uaddr {
 	size_t first, n;

@@ -45,7 +45,10 @@
 
 enum {
 	PAGES = 1024, /* of most buffers, as in the kernel's list */
+	TEARDOWN = 512,
 	TIMES = 10,
+	/* Of tests that do it so many times: each page is a fault, which another thread serves. */
+	LONG = 120,
 	HUGE = 1 << DMIRROR_HUGE_ORDER,
 	/* The last are kept from being used again: a device that still uses one is found out. */
 	FRAMES = 1 << 14,
@@ -370,7 +373,7 @@ TEST(dmirror_anon_write_huge)
 }
 
 /* Each time at fresh pages, often at the addresses of the last ones. */
-TEST(dmirror_anon_read_multiple)
+TEST(dmirror_anon_read_multiple, .timeout_s = LONG)
 {
 	struct stage s;
 
@@ -477,40 +480,41 @@ static void teardown_after(struct stage *s)
 {
 	struct dmirror_buffer b;
 
-	buffer_new(s, &b, PAGES, PROT_READ | PROT_WRITE, 0);
-	fill(b.ptr, PAGES, 1, 0);
-	DONE_IN_ONE(dmirror_read, &s->d[0], &b, PAGES);
-	fill(b.mirror, PAGES, -1, 0);
-	CHECK_ERR(mrn_hmm_unmap(s->hmm, b.ptr + PAGE(PAGES / 2), PAGE(PAGES / 2)), 0);
-	CHECK_ERR(dmirror_read(&s->d[0], &b, PAGES), -EFAULT);
-	CHECK_EQ(b.cpages, PAGES / 2);
-	HOLDS(b.mirror, PAGES, -1, 0);
+	buffer_new(s, &b, TEARDOWN, PROT_READ | PROT_WRITE, 0);
+	fill(b.ptr, TEARDOWN, 1, 0);
+	DONE_IN_ONE(dmirror_read, &s->d[0], &b, TEARDOWN);
+	fill(b.mirror, TEARDOWN, -1, 0);
+	CHECK_ERR(mrn_hmm_unmap(s->hmm, b.ptr + PAGE(TEARDOWN / 2), PAGE(TEARDOWN / 2)), 0);
+	CHECK_ERR(dmirror_read(&s->d[0], &b, TEARDOWN), -EFAULT);
+	CHECK_EQ(b.cpages, TEARDOWN / 2);
+	HOLDS(b.mirror, TEARDOWN, -1, 0);
 	/* The other half's entries are good as ever. */
-	DONE(dmirror_read, &s->d[0], &b, PAGES / 2);
+	DONE(dmirror_read, &s->d[0], &b, TEARDOWN / 2);
 	CHECK_EQ(b.faults, 0);
-	HOLDS(b.mirror, PAGES / 2, 1, 0);
+	HOLDS(b.mirror, TEARDOWN / 2, 1, 0);
 	buffer_free(s, &b);
 }
 
-TEST(dmirror_anon_teardown)
+TEST(dmirror_anon_teardown, .timeout_s = LONG)
 {
 	struct stage s;
 	struct test_rand rand;
+	int rounds = test_is_sanitized() ? TIMES : 2 * TIMES;
 	unsigned int whole = 0;
 
 	test_rand_init(&rand, 0);
 	stage_open(&s, 1);
-	for (int round = 0; round < 2 * TIMES; round++) {
+	for (int round = 0; round < rounds; round++) {
 		struct unmapper u = {.real = round % 2,
-				     .after = test_rand_below(&rand, PAGES / DMIRROR_CHUNK)};
+				     .after = test_rand_below(&rand, TEARDOWN / DMIRROR_CHUNK)};
 		struct dmirror_buffer b;
 
 		u.wait = round % 4 < 2 ? &u.begins : NULL;
-		buffer_new(&s, &b, PAGES, PROT_READ | PROT_WRITE, 0);
+		buffer_new(&s, &b, TEARDOWN, PROT_READ | PROT_WRITE, 0);
 		whole += !read_in_teardown(&s, &b, &u, round);
 		buffer_free(&s, &b);
 	}
-	NOTE("%u of %d reads came out well, %u collisions", whole, 2 * TIMES, s.d[0].collisions);
+	NOTE("%u of %d reads came out well, %u collisions", whole, rounds, s.d[0].collisions);
 	teardown_between(&s);
 	teardown_after(&s);
 	stage_close(&s);
@@ -716,7 +720,7 @@ TEST(dmirror_migrate_mixed)
 	stage_close(&s);
 }
 
-TEST(dmirror_migrate_multiple)
+TEST(dmirror_migrate_multiple, .timeout_s = LONG)
 {
 	struct stage s;
 

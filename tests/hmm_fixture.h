@@ -55,7 +55,7 @@ struct hmm_log {
 	long open;   /* starts without an end yet */
 	bool refuse; /* what may not wait */
 	/* Called for each, in the place of a consumer. */
-	void (*hook)(struct hmm_rig *rig, const struct hmm_event *e);
+	void (*_Atomic hook)(struct hmm_rig *rig, const struct hmm_event *e);
 	struct hmm_rig *rig;
 	unsigned int released;
 };
@@ -74,13 +74,16 @@ HELPER void hmm_log_add(struct mmu_notifier *mn, const struct mmu_notifier_range
 		is_end,
 	};
 
+	void (*hook)(struct hmm_rig *, const struct hmm_event *);
+
 	pthread_mutex_lock(&log->lock);
 	if (log->n < MOST_EVENTS)
 		log->event[log->n++] = e;
 	log->open += is_end ? -1 : 1;
 	pthread_mutex_unlock(&log->lock);
-	if (log->hook)
-		log->hook(log->rig, &e);
+	hook = log->hook;
+	if (hook)
+		hook(log->rig, &e);
 }
 
 HELPER int hmm_log_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)

@@ -617,12 +617,23 @@ static void watch_for_loss(struct hmm_rig *rig, char *p, size_t n)
 }
 
 /* Memory of somebody else's where ours was; as one who knows nothing writes to it. */
-static void strangers_memory(char *p, size_t n)
+static bool try_strangers_memory(char *p, size_t n)
 {
 	void *at = mmap(p, PAGE(n), RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
-	CHECK(at == p);
+	if (at != p)
+		return false;
 	fill_pages(p, n, 9);
+	return true;
+}
+
+static void strangers_memory(char *p, size_t n)
+{
+	if (try_strangers_memory(p, n))
+		return;
+	if (test_is_sanitized())
+		SKIP("the sanitizer's own memory is there now");
+	FAIL("somebody else's memory is there now");
 }
 
 static int munmap_raw(void *p, size_t length)
@@ -909,12 +920,13 @@ TEST(munmap_while_devices_work, .timeout_s = 60)
 {
 	enum { WORKERS = 3 };
 	static struct worker k[WORKERS];
-	uint64_t end = test_now_ns() + UINT64_C(1500000000), rounds = 0, munmaps = 0;
+	uint64_t end = test_now_ns() + UINT64_C(1500000000), rounds = 0, munmaps = 0, taken = 0;
 	HMM_RIG(rig, .frames = 512, .handlers = 2);
 
 	device_init(&device, &rig, 128);
 	while (test_now_ns() < end) {
 		char *p = region(&rig, SHARED, RW), *mine;
+		bool got[SHARED / 8];
 
 		workers_end = 0;
 		for (unsigned int i = 0; i < WORKERS; i++) {
@@ -926,8 +938,11 @@ TEST(munmap_while_devices_work, .timeout_s = 60)
 		for (size_t i = 0; i < SHARED; i += 8, munmaps++) {
 			mine = p + PAGE(i);
 			CHECK_EQ(i % 16 ? munmap(mine, PAGE(8)) : munmap_raw(mine, PAGE(8)), 0);
-			strangers_memory(mine, 8);
-			check_pages(mine, 8, 9);
+			/* Unless another thread's allocator has been faster. */
+			got[i / 8] = try_strangers_memory(mine, 8);
+			taken += !got[i / 8];
+			if (got[i / 8])
+				check_pages(mine, 8, 9);
 		}
 		STORE(&workers_end, 1);
 		for (unsigned int i = 0; i < WORKERS; i++) {
@@ -936,13 +951,17 @@ TEST(munmap_while_devices_work, .timeout_s = 60)
 			rounds += k[i].rounds;
 		}
 		free_region(&rig, p);
-		for (size_t i = 0; i < SHARED; i += 8)
+		for (size_t i = 0; i < SHARED; i += 8) {
+			if (!got[i / 8])
+				continue;
 			check_pages(p + PAGE(i), 8, 9);
-		CHECK_EQ(munmap(p, PAGE(SHARED)), 0);
+			CHECK_EQ(munmap(p + PAGE(i), PAGE(8)), 0);
+		}
 		CHECK_EQ(stats_of(&rig).frames_used, 0);
 		forget_events(&rig);
 	}
-	NOTE("%ju pieces unmapped, %ju calls meanwhile", (uintmax_t)munmaps, (uintmax_t)rounds);
+	NOTE("%ju pieces unmapped, %ju calls meanwhile; %ju were taken by others",
+	     (uintmax_t)munmaps, (uintmax_t)rounds, (uintmax_t)taken);
 	device_exit(&device, &rig);
 	hmm_rig_exit(&rig);
 }

@@ -296,7 +296,7 @@ int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
  * over are holes, pages that may not be read, that are pinned, or that are on another device.
  *
  * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry a page:
- * for one on the device, what hmm_range_fault says for that owner, and 0 for any other.
+ * for one on the device that may be read, what hmm_range_fault says for that owner, and 0 for any other.
  *
  * Errors: -EINVAL; -ENOENT when dev was not added; where no page of the range is there: what alloc and
  * copy_to_device return, -ENOMEM, what reading the backing file says; -EDEADLK; -ESTALE.
