@@ -66,7 +66,7 @@ static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_no
 	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
 
 	/* A walk takes its time, and this may come late. */
-	if (!(cur_seq % 4))
+	if (!(cur_seq % 8))
 		sched_yield();
 	pthread_mutex_lock(cover->lock);
 	lab_count_invalidation(cover->lab, range);

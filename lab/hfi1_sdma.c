@@ -11,7 +11,7 @@
 
 #define MAX_IOVEC   4 /* pages of a request */
 #define NR_REQUESTS 8
-#define MAX_NODES   8  /* linked */
+#define MAX_NODES   16 /* linked */
 #define MAX_LOCKED  96 /* pages pinned; beyond, what is dead is unpinned first */
 
 struct sdma_mmu_node {
@@ -276,16 +276,26 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 	return NULL;
 }
 
+/* The user's library names a slot that has completed, and waits for one when none has. */
+static struct user_sdma_request *get_slot(struct hfi1_pkt_q *pq)
+{
+	for (size_t i = 0;; i++) {
+		struct user_sdma_request *req = &pq->req[i % NR_REQUESTS];
+
+		if (!__atomic_exchange_n(&req->in_use, true, __ATOMIC_ACQUIRE))
+			return req;
+		if (i % NR_REQUESTS == NR_REQUESTS - 1)
+			sched_yield();
+	}
+}
+
 void hfi1_sdma_work(struct hfi1_pkt_q *pq, struct lab_thread *t)
 {
-	struct user_sdma_request *req = &pq->req[lab_below(t, NR_REQUESTS)];
+	struct user_sdma_request *req = get_slot(pq);
 	size_t n = 1 + lab_below(t, MAX_IOVEC);
 	/* Users send from the same buffers again. */
 	size_t first = lab_below(t, lab_pages(pq->lab) / MAX_IOVEC) * MAX_IOVEC;
 
-	/* The user's library waits until the slot that it wants has completed. */
-	while (__atomic_exchange_n(&req->in_use, true, __ATOMIC_ACQUIRE))
-		sched_yield();
 	req->job.run = run_request;
 	req->pq = pq;
 	req->first = first;

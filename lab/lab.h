@@ -87,6 +87,14 @@ void lab_dma_write(struct lab_thread *t, void *memory, size_t page);
 /* Either, at random. */
 void lab_dma(struct lab_thread *t, void *memory, size_t page, bool may_write);
 
+/*
+ * For a driver that has the CPU copy: between the two, nobody unmaps or discards the page, as programs do
+ * not with memory that they have given to a system call. False while somebody does: then it is not to be
+ * touched at lab_addr.
+ */
+bool lab_page_hold(struct lab *lab, size_t page);
+void lab_page_release(struct lab *lab, size_t page);
+
 /* ----------------------------------------------------------------------------------- figures, findings */
 
 void lab_count_faults(struct lab_thread *t, size_t n);

@@ -56,68 +56,6 @@ bool lab_is_broken(const struct lab *lab, int step)
 	return lab->config->broken == step;
 }
 
-/* ----------------------------------------------------------------------- the other device, and its memory */
-
-struct other_memory {
-	pthread_mutex_t lock;
-	bool used[LAB_PAGES];
-	char page[LAB_PAGES][4096] __attribute__((aligned(64)));
-};
-
-static struct other_memory *other_memory(struct mrn_hmm_device *dev)
-{
-	return ((struct lab *)((char *)dev - offsetof(struct lab, other)))->other_memory;
-}
-
-static long other_alloc(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
-{
-	struct other_memory *m = other_memory(dev);
-	size_t got = 0;
-
-	pthread_mutex_lock(&m->lock);
-	for (size_t i = 0; i < LAB_PAGES && got < n; i++) {
-		if (m->used[i])
-			continue;
-		m->used[i] = true;
-		pages[got++] = i;
-	}
-	pthread_mutex_unlock(&m->lock);
-	return (long)got;
-}
-
-static void other_free(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages)
-{
-	struct other_memory *m = other_memory(dev);
-
-	pthread_mutex_lock(&m->lock);
-	for (size_t i = 0; i < n; i++)
-		m->used[pages[i]] = false;
-	pthread_mutex_unlock(&m->lock);
-}
-
-static int other_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages,
-			   void *const *frames)
-{
-	for (size_t i = 0; i < n; i++)
-		memcpy(other_memory(dev)->page[pages[i]], frames[i], (size_t)getpagesize());
-	return 0;
-}
-
-static int other_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames,
-			const uint64_t *pages)
-{
-	for (size_t i = 0; i < n; i++)
-		memcpy(frames[i], other_memory(dev)->page[pages[i]], (size_t)getpagesize());
-	return 0;
-}
-
-static const struct mrn_hmm_device_ops other_ops = {
-	.alloc = other_alloc,
-	.free = other_free,
-	.copy_to_device = other_to_device,
-	.copy_to_ram = other_to_ram,
-};
-
 /* ------------------------------------------------------------------------------------------------- world */
 
 static int make_world(struct lab *lab, char *why, size_t why_size)
@@ -134,20 +72,16 @@ static int make_world(struct lab *lab, char *why, size_t why_size)
 	void *base = NULL;
 	int err;
 
-	lab->other_memory = calloc(1, sizeof(*lab->other_memory));
 	lab->backing_fd = memfd_create("mrn-lab", MFD_CLOEXEC);
-	if (!lab->other_memory || lab->backing_fd < 0) {
+	if (lab->backing_fd < 0) {
 		snprintf(why, why_size, "no memory for the lab");
 		return -ENOMEM;
 	}
-	pthread_mutex_init(&lab->other_memory->lock, NULL);
 	opts.backing_fd = lab->backing_fd;
 	err = mrn_hmm_create(&opts, &lab->hmm);
 	if (err)
 		return err;
-	lab->other.ops = &other_ops;
-	lab->other.pages = LAB_PAGES;
-	err = mrn_hmm_device_add(lab->hmm, &lab->other);
+	err = lab_devmem_open(&lab->other, lab, LAB_PAGES);
 	if (!err)
 		err = mrn_hmm_alloc(lab->hmm, LAB_PAGES * (size_t)getpagesize(),
 				    PROT_READ | PROT_WRITE, 0, &base);
@@ -161,11 +95,11 @@ static void end_world(struct lab *lab)
 {
 	struct lab_thread *next;
 
+	lab_devmem_close(&lab->other);
 	if (lab->hmm)
 		mrn_hmm_destroy(lab->hmm);
 	if (lab->backing_fd >= 0)
 		close(lab->backing_fd);
-	free(lab->other_memory);
 	for (struct lab_thread *t = lab->threads; t; t = next) {
 		next = t->next;
 		free(t);
@@ -320,6 +254,7 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 		run(lab);
 		driver->close(lab->dev);
 		lab_check_all(lab);
+		lab_devmem_close(&lab->other);
 		mrn_hmm_destroy(lab->hmm);
 		lab->hmm = NULL;
 		result->stale = lab->stale;

@@ -46,7 +46,7 @@ static bool clear_soft_dirty(const struct stroke *s)
 
 static bool migrate(const struct stroke *s)
 {
-	mrn_hmm_migrate_to_device(s->lab->hmm, &s->lab->other, s->addr, s->length, NULL);
+	mrn_hmm_migrate_to_device(s->lab->hmm, &s->lab->other.dev, s->addr, s->length, NULL);
 	if (lab_chance(s->t, 2))
 		mrn_hmm_migrate_to_ram(s->lab->hmm, s->addr, s->length);
 	return false;

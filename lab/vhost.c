@@ -22,7 +22,6 @@
 
 #include "lab/mmu.h"
 #include "lab/models.h"
-#include "lab/world.h"
 
 enum {
 	NO_RETRY,

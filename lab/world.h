@@ -5,6 +5,7 @@
 #ifndef LAB_WORLD_H
 #define LAB_WORLD_H
 
+#include "lab/devmem.h"
 #include "lab/run.h"
 
 #define LAB_PAGES	64
@@ -45,14 +46,11 @@ struct lab_thread {
 	uint64_t histogram[LAB_RETRY_BUCKETS];
 };
 
-struct other_memory;
-
 struct lab {
 	const struct lab_driver *driver;
 	const struct lab_config *config;
 	struct mrn_hmm *hmm;
-	struct mrn_hmm_device other; /* another device with memory, which the storm migrates to */
-	struct other_memory *other_memory;
+	struct lab_devmem other; /* another device with memory, which the storm migrates to */
 	int backing_fd;
 	uintptr_t base;
 	void *dev;
@@ -87,9 +85,6 @@ void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);
 
 /* ---- oracle.c */
 
-/* The CPU's threads: holds a page open. False when it is closed; then it is not to be touched. */
-bool lab_page_hold(struct lab *lab, size_t page);
-void lab_page_release(struct lab *lab, size_t page);
 /* The storm: closes pages, and opens them; unstable where the contents may go. In ascending order. */
 void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
 void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
