@@ -35,21 +35,21 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
 	MRN_BROKEN_CACHE_REFS,	      /* an invalidated entry is deregistered while in use */
-	MRN_BROKEN_HMM_OWN_RETRY,     /* hmm_range_fault of own memory does not look for collisions */
-	MRN_BROKEN_PAGEMAP_SCAN,      /* as on a kernel without PAGEMAP_SCAN: not a defect */
-	MRN_BROKEN_PROCMAP_QUERY,     /* as on a kernel without PROCMAP_QUERY: not a defect */
-	MRN_BROKEN_MADV_POPULATE,     /* as on a kernel without MADV_POPULATE_*: not a defect */
-	MRN_BROKEN_HMM_NO_START,      /* a change of managed memory is not announced */
-	MRN_BROKEN_HMM_EARLY_END,     /* the end is announced before anything has changed */
-	MRN_BROKEN_HMM_NO_ZAP,	      /* the CPU keeps its entries */
+	MRN_BROKEN_HMM_OWN_RETRY, /* hmm_range_fault of own memory does not look for collisions */
+	MRN_BROKEN_PAGEMAP_SCAN,  /* as on a kernel without PAGEMAP_SCAN: not a defect */
+	MRN_BROKEN_PROCMAP_QUERY, /* as on a kernel without PROCMAP_QUERY: not a defect */
+	MRN_BROKEN_MADV_POPULATE, /* as on a kernel without MADV_POPULATE_*: not a defect */
+	MRN_BROKEN_HMM_NO_START,  /* a change of managed memory is not announced */
+	MRN_BROKEN_HMM_EARLY_END, /* the end is announced before anything has changed */
+	MRN_BROKEN_HMM_NO_ZAP,	  /* the CPU keeps its entries */
 	MRN_BROKEN_HMM_NO_WRITE_PROTECT, /* the CPU goes on writing */
-	MRN_BROKEN_HMM_TOUCHED,	      /* a write in the moment of a rebind is not seen */
-	MRN_BROKEN_HMM_DIRTY,	      /* what a device says that it has written is forgotten */
-	MRN_BROKEN_HMM_PINS,	      /* pins do not keep frames */
-	MRN_BROKEN_HMM_LOCK,	      /* pages are not locked */
-	MRN_BROKEN_HMM_OURS,	      /* events are read whatever goes on */
-	MRN_BROKEN_HMM_LOST,	      /* lost pages are not marked */
-	MRN_BROKEN_HMM_FREE,	      /* device memory is not given back */
+	MRN_BROKEN_HMM_TOUCHED,		 /* a write in the moment of a rebind is not seen */
+	MRN_BROKEN_HMM_DIRTY,		 /* what a device says that it has written is forgotten */
+	MRN_BROKEN_HMM_PINS,		 /* pins do not keep frames */
+	MRN_BROKEN_HMM_LOCK,		 /* pages are not locked */
+	MRN_BROKEN_HMM_OURS,		 /* events are read whatever goes on */
+	MRN_BROKEN_HMM_LOST,		 /* lost pages are not marked */
+	MRN_BROKEN_HMM_FREE,		 /* device memory is not given back */
 };
 
 #ifdef MRN_CHECK

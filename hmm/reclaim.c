@@ -60,9 +60,11 @@ long mrn_hmm_reclaim(struct mrn_hmm *hmm, void *addr, size_t length)
 {
 	struct mrn_hmm_change c;
 	long went = 0;
-	int err;
+	int err = mrn_hmm_check(hmm);
 
-	if (hmm && hmm->backing.fd <= 0)
+	if (err)
+		return err;
+	if (hmm->backing.fd <= 0)
 		return -EBADF;
 	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, NULL,
 				0);
@@ -82,9 +84,11 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length)
 {
 	struct mrn_hmm_change c;
 	long written = 0;
-	int err;
+	int err = mrn_hmm_check(hmm);
 
-	if (hmm && hmm->backing.fd <= 0)
+	if (err)
+		return err;
+	if (hmm->backing.fd <= 0)
 		return -EBADF;
 	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_PROTECTION_PAGE,
 				MRN_CAUSE_UNKNOWN, NULL, 0);

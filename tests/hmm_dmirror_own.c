@@ -439,9 +439,9 @@ static void reader(void *arg)
 	}
 }
 
-TEST_EACH_KERNEL(dmirror_teardown, .timeout_s = 60)
+TEST_EACH_KERNEL(dmirror_teardown, .timeout_s = 120)
 {
-	int rounds = test_is_sanitized() ? 100 : 500;
+	int rounds = test_is_sanitized() ? 50 : 200;
 	int *p = rig(RW, ANON, -1), *half = p + WORDS(N / 2);
 	struct test_thread t;
 

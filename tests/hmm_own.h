@@ -157,6 +157,8 @@ HELPER char *map(size_t n, int prot, int how, int fd)
 	char *p = mmap((void *)stage, PAGE(n), prot, how | MAP_FIXED_NOREPLACE, fd, 0);
 
 	CHECK_MSG(p == (char *)stage, "%m");
+	/* Fails where there are none anyway. */
+	madvise(p, PAGE(n), MADV_NOHUGEPAGE);
 	stage += PAGE(n + 1);
 	return p;
 }

@@ -1065,9 +1065,9 @@ static void child_of(struct hmm_rig *rig, char *p, uint64_t *frames)
 	_exit(0);
 }
 
-static void fork_one(uint64_t quarantine)
+static void fork_one(uint64_t quarantine, int backing_fd)
 {
-	HMM_RIG(rig, .frames = 64, .quarantine = quarantine);
+	HMM_RIG(rig, .frames = 64, .quarantine = quarantine, .backing_fd = backing_fd);
 	char *p = region(&rig, 8, RW);
 	uint64_t frames[8];
 	int status;
@@ -1103,8 +1103,8 @@ static void fork_one(uint64_t quarantine)
 
 TEST(child_has_nothing_and_takes_nothing)
 {
-	fork_one(0);
-	fork_one(16);
+	fork_one(0, 0);
+	fork_one(16, -1);
 }
 
 /* While others are at work, whatever locks they hold. */

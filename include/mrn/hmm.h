@@ -158,7 +158,8 @@ int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot);
 /*
  * Moves pages, as mremap(MREMAP_FIXED) does (MMU_NOTIFY_UNMAP for both ranges, one after the other):
  * what was at `to` is discarded, what was at `from` is there now, and a hole is left behind. The two
- * ranges may be in different regions, and must not overlap.
+ * ranges may be in different regions, and must not overlap. A touch of `to` while it goes on may be a
+ * SIGSEGV, as a touch of `from` is afterwards.
  *
  * Errors, with nothing changed: -EINVAL; -EFAULT for a hole at `from`; -ENOTCONN for lost addresses at
  * `to`; -EDEADLK; -ESTALE. -ENOMEM (the kernel's limit of mappings): what was at `to` may be gone, some
@@ -281,7 +282,8 @@ struct mrn_hmm_device {
 };
 
 /*
- * Adds and removes a device with memory. Removing migrates everything back first.
+ * Adds and removes a device with memory. Removing migrates everything back first; the caller sees to it
+ * that no mrn_hmm_migrate_to_device to it is in progress or begins.
  *
  * Errors of add: -EINVAL; -EBUSY when added already; -ENOSPC when no numbers are left; -ESTALE. Of
  * remove: -ENOENT; -EINVAL; those of mrn_hmm_migrate_to_ram: then the device remains.
