@@ -58,7 +58,8 @@ static size_t tell_events(const struct lab *lab, char *text, size_t size)
 	return used < size ? used : size - 1;
 }
 
-static void report(struct lab *lab, const char *kind, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void report(struct lab *lab, const char *kind,
+							 const char *format, va_list args)
 {
 	char *text = lab->result->finding;
 	size_t size = sizeof(lab->result->finding), used;
@@ -87,15 +88,14 @@ void lab_stale(struct lab *lab, const char *format, ...)
 void lab_finding(struct lab *lab, const char *file, int line, const char *cond, const char *format,
 		 ...)
 {
-	char words[256];
+	char kind[256];
 	const char *name = strrchr(file, '/');
 	va_list args;
 
 	__atomic_fetch_add(&lab->asserts, 1, __ATOMIC_RELAXED);
+	snprintf(kind, sizeof(kind), "assertion: %s:%d: !(%s)", name ? name + 1 : file, line, cond);
 	va_start(args, format);
-	snprintf(words, sizeof(words), "%s:%d: !(%s) %s", name ? name + 1 : file, line, cond,
-		 format);
-	report(lab, "assertion", words, args);
+	report(lab, kind, format, args);
 	va_end(args);
 }
 

@@ -24,14 +24,14 @@
  * hmm_range_fault also works on this process's own memory; see there.
  *
  * Conventions. Functions return 0 or -errno, unless they say otherwise. addr and length are bytes,
- * multiples of the OS page, within one region; -EINVAL when they are not. -ESTALE: in a forked child,
- * for its parent's space; the child has neither the pages nor the addresses. A function that announces
- * an invalidation blocks where its callbacks block, so it must not be called with a driver lock held,
- * and not from a callback (-EDEADLK). None may be called from a signal handler, but for mrn_hmm_frame. No
- * function here is a cancellation point.
+ * multiples of the OS page, within one region; -EINVAL when they are not. -ESTALE: in a forked
+ * child, for its parent's space; the child has neither the pages nor the addresses. A function that
+ * announces an invalidation blocks where its callbacks block, so it must not be called with a
+ * driver lock held, and not from a callback (-EDEADLK). None may be called from a signal handler,
+ * but for mrn_hmm_frame. No function here is a cancellation point.
  *
- * Where a driver lock is held, in a callback, and in a signal handler that may interrupt either, the CPU
- * must not touch managed memory: its fault may wait for a callback that wants the lock.
+ * Where a driver lock is held, in a callback, and in a signal handler that may interrupt either,
+ * the CPU must not touch managed memory: its fault may wait for a callback that wants the lock.
  */
 #ifndef MRN_HMM_H
 #define MRN_HMM_H
@@ -84,17 +84,18 @@ struct mrn_hmm_opts {
  * Makes an address space without regions. opts may be NULL. *out is the caller's until
  * mrn_hmm_destroy.
  *
- * Errors: -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that is not
- * less than the frames; -ENOMEM; -EPERM when this process may not have a userfaultfd; -ENOSYS and
- * -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19); -EMFILE; -EAGAIN
- * when no thread can be made. opts->why then says what is missing and how to allow it.
+ * Errors: -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that
+ * is not less than the frames; -ENOMEM; -EPERM when this process may not have a userfaultfd;
+ * -ENOSYS and -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19);
+ * -EMFILE; -EAGAIN when no thread can be made. opts->why then says what is missing and how to allow
+ * it.
  */
 int mrn_hmm_create(const struct mrn_hmm_opts *opts, struct mrn_hmm **out);
 
 /*
- * Ends the space: as mrn_mm_destroy, then frees all regions. Device memory that holds pages is given
- * back by its ops->free. Pins that are still held are forgotten. The caller sees to it that no thread is in a function of
- * this space or touches its memory.
+ * Ends the space: as mrn_mm_destroy, then frees all regions. Device memory that holds pages is
+ * given back by its ops->free. Pins that are still held are forgotten. The caller sees to it that
+ * no thread is in a function of this space or touches its memory.
  *
  * Errors: -EINVAL; -EDEADLK; -ESTALE: the child's copy is freed.
  */
@@ -127,8 +128,10 @@ int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats);
  * aligned to, and where frames are to be had filled in, blocks of 2^order pages (0 .. 9). It is not
  * inherited by fork. The address is the caller's until mrn_hmm_free.
  *
- * When a page fault of the CPU finds no frame, or what was there cannot be read from the backing file or
- * copied from a device, the thread gets a SIGBUS with that address, as from a file that has been truncated.
+ * When a page fault of the CPU finds no frame, or what was there cannot be read from the backing
+ * file or copied from a device, the thread gets a SIGBUS with that address, as from a file that has
+ * been truncated. When the program has a handler that returns, the touch is tried again; a system
+ * call that touches it goes on trying in the kernel.
  *
  * Errors: -EINVAL; -ENOMEM; -ESTALE.
  */
@@ -196,8 +199,8 @@ long mrn_hmm_compact(struct mrn_hmm *hmm, void *addr, size_t length);
 /*
  * Writes pages to the backing file and takes their frames away (MMU_NOTIFY_CLEAR); the next touch
  * reads them back. A page that has a copy there and is not dirty is not written again: it is dirty
- * when the CPU has written to it, hmm_range_fault or mrn_hmm_pin have been asked to write, or somebody has said
- * mrn_hmm_set_dirty. Pinned pages are passed over. Returns how many pages went.
+ * when the CPU has written to it, hmm_range_fault or mrn_hmm_pin have been asked to write, or
+ * somebody has said mrn_hmm_set_dirty. Pinned pages are passed over. Returns how many pages went.
  *
  * Errors: -EINVAL; -EBADF without a backing file; what writing it says (-ENOSPC, -EIO, ...): the page
  * that could not be written and those behind it are in memory as before; -EDEADLK; -ESTALE.
@@ -212,8 +215,9 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length);
 
 /*
  * Soft-dirty: forgets which pages were written to, and write-protects them to learn it anew
- * (MMU_NOTIFY_SOFT_DIRTY); and tells which have been since, one byte for each page, 1 or 0. Pages are
- * dirty from the start, when they come back from a device, and while they are there or lent. Before Linux 6.6, a page that is read after it was away counts as written.
+ * (MMU_NOTIFY_SOFT_DIRTY); and tells which have been since, one byte for each page, 1 or 0. Pages
+ * are dirty from the start, when they come back from a device, and while they are there or lent.
+ * Before Linux 6.6, a page that is read after it was away counts as written.
  *
  * Errors: -EINVAL; -EDEADLK; -ESTALE. soft_dirty does not block.
  */
@@ -249,7 +253,10 @@ void mrn_hmm_set_dirty(struct mrn_hmm *hmm, uint64_t frame);
 long mrn_hmm_pin(struct mrn_hmm *hmm, const void *addr, size_t length, bool write,
 		 uint64_t *frames);
 
-/* Drops the pins; dirty: as mrn_hmm_set_dirty for each. Does not block; may be called from callbacks. */
+/*
+ * Drops the pins; dirty: as mrn_hmm_set_dirty for each. Does not block; may be called from
+ * callbacks.
+ */
 void mrn_hmm_unpin(struct mrn_hmm *hmm, const uint64_t *frames, size_t n, bool dirty);
 
 /* ------------------------------------------------------------------------------- device memory */
@@ -292,13 +299,15 @@ int mrn_hmm_device_add(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
 int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
 
 /*
- * Moves pages to the device's memory (MMU_NOTIFY_MIGRATE, owner dev), from system memory or the backing
- * file; a page that nobody has touched goes as zeros. A touch of the CPU, or a request of another device,
- * brings a page back (MMU_NOTIFY_MIGRATE, owner dev). Pages that are there already stay and count; passed
- * over are holes, pages that may not be read, that are pinned, or that are on another device.
+ * Moves pages to the device's memory (MMU_NOTIFY_MIGRATE, owner dev), from system memory or the
+ * backing file; a page that nobody has touched goes as zeros. A touch of the CPU, or a request of
+ * another device, brings a page back (MMU_NOTIFY_MIGRATE, owner dev). Pages that are there already
+ * stay and count; passed over are holes, pages that may not be read, that are pinned, or that are
+ * on another device.
  *
- * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry a page:
- * for one on the device that may be read, what hmm_range_fault says for that owner, and 0 for any other.
+ * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry
+ * a page: for one on the device that may be read, what hmm_range_fault says for that owner, and 0
+ * for any other.
  *
  * Errors: -EINVAL; -ENOENT when dev was not added; where no page of the range is there: what alloc and
  * copy_to_device return, -ENOMEM, what reading the backing file says; -EDEADLK; -ESTALE.
@@ -307,8 +316,8 @@ long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, 
 			       size_t length, unsigned long *pfns);
 
 /*
- * Moves what is on any device back (MMU_NOTIFY_MIGRATE; owner: the device that had it). Returns how many pages came.
- * Errors: -EINVAL; -ENOMEM; those of copy_to_ram; -EDEADLK; -ESTALE.
+ * Moves what is on any device back (MMU_NOTIFY_MIGRATE; owner: the device that had it). Returns how
+ * many pages came. Errors: -EINVAL; -ENOMEM; those of copy_to_ram; -EDEADLK; -ESTALE.
  */
 long mrn_hmm_migrate_to_ram(struct mrn_hmm *hmm, void *addr, size_t length);
 
@@ -377,14 +386,15 @@ struct hmm_range {
  * Reads the translations of a range, and brings in what is missing where that is asked for. Nothing is
  * held when it returns: the entries are speculation until mmu_range_read_retry, under the driver lock.
  *
- * Errors: -EBUSY on a collision with an invalidation, and only then: begin again (inside an invalidation
- * that this thread has started, that is for ever; mrn_hmm_range_fault_until says -EDEADLK); -EPERM when
- * writing is asked for and not allowed; -EFAULT when what is asked for cannot be had: a hole, memory that
- * may not be read, past the end of a file; -EINVAL for a range that is empty, not aligned, outside the
- * notifier's, or of an mm that is neither managed nor mrn_mm_self(); -ENOMEM without frames, and for a
- * page of this process that is taken away as fast as it comes; what reading the backing file, a device's
- * copy_to_ram, or opening files in /proc says; -EDEADLK from a callback; -ESTALE. After an error the
- * entries are of no use. Blocks for a page that is being changed. Not with a driver lock held.
+ * Errors: -EBUSY on a collision with an invalidation, and only then: begin again (inside an
+ * invalidation that this thread has started, that is for ever; mrn_hmm_range_fault_until says
+ * -EDEADLK); -EPERM when writing is asked for and not allowed; -EFAULT when what is asked for
+ * cannot be had: a hole, memory that may not be read, past the end of a file; -EINVAL for a range
+ * that is empty, not aligned, outside the notifier's, or of an mm that is neither managed nor
+ * mrn_mm_self(); -ENOMEM without frames, and for a page of this process that is taken away as fast
+ * as it comes; what reading the backing file, a device's copy_to_ram, or opening files in /proc
+ * says; -EDEADLK from a callback; -ESTALE. After an error the entries are of no use. Blocks for a
+ * page that is being changed. Not with a driver lock held.
  *
  * On managed memory the answer is exact.
  *
