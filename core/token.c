@@ -147,7 +147,8 @@ static bool look(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, struc
 	from = __atomic_load_n(&s->start, __ATOMIC_ACQUIRE);
 	to = __atomic_load_n(&s->end, __ATOMIC_ACQUIRE);
 	l->seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
-	if ((__atomic_load_n(&s->word, __ATOMIC_RELAXED) ^ l->word) & ~WAITERS)
+	/* Acquire pairs with withdraw's release: who learns here that it has ended sees the new translations. */
+	if ((__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) ^ l->word) & ~WAITERS)
 		return false;
 	return from < end && to > start;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A1, A2: what start promises to those who have built, and read_begin to those who will. One step
+ * A1, A2, A4: what start promises to those who have built, and read_begin to those who will. One step
  * at a time; core_model.c has everybody at once.
  */
 #include "core_fixture.h"
@@ -335,4 +335,57 @@ TEST(a2_callbacks_out_of_order_never_repeat_a_seq)
 	consumer_check_works(&c);
 	consumer_remove(&c);
 	destroy_idle(mm);
+}
+
+/* ------------------------------------------------------------------------------------------- A4 */
+
+static struct {
+	struct mrn_mm *mm;
+	unsigned int changes; /* plain: only the protocol orders the readers with who changes it */
+	bool stop;
+} plain;
+
+static void *read_plain(void *arg)
+{
+	struct consumer c;
+	unsigned int seen = 0;
+
+	consumer_init(&c);
+	consumer_insert(&c, plain.mm, 4, 8);
+	while (!LOAD(&plain.stop)) {
+		uint64_t seq = mmu_range_read_begin(&c.mrn);
+
+		pthread_mutex_lock(&c.lock);
+		if (!mmu_range_read_retry(&c.mrn, seq)) {
+			CHECK(plain.changes >= seen);
+			seen = plain.changes;
+		}
+		pthread_mutex_unlock(&c.lock);
+	}
+	consumer_remove(&c);
+	return NULL;
+}
+
+/*
+ * A reader that is told that nothing is in progress, wherever in read_begin it learns that, sees what was
+ * changed before. A processor that keeps loads in order cannot show the lack of it; ThreadSanitizer does.
+ */
+TEST(a4_readers_see_what_was_changed)
+{
+	pthread_t t[2];
+
+	plain.mm = new_mm();
+	for (int i = 0; i < 2; i++)
+		t[i] = go(read_plain, NULL);
+	for (unsigned int i = 0; i < 200000; i++) {
+		struct mmu_notifier_range r = pages(plain.mm, 5, 6);
+
+		start(&r);
+		plain.changes++;
+		end(&r);
+	}
+	STORE(&plain.stop, true);
+	for (int i = 0; i < 2; i++)
+		done(t[i]);
+	destroy_idle(plain.mm);
 }

@@ -51,7 +51,7 @@
 
 HELPER int fault(struct hmm_range *range)
 {
-	return mrn_hmm_own_fault(range);
+	return hmm_range_fault(range);
 }
 
 /* ---------------------------------------------------------------------------------------- a viewer */
