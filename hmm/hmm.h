@@ -16,7 +16,7 @@
  * else reads the page under the region's lock. It is taken for several pages in one step, and, for two
  * ranges, in the order of their addresses.
  *
- * A change of a translation: start; lock pages; zap, change; unlock pages; end. A page that gets its
+ * A change of a translation: start; lock pages; zap, change; end; unlock pages. A page that gets its
  * first translation (NONE, SWAPPED to RAM) needs no start.
  *
  * Invariants, of a page that is not BUSY:
@@ -206,7 +206,7 @@ void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i);
 /* Whose memory pfn is. NULL for nobody's. */
 struct mrn_hmm_device *mrn_hmm_device_of(struct mrn_hmm *hmm, uint64_t pfn);
 
-/* ---- exclusive.c, device.c, reclaim.c, ops.c, pin.c, soft_dirty.c: the functions of <mrn/hmm.h> */
+/* ---- exclusive.c, device.c, ops.c, pin.c, reclaim.c: the functions of <mrn/hmm.h> */
 
 /* ---- handler.c */
 

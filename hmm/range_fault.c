@@ -73,7 +73,10 @@ static enum answer ask(struct mrn_hmm_region *r, size_t i, const struct question
 
 /* ---------------------------------------------------------------------------------------------- order */
 
-/* Is the block around page i one piece of memory, all of it as entry says? Under the region's lock. */
+/*
+ * Is the block around page i one piece of memory, all of it as entry says? Under the region's lock. What
+ * a page that is BUSY says may be about to change; then that has been announced, and the reader collides.
+ */
 static bool is_block(struct mrn_hmm_region *r, size_t i, unsigned long entry, const void *owner)
 {
 	size_t block = (size_t)1 << r->order, first = i & ~(block - 1);
@@ -82,8 +85,7 @@ static bool is_block(struct mrn_hmm_region *r, size_t i, unsigned long entry, co
 	if (first + block > (r->end - r->start) / mrn_page_size() || (at & (block - 1)))
 		return false;
 	for (size_t k = 0; k < block; k++)
-		if ((r->page[first + k].flags & PAGE_BUSY) ||
-		    entry_of(r, first + k, owner) != at + k)
+		if (entry_of(r, first + k, owner) != at + k)
 			return false;
 	return true;
 }

@@ -10,6 +10,21 @@
 #define MADV_WIPEONFORK 18
 #endif
 
+/*
+ * The kernel orders who unmaps pages before who is given their addresses. ThreadSanitizer, which sees no
+ * raw system calls, has to be told.
+ */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+static char address_space;
+#define TSAN_ACQUIRE() __tsan_acquire(&address_space)
+#define TSAN_RELEASE() __tsan_release(&address_space)
+#else
+#define TSAN_ACQUIRE() ((void)0)
+#define TSAN_RELEASE() ((void)0)
+#endif
+
 uintptr_t mrn_page_size(void)
 {
 	static uintptr_t size;
@@ -28,6 +43,7 @@ void *mrn_pages_alloc(size_t size)
 	long p = mrn_sys6(SYS_mmap, 0, (long)mrn_page_up(size), PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	TSAN_ACQUIRE();
 	return mrn_sys_failed(p) ? NULL : (void *)p;
 }
 
@@ -44,6 +60,7 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 
 void mrn_pages_free(void *pages, size_t size)
 {
+	TSAN_RELEASE();
 	if (pages)
 		mrn_sys2(SYS_munmap, (long)pages, (long)mrn_page_up(size));
 }

@@ -290,7 +290,7 @@ struct mrn_hmm_device {
 
 /*
  * Adds and removes a device with memory. Removing migrates everything back first; the caller sees to it
- * that no mrn_hmm_migrate_to_device to it is in progress or begins.
+ * that no mrn_hmm_migrate_to_device to it, and no mrn_hmm_move, is in progress or begins.
  *
  * Errors of add: -EINVAL; -EBUSY when added already; -ENOSPC when no numbers are left; -ESTALE. Of
  * remove: -ENOENT; -EINVAL; those of mrn_hmm_migrate_to_ram: then the device remains.
@@ -304,6 +304,9 @@ int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev);
  * another device, brings a page back (MMU_NOTIFY_MIGRATE, owner dev). Pages that are there already
  * stay and count; passed over are holes, pages that may not be read, that are pinned, or that are
  * on another device.
+ *
+ * A consumer that skips MIGRATE of its own owner must do so only for the call that it is in itself: a page
+ * that comes back, at a touch of the CPU, is announced with the same owner.
  *
  * Returns how many of the range's pages are on the device now. pfns, when not NULL, gets one entry
  * a page: for one on the device that may be read, what hmm_range_fault says for that owner, and 0
