@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The full fence, and nothing else: every other ordering in mrn stands in the operation's own
+ * The full fence, and which build this is: every other ordering in mrn stands in the operation's own
  * argument. ThreadSanitizer knows no standalone fences, so its build uses a read-modify-write, which
  * the processors that it runs on order as fully.
  */

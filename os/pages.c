@@ -4,6 +4,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#include "os/atomic.h"
 #include "os/syscall.h"
 
 #ifndef MADV_WIPEONFORK
@@ -14,7 +15,7 @@
  * The kernel orders who unmaps pages before who is given their addresses. ThreadSanitizer, which sees no
  * raw system calls, has to be told.
  */
-#ifdef __SANITIZE_THREAD__
+#ifdef MRN_TSAN
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 static char address_space;
