@@ -79,7 +79,7 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 	}                                                                                      \
 	TEST(name##_is_clean_for_long, .timeout_s = 600, .slow = true)                         \
 	{                                                                                      \
-		check_clean(#name, test_is_sanitized() ? 20000 : 300000);                      \
+		check_clean(#name, test_is_sanitized() ? 10000 : 100000);                      \
 	}                                                                                      \
 	TEST(name##_without_a_step_is_found, .timeout_s = 300)                                 \
 	{                                                                                      \
