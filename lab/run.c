@@ -176,7 +176,8 @@ static void watch(struct lab *lab, unsigned int workers)
 	}
 }
 
-static void sum_up(struct lab *lab, uint64_t ns)
+/* After all threads have ended, the device's too. */
+static void sum_up(struct lab *lab)
 {
 	struct lab_result *r = lab->result;
 
@@ -187,9 +188,9 @@ static void sum_up(struct lab *lab, uint64_t ns)
 		for (unsigned int i = 0; i < LAB_RETRY_BUCKETS; i++)
 			r->histogram[i] += t->histogram[i];
 	}
-	r->invalidations = __atomic_load_n(&lab->invalidations, __ATOMIC_RELAXED);
-	r->refusals = __atomic_load_n(&lab->refusals, __ATOMIC_RELAXED);
-	r->ns_per_op = r->ops ? (double)ns / (double)r->ops : 0;
+	r->invalidations = lab->invalidations;
+	r->refusals = lab->refusals;
+	r->ns_per_op = r->ops ? (double)lab->ns / (double)r->ops : 0;
 }
 
 /* Starts n threads; how many did start. */
@@ -222,7 +223,7 @@ static void run(struct lab *lab)
 	nr_workers = start(lab, lab->config->threads, work, workers);
 	watch(lab, nr_workers);
 	join(workers, nr_workers);
-	sum_up(lab, now_ns() - began);
+	lab->ns = now_ns() - began;
 	__atomic_store_n(&lab->stop, true, __ATOMIC_RELEASE);
 	join(others, nr_others);
 }
@@ -257,6 +258,7 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 		lab_devmem_close(&lab->other);
 		mrn_hmm_destroy(lab->hmm);
 		lab->hmm = NULL;
+		sum_up(lab);
 		result->stale = lab->stale;
 		result->asserts = lab->asserts;
 	}

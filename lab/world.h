@@ -60,6 +60,7 @@ struct lab {
 	bool stop;	   /* storms and CPU */
 	unsigned int workers_done;
 	uint64_t invalidations, refusals, stale, asserts;
+	uint64_t ns; /* that the operations took */
 	unsigned int nr_threads;
 	struct lab_thread *threads; /* all, also ended ones; under lock */
 	pthread_mutex_t lock;
