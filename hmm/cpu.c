@@ -10,9 +10,6 @@
 #include "os/syscall.h"
 #include "os/uffd.h"
 
-/* In an entry of /proc/self/pagemap. */
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-
 #ifdef MRN_CHECK
 void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
 void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
@@ -312,13 +309,11 @@ static bool any_entry(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 
 	while (n) {
 		size_t some = n < 64 ? n : 64;
-		long size = (long)(some * sizeof(entry[0]));
 
-		if (mrn_sys4(SYS_pread64, hmm->pagemap, (long)entry, size,
-			     (long)(addr / mrn_page_size() * sizeof(entry[0]))) != size)
+		if (mrn_pagemap_read(hmm->pagemap, addr, some, entry))
 			return true;
 		for (size_t i = 0; i < some; i++)
-			if (entry[i] & PAGEMAP_PRESENT)
+			if (entry[i] & MRN_PAGEMAP_PRESENT)
 				return true;
 		addr += some * mrn_page_size();
 		n -= some;

@@ -266,7 +266,7 @@ static long bring_back(struct mrn_hmm_region *r, size_t i, size_t end,
 		struct mrn_hmm_change c = {.r = r, .first = i, .n = n};
 		int err;
 
-		__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+		mrn_hmm_region_hold(r);
 		err = mrn_hmm_change_begin(&c, MMU_NOTIFY_MIGRATE, MRN_CAUSE_UNKNOWN, whose, 0);
 		if (err)
 			return err;
@@ -301,7 +301,7 @@ long mrn_hmm_migrate_to_ram(struct mrn_hmm *hmm, void *addr, size_t length)
 
 static int empty_region(struct mrn_hmm_region *r, const struct mrn_hmm_device *dev)
 {
-	long came = bring_back(r, 0, (r->end - r->start) / mrn_page_size(), dev);
+	long came = bring_back(r, 0, mrn_hmm_pages(r), dev);
 
 	return came < 0 ? (int)came : 0;
 }

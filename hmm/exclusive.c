@@ -65,7 +65,7 @@ long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void
 		if (!may)
 			lend(&c, pfns);
 		else
-			__atomic_fetch_add(&c.r->refs, 1, __ATOMIC_RELAXED);
+			mrn_hmm_region_hold(c.r);
 		mrn_hmm_change_end(&c);
 		if (!may)
 			return (long)c.n;

@@ -186,6 +186,14 @@ static void release_oldest(struct mrn_hmm_frames *f)
 	set_free(f, frame, true);
 }
 
+static void give_back(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	mrn_mutex_lock(&f->lock);
+	for (uint64_t i = first; i < first + n; i++)
+		set_free(f, i, true);
+	mrn_mutex_unlock(&f->lock);
+}
+
 long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t want, uint64_t align,
 			 uint64_t *first)
 {
@@ -208,10 +216,7 @@ long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t wan
 	if (!all_populated(f, *first, n))
 		r = give_memory(f, *first, n);
 	if (r) {
-		mrn_mutex_lock(&f->lock);
-		for (uint64_t i = 0; i < n; i++)
-			set_free(f, *first + i, true);
-		mrn_mutex_unlock(&f->lock);
+		give_back(f, *first, n);
 		return r;
 	}
 	for (uint64_t i = 0; i < n; i++)
@@ -252,10 +257,7 @@ static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 	if (mrn_sys4(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		     (long)first * page, (long)n * page) < 0)
 		memset(mrn_hmm_frame_memory(f, first), 0, (size_t)n * mrn_page_size());
-	mrn_mutex_lock(&f->lock);
-	for (uint64_t i = first; i < first + n; i++)
-		set_free(f, i, true);
-	mrn_mutex_unlock(&f->lock);
+	give_back(f, first, n);
 }
 
 void mrn_hmm_frames_leave(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)

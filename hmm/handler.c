@@ -174,7 +174,7 @@ static void lose(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	struct mrn_hmm_change c = {.r = r, .first = i, .n = n};
 
-	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+	mrn_hmm_region_hold(r);
 	if (mrn_hmm_change_begin(&c, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL,
 				 MRN_HMM_LATE | MRN_HMM_TRYLOCK))
 		return;
@@ -194,7 +194,7 @@ static void lose_all(struct mrn_hmm *hmm)
 	uintptr_t next = 0;
 
 	while ((r = mrn_hmm_region_next(hmm, next))) {
-		size_t pages = (r->end - r->start) / mrn_page_size(), i = 0, n;
+		size_t pages = mrn_hmm_pages(r), i = 0, n;
 
 		while (i < pages) {
 			mrn_mutex_lock(&r->lock);

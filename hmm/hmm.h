@@ -107,12 +107,19 @@ static inline uintptr_t mrn_hmm_addr(const struct mrn_hmm_region *r, size_t i)
 	return r->start + i * mrn_page_size();
 }
 
+static inline size_t mrn_hmm_pages(const struct mrn_hmm_region *r)
+{
+	return (r->end - r->start) / mrn_page_size();
+}
+
 /* ---- region.c */
 
 /* The region around addr, with a reference; NULL. */
 struct mrn_hmm_region *mrn_hmm_region_get(struct mrn_hmm *hmm, uintptr_t addr);
 /* The same, or the next one above. */
 struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr);
+/* Another reference, for who has one. */
+void mrn_hmm_region_hold(struct mrn_hmm_region *r);
 void mrn_hmm_region_put(struct mrn_hmm_region *r);
 /* What a region itself takes up, bytes. */
 size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r);

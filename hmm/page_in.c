@@ -308,7 +308,7 @@ static int call_back(struct mrn_hmm_region *r, const struct away *away)
 	struct away now = {0};
 	int err;
 
-	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+	mrn_hmm_region_hold(r);
 	err = mrn_hmm_change_begin(&c, away->lent ? MMU_NOTIFY_EXCLUSIVE : MMU_NOTIFY_MIGRATE,
 				   MRN_CAUSE_UNKNOWN, owner, 0);
 	if (err)
@@ -346,7 +346,7 @@ int mrn_hmm_fault_in(struct mrn_hmm_region *r, size_t i, size_t n, bool write)
 
 void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i)
 {
-	size_t block = (size_t)1 << r->order, pages = (r->end - r->start) / mrn_page_size();
+	size_t block = (size_t)1 << r->order, pages = mrn_hmm_pages(r);
 
 	i &= ~(block - 1);
 	if (!r->order || i + block > pages || !mrn_hmm_trylock(r, i, block))

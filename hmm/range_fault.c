@@ -82,7 +82,7 @@ static bool is_block(struct mrn_hmm_region *r, size_t i, unsigned long entry, co
 	size_t block = (size_t)1 << r->order, first = i & ~(block - 1);
 	unsigned long at = entry - (i - first);
 
-	if (first + block > (r->end - r->start) / mrn_page_size() || (at & (block - 1)))
+	if (first + block > mrn_hmm_pages(r) || (at & (block - 1)))
 		return false;
 	for (size_t k = 0; k < block; k++)
 		if (entry_of(r, first + k, owner) != at + k)

@@ -56,18 +56,24 @@ static bool is_pinned(const struct mrn_hmm_region *r, size_t i)
 	return mrn_hmm_frame_is_pinned(&r->hmm->frames, r->page[i].home);
 }
 
+/* Of a space that has a backing file. */
+static int begin(struct mrn_hmm_change *c, struct mrn_hmm *hmm, void *addr, size_t length,
+		 enum mmu_notifier_event event)
+{
+	int err = mrn_hmm_check(hmm);
+
+	if (!err && hmm->backing.fd <= 0)
+		err = -EBADF;
+	return err ? err
+		   : mrn_hmm_change_on(c, hmm, addr, length, event, MRN_CAUSE_UNKNOWN, NULL, 0);
+}
+
 long mrn_hmm_reclaim(struct mrn_hmm *hmm, void *addr, size_t length)
 {
 	struct mrn_hmm_change c;
 	long went = 0;
-	int err = mrn_hmm_check(hmm);
+	int err = begin(&c, hmm, addr, length, MMU_NOTIFY_CLEAR);
 
-	if (err)
-		return err;
-	if (hmm->backing.fd <= 0)
-		return -EBADF;
-	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, NULL,
-				0);
 	if (err)
 		return err;
 	mrn_hmm_cpu_zap(c.r, c.first, c.n);
@@ -84,14 +90,8 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length)
 {
 	struct mrn_hmm_change c;
 	long written = 0;
-	int err = mrn_hmm_check(hmm);
+	int err = begin(&c, hmm, addr, length, MMU_NOTIFY_PROTECTION_PAGE);
 
-	if (err)
-		return err;
-	if (hmm->backing.fd <= 0)
-		return -EBADF;
-	err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_PROTECTION_PAGE,
-				MRN_CAUSE_UNKNOWN, NULL, 0);
 	if (err)
 		return err;
 	mrn_hmm_cpu_write_protect(c.r, c.first, c.n);

@@ -29,6 +29,11 @@ static size_t position(const struct mrn_hmm *hmm, uintptr_t addr)
 	return low;
 }
 
+void mrn_hmm_region_hold(struct mrn_hmm_region *r)
+{
+	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+}
+
 struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr)
 {
 	struct mrn_hmm_region *r = NULL;
@@ -38,7 +43,7 @@ struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr)
 	at = position(hmm, addr);
 	if (at < hmm->nr_regions) {
 		r = hmm->region[at];
-		__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+		mrn_hmm_region_hold(r);
 	}
 	mrn_mutex_unlock(&hmm->regions_lock);
 	return r;
@@ -105,14 +110,9 @@ static size_t memory_of(size_t pages)
 	return sizeof(struct mrn_hmm_region) + pages * sizeof(struct mrn_hmm_page);
 }
 
-static size_t pages_of(const struct mrn_hmm_region *r)
-{
-	return (r->end - r->start) / mrn_page_size();
-}
-
 size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r)
 {
-	return memory_of(pages_of(r));
+	return memory_of(mrn_hmm_pages(r));
 }
 
 void mrn_hmm_region_put(struct mrn_hmm_region *r)
@@ -176,9 +176,9 @@ static void choose_homes(struct mrn_hmm_region *r)
 
 	mrn_mutex_lock(&f->lock);
 	first = (f->next_home + align - 1) & ~(align - 1);
-	f->next_home = (first + pages_of(r)) % f->n;
+	f->next_home = (first + mrn_hmm_pages(r)) % f->n;
 	mrn_mutex_unlock(&f->lock);
-	for (size_t i = 0; i < pages_of(r); i++)
+	for (size_t i = 0; i < mrn_hmm_pages(r); i++)
 		r->page[i].home = (uint32_t)((first + i) % f->n);
 }
 
@@ -219,7 +219,7 @@ int mrn_hmm_alloc(struct mrn_hmm *hmm, size_t length, int prot, unsigned int ord
 
 void mrn_hmm_region_release(struct mrn_hmm_region *r)
 {
-	size_t n = pages_of(r), run;
+	size_t n = mrn_hmm_pages(r), run;
 
 	for (size_t i = 0; i < n; i += run + 1) {
 		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
@@ -251,7 +251,7 @@ int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
 		mrn_hmm_region_put(c.r);
 		return -EINVAL;
 	}
-	c.n = pages_of(c.r);
+	c.n = mrn_hmm_pages(c.r);
 	err = mrn_hmm_change_begin(&c, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL, 0);
 	if (err)
 		return err;

@@ -3,7 +3,6 @@
  * An address space: made, ended; its frames and figures.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 
 #include "core/mm.h"
 #include "hmm/cpu.h"
+#include "os/pagemap.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
@@ -113,7 +113,7 @@ static void tear_down(struct mrn_hmm *hmm)
 		mrn_sys1(SYS_close, hmm->uffd);
 	hmm->uffd = -1;
 	while ((r = mrn_hmm_region_next(hmm, 0))) {
-		size_t pages = (r->end - r->start) / mrn_page_size();
+		size_t pages = mrn_hmm_pages(r);
 
 		mrn_hmm_drop(r, 0, pages);
 		mrn_hmm_region_remove(r);
@@ -155,8 +155,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	hmm->frames.fd = -1;
 	hmm->why = "";
 	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
-	hmm->pagemap = (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap",
-				     O_RDONLY | O_CLOEXEC, 0);
+	hmm->pagemap = mrn_pagemap_open();
 	hmm->uffd = mrn_uffd_open(FEATURES, UFFD_FEATURE_EXACT_ADDRESS, &got);
 	if (hmm->uffd < 0)
 		err = fail_uffd(&o, hmm->uffd);
