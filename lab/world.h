@@ -5,7 +5,7 @@
 #ifndef LAB_WORLD_H
 #define LAB_WORLD_H
 
-#include "lab/devmem.h"
+#include "lab/parts/devmem.h"
 #include "lab/run.h"
 
 #define LAB_PAGES	64

@@ -26,9 +26,9 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "lab/engine.h"
-#include "lab/models.h"
-#include "lab/xen.h"
+#include "lab/parts/engine.h"
+#include "lab/models/models.h"
+#include "lab/models/xen.h"
 
 enum {
 	NO_READ_BEGIN,

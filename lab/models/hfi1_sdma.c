@@ -6,8 +6,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "lab/engine.h"
-#include "lab/hfi1.h"
+#include "lab/parts/engine.h"
+#include "lab/models/hfi1.h"
 
 #define MAX_IOVEC   4 /* pages of a request */
 #define NR_REQUESTS 8

@@ -17,8 +17,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "lab/mmu.h"
-#include "lab/models.h"
+#include "lab/parts/mmu.h"
+#include "lab/models/models.h"
 
 enum { NO_RETRY, NO_UPDATE_SEQ, ZAP_AFTER_UNMAP, NO_FLUSH, UNLOCK_EARLY, NO_DYING_CHECK };
 static const char *const steps[] = {

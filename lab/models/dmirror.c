@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "lab/devmem.h"
-#include "lab/mmu.h"
-#include "lab/models.h"
+#include "lab/parts/devmem.h"
+#include "lab/parts/mmu.h"
+#include "lab/models/models.h"
 
 enum {
 	NO_RETRY,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/engine.h"
+#include "lab/parts/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/xen.h"
+#include "lab/models/xen.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/devmem.h"
+#include "lab/parts/devmem.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #define LAB_XEN_H
 
 #include "lab/lab.h"
-#include "lab/mmu.h"
+#include "lab/parts/mmu.h"
 
 #define XEN_GRANTS  64
 #define XEN_HANDLES 1024

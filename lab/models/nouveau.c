@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lab/mmu.h"
-#include "lab/models.h"
+#include "lab/parts/mmu.h"
+#include "lab/models/models.h"
 
 enum {
 	NO_RETRY,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/fence.h"
+#include "lab/parts/fence.h"
 
 #include <errno.h>
 #include <stddef.h>

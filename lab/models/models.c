@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <string.h>
 
-#include "lab/models.h"
+#include "lab/models/models.h"
 #include "lab/run.h"
 
 const struct lab_driver *const lab_drivers[] = {

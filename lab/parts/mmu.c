@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/mmu.h"
+#include "lab/parts/mmu.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -32,8 +32,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "lab/hfi1.h"
-#include "lab/models.h"
+#include "lab/models/hfi1.h"
+#include "lab/models/models.h"
 
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",

@@ -11,8 +11,8 @@
 #ifndef LAB_BO_H
 #define LAB_BO_H
 
-#include "lab/engine.h"
-#include "lab/mmu.h"
+#include "lab/parts/engine.h"
+#include "lab/parts/mmu.h"
 
 #define GPU_RINGS    2
 #define GPU_HANDLES  6

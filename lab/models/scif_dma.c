@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "lab/engine.h"
-#include "lab/models.h"
+#include "lab/parts/engine.h"
+#include "lab/models/models.h"
 
 enum { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK };
 static const char *const steps[] = {

@@ -5,7 +5,7 @@
 #ifndef LAB_ENGINE_H
 #define LAB_ENGINE_H
 
-#include "lab/fence.h"
+#include "lab/parts/fence.h"
 #include "lab/lab.h"
 
 struct lab_job {

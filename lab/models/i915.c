@@ -21,8 +21,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lab/bo.h"
-#include "lab/models.h"
+#include "lab/parts/bo.h"
+#include "lab/models/models.h"
 
 enum {
 	NO_RETRY,

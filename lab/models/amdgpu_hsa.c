@@ -22,8 +22,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "lab/mmu.h"
-#include "lab/models.h"
+#include "lab/parts/mmu.h"
+#include "lab/models/models.h"
 
 enum {
 	NO_RETRY,

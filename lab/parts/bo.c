@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "lab/bo.h"
+#include "lab/parts/bo.h"
 
 #include <errno.h>
 #include <stdlib.h>

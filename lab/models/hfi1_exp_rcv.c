@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lab/hfi1.h"
-#include "lab/mmu.h"
+#include "lab/models/hfi1.h"
+#include "lab/parts/mmu.h"
 
 #define GROUP_SIZE     8
 #define NR_GROUPS      8
