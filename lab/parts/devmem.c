@@ -11,7 +11,7 @@ static size_t page_size(void)
 	return (size_t)getpagesize();
 }
 
-static uint64_t *page_of(const struct lab_devmem *m, uint64_t page)
+uint64_t *lab_devmem_at(const struct lab_devmem *m, uint64_t page)
 {
 	return (uint64_t *)(m->memory + page * page_size());
 }
@@ -25,13 +25,15 @@ static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
 static void poison(const struct lab_devmem *m, uint64_t page)
 {
 	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
-		__atomic_store_n(page_of(m, page) + k, MRN_HMM_POISON(page), __ATOMIC_RELAXED);
+		__atomic_store_n(lab_devmem_at(m, page) + k, MRN_HMM_POISON(page),
+				 __ATOMIC_RELAXED);
 }
 
 static bool is_poisoned(const struct lab_devmem *m, uint64_t page)
 {
 	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
-		if (__atomic_load_n(page_of(m, page) + k, __ATOMIC_RELAXED) != MRN_HMM_POISON(page))
+		if (__atomic_load_n(lab_devmem_at(m, page) + k, __ATOMIC_RELAXED) !=
+		    MRN_HMM_POISON(page))
 			return false;
 	return true;
 }
@@ -71,7 +73,7 @@ static int copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *
 			  void *const *frames)
 {
 	for (size_t k = 0; k < n; k++)
-		memcpy(page_of(devmem_of(dev), pages[k]), frames[k], page_size());
+		memcpy(lab_devmem_at(devmem_of(dev), pages[k]), frames[k], page_size());
 	return 0;
 }
 
@@ -79,11 +81,11 @@ static int copy_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames
 		       const uint64_t *pages)
 {
 	for (size_t k = 0; k < n; k++)
-		memcpy(frames[k], page_of(devmem_of(dev), pages[k]), page_size());
+		memcpy(frames[k], lab_devmem_at(devmem_of(dev), pages[k]), page_size());
 	return 0;
 }
 
-static const struct mrn_hmm_device_ops ops = {
+const struct mrn_hmm_device_ops lab_devmem_ops = {
 	.alloc = take,
 	.free = give_back,
 	.copy_to_device = copy_to_device,
@@ -102,7 +104,10 @@ int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages)
 {
 	int err = -ENOMEM;
 
-	*m = (struct lab_devmem){.dev = {.ops = &ops, .pages = pages}, .lab = lab};
+	m->lab = lab;
+	m->dev.pages = pages;
+	if (!m->dev.ops)
+		m->dev.ops = &lab_devmem_ops;
 	pthread_mutex_init(&m->lock, NULL);
 	m->used = calloc(pages, sizeof(*m->used));
 	m->memory = calloc(pages, page_size());
@@ -133,5 +138,5 @@ void *lab_devmem_page(const struct lab_devmem *m, uint64_t pfn)
 {
 	uint64_t page;
 
-	return mrn_hmm_device_page(&m->dev, pfn, &page) ? page_of(m, page) : NULL;
+	return mrn_hmm_device_page(&m->dev, pfn, &page) ? lab_devmem_at(m, page) : NULL;
 }

@@ -16,7 +16,13 @@ struct lab_devmem {
 	char *memory;
 };
 
-/* Makes pages of memory and adds the device to the lab's space. 0 or -errno, with nothing to undo. */
+/* What is done without more. For a device that has more to do, to be called from its own. */
+extern const struct mrn_hmm_device_ops lab_devmem_ops;
+
+/*
+ * Makes pages of memory and adds the device to the lab's space. m is zeroed, but for dev.ops where they are
+ * not lab_devmem_ops. 0 or -errno, with nothing to undo.
+ */
 int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages);
 /*
  * Brings everything back, announced as ever, and ends. Not open, but zeroed: does nothing. A page that
@@ -25,5 +31,7 @@ int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages);
 void lab_devmem_close(struct lab_devmem *m);
 /* The memory of the page that pfn is, or NULL when it is none of this device. */
 void *lab_devmem_page(const struct lab_devmem *m, uint64_t pfn);
+/* The memory of a page by its number on the device. */
+uint64_t *lab_devmem_at(const struct lab_devmem *m, uint64_t page);
 
 #endif
