@@ -13,8 +13,9 @@
  * frame that has left its page is poisoned and kept: reading the poison is a finding, and so is having
  * written over it. What a model knows to be true of itself it asserts with LAB_ASSERT.
  *
- * A model is one file and one entry of the table in models.c. It uses <mrn/mmu_notifier.h> and
- * <mrn/hmm.h> as any driver would, and what is below.
+ * A model is a file of models/, with a file more where its hardware is large, and an entry of the table in
+ * models.c. It uses <mrn/mmu_notifier.h> and <mrn/hmm.h> as any driver would, what is below, and from
+ * parts/ what devices are made of.
  */
 #ifndef LAB_LAB_H
 #define LAB_LAB_H

@@ -19,23 +19,11 @@
  *		each process, which every start walked.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 
-#include "lab/parts/mmu.h"
+#include "lab/models/amdgpu_hsa.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	NO_FENCE_WAIT,
-	UNLOCK_EARLY,
-	ZAP_AFTER_REMOVE,
-	NO_EVICTED_CHECK,
-	NO_QUEUE_COUNT,
-	KEEP_ENTRIES,
-};
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
 	[NO_UPDATE_SEQ] = "no_update_seq",
@@ -51,7 +39,6 @@ static const char *const steps[] = {
 
 #define NR_BOS	     6
 #define MAX_BO_PAGES 8
-#define NR_QUEUES    2
 
 struct kfd;
 
@@ -61,8 +48,8 @@ struct kgd_mem {
 	struct kfd *kfd;
 	size_t first, n;
 	bool readonly;
-	uint32_t
-		invalid; /* under notifier_lock: callbacks since the pages were known to be right */
+	/* under notifier_lock: callbacks since the pages were known to be right */
+	uint32_t invalid;
 	/* under process_info's lock */
 	bool listed;	/* on userptr_inval_list: the page table is to be written */
 	bool has_pages; /* user_pages are what was found; else nothing was to be had */
@@ -72,97 +59,14 @@ struct kgd_mem {
 /* A process of the compute driver: amdkfd_process_info, and the queues that amdkfd manages for it. */
 struct kfd {
 	struct lab *lab;
-	struct lab_mmu gpuvm;	       /* the page table, by page of the region */
 	pthread_mutex_t lock;	       /* process_info's: one ioctl or restore at a time */
 	pthread_mutex_t notifier_lock; /* the driver lock; nests inside lock */
 	/* Replaced under both locks, so either is enough to look. At most one object for an eighth. */
 	struct kgd_mem *mem[NR_BOS];
 	uint32_t evicted_bos;	      /* atomic; goes up under notifier_lock */
 	unsigned int restores_failed; /* under lock: since the queues ran */
-
-	pthread_mutex_t dqm_lock; /* the device queue manager's; nests inside the others */
-	pthread_cond_t something_to_do;
-	bool restore_work;	  /* scheduled */
-	unsigned int qpd_evicted; /* who wants the queues stopped */
-	uint32_t queues; /* atomic, STOPPED under dqm_lock: that, and how many are at work */
-	struct lab_thread *queue[NR_QUEUES];
+	struct kfd_dqm dqm;
 };
-
-#define STOPPED (UINT32_C(1) << 31)
-
-/* --------------------------------------------------------------------------------------------- queues */
-
-static bool are_stopped(struct kfd *kfd)
-{
-	return __atomic_load_n(&kfd->queues, __ATOMIC_ACQUIRE) & STOPPED;
-}
-
-static bool queue_enter(struct kfd *kfd)
-{
-	uint32_t q = __atomic_load_n(&kfd->queues, __ATOMIC_RELAXED);
-
-	do {
-		if (q & STOPPED)
-			return false;
-		/* Acquire: who runs sees the page table as it was when the queues were started. */
-	} while (!__atomic_compare_exchange_n(&kfd->queues, &q, q + 1, true, __ATOMIC_ACQUIRE,
-					      __ATOMIC_RELAXED));
-	return true;
-}
-
-static void queue_leave(struct kfd *kfd)
-{
-	/* Release: orders the accesses before what the preemption waits to do. */
-	__atomic_fetch_sub(&kfd->queues, 1, __ATOMIC_RELEASE);
-}
-
-/* Stops the queues, unless somebody else has, and waits until they have been preempted. */
-static void quiesce(struct kfd *kfd)
-{
-	pthread_mutex_lock(&kfd->dqm_lock);
-	if (!kfd->qpd_evicted++ || lab_is_broken(kfd->lab, NO_QUEUE_COUNT)) {
-		kfd->qpd_evicted = 1;
-		__atomic_fetch_or(&kfd->queues, STOPPED, __ATOMIC_ACQ_REL);
-		/* The preemption fence. What a queue has begun is short, and waits for nothing. */
-		while (!lab_is_broken(kfd->lab, NO_FENCE_WAIT) &&
-		       __atomic_load_n(&kfd->queues, __ATOMIC_ACQUIRE) != STOPPED)
-			sched_yield();
-	}
-	pthread_mutex_unlock(&kfd->dqm_lock);
-}
-
-/* Starts them again, unless somebody else still wants them stopped. */
-static void resume(struct kfd *kfd)
-{
-	pthread_mutex_lock(&kfd->dqm_lock);
-	if (!--kfd->qpd_evicted) {
-		__atomic_fetch_and(&kfd->queues, ~STOPPED, __ATOMIC_RELEASE);
-		pthread_cond_broadcast(&kfd->something_to_do);
-	}
-	pthread_mutex_unlock(&kfd->dqm_lock);
-}
-
-static void schedule_restore(struct kfd *kfd)
-{
-	pthread_mutex_lock(&kfd->dqm_lock);
-	kfd->restore_work = true;
-	pthread_cond_broadcast(&kfd->something_to_do);
-	pthread_mutex_unlock(&kfd->dqm_lock);
-}
-
-/* Waits until the queues run or a restore is due. True for the latter, which is the caller's then. */
-static bool wait_for_queues(struct kfd *kfd)
-{
-	bool due;
-
-	pthread_mutex_lock(&kfd->dqm_lock);
-	while (are_stopped(kfd) && !kfd->restore_work)
-		pthread_cond_wait(&kfd->something_to_do, &kfd->dqm_lock);
-	due = kfd->restore_work;
-	kfd->restore_work = false;
-	pthread_mutex_unlock(&kfd->dqm_lock);
-	return due;
-}
 
 /* ------------------------------------------------------------------------------------------ invalidate */
 
@@ -172,7 +76,7 @@ static bool wait_for_queues(struct kfd *kfd)
  */
 static void check_queues(struct kfd *kfd)
 {
-	if (are_stopped(kfd))
+	if (kfd_queues_are_stopped(&kfd->dqm))
 		return;
 	LAB_ASSERT(kfd->lab, !__atomic_load_n(&kfd->evicted_bos, __ATOMIC_RELAXED),
 		   "the queues run in an evicted process");
@@ -188,8 +92,8 @@ static void evict_userptr(struct kgd_mem *mem)
 
 	mem->invalid++;
 	if (__atomic_add_fetch(&kfd->evicted_bos, 1, __ATOMIC_ACQ_REL) == 1) {
-		quiesce(kfd);
-		schedule_restore(kfd);
+		kfd_quiesce(&kfd->dqm);
+		kfd_schedule_restore(&kfd->dqm);
 	}
 }
 
@@ -290,10 +194,10 @@ static void update_gpuvm_pte(struct kgd_mem *mem)
 	mem->listed = false;
 	if (mem->has_pages)
 		for (size_t k = 0; k < mem->n; k++)
-			lab_mmu_map(&kfd->gpuvm, mem->first + k,
+			lab_mmu_map(&kfd->dqm.gpuvm, mem->first + k,
 				    hmm_pfn_to_frame(mem->user_pages[k]), !mem->readonly);
 	else if (!lab_is_broken(kfd->lab, KEEP_ENTRIES))
-		lab_mmu_unmap(&kfd->gpuvm, mem->first, mem->n);
+		lab_mmu_unmap(&kfd->dqm.gpuvm, mem->first, mem->n);
 }
 
 /* --------------------------------------------------------------------------------------------- restore */
@@ -353,7 +257,7 @@ static bool restore(struct kfd *kfd, uint32_t evicted, struct lab_thread *t)
 		return false;
 	/* An eviction from here on is a first one: it stops the queues once more, and is counted. */
 	lab_pause(t);
-	resume(kfd);
+	kfd_resume(&kfd->dqm);
 	return true;
 }
 
@@ -364,16 +268,12 @@ static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
 	pthread_mutex_lock(&kfd->lock);
 	/* Under the lock: two restores must not both take the same evictions for theirs. */
 	evicted = __atomic_load_n(&kfd->evicted_bos, __ATOMIC_ACQUIRE);
-	if (!evicted) {
-		pthread_mutex_unlock(&kfd->lock);
-		return;
-	}
-	if (restore(kfd, evicted, t)) {
+	if (evicted && restore(kfd, evicted, t)) {
 		lab_count_retries(t, kfd->restores_failed);
 		kfd->restores_failed = 0;
-	} else {
+	} else if (evicted) {
 		kfd->restores_failed++;
-		schedule_restore(kfd);
+		kfd_schedule_restore(&kfd->dqm);
 	}
 	pthread_mutex_unlock(&kfd->lock);
 }
@@ -424,53 +324,15 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 		mmu_range_notifier_remove(&mem->mrn);
 		lab_pause(t);
 	}
-	lab_mmu_clear(&kfd->gpuvm, mem->first, mem->n);
+	lab_mmu_clear(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, NO_FLUSH))
-		lab_mmu_flush(&kfd->gpuvm, mem->first, mem->n);
+		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE))
 		mmu_range_notifier_remove(&mem->mrn);
 	free(mem);
 }
 
-/* ------------------------------------------------------------------------------------- the GPU's side */
-
-/* A few accesses of a program on the GPU, at most one preemption away from being stopped. */
-static bool run_queue(struct kfd *kfd, struct lab_thread *t)
-{
-	if (!queue_enter(kfd))
-		return false;
-	for (size_t n = 1 + lab_below(t, 4); n; n--) {
-		size_t i = lab_below(t, lab_pages(kfd->lab));
-		bool write = lab_chance(t, 2);
-		uint64_t frame = lab_mmu_begin(&kfd->gpuvm, i, write);
-
-		if (frame == LAB_NO_FRAME)
-			continue;
-		for (unsigned int burst = 0; burst < 3; burst++) {
-			lab_pause(t);
-			lab_dma(t, mrn_hmm_frame(lab_hmm(kfd->lab), frame), i, write);
-		}
-		lab_mmu_end(&kfd->gpuvm, i);
-	}
-	queue_leave(kfd);
-	return true;
-}
-
-static void user_queue(void *arg, struct lab_thread *t)
-{
-	struct kfd *kfd = arg;
-
-	while (!lab_thread_stopping(t)) {
-		while (run_queue(kfd, t) && !lab_thread_stopping(t))
-			lab_pause(t);
-		pthread_mutex_lock(&kfd->dqm_lock);
-		while (are_stopped(kfd) && !lab_thread_stopping(t))
-			pthread_cond_wait(&kfd->something_to_do, &kfd->dqm_lock);
-		pthread_mutex_unlock(&kfd->dqm_lock);
-	}
-}
-
-/* The restore worker, where it is due; else an ioctl; else a dispatch, which waits for the queues. */
+/* An ioctl, or a dispatch, or the restore worker, where that is due. */
 static void work(void *dev, struct lab_thread *t)
 {
 	struct kfd *kfd = dev;
@@ -484,13 +346,10 @@ static void work(void *dev, struct lab_thread *t)
 		pthread_mutex_unlock(&kfd->lock);
 		return;
 	}
-	do {
-		if (wait_for_queues(kfd)) {
-			restore_userptr_worker(kfd, t);
-			return;
-		}
-	} while (!run_queue(kfd, t));
-	lab_count_retries(t, 0);
+	if (kfd_dispatch(&kfd->dqm, t))
+		lab_count_retries(t, 0);
+	else
+		restore_userptr_worker(kfd, t);
 }
 
 /* ------------------------------------------------------------------------------------------ open, close */
@@ -499,21 +358,11 @@ static void shut(void *dev)
 {
 	struct kfd *kfd = dev;
 
-	for (size_t q = 0; q < NR_QUEUES; q++)
-		if (kfd->queue[q])
-			lab_thread_stop(kfd->queue[q]);
-	pthread_mutex_lock(&kfd->dqm_lock);
-	pthread_cond_broadcast(&kfd->something_to_do);
-	pthread_mutex_unlock(&kfd->dqm_lock);
-	for (size_t q = 0; q < NR_QUEUES; q++)
-		if (kfd->queue[q])
-			lab_thread_join(kfd->queue[q]);
+	kfd_dqm_stop(&kfd->dqm);
 	for (size_t b = 0; b < NR_BOS; b++)
 		if (kfd->mem[b])
-			free_memory_of_gpu(kfd, b, kfd->queue[0]);
-	lab_mmu_destroy(&kfd->gpuvm);
-	pthread_cond_destroy(&kfd->something_to_do);
-	pthread_mutex_destroy(&kfd->dqm_lock);
+			free_memory_of_gpu(kfd, b, kfd->dqm.queue[0]);
+	kfd_dqm_destroy(&kfd->dqm);
 	pthread_mutex_destroy(&kfd->notifier_lock);
 	pthread_mutex_destroy(&kfd->lock);
 	free(kfd);
@@ -522,26 +371,19 @@ static void shut(void *dev)
 static int open_kfd(struct lab *lab, void **dev)
 {
 	struct kfd *kfd = calloc(1, sizeof(*kfd));
-	bool ok;
+	int err;
 
 	if (!kfd)
 		return -ENOMEM;
 	kfd->lab = lab;
 	pthread_mutex_init(&kfd->lock, NULL);
 	pthread_mutex_init(&kfd->notifier_lock, NULL);
-	pthread_mutex_init(&kfd->dqm_lock, NULL);
-	pthread_cond_init(&kfd->something_to_do, NULL);
-	ok = !lab_mmu_init(&kfd->gpuvm, lab_pages(lab));
-	for (size_t q = 0; q < NR_QUEUES && ok; q++) {
-		kfd->queue[q] = lab_thread_start(lab, user_queue, kfd);
-		ok = kfd->queue[q];
-	}
-	if (!ok) {
+	err = kfd_dqm_init(&kfd->dqm, lab);
+	if (err)
 		shut(kfd);
-		return -ENOMEM;
-	}
-	*dev = kfd;
-	return 0;
+	else
+		*dev = kfd;
+	return err;
 }
 
 const struct lab_driver lab_amdgpu_hsa = {

@@ -18,24 +18,10 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "lab/parts/devmem.h"
-#include "lab/parts/mmu.h"
+#include "lab/models/dmirror.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	UNLOCK_EARLY,
-	SKIP_ALL_MIGRATE,
-	SKIP_ALL_EXCLUSIVE,
-	OWNER_ALONE,
-	NO_MIGRATE_SEQ,
-	NO_ZAP_BEFORE_MOVE,
-	NO_ATOMIC_RETRY,
-};
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
 	[NO_UPDATE_SEQ] = "no_update_seq",
@@ -48,39 +34,6 @@ static const char *const steps[] = {
 	[NO_ZAP_BEFORE_MOVE] = "no_zap_before_move",
 	[NO_ATOMIC_RETRY] = "no_atomic_retry",
 	NULL,
-};
-
-#define MAX_PAGES    4	/* of one command */
-#define DEVMEM_PAGES 24 /* fewer than the region has: it can be full */
-#define UNITS	     16
-
-/* In an entry, beside the page's number: no one else can reach the frame. */
-#define DPT_ATOMIC (UINT64_C(1) << 53)
-
-struct dmirror {
-	struct lab *lab;
-	struct mmu_range_notifier notifier;
-	pthread_mutex_t mutex; /* the driver lock */
-	struct lab_mmu pt;
-	/*
-	 * A sequence count, which changes under the mutex: odd while a command moves pages to the device.
-	 * A translation that was read before or meanwhile must not be published.
-	 */
-	unsigned int migrate_seq;
-
-	struct lab_devmem mdevice;
-	/* The memory controller: one access to a page at a time, or nothing would be atomic. */
-	pthread_mutex_t unit[UNITS];
-	struct lab_thread *engine;
-};
-
-/* What a thread is to do to pages [i, i + n). */
-struct command {
-	struct dmirror *d;
-	struct lab_thread *t;
-	size_t i, n;
-	void *addr;
-	size_t length;
 };
 
 /* The device to which this thread's own command is moving pages. */
@@ -170,7 +123,7 @@ static bool has_collided(struct dmirror *d, const struct reading *r)
 }
 
 /* Under the mutex. */
-static void publish(const struct command *c, const unsigned long *pfns, uint64_t tag)
+static void publish(const struct dmirror_cmd *c, const unsigned long *pfns, uint64_t tag)
 {
 	if (lab_is_broken(c->d->lab, UNLOCK_EARLY)) {
 		pthread_mutex_unlock(&c->d->mutex);
@@ -185,7 +138,7 @@ static void publish(const struct command *c, const unsigned long *pfns, uint64_t
 
 /* ------------------------------------------------------------------------------- faults, exclusive access */
 
-static struct hmm_range range_of(const struct command *c, struct mmu_range_notifier *mrn,
+static struct hmm_range range_of(const struct dmirror_cmd *c, struct mmu_range_notifier *mrn,
 				 unsigned long *pfns)
 {
 	return (struct hmm_range){
@@ -197,9 +150,9 @@ static struct hmm_range range_of(const struct command *c, struct mmu_range_notif
 	};
 }
 
-static int dmirror_fault(const struct command *c, bool write)
+int dmirror_fault(const struct dmirror_cmd *c, bool write)
 {
-	unsigned long pfns[MAX_PAGES] = {0};
+	unsigned long pfns[DMIRROR_MAX_PAGES] = {0};
 	struct hmm_range range = range_of(c, &c->d->notifier, pfns);
 	unsigned int retries = 0;
 	bool again = true;
@@ -228,10 +181,9 @@ static int dmirror_fault(const struct command *c, bool write)
 	return err;
 }
 
-/* Borrows pages for atomic operations. */
-static void dmirror_exclusive(const struct command *c)
+void dmirror_exclusive(const struct dmirror_cmd *c)
 {
-	unsigned long pfns[MAX_PAGES];
+	unsigned long pfns[DMIRROR_MAX_PAGES];
 	unsigned int retries = 0;
 	bool again;
 
@@ -255,7 +207,7 @@ static void dmirror_exclusive(const struct command *c)
 /* -------------------------------------------------------------------------------------- migration */
 
 /* Stops all use of pages that are to be moved. False when another command is moving some. */
-static bool begin_moving(const struct command *c)
+static bool begin_moving(const struct dmirror_cmd *c)
 {
 	struct dmirror *d = c->d;
 	bool idle;
@@ -271,10 +223,10 @@ static bool begin_moving(const struct command *c)
 	return idle;
 }
 
-static void dmirror_migrate_to_device(const struct command *c)
+void dmirror_migrate_to_device(const struct dmirror_cmd *c)
 {
 	struct dmirror *d = c->d;
-	unsigned long pfns[MAX_PAGES];
+	unsigned long pfns[DMIRROR_MAX_PAGES];
 	uint64_t seq;
 	long there;
 
@@ -334,11 +286,11 @@ static void compare(struct dmirror *d, size_t i, uint64_t entry, bool write, uns
 		   "the device may write to page %zu, which is write-protected", i);
 }
 
-static void take_snapshot(const struct command *c, struct hmm_range *range)
+static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 {
 	struct dmirror *d = c->d;
-	uint64_t entry[MAX_PAGES];
-	bool write[MAX_PAGES], again;
+	uint64_t entry[DMIRROR_MAX_PAGES];
+	bool write[DMIRROR_MAX_PAGES], again;
 	unsigned int retries = 0;
 
 	do {
@@ -360,11 +312,11 @@ static void take_snapshot(const struct command *c, struct hmm_range *range)
 	lab_count_retries(c->t, retries);
 }
 
-static void dmirror_snapshot(const struct command *c)
+void dmirror_snapshot(const struct dmirror_cmd *c)
 {
 	static const struct mmu_range_notifier_ops ops = {dmirror_snapshot_invalidate};
 	struct dmirror_interval dmi = {.notifier.ops = &ops, .dmirror = c->d};
-	unsigned long pfns[MAX_PAGES] = {0};
+	unsigned long pfns[DMIRROR_MAX_PAGES] = {0};
 	struct hmm_range range = range_of(c, &dmi.notifier, pfns);
 
 	dmi.notifier.driver_lock = &c->d->mutex;
@@ -374,152 +326,37 @@ static void dmirror_snapshot(const struct command *c)
 	mmu_range_notifier_remove(&dmi.notifier);
 }
 
-/* ------------------------------------------------------------------------------------- the device's side */
-
-static void *memory_of(struct dmirror *d, uint64_t entry)
-{
-	void *memory = lab_devmem_page(&d->mdevice, entry & ~DPT_ATOMIC);
-
-	return memory ? memory : mrn_hmm_frame(lab_hmm(d->lab), entry & ~DPT_ATOMIC);
-}
-
-static uint64_t checksum(const uint64_t *memory)
-{
-	uint64_t sum = 0;
-
-	for (size_t k = 0; k < (size_t)getpagesize() / sizeof(*memory); k++)
-		sum = (sum << 7 | sum >> 57) + __atomic_load_n(memory + k, __ATOMIC_RELAXED);
-	return sum;
-}
-
-/* Between what it reads and what it writes, nobody else has written. */
-static void operate_atomically(struct dmirror *d, size_t i, void *memory, struct lab_thread *t)
-{
-	uint64_t sum = checksum(memory);
-
-	lab_pause(t);
-	LAB_ASSERT(d->lab, checksum(memory) == sum,
-		   "page %zu was written to in the middle of an atomic operation", i);
-	lab_dma(t, memory, i, true);
-}
-
-/* One access. False when the translation is missing. */
-static bool access_page(struct dmirror *d, size_t i, bool write, struct lab_thread *t)
-{
-	uint64_t entry = lab_mmu_begin(&d->pt, i, write);
-
-	if (entry == LAB_NO_FRAME)
-		return false;
-	lab_pause(t);
-	pthread_mutex_lock(&d->unit[i % UNITS]);
-	if (entry & DPT_ATOMIC)
-		operate_atomically(d, i, memory_of(d, entry), t);
-	else
-		lab_dma(t, memory_of(d, entry), i, write);
-	pthread_mutex_unlock(&d->unit[i % UNITS]);
-	lab_mmu_end(&d->pt, i);
-	return true;
-}
-
-static void engine(void *arg, struct lab_thread *t)
-{
-	struct dmirror *d = arg;
-
-	while (!lab_thread_stopping(t)) {
-		access_page(d, lab_below(t, lab_pages(d->lab)), lab_chance(t, 2), t);
-		lab_pause(t);
-	}
-}
-
-static void read_or_write(const struct command *c)
-{
-	bool write = lab_chance(c->t, 2);
-
-	if (access_page(c->d, c->i, write, c->t))
-		lab_count_retries(c->t, 0);
-	else if (!dmirror_fault(c, write))
-		access_page(c->d, c->i, write, c->t);
-}
-
-static void work(void *dev, struct lab_thread *t)
-{
-	struct command c = {.d = dev, .t = t, .n = 1 + lab_below(t, MAX_PAGES)};
-	struct lab *lab = c.d->lab;
-
-	c.i = lab_below(t, lab_pages(lab) - c.n + 1);
-	c.addr = (void *)lab_addr(lab, c.i);
-	c.length = c.n * (size_t)getpagesize();
-	switch (lab_below(t, 32)) {
-	case 0:
-		dmirror_snapshot(&c);
-		break;
-	case 1:
-		dmirror_exclusive(&c);
-		break;
-	case 2:
-		dmirror_migrate_to_device(&c);
-		lab_count_retries(t, 0);
-		break;
-	case 3:
-		mrn_hmm_migrate_to_ram(lab_hmm(lab), c.addr, c.length);
-		lab_count_retries(t, 0);
-		break;
-	default:
-		read_or_write(&c);
-	}
-}
-
 /* ------------------------------------------------------------------------------------------- open, close */
 
 static void shut(void *dev)
 {
 	struct dmirror *d = dev;
 
-	if (d->engine)
-		lab_thread_join(d->engine);
-	/* Brings everything back, while the notifier is there to hear of it. */
-	lab_devmem_close(&d->mdevice);
+	/* While the notifier is there to hear of what comes back. */
+	dmirror_device_stop(d);
 	mmu_range_notifier_remove(&d->notifier);
-	for (size_t u = 0; u < UNITS; u++)
-		pthread_mutex_destroy(&d->unit[u]);
+	dmirror_device_close(d);
 	pthread_mutex_destroy(&d->mutex);
-	lab_mmu_destroy(&d->pt);
 	free(d);
-}
-
-static int attach(struct dmirror *d)
-{
-	static const struct mmu_range_notifier_ops min_ops = {dmirror_interval_invalidate};
-	size_t pages = lab_pages(d->lab);
-	int err = lab_mmu_init(&d->pt, pages);
-
-	if (err)
-		return err;
-	d->notifier.ops = &min_ops;
-	d->notifier.driver_lock = &d->mutex;
-	err = mmu_range_notifier_insert(&d->notifier, lab_addr(d->lab, 0),
-					lab_addr(d->lab, pages) - lab_addr(d->lab, 0),
-					lab_mm(d->lab));
-	if (!err)
-		err = lab_devmem_open(&d->mdevice, d->lab, DEVMEM_PAGES);
-	if (err)
-		return err;
-	d->engine = lab_thread_start(d->lab, engine, d);
-	return d->engine ? 0 : -ENOMEM;
 }
 
 static int open_dmirror(struct lab *lab, void **dev)
 {
+	static const struct mmu_range_notifier_ops min_ops = {dmirror_interval_invalidate};
 	struct dmirror *d = calloc(1, sizeof(*d));
+	uintptr_t start = lab_addr(lab, 0);
 	int err;
 
 	if (!d)
 		return -ENOMEM;
 	d->lab = lab;
 	pthread_mutex_init(&d->mutex, NULL);
-	for (size_t u = 0; u < UNITS; u++)
-		pthread_mutex_init(&d->unit[u], NULL);
-	err = attach(d);
+	d->notifier.ops = &min_ops;
+	d->notifier.driver_lock = &d->mutex;
+	err = dmirror_device_open(d);
+	if (!err)
+		err = mmu_range_notifier_insert(&d->notifier, start,
+						lab_addr(lab, lab_pages(lab)) - start, lab_mm(lab));
 	if (err)
 		shut(d);
 	else
@@ -532,6 +369,6 @@ const struct lab_driver lab_dmirror = {
 	.about = "the kernel's test device for HMM: faults, device memory, exclusive access",
 	.steps = steps,
 	.open = open_dmirror,
-	.work = work,
+	.work = dmirror_work,
 	.close = shut,
 };

@@ -26,7 +26,8 @@
  * remove_first	It removes a node's notifier before it invalidates the entry.
  * no_freed_check  It writes the entry without a look whether a callback has come since the insertion.
  *
- * Expected receive is hfi1_exp_rcv.c, send DMA hfi1_sdma.c; here is what they share.
+ * Expected receive is hfi1_exp_rcv.c, with the hardware in hfi1_rcvarray.c, and send DMA hfi1_sdma.c; here is
+ * what they share.
  */
 #include <errno.h>
 #include <sched.h>

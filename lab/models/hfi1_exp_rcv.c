@@ -6,20 +6,12 @@
 #include <stdlib.h>
 
 #include "lab/models/hfi1.h"
-#include "lab/parts/mmu.h"
+#include "lab/models/hfi1_rcvarray.h"
 
-#define GROUP_SIZE     8
-#define NR_GROUPS      8
-#define EXPECTED_COUNT (NR_GROUPS * GROUP_SIZE) /* entries of the receive array */
-#define SUBCTXTS       2
-#define TID_LIMIT      (EXPECTED_COUNT / SUBCTXTS) /* entries of a subcontext */
-#define FREED_AT_ONCE  4
-#define MAX_BUFFER     12 /* pages */
-#define MAX_ORDER      2  /* of a set of pages */
-
-/* An entry of the receive array: the address, for the oracle the page, and the size. */
-#define RCV_PAGE_SHIFT	32
-#define RCV_ORDER_SHIFT 48
+#define SUBCTXTS      2
+#define TID_LIMIT     (HFI1_EXPECTED_COUNT / SUBCTXTS) /* entries of a subcontext */
+#define FREED_AT_ONCE 4
+#define MAX_BUFFER    12 /* pages */
 
 struct hfi1_ctxtdata;
 struct hfi1_filedata;
@@ -29,12 +21,8 @@ struct tid_rb_node {
 	struct hfi1_filedata *fd;
 	pthread_mutex_t invalidate_mutex;
 	unsigned int rcventry, order;
-	uint64_t pages[1 << MAX_ORDER];
+	uint64_t pages[1 << HFI1_MAX_ORDER];
 	bool freed, unpinned, watched; /* watched: has a notifier */
-};
-
-struct tid_group {
-	unsigned int base, used, map;
 };
 
 /* A subcontext, of one process. */
@@ -42,21 +30,18 @@ struct hfi1_filedata {
 	struct hfi1_ctxtdata *uctxt;
 	pthread_mutex_t user_lock; /* the process's own library makes one call at a time */
 	unsigned int tid_used;
-	struct tid_rb_node *entry_to_rb[EXPECTED_COUNT]; /* under exp_mutex */
+	struct tid_rb_node *entry_to_rb[HFI1_EXPECTED_COUNT]; /* under exp_mutex */
 	pthread_mutex_t invalid_lock;
-	unsigned int invalid_tid_idx, invalid_tids[EXPECTED_COUNT];
+	unsigned int invalid_tid_idx, invalid_tids[HFI1_EXPECTED_COUNT];
 	bool event; /* in memory that the process looks at */
 };
 
 struct hfi1_ctxtdata {
 	struct lab *lab;
-	struct lab_mmu rcvarray;
-	bool granted[EXPECTED_COUNT]; /* senders have been told of the entry */
-	/* The groups are shared by the subcontexts. A node's invalidate_mutex may nest inside. */
+	/* For the groups, which the subcontexts share. A node's invalidate_mutex may nest inside. */
 	pthread_mutex_t exp_mutex;
-	struct tid_group group[NR_GROUPS];
+	struct hfi1_rcvarray rcvarray;
 	struct hfi1_filedata fd[SUBCTXTS];
-	struct lab_thread *receiver;
 };
 
 /* What takes contents away. Pins keep pages from the rest. */
@@ -73,7 +58,7 @@ static void unpin_rcv_pages(struct tid_rb_node *node)
 	struct hfi1_ctxtdata *uctxt = node->fd->uctxt;
 
 	LAB_ASSERT(uctxt->lab, !node->unpinned, "unpinned twice");
-	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray, node->rcventry),
+	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray.mmu, node->rcventry),
 		   "unpinned while the entry is valid");
 	node->unpinned = true;
 	mrn_hmm_unpin(lab_hmm(uctxt->lab), node->pages, (size_t)1 << node->order,
@@ -93,9 +78,9 @@ static bool clear_tid_node(struct tid_rb_node *node)
 		__atomic_store_n(&node->freed, true, __ATOMIC_RELAXED);
 		if (lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
 			unpin_rcv_pages(node);
-		lab_mmu_clear(&uctxt->rcvarray, node->rcventry, 1);
+		lab_mmu_clear(&uctxt->rcvarray.mmu, node->rcventry, 1);
 		if (!lab_is_broken(uctxt->lab, NO_FLUSH))
-			lab_mmu_flush(&uctxt->rcvarray, node->rcventry, 1);
+			lab_mmu_flush(&uctxt->rcvarray.mmu, node->rcventry, 1);
 		if (!lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
 			unpin_rcv_pages(node);
 	}
@@ -107,7 +92,7 @@ static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 {
 	pthread_mutex_lock(&fd->invalid_lock);
 	/* The user may have cleared an entry that is still queued, and have it again. */
-	if (fd->invalid_tid_idx < EXPECTED_COUNT) {
+	if (fd->invalid_tid_idx < HFI1_EXPECTED_COUNT) {
 		fd->invalid_tids[fd->invalid_tid_idx] = rcventry;
 		if (!fd->invalid_tid_idx++)
 			__atomic_store_n(&fd->event, true, __ATOMIC_RELAXED);
@@ -140,7 +125,7 @@ static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
 
 static const struct mmu_range_notifier_ops tid_ops = {.invalidate = tid_rb_invalidate};
 
-/* Takes over the pins. Under exp_mutex, as are those below, up to find_group. */
+/* Takes over the pins. Under exp_mutex, as is unprogram_rcvarray. */
 static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, size_t first,
 			      const uint64_t *pages, unsigned int order, struct lab_thread *t)
 {
@@ -171,10 +156,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	pthread_mutex_lock(&node->invalidate_mutex);
 	if (!node->freed || lab_is_broken(uctxt->lab, NO_FREED_CHECK)) {
 		LAB_ASSERT(uctxt->lab, !node->freed, "entry over pages that are no longer pinned");
-		lab_mmu_map(&uctxt->rcvarray, rcventry,
-			    pages[0] | (uint64_t)first << RCV_PAGE_SHIFT |
-				    (uint64_t)order << RCV_ORDER_SHIFT,
-			    true);
+		hfi1_rcvarray_write(&uctxt->rcvarray, rcventry, first, pages[0], order);
 	}
 	pthread_mutex_unlock(&node->invalidate_mutex);
 	return 0;
@@ -190,40 +172,21 @@ static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
 	struct tid_rb_node *node = fd->entry_to_rb[rcventry];
-	struct tid_group *grp = &uctxt->group[rcventry / GROUP_SIZE];
 
 	if (!node)
 		return;
 	if (lab_is_broken(uctxt->lab, REMOVE_FIRST))
 		remove_notifier(node);
 	clear_tid_node(node);
-	__atomic_store_n(&uctxt->granted[rcventry], false, __ATOMIC_RELEASE);
+	hfi1_rcvarray_grant(&uctxt->rcvarray, rcventry, false);
 	remove_notifier(node);
 	fd->entry_to_rb[rcventry] = NULL;
-	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray, rcventry),
+	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray.mmu, rcventry),
 		   "a free entry is valid");
-	grp->map &= ~(1u << (rcventry - grp->base));
-	grp->used--;
+	hfi1_group_give(&uctxt->rcvarray, rcventry);
 	fd->tid_used--;
 	pthread_mutex_destroy(&node->invalidate_mutex);
 	free(node);
-}
-
-enum group_state { EMPTY, PARTIAL, FULL };
-
-static enum group_state group_state(const struct tid_group *grp)
-{
-	if (!grp->used)
-		return EMPTY;
-	return grp->used < GROUP_SIZE ? PARTIAL : FULL;
-}
-
-static struct tid_group *find_group(struct hfi1_ctxtdata *uctxt, enum group_state state)
-{
-	for (size_t i = 0; i < NR_GROUPS; i++)
-		if (group_state(&uctxt->group[i]) == state)
-			return &uctxt->group[i];
-	return NULL;
 }
 
 /* ---------------------------------------------------------------------------- buffers */
@@ -233,49 +196,29 @@ struct tid_user_buf {
 	pthread_mutex_t cover_mutex;
 	size_t first, n;
 	uint64_t pages[MAX_BUFFER];
-	struct {
-		size_t idx;
-		unsigned int order;
-	} psets[MAX_BUFFER];
+	struct hfi1_pageset psets[MAX_BUFFER];
 	size_t n_psets;
 	unsigned int tids[MAX_BUFFER]; /* one a set that has found an entry */
 	size_t n_tids;
 };
 
-/* Splits the buffer into sets of contiguous pages that the receive array can take. */
-static void find_phys_blocks(struct tid_user_buf *buf)
-{
-	for (size_t i = 0; i < buf->n;) {
-		size_t run = 1;
-		unsigned int order = 0;
-
-		while (i + run < buf->n && buf->pages[i + run] == buf->pages[i] + run)
-			run++;
-		while (order < MAX_ORDER && (size_t)2 << order <= run)
-			order++;
-		buf->psets[buf->n_psets].idx = i;
-		buf->psets[buf->n_psets++].order = order;
-		i += (size_t)1 << order;
-	}
-}
-
 /* The next sets, as far as they find room in the group. */
 static int program_rcvarray(struct hfi1_filedata *fd, struct tid_user_buf *buf,
-			    struct tid_group *grp, size_t end, struct lab_thread *t)
+			    struct hfi1_tid_group *grp, size_t end, struct lab_thread *t)
 {
-	LAB_ASSERT(fd->uctxt->lab, (unsigned int)__builtin_popcount(grp->map) == grp->used,
-		   "map %#x, %u used", grp->map, grp->used);
-	while (buf->n_tids < end && grp->used < GROUP_SIZE) {
-		unsigned int bit = (unsigned int)__builtin_ctz(~grp->map);
-		size_t idx = buf->psets[buf->n_tids].idx;
-		int err = set_rcvarray_entry(fd, grp->base + bit, buf->first + idx,
-					     &buf->pages[idx], buf->psets[buf->n_tids].order, t);
+	struct hfi1_rcvarray *array = &fd->uctxt->rcvarray;
 
-		if (err)
+	while (buf->n_tids < end && hfi1_group_state(grp) != HFI1_GROUP_FULL) {
+		const struct hfi1_pageset *pset = &buf->psets[buf->n_tids];
+		unsigned int rcventry = hfi1_group_take(array, grp);
+		int err = set_rcvarray_entry(fd, rcventry, buf->first + pset->idx,
+					     &buf->pages[pset->idx], pset->order, t);
+
+		if (err) {
+			hfi1_group_give(array, rcventry);
 			return err;
-		grp->map |= 1u << bit;
-		grp->used++;
-		buf->tids[buf->n_tids++] = grp->base + bit;
+		}
+		buf->tids[buf->n_tids++] = rcventry;
 	}
 	return 0;
 }
@@ -284,19 +227,20 @@ static int program_rcvarray(struct hfi1_filedata *fd, struct tid_user_buf *buf,
 static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
-	struct tid_group *grp;
+	struct hfi1_tid_group *grp;
 	size_t end = buf->n_psets, idx;
 
 	pthread_mutex_lock(&uctxt->exp_mutex);
 	if (end > TID_LIMIT - fd->tid_used)
 		end = TID_LIMIT - fd->tid_used;
-	while (end - buf->n_tids >= GROUP_SIZE && (grp = find_group(uctxt, EMPTY)))
+	while (end - buf->n_tids >= HFI1_GROUP_SIZE &&
+	       (grp = hfi1_group_find(&uctxt->rcvarray, HFI1_GROUP_EMPTY)))
 		if (program_rcvarray(fd, buf, grp, end, t))
 			goto unlock;
 	while (buf->n_tids < end) {
-		grp = find_group(uctxt, PARTIAL);
+		grp = hfi1_group_find(&uctxt->rcvarray, HFI1_GROUP_PARTIAL);
 		if (!grp)
-			grp = find_group(uctxt, EMPTY);
+			grp = hfi1_group_find(&uctxt->rcvarray, HFI1_GROUP_EMPTY);
 		if (!grp || program_rcvarray(fd, buf, grp, end, t))
 			break;
 	}
@@ -306,6 +250,14 @@ unlock:
 		return;
 	idx = buf->psets[buf->n_tids].idx;
 	mrn_hmm_unpin(lab_hmm(uctxt->lab), &buf->pages[idx], buf->n - idx, false);
+}
+
+static void hfi1_user_exp_rcv_clear(struct hfi1_filedata *fd, const unsigned int *tids, size_t n)
+{
+	pthread_mutex_lock(&fd->uctxt->exp_mutex);
+	for (size_t i = 0; i < n; i++)
+		unprogram_rcvarray(fd, tids[i]);
+	pthread_mutex_unlock(&fd->uctxt->exp_mutex);
 }
 
 static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
@@ -318,7 +270,7 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	if (pinned < 0)
 		return (int)pinned;
 	lab_pause(t);
-	find_phys_blocks(buf);
+	buf->n_psets = hfi1_find_pagesets(buf->pages, buf->n, buf->psets);
 	program_buffer(fd, buf, t);
 	lab_pause(t);
 	/*
@@ -333,13 +285,10 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	/* From here on, the nodes' own notifiers see all. */
 	if (!collided) {
 		for (size_t i = 0; i < buf->n_tids; i++)
-			__atomic_store_n(&uctxt->granted[buf->tids[i]], true, __ATOMIC_RELEASE);
+			hfi1_rcvarray_grant(&uctxt->rcvarray, buf->tids[i], true);
 		return 0;
 	}
-	pthread_mutex_lock(&uctxt->exp_mutex);
-	for (size_t i = 0; i < buf->n_tids; i++)
-		unprogram_rcvarray(fd, buf->tids[i]);
-	pthread_mutex_unlock(&uctxt->exp_mutex);
+	hfi1_user_exp_rcv_clear(fd, buf->tids, buf->n_tids);
 	return -EBUSY;
 }
 
@@ -377,20 +326,11 @@ static unsigned int hfi1_user_exp_rcv_invalid(struct hfi1_filedata *fd, unsigned
 	return n;
 }
 
-static void hfi1_user_exp_rcv_clear(struct hfi1_filedata *fd, const unsigned int *tids,
-				    unsigned int n)
-{
-	pthread_mutex_lock(&fd->uctxt->exp_mutex);
-	for (unsigned int i = 0; i < n; i++)
-		unprogram_rcvarray(fd, tids[i]);
-	pthread_mutex_unlock(&fd->uctxt->exp_mutex);
-}
-
 /* What the user's library does: clear what is invalid, free what it has enough of, set buffers up. */
 void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 {
 	struct hfi1_filedata *fd = &uctxt->fd[lab_below(t, SUBCTXTS)];
-	unsigned int tids[EXPECTED_COUNT], retries = 0;
+	unsigned int tids[HFI1_EXPECTED_COUNT], retries = 0;
 	size_t n = 1 + lab_below(t, MAX_BUFFER);
 	size_t first = lab_below(t, lab_pages(uctxt->lab) - n + 1);
 
@@ -398,9 +338,9 @@ void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 	if (__atomic_load_n(&fd->event, __ATOMIC_RELAXED)) {
 		hfi1_user_exp_rcv_clear(fd, tids, hfi1_user_exp_rcv_invalid(fd, tids));
 	} else if (lab_chance(t, 2)) {
-		tids[0] = (unsigned int)lab_below(t, EXPECTED_COUNT);
+		tids[0] = (unsigned int)lab_below(t, HFI1_EXPECTED_COUNT);
 		for (unsigned int i = 1; i < FREED_AT_ONCE; i++)
-			tids[i] = (tids[0] + i) % EXPECTED_COUNT;
+			tids[i] = (tids[0] + i) % HFI1_EXPECTED_COUNT;
 		hfi1_user_exp_rcv_clear(fd, tids, FREED_AT_ONCE);
 	} else {
 		while (hfi1_user_exp_rcv_setup(fd, first, n, t) == -EBUSY)
@@ -410,56 +350,23 @@ void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 	pthread_mutex_unlock(&fd->user_lock);
 }
 
-/* Packets that arrive, for entries that their senders have been told of. */
-static void receive(void *arg, struct lab_thread *t)
-{
-	struct hfi1_ctxtdata *uctxt = arg;
-	struct mrn_hmm *hmm = lab_hmm(uctxt->lab);
-
-	while (!lab_thread_stopping(t)) {
-		unsigned int rcventry = (unsigned int)lab_below(t, EXPECTED_COUNT);
-		uint64_t e = lab_mmu_begin(&uctxt->rcvarray, rcventry, true);
-
-		if (e == LAB_NO_FRAME) {
-			lab_pause(t);
-			continue;
-		}
-		/* In flight, so this is told of the very entry that was looked up. */
-		if (__atomic_load_n(&uctxt->granted[rcventry], __ATOMIC_ACQUIRE)) {
-			size_t i = lab_below(t, (size_t)1 << (e >> RCV_ORDER_SHIFT));
-			size_t page = e >> RCV_PAGE_SHIFT & 0xffff;
-
-			lab_pause(t);
-			/* A packet is written; the oracle looks first at what is there. */
-			lab_dma_read(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
-			lab_pause(t);
-			lab_dma_write(t, mrn_hmm_frame(hmm, (uint32_t)e + i), page + i);
-		}
-		lab_mmu_end(&uctxt->rcvarray, rcventry);
-		lab_pause(t);
-	}
-}
-
 /* ------------------------------------------------------------------------------------------ init, free */
 
 void hfi1_exp_rcv_free(struct hfi1_ctxtdata *uctxt)
 {
 	if (!uctxt)
 		return;
-	if (uctxt->receiver)
-		lab_thread_join(uctxt->receiver);
+	hfi1_rcvarray_stop(&uctxt->rcvarray);
 	for (size_t i = 0; i < SUBCTXTS; i++) {
 		struct hfi1_filedata *fd = &uctxt->fd[i];
 
-		for (unsigned int tid = 0; tid < EXPECTED_COUNT; tid++)
+		for (unsigned int tid = 0; tid < HFI1_EXPECTED_COUNT; tid++)
 			hfi1_user_exp_rcv_clear(fd, &tid, 1);
 		LAB_ASSERT(uctxt->lab, !fd->tid_used, "%u entries left", fd->tid_used);
 		pthread_mutex_destroy(&fd->user_lock);
 		pthread_mutex_destroy(&fd->invalid_lock);
 	}
-	for (size_t i = 0; i < NR_GROUPS; i++)
-		LAB_ASSERT(uctxt->lab, group_state(&uctxt->group[i]) == EMPTY, "group %zu", i);
-	lab_mmu_destroy(&uctxt->rcvarray);
+	hfi1_rcvarray_destroy(&uctxt->rcvarray);
 	pthread_mutex_destroy(&uctxt->exp_mutex);
 	free(uctxt);
 }
@@ -472,16 +379,12 @@ struct hfi1_ctxtdata *hfi1_exp_rcv_init(struct lab *lab)
 		return NULL;
 	uctxt->lab = lab;
 	pthread_mutex_init(&uctxt->exp_mutex, NULL);
-	for (unsigned int i = 0; i < NR_GROUPS; i++)
-		uctxt->group[i].base = i * GROUP_SIZE;
 	for (size_t i = 0; i < SUBCTXTS; i++) {
 		uctxt->fd[i].uctxt = uctxt;
 		pthread_mutex_init(&uctxt->fd[i].user_lock, NULL);
 		pthread_mutex_init(&uctxt->fd[i].invalid_lock, NULL);
 	}
-	if (!lab_mmu_init(&uctxt->rcvarray, EXPECTED_COUNT))
-		uctxt->receiver = lab_thread_start(lab, receive, uctxt);
-	if (uctxt->receiver)
+	if (!hfi1_rcvarray_init(&uctxt->rcvarray, lab))
 		return uctxt;
 	hfi1_exp_rcv_free(uctxt);
 	return NULL;

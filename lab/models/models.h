@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device models, one file each.
+ * The device models. Each has a file with its name, for the driver; what it drives may have one beside it.
  */
 #ifndef LAB_MODELS_H
 #define LAB_MODELS_H

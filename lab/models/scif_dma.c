@@ -17,61 +17,17 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include "lab/parts/engine.h"
 #include "lab/models/models.h"
+#include "lab/models/scif_dma.h"
 
-enum { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry", [END_EARLY] = "end_early",	[UNLOCK_EARLY] = "unlock_early",
 	[NO_DRAIN] = "no_drain", [NO_RMA_LOCK] = "no_rma_lock", NULL,
 };
 
-#define MAX_PAGES  4 /* of a window */
-#define NR_WINDOWS 64
-#define TC_LIMIT   96 /* pages in windows that are kept */
-
-struct scif_window {
-	struct scif_window *next; /* of the list that it is in */
-	size_t first, n;
-	uint64_t pages[MAX_PAGES];
-	bool write;
-	bool in_use, linked, kept; /* kept: has been linked */
-	unsigned int copies;	   /* submitted, and not complete */
-};
-
-/* What is in progress at a page, and how much has been. */
-struct page_state {
-	unsigned int active, seq;
-};
-
-struct scif_endpt {
-	struct mmu_notifier mn;
-	struct lab *lab;
-	/* Taken before tc_lock. Waits for fences are under it, so no copy takes it. */
-	pthread_mutex_t rma_lock;
-	pthread_mutex_t tc_lock;		  /* a spinlock in the kernel */
-	struct scif_window *tc_reg_list, *rma_tc; /* kept; to be unpinned */
-	size_t tcw_total_pages;			  /* in tc_reg_list */
-	struct page_state *page;
-	unsigned int starts;
-	struct scif_window window[NR_WINDOWS];
-	struct lab_engine *dma_chan;
-	pthread_cond_t misc_work; /* there is something in rma_tc */
-	struct lab_thread *worker;
-};
-
-/* A copy, or with no window a mark in the channel. */
-struct scif_copy {
-	struct lab_job job;
-	struct dma_fence done;
-	struct scif_endpt *ep;
-	struct scif_window *window;
-	size_t first, n, skip; /* skip: pages of the window before the first */
-	bool write;
-};
+#define TC_LIMIT 96 /* pages in windows that are kept */
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
@@ -146,71 +102,6 @@ static const struct mmu_notifier_ops mn_ops = {
 	.invalidate_range_end = scif_invalidate_range_end,
 };
 
-/* --------------------------------------------------------------------------------------- DMA channel */
-
-static void free_copy(struct dma_fence *done)
-{
-	free((char *)done - offsetof(struct scif_copy, done));
-}
-
-/*
- * A copy goes on when its window is unlinked, with pages that are nobody's but pinned. The oracle, which
- * knows addresses only, is asked about windows that are linked.
- */
-static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
-{
-	struct scif_endpt *ep = copy->ep;
-	struct scif_window *window = copy->window;
-	uint64_t *memory = mrn_hmm_frame(lab_hmm(ep->lab), window->pages[copy->skip + k]);
-
-	lab_pause(t);
-	pthread_mutex_lock(&ep->tc_lock);
-	LAB_ASSERT(ep->lab, window->in_use, "a copy of pages that are not pinned");
-	if (window->linked)
-		lab_dma(t, memory, copy->first + k, copy->write);
-	else
-		LAB_ASSERT(ep->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
-			   "page %zu is copied after its frame was given away", copy->first + k);
-	pthread_mutex_unlock(&ep->tc_lock);
-}
-
-static void run_copy(struct lab_job *job, struct lab_thread *t)
-{
-	struct scif_copy *copy = (struct scif_copy *)job;
-
-	for (size_t k = 0; k < copy->n; k++)
-		copy_page(copy, k, t);
-	if (copy->window)
-		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
-}
-
-/* Two references, the caller's and the channel's. NULL without memory. */
-static struct scif_copy *copy_alloc(struct scif_endpt *ep)
-{
-	struct scif_copy *copy = calloc(1, sizeof(*copy));
-
-	if (!copy)
-		return NULL;
-	copy->ep = ep;
-	copy->job.run = run_copy;
-	dma_fence_init(&copy->done, free_copy);
-	copy->job.fence = dma_fence_get(&copy->done);
-	return copy;
-}
-
-/* Waits for all that has been submitted. */
-static bool drain_dma(struct scif_endpt *ep)
-{
-	struct scif_copy *mark = copy_alloc(ep);
-
-	if (!mark)
-		return false;
-	lab_engine_submit(ep->dma_chan, &mark->job);
-	dma_fence_wait(&mark->done);
-	dma_fence_put(&mark->done);
-	return true;
-}
-
 /* ----------------------------------------------------------------------------------------- the worker */
 
 static void destroy_window(struct scif_endpt *ep, struct scif_window *window)
@@ -236,9 +127,8 @@ static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *w
 
 	if (lock)
 		pthread_mutex_lock(&ep->rma_lock);
-	/* Without memory for the mark, wait for somebody else's. */
-	while (!lab_is_broken(ep->lab, NO_DRAIN) && !drain_dma(ep))
-		sched_yield();
+	if (!lab_is_broken(ep->lab, NO_DRAIN))
+		scif_drain_dma(ep);
 	for (; window; window = next) {
 		next = window->next;
 		destroy_window(ep, window);
@@ -295,7 +185,7 @@ static void insert_tcw(struct scif_endpt *ep, struct scif_window *window)
 
 static struct scif_window *window_alloc(struct scif_endpt *ep)
 {
-	for (size_t i = 0; i < NR_WINDOWS; i++) {
+	for (size_t i = 0; i < SCIF_NR_WINDOWS; i++) {
 		struct scif_window *window = &ep->window[i];
 
 		if (window->in_use)
@@ -356,11 +246,8 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 	return 0;
 }
 
-/* --------------------------------------------------------------------------------------------- copying */
-
-/* Under rma_lock, until the copy is submitted. NULL when the pages cannot be had. */
-static struct scif_window *find_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
-				       struct lab_thread *t)
+struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
+				    struct lab_thread *t)
 {
 	struct scif_window *window;
 	bool found;
@@ -392,48 +279,13 @@ static struct scif_window *find_window(struct scif_endpt *ep, size_t first, size
 	return NULL;
 }
 
-static void submit(struct scif_copy *copy, struct scif_window *window)
+void scif_put_window(struct scif_endpt *ep, struct scif_window *window)
 {
-	struct scif_endpt *ep = copy->ep;
-
-	copy->window = window;
-	copy->skip = copy->first - window->first;
-	__atomic_fetch_add(&window->copies, 1, __ATOMIC_RELAXED);
-	lab_engine_submit(ep->dma_chan, &copy->job);
 	if (window->kept)
 		return;
 	pthread_mutex_lock(&ep->tc_lock);
 	queue_for_cleanup(ep, window);
 	pthread_mutex_unlock(&ep->tc_lock);
-}
-
-/* A copy from or to the process's memory; the other side is of no interest here. */
-static void rma_copy(void *dev, struct lab_thread *t)
-{
-	struct scif_endpt *ep = dev;
-	struct scif_copy *copy = copy_alloc(ep);
-	struct scif_window *window;
-
-	if (!copy)
-		return;
-	/* Processes copy from the same buffers again. */
-	copy->n = 1 + lab_below(t, MAX_PAGES);
-	copy->first = lab_below(t, lab_pages(ep->lab) / MAX_PAGES) * MAX_PAGES;
-	copy->write = lab_chance(t, 2);
-	lab_pause(t);
-	pthread_mutex_lock(&ep->rma_lock);
-	window = find_window(ep, copy->first, copy->n, copy->write, t);
-	lab_pause(t);
-	if (window)
-		submit(copy, window);
-	pthread_mutex_unlock(&ep->rma_lock);
-	/* A collision makes a window that is not kept; nothing begins again. */
-	lab_count_retries(t, 0);
-	if (!window)
-		dma_fence_put(&copy->done); /* the channel's */
-	else if (lab_chance(t, 8))
-		dma_fence_wait(&copy->done); /* SCIF_RMA_SYNC */
-	dma_fence_put(&copy->done);
 }
 
 /* ------------------------------------------------------------------------------------------ open, close */
@@ -453,7 +305,7 @@ static void shut(void *dev)
 		lab_thread_join(ep->worker);
 	if (ep->dma_chan)
 		lab_engine_destroy(ep->dma_chan);
-	for (size_t i = 0; i < NR_WINDOWS; i++)
+	for (size_t i = 0; i < SCIF_NR_WINDOWS; i++)
 		LAB_ASSERT(ep->lab, !ep->window[i].in_use, "window %zu is left", i);
 	LAB_ASSERT(ep->lab, !ep->tcw_total_pages, "%zu pages are left", ep->tcw_total_pages);
 	for (size_t i = 0; ep->page && i < lab_pages(ep->lab); i++)
@@ -494,6 +346,6 @@ const struct lab_driver lab_scif_dma = {
 	.about = "copies to a coprocessor, with a cache of pinned windows",
 	.steps = steps,
 	.open = open_endpt,
-	.work = rma_copy,
+	.work = scif_work,
 	.close = shut,
 };

@@ -34,9 +34,6 @@ static const char *const steps[] = {
 #define CHILD_PAGES 8
 #define MAX_FAULT   4 /* pages that one fault asks for */
 
-#define DMA_VALID (UINT64_C(1) << 63)
-#define DMA_WRITE (UINT64_C(1) << 62)
-
 struct nic;
 
 /* A registered range: an explicit region, or a child of an implicit one. */
@@ -45,8 +42,8 @@ struct umem_odp {
 	struct nic *nic;
 	size_t first, n;
 	pthread_mutex_t umem_mutex; /* the driver lock */
-	uint64_t *dma_list;
-	size_t npages; /* valid entries */
+	unsigned long *pfn_list;    /* as hmm_range_fault has them */
+	size_t npages;		    /* valid entries */
 	/* children only */
 	bool dying; /* under umem_mutex: detached, takes no more pages */
 	uint32_t refs;
@@ -69,15 +66,15 @@ struct nic {
 
 static void unmap_dma(struct umem_odp *odp, size_t i)
 {
-	uint64_t *dma = &odp->dma_list[i - odp->first];
+	unsigned long *pfn = &odp->pfn_list[i - odp->first];
 
-	if (!(*dma & DMA_VALID))
+	if (!(*pfn & HMM_PFN_VALID))
 		return;
 	LAB_ASSERT(odp->nic->lab, !lab_mmu_is_mapped(&odp->nic->xlt, i),
 		   "page unmapped while the NIC can reach it");
-	if (*dma & DMA_WRITE)
-		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), *dma & ~(DMA_VALID | DMA_WRITE));
-	*dma = 0;
+	if (*pfn & HMM_PFN_WRITE)
+		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), hmm_pfn_to_frame(*pfn));
+	*pfn = 0;
 	odp->npages--;
 }
 
@@ -150,14 +147,14 @@ static struct umem_odp *umem_create(struct nic *nic, size_t first, size_t n)
 	odp->n = n;
 	odp->mrn.ops = &ops;
 	odp->mrn.driver_lock = &odp->umem_mutex;
-	odp->dma_list = calloc(n, sizeof(*odp->dma_list));
+	odp->pfn_list = calloc(n, sizeof(*odp->pfn_list));
 	pthread_mutex_init(&odp->umem_mutex, NULL);
-	if (odp->dma_list &&
+	if (odp->pfn_list &&
 	    !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, first),
 				       lab_addr(nic->lab, first + n) - lab_addr(nic->lab, first),
 				       lab_mm(nic->lab)))
 		return odp;
-	free(odp->dma_list);
+	free(odp->pfn_list);
 	free(odp);
 	return NULL;
 }
@@ -168,12 +165,12 @@ static void umem_free(struct umem_odp *odp)
 
 	mmu_range_notifier_remove(&odp->mrn);
 	for (size_t i = 0; i < odp->n; i++)
-		valid += !!(odp->dma_list[i] & DMA_VALID);
+		valid += !!(odp->pfn_list[i] & HMM_PFN_VALID);
 	LAB_ASSERT(odp->nic->lab, valid == odp->npages, "%zu entries, counted %zu", valid,
 		   odp->npages);
 	tear_down(odp, odp->first, odp->first + odp->n);
 	pthread_mutex_destroy(&odp->umem_mutex);
-	free(odp->dma_list);
+	free(odp->pfn_list);
 	free(odp);
 }
 
@@ -238,13 +235,11 @@ static bool is_dying(const struct umem_odp *odp)
 static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, size_t n)
 {
 	for (size_t k = 0; k < n; k++) {
-		uint64_t *dma = &odp->dma_list[i + k - odp->first];
-		bool write = pfns[k] & HMM_PFN_WRITE;
-		uint64_t frame = hmm_pfn_to_frame(pfns[k]);
+		unsigned long *pfn = &odp->pfn_list[i + k - odp->first];
 
-		odp->npages += !(*dma & DMA_VALID);
-		*dma = DMA_VALID | (write ? DMA_WRITE : 0) | frame;
-		lab_mmu_map(&odp->nic->xlt, i + k, frame, write);
+		odp->npages += !(*pfn & HMM_PFN_VALID);
+		*pfn = pfns[k];
+		lab_mmu_map(&odp->nic->xlt, i + k, hmm_pfn_to_frame(*pfn), *pfn & HMM_PFN_WRITE);
 	}
 }
 

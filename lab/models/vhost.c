@@ -66,20 +66,18 @@ struct vhost_virtqueue {
 	unsigned int active; /* all invalidations in progress: for the assertions */
 	/* Change while the notifier is not registered, so callbacks look without a lock. */
 	struct vhost_uaddr uaddrs[NUM_ADDRS];
-	struct lab_mmu maps;		      /* by area: its first frame; the others follow */
-	uint64_t pages[NUM_ADDRS][MAX_PAGES]; /* of the map, or of the last */
+	struct lab_mmu maps; /* by area: its first frame; the others follow */
 	unsigned int writers[NUM_ADDRS];
 };
 
 struct vhost_dev {
-	struct lab *lab;
 	struct vhost_virtqueue vqs[NR_VQS];
 	struct lab_thread *worker;
 };
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
-static void set_map_dirty(struct vhost_virtqueue *vq, int index)
+static void set_map_dirty(struct vhost_virtqueue *vq, int index, uint64_t frame)
 {
 	unsigned int writers = __atomic_load_n(&vq->writers[index], __ATOMIC_ACQUIRE);
 
@@ -87,19 +85,19 @@ static void set_map_dirty(struct vhost_virtqueue *vq, int index)
 		return;
 	LAB_ASSERT(vq->lab, !writers, "dirty before the last writer is done");
 	for (size_t i = 0; i < vq->uaddrs[index].n; i++)
-		mrn_hmm_set_dirty(lab_hmm(vq->lab), vq->pages[index][i]);
+		mrn_hmm_set_dirty(lab_hmm(vq->lab), frame + i);
 }
 
 /* Under mmu_lock; readers take no lock, so waiting for them is safe, and whoever comes next waits, too. */
 static void unmap_area(struct vhost_virtqueue *vq, int index)
 {
-	bool was_mapped = lab_mmu_is_mapped(&vq->maps, (size_t)index);
+	uint64_t frame = lab_mmu_pfn(&vq->maps, (size_t)index);
 
 	lab_mmu_clear(&vq->maps, (size_t)index, 1);
-	if (!was_mapped)
+	if (frame == LAB_NO_FRAME)
 		return;
 	if (lab_is_broken(vq->lab, DIRTY_EARLY))
-		set_map_dirty(vq, index);
+		set_map_dirty(vq, index, frame);
 	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
 		pthread_mutex_unlock(&vq->mmu_lock);
 	if (!lab_is_broken(vq->lab, NO_FLUSH))
@@ -107,7 +105,7 @@ static void unmap_area(struct vhost_virtqueue *vq, int index)
 	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
 		pthread_mutex_lock(&vq->mmu_lock);
 	if (!lab_is_broken(vq->lab, DIRTY_EARLY))
-		set_map_dirty(vq, index);
+		set_map_dirty(vq, index, frame);
 }
 
 static bool overlaps(struct vhost_virtqueue *vq, int index, const struct mmu_notifier_range *range)
@@ -186,14 +184,6 @@ static bool is_contiguous(const uint64_t *pages, size_t n)
 	return true;
 }
 
-/* Under mmu_lock. */
-static void publish_map(struct vhost_virtqueue *vq, int index, const uint64_t *pages)
-{
-	for (size_t i = 0; i < vq->uaddrs[index].n; i++)
-		vq->pages[index][i] = pages[i];
-	lab_mmu_map(&vq->maps, (size_t)index, pages[0], vq->uaddrs[index].write);
-}
-
 /* Makes a map, if it can be had at once. Under the queue's mutex. */
 static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_thread *t)
 {
@@ -222,7 +212,7 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 			lab_pause(t);
 			pthread_mutex_lock(&vq->mmu_lock);
 		}
-		publish_map(vq, index, pages);
+		lab_mmu_map(&vq->maps, (size_t)index, pages[0], uaddr->write);
 	}
 	pthread_mutex_unlock(&vq->mmu_lock);
 	/* The map lives by the notifier, and pins nothing. */
@@ -384,7 +374,6 @@ static int open_dev(struct lab *lab, void **dev)
 
 	if (!d)
 		return -ENOMEM;
-	d->lab = lab;
 	for (size_t i = 0; i < NR_VQS && !err; i++)
 		err = open_vq(lab, &d->vqs[i]);
 	if (!err)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * amdgpu_hsa: what the driver has to do with the GPU. Programs fill the queues themselves, so it can only
+ * stop all of them, write the page table, and start them again.
+ */
+#ifndef LAB_AMDGPU_HSA_H
+#define LAB_AMDGPU_HSA_H
+
+#include "lab/lab.h"
+#include "lab/parts/mmu.h"
+
+enum kfd_step {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	NO_FLUSH,
+	NO_FENCE_WAIT,
+	UNLOCK_EARLY,
+	ZAP_AFTER_REMOVE,
+	NO_EVICTED_CHECK,
+	NO_QUEUE_COUNT,
+	KEEP_ENTRIES,
+};
+
+#define KFD_QUEUES 2
+
+/* The device queue manager, with the queues of one process, and the page table that they work with. */
+struct kfd_dqm {
+	struct lab *lab;
+	struct lab_mmu gpuvm; /* by page of the region; it changes under the driver's locks */
+	pthread_mutex_t lock; /* nests inside the driver's */
+	pthread_cond_t something_to_do;
+	bool restore_work;	  /* scheduled */
+	unsigned int qpd_evicted; /* who wants the queues stopped */
+	uint32_t state;		  /* atomic, STOPPED under lock: that, and how many are at work */
+	struct lab_thread *queue[KFD_QUEUES];
+};
+
+/* Starts the queues. 0 or -ENOMEM: then it is to be stopped and destroyed all the same. */
+int kfd_dqm_init(struct kfd_dqm *dqm, struct lab *lab);
+/* Ends the queues. The page table is still there. */
+void kfd_dqm_stop(struct kfd_dqm *dqm);
+void kfd_dqm_destroy(struct kfd_dqm *dqm);
+
+bool kfd_queues_are_stopped(struct kfd_dqm *dqm);
+/* Stops the queues, unless somebody else has, and waits until they have been preempted. */
+void kfd_quiesce(struct kfd_dqm *dqm);
+/* Starts them again, unless somebody else still wants them stopped. */
+void kfd_resume(struct kfd_dqm *dqm);
+
+/* The restore worker has no thread of its own: it is who next waits for the queues. */
+void kfd_schedule_restore(struct kfd_dqm *dqm);
+/*
+ * A dispatch of a program, which waits until the queues run. False, and nothing is done, when a restore is
+ * due instead: that is the caller's then.
+ */
+bool kfd_dispatch(struct kfd_dqm *dqm, struct lab_thread *t);
+
+#endif

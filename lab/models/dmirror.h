@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dmirror: the device and its table, which the driver writes and the device's accesses read; and the
+ * commands that the driver has.
+ */
+#ifndef LAB_DMIRROR_H
+#define LAB_DMIRROR_H
+
+#include "lab/lab.h"
+#include "lab/parts/devmem.h"
+#include "lab/parts/mmu.h"
+
+enum dmirror_step {
+	NO_RETRY,
+	NO_UPDATE_SEQ,
+	NO_FLUSH,
+	UNLOCK_EARLY,
+	SKIP_ALL_MIGRATE,
+	SKIP_ALL_EXCLUSIVE,
+	OWNER_ALONE,
+	NO_MIGRATE_SEQ,
+	NO_ZAP_BEFORE_MOVE,
+	NO_ATOMIC_RETRY,
+};
+
+#define DMIRROR_MAX_PAGES 4 /* of one command */
+#define DMIRROR_UNITS	  16
+
+/* In an entry, beside the page's number: no one else can reach the frame. */
+#define DPT_ATOMIC (UINT64_C(1) << 53)
+
+struct dmirror {
+	struct lab *lab;
+	struct mmu_range_notifier notifier;
+	pthread_mutex_t mutex; /* the driver lock */
+	struct lab_mmu pt;
+	/*
+	 * A sequence count, which changes under the mutex: odd while a command moves pages to the device.
+	 * A translation that was read before or meanwhile must not be published.
+	 */
+	unsigned int migrate_seq;
+
+	struct lab_devmem mdevice;
+	/* The memory controller: one access to a page at a time, or nothing would be atomic. */
+	pthread_mutex_t unit[DMIRROR_UNITS];
+	struct lab_thread *engine;
+};
+
+/* What a thread is to do to pages [i, i + n). */
+struct dmirror_cmd {
+	struct dmirror *d;
+	struct lab_thread *t;
+	size_t i, n;
+	void *addr;
+	size_t length;
+};
+
+/* The driver's part of commands. 0 or -errno: the pages may not be accessed so. */
+int dmirror_fault(const struct dmirror_cmd *c, bool write);
+/* Borrows pages for atomic operations. */
+void dmirror_exclusive(const struct dmirror_cmd *c);
+void dmirror_migrate_to_device(const struct dmirror_cmd *c);
+/* Compares the device's table with what a snapshot says. */
+void dmirror_snapshot(const struct dmirror_cmd *c);
+
+/* ---- dmirror_device.c */
+
+/* Table, memory, engine. 0 or -errno: then it is to be stopped and closed all the same. */
+int dmirror_device_open(struct dmirror *d);
+/* Ends the engine, and brings back what the device's memory holds, which the driver has to hear of. */
+void dmirror_device_stop(struct dmirror *d);
+void dmirror_device_close(struct dmirror *d);
+
+/* A command of a program: lab_driver's work. */
+void dmirror_work(void *dev, struct lab_thread *t);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Copies of scif_dma: what a process asks for, and the DMA channel that does it. The channel works in the
+ * order of submission, so a mark that has come through it tells that the copies before are complete.
+ *
+ * rma_lock is held from the look for a window until its copy is submitted. A copy under way does without,
+ * since the lock is held, too, by who drains the channel: what it needs is the window's pins.
+ */
+#include "lab/models/scif_dma.h"
+
+#include <sched.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* A copy, or with no window a mark in the channel. */
+struct scif_copy {
+	struct lab_job job;
+	struct dma_fence done;
+	struct scif_endpt *ep;
+	struct scif_window *window;
+	size_t first, n, skip; /* skip: pages of the window before the first */
+	bool write;
+};
+
+/* --------------------------------------------------------------------------------------- DMA channel */
+
+static void free_copy(struct dma_fence *done)
+{
+	free((char *)done - offsetof(struct scif_copy, done));
+}
+
+/*
+ * A copy goes on when its window is unlinked, with pages that are nobody's but pinned. The oracle, which
+ * knows addresses only, is asked about windows that are linked.
+ */
+static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
+{
+	struct scif_endpt *ep = copy->ep;
+	struct scif_window *window = copy->window;
+	uint64_t *memory = mrn_hmm_frame(lab_hmm(ep->lab), window->pages[copy->skip + k]);
+
+	lab_pause(t);
+	pthread_mutex_lock(&ep->tc_lock);
+	LAB_ASSERT(ep->lab, window->in_use, "a copy of pages that are not pinned");
+	if (window->linked)
+		lab_dma(t, memory, copy->first + k, copy->write);
+	else
+		LAB_ASSERT(ep->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
+			   "page %zu is copied after its frame was given away", copy->first + k);
+	pthread_mutex_unlock(&ep->tc_lock);
+}
+
+static void run_copy(struct lab_job *job, struct lab_thread *t)
+{
+	struct scif_copy *copy = (struct scif_copy *)job;
+
+	for (size_t k = 0; k < copy->n; k++)
+		copy_page(copy, k, t);
+	if (copy->window)
+		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
+}
+
+/* Two references, the caller's and the channel's. NULL without memory. */
+static struct scif_copy *copy_alloc(struct scif_endpt *ep)
+{
+	struct scif_copy *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	copy->ep = ep;
+	copy->job.run = run_copy;
+	dma_fence_init(&copy->done, free_copy);
+	copy->job.fence = dma_fence_get(&copy->done);
+	return copy;
+}
+
+void scif_drain_dma(struct scif_endpt *ep)
+{
+	struct scif_copy *mark;
+
+	/* Without memory for the mark, wait for somebody else's. */
+	while (!(mark = copy_alloc(ep)))
+		sched_yield();
+	lab_engine_submit(ep->dma_chan, &mark->job);
+	dma_fence_wait(&mark->done);
+	dma_fence_put(&mark->done);
+}
+
+/* --------------------------------------------------------------------------------------------- copying */
+
+/* Under rma_lock. The copy is counted before the channel may complete it. */
+static void submit(struct scif_copy *copy, struct scif_window *window)
+{
+	struct scif_endpt *ep = copy->ep;
+
+	copy->window = window;
+	copy->skip = copy->first - window->first;
+	__atomic_fetch_add(&window->copies, 1, __ATOMIC_RELAXED);
+	lab_engine_submit(ep->dma_chan, &copy->job);
+	scif_put_window(ep, window);
+}
+
+/* False when the pages cannot be had. */
+static bool rma_copy(struct scif_copy *copy, struct lab_thread *t)
+{
+	struct scif_endpt *ep = copy->ep;
+	struct scif_window *window;
+
+	pthread_mutex_lock(&ep->rma_lock);
+	window = scif_get_window(ep, copy->first, copy->n, copy->write, t);
+	lab_pause(t);
+	if (window)
+		submit(copy, window);
+	pthread_mutex_unlock(&ep->rma_lock);
+	return window;
+}
+
+/* ------------------------------------------------------------------------------------------ a process */
+
+/* Some pages of its memory; the other side is of no interest here. */
+static struct scif_copy *new_copy(struct scif_endpt *ep, struct lab_thread *t)
+{
+	struct scif_copy *copy = copy_alloc(ep);
+
+	if (!copy)
+		return NULL;
+	/* Processes copy from the same buffers again. */
+	copy->n = 1 + lab_below(t, SCIF_MAX_PAGES);
+	copy->first = lab_below(t, lab_pages(ep->lab) / SCIF_MAX_PAGES) * SCIF_MAX_PAGES;
+	copy->write = lab_chance(t, 2);
+	return copy;
+}
+
+void scif_work(void *dev, struct lab_thread *t)
+{
+	struct scif_copy *copy = new_copy(dev, t);
+	bool submitted;
+
+	if (!copy)
+		return;
+	lab_pause(t);
+	submitted = rma_copy(copy, t);
+	/* A collision makes a window that is not kept; nothing begins again. */
+	lab_count_retries(t, 0);
+	if (!submitted)
+		dma_fence_put(&copy->done); /* the channel's */
+	else if (lab_chance(t, 8))
+		dma_fence_wait(&copy->done); /* SCIF_RMA_SYNC */
+	dma_fence_put(&copy->done);
+}
