@@ -105,6 +105,8 @@ static void end_world(struct lab *lab)
 		next = t->next;
 		free(t);
 	}
+	sem_destroy(&lab->strokes_room);
+	sem_destroy(&lab->strokes_due);
 	pthread_mutex_destroy(&lab->lock);
 	free(lab);
 }
@@ -117,12 +119,23 @@ static bool has_findings(const struct lab *lab)
 	       __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED);
 }
 
+/* Between operations, where a thread has nothing that the storm could wait for. */
+static void call_for_stroke(struct lab *lab)
+{
+	while (sem_wait(&lab->strokes_room))
+		;
+	sem_post(&lab->strokes_due);
+}
+
 /* A thread of the driver. */
 static void work(void *arg, struct lab_thread *t)
 {
 	struct lab *lab = arg;
+	int64_t left;
 
-	while ((int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED) >= 0) {
+	while ((left = (int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED)) >= 0) {
+		if (left % LAB_OPS_A_STROKE == 0)
+			call_for_stroke(lab);
 		lab->driver->work(lab->dev, t);
 		__atomic_store_n(&t->ops, t->ops + 1, __ATOMIC_RELAXED);
 		if (lab->config->stop_at_finding && has_findings(lab))
@@ -228,6 +241,8 @@ static void run(struct lab *lab)
 	join(workers, nr_workers);
 	lab->ns = now_ns() - began;
 	__atomic_store_n(&lab->stop, true, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < LAB_STORMS; i++)
+		sem_post(&lab->strokes_due);
 	join(others, nr_others);
 }
 
@@ -248,6 +263,8 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	lab->ops_left = config->ops;
 	lab->backing_fd = -1;
 	pthread_mutex_init(&lab->lock, NULL);
+	sem_init(&lab->strokes_due, 0, 0);
+	sem_init(&lab->strokes_room, 0, LAB_STROKES_DUE);
 	err = make_world(lab, why, why_size);
 	if (!err) {
 		err = driver->open(lab, &lab->dev);

@@ -178,12 +178,16 @@ void lab_storm(void *arg, struct lab_thread *t)
 {
 	struct lab *lab = arg;
 
-	while (!__atomic_load_n(&lab->stop, __ATOMIC_ACQUIRE)) {
+	for (;;) {
 		size_t i = choose(t), n = 1 + lab_below(t, lab_chance(t, 8) ? LAB_PAGES / 2 : 4);
 		size_t first = lab_below(t, LAB_PAGES - n + 1);
 		struct stroke s = {.lab = lab, .t = t, .n = n};
 		bool lost;
 
+		while (sem_wait(&lab->strokes_due))
+			;
+		if (__atomic_load_n(&lab->stop, __ATOMIC_ACQUIRE))
+			break;
 		s.addr = (void *)lab_addr(lab, first);
 		s.length = n * (size_t)getpagesize();
 		lab_event(lab, t->id, strokes[i].name, first, n);
@@ -192,6 +196,7 @@ void lab_storm(void *arg, struct lab_thread *t)
 		lost = strokes[i].run(&s);
 		if (strokes[i].care != KEEPS)
 			lab_pages_open(lab, first, n, lost);
+		sem_post(&lab->strokes_room);
 		lab_pause(t);
 	}
 }

@@ -5,6 +5,8 @@
 #ifndef LAB_WORLD_H
 #define LAB_WORLD_H
 
+#include <semaphore.h>
+
 #include "lab/parts/devmem.h"
 #include "lab/run.h"
 
@@ -12,6 +14,12 @@
 #define LAB_MAX_WRITERS 16
 #define LAB_STORMS	2
 #define LAB_EVENTS	64 /* a power of two */
+/*
+ * The storm keeps pace with the driver, so that a run is the same on a machine that is busy: a stroke every
+ * so many operations, with at most so many due.
+ */
+#define LAB_OPS_A_STROKE 4
+#define LAB_STROKES_DUE	 16
 
 /*
  * A page to the oracle. state: generation << 16 | UNSTABLE | CLOSED | how many of the CPU are at it.
@@ -59,6 +67,7 @@ struct lab {
 	uint64_t ops_left; /* signed in effect: work stops below 1 */
 	bool stop;	   /* storms and CPU */
 	unsigned int workers_done;
+	sem_t strokes_due, strokes_room; /* what the driver has given to the storm, and may give */
 	uint64_t invalidations, refusals, stale, asserts;
 	uint64_t ns; /* that the operations took */
 	unsigned int nr_threads;
