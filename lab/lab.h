@@ -75,6 +75,8 @@ bool lab_chance(struct lab_thread *t, unsigned int one_in);
  * version alike, and changes nothing but the odds.
  */
 void lab_pause(struct lab_thread *t);
+/* Where the window is for somebody who stays away while others do whole operations: often, so seldom called. */
+void lab_linger(struct lab_thread *t);
 
 /* -------------------------------------------------------------------------------------------- access */
 

@@ -93,6 +93,20 @@ void lab_pause(struct lab_thread *t)
 		sched_yield();
 }
 
+void lab_linger(struct lab_thread *t)
+{
+	uint64_t left = __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED);
+
+	if (!lab_chance(t, 4))
+		return;
+	/* Bounded: the others may be waiting for this thread, or lingering, too. */
+	for (unsigned int i = 0; i < 1024; i++) {
+		if (left - __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED) >= 8)
+			break;
+		sched_yield();
+	}
+}
+
 void lab_count_faults(struct lab_thread *t, size_t n)
 {
 	t->faults += n;

@@ -56,7 +56,7 @@ struct amdgpu_bo {
 	/* Under the reservation: what is bound. */
 	bool bound;
 	uint64_t pages[GPU_BO_PAGES];
-	uint64_t range_seq; /* shared_range */
+	uint64_t range_seq; /* atomic: of what was last found; shared_range goes by it */
 };
 
 /* An object of a submission, and the pages found for it. */
@@ -122,6 +122,7 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 		.hmm_pfns = pfns,
 		.default_flags = HMM_PFN_REQ_FAULT | (bo->base.readonly ? 0 : HMM_PFN_REQ_WRITE),
 	};
+	bool is_new;
 	int err;
 
 	lab_count_faults(t, bo->base.n);
@@ -136,10 +137,13 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 	for (size_t k = 0; k < bo->base.n; k++)
 		e->user_pages[k] = hmm_pfn_to_frame(pfns[k]);
 	e->seq = range.notifier_seq;
-	__atomic_store_n(&bo->range_seq, e->seq, __ATOMIC_RELAXED);
+	is_new = __atomic_exchange_n(&bo->range_seq, e->seq, __ATOMIC_RELAXED) != e->seq;
 	if (lab_is_broken(p->lab, COMPARE_EARLY))
 		e->user_invalidated = is_other(bo, e->user_pages);
-	lab_pause(t);
+	if (is_new)
+		lab_linger(t);
+	else
+		lab_pause(t);
 	return 0;
 }
 
