@@ -3,6 +3,7 @@
  * hfi1: expected receive (user_exp_rcv). What it is, and its hazards: hfi1.c.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "lab/models/hfi1.h"
@@ -76,6 +77,8 @@ static bool clear_tid_node(struct tid_rb_node *node)
 	if (!was_freed) {
 		LAB_ASSERT(uctxt->lab, node->watched, "a valid entry without a notifier");
 		__atomic_store_n(&node->freed, true, __ATOMIC_RELAXED);
+		/* A callback has no lab_pause. */
+		sched_yield();
 		if (lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
 			unpin_rcv_pages(node);
 		lab_mmu_clear(&uctxt->rcvarray.mmu, node->rcventry, 1);
