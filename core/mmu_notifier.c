@@ -140,10 +140,10 @@ static int start(struct mmu_notifier_range *range)
 		range->started = 0; /* the list has not been told */
 	else
 		r = mrn_list_start(mm, range);
+	if (MRN_BROKEN(A4_EARLY_END))
+		mrn_token_withdraw(mm, range);
 	if (r && !MRN_BROKEN(A6_TOKEN))
 		end(range);
-	if (!r && MRN_BROKEN(A4_EARLY_END))
-		mrn_token_withdraw(mm, range);
 	MRN_EVENT_PATH_LEAVE();
 	errno = saved;
 	return r;
