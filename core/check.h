@@ -14,12 +14,13 @@
 
 /* What a known-bad twin takes out. */
 enum mrn_broken_part {
-	MRN_BROKEN_A1_CALLBACKS,    /* start calls no range notifier */
-	MRN_BROKEN_A2_WAIT,	    /* read_begin does not wait for tokens */
-	MRN_BROKEN_A4_EARLY_END,    /* the token is withdrawn as soon as start returns */
-	MRN_BROKEN_A5_REMOVE_WAIT,  /* remove does not wait for running callbacks */
-	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
-	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
+	MRN_BROKEN_A1_CALLBACKS,   /* start calls no range notifier */
+	MRN_BROKEN_A2_WAIT,	   /* read_begin does not wait for tokens */
+	MRN_BROKEN_A4_EARLY_END,   /* the token is withdrawn as soon as start returns */
+	MRN_BROKEN_A5_REMOVE_WAIT, /* remove does not wait for running callbacks */
+	MRN_BROKEN_A5_GRACE,	/* nor for walks that have found the notifier, and not pinned it */
+	MRN_BROKEN_A6_END_LIST, /* a refusal does not end the list notifiers that started */
+	MRN_BROKEN_A6_TOKEN,	/* a refusal does not withdraw the token */
 	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
 	MRN_BROKEN_P4_OWN_TOKEN,    /* a thread waits for its own token */
 	MRN_BROKEN_FORK_WIPE,	    /* a child keeps its parent's mm */

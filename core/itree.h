@@ -12,6 +12,13 @@
 
 #include <mrn/mmu_notifier.h>
 
+struct mrn_itree_node {
+	struct mrn_itree_node *child[2];
+	uintptr_t start, end, max_end;
+	uint64_t id;
+	int height;
+};
+
 /* The caller has set start, end (start < end) and an id that is unique among equal starts. */
 void mrn_itree_insert(struct mrn_itree_node **root, struct mrn_itree_node *node);
 

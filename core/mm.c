@@ -39,8 +39,10 @@ void mrn_mm_get(struct mrn_mm *mm)
 
 void mrn_mm_put(struct mrn_mm *mm)
 {
-	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		mrn_pages_free(mm, sizeof(*mm));
+	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	mrn_index_destroy(&mm->index);
+	mrn_pages_free(mm, sizeof(*mm));
 }
 
 struct mrn_mm *mrn_mm_self(void)
@@ -77,9 +79,11 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	if (mrn_callback_depth || mrn_deferred_running())
 		return -EDEADLK;
 
+	mrn_mutex_lock(&mm->writing);
 	mask = mrn_write_lock(&mm->lock);
 	mm->ending = true;
 	mrn_write_unlock(&mm->lock, mask);
+	mrn_mutex_unlock(&mm->writing);
 
 	/*
 	 * First no read can begin, then those that have begun are made to collide. ended before the

@@ -31,9 +31,9 @@
  *      parallel in many. A thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns nobody looks at it again.
  *
- * Why a seq is never stored twice: every token draws its own from one counter, and stores it once in
- * each notifier. So "unchanged" means "no callback since", whatever the order in which the callbacks
- * of parallel invalidations get the driver lock.
+ * Why a seq is never stored twice: every token has its own, of its slot's number and how many tokens the slot
+ * has had, and stores it once in each notifier. So "unchanged" means "no callback since", whatever the
+ * order in which the callbacks of parallel invalidations get the driver lock.
  *
  * Why a walk may end: it calls only notifiers inserted before it began (id <= started). A later one
  * drew its id after the walk had read the counter, with full fences between each side's store and
@@ -56,28 +56,22 @@ static const uint64_t no_mm_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
-/* Pins and returns the next range notifier that the token is to call, or NULL. */
+/* In a section: pins and returns the next range notifier that the token is to call, or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
 					   const struct mmu_notifier_range *range,
-					   struct mrn_itree_cursor *cursor)
+					   struct mrn_index_walk *walk)
 {
-	struct mmu_range_notifier *mrn = NULL;
-	struct mrn_itree_node *n;
+	struct mrn_index_entry *e;
 
-	mrn_read_lock(&mm->lock);
-	while ((n = mrn_itree_next(mm->tree, range->start, range->end, *cursor))) {
-		struct mmu_range_notifier *m =
-			(struct mmu_range_notifier *)((char *)n -
+	while ((e = mrn_index_walk_next(&mm->index, walk))) {
+		struct mmu_range_notifier *mrn =
+			(struct mmu_range_notifier *)((char *)e -
 						      offsetof(struct mmu_range_notifier, node));
 
-		*cursor = (struct mrn_itree_cursor){n->start, n->id};
-		if (n->id <= range->started && mrn_pin(&m->pins)) {
-			mrn = m;
-			break;
-		}
+		if (e->id <= range->started && mrn_pin(&mrn->pins))
+			return mrn;
 	}
-	mrn_read_unlock(&mm->lock);
-	return mrn;
+	return NULL;
 }
 
 static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range)
@@ -86,24 +80,40 @@ static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_not
 	       (mrn->events & (1u << range->event));
 }
 
-static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+/* False for a refusal. */
+static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
+		 const struct mmu_notifier_range *range)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	struct mmu_range_notifier *mrn;
+	bool done = true;
 
-	while ((mrn = pin_next(mm, range, &cursor))) {
-		bool done = true;
-
-		if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
-			mrn_callback_depth++;
-			done = mrn->ops->invalidate(mrn, range, range->seq);
-			mrn_callback_depth--;
-		}
-		mrn_unpin(mm, &mrn->pins);
-		if (!done && !mmu_notifier_range_blockable(range))
-			return -EAGAIN;
+	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
+		mrn_callback_depth++;
+		done = mrn->ops->invalidate(mrn, range, range->seq);
+		mrn_callback_depth--;
 	}
-	return 0;
+	mrn_unpin(mm, &mrn->pins);
+	return done || mmu_notifier_range_blockable(range);
+}
+
+/* With the first section of the walk, which has just begun. */
+static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_range *range,
+				struct mrn_section section)
+{
+	struct mmu_range_notifier *mrn;
+	struct mrn_index_walk walk;
+
+	mrn_index_walk_begin(&walk, range->start, range->end);
+	for (;;) {
+		mrn = pin_next(mm, range, &walk);
+		mrn_section_leave(mm, section);
+		if (!mrn)
+			return 0;
+		if (!call(mm, mrn, range))
+			return -EAGAIN;
+		if (mrn_index_walk_is_over(&walk))
+			return 0;
+		section = mrn_section_enter(mm, range->slot);
+	}
 }
 
 static void end(struct mmu_notifier_range *range)
@@ -121,7 +131,8 @@ static void end(struct mmu_notifier_range *range)
 static int start(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
-	int saved = errno, r;
+	struct mrn_section section;
+	int saved = errno, r = 0;
 
 	if (!mm || range->start >= range->end)
 		return -EINVAL;
@@ -130,12 +141,15 @@ static int start(struct mmu_notifier_range *range)
 	MRN_EVENT_PATH_ENTER();
 	mrn_token_publish(mm, range);
 	/*
-	 * A3: orders the token before the read of the counter and the walk; pairs with the fence in
-	 * insert, which orders the notifier before the look at the tokens.
+	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with
+	 * the fence in insert, which orders the notifier before the look at the tokens.
 	 */
-	mrn_fence_full();
+	section = mrn_section_enter(mm, range->slot);
 	range->started = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
-	r = call_range_notifiers(mm, range);
+	if (mrn_index_may_overlap(&mm->index, range->start, range->end))
+		r = call_range_notifiers(mm, range, section);
+	else
+		mrn_section_leave(mm, section);
 	if (r)
 		range->started = 0; /* the list has not been told */
 	else
@@ -238,11 +252,57 @@ static bool is_inserted(const struct mmu_range_notifier *mrn)
 	return !mrn_mm_is_wiped(mrn->mm);
 }
 
+/* Nobody calls back any more: the memory goes back to its owner. */
+static void retire(struct mmu_range_notifier *mrn)
+{
+	mrn->mm_state = &no_mm_state;
+	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+}
+
+/* What has been taken out of the index, and is in nobody's hands any more, goes back to it. */
+static void reclaim(struct mrn_mm *mm)
+{
+	if (!mm->has_old) {
+		if (!mrn_index_has_retired(&mm->index))
+			return;
+		mrn_index_take_retired(&mm->index, &mm->old);
+		mrn_grace_begin(mm, &mm->grace);
+		mm->has_old = true;
+	}
+	if (!mrn_grace_has_passed(mm, &mm->grace))
+		return;
+	mrn_index_recycle(&mm->index, &mm->old);
+	mm->has_old = false;
+}
+
+/* Into the index. What a walk may see of it is there before. */
+static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+		  struct mrn_mm *mm)
+{
+	int r;
+
+	mrn->mm = mm;
+	mrn->mm_state = &mm->state;
+	mrn->node.start = mrn_page_down(start);
+	mrn->node.end = mrn_page_up(start + length);
+	mrn->node.id = mrn_mm_draw(mm);
+	/* Nobody has read it yet, and it is no token's. */
+	__atomic_store_n(&mrn->invalidate_seq, mrn->node.id << MRN_SEQ_SHIFT | MRN_SEQ_INSERTED,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
+	r = mrn_index_insert(&mm->index, &mrn->node);
+	if (r)
+		retire(mrn);
+	else
+		mrn_mm_get(mm);
+	return r;
+}
+
 int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 			      struct mrn_mm *mm)
 {
-	mrn_sigmask mask;
-	int r = 0;
+	int r;
 
 	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate)
 		return -EINVAL;
@@ -254,25 +314,10 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	if (mrn_callback_depth)
 		return -EDEADLK;
 
-	mask = mrn_write_lock(&mm->lock);
-	if (mm->ending) {
-		r = -ESRCH;
-	} else if (is_inserted(mrn)) {
-		r = -EBUSY;
-	} else {
-		mrn->mm = mm;
-		mrn->mm_state = &mm->state;
-		mrn->node.start = mrn_page_down(start);
-		mrn->node.end = mrn_page_up(start + length);
-		mrn->node.id = mrn_mm_draw(mm);
-		/* Nobody has read it yet, and it is no token's. */
-		__atomic_store_n(&mrn->invalidate_seq, mrn->node.id, __ATOMIC_RELAXED);
-		__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
-		mrn_mm_get(mm);
-		mrn_itree_insert(&mm->tree, &mrn->node);
-		__atomic_store_n(&mm->ranges, mm->ranges + 1, __ATOMIC_RELAXED);
-	}
-	mrn_write_unlock(&mm->lock, mask);
+	mrn_mutex_lock(&mm->writing);
+	reclaim(mm);
+	r = mm->ending ? -ESRCH : is_inserted(mrn) ? -EBUSY : insert(mrn, start, length, mm);
+	mrn_mutex_unlock(&mm->writing);
 	/*
 	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in
 	 * its first read_begin; pairs with the fence in start.
@@ -281,21 +326,17 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	return r;
 }
 
+/* A5: afterwards no walk finds it, or is about to pin it. */
 static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
-	mrn_sigmask mask = mrn_write_lock(&mm->lock);
+	struct mrn_grace grace;
 
-	mrn_itree_erase(&mm->tree, &mrn->node);
-	__atomic_store_n(&mm->ranges, mm->ranges - 1, __ATOMIC_RELAXED);
-	mrn_write_unlock(&mm->lock, mask);
-}
-
-/* Nobody calls back any more: the memory goes back to its owner. */
-static void retire(struct mmu_range_notifier *mrn)
-{
-	mrn->mm_state = &no_mm_state;
-	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+	mrn_mutex_lock(&mm->writing);
+	reclaim(mm);
+	mrn_index_erase(&mm->index, &mrn->node);
+	mrn_mutex_unlock(&mm->writing);
+	mrn_grace_begin(mm, &grace);
+	mrn_grace_wait(mm, &grace);
 }
 
 /* 0 and the mm, for the one caller that removes mrn. */

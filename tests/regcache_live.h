@@ -62,7 +62,7 @@ HELPER void live_exit(struct live *l)
 	check_stats(l->rig.cache, &l->rig.dev);
 	CHECK_ERR(mrn_regcache_destroy(l->rig.cache), 0);
 	stub_exit(&l->rig.dev);
-	CHECK(!l->rig.mm->tree);
+	CHECK(!l->rig.mm->index.root);
 	CHECK_ERR(mrn_source_detach(l->source), 0);
 }
 

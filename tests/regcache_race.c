@@ -141,7 +141,7 @@ TEST(thousand_collisions)
 	CHECK_EQ(s.failures, 1);
 	CHECK_EQ(s.entries, 0);
 	CHECK_EQ(rig.dev.live, 0);
-	CHECK(!rig.mm->tree);
+	CHECK(!rig.mm->index.root);
 	rig.dev.on_register.fn = NULL;
 	touch(&rig, 10, 11, RD);
 	rig_exit(&rig);

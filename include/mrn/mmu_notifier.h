@@ -205,11 +205,9 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
 /* Two pieces of the structures below, private to mrn. */
-struct mrn_itree_node {
-	struct mrn_itree_node *child[2];
-	uintptr_t start, end, max_end;
+struct mrn_index_entry {
+	uintptr_t start, end;
 	uint64_t id;
-	int height;
 };
 struct mrn_deferred {
 	struct mrn_deferred *next;
@@ -250,7 +248,7 @@ struct mmu_range_notifier {
 	const uint64_t *mm_state;
 	uint64_t invalidate_seq;
 	struct mrn_mm *mm;
-	struct mrn_itree_node node;
+	struct mrn_index_entry node;
 	uint32_t pins;
 	struct mrn_deferred deferred;
 	void (*free_fn)(struct mmu_range_notifier *mrn);
@@ -262,9 +260,9 @@ struct mmu_range_notifier {
  * A callback may run before insert returns. Never waits for an invalidation (P2).
  *
  * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops or no mm;
- * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ESRCH when mm has
- * ended; -ESTALE in a forked child for its parent's mm; -EDEADLK from a callback. Not from a signal
- * handler. Allocates nothing.
+ * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ENOMEM when the kernel has
+ * no pages for the index; -ESRCH when mm has ended; -ESTALE in a forked child for its parent's mm;
+ * -EDEADLK from a callback. Not from a signal handler. Takes no memory from malloc.
  */
 int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 			      struct mrn_mm *mm);
