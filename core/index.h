@@ -33,7 +33,7 @@ struct mrn_index_node;
 struct mrn_index {
 	struct mrn_index_node *root; /* atomic */
 	uint64_t entries;	     /* atomic; to readers a guess */
-	uint64_t erased;	     /* atomic; counts up before an entry goes */
+	uint64_t erased;	     /* atomic; counts up when an entry has gone */
 	unsigned int height;	     /* of the tree: 0 for a leaf */
 	struct mrn_filter filter;
 	struct mrn_index_node *retired,

@@ -56,7 +56,7 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 	if (!node->level)
 		return leaf_is_valid(ix, mrn_leaf(node), b, max, entries);
 	*max = MRN_KEY_MIN;
-	if (!node->n || node->n > SLOTS || in->key[0] != b->key || in->id[0] != b->id)
+	if (!node->n || node->n > SLOTS || in->key[0] != MRN_KEY_MIN || in->id[0])
 		return false;
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		struct bounds below = {in->key[i], b->next, in->id[i], b->next_id, b->is_last};
@@ -67,13 +67,17 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 				return false;
 			continue;
 		}
+		if (!i) {
+			below.key = b->key;
+			below.id = b->id;
+		}
 		if (i + 1 < node->n) {
 			below.next = in->key[i + 1];
 			below.next_id = in->id[i + 1];
 			below.is_last = false;
 		}
 		if (in->child[i]->level + 1 != node->level ||
-		    !is_within(in->key[i], in->id[i], b) ||
+		    (i && !is_within(in->key[i], in->id[i], b)) ||
 		    !node_is_valid(ix, in->child[i], &below, &below_max, entries) ||
 		    below_max != in->max[i])
 			return false;

@@ -6,7 +6,7 @@
  *  - A leaf's slot with an entry has that entry's start and end, one without overlaps nothing: start is the
  *    greatest number, end the least. used says which are which, to the writer.
  *  - An inner node's children are in order, in its first n slots. Everything below child i is at least
- *    (key[i], id[i]) and less than what child i + 1 has; the first child of all has (MRN_KEY_MIN, 0).
+ *    (key[i], id[i]) and less than what child i + 1 has; the first child of each node has (MRN_KEY_MIN, 0).
  *  - max[i] is at least, and when nobody is writing just, the greatest end below child i.
  *  - All leaves are on one level. No inner node is empty, and the root has at least two children.
  *

@@ -141,11 +141,12 @@ static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
 
 static void look_ahead(const struct mrn_index *ix, struct mrn_index_walk *w)
 {
-	struct mrn_index_node *root = __atomic_load_n(&ix->root, __ATOMIC_ACQUIRE);
+	struct mrn_index_node *root;
 
 	w->n = w->at = 0;
-	/* Before the look: what is erased from now on makes it void. */
+	/* Acquire: what has been counted is not found below; what is erased from now on makes all of it void. */
 	w->erased = __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE);
+	root = __atomic_load_n(&ix->root, __ATOMIC_ACQUIRE);
 	w->more = root && !look_below(root, w);
 }
 

@@ -79,6 +79,9 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 		in->child[i] = i < n ? child[i].node : NULL;
 		max = in->max[i] > max ? in->max[i] : max;
 	}
+	/* The first one has everything before the second, whatever the node's own key is. */
+	in->key[0] = MRN_KEY_MIN;
+	in->id[0] = 0;
 	return (struct child){child[0].key, max, child[0].id, &in->node};
 }
 
@@ -113,6 +116,7 @@ static void set_root(struct mrn_index *ix, const struct child *c, unsigned int n
 
 /*
  * Puts n new children in the place of `old` ones from way->at[level] on, all on this level: 0 to 2 for 1 or 2.
+ * The key of the first one does not matter.
  * The old ones are retired by the caller, the nodes above that this replaces here.
  */
 static void replace(struct mrn_index *ix, const struct way *way, unsigned int level,
@@ -132,16 +136,18 @@ static void replace(struct mrn_index *ix, const struct way *way, unsigned int le
 		return;
 	}
 	for (unsigned int i = 0; i < in->node.n; i++) {
-		for (unsigned int k = 0; i == at && k < n; k++)
-			list[all++] = new[k];
+		for (unsigned int k = 0; i == at && k < n; k++) {
+			list[all] = new[k];
+			/* The first one has what the old one had. */
+			if (!k) {
+				list[all].key = in->key[at];
+				list[all].id = in->id[at];
+			}
+			all++;
+		}
 		if (i < at || i >= at + old)
 			list[all++] =
 				(struct child){in->key[i], in->max[i], in->id[i], in->child[i]};
-	}
-	/* The first child answers for everything before the second. */
-	if (all && !at) {
-		list[0].key = in->key[0];
-		list[0].id = in->id[0];
 	}
 	mrn_pool_retire(ix, &in->node);
 	n = 0;
@@ -200,21 +206,6 @@ static void clear(struct mrn_leaf *leaf, const struct mrn_index_entry *e)
 	leaf->node.n--;
 }
 
-/* The key that a node has in its parent. */
-static struct child as_child(const struct mrn_index *ix, const struct way *way, unsigned int level,
-			     struct mrn_index_node *node)
-{
-	struct child c = {.key = MRN_KEY_MIN, .node = node};
-
-	if (level < ix->height) {
-		const struct mrn_inner *in = mrn_inner(way->node[level + 1]);
-
-		c.key = in->key[way->at[level]];
-		c.id = in->id[way->at[level]];
-	}
-	return c;
-}
-
 static bool precedes(const struct item *a, const struct item *b)
 {
 	return a->start < b->start || (a->start == b->start && a->entry->id < b->entry->id);
@@ -247,8 +238,7 @@ static void split(struct mrn_index *ix, const struct way *way, struct mrn_index_
 		left = at ? SLOTS : 1;
 	for (unsigned int i = 0; i <= SLOTS; i++)
 		put(half[i >= left], list[i]);
-	new[0] = as_child(ix, way, 0, &half[0]->node);
-	new[0].max = greatest(half[0]->end);
+	new[0] = (struct child){.max = greatest(half[0]->end), .node = &half[0]->node};
 	new[1] = (struct child){list[left].start, greatest(half[1]->end), list[left].entry->id,
 				&half[1]->node};
 	replace(ix, way, 0, 1, new, 2);
@@ -365,8 +355,7 @@ static void merge(struct mrn_index *ix, struct way *way)
 		if (next->entry[i])
 			put(both, item_at(next, i));
 	}
-	new = as_child(ix, way, 0, &both->node);
-	new.max = greatest(both->end);
+	new = (struct child){.max = greatest(both->end), .node = &both->node};
 	replace(ix, way, 0, 2, &new, 1);
 	mrn_pool_retire(ix, &leaf->node);
 	mrn_pool_retire(ix, &next->node);
@@ -390,10 +379,10 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 {
 	struct way way;
 
-	/* Before the entry goes: pairs with the look in mrn_index_walk_next. */
-	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);
 	find_way(ix, e, &way);
 	clear(mrn_leaf(way.node[0]), e);
+	/* Release: who has seen this count does not find the entry; who finds it has seen a lower one. */
+	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);
 	lower(ix, &way, mrn_bias(e->end));
 	mrn_filter_drop(&ix->filter, e->start, e->end);
 	__atomic_store_n(&ix->entries, ix->entries - 1, __ATOMIC_RELAXED);

@@ -116,9 +116,15 @@ static bool slots_have_passed(struct mrn_mm *mm, struct mrn_grace *g)
 
 bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g)
 {
-	if (g->more && mrn_mutex_trylock(&mm->more_lock)) {
-		mrn_mutex_unlock(&mm->more_lock);
-		g->more = false;
+	mrn_sigmask mask;
+
+	if (g->more) {
+		mask = mrn_signals_block();
+		if (mrn_mutex_trylock(&mm->more_lock)) {
+			mrn_mutex_unlock(&mm->more_lock);
+			g->more = false;
+		}
+		mrn_signals_restore(mask);
 	}
 	return slots_have_passed(mm, g) && !g->more;
 }
