@@ -16,6 +16,7 @@
 enum mrn_broken_part {
 	MRN_BROKEN_A1_CALLBACKS,   /* start calls no range notifier */
 	MRN_BROKEN_A2_WAIT,	   /* read_begin does not wait for tokens */
+	MRN_BROKEN_A3_FIRST_READ,  /* a new notifier's first read does not look at all tokens */
 	MRN_BROKEN_A4_EARLY_END,   /* the token is withdrawn as soon as start returns */
 	MRN_BROKEN_A5_REMOVE_WAIT, /* remove does not wait for running callbacks */
 	MRN_BROKEN_A5_GRACE,	/* nor for walks that have found the notifier, and not pinned it */

@@ -4,9 +4,10 @@
  * so that every word of it says "not yours" there without anybody's help.
  *
  * state:  bit 0		ALIVE; clear in a forked child, and once the mm has ended
- *	   bits 1 .. 62		slot (bit - 1) is somebody's: it may hold an invalidation in progress
- *	   bit 63		the overflow list may hold some
- * So state == MRN_MM_IDLE (1) is all that a reader needs to see when nothing happens.
+ *	   bits 1 .. 62		slot (bit - 1) holds an invalidation in progress that has met a notifier
+ *	   bit 63		the overflow list may hold some invalidations
+ * So state == MRN_MM_IDLE (1) is all that a reader needs to see when nothing happens to it. An invalidation
+ * that meets nobody never writes here: two threads that unmap what nobody watches share no line.
  */
 #ifndef MRN_CORE_MM_H
 #define MRN_CORE_MM_H
@@ -25,13 +26,13 @@
 /*
  * A slot: what one thread needs to read the index, and to have one invalidation in progress: a token. The
  * slots are the mm's, not the caller's, so that others may look at one whenever they like; the caller's range
- * is touched by its caller alone (P5). Whoever sets the slot's bit in state has it, until he clears it.
+ * is touched by its caller alone (P5).
  */
 struct mrn_token_slot {
 	const void *thread;
 	uintptr_t start, end;
 	uint64_t seq;  /* number of the token << MRN_SEQ_SHIFT | the slot's */
-	uint32_t word; /* generation << 2 | WAITERS << 1 | ACTIVE: a seqlock to read by, a futex */
+	uint32_t word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
 	uint32_t walk; /* goes up at the beginning and at the end of each section: odd inside */
 } __attribute__((aligned(64)));
 
@@ -45,14 +46,16 @@ struct mrn_token_slot {
 
 /* What has been taken out of the index, and the sections that may be reading it. */
 struct mrn_grace {
-	uint64_t slots; /* still to be waited for, as in state */
+	uint64_t slots; /* a bit for each that is still to be waited for */
 	bool more;
 	uint32_t walk[MRN_TOKEN_SLOTS];
 };
 
 struct mrn_mm {
 	uint64_t state;
-	bool ended; /* tells an mm that has ended from one that a fork has wiped */
+	/* Hardly ever written, and read by everybody. */
+	uint64_t used __attribute__((aligned(64))); /* slots that have ever been somebody's, a bit for each */
+	bool ours;				    /* false in a forked child */
 	/* Last id of a notifier that was drawn; starts at 1, so that none is ever 0. */
 	uint64_t counter __attribute__((aligned(64)));
 
@@ -93,8 +96,7 @@ struct mrn_mm {
 /* A forked child looks at an mm of its parent. */
 static inline bool mrn_mm_is_wiped(const struct mrn_mm *mm)
 {
-	return !(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE) &&
-	       !__atomic_load_n(&mm->ended, __ATOMIC_ACQUIRE);
+	return !__atomic_load_n(&mm->ours, __ATOMIC_RELAXED);
 }
 
 void mrn_mm_get(struct mrn_mm *mm);
@@ -108,9 +110,15 @@ static inline uint64_t mrn_mm_draw(struct mrn_mm *mm)
 
 /* ---- section.c: reading the index */
 
+/* Of a slot's word. */
+#define MRN_SLOT_ACTIVE	    1u /* holds a token */
+#define MRN_SLOT_WAITERS    2u /* somebody sleeps until the token has ended */
+#define MRN_SLOT_TAKEN	    4u /* is somebody's */
+#define MRN_SLOT_GENERATION 8u /* how many tokens it has held */
+
 /* A slot for this thread; -1 when there is none: then sections take a lock. */
 int mrn_slot_claim(struct mrn_mm *mm);
-/* A release. */
+/* Of a slot that holds no token. */
 void mrn_slot_release(struct mrn_mm *mm, int slot);
 
 struct mrn_section {
@@ -134,8 +142,13 @@ void mrn_grace_wait(struct mrn_mm *mm, struct mrn_grace *g);
 
 /* ---- token.c */
 
-/* Makes *range visible to readers, with a fresh seq. The full fence of a section follows. */
+/*
+ * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
+ * follows.
+ */
 void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range);
+/* Makes it visible in state, too, before the first callback. A full fence. */
+void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range);
 /* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
 void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range);
 

@@ -51,8 +51,11 @@
 
 MRN_TLS unsigned int mrn_callback_depth;
 
-/* What a notifier that is nobody's points to: never idle, so that the inline paths turn here. */
-static const uint64_t no_mm_state;
+/*
+ * Instead of to its mm's state a notifier points here, which is never idle, so that the inline paths turn to us:
+ * to no_mm_state when it is nobody's, and to unread_state from its insertion until a first look at all slots.
+ */
+static const uint64_t no_mm_state, unread_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
@@ -96,7 +99,7 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 }
 
 /* With the first section of the walk, which has just begun. */
-static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_range *range,
+static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range,
 				struct mrn_section section)
 {
 	struct mmu_range_notifier *mrn;
@@ -108,6 +111,7 @@ static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_ran
 		mrn_section_leave(mm, section);
 		if (!mrn)
 			return 0;
+		mrn_token_raise(mm, range);
 		if (!call(mm, mrn, range))
 			return -EAGAIN;
 		if (mrn_index_walk_is_over(&walk))
@@ -197,17 +201,25 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 /* Waits for what overlaps; 0 or why there is no seq to be had. */
 static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
 {
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 	struct mrn_mm *mm;
-	uint64_t state = __atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE);
+	int r;
 
-	if (mrn->mm_state == &no_mm_state)
+	if (state == &no_mm_state)
 		return -ENOENT;
 	mm = mrn->mm;
-	if (!(state & MRN_STATE_ALIVE))
+	if (!(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE))
 		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
 	if (MRN_BROKEN(A2_WAIT))
 		return 0;
-	return mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
+	r = mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
+	/*
+	 * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's
+	 * state. Release: who reads by that from now on knows what we have seen.
+	 */
+	if (!r && state == &unread_state)
+		__atomic_store_n(&mrn->mm_state, &mm->state, __ATOMIC_RELEASE);
+	return r;
 }
 
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
@@ -224,6 +236,7 @@ static bool is_time(const struct timespec *t)
 int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
 			       uint64_t *seq)
 {
+	const uint64_t *state;
 	uint64_t s;
 	int r;
 
@@ -233,7 +246,8 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 		return -ENOENT;
 	/* A4: both loads as in mmu_range_read_begin. */
 	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
-	if (__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
+	state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
 		r = settle(mrn, deadline);
 		if (r)
 			return r;
@@ -255,7 +269,7 @@ static bool is_inserted(const struct mmu_range_notifier *mrn)
 /* Nobody calls back any more: the memory goes back to its owner. */
 static void retire(struct mmu_range_notifier *mrn)
 {
-	mrn->mm_state = &no_mm_state;
+	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
 }
@@ -283,7 +297,8 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t len
 	int r;
 
 	mrn->mm = mm;
-	mrn->mm_state = &mm->state;
+	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &unread_state,
+			 __ATOMIC_RELAXED);
 	mrn->node.start = mrn_page_down(start);
 	mrn->node.end = mrn_page_up(start + length);
 	mrn->node.id = mrn_mm_draw(mm);
@@ -292,9 +307,10 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t len
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
 	r = mrn_index_insert(&mm->index, &mrn->node);
+	/* The notifiers hold one reference together. */
 	if (r)
 		retire(mrn);
-	else
+	else if (mm->index.entries == 1)
 		mrn_mm_get(mm);
 	return r;
 }
@@ -326,17 +342,36 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	return r;
 }
 
-/* A5: afterwards no walk finds it, or is about to pin it. */
+/* True when another thread may be looking at it: the mm has been referenced then, so that we can wait. */
+static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
+{
+	mrn_index_erase(&mm->index, &mrn->node);
+	mrn_grace_begin(mm, grace);
+	if (mrn_grace_has_passed(mm, grace) && mrn_pin_is_idle(&mrn->pins))
+		return false;
+	mrn_mm_get(mm);
+	return true;
+}
+
+/* A5: afterwards no walk finds it, or is about to call it, or has it in a callback. Then it is its owner's. */
 static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
 	struct mrn_grace grace;
+	bool wait, last;
 
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
-	mrn_index_erase(&mm->index, &mrn->node);
+	wait = take_out(mrn, mm, &grace);
+	last = !mm->index.entries;
 	mrn_mutex_unlock(&mm->writing);
-	mrn_grace_begin(mm, &grace);
-	mrn_grace_wait(mm, &grace);
+	if (wait) {
+		mrn_grace_wait(mm, &grace);
+		mrn_pin_wait_idle(mm, &mrn->pins);
+		mrn_mm_put(mm);
+	}
+	retire(mrn);
+	if (last)
+		mrn_mm_put(mm);
 }
 
 /* 0 and the mm, for the one caller that removes mrn. */
@@ -367,11 +402,8 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
-	unlink_range(mrn, mm);
-	mrn_pin_wait_idle(mm, &mrn->pins);
-	retire(mrn);
 	mrn_deferred_drain(mm, false);
-	mrn_mm_put(mm);
+	unlink_range(mrn, mm);
 	return 0;
 }
 
@@ -384,9 +416,8 @@ static bool finish_removal(struct mrn_deferred *d, bool wait)
 
 	if (!wait && !mrn_pin_is_idle(&mrn->pins))
 		return false;
+	mrn_mm_get(mm);
 	unlink_range(mrn, mm);
-	mrn_pin_wait_idle(mm, &mrn->pins);
-	retire(mrn);
 	mrn->free_fn(mrn);
 	mrn_mm_put(mm);
 	return true;

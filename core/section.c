@@ -7,8 +7,8 @@
  *	writer		take out; full fence; look at walk	...	acquire; free
  *
  * Store, full fence, load on both sides: either the reader does not find it, or the writer sees him reading.
- * These are the slots that tokens are in, so an invalidation pays for one fence, and a writer looks at no more
- * slots than there are invalidations.
+ * These are the slots that tokens are in, so an invalidation pays for one fence; a writer looks at as many as
+ * there have been threads with invalidations.
  *
  * Without a slot, a reader holds more_lock, with signals blocked; whoever has had that lock since knows.
  */
@@ -27,33 +27,57 @@ static unsigned int slots(void)
 #endif
 }
 
-/* Spreads threads over the slots, so that two seldom meet on one cache line. */
-static unsigned int first_slot(const void *thread)
+/* Threads are numbered as they come, so that few of them use few slots, and two seldom the same line. */
+static unsigned int first_slot(void)
 {
-	return (unsigned int)(((uint64_t)(uintptr_t)thread * UINT64_C(0x9e3779b97f4a7c15)) >> 32) %
-	       slots();
+	static uint32_t numbers;
+	static MRN_TLS uint32_t number;
+
+	/* A signal handler between the two draws one more: no harm. */
+	if (!number)
+		number = __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
+	return (number - 1) % slots();
+}
+
+/*
+ * Before the slot's first token or section, each of which has a full fence. A writer whose fence comes later sees
+ * the bit; of one whose fence came before, the reader finds what he has written.
+ */
+static void note_used(struct mrn_mm *mm, unsigned int slot)
+{
+	uint64_t bit = UINT64_C(1) << slot;
+
+	if (!(__atomic_load_n(&mm->used, __ATOMIC_RELAXED) & bit))
+		__atomic_fetch_or(&mm->used, bit, __ATOMIC_RELAXED);
 }
 
 int mrn_slot_claim(struct mrn_mm *mm)
 {
-	unsigned int n = slots(), i = first_slot(mrn_thread_self());
+	unsigned int n = slots(), i = first_slot();
 
 	for (unsigned int tries = 0; tries < n; tries++, i = i + 1 < n ? i + 1 : 0) {
-		uint64_t bit = MRN_STATE_SLOT(i);
+		uint32_t *word = &mm->slot[i].word, w = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-		if (__atomic_load_n(&mm->state, __ATOMIC_RELAXED) & bit)
-			continue;
 		/* Acquire pairs with the release: the slot is as whoever had it left it. */
-		if (!(__atomic_fetch_or(&mm->state, bit, __ATOMIC_ACQUIRE) & bit))
-			return (int)i;
+		if ((w & MRN_SLOT_TAKEN) ||
+		    !__atomic_compare_exchange_n(word, &w, w | MRN_SLOT_TAKEN, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		note_used(mm, i);
+		return (int)i;
 	}
 	return -1;
 }
 
 void mrn_slot_release(struct mrn_mm *mm, int slot)
 {
-	if (slot >= 0)
-		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(slot), __ATOMIC_RELEASE);
+	uint32_t *word;
+
+	if (slot < 0)
+		return;
+	word = &mm->slot[slot].word;
+	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) & ~MRN_SLOT_TAKEN,
+			 __ATOMIC_RELEASE);
 }
 
 struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot)
@@ -85,31 +109,30 @@ void mrn_section_leave(struct mrn_mm *mm, struct mrn_section section)
 
 void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)
 {
-	uint64_t state;
+	uint64_t used;
 
 	/* Orders what has been taken out before the look at walk; pairs with mrn_section_enter's. */
 	mrn_fence_full();
 	g->slots = 0;
 	g->more = __atomic_load_n(&mm->more_lock.word, __ATOMIC_ACQUIRE);
-	state = __atomic_load_n(&mm->state, __ATOMIC_ACQUIRE);
 	if (MRN_BROKEN(A5_GRACE))
 		return;
-	for (state &= ~(MRN_STATE_MORE | MRN_STATE_ALIVE); state; state &= state - 1) {
-		unsigned int i = (unsigned int)__builtin_ctzll(state) - 1;
+	for (used = __atomic_load_n(&mm->used, __ATOMIC_ACQUIRE); used; used &= used - 1) {
+		unsigned int i = (unsigned int)__builtin_ctzll(used);
 
 		g->walk[i] = __atomic_load_n(&mm->slot[i].walk, __ATOMIC_ACQUIRE);
 		if (g->walk[i] & 1)
-			g->slots |= MRN_STATE_SLOT(i);
+			g->slots |= UINT64_C(1) << i;
 	}
 }
 
 static bool slots_have_passed(struct mrn_mm *mm, struct mrn_grace *g)
 {
 	for (uint64_t left = g->slots; left; left &= left - 1) {
-		unsigned int i = (unsigned int)__builtin_ctzll(left) - 1;
+		unsigned int i = (unsigned int)__builtin_ctzll(left);
 
 		if (__atomic_load_n(&mm->slot[i].walk, __ATOMIC_ACQUIRE) != g->walk[i])
-			g->slots &= ~MRN_STATE_SLOT(i);
+			g->slots &= ~(UINT64_C(1) << i);
 	}
 	return !g->slots;
 }
@@ -132,7 +155,7 @@ bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g)
 /* A section is some hundred instructions; where its thread has lost its processor, it needs one. */
 static void let_run(struct mrn_mm *mm, const struct mrn_grace *g, unsigned int tries)
 {
-	unsigned int i = (unsigned int)__builtin_ctzll(g->slots) - 1;
+	unsigned int i = (unsigned int)__builtin_ctzll(g->slots);
 	struct timespec deadline;
 
 	if (tries < 64)

@@ -2,12 +2,16 @@
 /*
  * Tokens: the invalidations in progress.
  *
- * A slot's life as a token: claimed -> fields written -> word ACTIVE -> full fence -> ... -> word inactive,
- * next generation, waiters woken -> released. The slot's bit in the mm's state is set all the while, so who
- * finds state idle has missed nothing; who finds a bit looks at the word.
+ * A slot's life as a token: claimed -> fields written -> word ACTIVE -> full fence -> the index is looked at: a
+ * notifier is met -> the slot's bit set in the mm's state -> callbacks -> ... -> bit cleared -> word inactive, next
+ * generation, the slot free, waiters woken.
  *
- * A reader reads word, fields, word: unless both words are ACTIVE and of one generation, the token that it
- * was to look at has ended, or has yet to begin. Slots are never freed memory: reading an old one is harmless.
+ * While an invalidation has met nobody, nobody who reads need know of it: only a notifier inserted after the look
+ * is touched by it, and before the first read of a notifier all slots are looked at (A3). So there are two looks:
+ * at the state, for notifiers that have been read before, and at every slot that has ever been used.
+ *
+ * Who looks at a slot reads word, fields, word: unless both words are ACTIVE and of one generation, the token that
+ * he was to look at has ended, or has yet to begin. Slots are never freed memory: reading an old one is harmless.
  */
 #include <errno.h>
 
@@ -16,9 +20,10 @@
 
 #include "os/event_path.h"
 
-#define ACTIVE	   1u
-#define WAITERS	   2u
-#define GENERATION 4u
+#define ACTIVE	   MRN_SLOT_ACTIVE
+#define WAITERS	   MRN_SLOT_WAITERS
+#define TAKEN	   MRN_SLOT_TAKEN
+#define GENERATION MRN_SLOT_GENERATION
 
 static void publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
@@ -40,6 +45,7 @@ void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
 
 	range->thread = mrn_thread_self();
 	range->slot = mrn_slot_claim(mm);
+	range->raised = false;
 	if (range->slot < 0) {
 		publish_overflow(mm, range);
 		return;
@@ -53,6 +59,18 @@ void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
 	__atomic_store_n(&s->seq, range->seq, __ATOMIC_RELEASE);
 	word = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->word, word | ACTIVE, __ATOMIC_RELEASE);
+}
+
+void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	if (range->slot < 0 || range->raised)
+		return;
+	/*
+	 * A4: comes before the callbacks' stores of the seq, which release it. A full fence, for who publishes a
+	 * token and then does something that others may learn of by other ways than a callback.
+	 */
+	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_SEQ_CST);
+	range->raised = true;
 }
 
 static void withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
@@ -82,13 +100,17 @@ void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
 		return;
 	}
 	s = &mm->slot[range->slot];
+	/*
+	 * A4: both releases pair with the readers' acquires: who sees the end sees the change. The bit is cleared
+	 * while the slot is ours, so of two tokens that use it in turn neither clears the other's.
+	 */
+	if (range->raised)
+		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
 	old = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
-	/* A4: this release and the slot's pair with the readers' acquires: who sees the end sees the change. */
-	old = __atomic_exchange_n(&s->word, (old & ~(ACTIVE | WAITERS)) + GENERATION,
+	old = __atomic_exchange_n(&s->word, (old & ~(ACTIVE | WAITERS | TAKEN)) + GENERATION,
 				  __ATOMIC_RELEASE);
 	if (old & WAITERS)
 		mrn_futex_wake(&s->word, INT_MAX);
-	mrn_slot_release(mm, range->slot);
 	range->slot = -1;
 }
 
@@ -144,14 +166,14 @@ static bool look_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uin
 bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
 	/* Acquire: A4, as in read_begin. */
-	uint64_t state = __atomic_load_n(&mm->state, __ATOMIC_ACQUIRE);
+	uint64_t used = __atomic_load_n(&mm->used, __ATOMIC_ACQUIRE);
 	struct look l;
 
-	if (state & MRN_STATE_MORE && look_overflow(mm, start, end, UINT64_MAX, &l))
+	if (__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_MORE &&
+	    look_overflow(mm, start, end, UINT64_MAX, &l))
 		return true;
-	state &= ~(MRN_STATE_MORE | MRN_STATE_ALIVE);
-	for (; state; state &= state - 1)
-		if (look(&mm->slot[__builtin_ctzll(state) - 1], start, end, &l))
+	for (; used; used &= used - 1)
+		if (look(&mm->slot[__builtin_ctzll(used)], start, end, &l))
 			return true;
 	return false;
 }
@@ -182,7 +204,7 @@ static int wait_slot(struct mrn_token_slot *s, uint32_t generation, uint64_t seq
 		uint32_t word = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE);
 
 		/* P1: the token has ended; whatever is in the slot now began after it. */
-		if ((word & ~(ACTIVE | WAITERS)) != generation)
+		if (word / GENERATION != generation)
 			return 0;
 		if (!told)
 			waiting_for(seq);
@@ -215,7 +237,7 @@ static int wait_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint
 
 /* Tokens that overlap a range, at one time. */
 struct tokens {
-	uint64_t slots; /* as in state */
+	uint64_t slots; /* a bit for each */
 	uint64_t upto;	/* of the overflow list, up to this seq; 0 for none */
 	uint32_t generation[MRN_TOKEN_SLOTS];
 	uint64_t seq[MRN_TOKEN_SLOTS];
@@ -225,25 +247,25 @@ struct tokens {
 static bool find_tokens(struct mrn_mm *mm, uintptr_t start, uintptr_t end, struct tokens *t)
 {
 	/* Acquire: A4, as in read_begin. */
-	uint64_t state = __atomic_load_n(&mm->state, __ATOMIC_ACQUIRE);
+	uint64_t used = __atomic_load_n(&mm->used, __ATOMIC_ACQUIRE);
 	struct look l;
 
 	t->slots = t->upto = 0;
-	if (state & MRN_STATE_MORE && look_overflow(mm, start, end, UINT64_MAX, &l)) {
+	if (__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_MORE &&
+	    look_overflow(mm, start, end, UINT64_MAX, &l)) {
 		if (is_own(&l))
 			return false;
 		t->upto = l.seq;
 	}
-	state &= ~(MRN_STATE_MORE | MRN_STATE_ALIVE);
-	for (; state; state &= state - 1) {
-		unsigned int i = (unsigned int)__builtin_ctzll(state) - 1;
+	for (; used; used &= used - 1) {
+		unsigned int i = (unsigned int)__builtin_ctzll(used);
 
 		if (!look(&mm->slot[i], start, end, &l))
 			continue;
 		if (is_own(&l))
 			return false;
-		t->slots |= MRN_STATE_SLOT(i);
-		t->generation[i] = l.word & ~(ACTIVE | WAITERS);
+		t->slots |= UINT64_C(1) << i;
+		t->generation[i] = l.word / GENERATION;
 		t->seq[i] = l.seq;
 	}
 	return true;
@@ -267,7 +289,7 @@ again:
 	if (t.upto)
 		r = wait_overflow(mm, start, end, t.upto, deadline);
 	for (uint64_t left = t.slots; left && !r; left &= left - 1) {
-		unsigned int i = (unsigned int)__builtin_ctzll(left) - 1;
+		unsigned int i = (unsigned int)__builtin_ctzll(left);
 
 		r = wait_slot(&mm->slot[i], t.generation[i], t.seq[i], deadline);
 	}

@@ -145,6 +145,7 @@ struct mmu_notifier_range {
 	struct mmu_notifier_range *next;
 	const void *thread;
 	int slot;
+	bool raised;
 };
 
 /*
@@ -167,6 +168,7 @@ static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 	range->next = (struct mmu_notifier_range *)0;
 	range->thread = (const void *)0;
 	range->slot = -1;
+	range->raised = false;
 }
 
 /* May the callbacks of this invalidation wait? When not, they return false or -EAGAIN instead. */
@@ -239,17 +241,18 @@ struct mmu_range_notifier_ops {
  */
 struct mmu_range_notifier {
 	const struct mmu_range_notifier_ops *ops;
-	/* Events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
-	unsigned int events;
-	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
-	pthread_mutex_t *driver_lock;
-
-	/* private */
+	/* private: with ops and events, what an invalidation touches, in 64 bytes or a few more */
 	const uint64_t *mm_state;
 	uint64_t invalidate_seq;
 	struct mrn_mm *mm;
 	struct mrn_index_entry node;
 	uint32_t pins;
+	/* public: events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
+	unsigned int events;
+	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
+	pthread_mutex_t *driver_lock;
+
+	/* private */
 	struct mrn_deferred deferred;
 	void (*free_fn)(struct mmu_range_notifier *mrn);
 };
@@ -316,7 +319,9 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
 	uint64_t seq = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 
 	/* A4: acquire pairs with end's release: a reader that sees no token sees the new translations. */
-	if (__builtin_expect(__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1))
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
+
+	if (__builtin_expect(__atomic_load_n(state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1))
 		return seq;
 	return mrn_range_read_begin_slow(mrn, seq);
 }
