@@ -3,87 +3,74 @@
 
 #include "os/pages.h"
 
-#define ROOM	   7			  /* fingerprints of a word */
-#define SPILL	   (UINT64_C(1) << 56)	  /* one that found no room */
-#define STUCK	   (UINT64_C(0xff) << 56) /* so many that nobody counts any more */
-#define FULL	   3			  /* fingerprints a word, on average */
-#define FIRST_BITS 9			  /* words of the first table */
-#define MORE_BITS  2
+#define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */
+#define FIRST_BITS 6  /* lines of the first table */
+#define MORE_BITS  1
+#define STUCK	   UINT16_MAX /* so many spilt marks that nobody counts any more */
 
 #define TOO_LARGE MRN_FILTER_LEVELS
 
 /* The level where a range lies in three granules at most. */
-static unsigned int level_of(uintptr_t start, uintptr_t end)
+static unsigned int level_of(struct mrn_pages p)
 {
-	uint64_t pages = (uint64_t)(end - start) >> MRN_FILTER_SHIFT;
+	uint64_t pages = p.last - p.first + 1;
 	unsigned int level = 0;
 
-	while (level < TOO_LARGE && pages > 2) {
+	while (level < TOO_LARGE && pages > 2 << MRN_FILTER_STEP) {
 		pages >>= MRN_FILTER_STEP;
 		level++;
 	}
 	return level;
 }
 
-static void set_word(uint64_t *word, uint64_t value)
+static void set(uint16_t *mark, uint16_t value)
 {
 	/* Relaxed: the entry itself is released after this, and acquired by who finds it. */
-	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+	__atomic_store_n(mark, value, __ATOMIC_RELAXED);
 }
 
-static void word_add(uint64_t *at, uint64_t bytes)
+static void line_add(uint16_t *line, uint16_t mark)
 {
-	uint64_t word = *at;
+	uint32_t free = mrn_vector_equal(line, 0) & ~(UINT32_C(1) << MRN_FILTER_SPILT);
 
-	for (unsigned int i = 0; i < ROOM; i++) {
-		uint64_t byte = UINT64_C(0xff) << 8 * i;
-
-		if (word & byte)
-			continue;
-		set_word(at, word | (bytes & byte));
-		return;
-	}
-	if (word < STUCK)
-		set_word(at, word + SPILL);
+	if (free)
+		set(&line[__builtin_ctz(free)], mark);
+	else if (line[MRN_FILTER_SPILT] != STUCK)
+		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] + 1));
 }
 
-static void word_drop(uint64_t *at, uint64_t bytes)
+static void line_drop(uint16_t *line, uint16_t mark)
 {
-	uint64_t word = *at;
-
 	/* Which of two that are alike goes is all the same. */
-	for (unsigned int i = 0; i < ROOM; i++) {
-		uint64_t byte = UINT64_C(0xff) << 8 * i;
+	uint32_t same = mrn_vector_equal(line, mark) & ~(UINT32_C(1) << MRN_FILTER_SPILT);
 
-		if ((word & byte) != (bytes & byte))
-			continue;
-		set_word(at, word & ~byte);
-		return;
-	}
-	if (word < STUCK)
-		set_word(at, word - SPILL);
+	if (same)
+		set(&line[__builtin_ctz(same)], 0);
+	else if (line[MRN_FILTER_SPILT] != STUCK)
+		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] - 1));
 }
 
-static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, uintptr_t start,
-			     uintptr_t end, void (*act)(uint64_t *word, uint64_t bytes))
+static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, struct mrn_pages p,
+			     void (*act)(uint16_t *line, uint16_t mark))
 {
-	unsigned int shift = MRN_FILTER_SHIFT + level * MRN_FILTER_STEP;
-	uint64_t first = (uint64_t)start >> shift, last = ((uint64_t)end - 1) >> shift;
+	uint64_t first = p.first >> level * MRN_FILTER_STEP, last = p.last >> level * MRN_FILTER_STEP;
+	uint64_t granule = first >> MRN_FILTER_STEP, end = (last >> MRN_FILTER_STEP) + 1;
+	uint64_t n = end - granule;
 
-	for (uint64_t g = first; g <= last; g++) {
-		struct mrn_print p = mrn_filter_print(g, level);
+	for (; granule < end; granule++) {
+		uint64_t hash = mrn_filter_hash(granule, level);
 
-		act(&t->word[p.place >> t->shift], p.bytes);
+		act(t->line[hash >> t->shift].mark, mrn_filter_mark(hash, granule, first, last));
 	}
-	return last - first + 1;
+	return n;
 }
 
-void mrn_filter_table_add(struct mrn_filter_table *t, uintptr_t start, uintptr_t end)
+void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p)
 {
-	unsigned int level = level_of(start, end);
+	unsigned int level = level_of(p);
 
 	if (level < TOO_LARGE)
-		t->prints += each_granule(t, level, start, end, word_add);
+		t->marks += each_granule(t, level, p, line_add);
 }
 
 static void set_level(struct mrn_filter *f, unsigned int level, bool on)
@@ -93,41 +80,37 @@ static void set_level(struct mrn_filter *f, unsigned int level, bool on)
 	__atomic_store_n(&f->levels, on ? f->levels | bit : f->levels & ~bit, __ATOMIC_RELAXED);
 }
 
-void mrn_filter_add(struct mrn_filter *f, uintptr_t start, uintptr_t end)
+void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p)
 {
-	unsigned int level = level_of(start, end);
+	unsigned int level = level_of(p);
 
-	mrn_filter_table_add(f->table, start, end);
+	mrn_filter_table_add(f->table, p);
 	if (!f->count[level]++)
 		set_level(f, level, true);
 }
 
-void mrn_filter_drop(struct mrn_filter *f, uintptr_t start, uintptr_t end)
+void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p)
 {
-	unsigned int level = level_of(start, end);
+	unsigned int level = level_of(p);
 
 	if (level < TOO_LARGE)
-		f->table->prints -= each_granule(f->table, level, start, end, word_drop);
+		f->table->marks -= each_granule(f->table, level, p, line_drop);
 	if (!--f->count[level])
 		set_level(f, level, false);
 }
 
 /* -------------------------------------------------------------------------------------------- tables */
 
-static size_t words(const struct mrn_filter_table *t)
-{
-	return (size_t)1 << (64 - t->shift);
-}
-
 bool mrn_filter_is_full(const struct mrn_filter *f)
 {
-	return !f->table || f->table->prints > FULL * words(f->table);
+	return !f->table || f->table->marks > (uint64_t)FULL << (64 - f->table->shift);
 }
 
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 {
 	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
-	size_t size = sizeof(struct mrn_filter_table) + (sizeof(uint64_t) << (64 - shift));
+	size_t size = sizeof(struct mrn_filter_table) +
+		      (sizeof(struct mrn_filter_line) << (64 - shift));
 	struct mrn_filter_table *t = mrn_pages_alloc_large(size);
 
 	if (!t)

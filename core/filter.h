@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A filter in front of the index: for a range that no entry is near, it says so after a few loads.
+ * A filter in front of the index: for a range that no entry overlaps, it says so after a load or two.
  *
- * Addresses are divided into granules; an entry is known by the few that it lies in, of a size that goes with
- * its own: a level. A granule has a word of a table, by a hash, with room for seven fingerprints of eight
- * bits, and a count of those that found no room. So "no" is certain, and "perhaps" is wrong now and then.
- * When the table gets full, a larger one is filled and put in its place.
+ * Pages are divided into granules of eight. An entry is known by the granules that it lies in: each has a line
+ * of a table, by a hash, with room for 31 marks; a mark is eight bits of the hash, and a bit for each page of the
+ * granule that is the entry's. The last place of a line counts the marks that found no room. So "no" is certain,
+ * and "perhaps" is wrong now and then. When the table gets full, a larger one is filled and put in its place.
  *
- * Readers and the writer as in index.h: what is added is there before the entry, and goes after it.
+ * A large entry is known by larger pages, eight times as large a level: so that it lies in three granules at most.
+ *
+ * Readers and the writer as in index.h: marks are there before the entry, and go after it.
  */
 #ifndef MRN_CORE_FILTER_H
 #define MRN_CORE_FILTER_H
@@ -16,19 +18,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MRN_FILTER_LEVELS 12
-/* Granules of level l: 2^(MRN_FILTER_SHIFT + l * MRN_FILTER_STEP) bytes. */
-#define MRN_FILTER_SHIFT 12
-#define MRN_FILTER_STEP	 3
+#include "core/vector.h"
+
+#define MRN_FILTER_PAGE	  12 /* its logarithm */
+#define MRN_FILTER_LEVELS 16
+#define MRN_FILTER_STEP	  3 /* the logarithm of a granule's pages, and of a page's in those of the level below */
 /* A range of more granules is not worth the look. */
 #define MRN_FILTER_MOST 4
+
+struct mrn_filter_line {
+	uint16_t mark[MRN_VECTOR]; /* atomic; 0 is free */
+} __attribute__((aligned(64)));
+#define MRN_FILTER_ROOM	 (MRN_VECTOR - 1)
+#define MRN_FILTER_SPILT MRN_FILTER_ROOM /* the place that counts them */
 
 struct mrn_filter_table {
 	struct mrn_filter_table *next; /* in a list of retired ones */
 	size_t size;		       /* of all this, in bytes */
-	unsigned int shift;	       /* 64 less the logarithm of the number of words */
-	uint64_t prints;	       /* how many it has */
-	uint64_t word[];
+	unsigned int shift;	       /* 64 less the logarithm of the number of lines */
+	uint64_t marks;		       /* how many it has */
+	struct mrn_filter_line line[];
 };
 
 struct mrn_filter {
@@ -38,52 +47,56 @@ struct mrn_filter {
 	struct mrn_filter_table *retired;
 };
 
-struct mrn_print {
-	uint64_t place; /* the word's number is its highest bits */
-	uint64_t bytes; /* the fingerprint, never 0, in each byte */
+/* Pages, the last one included. */
+struct mrn_pages {
+	uint64_t first, last;
 };
 
-static inline struct mrn_print mrn_filter_print(uint64_t granule, unsigned int level)
+static inline struct mrn_pages mrn_pages_of(uintptr_t start, uintptr_t end)
 {
-	/* Fibonacci hashing, twice: the first spreads neighbours, the second is for the fingerprint. */
-	uint64_t h = (granule + ((uint64_t)level << 56)) * UINT64_C(0x9e3779b97f4a7c15);
-
-	h = (h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93);
-	return (struct mrn_print){h, ((h & 0x7f) + 1) * UINT64_C(0x0101010101010101)};
+	return (struct mrn_pages){(uint64_t)start >> MRN_FILTER_PAGE,
+				  ((uint64_t)end - 1) >> MRN_FILTER_PAGE};
 }
 
-/* Does a word know the fingerprint, or has it had no room for some? */
-static inline bool mrn_filter_word_has(uint64_t word, uint64_t bytes)
+/* Fibonacci hashing, twice: the first spreads neighbours, the second mixes the bits that make the mark. */
+static inline uint64_t mrn_filter_hash(uint64_t granule, unsigned int level)
 {
-	uint64_t x = word ^ bytes;
+	uint64_t h = (granule + ((uint64_t)level << 56)) * UINT64_C(0x9e3779b97f4a7c15);
 
-	/* A byte of x is 0: the borrow from it reaches its highest bit. */
-	return (word >> 56) |
-	       ((x - UINT64_C(0x0101010101010101)) & ~x & UINT64_C(0x8080808080808080));
+	return (h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+}
+
+/* What pages first to last of a level have in a granule, with the hash's mark. */
+static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t first, uint64_t last)
+{
+	unsigned int from = granule == first >> MRN_FILTER_STEP ? first & 7 : 0;
+	unsigned int to = granule == last >> MRN_FILTER_STEP ? last & 7 : 7;
+
+	return (uint16_t)((hash & 0xff) << 8 | (0xffu >> (7 - to) & 0xffu << from));
 }
 
 static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsigned int level,
-					uintptr_t start, uintptr_t end)
+					struct mrn_pages p)
 {
-	unsigned int shift = MRN_FILTER_SHIFT + level * MRN_FILTER_STEP;
-	uint64_t first = (uint64_t)start >> shift, last = ((uint64_t)end - 1) >> shift;
+	uint64_t first = p.first >> level * MRN_FILTER_STEP, last = p.last >> level * MRN_FILTER_STEP;
+	uint64_t granule = first >> MRN_FILTER_STEP, end = (last >> MRN_FILTER_STEP) + 1;
 
-	if (last - first >= MRN_FILTER_MOST)
+	if (end - granule > MRN_FILTER_MOST)
 		return true;
-	for (; first <= last; first++) {
-		struct mrn_print p = mrn_filter_print(first, level);
+	for (; granule < end; granule++) {
+		uint64_t hash = mrn_filter_hash(granule, level);
+		const uint16_t *line = t->line[hash >> t->shift].mark;
 
-		if (mrn_filter_word_has(__atomic_load_n(&t->word[p.place >> t->shift],
-							__ATOMIC_RELAXED),
-					p.bytes))
+		if (__atomic_load_n(&line[MRN_FILTER_SPILT], __ATOMIC_RELAXED) ||
+		    mrn_vector_has(line, mrn_filter_mark(hash, granule, first, last)))
 			return true;
 	}
 	return false;
 }
 
 /*
- * May an entry overlap [start, end)? In a section. Relaxed loads: an entry that is not seen here is one that
- * came after the fence of the section's beginning.
+ * May an entry overlap [start, end)? In a section. What is not seen here came after the fence of the section's
+ * beginning.
  */
 static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t start,
 					  uintptr_t end)
@@ -91,23 +104,33 @@ static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t 
 	/* Acquire: the table is as whoever put it there left it. */
 	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_ACQUIRE);
 	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_RELAXED);
+	struct mrn_pages p = mrn_pages_of(start, end);
 
 	if (levels >> 31)
 		return true;
 	for (; levels; levels &= levels - 1)
-		if (mrn_filter_level_has(t, (unsigned int)__builtin_ctz(levels), start, end))
+		if (mrn_filter_level_has(t, (unsigned int)__builtin_ctz(levels), p))
 			return true;
 	return false;
 }
 
+/* Begins to load what add and drop will need. */
+static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t start)
+{
+	uint64_t granule = (uint64_t)start >> (MRN_FILTER_PAGE + MRN_FILTER_STEP);
+
+	if (f->table)
+		__builtin_prefetch(&f->table->line[mrn_filter_hash(granule, 0) >> f->table->shift], 1);
+}
+
 /* The writer's. add never fails: in a table that is too full, "perhaps" comes more often. There is one. */
-void mrn_filter_add(struct mrn_filter *f, uintptr_t start, uintptr_t end);
-void mrn_filter_drop(struct mrn_filter *f, uintptr_t start, uintptr_t end);
+void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p);
+void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p);
 
 /* Should there be a larger table? Then a new one, without entries, or NULL without memory for it. */
 bool mrn_filter_is_full(const struct mrn_filter *f);
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f);
-void mrn_filter_table_add(struct mrn_filter_table *t, uintptr_t start, uintptr_t end);
+void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p);
 /* Puts it in the place of the old one, which is retired. */
 void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t);
 /* Frees a list of tables. */

@@ -26,7 +26,7 @@
 
 #include "core/filter.h"
 
-#define MRN_INDEX_SLOTS 32 /* of a node */
+#define MRN_INDEX_SLOTS MRN_VECTOR /* of a node */
 
 struct mrn_index_node;
 
@@ -40,8 +40,14 @@ struct mrn_index {
 		*free[2]; /* lists; free ones by kind: leaves, inner nodes */
 	unsigned int nr_free[2];
 	struct mrn_index_chunk *chunks;
-	size_t bytes; /* taken from the kernel */
+	size_t bytes; /* taken from the kernel for nodes */
 };
+
+/* Memory that the index has of its own: entries are their owners'. */
+static inline size_t mrn_index_bytes(const struct mrn_index *ix)
+{
+	return ix->bytes + (ix->filter.table ? ix->filter.table->size : 0);
+}
 
 /* Adds an entry, its start < end set, and an id above that of every entry before. 0 or -ENOMEM. */
 int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e);

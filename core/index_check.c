@@ -21,6 +21,24 @@ static bool is_within(int64_t start, uint64_t id, const struct bounds *b)
 	       (b->is_last || !mrn_is_from(start, id, b->next, b->next_id));
 }
 
+static bool slot_is_valid(const struct mrn_index *ix, const struct mrn_leaf *leaf, unsigned int i,
+			  const struct bounds *b)
+{
+	const struct mrn_index_entry *e = leaf->entry[i];
+	struct mrn_pages p;
+
+	if (!e != !(leaf->node.used & UINT32_C(1) << i))
+		return false;
+	if (!e)
+		return leaf->first[i] == MRN_NOT_FIRST && leaf->last[i] == MRN_NOT_LAST;
+	p = mrn_pages_of(e->start, e->end);
+	return e->place == mrn_place(leaf, i) && leaf->first[i] == mrn_near(&leaf->node, p.first) &&
+	       leaf->last[i] == mrn_near(&leaf->node, p.last) &&
+	       mrn_max_of(&leaf->node, leaf->last[i]) >= mrn_bias(e->end) &&
+	       is_within(mrn_bias(e->start), e->id, b) &&
+	       mrn_filter_may_overlap(&ix->filter, e->start, e->end);
+}
+
 /* Counts entries, and finds the greatest end. */
 static bool leaf_is_valid(const struct mrn_index *ix, const struct mrn_leaf *leaf,
 			  const struct bounds *b, int64_t *max, uint64_t *entries)
@@ -29,23 +47,15 @@ static bool leaf_is_valid(const struct mrn_index *ix, const struct mrn_leaf *lea
 
 	*max = MRN_KEY_MIN;
 	for (unsigned int i = 0; i < SLOTS; i++) {
-		const struct mrn_index_entry *e = leaf->entry[i];
+		int64_t end = mrn_max_of(&leaf->node, leaf->last[i]);
 
-		if (!e != !(leaf->node.used & UINT32_C(1) << i))
+		if (!slot_is_valid(ix, leaf, i, b))
 			return false;
-		if (!e && (leaf->start[i] != MRN_KEY_MAX || leaf->end[i] != MRN_KEY_MIN))
-			return false;
-		if (!e)
-			continue;
-		if (leaf->start[i] != mrn_bias(e->start) || leaf->end[i] != mrn_bias(e->end) ||
-		    !is_within(leaf->start[i], e->id, b) ||
-		    !mrn_filter_may_overlap(&ix->filter, e->start, e->end))
-			return false;
-		*max = leaf->end[i] > *max ? leaf->end[i] : *max;
-		n++;
+		*max = end > *max ? end : *max;
+		n += leaf->entry[i] != NULL;
 	}
 	*entries += n;
-	return leaf->node.n == n;
+	return leaf->node.n == n && leaf->node.max == *max;
 }
 
 static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *node,
@@ -79,7 +89,7 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 		if (in->child[i]->level + 1 != node->level ||
 		    (i && !is_within(in->key[i], in->id[i], b)) ||
 		    !node_is_valid(ix, in->child[i], &below, &below_max, entries) ||
-		    below_max != in->max[i])
+		    (below_max != in->max[i] && in->max[i] != MRN_KEY_MAX) || below_max > in->max[i])
 			return false;
 		*max = below_max > *max ? below_max : *max;
 	}

@@ -3,36 +3,46 @@
  * The nodes of the index.
  *
  * Invariants
- *  - A leaf's slot with an entry has that entry's start and end, one without overlaps nothing: start is the
- *    greatest number, end the least. used says which are which, to the writer.
+ *  - A leaf's slot with an entry has the entry's first and last page, relative to the leaf's base: what is too
+ *    far for that counts as the farthest there is, so that a slot may seem to overlap and never seems not to. One
+ *    without an entry overlaps nothing: first is the greatest number, last the least. used says which are which,
+ *    to the writer; the entry's place is the leaf and the slot.
  *  - An inner node's children are in order, in its first n slots. Everything below child i is at least
  *    (key[i], id[i]) and less than what child i + 1 has; the first child of each node has (MRN_KEY_MIN, 0).
- *  - max[i] is at least, and when nobody is writing just, the greatest end below child i.
+ *  - max[i] is at least, and when nobody is writing just, the greatest end below child i, as leaves know it. A
+ *    leaf has its own, too.
  *  - All leaves are on one level. No inner node is empty, and the root has at least two children.
  *
- * Numbers are biased: unsigned order as signed order, which is what vectors compare.
+ * Keys and maxima are biased: unsigned order as signed order, which is what vectors compare.
  */
 #ifndef MRN_CORE_INDEX_NODE_H
 #define MRN_CORE_INDEX_NODE_H
 
 #include "core/index.h"
+#include "core/vector.h"
 #include "os/atomic.h"
 
-#define SLOTS	    MRN_INDEX_SLOTS
-#define MRN_LEVELS  12 /* more than memory has room for */
-#define MRN_KEY_MIN INT64_MIN
-#define MRN_KEY_MAX INT64_MAX
+#define SLOTS	      MRN_INDEX_SLOTS
+#define MRN_LEVELS    12 /* more than memory has room for */
+#define MRN_KEY_MIN   INT64_MIN
+#define MRN_KEY_MAX   INT64_MAX
+#define MRN_NOT_FIRST INT32_MAX
+#define MRN_NOT_LAST  INT32_MIN
+#define MRN_FAR	      (INT32_MAX - 1)
 
 struct mrn_index_node {
 	uint32_t level;		     /* 0: a leaf */
 	uint32_t n;		     /* inner: children; leaf: entries */
-	uint32_t used;		     /* leaf: a bit for each slot */
 	struct mrn_index_node *next; /* in a list of free or retired nodes */
+	/* Of a leaf. */
+	uint64_t base; /* a page */
+	int64_t max;
+	uint32_t used; /* a bit for each slot */
 } __attribute__((aligned(64)));
 
 struct mrn_leaf {
 	struct mrn_index_node node;
-	int64_t start[SLOTS], end[SLOTS];
+	int32_t first[SLOTS], last[SLOTS];
 	struct mrn_index_entry *entry[SLOTS];
 };
 
@@ -48,6 +58,27 @@ static inline int64_t mrn_bias(uintptr_t addr)
 	return (int64_t)((uint64_t)addr ^ (UINT64_C(1) << 63));
 }
 
+/* A page as a leaf knows it. Never falls where the page rises: that is what makes it safe. */
+static inline int32_t mrn_near(const struct mrn_index_node *leaf, uint64_t page)
+{
+	int64_t distance = (int64_t)(page - leaf->base);
+
+	if (distance > MRN_FAR)
+		return MRN_FAR;
+	return distance < -MRN_FAR ? -MRN_FAR : (int32_t)distance;
+}
+
+/* The maximum that a last page makes. */
+static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int32_t last)
+{
+	uint64_t end = (leaf->base + (uint64_t)(int64_t)last + 1) << MRN_FILTER_PAGE;
+
+	if (last == MRN_NOT_LAST)
+		return MRN_KEY_MIN;
+	/* Too far to be known, or the end of the address space, which is not a number. */
+	return last == MRN_FAR || !end ? MRN_KEY_MAX : mrn_bias((uintptr_t)end);
+}
+
 static inline struct mrn_leaf *mrn_leaf(struct mrn_index_node *n)
 {
 	return (struct mrn_leaf *)n;
@@ -56,6 +87,22 @@ static inline struct mrn_leaf *mrn_leaf(struct mrn_index_node *n)
 static inline struct mrn_inner *mrn_inner(struct mrn_index_node *n)
 {
 	return (struct mrn_inner *)n;
+}
+
+/* Nodes are aligned: there is room for the slot's number. */
+static inline uintptr_t mrn_place(const struct mrn_leaf *leaf, unsigned int slot)
+{
+	return (uintptr_t)leaf | slot;
+}
+
+static inline struct mrn_leaf *mrn_place_leaf(uintptr_t place)
+{
+	return (struct mrn_leaf *)(place & ~(uintptr_t)(SLOTS - 1));
+}
+
+static inline unsigned int mrn_place_slot(uintptr_t place)
+{
+	return place & (SLOTS - 1);
 }
 
 /* Is (start, id) at or after (key, key_id)? */
@@ -67,14 +114,10 @@ static inline bool mrn_is_from(int64_t start, uint64_t id, int64_t key, uint64_t
 /* The child that (start, id) belongs to. */
 static inline unsigned int mrn_child_of(const struct mrn_inner *in, int64_t start, uint64_t id)
 {
-	unsigned int i = 0, n = in->node.n;
+	unsigned int i = mrn_vector_count(in->key, start) - 1;
 
-	while (n > 1) {
-		unsigned int half = n / 2;
-
-		i += mrn_is_from(start, id, in->key[i + half], in->id[i + half]) ? half : 0;
-		n -= half;
-	}
+	while (i && in->key[i] == start && in->id[i] > id)
+		i--;
 	return i;
 }
 

@@ -51,14 +51,26 @@ static int64_t greatest(const int64_t *number)
 	return max;
 }
 
-static struct mrn_leaf *new_leaf(struct mrn_index *ix)
+static int64_t greatest_in(const struct mrn_leaf *leaf)
+{
+	int32_t last = MRN_NOT_LAST;
+
+	for (unsigned int i = 0; i < SLOTS; i++)
+		last = leaf->last[i] > last ? leaf->last[i] : last;
+	return mrn_max_of(&leaf->node, last);
+}
+
+/* For entries about this page. */
+static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t start)
 {
 	struct mrn_leaf *leaf = mrn_leaf(mrn_pool_take(ix, 0));
 
 	leaf->node.level = leaf->node.n = leaf->node.used = 0;
+	leaf->node.base = (uint64_t)start >> MRN_FILTER_PAGE;
+	leaf->node.max = MRN_KEY_MIN;
 	for (unsigned int i = 0; i < SLOTS; i++) {
-		leaf->start[i] = MRN_KEY_MAX;
-		leaf->end[i] = MRN_KEY_MIN;
+		leaf->first[i] = MRN_NOT_FIRST;
+		leaf->last[i] = MRN_NOT_LAST;
 		leaf->entry[i] = NULL;
 	}
 	return leaf;
@@ -165,81 +177,95 @@ static void replace(struct mrn_index *ix, const struct way *way, unsigned int le
 
 /* ---------------------------------------------------------------------------------------------- leaves */
 
-/* What a leaf knows of an entry, which may be far away. */
-struct item {
-	int64_t start, end;
-	struct mrn_index_entry *entry;
-};
-
-static struct item item_of(struct mrn_index_entry *e)
+static int64_t max_with(const struct mrn_leaf *leaf, const struct mrn_index_entry *e)
 {
-	return (struct item){mrn_bias(e->start), mrn_bias(e->end), e};
+	return mrn_max_of(&leaf->node, mrn_near(&leaf->node, mrn_pages_of(e->start, e->end).last));
 }
 
-static struct item item_at(const struct mrn_leaf *leaf, unsigned int i)
-{
-	return (struct item){leaf->start[i], leaf->end[i], leaf->entry[i]};
-}
-
-static void put(struct mrn_leaf *leaf, struct item x)
+/* Its parents know of an entry's end already. */
+static void put(struct mrn_leaf *leaf, struct mrn_index_entry *e)
 {
 	unsigned int i = (unsigned int)__builtin_ctz(~leaf->node.used);
+	struct mrn_pages p = mrn_pages_of(e->start, e->end);
+	int64_t max = max_with(leaf, e);
 
+	e->place = mrn_place(leaf, i);
 	/* Releases: of a slot's states a reader sees none before one that he has seen. */
-	__atomic_store_n(&leaf->start[i], x.start, __ATOMIC_RELEASE);
-	__atomic_store_n(&leaf->end[i], x.end, __ATOMIC_RELEASE);
-	__atomic_store_n(&leaf->entry[i], x.entry, __ATOMIC_RELEASE);
+	__atomic_store_n(&leaf->first[i], mrn_near(&leaf->node, p.first), __ATOMIC_RELEASE);
+	__atomic_store_n(&leaf->last[i], mrn_near(&leaf->node, p.last), __ATOMIC_RELEASE);
+	__atomic_store_n(&leaf->entry[i], e, __ATOMIC_RELEASE);
 	leaf->node.used |= UINT32_C(1) << i;
 	leaf->node.n++;
+	leaf->node.max = max > leaf->node.max ? max : leaf->node.max;
 }
 
-static void clear(struct mrn_leaf *leaf, const struct mrn_index_entry *e)
+static void clear(struct mrn_leaf *leaf, unsigned int i)
 {
-	unsigned int i = 0;
-
-	while (leaf->entry[i] != e)
-		i++;
 	__atomic_store_n(&leaf->entry[i], NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&leaf->end[i], MRN_KEY_MIN, __ATOMIC_RELEASE);
-	__atomic_store_n(&leaf->start[i], MRN_KEY_MAX, __ATOMIC_RELEASE);
+	__atomic_store_n(&leaf->last[i], MRN_NOT_LAST, __ATOMIC_RELEASE);
+	__atomic_store_n(&leaf->first[i], MRN_NOT_FIRST, __ATOMIC_RELEASE);
 	leaf->node.used &= ~(UINT32_C(1) << i);
 	leaf->node.n--;
 }
 
-static bool precedes(const struct item *a, const struct item *b)
+/* What the order of an entry is made of. */
+struct keys {
+	int64_t start[SLOTS] __attribute__((aligned(64)));
+	struct mrn_index_entry *entry[SLOTS + 1];
+};
+
+/* How many of a full leaf come before e? */
+static unsigned int rank(const struct keys *k, const struct mrn_index_entry *e)
 {
-	return a->start < b->start || (a->start == b->start && a->entry->id < b->entry->id);
+	int64_t start = mrn_bias(e->start);
+	unsigned int r = mrn_vector_count(k->start, start);
+
+	/* Of those that start where it does, by their ids. */
+	for (unsigned int i = 0; i < SLOTS; i++)
+		r -= k->start[i] == start && k->entry[i]->id >= e->id;
+	return r;
 }
 
 /* The entries of a full leaf and one more, in order. Where the one is. */
-static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e, struct item *list)
+static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,
+			 struct mrn_index_entry **list)
 {
-	unsigned int at = 0;
+	unsigned int at;
+	struct keys k;
 
-	for (unsigned int i = 0; i <= SLOTS; i++) {
-		struct item x = i < SLOTS ? item_at(leaf, i) : item_of(e);
-
-		for (at = i; at && precedes(&x, &list[at - 1]); at--)
-			list[at] = list[at - 1];
-		list[at] = x;
+	/* Each is far away, and its place is going to be written anyway. */
+	for (unsigned int i = 0; i < SLOTS; i++)
+		__builtin_prefetch(&leaf->entry[i]->start, 1);
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		k.entry[i] = leaf->entry[i];
+		k.start[i] = mrn_bias(k.entry[i]->start);
 	}
+	at = rank(&k, e);
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		unsigned int r = rank(&k, k.entry[i]);
+
+		list[r + (r >= at)] = k.entry[i];
+	}
+	list[at] = e;
 	return at;
 }
 
 static void split(struct mrn_index *ix, const struct way *way, struct mrn_index_entry *e)
 {
-	struct mrn_leaf *old = mrn_leaf(way->node[0]), *half[2] = {new_leaf(ix), new_leaf(ix)};
-	struct item list[SLOTS + 1];
+	struct mrn_index_entry *list[SLOTS + 1];
+	struct mrn_leaf *old = mrn_leaf(way->node[0]), *half[2];
 	unsigned int at = sort(old, e, list), left = SLOTS / 2;
 	struct child new[2];
 
 	/* Whoever inserts in ascending or in descending order leaves full leaves behind. */
 	if (at == SLOTS || !at)
 		left = at ? SLOTS : 1;
+	half[0] = new_leaf(ix, list[0]->start);
+	half[1] = new_leaf(ix, list[left]->start);
 	for (unsigned int i = 0; i <= SLOTS; i++)
 		put(half[i >= left], list[i]);
-	new[0] = (struct child){.max = greatest(half[0]->end), .node = &half[0]->node};
-	new[1] = (struct child){list[left].start, greatest(half[1]->end), list[left].entry->id,
+	new[0] = (struct child){.max = half[0]->node.max, .node = &half[0]->node};
+	new[1] = (struct child){mrn_bias(list[left]->start), half[1]->node.max, list[left]->id,
 				&half[1]->node};
 	replace(ix, way, 0, 1, new, 2);
 	mrn_pool_retire(ix, &old->node);
@@ -253,13 +279,23 @@ static bool reserve(struct mrn_index *ix)
 	return mrn_pool_reserve(ix, 0, 2) && mrn_pool_reserve(ix, 1, 2 * ix->height + 1);
 }
 
+/* The pages of a slot; of one that knows its entry's only roughly, the entry's. */
+static struct mrn_pages pages_at(const struct mrn_leaf *leaf, unsigned int i)
+{
+	int32_t first = leaf->first[i], last = leaf->last[i];
+
+	if (first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR || last == -MRN_FAR)
+		return mrn_pages_of(leaf->entry[i]->start, leaf->entry[i]->end);
+	return (struct mrn_pages){leaf->node.base + (uint64_t)(int64_t)first,
+				  leaf->node.base + (uint64_t)(int64_t)last};
+}
+
 static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 {
 	if (!node->level) {
-		for (unsigned int i = 0; i < SLOTS; i++)
-			if (mrn_leaf(node)->entry[i])
-				mrn_filter_table_add(t, mrn_leaf(node)->entry[i]->start,
-						     mrn_leaf(node)->entry[i]->end);
+		for (uint32_t used = node->used; used; used &= used - 1)
+			mrn_filter_table_add(t, pages_at(mrn_leaf(node),
+							 (unsigned int)__builtin_ctz(used)));
 		return;
 	}
 	for (unsigned int i = 0; i < node->n; i++)
@@ -282,13 +318,13 @@ static bool make_filter(struct mrn_index *ix)
 	return true;
 }
 
-static void raise(struct mrn_index *ix, const struct way *way, int64_t end)
+static void raise(struct mrn_index *ix, const struct way *way, int64_t to)
 {
 	for (unsigned int l = ix->height; l; l--) {
 		int64_t *max = &mrn_inner(way->node[l])->max[way->at[l - 1]];
 
-		if (*max < end)
-			__atomic_store_n(max, end, __ATOMIC_RELEASE);
+		if (*max < to)
+			__atomic_store_n(max, to, __ATOMIC_RELEASE);
 	}
 }
 
@@ -298,13 +334,14 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 
 	if (!reserve(ix) || !make_filter(ix))
 		return -ENOMEM;
+	mrn_filter_prefetch(&ix->filter, e->start);
 	if (!ix->root)
-		set_root(ix, &(struct child){.node = &new_leaf(ix)->node}, 1);
+		set_root(ix, &(struct child){.node = &new_leaf(ix, e->start)->node}, 1);
 	find_way(ix, e, &way);
-	mrn_filter_add(&ix->filter, e->start, e->end);
-	raise(ix, &way, mrn_bias(e->end));
+	mrn_filter_add(&ix->filter, mrn_pages_of(e->start, e->end));
+	raise(ix, &way, max_with(mrn_leaf(way.node[0]), e));
 	if (way.node[0]->n < SLOTS)
-		put(mrn_leaf(way.node[0]), item_of(e));
+		put(mrn_leaf(way.node[0]), e);
 	else
 		split(ix, &way, e);
 	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
@@ -313,22 +350,17 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 
 /* ----------------------------------------------------------------------------------------------- erase */
 
-/* An entry with this end has gone from the leaf. */
-static void lower(struct mrn_index *ix, const struct way *way, int64_t end)
+/* The entry that has gone from the leaf may have made its maximum. */
+static void lower(struct mrn_index *ix, const struct way *way)
 {
-	int64_t max = MRN_KEY_MAX;
+	int64_t old = way->node[0]->max, max = greatest_in(mrn_leaf(way->node[0]));
 
-	for (unsigned int l = 1; l <= ix->height; l++) {
+	way->node[0]->max = max;
+	for (unsigned int l = 1; l <= ix->height && max != old; l++) {
 		struct mrn_inner *in = mrn_inner(way->node[l]);
-		int64_t *old = &in->max[way->at[l - 1]];
 
-		if (*old != end)
-			return;
-		if (max == MRN_KEY_MAX)
-			max = greatest(mrn_leaf(way->node[0])->end);
-		if (max == end)
-			return;
-		__atomic_store_n(old, max, __ATOMIC_RELEASE);
+		old = greatest(in->max);
+		__atomic_store_n(&in->max[way->at[l - 1]], max, __ATOMIC_RELEASE);
 		max = greatest(in->max);
 	}
 }
@@ -336,26 +368,27 @@ static void lower(struct mrn_index *ix, const struct way *way, int64_t end)
 /* Puts what is left in two neighbours into one leaf. */
 static void merge(struct mrn_index *ix, struct way *way)
 {
-	struct mrn_leaf *leaf = mrn_leaf(way->node[0]), *next, *both;
 	struct mrn_inner *in = mrn_inner(way->node[1]);
+	struct mrn_leaf *leaf, *next, *both;
 	struct child new;
 
 	if (way->at[0] + 1 == in->node.n) {
-		if (!way->at[0]--)
+		if (!way->at[0])
 			return;
+		way->at[0]--;
 	}
 	leaf = mrn_leaf(in->child[way->at[0]]);
 	next = mrn_leaf(in->child[way->at[0] + 1]);
 	if (leaf->node.n + next->node.n > SLOTS / 2)
 		return;
-	both = new_leaf(ix);
+	both = new_leaf(ix, (uintptr_t)(next->node.base << MRN_FILTER_PAGE));
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		if (leaf->entry[i])
-			put(both, item_at(leaf, i));
+			put(both, leaf->entry[i]);
 		if (next->entry[i])
-			put(both, item_at(next, i));
+			put(both, next->entry[i]);
 	}
-	new = (struct child){.max = greatest(both->end), .node = &both->node};
+	new = (struct child){.max = both->node.max, .node = &both->node};
 	replace(ix, way, 0, 2, &new, 1);
 	mrn_pool_retire(ix, &leaf->node);
 	mrn_pool_retire(ix, &next->node);
@@ -364,27 +397,40 @@ static void merge(struct mrn_index *ix, struct way *way)
 /* Without memory for the change, a leaf stays that has little in it, or nothing. */
 static void tidy(struct mrn_index *ix, struct way *way)
 {
-	unsigned int n = way->node[0]->n;
-
-	if (!n && reserve(ix)) {
+	if (!reserve(ix))
+		return;
+	if (way->node[0]->n) {
+		merge(ix, way);
+	} else {
 		replace(ix, way, 0, 1, NULL, 0);
 		mrn_pool_retire(ix, way->node[0]);
-	} else if (n && n <= SLOTS / 4 && !(n & (n - 1)) && ix->height && reserve(ix)) {
-		/* Seldom: the neighbour is far away. */
-		merge(ix, way);
 	}
+}
+
+/* Does a leaf with n entries left want to be tidied? Seldom: its neighbour is far away. */
+static bool is_sparse(const struct mrn_index *ix, unsigned int n)
+{
+	return !n || (n <= SLOTS / 4 && !(n & (n - 1)) && ix->height);
 }
 
 void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 {
+	struct mrn_leaf *leaf = mrn_place_leaf(e->place);
 	struct way way;
+	bool lowers;
 
-	find_way(ix, e, &way);
-	clear(mrn_leaf(way.node[0]), e);
+	mrn_filter_prefetch(&ix->filter, e->start);
+	clear(leaf, mrn_place_slot(e->place));
 	/* Release: who has seen this count does not find the entry; who finds it has seen a lower one. */
 	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);
-	lower(ix, &way, mrn_bias(e->end));
-	mrn_filter_drop(&ix->filter, e->start, e->end);
 	__atomic_store_n(&ix->entries, ix->entries - 1, __ATOMIC_RELAXED);
-	tidy(ix, &way);
+	lowers = max_with(leaf, e) == leaf->node.max;
+	if (lowers || is_sparse(ix, leaf->node.n)) {
+		find_way(ix, e, &way);
+		if (lowers)
+			lower(ix, &way);
+		if (is_sparse(ix, leaf->node.n))
+			tidy(ix, &way);
+	}
+	mrn_filter_drop(&ix->filter, mrn_pages_of(e->start, e->end));
 }

@@ -210,6 +210,7 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 struct mrn_index_entry {
 	uintptr_t start, end;
 	uint64_t id;
+	uintptr_t place;
 };
 struct mrn_deferred {
 	struct mrn_deferred *next;
