@@ -11,10 +11,10 @@
 #define TOO_LARGE MRN_FILTER_LEVELS
 
 /* The level where a range lies in three granules at most. */
-static unsigned int level_of(struct mrn_pages p)
+static unsigned int level_of(struct mrn_pages p, bool alone)
 {
-	uint64_t pages = p.last - p.first + 1;
-	unsigned int level = 0;
+	unsigned int level = alone;
+	uint64_t pages = (p.last - p.first + 1) >> level * MRN_FILTER_STEP;
 
 	while (level < TOO_LARGE && pages > 2 << MRN_FILTER_STEP) {
 		pages >>= MRN_FILTER_STEP;
@@ -65,9 +65,9 @@ static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, str
 	return n;
 }
 
-void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p)
+void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p);
+	unsigned int level = level_of(p, alone);
 
 	if (level < TOO_LARGE)
 		t->marks += each_granule(t, level, p, line_add);
@@ -80,18 +80,18 @@ static void set_level(struct mrn_filter *f, unsigned int level, bool on)
 	__atomic_store_n(&f->levels, on ? f->levels | bit : f->levels & ~bit, __ATOMIC_RELAXED);
 }
 
-void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p)
+void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p);
+	unsigned int level = level_of(p, alone);
 
-	mrn_filter_table_add(f->table, p);
+	mrn_filter_table_add(f->table, p, alone);
 	if (!f->count[level]++)
 		set_level(f, level, true);
 }
 
-void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p)
+void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p);
+	unsigned int level = level_of(p, alone);
 
 	if (level < TOO_LARGE)
 		f->table->marks -= each_granule(f->table, level, p, line_drop);
@@ -126,6 +126,7 @@ void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t)
 
 	/* Release: pairs with the acquire in mrn_filter_may_overlap. */
 	__atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->shift, t->shift, __ATOMIC_RELAXED);
 	if (!old)
 		return;
 	old->next = f->retired;

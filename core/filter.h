@@ -8,6 +8,8 @@
  * and "perhaps" is wrong now and then. When the table gets full, a larger one is filled and put in its place.
  *
  * A large entry is known by larger pages, eight times as large a level: so that it lies in three granules at most.
+ * So is one that has no neighbour near: the filter of what lies scattered gets half as large, and it is its size
+ * that decides what a look costs.
  *
  * Readers and the writer as in index.h: marks are there before the entry, and go after it.
  */
@@ -42,6 +44,7 @@ struct mrn_filter_table {
 
 struct mrn_filter {
 	struct mrn_filter_table *table; /* atomic; NULL before the first entry */
+	unsigned int shift; /* atomic: its; may be an older one's, which is enough to prefetch by */
 	uint32_t levels; /* atomic: a bit for each that has entries; bit 31: some are too large */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 	struct mrn_filter_table *retired;
@@ -114,23 +117,41 @@ static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t 
 	return false;
 }
 
-/* Begins to load what add and drop will need. */
+/* Begins to load what a look at this address will need. Not in a section: nothing of the table is read. */
 static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t start)
 {
+	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_RELAXED);
+	unsigned int shift = __atomic_load_n(&f->shift, __ATOMIC_RELAXED);
+	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_RELAXED) & (uint32_t)INT32_MAX;
 	uint64_t granule = (uint64_t)start >> (MRN_FILTER_PAGE + MRN_FILTER_STEP);
 
-	if (f->table)
-		__builtin_prefetch(&f->table->line[mrn_filter_hash(granule, 0) >> f->table->shift], 1);
+	if (!t)
+		return;
+	for (; levels; levels &= levels - 1) {
+		unsigned int level = (unsigned int)__builtin_ctz(levels);
+
+		__builtin_prefetch(
+			(const char *)t +
+			offsetof(struct mrn_filter_table, line) +
+			sizeof(struct mrn_filter_line) *
+				(mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level) >> shift));
+	}
 }
 
-/* The writer's. add never fails: in a table that is too full, "perhaps" comes more often. There is one. */
-void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p);
-void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p);
+/*
+ * The writer's. add never fails: in a table that is too full, "perhaps" comes more often. There is one. alone: by
+ * larger pages; drop is told what add was told.
+ */
+void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone);
+void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone);
+
+/* Who has no neighbour within so many pages is alone. */
+#define MRN_FILTER_NEAR (UINT64_C(1) << 2 * MRN_FILTER_STEP)
 
 /* Should there be a larger table? Then a new one, without entries, or NULL without memory for it. */
 bool mrn_filter_is_full(const struct mrn_filter *f);
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f);
-void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p);
+void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone);
 /* Puts it in the place of the old one, which is retired. */
 void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t);
 /* Frees a list of tables. */

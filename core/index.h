@@ -73,6 +73,12 @@ void mrn_index_recycle(struct mrn_index *ix, struct mrn_index_retired *r);
 /* Gives all memory back. Nobody is reading. */
 void mrn_index_destroy(struct mrn_index *ix);
 
+/* Begins to load what the next one will need. Anywhere. */
+static inline void mrn_index_prefetch(const struct mrn_index *ix, uintptr_t start)
+{
+	mrn_filter_prefetch(&ix->filter, start);
+}
+
 /* May any entry overlap? False is certain. In a section. */
 static inline bool mrn_index_may_overlap(const struct mrn_index *ix, uintptr_t start, uintptr_t end)
 {

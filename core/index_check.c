@@ -32,7 +32,7 @@ static bool slot_is_valid(const struct mrn_index *ix, const struct mrn_leaf *lea
 	if (!e)
 		return leaf->first[i] == MRN_NOT_FIRST && leaf->last[i] == MRN_NOT_LAST;
 	p = mrn_pages_of(e->start, e->end);
-	return e->place == mrn_place(leaf, i) && leaf->first[i] == mrn_near(&leaf->node, p.first) &&
+	return e->place == mrn_place(leaf, i, leaf->node.alone >> i & 1) && leaf->first[i] == mrn_near(&leaf->node, p.first) &&
 	       leaf->last[i] == mrn_near(&leaf->node, p.last) &&
 	       mrn_max_of(&leaf->node, leaf->last[i]) >= mrn_bias(e->end) &&
 	       is_within(mrn_bias(e->start), e->id, b) &&

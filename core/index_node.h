@@ -37,7 +37,8 @@ struct mrn_index_node {
 	/* Of a leaf. */
 	uint64_t base; /* a page */
 	int64_t max;
-	uint32_t used; /* a bit for each slot */
+	uint32_t used;	/* a bit for each slot */
+	uint32_t alone; /* likewise: of which the filter was told so */
 } __attribute__((aligned(64)));
 
 struct mrn_leaf {
@@ -89,15 +90,17 @@ static inline struct mrn_inner *mrn_inner(struct mrn_index_node *n)
 	return (struct mrn_inner *)n;
 }
 
-/* Nodes are aligned: there is room for the slot's number. */
-static inline uintptr_t mrn_place(const struct mrn_leaf *leaf, unsigned int slot)
+/* Nodes are aligned: there is room for the slot's number, and for whether the entry is alone. */
+#define MRN_PLACE_ALONE ((uintptr_t)SLOTS)
+
+static inline uintptr_t mrn_place(const struct mrn_leaf *leaf, unsigned int slot, bool alone)
 {
-	return (uintptr_t)leaf | slot;
+	return (uintptr_t)leaf | slot | (alone ? MRN_PLACE_ALONE : 0);
 }
 
 static inline struct mrn_leaf *mrn_place_leaf(uintptr_t place)
 {
-	return (struct mrn_leaf *)(place & ~(uintptr_t)(SLOTS - 1));
+	return (struct mrn_leaf *)(place & ~(MRN_PLACE_ALONE | (SLOTS - 1)));
 }
 
 static inline unsigned int mrn_place_slot(uintptr_t place)

@@ -65,7 +65,7 @@ static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t start)
 {
 	struct mrn_leaf *leaf = mrn_leaf(mrn_pool_take(ix, 0));
 
-	leaf->node.level = leaf->node.n = leaf->node.used = 0;
+	leaf->node.level = leaf->node.n = leaf->node.used = leaf->node.alone = 0;
 	leaf->node.base = (uint64_t)start >> MRN_FILTER_PAGE;
 	leaf->node.max = MRN_KEY_MIN;
 	for (unsigned int i = 0; i < SLOTS; i++) {
@@ -182,19 +182,21 @@ static int64_t max_with(const struct mrn_leaf *leaf, const struct mrn_index_entr
 	return mrn_max_of(&leaf->node, mrn_near(&leaf->node, mrn_pages_of(e->start, e->end).last));
 }
 
-/* Its parents know of an entry's end already. */
+/* Its parents know of an entry's end already, and its place says whether it is alone. */
 static void put(struct mrn_leaf *leaf, struct mrn_index_entry *e)
 {
 	unsigned int i = (unsigned int)__builtin_ctz(~leaf->node.used);
 	struct mrn_pages p = mrn_pages_of(e->start, e->end);
+	bool alone = e->place & MRN_PLACE_ALONE;
 	int64_t max = max_with(leaf, e);
 
-	e->place = mrn_place(leaf, i);
+	e->place = mrn_place(leaf, i, alone);
 	/* Releases: of a slot's states a reader sees none before one that he has seen. */
 	__atomic_store_n(&leaf->first[i], mrn_near(&leaf->node, p.first), __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->last[i], mrn_near(&leaf->node, p.last), __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->entry[i], e, __ATOMIC_RELEASE);
 	leaf->node.used |= UINT32_C(1) << i;
+	leaf->node.alone |= (uint32_t)alone << i;
 	leaf->node.n++;
 	leaf->node.max = max > leaf->node.max ? max : leaf->node.max;
 }
@@ -205,6 +207,7 @@ static void clear(struct mrn_leaf *leaf, unsigned int i)
 	__atomic_store_n(&leaf->last[i], MRN_NOT_LAST, __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->first[i], MRN_NOT_FIRST, __ATOMIC_RELEASE);
 	leaf->node.used &= ~(UINT32_C(1) << i);
+	leaf->node.alone &= ~(UINT32_C(1) << i);
 	leaf->node.n--;
 }
 
@@ -294,8 +297,9 @@ static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 {
 	if (!node->level) {
 		for (uint32_t used = node->used; used; used &= used - 1)
-			mrn_filter_table_add(t, pages_at(mrn_leaf(node),
-							 (unsigned int)__builtin_ctz(used)));
+			mrn_filter_table_add(
+				t, pages_at(mrn_leaf(node), (unsigned int)__builtin_ctz(used)),
+				node->alone >> __builtin_ctz(used) & 1);
 		return;
 	}
 	for (unsigned int i = 0; i < node->n; i++)
@@ -328,9 +332,21 @@ static void raise(struct mrn_index *ix, const struct way *way, int64_t to)
 	}
 }
 
+/* As far as its leaf can tell. */
+static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
+{
+	uint64_t from = p.first < MRN_FILTER_NEAR ? 0 : p.first - MRN_FILTER_NEAR;
+
+	return !mrn_vector_within(leaf->first, leaf->last, mrn_near(&leaf->node, from),
+				  mrn_near(&leaf->node, p.last + MRN_FILTER_NEAR));
+}
+
 int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 {
+	struct mrn_pages p = mrn_pages_of(e->start, e->end);
+	struct mrn_leaf *leaf;
 	struct way way;
+	bool alone;
 
 	if (!reserve(ix) || !make_filter(ix))
 		return -ENOMEM;
@@ -338,10 +354,13 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 	if (!ix->root)
 		set_root(ix, &(struct child){.node = &new_leaf(ix, e->start)->node}, 1);
 	find_way(ix, e, &way);
-	mrn_filter_add(&ix->filter, mrn_pages_of(e->start, e->end));
-	raise(ix, &way, max_with(mrn_leaf(way.node[0]), e));
-	if (way.node[0]->n < SLOTS)
-		put(mrn_leaf(way.node[0]), e);
+	leaf = mrn_leaf(way.node[0]);
+	alone = is_alone(leaf, p);
+	e->place = alone ? MRN_PLACE_ALONE : 0;
+	mrn_filter_add(&ix->filter, p, alone);
+	raise(ix, &way, max_with(leaf, e));
+	if (leaf->node.n < SLOTS)
+		put(leaf, e);
 	else
 		split(ix, &way, e);
 	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
@@ -432,5 +451,5 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 		if (is_sparse(ix, leaf->node.n))
 			tidy(ix, &way);
 	}
-	mrn_filter_drop(&ix->filter, mrn_pages_of(e->start, e->end));
+	mrn_filter_drop(&ix->filter, mrn_pages_of(e->start, e->end), e->place & MRN_PLACE_ALONE);
 }

@@ -143,6 +143,7 @@ static int start(struct mmu_notifier_range *range)
 	if (mrn_mm_is_wiped(mm))
 		return -ESTALE;
 	MRN_EVENT_PATH_ENTER();
+	mrn_index_prefetch(&mm->index, range->start);
 	mrn_token_publish(mm, range);
 	/*
 	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with
