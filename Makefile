@@ -29,7 +29,14 @@ test:
 	@scripts/run-tests --build $(BUILD) --suite $(SUITE)
 
 bench: build
+	$(BUILD)/mrn bench core
 	$(BUILD)/mrn bench hmm
+
+bench-check: build
+	@scripts/bench-check --build $(BUILD)
+
+bench-report: build
+	@scripts/bench-report --build $(BUILD)
 
 lab: build
 	$(BUILD)/mrn lab
@@ -46,4 +53,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build demo test bench lab format lint install clean
+.PHONY: all setup deps build demo test bench bench-check bench-report lab format lint install clean

@@ -10,7 +10,12 @@
 #include <stdint.h>
 
 #define BENCH_MAX_ROUNDS 32
-#define BENCH_MAX_ROWS	 64
+#define BENCH_MAX_ROWS	 512
+
+/*
+ * Nanoseconds per operation: the time of a round by the number of operations in it, of all threads
+ * together. So two threads that do not hinder each other take half of what one takes.
+ */
 
 /* One of those that are measured by turns. */
 struct bench_contender {
@@ -37,8 +42,12 @@ struct bench_table {
 	size_t nr;
 	unsigned int rounds;
 	bool quick;
+	uint64_t max_n;	      /* cases with more are left out; 0: none */
+	const char *left_out; /* by quick, as the end of a sentence; or NULL */
 	/* Says what is measured now; or NULL. */
 	void (*progress)(const char *name, uint64_t n);
+	/* Says something that the figures do not show; or NULL. */
+	void (*say)(const char *sentence);
 };
 
 /* Of one part of the library. run: 0, or -errno with a sentence in why. */
@@ -54,7 +63,7 @@ uint64_t bench_now(void); /* nanoseconds */
 
 /*
  * Measures contenders by turns, the first being ours, after a round that does not count; adds a row for
- * each rival.
+ * each rival. Does nothing where n is above the table's max_n.
  */
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
 		   struct bench_contender *contenders, size_t nr);

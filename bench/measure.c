@@ -33,6 +33,8 @@ void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsi
 	double ns[8][BENCH_MAX_ROUNDS];
 	size_t rounds = table->rounds < BENCH_MAX_ROUNDS ? table->rounds : BENCH_MAX_ROUNDS;
 
+	if (table->max_n && n > table->max_n)
+		return;
 	if (table->progress)
 		table->progress(name, n);
 	for (size_t c = 0; c < nr; c++)

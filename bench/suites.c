@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 const struct bench_suite *const bench_suites[] = {
+	&bench_core,
 	&bench_hmm,
 	NULL,
 };

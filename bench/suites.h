@@ -4,6 +4,6 @@
 
 #include "bench/bench.h"
 
-extern const struct bench_suite bench_hmm;
+extern const struct bench_suite bench_core, bench_hmm;
 
 #endif

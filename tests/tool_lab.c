@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn lab and mrn bench: what they print, and how they exit.
+ * mrn lab: what it prints, and how it exits.
  */
 #include <string.h>
 
@@ -98,32 +98,4 @@ TEST(lab_for_people, .timeout_s = 120)
 	RUN(&o, "lab", "--break", "list");
 	CHECK_EQ(o.status, 0);
 	CHECK_EQ(lines(o.out), 11);
-}
-
-TEST(bench_hmm_in_json, .timeout_s = 120)
-{
-	static const char *const cases[] = {"cpu_fault", "cpu_fault_migrated", "range_fault",
-					    "range_fault_fresh"};
-	static struct outcome o;
-	struct json_object *report, *rows;
-	unsigned int seen = 0;
-
-	RUN(&o, "bench", "hmm", "--quick", "--json");
-	CHECK_MSG(o.status == 0, "%d: %s%s", o.status, o.out, o.err);
-	CHECK_MSG(!*o.err, "%s", o.err);
-	report = parse(&o);
-	rows = member(report, "rows", json_type_array);
-	for (size_t i = 0; i < json_object_array_length(rows); i++) {
-		struct json_object *r = json_object_array_get_idx(rows, i);
-
-		for (unsigned int c = 0; c < 4; c++)
-			seen |= !strcmp(text(r, "case"), cases[c]) ? 1u << c : 0;
-		CHECK(!strcmp(text(r, "rival"), "continue") || !strcmp(text(r, "rival"), "minor"));
-		CHECK(figure(r, "n") > 0 && figure(r, "threads") == 1);
-		CHECK(json_object_get_double(member(r, "ns", json_type_double)) > 0);
-		CHECK(json_object_get_double(member(r, "rival_ns", json_type_double)) > 0);
-		CHECK(json_object_get_double(member(r, "ratio", json_type_double)) > 0);
-	}
-	CHECK_EQ(seen, 15);
-	json_object_put(report);
 }

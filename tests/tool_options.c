@@ -39,6 +39,8 @@ TEST(wrong_options_are_one_line)
 	REFUSED("bench", "nonsense");
 	REFUSED("bench", "hmm", "nonsense");
 	REFUSED("bench", "hmm", "--rounds", "0");
+	REFUSED("bench", "core", "--max-n", "0");
+	REFUSED("bench", "core", "--max-n", "some");
 }
 
 TEST(no_command_is_one_line)
@@ -72,10 +74,12 @@ TEST(help_and_version)
 	CHECK(strstr(o.out, "--break"));
 	RUN(&o, "bench", "--help");
 	CHECK_EQ(o.status, 0);
+	CHECK(strstr(o.out, "core"));
 	CHECK(strstr(o.out, "hmm"));
 	RUN(&o, "bench", "hmm", "--help");
 	CHECK_EQ(o.status, 0);
 	CHECK(strstr(o.out, "--rounds"));
+	CHECK(strstr(o.out, "--max-n"));
 	RUN(&o, "demo", "--version");
 	CHECK_EQ(o.status, 0);
 	CHECK(!strncmp(o.out, "mrn ", 4));

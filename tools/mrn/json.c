@@ -68,7 +68,7 @@ void json_real(struct json *j, const char *key, double value)
 	put_real(j, key, value, 1);
 }
 
-void json_ratio(struct json *j, const char *key, double value)
+void json_real3(struct json *j, const char *key, double value)
 {
 	put_real(j, key, value, 3);
 }

@@ -28,7 +28,7 @@ void json_end(struct json *j);
 
 void json_u64(struct json *j, const char *key, uint64_t value);
 void json_real(struct json *j, const char *key, double value);	/* with one decimal */
-void json_ratio(struct json *j, const char *key, double value); /* with three */
+void json_real3(struct json *j, const char *key, double value); /* with three */
 void json_string(struct json *j, const char *key, const char *value);
 
 /* Ends and writes everything, and a newline. 0, -ENOMEM or -EIO. */

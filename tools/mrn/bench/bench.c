@@ -11,17 +11,18 @@
 #include "tools/mrn/json.h"
 #include "tools/mrn/progress.h"
 
-enum { ROUNDS = 256, QUICK, JSON };
+enum { ROUNDS = 256, MAX_N, QUICK, JSON };
 
 static const struct argp_option options[] = {
 	{"rounds", ROUNDS, "N", 0, "Rounds, of which the medians are taken (9; with --quick 3)", 0},
-	{"quick", QUICK, NULL, 0, "Fewer rounds", 0},
+	{"max-n", MAX_N, "N", 0, "Leave out cases with n above N", 0},
+	{"quick", QUICK, NULL, 0, "Fewer rounds, and not the longest cases", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
 
 struct bench_options {
-	uint64_t rounds;
+	uint64_t rounds, max_n;
 	bool quick, json;
 };
 
@@ -32,6 +33,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ROUNDS:
 		return cli_number(state, "rounds", arg, 1, BENCH_MAX_ROUNDS, &o->rounds);
+	case MAX_N:
+		return cli_number(state, "max-n", arg, 1, UINT32_MAX, &o->max_n);
 	case QUICK:
 		o->quick = true;
 		return 0;
@@ -56,7 +59,9 @@ static void print_table(const struct bench_table *table)
 		       r->name, (uintmax_t)r->n, r->threads, r->ns, r->min, r->max, r->rival,
 		       r->rival_ns, r->rival_min, r->rival_max, r->rival_ns / r->ns);
 	}
-	puts("\nNanoseconds per operation, medians; ratio: the rival's by ours.");
+	puts("\nNanoseconds per operation, of all threads together; medians. Ratio: the rival's by ours.");
+	if (table->left_out)
+		printf("Left out for --quick: %s\n", table->left_out);
 }
 
 static int print_json(const struct bench_table *table)
@@ -72,14 +77,14 @@ static int print_json(const struct bench_table *table)
 		json_string(&j, "case", r->name);
 		json_u64(&j, "n", r->n);
 		json_u64(&j, "threads", r->threads);
-		json_real(&j, "ns", r->ns);
-		json_real(&j, "min", r->min);
-		json_real(&j, "max", r->max);
+		json_real3(&j, "ns", r->ns);
+		json_real3(&j, "min", r->min);
+		json_real3(&j, "max", r->max);
 		json_string(&j, "rival", r->rival);
-		json_real(&j, "rival_ns", r->rival_ns);
-		json_real(&j, "rival_min", r->rival_min);
-		json_real(&j, "rival_max", r->rival_max);
-		json_ratio(&j, "ratio", r->rival_ns / r->ns);
+		json_real3(&j, "rival_ns", r->rival_ns);
+		json_real3(&j, "rival_min", r->rival_min);
+		json_real3(&j, "rival_max", r->rival_max);
+		json_real3(&j, "ratio", r->rival_ns / r->ns);
 		json_end(&j);
 	}
 	return json_finish(&j, stdout);
@@ -88,6 +93,15 @@ static int print_json(const struct bench_table *table)
 static void show_progress(const char *name, uint64_t n)
 {
 	progress_show("%s, n = %ju", name, (uintmax_t)n);
+}
+
+/* Of the suite that runs: what messages begin with. */
+static const char *running;
+
+static void say(const char *sentence)
+{
+	progress_remove();
+	cli_say(running, "%s", sentence);
 }
 
 /* --------------------------------------------------------------------------------------------- command */
@@ -120,7 +134,10 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 
 	table.rounds = o->rounds ? (unsigned int)o->rounds : o->quick ? 3 : 9;
 	table.quick = o->quick;
+	table.max_n = o->max_n;
 	table.progress = show_progress;
+	table.say = say;
+	running = command;
 	err = suite->run(&table, why, sizeof(why));
 	progress_remove();
 	if (err) {

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What ours is measured against: range notifiers as Linux has them since 5.5 (mmu_interval_notifier),
+ * in user space and in our own words. One spinlock for each mm; a red-black interval tree; a count of
+ * the invalidations in progress; a sequence number for all, odd while one of them has met a notifier;
+ * a list of inserts and removes that wait until it is even again.
+ *
+ * As fast as that design gets: nothing that the kernel does beside it (lockdep, the mm's reference
+ * counts, the classic list of notifiers) is done here, what is inline there is inline here, what more
+ * can be inline is, and an end with nobody waiting wakes nobody.
+ */
+#ifndef BENCH_BASELINE_NOTIFIER_H
+#define BENCH_BASELINE_NOTIFIER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bench/baseline/rbtree.h"
+#include "bench/baseline/spinlock.h"
+
+#define BASELINE_CACHE_LINE 64
+
+struct baseline_notifier;
+
+/* As the kernel's: one line, lock and what it guards. The tree stays as it is while seq is odd. */
+struct baseline_mm {
+	struct baseline_lock lock;
+	uint64_t active; /* invalidations in progress */
+	uint64_t seq;
+	struct baseline_tree tree;
+	struct baseline_notifier *deferred; /* to be inserted or removed when seq becomes even */
+	uint32_t ended; /* futex: goes up when seq becomes even and there are waiters */
+	uint32_t waiters;
+} __attribute__((aligned(BASELINE_CACHE_LINE)));
+
+/* One invalidation, in its caller's memory. */
+struct baseline_range {
+	struct baseline_mm *mm;
+	uintptr_t start, end;
+	bool blockable;
+};
+
+struct baseline_ops {
+	/* As mmu_range_notifier_ops.invalidate. */
+	bool (*invalidate)(struct baseline_notifier *n, const struct baseline_range *range,
+			   uint64_t cur_seq);
+};
+
+/* A line for all that a walk and a callback need. The caller zeroes it and sets ops. */
+struct baseline_notifier {
+	struct baseline_node node;
+	const struct baseline_ops *ops;
+	uint64_t seq;
+	struct baseline_mm *mm;
+	struct baseline_notifier *next, **link; /* of the deferred list */
+} __attribute__((aligned(BASELINE_CACHE_LINE)));
+
+void baseline_mm_init(struct baseline_mm *mm);
+/* Nothing is in progress; what is inserted is forgotten. */
+void baseline_mm_destroy(struct baseline_mm *mm);
+
+/* Over [start, start + length); 0, or -EINVAL or -EOVERFLOW. Never waits, but the first read may. */
+int baseline_insert(struct baseline_notifier *n, uintptr_t start, uintptr_t length,
+		    struct baseline_mm *mm);
+/* Waits until no callback runs; that is, until the seq is even. Not from a callback. */
+void baseline_remove(struct baseline_notifier *n);
+
+/* Calls every notifier that overlaps. 0, or -EAGAIN when one refuses; then nothing has started. */
+int baseline_start(struct baseline_range *range);
+void baseline_end(struct baseline_range *range);
+
+/* Waits until mm's seq is another; where read_begin ends that has met an invalidation. */
+void baseline_wait(struct baseline_mm *mm, uint64_t seq);
+
+/* ------------------------------------------------------------------------------------------ reading */
+
+/* Not with the driver lock held. */
+static inline uint64_t baseline_read_begin(struct baseline_notifier *n)
+{
+	struct baseline_mm *mm = n->mm;
+	uint64_t seq;
+	bool met;
+
+	baseline_lock(&mm->lock);
+	seq = __atomic_load_n(&n->seq, __ATOMIC_RELAXED);
+	met = seq == mm->seq;
+	baseline_unlock(&mm->lock);
+	if (__builtin_expect(met, 0))
+		baseline_wait(mm, seq);
+	return seq;
+}
+
+/* With the driver lock held. */
+static inline bool baseline_read_retry(struct baseline_notifier *n, uint64_t seq)
+{
+	return __atomic_load_n(&n->seq, __ATOMIC_RELAXED) != seq;
+}
+
+/* From the callback, with the driver lock held. Relaxed: a read_begin that sees it early only waits. */
+static inline void baseline_update_seq(struct baseline_notifier *n, uint64_t cur_seq)
+{
+	__atomic_store_n(&n->seq, cur_seq, __ATOMIC_RELAXED);
+}
+
+#endif

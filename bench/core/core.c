@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The protocol, beside the kernel's own design: reads, invalidations, inserts and removes, on few and
+ * many notifiers, by one and more threads.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/core/load.h"
+#include "bench/memory.h"
+#include "bench/suites.h"
+
+#define RIVAL	     (&side_upstream)
+#define MOST_THREADS 16
+
+static const size_t sizes[] = {100, 10000, 1000000, 10000000};
+
+/* How many notifiers at most. */
+static size_t limit(const struct bench_table *table, enum layout_kind kind)
+{
+	if (kind == LAYOUT_RANDOM)
+		return table->quick ? 1000000 : 10000000;
+	return table->quick ? 10000 : 1000000;
+}
+
+static const struct load_kind kinds[] = {
+	{.name = {"read_hot"}, .op = LOAD_READ, .some = 64, .ops = 1 << 19},
+	{.name = {"read_random"}, .op = LOAD_READ, .some = SIZE_MAX, .ops = 1 << 18},
+	{.name = {"miss", "miss_clustered", "miss_nested", "miss_overlapping"},
+	 .op = LOAD_ANNOUNCE,
+	 .query = QUERY_MISS,
+	 .ops = 1 << 15},
+	{.name = {"hit1", "hit1_clustered", "hit1_nested", "hit1_overlapping"},
+	 .op = LOAD_ANNOUNCE,
+	 .query = QUERY_HIT1,
+	 .ops = 1 << 15},
+	{.name = {"hit100"}, .op = LOAD_ANNOUNCE, .query = QUERY_HIT100, .ops = 1 << 10},
+	{.name = {"insert", "insert_clustered", "insert_nested", "insert_overlapping"},
+	 .op = LOAD_INSERT,
+	 .ops = 1 << 14},
+	{.name = {"remove", "remove_clustered", "remove_nested", "remove_overlapping"},
+	 .op = LOAD_REMOVE,
+	 .ops = 1 << 14},
+};
+
+/* Both sides, with the same notifiers. */
+struct pair {
+	struct layout layout;
+	struct side side[2];
+};
+
+/* ---------------------------------------------------------------------------------------- notifiers */
+
+static int insert_both(void *ctx, const struct job *job, size_t nr)
+{
+	struct pair *p = ctx;
+	int err = 0;
+
+	for (int i = 0; i < 2 && !err; i++)
+		err = p->side[i].ops->insert(&p->side[i], job, nr);
+	return err;
+}
+
+/* In the order of their addresses, which is quickest. Some may not be there, after an error. */
+static void remove_ours(struct side *s, const struct layout *l)
+{
+	for (size_t k = 0; k < l->n; k++) {
+		struct job job = {.span = l->span[k], .index = l->at[k]};
+
+		s->ops->remove(s, &job, 1);
+	}
+}
+
+static void pair_close(struct pair *p)
+{
+	if (p->side[0].ops)
+		remove_ours(&p->side[0], &p->layout);
+	for (int i = 0; i < 2; i++)
+		if (p->side[i].ops)
+			side_close(&p->side[i]);
+	layout_destroy(&p->layout);
+}
+
+static int pair_open(struct pair *p, enum layout_kind kind, size_t n)
+{
+	int err = layout_create(&p->layout, kind, n);
+
+	if (err)
+		return err;
+	err = side_open(&p->side[0], &side_mrn, n);
+	if (!err)
+		err = side_open(&p->side[1], RIVAL, n);
+	return err ? err : layout_each(&p->layout, insert_both, p);
+}
+
+/* What that takes, and what is drawn for a case; an index may want something beside its notifiers. */
+static uint64_t memory_for(size_t n)
+{
+	enum { INDEX = 128, LOADS = 160 << 20 };
+
+	return layout_memory(n) + n * (uint64_t)(side_mrn.size + RIVAL->size + INDEX) + LOADS;
+}
+
+static bool is_enough_memory(const struct bench_table *table, size_t n)
+{
+	uint64_t need = memory_for(n), left = bench_memory_left();
+	char sentence[160];
+
+	if (need <= left)
+		return true;
+	snprintf(sentence, sizeof(sentence),
+		 "n = %zu is left out: it needs %.1f GiB of memory, and %.1f are free", n,
+		 (double)need / (1 << 30), (double)left / (1 << 30));
+	if (table->say)
+		table->say(sentence);
+	return false;
+}
+
+/* -------------------------------------------------------------------------------------------- cases */
+
+static int run_case(struct bench_table *table, struct pair *p, const struct load_kind *kind,
+		    struct bench_crew *crew)
+{
+	static struct meter meter[2];
+	struct bench_contender c[2];
+	struct load load;
+	int err = load_create(&load, kind, &p->layout, crew->nr, table->quick);
+
+	if (err)
+		return err;
+	memset(meter, 0, sizeof(meter));
+	for (int i = 0; i < 2; i++) {
+		meter[i].load = &load;
+		meter[i].side = &p->side[i];
+		meter[i].crew = crew;
+		c[i] = (struct bench_contender){.name = p->side[i].ops->name,
+						.run = meter_run,
+						.ctx = &meter[i]};
+	}
+	bench_measure(table, kind->name[p->layout.kind], p->layout.n, crew->nr, c, 2);
+	load_destroy(&load);
+	return meter[0].err ? meter[0].err : meter[1].err;
+}
+
+static int run_threads(struct bench_table *table, struct pair *p, unsigned int threads)
+{
+	static struct bench_crew crew;
+	int err = bench_crew_start(&crew, threads);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && !err; i++)
+		if (kinds[i].name[p->layout.kind])
+			err = run_case(table, p, &kinds[i], &crew);
+	bench_crew_stop(&crew);
+	return err;
+}
+
+static int run_layout(struct bench_table *table, enum layout_kind kind, size_t n)
+{
+	unsigned int most = table->quick ? 2 : MOST_THREADS;
+	struct pair p = {0};
+	int err;
+
+	if (table->progress)
+		table->progress("inserting", n);
+	err = pair_open(&p, kind, n);
+	if (most > bench_processors())
+		most = bench_processors();
+	for (unsigned int threads = 1; threads <= most && !err; threads *= 2)
+		err = run_threads(table, &p, threads);
+	if (table->progress)
+		table->progress("removing", n);
+	pair_close(&p);
+	return err;
+}
+
+static int run(struct bench_table *table, char *why, size_t why_size)
+{
+	int err = 0;
+
+	if (table->quick)
+		table->left_out = "n = 10000000 (1000000 for clustered, nested and overlapping "
+				  "ranges), and more than 2 threads.";
+	for (int kind = 0; kind < LAYOUT_NR_KINDS; kind++) {
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes) && !err; i++) {
+			size_t n = sizes[i];
+
+			if (n > limit(table, (enum layout_kind)kind) ||
+			    (table->max_n && n > table->max_n))
+				continue;
+			if (is_enough_memory(table, n))
+				err = run_layout(table, (enum layout_kind)kind, n);
+		}
+	}
+	if (err)
+		snprintf(why, why_size, "range notifiers: %s", strerror(-err));
+	return err;
+}
+
+const struct bench_suite bench_core = {
+	.name = "core",
+	.about = "range notifiers: reads, invalidations, inserts, removes",
+	.run = run,
+};

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The two that are measured: one address space each, with notifiers on it, and the same operations. They
+ * come in batches, so that the call through here does not count; the loops of both are alike.
+ */
+#ifndef BENCH_CORE_SIDE_H
+#define BENCH_CORE_SIDE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bench/core/layout.h"
+
+struct side;
+
+/* Functions that return int return 0 or -errno, of the first operation that failed. */
+struct side_ops {
+	const char *name;
+	size_t size; /* of one notifier */
+	int (*open)(struct side *s);
+	void (*close)(struct side *s);
+	int (*insert)(struct side *s, const struct job *job, size_t nr);
+	int (*remove)(struct side *s, const struct job *job, size_t nr);
+	/* An invalidation each, start and end; callbacks do nothing but update their notifier's seq. */
+	int (*announce)(struct side *s, const struct span *query, size_t nr);
+	/* A read each, begin and retry. Returns how many collided. */
+	size_t (*read)(struct side *s, const uint32_t *index, size_t nr);
+};
+
+struct side {
+	const struct side_ops *ops;
+	size_t n;
+	void *mm;
+	void *notifier; /* an array of n, each on cache lines of its own */
+};
+
+extern const struct side_ops side_mrn, side_upstream;
+
+/* 0 or -errno; then nothing is left behind. */
+int side_open(struct side *s, const struct side_ops *ops, size_t n);
+/* Notifiers of ours have been removed. Those of the rival need not be. */
+void side_close(struct side *s);
+
+#endif
