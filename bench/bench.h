@@ -39,6 +39,8 @@ struct bench_table {
 	bool quick;
 	/* Says what is measured now; or NULL. */
 	void (*progress)(const char *name, uint64_t n);
+	/* Says something that the figures do not show; or NULL. */
+	void (*say)(const char *sentence);
 };
 
 /* Of one part of the library. run: 0, or -errno with a sentence in why. */

@@ -5,5 +5,7 @@
 
 const struct bench_suite *const bench_suites[] = {
 	&bench_hmm,
+	&bench_io_uring,
+	&bench_regcache,
 	NULL,
 };

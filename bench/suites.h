@@ -5,5 +5,7 @@
 #include "bench/bench.h"
 
 extern const struct bench_suite bench_hmm;
+extern const struct bench_suite bench_io_uring;
+extern const struct bench_suite bench_regcache;
 
 #endif

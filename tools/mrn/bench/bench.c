@@ -15,7 +15,7 @@ enum { ROUNDS = 256, QUICK, JSON };
 
 static const struct argp_option options[] = {
 	{"rounds", ROUNDS, "N", 0, "Rounds, of which the medians are taken (9; with --quick 3)", 0},
-	{"quick", QUICK, NULL, 0, "Fewer rounds", 0},
+	{"quick", QUICK, NULL, 0, "Fewer and shorter rounds", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -90,6 +90,15 @@ static void show_progress(const char *name, uint64_t n)
 	progress_show("%s, n = %ju", name, (uintmax_t)n);
 }
 
+/* Of the suite that runs: what messages begin with. */
+static const char *running;
+
+static void say(const char *sentence)
+{
+	progress_remove();
+	cli_say(running, "%s", sentence);
+}
+
 /* --------------------------------------------------------------------------------------------- command */
 
 static const struct bench_suite *find_suite(const char *name)
@@ -121,6 +130,8 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 	table.rounds = o->rounds ? (unsigned int)o->rounds : o->quick ? 3 : 9;
 	table.quick = o->quick;
 	table.progress = show_progress;
+	table.say = say;
+	running = command;
 	err = suite->run(&table, why, sizeof(why));
 	progress_remove();
 	if (err) {
