@@ -61,12 +61,10 @@ static inline struct mrn_pages mrn_pages_of(uintptr_t start, uintptr_t end)
 				  ((uint64_t)end - 1) >> MRN_FILTER_PAGE};
 }
 
-/* Fibonacci hashing, twice: the first spreads neighbours, the second mixes the bits that make the mark. */
+/* Fibonacci hashing: the highest bits choose the line, 8 others make the mark. Levels differ in all of them. */
 static inline uint64_t mrn_filter_hash(uint64_t granule, unsigned int level)
 {
-	uint64_t h = (granule + ((uint64_t)level << 56)) * UINT64_C(0x9e3779b97f4a7c15);
-
-	return (h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+	return (granule ^ (uint64_t)level << 50) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 /* What pages first to last of a level have in a granule, with the hash's mark. */
@@ -75,7 +73,7 @@ static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t
 	unsigned int from = granule == first >> MRN_FILTER_STEP ? first & 7 : 0;
 	unsigned int to = granule == last >> MRN_FILTER_STEP ? last & 7 : 7;
 
-	return (uint16_t)((hash & 0xff) << 8 | (0xffu >> (7 - to) & 0xffu << from));
+	return (uint16_t)((hash >> 24 & 0xff) << 8 | (0xffu >> (7 - to) & 0xffu << from));
 }
 
 static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsigned int level,

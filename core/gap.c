@@ -4,7 +4,7 @@
  */
 #include <stddef.h>
 
-#include "core/mm.h"
+#include "core/slot.h"
 
 #include "os/event_path.h"
 

@@ -55,6 +55,13 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e);
 /* Takes an entry out that is there. It may still be looked at, in sections that are open. Never fails. */
 void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e);
 
+/*
+ * Begin to load what an insertion at this address will need, and an erasure: the first by the writer, the second
+ * by whoever has the entry.
+ */
+void mrn_index_prefetch_insert(const struct mrn_index *ix, uintptr_t start);
+void mrn_index_prefetch_erase(const struct mrn_index *ix, const struct mrn_index_entry *e);
+
 /* Memory that has been replaced. */
 struct mrn_index_retired {
 	struct mrn_index_node *nodes;

@@ -73,7 +73,9 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 		int64_t below_max;
 
 		if (i >= node->n) {
-			if (in->key[i] != MRN_KEY_MAX || in->max[i] != MRN_KEY_MIN || in->child[i])
+			if (in->key[i] != MRN_KEY_MAX || in->max[i] != MRN_KEY_MIN ||
+			    in->low[i] != MRN_NOT_FIRST || in->high[i] != MRN_NOT_LAST ||
+			    in->child[i])
 				return false;
 			continue;
 		}
@@ -86,6 +88,9 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 			below.next_id = in->id[i + 1];
 			below.is_last = false;
 		}
+		if (in->low[i] != (i ? mrn_low_of(node, in->key[i]) : -MRN_FAR) ||
+		    in->high[i] != mrn_high_of(node, in->max[i]))
+			return false;
 		if (in->child[i]->level + 1 != node->level ||
 		    (i && !is_within(in->key[i], in->id[i], b)) ||
 		    !node_is_valid(ix, in->child[i], &below, &below_max, entries) ||

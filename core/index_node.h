@@ -11,6 +11,8 @@
  *    (key[i], id[i]) and less than what child i + 1 has; the first child of each node has (MRN_KEY_MIN, 0).
  *  - max[i] is at least, and when nobody is writing just, the greatest end below child i, as leaves know it. A
  *    leaf has its own, too.
+ *  - low[i] and high[i] are key[i] and max[i] as pages, relative to the node's base and in units that bring them
+ *    near: what readers look at, eight at a time.
  *  - All leaves are on one level. No inner node is empty, and the root has at least two children.
  *
  * Keys and maxima are biased: unsigned order as signed order, which is what vectors compare.
@@ -34,8 +36,9 @@ struct mrn_index_node {
 	uint32_t level;		     /* 0: a leaf */
 	uint32_t n;		     /* inner: children; leaf: entries */
 	struct mrn_index_node *next; /* in a list of free or retired nodes */
+	uint64_t base;	    /* a page */
+	unsigned int shift; /* inner: the logarithm of the unit that pages are counted in */
 	/* Of a leaf. */
-	uint64_t base; /* a page */
 	int64_t max;
 	uint32_t used;	/* a bit for each slot */
 	uint32_t alone; /* likewise: of which the filter was told so */
@@ -49,8 +52,10 @@ struct mrn_leaf {
 
 struct mrn_inner {
 	struct mrn_index_node node;
-	int64_t key[SLOTS], max[SLOTS];
+	int32_t low[SLOTS], high[SLOTS];
 	struct mrn_index_node *child[SLOTS];
+	/* The writer's. */
+	int64_t key[SLOTS], max[SLOTS];
 	uint64_t id[SLOTS];
 };
 
@@ -59,10 +64,15 @@ static inline int64_t mrn_bias(uintptr_t addr)
 	return (int64_t)((uint64_t)addr ^ (UINT64_C(1) << 63));
 }
 
-/* A page as a leaf knows it. Never falls where the page rises: that is what makes it safe. */
-static inline int32_t mrn_near(const struct mrn_index_node *leaf, uint64_t page)
+static inline uintptr_t mrn_unbias(int64_t biased)
 {
-	int64_t distance = (int64_t)(page - leaf->base);
+	return (uintptr_t)((uint64_t)biased ^ (UINT64_C(1) << 63));
+}
+
+/* A page as a node knows it. Never falls where the page rises: that is what makes it safe. */
+static inline int32_t mrn_near(const struct mrn_index_node *node, uint64_t page)
+{
+	int64_t distance = (int64_t)(page - node->base) >> node->shift;
 
 	if (distance > MRN_FAR)
 		return MRN_FAR;
@@ -78,6 +88,19 @@ static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int32_t last
 		return MRN_KEY_MIN;
 	/* Too far to be known, or the end of the address space, which is not a number. */
 	return last == MRN_FAR || !end ? MRN_KEY_MAX : mrn_bias((uintptr_t)end);
+}
+
+/* A key and a maximum as readers look at them. */
+static inline int32_t mrn_low_of(const struct mrn_index_node *inner, int64_t key)
+{
+	return mrn_near(inner, (uint64_t)mrn_unbias(key) >> MRN_FILTER_PAGE);
+}
+
+static inline int32_t mrn_high_of(const struct mrn_index_node *inner, int64_t max)
+{
+	if (max == MRN_KEY_MIN)
+		return MRN_NOT_LAST;
+	return mrn_near(inner, ((uint64_t)mrn_unbias(max) - 1) >> MRN_FILTER_PAGE);
 }
 
 static inline struct mrn_leaf *mrn_leaf(struct mrn_index_node *n)

@@ -17,14 +17,13 @@ static bool precedes(const struct mrn_index_entry *a, const struct mrn_index_ent
 }
 
 /* Adds what a leaf has, in order. It always fits when there is nothing yet; else false, and nothing is added. */
-static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_index_walk *w)
+static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_pages p, struct mrn_index_walk *w)
 {
-	struct mrn_pages p = mrn_pages_of(w->start, w->end);
 	uint32_t mask = mrn_vector_within(leaf->first, leaf->last, mrn_near(&leaf->node, p.first),
 					  mrn_near(&leaf->node, p.last));
 	unsigned int first = w->n, n = w->n;
 
-	if (first + (unsigned int)__builtin_popcount(mask) > SLOTS)
+	if (first && first + (unsigned int)__builtin_popcount(mask) > SLOTS)
 		return false;
 	for (; mask; mask &= mask - 1) {
 		/* Acquire: the entry is as whoever inserted it left it. */
@@ -47,7 +46,7 @@ static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_index_walk *w)
 /* Is all of child i before the cursor? */
 static bool is_behind(const struct mrn_inner *in, unsigned int i, const struct mrn_index_cursor *c)
 {
-	return i + 1 < in->node.n &&
+	return c->id && i + 1 < in->node.n &&
 	       mrn_is_from(mrn_bias(c->start), c->id, in->key[i + 1], in->id[i + 1]);
 }
 
@@ -60,27 +59,56 @@ static void prefetch_leaf(const struct mrn_index_node *node)
 		__builtin_prefetch(line + i);
 }
 
-/* False when there is no room for more. Recursive: as deep as the tree is high. */
-static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
+/* On the way down: a node, and its children that are still to be looked at. */
+struct step {
+	const struct mrn_inner *in;
+	uint32_t left;
+};
+
+/* The next node to look at, or NULL. */
+static struct mrn_index_node *next_node(const struct step *way, struct step **top,
+					const struct mrn_index_cursor *c)
 {
-	struct mrn_inner *in = mrn_inner(node);
-	uint32_t mask;
-
-	if (!node->level)
-		return look_in_leaf(mrn_leaf(node), w);
-	mask = mrn_vector_overlap(in->key, in->max, mrn_bias(w->start), mrn_bias(w->end));
-	for (; mask; mask &= mask - 1) {
-		unsigned int i = (unsigned int)__builtin_ctz(mask);
+	while (*top != way) {
+		struct step *s = *top - 1;
 		struct mrn_index_node *child;
+		unsigned int i;
 
-		if (is_behind(in, i, &w->cursor))
+		if (!s->left) {
+			--*top;
+			continue;
+		}
+		i = (unsigned int)__builtin_ctz(s->left);
+		s->left &= s->left - 1;
+		if (is_behind(s->in, i, c))
 			continue;
 		/* Acquire: the child is as whoever put it there left it. */
-		child = __atomic_load_n(&in->child[i], __ATOMIC_ACQUIRE);
-		if (node->level == 1)
+		child = __atomic_load_n(&s->in->child[i], __ATOMIC_ACQUIRE);
+		if (s->in->node.level == 1)
 			prefetch_leaf(child);
-		if (!look_below(child, w))
-			return false;
+		return child;
+	}
+	return NULL;
+}
+
+/* False when there is no room for more. */
+static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
+{
+	struct mrn_pages p = mrn_pages_of(w->start, w->end);
+	struct step way[MRN_LEVELS], *top = way;
+
+	for (; node; node = next_node(way, &top, &w->cursor)) {
+		const struct mrn_inner *in = mrn_inner(node);
+
+		if (!node->level) {
+			if (!look_in_leaf(mrn_leaf(node), p, w))
+				return false;
+			continue;
+		}
+		top->in = in;
+		top->left = mrn_vector_within(in->low, in->high, mrn_near(node, p.first),
+					      mrn_near(node, p.last));
+		top++;
 	}
 	return true;
 }

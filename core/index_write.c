@@ -67,6 +67,7 @@ static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t start)
 
 	leaf->node.level = leaf->node.n = leaf->node.used = leaf->node.alone = 0;
 	leaf->node.base = (uint64_t)start >> MRN_FILTER_PAGE;
+	leaf->node.shift = 0;
 	leaf->node.max = MRN_KEY_MIN;
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		leaf->first[i] = MRN_NOT_FIRST;
@@ -74,6 +75,25 @@ static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t start)
 		leaf->entry[i] = NULL;
 	}
 	return leaf;
+}
+
+static void set_max(struct mrn_inner *in, unsigned int i, int64_t max)
+{
+	in->max[i] = max;
+	/* Release: raised before the entry is there, lowered after it has gone. */
+	__atomic_store_n(&in->high[i], mrn_high_of(&in->node, max), __ATOMIC_RELEASE);
+}
+
+/* What lies between the node's keys is to be near. Its first key is none. */
+static void set_scale(struct mrn_index_node *node, const struct child *child, unsigned int n)
+{
+	uint64_t first = (uint64_t)mrn_unbias(child[n > 1].key) >> MRN_FILTER_PAGE;
+	uint64_t last = (uint64_t)mrn_unbias(child[n - 1].key) >> MRN_FILTER_PAGE;
+
+	node->base = first;
+	node->shift = 0;
+	while ((last - first) >> node->shift > MRN_FAR / 2)
+		node->shift++;
 }
 
 static struct child new_inner(struct mrn_index *ix, unsigned int level, const struct child *child,
@@ -84,15 +104,18 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 
 	in->node.level = level;
 	in->node.n = n;
+	set_scale(&in->node, child, n);
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		in->key[i] = i < n ? child[i].key : MRN_KEY_MAX;
-		in->max[i] = i < n ? child[i].max : MRN_KEY_MIN;
 		in->id[i] = i < n ? child[i].id : UINT64_MAX;
 		in->child[i] = i < n ? child[i].node : NULL;
+		in->low[i] = i < n ? mrn_low_of(&in->node, child[i].key) : MRN_NOT_FIRST;
+		set_max(in, i, i < n ? child[i].max : MRN_KEY_MIN);
 		max = in->max[i] > max ? in->max[i] : max;
 	}
 	/* The first one has everything before the second, whatever the node's own key is. */
 	in->key[0] = MRN_KEY_MIN;
+	in->low[0] = -MRN_FAR;
 	in->id[0] = 0;
 	return (struct child){child[0].key, max, child[0].id, &in->node};
 }
@@ -103,11 +126,11 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 static void replace_in_place(struct mrn_inner *in, unsigned int i, const struct child *c)
 {
 	if (c->max > in->max[i])
-		__atomic_store_n(&in->max[i], c->max, __ATOMIC_RELEASE);
-	/* Release: pairs with look_below's acquire. */
+		set_max(in, i, c->max);
+	/* Release: pairs with next_node's acquire. */
 	__atomic_store_n(&in->child[i], c->node, __ATOMIC_RELEASE);
 	if (c->max < in->max[i])
-		__atomic_store_n(&in->max[i], c->max, __ATOMIC_RELEASE);
+		set_max(in, i, c->max);
 }
 
 /* One new root, or the two children of one, or none. */
@@ -190,7 +213,8 @@ static void put(struct mrn_leaf *leaf, struct mrn_index_entry *e)
 	bool alone = e->place & MRN_PLACE_ALONE;
 	int64_t max = max_with(leaf, e);
 
-	e->place = mrn_place(leaf, i, alone);
+	/* Atomic: who is about to erase it prefetches by this, without a lock. */
+	__atomic_store_n(&e->place, mrn_place(leaf, i, alone), __ATOMIC_RELAXED);
 	/* Releases: of a slot's states a reader sees none before one that he has seen. */
 	__atomic_store_n(&leaf->first[i], mrn_near(&leaf->node, p.first), __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->last[i], mrn_near(&leaf->node, p.last), __ATOMIC_RELEASE);
@@ -276,6 +300,14 @@ static void split(struct mrn_index *ix, const struct way *way, struct mrn_index_
 
 /* ---------------------------------------------------------------------------------------------- insert */
 
+static void prefetch_leaf(const struct mrn_index_node *node)
+{
+	const char *line = (const char *)node;
+
+	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
+		__builtin_prefetch(line + i, 1);
+}
+
 /* Nodes that one change may need: two leaves, and on each level above two inner nodes, and a root. */
 static bool reserve(struct mrn_index *ix)
 {
@@ -325,10 +357,10 @@ static bool make_filter(struct mrn_index *ix)
 static void raise(struct mrn_index *ix, const struct way *way, int64_t to)
 {
 	for (unsigned int l = ix->height; l; l--) {
-		int64_t *max = &mrn_inner(way->node[l])->max[way->at[l - 1]];
+		struct mrn_inner *in = mrn_inner(way->node[l]);
 
-		if (*max < to)
-			__atomic_store_n(max, to, __ATOMIC_RELEASE);
+		if (in->max[way->at[l - 1]] < to)
+			set_max(in, way->at[l - 1], to);
 	}
 }
 
@@ -341,6 +373,20 @@ static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 				  mrn_near(&leaf->node, p.last + MRN_FILTER_NEAR));
 }
 
+void mrn_index_prefetch_insert(const struct mrn_index *ix, uintptr_t start)
+{
+	const struct mrn_index_node *node = ix->root;
+
+	mrn_filter_prefetch(&ix->filter, start);
+	for (unsigned int l = ix->height; l; l--) {
+		const struct mrn_inner *in = (const struct mrn_inner *)node;
+
+		node = in->child[mrn_vector_count(in->key, mrn_bias(start)) - 1];
+	}
+	if (node)
+		prefetch_leaf(node);
+}
+
 int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 {
 	struct mrn_pages p = mrn_pages_of(e->start, e->end);
@@ -350,7 +396,6 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 
 	if (!reserve(ix) || !make_filter(ix))
 		return -ENOMEM;
-	mrn_filter_prefetch(&ix->filter, e->start);
 	if (!ix->root)
 		set_root(ix, &(struct child){.node = &new_leaf(ix, e->start)->node}, 1);
 	find_way(ix, e, &way);
@@ -379,7 +424,7 @@ static void lower(struct mrn_index *ix, const struct way *way)
 		struct mrn_inner *in = mrn_inner(way->node[l]);
 
 		old = greatest(in->max);
-		__atomic_store_n(&in->max[way->at[l - 1]], max, __ATOMIC_RELEASE);
+		set_max(in, way->at[l - 1], max);
 		max = greatest(in->max);
 	}
 }
@@ -432,13 +477,25 @@ static bool is_sparse(const struct mrn_index *ix, unsigned int n)
 	return !n || (n <= SLOTS / 4 && !(n & (n - 1)) && ix->height);
 }
 
+void mrn_index_prefetch_erase(const struct mrn_index *ix, const struct mrn_index_entry *e)
+{
+	uintptr_t place = __atomic_load_n(&e->place, __ATOMIC_RELAXED);
+	const struct mrn_leaf *leaf = mrn_place_leaf(place);
+	unsigned int i = mrn_place_slot(place);
+
+	__builtin_prefetch(&leaf->node, 1);
+	__builtin_prefetch(&leaf->first[i], 1);
+	__builtin_prefetch(&leaf->last[i], 1);
+	__builtin_prefetch(&leaf->entry[i], 1);
+	mrn_filter_prefetch(&ix->filter, e->start);
+}
+
 void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 {
 	struct mrn_leaf *leaf = mrn_place_leaf(e->place);
 	struct way way;
 	bool lowers;
 
-	mrn_filter_prefetch(&ix->filter, e->start);
 	clear(leaf, mrn_place_slot(e->place));
 	/* Release: who has seen this count does not find the entry; who finds it has seen a lower one. */
 	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);

@@ -108,30 +108,7 @@ static inline uint64_t mrn_mm_draw(struct mrn_mm *mm)
 	return __atomic_add_fetch(&mm->counter, 1, __ATOMIC_ACQ_REL);
 }
 
-/* ---- section.c: reading the index */
-
-/* Of a slot's word. */
-#define MRN_SLOT_ACTIVE	    1u /* holds a token */
-#define MRN_SLOT_WAITERS    2u /* somebody sleeps until the token has ended */
-#define MRN_SLOT_TAKEN	    4u /* is somebody's */
-#define MRN_SLOT_GENERATION 8u /* how many tokens it has held */
-
-/* A slot for this thread; -1 when there is none: then sections take a lock. */
-int mrn_slot_claim(struct mrn_mm *mm);
-/* Of a slot that holds no token. */
-void mrn_slot_release(struct mrn_mm *mm, int slot);
-
-struct mrn_section {
-	int slot;
-	mrn_sigmask mask;
-};
-
-/*
- * Between the two, nothing that has been found in the index becomes anybody's. A full fence comes with the
- * beginning. Short, calls nobody's code, does not nest with the same slot.
- */
-struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot);
-void mrn_section_leave(struct mrn_mm *mm, struct mrn_section section);
+/* ---- section.c: memory that readers of the index may still be at; slot.h has their side */
 
 /* Of the sections that are open; what they might see has been taken out before. A full fence. */
 void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g);
@@ -140,17 +117,7 @@ bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g);
 /* Waits for that: a short time, as sections are. */
 void mrn_grace_wait(struct mrn_mm *mm, struct mrn_grace *g);
 
-/* ---- token.c */
-
-/*
- * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
- * follows.
- */
-void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range);
-/* Makes it visible in state, too, before the first callback. A full fence. */
-void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range);
-/* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
-void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range);
+/* ---- token.c: the invalidations in progress; slot.h has how they begin and end */
 
 /* Is an invalidation that overlaps [start, end) in progress? Takes no lock while the slots suffice. */
 bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
@@ -188,6 +155,11 @@ bool mrn_deferred_running(void);
 
 /* ---- notifier_list.c */
 
+/* What is not linked yet waits for our token; what has gone waits for nobody. */
+static inline bool mrn_list_is_used(const struct mrn_mm *mm)
+{
+	return __atomic_load_n(&mm->list, __ATOMIC_RELAXED);
+}
 int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_release(struct mrn_mm *mm);

@@ -43,7 +43,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
-#include "core/mm.h"
+#include "core/slot.h"
 #include "os/atomic.h"
 #include "os/pages.h"
 
@@ -90,9 +90,12 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 	bool done = true;
 
 	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
+		int saved = errno;
+
 		mrn_callback_depth++;
 		done = mrn->ops->invalidate(mrn, range, range->seq);
 		mrn_callback_depth--;
+		errno = saved;
 	}
 	mrn_unpin(mm, &mrn->pins);
 	return done || mmu_notifier_range_blockable(range);
@@ -124,7 +127,8 @@ static void end(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 
-	if (!(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
+	if (mrn_list_is_used(mm) &&
+	    !(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
 		mrn_list_end(mm, range);
 	if (!MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
@@ -136,7 +140,7 @@ static int start(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 	struct mrn_section section;
-	int saved = errno, r = 0;
+	int r = 0;
 
 	if (!mm || range->start >= range->end)
 		return -EINVAL;
@@ -157,14 +161,13 @@ static int start(struct mmu_notifier_range *range)
 		mrn_section_leave(mm, section);
 	if (r)
 		range->started = 0; /* the list has not been told */
-	else
+	else if (mrn_list_is_used(mm))
 		r = mrn_list_start(mm, range);
 	if (MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
 	if (r && !MRN_BROKEN(A6_TOKEN))
 		end(range);
 	MRN_EVENT_PATH_LEAVE();
-	errno = saved;
 	return r;
 }
 
@@ -186,15 +189,12 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
 
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
-	int saved = errno;
-
 	/* seq is 0 without a successful start; a wiped mm means that this process forked in between. */
 	if (!range || !range->seq || mrn_mm_is_wiped(range->mm))
 		return;
 	MRN_EVENT_PATH_ENTER();
 	end(range);
 	MRN_EVENT_PATH_LEAVE();
-	errno = saved;
 }
 
 /* --------------------------------------------------------------------------------------- reading */
@@ -331,8 +331,10 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	if (mrn_callback_depth)
 		return -EDEADLK;
 
+	__builtin_prefetch(&mrn->pins, 1);
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
+	mrn_index_prefetch_insert(&mm->index, start);
 	r = mm->ending ? -ESRCH : is_inserted(mrn) ? -EBUSY : insert(mrn, start, length, mm);
 	mrn_mutex_unlock(&mm->writing);
 	/*
@@ -390,6 +392,7 @@ static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct m
 	}
 	if (may_wait && mrn_callback_depth)
 		return -EDEADLK;
+	mrn_index_prefetch_erase(&(*mm)->index, &mrn->node);
 	return mrn_pin_begin_removal(&mrn->pins);
 }
 

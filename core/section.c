@@ -12,99 +12,51 @@
  *
  * Without a slot, a reader holds more_lock, with signals blocked; whoever has had that lock since knows.
  */
-#include "core/check.h"
-#include "core/mm.h"
-#include "os/atomic.h"
+#include "core/slot.h"
 
 #include "os/event_path.h"
 
-static unsigned int slots(void)
-{
-#ifdef MRN_CHECK
-	return mrn_check_slots;
-#else
-	return MRN_TOKEN_SLOTS;
-#endif
-}
+MRN_TLS unsigned int mrn_slot_mine;
 
 /* Threads are numbered as they come, so that few of them use few slots, and two seldom the same line. */
-static unsigned int first_slot(void)
+static unsigned int mine(unsigned int n)
 {
-	static uint32_t numbers;
-	static MRN_TLS uint32_t number;
+	static unsigned int numbers;
 
 	/* A signal handler between the two draws one more: no harm. */
-	if (!number)
-		number = __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED);
-	return (number - 1) % slots();
+	if (!mrn_slot_mine)
+		mrn_slot_mine = 1 + __atomic_fetch_add(&numbers, 1, __ATOMIC_RELAXED) %
+					    MRN_TOKEN_SLOTS;
+	return (mrn_slot_mine - 1) % n;
 }
 
-/*
- * Before the slot's first token or section, each of which has a full fence. A writer whose fence comes later sees
- * the bit; of one whose fence came before, the reader finds what he has written.
- */
-static void note_used(struct mrn_mm *mm, unsigned int slot)
+int mrn_slot_claim_any(struct mrn_mm *mm)
 {
-	uint64_t bit = UINT64_C(1) << slot;
-
-	if (!(__atomic_load_n(&mm->used, __ATOMIC_RELAXED) & bit))
-		__atomic_fetch_or(&mm->used, bit, __ATOMIC_RELAXED);
-}
-
-int mrn_slot_claim(struct mrn_mm *mm)
-{
-	unsigned int n = slots(), i = first_slot();
+	unsigned int n = mrn_slots(), i = mine(n);
 
 	for (unsigned int tries = 0; tries < n; tries++, i = i + 1 < n ? i + 1 : 0) {
-		uint32_t *word = &mm->slot[i].word, w = __atomic_load_n(word, __ATOMIC_RELAXED);
-
-		/* Acquire pairs with the release: the slot is as whoever had it left it. */
-		if ((w & MRN_SLOT_TAKEN) ||
-		    !__atomic_compare_exchange_n(word, &w, w | MRN_SLOT_TAKEN, false,
-						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		if (!mrn_slot_try(mm, i))
 			continue;
-		note_used(mm, i);
+		mrn_slot_note_used(mm, i);
 		return (int)i;
 	}
 	return -1;
 }
 
-void mrn_slot_release(struct mrn_mm *mm, int slot)
+struct mrn_section mrn_section_enter_locked(struct mrn_mm *mm)
 {
-	uint32_t *word;
+	struct mrn_section section = {.slot = -1, .mask = mrn_signals_block()};
 
-	if (slot < 0)
-		return;
-	word = &mm->slot[slot].word;
-	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) & ~MRN_SLOT_TAKEN,
-			 __ATOMIC_RELEASE);
-}
-
-struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot)
-{
-	struct mrn_section section = {.slot = slot};
-
-	if (slot < 0) {
-		section.mask = mrn_signals_block();
-		mrn_mutex_lock(&mm->more_lock);
-	} else {
-		__atomic_store_n(&mm->slot[slot].walk, mm->slot[slot].walk + 1, __ATOMIC_RELAXED);
-	}
-	/* Orders walk, or the lock, before every look at the index; pairs with mrn_grace_begin's. */
+	mrn_mutex_lock(&mm->more_lock);
+	/* Orders the lock before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
 	return section;
 }
 
-void mrn_section_leave(struct mrn_mm *mm, struct mrn_section section)
+void mrn_section_leave_locked(struct mrn_mm *mm, struct mrn_section section)
 {
-	if (section.slot < 0) {
-		mrn_mutex_unlock(&mm->more_lock);
-		mrn_signals_restore(section.mask);
-		return;
-	}
-	/* Release pairs with the acquire in mrn_grace_has_passed: what was read was read before. */
-	__atomic_store_n(&mm->slot[section.slot].walk, mm->slot[section.slot].walk + 1,
-			 __ATOMIC_RELEASE);
+	mrn_mutex_unlock(&mm->more_lock);
+	mrn_signals_restore(section.mask);
 }
 
 void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)

@@ -15,17 +15,15 @@
  */
 #include <errno.h>
 
-#include "core/check.h"
-#include "core/mm.h"
+#include "core/slot.h"
 
 #include "os/event_path.h"
 
 #define ACTIVE	   MRN_SLOT_ACTIVE
 #define WAITERS	   MRN_SLOT_WAITERS
-#define TAKEN	   MRN_SLOT_TAKEN
 #define GENERATION MRN_SLOT_GENERATION
 
-static void publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
+void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	mrn_sigmask mask = mrn_signals_block();
 
@@ -38,42 +36,7 @@ static void publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range
 	mrn_signals_restore(mask);
 }
 
-void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
-{
-	struct mrn_token_slot *s;
-	uint32_t word;
-
-	range->thread = mrn_thread_self();
-	range->slot = mrn_slot_claim(mm);
-	range->raised = false;
-	if (range->slot < 0) {
-		publish_overflow(mm, range);
-		return;
-	}
-	s = &mm->slot[range->slot];
-	range->seq = ((s->seq >> MRN_SEQ_SHIFT) + 1) << MRN_SEQ_SHIFT | (uint64_t)range->slot;
-	/* Releases: a reader that meets these under an older word sees, looking again, that it is old. */
-	__atomic_store_n(&s->thread, range->thread, __ATOMIC_RELEASE);
-	__atomic_store_n(&s->start, range->start, __ATOMIC_RELEASE);
-	__atomic_store_n(&s->end, range->end, __ATOMIC_RELEASE);
-	__atomic_store_n(&s->seq, range->seq, __ATOMIC_RELEASE);
-	word = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
-	__atomic_store_n(&s->word, word | ACTIVE, __ATOMIC_RELEASE);
-}
-
-void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range)
-{
-	if (range->slot < 0 || range->raised)
-		return;
-	/*
-	 * A4: comes before the callbacks' stores of the seq, which release it. A full fence, for who publishes a
-	 * token and then does something that others may learn of by other ways than a callback.
-	 */
-	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_SEQ_CST);
-	range->raised = true;
-}
-
-static void withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
+void mrn_token_withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	mrn_sigmask mask = mrn_signals_block();
 	struct mmu_notifier_range **link = &mm->more;
@@ -88,30 +51,6 @@ static void withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *rang
 	mrn_mutex_unlock(&mm->more_lock);
 	mrn_signals_restore(mask);
 	mrn_futex_wake(&mm->more_ended, INT_MAX);
-}
-
-void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
-{
-	struct mrn_token_slot *s;
-	uint32_t old;
-
-	if (range->slot < 0) {
-		withdraw_overflow(mm, range);
-		return;
-	}
-	s = &mm->slot[range->slot];
-	/*
-	 * A4: both releases pair with the readers' acquires: who sees the end sees the change. The bit is cleared
-	 * while the slot is ours, so of two tokens that use it in turn neither clears the other's.
-	 */
-	if (range->raised)
-		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
-	old = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
-	old = __atomic_exchange_n(&s->word, (old & ~(ACTIVE | WAITERS | TAKEN)) + GENERATION,
-				  __ATOMIC_RELEASE);
-	if (old & WAITERS)
-		mrn_futex_wake(&s->word, INT_MAX);
-	range->slot = -1;
 }
 
 /* A consistent look at a slot. */

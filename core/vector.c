@@ -27,19 +27,6 @@ static uint32_t plain_within(const int32_t *first, const int32_t *last, int32_t 
 	return mask;
 }
 
-static uint32_t plain_overlap(const int64_t *low, const int64_t *high, int64_t start, int64_t end)
-{
-	uint32_t mask = 0;
-
-	for (unsigned int i = 0; i < MRN_VECTOR; i++) {
-		bool begins = __atomic_load_n(&low[i], __ATOMIC_ACQUIRE) < end;
-		bool ends = __atomic_load_n(&high[i], __ATOMIC_ACQUIRE) > start;
-
-		mask |= (uint32_t)(begins & ends) << i;
-	}
-	return mask;
-}
-
 static unsigned int plain_count(const int64_t *number, int64_t x)
 {
 	unsigned int n = 0;
@@ -101,21 +88,6 @@ AVX2 static uint32_t avx2_within(const int32_t *first, const int32_t *last, int3
 	return ~outside;
 }
 
-AVX2 static uint32_t avx2_overlap(const int64_t *low, const int64_t *high, int64_t start,
-				  int64_t end)
-{
-	__m256i starts = _mm256_set1_epi64x(start), ends = _mm256_set1_epi64x(end);
-	uint32_t mask = 0;
-
-	for (unsigned int i = 0; i < 8; i++) {
-		__m256i both = _mm256_and_si256(_mm256_cmpgt_epi64(ends, piece(low, i)),
-						_mm256_cmpgt_epi64(piece(high, i), starts));
-
-		mask |= (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(both)) << 4 * i;
-	}
-	return mask;
-}
-
 AVX2 static unsigned int avx2_count(const int64_t *number, int64_t x)
 {
 	__m256i xs = _mm256_set1_epi64x(x);
@@ -171,11 +143,6 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to)
 {
 	return CHOOSE(within, first, last, from, to);
-}
-
-uint32_t mrn_vector_overlap(const int64_t *low, const int64_t *high, int64_t start, int64_t end)
-{
-	return CHOOSE(overlap, low, high, start, end);
 }
 
 unsigned int mrn_vector_count(const int64_t *number, int64_t x)

@@ -17,9 +17,6 @@
 /* first <= to and last >= from */
 uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to);
 
-/* low < end and high > start */
-uint32_t mrn_vector_overlap(const int64_t *low, const int64_t *high, int64_t start, int64_t end);
-
 /* How many are <= x? */
 unsigned int mrn_vector_count(const int64_t *number, int64_t x);
 

@@ -15,6 +15,7 @@
 
 #include <sched.h>
 
+#include "core/slot.h"
 #include "os/atomic.h"
 
 enum { NR_PAGES = 24, FIRST = 100, MOST_PAGES = 4, NR_HELD = 3 };

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 
 #include "core/check.h"
-#include "core/mm.h"
+#include "core/slot.h"
 #include "os/atomic.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
