@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "bench/memory.h"
 
-#define WINDOWS 8
+#define WINDOWS 4
 #define FEW	4096
 
 static size_t nr_batches(const struct load *load)
