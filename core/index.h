@@ -26,7 +26,8 @@
 
 #include "core/filter.h"
 
-#define MRN_INDEX_SLOTS MRN_VECTOR /* of a node */
+#define MRN_INDEX_SLOTS	 MRN_VECTOR /* of a node */
+#define MRN_INDEX_LEVELS 12	    /* more than memory has room for */
 
 struct mrn_index_node;
 
@@ -49,17 +50,27 @@ static inline size_t mrn_index_bytes(const struct mrn_index *ix)
 	return ix->bytes + (ix->filter.table ? ix->filter.table->size : 0);
 }
 
-/* Adds an entry, its start < end set, and an id above that of every entry before. 0 or -ENOMEM. */
+/* Where an entry belongs: node[l] is on level l, child at[l] of node[l + 1]. Good until the next change. */
+struct mrn_index_way {
+	struct mrn_index_node *node[MRN_INDEX_LEVELS];
+	unsigned int at[MRN_INDEX_LEVELS];
+};
+
+/* The writer's. Begins to load what an insertion there will need. */
+void mrn_index_find(const struct mrn_index *ix, uintptr_t start, uint64_t id,
+		    struct mrn_index_way *way);
+
+/*
+ * Adds an entry, its start < end set, and an id above that of every entry before; on the way there, or finds it.
+ * 0 or -ENOMEM.
+ */
+int mrn_index_insert_at(struct mrn_index *ix, struct mrn_index_entry *e, struct mrn_index_way *way);
 int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e);
 
 /* Takes an entry out that is there. It may still be looked at, in sections that are open. Never fails. */
 void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e);
 
-/*
- * Begin to load what an insertion at this address will need, and an erasure: the first by the writer, the second
- * by whoever has the entry.
- */
-void mrn_index_prefetch_insert(const struct mrn_index *ix, uintptr_t start);
+/* Begins to load what that will need. For who knows that the entry is there, not only for the writer. */
 void mrn_index_prefetch_erase(const struct mrn_index *ix, const struct mrn_index_entry *e);
 
 /* Memory that has been replaced. */

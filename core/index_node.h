@@ -25,7 +25,6 @@
 #include "os/atomic.h"
 
 #define SLOTS	      MRN_INDEX_SLOTS
-#define MRN_LEVELS    12 /* more than memory has room for */
 #define MRN_KEY_MIN   INT64_MIN
 #define MRN_KEY_MAX   INT64_MAX
 #define MRN_NOT_FIRST INT32_MAX
@@ -108,6 +107,15 @@ static inline struct mrn_leaf *mrn_leaf(struct mrn_index_node *n)
 	return (struct mrn_leaf *)n;
 }
 
+/* A leaf is some lines, and nobody knows which of them before the first is there. */
+static inline void mrn_leaf_prefetch(const struct mrn_index_node *leaf)
+{
+	const char *line = (const char *)leaf;
+
+	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
+		__builtin_prefetch(line + i);
+}
+
 static inline struct mrn_inner *mrn_inner(struct mrn_index_node *n)
 {
 	return (struct mrn_inner *)n;
@@ -137,12 +145,13 @@ static inline bool mrn_is_from(int64_t start, uint64_t id, int64_t key, uint64_t
 	return start > key || (start == key && id >= key_id);
 }
 
-/* The child that (start, id) belongs to. */
+/* The child that (start, id) belongs to. Where the low ones are not exact enough, their keys tell. */
 static inline unsigned int mrn_child_of(const struct mrn_inner *in, int64_t start, uint64_t id)
 {
-	unsigned int i = mrn_vector_count(in->key, start) - 1;
+	int32_t near = mrn_low_of(&in->node, start);
+	unsigned int i = mrn_vector_count(in->low, near) - 1;
 
-	while (i && in->key[i] == start && in->id[i] > id)
+	while (i && in->low[i] == near && !mrn_is_from(start, id, in->key[i], in->id[i]))
 		i--;
 	return i;
 }

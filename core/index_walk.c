@@ -50,15 +50,6 @@ static bool is_behind(const struct mrn_inner *in, unsigned int i, const struct m
 	       mrn_is_from(mrn_bias(c->start), c->id, in->key[i + 1], in->id[i + 1]);
 }
 
-/* A leaf is some lines, and nobody knows which of them before the first is there. */
-static void prefetch_leaf(const struct mrn_index_node *node)
-{
-	const char *line = (const char *)node;
-
-	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
-		__builtin_prefetch(line + i);
-}
-
 /* On the way down: a node, and its children that are still to be looked at. */
 struct step {
 	const struct mrn_inner *in;
@@ -85,7 +76,7 @@ static struct mrn_index_node *next_node(const struct step *way, struct step **to
 		/* Acquire: the child is as whoever put it there left it. */
 		child = __atomic_load_n(&s->in->child[i], __ATOMIC_ACQUIRE);
 		if (s->in->node.level == 1)
-			prefetch_leaf(child);
+			mrn_leaf_prefetch(child);
 		return child;
 	}
 	return NULL;
@@ -95,7 +86,7 @@ static struct mrn_index_node *next_node(const struct step *way, struct step **to
 static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
 {
 	struct mrn_pages p = mrn_pages_of(w->start, w->end);
-	struct step way[MRN_LEVELS], *top = way;
+	struct step way[MRN_INDEX_LEVELS], *top = way;
 
 	for (; node; node = next_node(way, &top, &w->cursor)) {
 		const struct mrn_inner *in = mrn_inner(node);

@@ -13,24 +13,22 @@
 
 /* ------------------------------------------------------------------------------------------- the way */
 
-/* node[l] is on level l, child at[l] of node[l + 1]. */
-struct way {
-	struct mrn_index_node *node[MRN_LEVELS];
-	unsigned int at[MRN_LEVELS];
-};
-
-static void find_way(struct mrn_index *ix, const struct mrn_index_entry *e, struct way *way)
+void mrn_index_find(const struct mrn_index *ix, uintptr_t start, uint64_t id,
+		    struct mrn_index_way *way)
 {
 	struct mrn_index_node *node = ix->root;
 
 	for (unsigned int l = ix->height; l; l--) {
-		unsigned int i = mrn_child_of(mrn_inner(node), mrn_bias(e->start), e->id);
+		unsigned int i = mrn_child_of(mrn_inner(node), mrn_bias(start), id);
 
 		way->node[l] = node;
 		way->at[l - 1] = i;
 		node = mrn_inner(node)->child[i];
 	}
 	way->node[0] = node;
+	if (node)
+		mrn_leaf_prefetch(node);
+	mrn_filter_prefetch(&ix->filter, start);
 }
 
 /* ------------------------------------------------------------------------------------------ new nodes */
@@ -154,7 +152,7 @@ static void set_root(struct mrn_index *ix, const struct child *c, unsigned int n
  * The key of the first one does not matter.
  * The old ones are retired by the caller, the nodes above that this replaces here.
  */
-static void replace(struct mrn_index *ix, const struct way *way, unsigned int level,
+static void replace(struct mrn_index *ix, const struct mrn_index_way *way, unsigned int level,
 		    unsigned int old, const struct child *new, unsigned int n)
 {
 	unsigned int at = way->at[level], all = 0;
@@ -235,49 +233,31 @@ static void clear(struct mrn_leaf *leaf, unsigned int i)
 	leaf->node.n--;
 }
 
-/* What the order of an entry is made of. */
-struct keys {
-	int64_t start[SLOTS] __attribute__((aligned(64)));
-	struct mrn_index_entry *entry[SLOTS + 1];
-};
-
-/* How many of a full leaf come before e? */
-static unsigned int rank(const struct keys *k, const struct mrn_index_entry *e)
+static bool precedes(const struct mrn_index_entry *a, const struct mrn_index_entry *b)
 {
-	int64_t start = mrn_bias(e->start);
-	unsigned int r = mrn_vector_count(k->start, start);
-
-	/* Of those that start where it does, by their ids. */
-	for (unsigned int i = 0; i < SLOTS; i++)
-		r -= k->start[i] == start && k->entry[i]->id >= e->id;
-	return r;
+	return a->start < b->start || (a->start == b->start && a->id < b->id);
 }
 
 /* The entries of a full leaf and one more, in order. Where the one is. */
 static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,
 			 struct mrn_index_entry **list)
 {
-	unsigned int at;
-	struct keys k;
+	unsigned int at = 0;
 
 	/* Each is far away, and its place is going to be written anyway. */
 	for (unsigned int i = 0; i < SLOTS; i++)
 		__builtin_prefetch(&leaf->entry[i]->start, 1);
-	for (unsigned int i = 0; i < SLOTS; i++) {
-		k.entry[i] = leaf->entry[i];
-		k.start[i] = mrn_bias(k.entry[i]->start);
-	}
-	at = rank(&k, e);
-	for (unsigned int i = 0; i < SLOTS; i++) {
-		unsigned int r = rank(&k, k.entry[i]);
+	for (unsigned int i = 0; i <= SLOTS; i++) {
+		struct mrn_index_entry *x = i < SLOTS ? leaf->entry[i] : e;
 
-		list[r + (r >= at)] = k.entry[i];
+		for (at = i; at && precedes(x, list[at - 1]); at--)
+			list[at] = list[at - 1];
+		list[at] = x;
 	}
-	list[at] = e;
 	return at;
 }
 
-static void split(struct mrn_index *ix, const struct way *way, struct mrn_index_entry *e)
+static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct mrn_index_entry *e)
 {
 	struct mrn_index_entry *list[SLOTS + 1];
 	struct mrn_leaf *old = mrn_leaf(way->node[0]), *half[2];
@@ -299,14 +279,6 @@ static void split(struct mrn_index *ix, const struct way *way, struct mrn_index_
 }
 
 /* ---------------------------------------------------------------------------------------------- insert */
-
-static void prefetch_leaf(const struct mrn_index_node *node)
-{
-	const char *line = (const char *)node;
-
-	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
-		__builtin_prefetch(line + i, 1);
-}
 
 /* Nodes that one change may need: two leaves, and on each level above two inner nodes, and a root. */
 static bool reserve(struct mrn_index *ix)
@@ -354,7 +326,7 @@ static bool make_filter(struct mrn_index *ix)
 	return true;
 }
 
-static void raise(struct mrn_index *ix, const struct way *way, int64_t to)
+static void raise(struct mrn_index *ix, const struct mrn_index_way *way, int64_t to)
 {
 	for (unsigned int l = ix->height; l; l--) {
 		struct mrn_inner *in = mrn_inner(way->node[l]);
@@ -373,49 +345,51 @@ static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 				  mrn_near(&leaf->node, p.last + MRN_FILTER_NEAR));
 }
 
-void mrn_index_prefetch_insert(const struct mrn_index *ix, uintptr_t start)
+/* The first leaf of all, with no entry. */
+static bool make_root(struct mrn_index *ix, uintptr_t start, struct mrn_index_way *way)
 {
-	const struct mrn_index_node *node = ix->root;
+	if (!reserve(ix))
+		return false;
+	way->node[0] = &new_leaf(ix, start)->node;
+	set_root(ix, &(struct child){.node = way->node[0]}, 1);
+	return true;
+}
 
-	mrn_filter_prefetch(&ix->filter, start);
-	for (unsigned int l = ix->height; l; l--) {
-		const struct mrn_inner *in = (const struct mrn_inner *)node;
+int mrn_index_insert_at(struct mrn_index *ix, struct mrn_index_entry *e, struct mrn_index_way *way)
+{
+	struct mrn_pages p = mrn_pages_of(e->start, e->end);
+	struct mrn_leaf *leaf;
+	bool alone;
 
-		node = in->child[mrn_vector_count(in->key, mrn_bias(start)) - 1];
-	}
-	if (node)
-		prefetch_leaf(node);
+	if (!make_filter(ix) || (!ix->root && !make_root(ix, e->start, way)))
+		return -ENOMEM;
+	leaf = mrn_leaf(way->node[0]);
+	if (leaf->node.n == SLOTS && !reserve(ix))
+		return -ENOMEM;
+	alone = is_alone(leaf, p);
+	e->place = alone ? MRN_PLACE_ALONE : 0;
+	mrn_filter_add(&ix->filter, p, alone);
+	raise(ix, way, max_with(leaf, e));
+	if (leaf->node.n < SLOTS)
+		put(leaf, e);
+	else
+		split(ix, way, e);
+	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
+	return 0;
 }
 
 int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 {
-	struct mrn_pages p = mrn_pages_of(e->start, e->end);
-	struct mrn_leaf *leaf;
-	struct way way;
-	bool alone;
+	struct mrn_index_way way;
 
-	if (!reserve(ix) || !make_filter(ix))
-		return -ENOMEM;
-	if (!ix->root)
-		set_root(ix, &(struct child){.node = &new_leaf(ix, e->start)->node}, 1);
-	find_way(ix, e, &way);
-	leaf = mrn_leaf(way.node[0]);
-	alone = is_alone(leaf, p);
-	e->place = alone ? MRN_PLACE_ALONE : 0;
-	mrn_filter_add(&ix->filter, p, alone);
-	raise(ix, &way, max_with(leaf, e));
-	if (leaf->node.n < SLOTS)
-		put(leaf, e);
-	else
-		split(ix, &way, e);
-	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
-	return 0;
+	mrn_index_find(ix, e->start, e->id, &way);
+	return mrn_index_insert_at(ix, e, &way);
 }
 
 /* ----------------------------------------------------------------------------------------------- erase */
 
 /* The entry that has gone from the leaf may have made its maximum. */
-static void lower(struct mrn_index *ix, const struct way *way)
+static void lower(struct mrn_index *ix, const struct mrn_index_way *way)
 {
 	int64_t old = way->node[0]->max, max = greatest_in(mrn_leaf(way->node[0]));
 
@@ -430,7 +404,7 @@ static void lower(struct mrn_index *ix, const struct way *way)
 }
 
 /* Puts what is left in two neighbours into one leaf. */
-static void merge(struct mrn_index *ix, struct way *way)
+static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 {
 	struct mrn_inner *in = mrn_inner(way->node[1]);
 	struct mrn_leaf *leaf, *next, *both;
@@ -459,7 +433,7 @@ static void merge(struct mrn_index *ix, struct way *way)
 }
 
 /* Without memory for the change, a leaf stays that has little in it, or nothing. */
-static void tidy(struct mrn_index *ix, struct way *way)
+static void tidy(struct mrn_index *ix, struct mrn_index_way *way)
 {
 	if (!reserve(ix))
 		return;
@@ -493,7 +467,7 @@ void mrn_index_prefetch_erase(const struct mrn_index *ix, const struct mrn_index
 void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 {
 	struct mrn_leaf *leaf = mrn_place_leaf(e->place);
-	struct way way;
+	struct mrn_index_way way;
 	bool lowers;
 
 	clear(leaf, mrn_place_slot(e->place));
@@ -502,7 +476,7 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 	__atomic_store_n(&ix->entries, ix->entries - 1, __ATOMIC_RELAXED);
 	lowers = max_with(leaf, e) == leaf->node.max;
 	if (lowers || is_sparse(ix, leaf->node.n)) {
-		find_way(ix, e, &way);
+		mrn_index_find(ix, e->start, e->id, &way);
 		if (lowers)
 			lower(ix, &way);
 		if (is_sparse(ix, leaf->node.n))

@@ -292,22 +292,27 @@ static void reclaim(struct mrn_mm *mm)
 }
 
 /* Into the index. What a walk may see of it is there before. */
-static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
-		  struct mrn_mm *mm)
+static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm)
 {
+	uint64_t id = mrn_mm_draw(mm);
+	struct mrn_index_way way;
 	int r;
 
+	/* The notifier may be as far away as its place in the index is: both are on their way now. */
+	mrn_index_find(&mm->index, start, id, &way);
+	if (is_inserted(mrn))
+		return -EBUSY;
 	mrn->mm = mm;
 	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &unread_state,
 			 __ATOMIC_RELAXED);
-	mrn->node.start = mrn_page_down(start);
-	mrn->node.end = mrn_page_up(start + length);
-	mrn->node.id = mrn_mm_draw(mm);
+	mrn->node.start = start;
+	mrn->node.end = end;
+	mrn->node.id = id;
 	/* Nobody has read it yet, and it is no token's. */
 	__atomic_store_n(&mrn->invalidate_seq, mrn->node.id << MRN_SEQ_SHIFT | MRN_SEQ_INSERTED,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
-	r = mrn_index_insert(&mm->index, &mrn->node);
+	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
 	/* The notifiers hold one reference together. */
 	if (r)
 		retire(mrn);
@@ -334,8 +339,7 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	__builtin_prefetch(&mrn->pins, 1);
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
-	mrn_index_prefetch_insert(&mm->index, start);
-	r = mm->ending ? -ESRCH : is_inserted(mrn) ? -EBUSY : insert(mrn, start, length, mm);
+	r = mm->ending ? -ESRCH : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
 	mrn_mutex_unlock(&mm->writing);
 	/*
 	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in

@@ -27,7 +27,7 @@ static uint32_t plain_within(const int32_t *first, const int32_t *last, int32_t 
 	return mask;
 }
 
-static unsigned int plain_count(const int64_t *number, int64_t x)
+static unsigned int plain_count(const int32_t *number, int32_t x)
 {
 	unsigned int n = 0;
 
@@ -88,16 +88,17 @@ AVX2 static uint32_t avx2_within(const int32_t *first, const int32_t *last, int3
 	return ~outside;
 }
 
-AVX2 static unsigned int avx2_count(const int64_t *number, int64_t x)
+AVX2 static unsigned int avx2_count(const int32_t *number, int32_t x)
 {
-	__m256i xs = _mm256_set1_epi64x(x);
-	__m256i above = _mm256_setzero_si256();
-	int64_t sum[4];
+	__m256i xs = _mm256_set1_epi32(x);
+	uint32_t above = 0;
 
-	for (unsigned int i = 0; i < 8; i++)
-		above = _mm256_add_epi64(above, _mm256_cmpgt_epi64(piece(number, i), xs));
-	_mm256_storeu_si256((__m256i *)(void *)sum, above);
-	return (unsigned int)(MRN_VECTOR + sum[0] + sum[1] + sum[2] + sum[3]);
+	for (unsigned int i = 0; i < 4; i++) {
+		__m256i greater = _mm256_cmpgt_epi32(piece(number, i), xs);
+
+		above |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(greater)) << 8 * i;
+	}
+	return above ? (unsigned int)__builtin_ctz(above) : MRN_VECTOR;
 }
 
 /* A bit for each of 32 numbers of 16 bits that are all ones or zeros. */
@@ -145,7 +146,7 @@ uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t fr
 	return CHOOSE(within, first, last, from, to);
 }
 
-unsigned int mrn_vector_count(const int64_t *number, int64_t x)
+unsigned int mrn_vector_count(const int32_t *number, int32_t x)
 {
 	return CHOOSE(count, number, x);
 }

@@ -17,8 +17,8 @@
 /* first <= to and last >= from */
 uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to);
 
-/* How many are <= x? */
-unsigned int mrn_vector_count(const int64_t *number, int64_t x);
+/* Of ascending numbers: how many are <= x? */
+unsigned int mrn_vector_count(const int32_t *number, int32_t x);
 
 /* == x */
 uint32_t mrn_vector_equal(const uint16_t *number, uint16_t x);
