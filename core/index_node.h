@@ -3,9 +3,9 @@
  * The nodes of the index.
  *
  * Invariants
- *  - A leaf's slot with an entry has the entry's first and last page, relative to the leaf's base: what is too
- *    far for that counts as the farthest there is, so that a slot may seem to overlap and never seems not to. One
- *    without an entry overlaps nothing: first is the greatest number, last the least. used says which are which,
+ *  - A leaf's slot with an entry has the entry's first and last page, relative to the leaf's base and in units
+ *    that bring them near; what is too far even so counts as the farthest there is. So a slot may seem to overlap
+ *    that does not, and never the other way round. One without an entry overlaps nothing: first is the greatest number, last the least. used says which are which,
  *    to the writer; the entry's place is the leaf and the slot.
  *  - An inner node's children are in order, in its first n slots. Everything below child i is at least
  *    (key[i], id[i]) and less than what child i + 1 has; the first child of each node has (MRN_KEY_MIN, 0).
@@ -36,7 +36,7 @@ struct mrn_index_node {
 	uint32_t n;		     /* inner: children; leaf: entries */
 	struct mrn_index_node *next; /* in a list of free or retired nodes */
 	uint64_t base;	    /* a page */
-	unsigned int shift; /* inner: the logarithm of the unit that pages are counted in */
+	unsigned int shift; /* the logarithm of the unit that pages are counted in */
 	/* Of a leaf. */
 	int64_t max;
 	uint32_t used;	/* a bit for each slot */
@@ -78,15 +78,26 @@ static inline int32_t mrn_near(const struct mrn_index_node *node, uint64_t page)
 	return distance < -MRN_FAR ? -MRN_FAR : (int32_t)distance;
 }
 
-/* The maximum that a last page makes. */
+/* Pages in between are to be near, and some outside, too. */
+static inline void mrn_set_scale(struct mrn_index_node *node, uint64_t first, uint64_t last)
+{
+	node->base = first;
+	node->shift = 0;
+	while ((last - first) >> node->shift > MRN_FAR / 4)
+		node->shift++;
+}
+
+/* The maximum that a leaf's last page makes. */
 static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int32_t last)
 {
-	uint64_t end = (leaf->base + (uint64_t)(int64_t)last + 1) << MRN_FILTER_PAGE;
+	uint64_t end = leaf->base + (uint64_t)(((int64_t)last + 1) << leaf->shift);
 
 	if (last == MRN_NOT_LAST)
 		return MRN_KEY_MIN;
-	/* Too far to be known, or the end of the address space, which is not a number. */
-	return last == MRN_FAR || !end ? MRN_KEY_MAX : mrn_bias((uintptr_t)end);
+	/* Too far to be known, or about the end of the address space, which is not a number. */
+	if (last == MRN_FAR || end >= UINT64_C(1) << (64 - MRN_FILTER_PAGE))
+		return MRN_KEY_MAX;
+	return mrn_bias((uintptr_t)(end << MRN_FILTER_PAGE));
 }
 
 /* A key and a maximum as readers look at them. */

@@ -58,14 +58,14 @@ static int64_t greatest_in(const struct mrn_leaf *leaf)
 	return mrn_max_of(&leaf->node, last);
 }
 
-/* For entries about this page. */
-static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t start)
+/* For entries that start in between. */
+static struct mrn_leaf *new_leaf(struct mrn_index *ix, uintptr_t first, uintptr_t last)
 {
 	struct mrn_leaf *leaf = mrn_leaf(mrn_pool_take(ix, 0));
 
 	leaf->node.level = leaf->node.n = leaf->node.used = leaf->node.alone = 0;
-	leaf->node.base = (uint64_t)start >> MRN_FILTER_PAGE;
-	leaf->node.shift = 0;
+	mrn_set_scale(&leaf->node, (uint64_t)first >> MRN_FILTER_PAGE,
+		      (uint64_t)last >> MRN_FILTER_PAGE);
 	leaf->node.max = MRN_KEY_MIN;
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		leaf->first[i] = MRN_NOT_FIRST;
@@ -82,18 +82,6 @@ static void set_max(struct mrn_inner *in, unsigned int i, int64_t max)
 	__atomic_store_n(&in->high[i], mrn_high_of(&in->node, max), __ATOMIC_RELEASE);
 }
 
-/* What lies between the node's keys is to be near. Its first key is none. */
-static void set_scale(struct mrn_index_node *node, const struct child *child, unsigned int n)
-{
-	uint64_t first = (uint64_t)mrn_unbias(child[n > 1].key) >> MRN_FILTER_PAGE;
-	uint64_t last = (uint64_t)mrn_unbias(child[n - 1].key) >> MRN_FILTER_PAGE;
-
-	node->base = first;
-	node->shift = 0;
-	while ((last - first) >> node->shift > MRN_FAR / 2)
-		node->shift++;
-}
-
 static struct child new_inner(struct mrn_index *ix, unsigned int level, const struct child *child,
 			      unsigned int n)
 {
@@ -102,7 +90,9 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 
 	in->node.level = level;
 	in->node.n = n;
-	set_scale(&in->node, child, n);
+	/* Its first key is none. */
+	mrn_set_scale(&in->node, (uint64_t)mrn_unbias(child[n > 1].key) >> MRN_FILTER_PAGE,
+		      (uint64_t)mrn_unbias(child[n - 1].key) >> MRN_FILTER_PAGE);
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		in->key[i] = i < n ? child[i].key : MRN_KEY_MAX;
 		in->id[i] = i < n ? child[i].id : UINT64_MAX;
@@ -257,6 +247,38 @@ static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,
 	return at;
 }
 
+static uintptr_t first_start(const struct mrn_leaf *leaf, uintptr_t first)
+{
+	for (unsigned int i = 0; i < SLOTS; i++)
+		if (leaf->entry[i] && leaf->entry[i]->start < first)
+			first = leaf->entry[i]->start;
+	return first;
+}
+
+static uintptr_t last_start(const struct mrn_leaf *leaf, uintptr_t last)
+{
+	for (unsigned int i = 0; i < SLOTS; i++)
+		if (leaf->entry[i] && leaf->entry[i]->start > last)
+			last = leaf->entry[i]->start;
+	return last;
+}
+
+/* A copy of a leaf in larger units: an entry is to come that is too far for it. Seldom, with small leaves. */
+static void rescale(struct mrn_index *ix, struct mrn_index_way *way, uintptr_t start)
+{
+	struct mrn_leaf *old = mrn_leaf(way->node[0]);
+	struct mrn_leaf *leaf = new_leaf(ix, first_start(old, start), last_start(old, start));
+	struct child new;
+
+	for (unsigned int i = 0; i < SLOTS; i++)
+		if (old->entry[i])
+			put(leaf, old->entry[i]);
+	new = (struct child){.max = leaf->node.max, .node = &leaf->node};
+	replace(ix, way, 0, 1, &new, 1);
+	mrn_pool_retire(ix, &old->node);
+	way->node[0] = &leaf->node;
+}
+
 static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct mrn_index_entry *e)
 {
 	struct mrn_index_entry *list[SLOTS + 1];
@@ -267,8 +289,8 @@ static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct 
 	/* Whoever inserts in ascending or in descending order leaves full leaves behind. */
 	if (at == SLOTS || !at)
 		left = at ? SLOTS : 1;
-	half[0] = new_leaf(ix, list[0]->start);
-	half[1] = new_leaf(ix, list[left]->start);
+	half[0] = new_leaf(ix, list[0]->start, list[left - 1]->start);
+	half[1] = new_leaf(ix, list[left]->start, list[SLOTS]->start);
 	for (unsigned int i = 0; i <= SLOTS; i++)
 		put(half[i >= left], list[i]);
 	new[0] = (struct child){.max = half[0]->node.max, .node = &half[0]->node};
@@ -291,7 +313,7 @@ static struct mrn_pages pages_at(const struct mrn_leaf *leaf, unsigned int i)
 {
 	int32_t first = leaf->first[i], last = leaf->last[i];
 
-	if (first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR || last == -MRN_FAR)
+	if (leaf->node.shift || first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR || last == -MRN_FAR)
 		return mrn_pages_of(leaf->entry[i]->start, leaf->entry[i]->end);
 	return (struct mrn_pages){leaf->node.base + (uint64_t)(int64_t)first,
 				  leaf->node.base + (uint64_t)(int64_t)last};
@@ -350,22 +372,33 @@ static bool make_root(struct mrn_index *ix, uintptr_t start, struct mrn_index_wa
 {
 	if (!reserve(ix))
 		return false;
-	way->node[0] = &new_leaf(ix, start)->node;
+	way->node[0] = &new_leaf(ix, start, start)->node;
 	set_root(ix, &(struct child){.node = way->node[0]}, 1);
 	return true;
+}
+
+static bool is_far(const struct mrn_leaf *leaf, uint64_t page)
+{
+	int32_t near = mrn_near(&leaf->node, page);
+
+	return near == MRN_FAR || near == -MRN_FAR;
 }
 
 int mrn_index_insert_at(struct mrn_index *ix, struct mrn_index_entry *e, struct mrn_index_way *way)
 {
 	struct mrn_pages p = mrn_pages_of(e->start, e->end);
 	struct mrn_leaf *leaf;
-	bool alone;
+	bool alone, rescales;
 
 	if (!make_filter(ix) || (!ix->root && !make_root(ix, e->start, way)))
 		return -ENOMEM;
 	leaf = mrn_leaf(way->node[0]);
-	if (leaf->node.n == SLOTS && !reserve(ix))
+	rescales = leaf->node.n < SLOTS && is_far(leaf, p.first);
+	if ((leaf->node.n == SLOTS || rescales) && !reserve(ix))
 		return -ENOMEM;
+	if (rescales)
+		rescale(ix, way, e->start);
+	leaf = mrn_leaf(way->node[0]);
 	alone = is_alone(leaf, p);
 	e->place = alone ? MRN_PLACE_ALONE : 0;
 	mrn_filter_add(&ix->filter, p, alone);
@@ -403,7 +436,7 @@ static void lower(struct mrn_index *ix, const struct mrn_index_way *way)
 	}
 }
 
-/* Puts what is left in two neighbours into one leaf. */
+/* Puts what is left in two neighbours into one leaf. Either may be empty, if there was no memory to tidy it. */
 static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 {
 	struct mrn_inner *in = mrn_inner(way->node[1]);
@@ -419,7 +452,8 @@ static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 	next = mrn_leaf(in->child[way->at[0] + 1]);
 	if (leaf->node.n + next->node.n > SLOTS / 2)
 		return;
-	both = new_leaf(ix, (uintptr_t)(next->node.base << MRN_FILTER_PAGE));
+	both = new_leaf(ix, first_start(next, first_start(leaf, UINTPTR_MAX)),
+			last_start(leaf, last_start(next, 0)));
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		if (leaf->entry[i])
 			put(both, leaf->entry[i]);

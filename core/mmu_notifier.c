@@ -2,15 +2,16 @@
 /*
  * The protocol.
  *
- *	start(range)	publish the token; full fence; walk the index: each overlapping range notifier's
- *			invalidate(mrn, range, seq); then each list notifier's invalidate_range_start
+ *	start(range)	publish the token; full fence; walk the index: before the first range notifier that
+ *			overlaps the token's bit in state; each one's invalidate(mrn, range, seq); then each
+ *			list notifier's invalidate_range_start
  *	invalidate	[consumer] driver lock; update_seq, a release store; tear down; unlock
  *	end(range)	list notifiers' invalidate_range_end; withdraw the token, a release; wake
  *	read_begin(mrn)	seq = load-acquire mrn's; if anything is in progress: wait for each token that
  *			overlaps and started before; return seq
  *	read_retry	[consumer, driver lock held] mrn's seq differs
- *	insert(mrn)	a fresh seq; publish in the index; full fence
- *	remove(mrn)	unpublish; wait until no walk can still call back into mrn
+ *	insert(mrn)	a fresh seq; publish in the index; full fence; the first read looks at all slots
+ *	remove(mrn)	unpublish; full fence; wait until no walk can still call back into mrn
  *
  * Guarantees
  *  A1  Once start returns, every shadow of the range that was published before it is torn down, and
@@ -25,8 +26,10 @@
  *  A6  Non-blocking start is one transaction over range notifiers and list notifiers: on refusal every
  *      list notifier that was started is ended, the token is withdrawn, waiters wake, -EAGAIN.
  *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
- *  P2  insert never waits. remove waits only for callbacks already running on its own notifier.
- *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps.
+ *  P2  insert never waits for an invalidation. remove waits only for callbacks already running on its own
+ *      notifier, and for walks to leave the section of some hundred instructions that they are in.
+ *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps, but that the
+ *      first read after an insertion notes that it has been.
  *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, run in
  *      parallel in many. A thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns nobody looks at it again.

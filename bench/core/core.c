@@ -45,10 +45,11 @@ static const struct load_kind kinds[] = {
 	 .ops = 1 << 14},
 };
 
-/* Both sides, with the same notifiers. */
+/* Both sides, with the same notifiers; and a limit. */
+enum { OURS, THEIRS, LIMIT, SIDES };
 struct pair {
 	struct layout layout;
-	struct side side[2];
+	struct side side[SIDES];
 };
 
 /* ---------------------------------------------------------------------------------------- notifiers */
@@ -58,7 +59,7 @@ static int insert_both(void *ctx, const struct job *job, size_t nr)
 	struct pair *p = ctx;
 	int err = 0;
 
-	for (int i = 0; i < 2 && !err; i++)
+	for (int i = OURS; i <= THEIRS && !err; i++)
 		err = p->side[i].ops->insert(&p->side[i], job, nr);
 	return err;
 }
@@ -75,9 +76,9 @@ static void remove_ours(struct side *s, const struct layout *l)
 
 static void pair_close(struct pair *p)
 {
-	if (p->side[0].ops)
-		remove_ours(&p->side[0], &p->layout);
-	for (int i = 0; i < 2; i++)
+	if (p->side[OURS].ops)
+		remove_ours(&p->side[OURS], &p->layout);
+	for (int i = 0; i < SIDES; i++)
 		if (p->side[i].ops)
 			side_close(&p->side[i]);
 	layout_destroy(&p->layout);
@@ -89,9 +90,11 @@ static int pair_open(struct pair *p, enum layout_kind kind, size_t n)
 
 	if (err)
 		return err;
-	err = side_open(&p->side[0], &side_mrn, n);
+	err = side_open(&p->side[OURS], &side_mrn, n);
 	if (!err)
-		err = side_open(&p->side[1], RIVAL, n);
+		err = side_open(&p->side[THEIRS], RIVAL, n);
+	if (!err)
+		err = side_open(&p->side[LIMIT], &side_loads, n);
 	return err ? err : layout_each(&p->layout, insert_both, p);
 }
 
@@ -100,7 +103,7 @@ static uint64_t memory_for(size_t n)
 {
 	enum { INDEX = 128, LOADS = 320 << 20 };
 
-	return layout_memory(n) + n * (uint64_t)(side_mrn.size + RIVAL->size + INDEX) + LOADS;
+	return layout_memory(n) + n * (uint64_t)(side_mrn.size + RIVAL->size + 2 * side_loads.size + INDEX) + LOADS;
 }
 
 static bool is_enough_memory(const struct bench_table *table, size_t n)
@@ -124,15 +127,17 @@ static bool is_enough_memory(const struct bench_table *table, size_t n)
 static void read_all(struct pair *p)
 {
 	for (uint32_t i = 0; i < p->layout.n; i++)
-		for (int k = 0; k < 2; k++)
+		for (int k = OURS; k <= THEIRS; k++)
 			p->side[k].ops->read(&p->side[k], &i, 1);
 }
 
 static int run_case(struct bench_table *table, struct pair *p, const struct load_kind *kind,
 		    struct bench_crew *crew)
 {
-	static struct meter meter[2];
-	struct bench_contender c[2];
+	/* The limit is that of meeting one. */
+	size_t sides = kind->op == LOAD_ANNOUNCE && kind->query == QUERY_HIT1 ? SIDES : LIMIT;
+	static struct meter meter[SIDES];
+	struct bench_contender c[SIDES];
 	struct load load;
 	int err = load_create(&load, kind, &p->layout, crew->nr, table->quick);
 
@@ -141,7 +146,7 @@ static int run_case(struct bench_table *table, struct pair *p, const struct load
 	if (kind->op == LOAD_READ)
 		read_all(p);
 	memset(meter, 0, sizeof(meter));
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sides; i++) {
 		meter[i].load = &load;
 		meter[i].side = &p->side[i];
 		meter[i].crew = crew;
@@ -149,9 +154,9 @@ static int run_case(struct bench_table *table, struct pair *p, const struct load
 						.run = meter_run,
 						.ctx = &meter[i]};
 	}
-	bench_measure(table, kind->name[p->layout.kind], p->layout.n, crew->nr, c, 2);
+	bench_measure(table, kind->name[p->layout.kind], p->layout.n, crew->nr, c, sides);
 	load_destroy(&load);
-	return meter[0].err ? meter[0].err : meter[1].err;
+	return meter[OURS].err ? meter[OURS].err : meter[THEIRS].err;
 }
 
 static int run_threads(struct bench_table *table, struct pair *p, unsigned int threads)

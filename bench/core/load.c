@@ -67,7 +67,7 @@ int load_create(struct load *load, const struct load_kind *kind, const struct la
 	int err = 0;
 
 	*load = (struct load){.kind = kind, .threads = threads};
-	plan(load, layout->n, quick ? kind->ops / 2 : kind->ops);
+	plan(load, layout->n, (quick ? kind->ops / 2 : kind->ops) / (layout->n > 10000 ? 1 : 4));
 	nr = nr_batches(load) * load->batch;
 	load->items = bench_alloc(size_of_items(load));
 	if (!load->items)

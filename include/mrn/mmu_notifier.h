@@ -242,14 +242,16 @@ struct mmu_range_notifier_ops {
  */
 struct mmu_range_notifier {
 	const struct mmu_range_notifier_ops *ops;
-	/* private: with ops and events, what an invalidation touches, in 64 bytes or a few more */
+	/* private: what reading and an invalidation touch is in the first 64 bytes */
 	const uint64_t *mm_state;
 	uint64_t invalidate_seq;
-	struct mrn_mm *mm;
-	struct mrn_index_entry node;
 	uint32_t pins;
 	/* public: events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
 	unsigned int events;
+	/* private */
+	struct mrn_index_entry node;
+	struct mrn_mm *mm;
+	/* public */
 	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
 	pthread_mutex_t *driver_lock;
 
@@ -273,7 +275,9 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 
 /*
  * Removes *mrn, whose shadow the caller has torn down: of one that is left, nobody would be told. When it
- * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for callbacks that are already running on *mrn itself (P2).
+ * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for
+ * callbacks that are already running on *mrn itself, and for invalidations that are just looking for whom to
+ * call (P2).
  *
  * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
  * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
@@ -306,7 +310,7 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
  * invalidation that is still in progress has this seq (A2). Waits for the overlapping invalidations
  * that were in progress when it was called and for no others (P1); takes no lock and writes no
  * shared memory when there are none (P3; with more than 62 invalidations in progress at once, the
- * look at those beyond takes a short lock).
+ * look at those beyond takes a short lock; the first read after an insertion looks at all, and notes it).
  *
  * Returns 0, which every read_retry rejects, where waiting would never end: for an invalidation that
  * this very thread has started (P4), after the mm has ended, and in a forked child. Consumers that
