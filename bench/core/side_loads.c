@@ -4,6 +4,7 @@
  * index, which says who it is, and the notifier. Nothing else is done.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "bench/core/side.h"
 #include "bench/memory.h"
@@ -26,7 +27,12 @@ static size_t places(const struct side *s)
 static int open_loads(struct side *s)
 {
 	s->mm = bench_alloc(places(s) * sizeof(struct place));
-	return s->mm ? 0 : -ENOMEM;
+	if (!s->mm)
+		return -ENOMEM;
+	/* What has never been written is all one page. */
+	memset(s->mm, 0, places(s) * sizeof(struct place));
+	memset(s->notifier, 0, s->n * sizeof(struct notifier));
+	return 0;
 }
 
 static void close_loads(struct side *s)
