@@ -53,7 +53,8 @@ static void line_drop(uint16_t *line, uint16_t mark)
 static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, struct mrn_pages p,
 			     void (*act)(uint16_t *line, uint16_t mark))
 {
-	uint64_t first = p.first >> level * MRN_FILTER_STEP, last = p.last >> level * MRN_FILTER_STEP;
+	uint64_t first = p.first >> level * MRN_FILTER_STEP,
+		 last = p.last >> level * MRN_FILTER_STEP;
 	uint64_t granule = first >> MRN_FILTER_STEP, end = (last >> MRN_FILTER_STEP) + 1;
 	uint64_t n = end - granule;
 
@@ -109,8 +110,8 @@ bool mrn_filter_is_full(const struct mrn_filter *f)
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 {
 	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
-	size_t size = sizeof(struct mrn_filter_table) +
-		      (sizeof(struct mrn_filter_line) << (64 - shift));
+	size_t size =
+		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
 	struct mrn_filter_table *t = mrn_pages_alloc_large(size);
 
 	if (!t)

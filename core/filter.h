@@ -24,7 +24,8 @@
 
 #define MRN_FILTER_PAGE	  12 /* its logarithm */
 #define MRN_FILTER_LEVELS 16
-#define MRN_FILTER_STEP	  3 /* the logarithm of a granule's pages, and of a page's in those of the level below */
+#define MRN_FILTER_STEP \
+	3 /* the logarithm of a granule's pages, and of a page's in those of the level below */
 /* A range of more granules is not worth the look. */
 #define MRN_FILTER_MOST 4
 
@@ -68,7 +69,8 @@ static inline uint64_t mrn_filter_hash(uint64_t granule, unsigned int level)
 }
 
 /* What pages first to last of a level have in a granule, with the hash's mark. */
-static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t first, uint64_t last)
+static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t first,
+				       uint64_t last)
 {
 	unsigned int from = granule == first >> MRN_FILTER_STEP ? first & 7 : 0;
 	unsigned int to = granule == last >> MRN_FILTER_STEP ? last & 7 : 7;
@@ -79,7 +81,8 @@ static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t
 static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsigned int level,
 					struct mrn_pages p)
 {
-	uint64_t first = p.first >> level * MRN_FILTER_STEP, last = p.last >> level * MRN_FILTER_STEP;
+	uint64_t first = p.first >> level * MRN_FILTER_STEP,
+		 last = p.last >> level * MRN_FILTER_STEP;
 	uint64_t granule = first >> MRN_FILTER_STEP, end = (last >> MRN_FILTER_STEP) + 1;
 
 	if (end - granule > MRN_FILTER_MOST)
@@ -129,10 +132,10 @@ static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t sta
 		unsigned int level = (unsigned int)__builtin_ctz(levels);
 
 		__builtin_prefetch(
-			(const char *)t +
-			offsetof(struct mrn_filter_table, line) +
+			(const char *)t + offsetof(struct mrn_filter_table, line) +
 			sizeof(struct mrn_filter_line) *
-				(mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level) >> shift));
+				(mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level) >>
+				 shift));
 	}
 }
 

@@ -32,7 +32,8 @@ static bool slot_is_valid(const struct mrn_index *ix, const struct mrn_leaf *lea
 	if (!e)
 		return leaf->first[i] == MRN_NOT_FIRST && leaf->last[i] == MRN_NOT_LAST;
 	p = mrn_pages_of(e->start, e->end);
-	return e->place == mrn_place(leaf, i, leaf->node.alone >> i & 1) && leaf->first[i] == mrn_near(&leaf->node, p.first) &&
+	return e->place == mrn_place(leaf, i, leaf->node.alone >> i & 1) &&
+	       leaf->first[i] == mrn_near(&leaf->node, p.first) &&
 	       leaf->last[i] == mrn_near(&leaf->node, p.last) &&
 	       mrn_max_of(&leaf->node, leaf->last[i]) >= mrn_bias(e->end) &&
 	       is_within(mrn_bias(e->start), e->id, b) &&
@@ -94,7 +95,7 @@ static bool node_is_valid(const struct mrn_index *ix, struct mrn_index_node *nod
 		if (in->child[i]->level + 1 != node->level ||
 		    (i && !is_within(in->key[i], in->id[i], b)) ||
 		    !node_is_valid(ix, in->child[i], &below, &below_max, entries) ||
-		    (below_max != in->max[i] && in->max[i] != MRN_KEY_MAX) || below_max > in->max[i])
+		    below_max != in->max[i])
 			return false;
 		*max = below_max > *max ? below_max : *max;
 	}

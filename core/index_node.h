@@ -35,8 +35,8 @@ struct mrn_index_node {
 	uint32_t level;		     /* 0: a leaf */
 	uint32_t n;		     /* inner: children; leaf: entries */
 	struct mrn_index_node *next; /* in a list of free or retired nodes */
-	uint64_t base;	    /* a page */
-	unsigned int shift; /* the logarithm of the unit that pages are counted in */
+	uint64_t base;		     /* a page */
+	unsigned int shift;	     /* the logarithm of the unit that pages are counted in */
 	/* Of a leaf. */
 	int64_t max;
 	uint32_t used;	/* a bit for each slot */

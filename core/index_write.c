@@ -110,6 +110,19 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 
 /* -------------------------------------------------------------------------------------- replacing nodes */
 
+/* The node on this level has another greatest end: its parents are told, as far up as it makes a difference. */
+static void adjust(struct mrn_index *ix, const struct mrn_index_way *way, unsigned int level)
+{
+	for (unsigned int l = level; l < ix->height; l++) {
+		int64_t max = l ? greatest(mrn_inner(way->node[l])->max) : way->node[0]->max;
+		struct mrn_inner *in = mrn_inner(way->node[l + 1]);
+
+		if (in->max[way->at[l]] == max)
+			return;
+		set_max(in, way->at[l], max);
+	}
+}
+
 /* Readers see the old one or the new one, and a maximum that is enough for both. */
 static void replace_in_place(struct mrn_inner *in, unsigned int i, const struct child *c)
 {
@@ -156,6 +169,7 @@ static void replace(struct mrn_index *ix, const struct mrn_index_way *way, unsig
 	in = mrn_inner(way->node[level + 1]);
 	if (old == 1 && n == 1) {
 		replace_in_place(in, at, new);
+		adjust(ix, way, level + 1);
 		return;
 	}
 	for (unsigned int i = 0; i < in->node.n; i++) {
@@ -313,7 +327,8 @@ static struct mrn_pages pages_at(const struct mrn_leaf *leaf, unsigned int i)
 {
 	int32_t first = leaf->first[i], last = leaf->last[i];
 
-	if (leaf->node.shift || first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR || last == -MRN_FAR)
+	if (leaf->node.shift || first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR ||
+	    last == -MRN_FAR)
 		return mrn_pages_of(leaf->entry[i]->start, leaf->entry[i]->end);
 	return (struct mrn_pages){leaf->node.base + (uint64_t)(int64_t)first,
 				  leaf->node.base + (uint64_t)(int64_t)last};
@@ -323,9 +338,10 @@ static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 {
 	if (!node->level) {
 		for (uint32_t used = node->used; used; used &= used - 1)
-			mrn_filter_table_add(
-				t, pages_at(mrn_leaf(node), (unsigned int)__builtin_ctz(used)),
-				node->alone >> __builtin_ctz(used) & 1);
+			mrn_filter_table_add(t,
+					     pages_at(mrn_leaf(node),
+						      (unsigned int)__builtin_ctz(used)),
+					     node->alone >> __builtin_ctz(used) & 1);
 		return;
 	}
 	for (unsigned int i = 0; i < node->n; i++)
@@ -352,9 +368,11 @@ static void raise(struct mrn_index *ix, const struct mrn_index_way *way, int64_t
 {
 	for (unsigned int l = ix->height; l; l--) {
 		struct mrn_inner *in = mrn_inner(way->node[l]);
+		unsigned int i = way->at[l - 1];
 
-		if (in->max[way->at[l - 1]] < to)
-			set_max(in, way->at[l - 1], to);
+		/* high is near at hand, max may be far away. */
+		if (in->high[i] <= mrn_high_of(&in->node, to) && in->max[i] < to)
+			set_max(in, i, to);
 	}
 }
 
@@ -420,21 +438,6 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 }
 
 /* ----------------------------------------------------------------------------------------------- erase */
-
-/* The entry that has gone from the leaf may have made its maximum. */
-static void lower(struct mrn_index *ix, const struct mrn_index_way *way)
-{
-	int64_t old = way->node[0]->max, max = greatest_in(mrn_leaf(way->node[0]));
-
-	way->node[0]->max = max;
-	for (unsigned int l = 1; l <= ix->height && max != old; l++) {
-		struct mrn_inner *in = mrn_inner(way->node[l]);
-
-		old = greatest(in->max);
-		set_max(in, way->at[l - 1], max);
-		max = greatest(in->max);
-	}
-}
 
 /* Puts what is left in two neighbours into one leaf. Either may be empty, if there was no memory to tidy it. */
 static void merge(struct mrn_index *ix, struct mrn_index_way *way)
@@ -511,8 +514,10 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 	lowers = max_with(leaf, e) == leaf->node.max;
 	if (lowers || is_sparse(ix, leaf->node.n)) {
 		mrn_index_find(ix, e->start, e->id, &way);
-		if (lowers)
-			lower(ix, &way);
+		if (lowers) {
+			leaf->node.max = greatest_in(leaf);
+			adjust(ix, &way, 0);
+		}
 		if (is_sparse(ix, leaf->node.n))
 			tidy(ix, &way);
 	}

@@ -31,8 +31,9 @@
 struct mrn_token_slot {
 	const void *thread;
 	uintptr_t start, end;
-	uint64_t seq;  /* number of the token << MRN_SEQ_SHIFT | the slot's */
-	uint32_t word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
+	uint64_t seq; /* number of the token << MRN_SEQ_SHIFT | the slot's */
+	uint32_t
+		word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
 	uint32_t walk; /* goes up at the beginning and at the end of each section: odd inside */
 } __attribute__((aligned(64)));
 
@@ -54,8 +55,9 @@ struct mrn_grace {
 struct mrn_mm {
 	uint64_t state;
 	/* Hardly ever written, and read by everybody. */
-	uint64_t used __attribute__((aligned(64))); /* slots that have ever been somebody's, a bit for each */
-	bool ours;				    /* false in a forked child */
+	uint64_t used __attribute__((
+		aligned(64))); /* slots that have ever been somebody's, a bit for each */
+	bool ours;	       /* false in a forked child */
 	/* Last id of a notifier that was drawn; starts at 1, so that none is ever 0. */
 	uint64_t counter __attribute__((aligned(64)));
 

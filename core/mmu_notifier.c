@@ -342,7 +342,8 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	__builtin_prefetch(&mrn->pins, 1);
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
-	r = mm->ending ? -ESRCH : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
+	r = mm->ending ? -ESRCH
+		       : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
 	mrn_mutex_unlock(&mm->writing);
 	/*
 	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in

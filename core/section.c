@@ -25,8 +25,8 @@ static unsigned int mine(unsigned int n)
 
 	/* A signal handler between the two draws one more: no harm. */
 	if (!mrn_slot_mine)
-		mrn_slot_mine = 1 + __atomic_fetch_add(&numbers, 1, __ATOMIC_RELAXED) %
-					    MRN_TOKEN_SLOTS;
+		mrn_slot_mine =
+			1 + __atomic_fetch_add(&numbers, 1, __ATOMIC_RELAXED) % MRN_TOKEN_SLOTS;
 	return (mrn_slot_mine - 1) % n;
 }
 

@@ -74,7 +74,8 @@ AVX2 static inline __m256i piece(const void *numbers, unsigned int i)
 	return _mm256_load_si256((const __m256i *)numbers + i);
 }
 
-AVX2 static uint32_t avx2_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to)
+AVX2 static uint32_t avx2_within(const int32_t *first, const int32_t *last, int32_t from,
+				 int32_t to)
 {
 	__m256i froms = _mm256_set1_epi32(from), tos = _mm256_set1_epi32(to);
 	uint32_t outside = 0;

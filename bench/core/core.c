@@ -103,7 +103,8 @@ static uint64_t memory_for(size_t n)
 {
 	enum { INDEX = 128, LOADS = 320 << 20 };
 
-	return layout_memory(n) + n * (uint64_t)(side_mrn.size + RIVAL->size + 2 * side_loads.size + INDEX) + LOADS;
+	return layout_memory(n) +
+	       n * (uint64_t)(side_mrn.size + RIVAL->size + 2 * side_loads.size + INDEX) + LOADS;
 }
 
 static bool is_enough_memory(const struct bench_table *table, size_t n)
