@@ -99,6 +99,17 @@ static struct child new_inner(struct mrn_index *ix, unsigned int level, const st
 
 /* -------------------------------------------------------------------------------------- replacing nodes */
 
+/* Tells all above way->node[level] of an end below it. */
+static void raise_above(struct mrn_index *ix, const struct way *way, unsigned int level, int64_t to)
+{
+	for (unsigned int l = ix->height; l > level; l--) {
+		int64_t *max = &mrn_inner(way->node[l])->max[way->at[l - 1]];
+
+		if (*max < to)
+			__atomic_store_n(max, to, __ATOMIC_RELEASE);
+	}
+}
+
 /* Readers see the old one or the new one, and a maximum that is enough for both. */
 static void replace_in_place(struct mrn_inner *in, unsigned int i, const struct child *c)
 {
@@ -144,6 +155,8 @@ static void replace(struct mrn_index *ix, const struct way *way, unsigned int le
 	}
 	in = mrn_inner(way->node[level + 1]);
 	if (old == 1 && n == 1) {
+		/* A new leaf may see less far than the old one did. */
+		raise_above(ix, way, level + 1, new->max);
 		replace_in_place(in, at, new);
 		return;
 	}
@@ -322,16 +335,6 @@ static bool make_filter(struct mrn_index *ix)
 	return true;
 }
 
-static void raise(struct mrn_index *ix, const struct way *way, int64_t to)
-{
-	for (unsigned int l = ix->height; l; l--) {
-		int64_t *max = &mrn_inner(way->node[l])->max[way->at[l - 1]];
-
-		if (*max < to)
-			__atomic_store_n(max, to, __ATOMIC_RELEASE);
-	}
-}
-
 /* As far as its leaf can tell. */
 static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 {
@@ -358,7 +361,7 @@ int mrn_index_insert(struct mrn_index *ix, struct mrn_index_entry *e)
 	alone = is_alone(leaf, p);
 	e->place = alone ? MRN_PLACE_ALONE : 0;
 	mrn_filter_add(&ix->filter, p, alone);
-	raise(ix, &way, max_with(leaf, e));
+	raise_above(ix, &way, 0, max_with(leaf, e));
 	if (leaf->node.n < SLOTS)
 		put(leaf, e);
 	else
