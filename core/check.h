@@ -20,8 +20,10 @@ enum mrn_broken_part {
 	MRN_BROKEN_A4_EARLY_END,   /* the token is withdrawn as soon as start returns */
 	MRN_BROKEN_A5_REMOVE_WAIT, /* remove does not wait for running callbacks */
 	MRN_BROKEN_A5_GRACE,	/* nor for walks that have found the notifier, and not pinned it */
-	MRN_BROKEN_A6_END_LIST, /* a refusal does not end the list notifiers that started */
-	MRN_BROKEN_A6_TOKEN,	/* a refusal does not withdraw the token */
+	MRN_BROKEN_INDEX_AHEAD, /* a walk calls whom it has looked up ahead, erased meanwhile or not */
+	MRN_BROKEN_FILTER_SPILT,    /* a mark without room in its line is forgotten */
+	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
+	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
 	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
 	MRN_BROKEN_P4_OWN_TOKEN,    /* a thread waits for its own token */
 	MRN_BROKEN_FORK_WIPE,	    /* a child keeps its parent's mm */
@@ -74,6 +76,18 @@ extern MRN_TLS unsigned int mrn_check_event_path;
 
 /* Called, when set, each time read_begin is about to wait for a token with this seq. */
 extern void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+/* Called, when set, in a section: a walk has found this entry, and is about to pin it. */
+struct mrn_index_entry;
+extern void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
+/* Called, when set, in a section: a walk is about to look into a leaf. */
+extern void (*_Atomic mrn_check_leaf_hook)(void);
+/* When n is set: the index's n-th request for memory fails, and every one after it. 0: none. */
+extern _Atomic unsigned int mrn_check_alloc_left;
+bool mrn_check_alloc_fails(void);
+#define MRN_ALLOC_FAILS() mrn_check_alloc_fails()
+/* Set: the portable path in place of vectors. */
+extern _Atomic bool mrn_check_no_vectors;
+#define MRN_NO_VECTORS() atomic_load_explicit(&mrn_check_no_vectors, memory_order_relaxed)
 /* Called, when set, by the uffd monitor when there is an event, before it holds lookups and reads it. */
 extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
@@ -92,6 +106,8 @@ extern void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
 #define MRN_BROKEN(part)       0
 #define MRN_EVENT_PATH_ENTER() ((void)0)
 #define MRN_EVENT_PATH_LEAVE() ((void)0)
+#define MRN_ALLOC_FAILS()      0
+#define MRN_NO_VECTORS()       0
 
 #endif
 

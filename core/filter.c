@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "core/filter.h"
 
+#include "core/check.h"
 #include "os/pages.h"
 
 #define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */
@@ -35,7 +36,7 @@ static void line_add(uint16_t *line, uint16_t mark)
 
 	if (free)
 		set(&line[__builtin_ctz(free)], mark);
-	else if (line[MRN_FILTER_SPILT] != STUCK)
+	else if (line[MRN_FILTER_SPILT] != STUCK && !MRN_BROKEN(FILTER_SPILT))
 		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] + 1));
 }
 
@@ -46,7 +47,7 @@ static void line_drop(uint16_t *line, uint16_t mark)
 
 	if (same)
 		set(&line[__builtin_ctz(same)], 0);
-	else if (line[MRN_FILTER_SPILT] != STUCK)
+	else if (line[MRN_FILTER_SPILT] != STUCK && !MRN_BROKEN(FILTER_SPILT))
 		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] - 1));
 }
 
@@ -78,7 +79,8 @@ static void set_level(struct mrn_filter *f, unsigned int level, bool on)
 {
 	uint32_t bit = UINT32_C(1) << (level == TOO_LARGE ? 31 : level);
 
-	__atomic_store_n(&f->levels, on ? f->levels | bit : f->levels & ~bit, __ATOMIC_RELAXED);
+	/* Release: the table is there. Pairs with the acquire in mrn_filter_may_overlap. */
+	__atomic_store_n(&f->levels, on ? f->levels | bit : f->levels & ~bit, __ATOMIC_RELEASE);
 }
 
 void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
@@ -112,7 +114,7 @@ struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
 	size_t size =
 		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
-	struct mrn_filter_table *t = mrn_pages_alloc_large(size);
+	struct mrn_filter_table *t = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size);
 
 	if (!t)
 		return NULL;

@@ -105,9 +105,10 @@ static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsign
 static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t start,
 					  uintptr_t end)
 {
+	/* Acquire pairs with set_level's release: where there is a level, there is a table. So this comes first. */
+	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_ACQUIRE);
 	/* Acquire: the table is as whoever put it there left it. */
 	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_ACQUIRE);
-	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_RELAXED);
 	struct mrn_pages p = mrn_pages_of(start, end);
 
 	if (levels >> 31)

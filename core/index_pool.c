@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "core/check.h"
 #include "core/index_node.h"
 #include "os/pages.h"
 
@@ -25,7 +26,7 @@ static bool add_chunk(struct mrn_index *ix)
 	struct mrn_index_chunk *c;
 
 	size = size < LAST_CHUNK ? size : LAST_CHUNK;
-	c = mrn_pages_alloc_large(size);
+	c = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size);
 	if (!c)
 		return false;
 	c->next = ix->chunks;

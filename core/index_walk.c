@@ -2,6 +2,7 @@
 /* Reading the index. */
 #include <stddef.h>
 
+#include "core/check.h"
 #include "core/index_node.h"
 
 #include "os/event_path.h"
@@ -14,6 +15,16 @@ static bool is_after(const struct mrn_index_entry *e, const struct mrn_index_cur
 static bool precedes(const struct mrn_index_entry *a, const struct mrn_index_entry *b)
 {
 	return a->start < b->start || (a->start == b->start && a->id < b->id);
+}
+
+static void at_leaf(void)
+{
+#ifdef MRN_CHECK
+	void (*hook)(void) = mrn_check_leaf_hook;
+
+	if (hook)
+		hook();
+#endif
 }
 
 /* Adds what a leaf has, in order. It always fits when there is nothing yet; else false, and nothing is added. */
@@ -92,6 +103,7 @@ static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
 		const struct mrn_inner *in = mrn_inner(node);
 
 		if (!node->level) {
+			at_leaf();
 			if (!look_in_leaf(mrn_leaf(node), p, w))
 				return false;
 			continue;
@@ -120,7 +132,8 @@ struct mrn_index_entry *mrn_index_walk_next(const struct mrn_index *ix, struct m
 	struct mrn_index_entry *e;
 
 	/* Acquire, and the fence that began this section: an erase that we do not see waits for us. */
-	if (w->at < w->n && __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE) != w->erased)
+	if (w->at < w->n && __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE) != w->erased &&
+	    !MRN_BROKEN(INDEX_AHEAD))
 		w->more = true;
 	else if (w->at < w->n)
 		goto found;

@@ -62,6 +62,18 @@ static const uint64_t no_mm_state, unread_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
+static void found(const struct mrn_index_entry *e)
+{
+#ifdef MRN_CHECK
+	void (*hook)(const struct mrn_index_entry *e) = mrn_check_walk_hook;
+
+	if (hook)
+		hook(e);
+#else
+	(void)e;
+#endif
+}
+
 /* In a section: pins and returns the next range notifier that the token is to call, or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
 					   const struct mmu_notifier_range *range,
@@ -74,6 +86,7 @@ static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
 			(struct mmu_range_notifier *)((char *)e -
 						      offsetof(struct mmu_range_notifier, node));
 
+		found(e);
 		if (e->id <= range->started && mrn_pin(&mrn->pins))
 			return mrn;
 	}

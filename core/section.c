@@ -67,8 +67,10 @@ void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)
 	mrn_fence_full();
 	g->slots = 0;
 	g->more = __atomic_load_n(&mm->more_lock.word, __ATOMIC_ACQUIRE);
-	if (MRN_BROKEN(A5_GRACE))
+	if (MRN_BROKEN(A5_GRACE)) {
+		g->more = false;
 		return;
+	}
 	for (used = __atomic_load_n(&mm->used, __ATOMIC_ACQUIRE); used; used &= used - 1) {
 		unsigned int i = (unsigned int)__builtin_ctzll(used);
 

@@ -28,7 +28,9 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	mrn_sigmask mask = mrn_signals_block();
 
 	mrn_mutex_lock(&mm->more_lock);
-	range->seq = ++mm->more_seq << MRN_SEQ_SHIFT | MRN_SEQ_OVERFLOW;
+	/* Under the lock; atomic for a test that looks at it without. */
+	__atomic_store_n(&mm->more_seq, mm->more_seq + 1, __ATOMIC_RELAXED);
+	range->seq = mm->more_seq << MRN_SEQ_SHIFT | MRN_SEQ_OVERFLOW;
 	range->next = mm->more;
 	mm->more = range;
 	__atomic_fetch_or(&mm->state, MRN_STATE_MORE, __ATOMIC_SEQ_CST);

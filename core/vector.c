@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "core/check.h"
 #include "os/atomic.h"
 
 #if defined(__x86_64__) && !defined(MRN_TSAN)
@@ -135,7 +136,8 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 	return !_mm256_testz_si256(found, found);
 }
 
-#define CHOOSE(what, ...) (have_avx2 ? avx2_##what(__VA_ARGS__) : plain_##what(__VA_ARGS__))
+#define CHOOSE(what, ...) \
+	(have_avx2 && !MRN_NO_VECTORS() ? avx2_##what(__VA_ARGS__) : plain_##what(__VA_ARGS__))
 #else
 #define CHOOSE(what, ...) plain_##what(__VA_ARGS__)
 #endif
