@@ -38,7 +38,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_RETRY,	      /* the cache publishes without the retry check */
 	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
-	MRN_BROKEN_CACHE_REFS,	      /* an invalidated entry is deregistered while in use */
+	MRN_BROKEN_CACHE_RETIRED, /* a dead entry is retired each time that it loses a reference */
+	MRN_BROKEN_CACHE_REFS,	  /* an invalidated entry is deregistered while in use */
 	MRN_BROKEN_HMM_OWN_RETRY, /* hmm_range_fault of own memory does not look for collisions */
 	MRN_BROKEN_PAGEMAP_SCAN,  /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_PROCMAP_QUERY, /* as on a kernel without PROCMAP_QUERY: not a defect */

@@ -394,6 +394,32 @@ TEST(hit_in_callback)
 	rig_exit(&rig);
 }
 
+static void get_in_other_mm(struct hook *h)
+{
+	const struct mrn_regcache_entry *e = NULL;
+
+	put(h->rig, get(h->rig, 10, 11, RD));
+	CHECK_ERR(try_get(h->rig, 50, 51, RD, &e), -EDEADLK);
+	CHECK(!e);
+}
+
+/* Nothing happens to the cache's mm: a hit waits for nobody, a miss might. */
+TEST(hit_in_other_mms_callback)
+{
+	RIG(rig, .max_entries = 4);
+	RIG(other, .max_entries = 4);
+	struct hook h;
+
+	touch(&rig, 10, 11, RD);
+	hook_init(&h, &other, get_in_other_mm);
+	h.rig = &rig;
+	invalidate(&other, 100, 101);
+	hook_exit(&h);
+	CHECK_EQ(rig.dev.registered, 1);
+	rig_exit(&rig);
+	rig_exit(&other);
+}
+
 TEST(get_in_own_invalidation)
 {
 	RIG(rig, .max_entries = 4);
