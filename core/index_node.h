@@ -20,6 +20,8 @@
 #ifndef MRN_CORE_INDEX_NODE_H
 #define MRN_CORE_INDEX_NODE_H
 
+#include <stddef.h>
+
 #include "core/index.h"
 #include "core/vector.h"
 #include "os/atomic.h"
@@ -118,11 +120,12 @@ static inline struct mrn_leaf *mrn_leaf(struct mrn_index_node *n)
 	return (struct mrn_leaf *)n;
 }
 
-/* A leaf is some lines, and nobody knows which of them before the first is there. */
-static inline void mrn_leaf_prefetch(const struct mrn_index_node *leaf)
+/* What readers look at in a node is some lines, and nobody knows which of them before the first is there. */
+static inline void mrn_node_prefetch(const struct mrn_index_node *node)
 {
-	const char *line = (const char *)leaf;
+	const char *line = (const char *)node;
 
+	_Static_assert(sizeof(struct mrn_leaf) == offsetof(struct mrn_inner, key), "alike to readers");
 	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
 		__builtin_prefetch(line + i);
 }

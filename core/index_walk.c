@@ -86,8 +86,7 @@ static struct mrn_index_node *next_node(const struct step *way, struct step **to
 			continue;
 		/* Acquire: the child is as whoever put it there left it. */
 		child = __atomic_load_n(&s->in->child[i], __ATOMIC_ACQUIRE);
-		if (s->in->node.level == 1)
-			mrn_leaf_prefetch(child);
+		mrn_node_prefetch(child);
 		return child;
 	}
 	return NULL;

@@ -24,10 +24,9 @@ void mrn_index_find(const struct mrn_index *ix, uintptr_t start, uint64_t id,
 		way->node[l] = node;
 		way->at[l - 1] = i;
 		node = mrn_inner(node)->child[i];
+		mrn_node_prefetch(node);
 	}
 	way->node[0] = node;
-	if (node)
-		mrn_leaf_prefetch(node);
 	mrn_filter_prefetch(&ix->filter, start);
 }
 
