@@ -12,7 +12,7 @@
  *  - max[i] is at least, and when nobody is writing just, the greatest end below child i, as leaves know it. A
  *    leaf has its own, too.
  *  - low[i] and high[i] are key[i] and max[i] as pages, relative to the node's base and in units that bring them
- *    near: what readers look at, eight at a time.
+ *    near: what readers look at, sixteen at a time.
  *  - All leaves are on one level. No inner node is empty, and the root has at least two children.
  *
  * Keys and maxima are biased: unsigned order as signed order, which is what vectors compare.
@@ -29,9 +29,9 @@
 #define SLOTS	      MRN_INDEX_SLOTS
 #define MRN_KEY_MIN   INT64_MIN
 #define MRN_KEY_MAX   INT64_MAX
-#define MRN_NOT_FIRST INT32_MAX
-#define MRN_NOT_LAST  INT32_MIN
-#define MRN_FAR	      (INT32_MAX - 1)
+#define MRN_NOT_FIRST INT16_MAX
+#define MRN_NOT_LAST  INT16_MIN
+#define MRN_FAR	      (INT16_MAX - 1)
 
 struct mrn_index_node {
 	uint32_t level;		     /* 0: a leaf */
@@ -47,13 +47,13 @@ struct mrn_index_node {
 
 struct mrn_leaf {
 	struct mrn_index_node node;
-	int32_t first[SLOTS], last[SLOTS];
+	int16_t first[SLOTS], last[SLOTS];
 	struct mrn_index_entry *entry[SLOTS];
 };
 
 struct mrn_inner {
 	struct mrn_index_node node;
-	int32_t low[SLOTS], high[SLOTS];
+	int16_t low[SLOTS], high[SLOTS];
 	struct mrn_index_node *child[SLOTS];
 	/* The writer's. */
 	int64_t key[SLOTS], max[SLOTS];
@@ -71,13 +71,13 @@ static inline uintptr_t mrn_unbias(int64_t biased)
 }
 
 /* A page as a node knows it. Never falls where the page rises: that is what makes it safe. */
-static inline int32_t mrn_near(const struct mrn_index_node *node, uint64_t page)
+static inline int16_t mrn_near(const struct mrn_index_node *node, uint64_t page)
 {
 	int64_t distance = (int64_t)(page - node->base) >> node->shift;
 
 	if (distance > MRN_FAR)
 		return MRN_FAR;
-	return distance < -MRN_FAR ? -MRN_FAR : (int32_t)distance;
+	return distance < -MRN_FAR ? -MRN_FAR : (int16_t)distance;
 }
 
 /* Pages in between are to be near, and some outside, too. */
@@ -90,7 +90,7 @@ static inline void mrn_set_scale(struct mrn_index_node *node, uint64_t first, ui
 }
 
 /* The maximum that a leaf's last page makes. */
-static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int32_t last)
+static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int16_t last)
 {
 	uint64_t end = leaf->base + (uint64_t)(((int64_t)last + 1) << leaf->shift);
 
@@ -103,12 +103,12 @@ static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int32_t last
 }
 
 /* A key and a maximum as readers look at them. */
-static inline int32_t mrn_low_of(const struct mrn_index_node *inner, int64_t key)
+static inline int16_t mrn_low_of(const struct mrn_index_node *inner, int64_t key)
 {
 	return mrn_near(inner, (uint64_t)mrn_unbias(key) >> MRN_FILTER_PAGE);
 }
 
-static inline int32_t mrn_high_of(const struct mrn_index_node *inner, int64_t max)
+static inline int16_t mrn_high_of(const struct mrn_index_node *inner, int64_t max)
 {
 	if (max == MRN_KEY_MIN)
 		return MRN_NOT_LAST;
@@ -125,7 +125,8 @@ static inline void mrn_node_prefetch(const struct mrn_index_node *node)
 {
 	const char *line = (const char *)node;
 
-	_Static_assert(sizeof(struct mrn_leaf) == offsetof(struct mrn_inner, key), "alike to readers");
+	_Static_assert(sizeof(struct mrn_leaf) == offsetof(struct mrn_inner, key),
+		       "alike to readers");
 	for (unsigned int i = 0; i < sizeof(struct mrn_leaf); i += 64)
 		__builtin_prefetch(line + i);
 }
@@ -162,7 +163,7 @@ static inline bool mrn_is_from(int64_t start, uint64_t id, int64_t key, uint64_t
 /* The child that (start, id) belongs to. Where the low ones are not exact enough, their keys tell. */
 static inline unsigned int mrn_child_of(const struct mrn_inner *in, int64_t start, uint64_t id)
 {
-	int32_t near = mrn_low_of(&in->node, start);
+	int16_t near = mrn_low_of(&in->node, start);
 	unsigned int i = mrn_vector_count(in->low, near) - 1;
 
 	while (i && in->low[i] == near && !mrn_is_from(start, id, in->key[i], in->id[i]))

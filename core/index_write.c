@@ -50,7 +50,7 @@ static int64_t greatest(const int64_t *number)
 
 static int64_t greatest_in(const struct mrn_leaf *leaf)
 {
-	int32_t last = MRN_NOT_LAST;
+	int16_t last = MRN_NOT_LAST;
 
 	for (unsigned int i = 0; i < SLOTS; i++)
 		last = leaf->last[i] > last ? leaf->last[i] : last;
@@ -324,7 +324,7 @@ static bool reserve(struct mrn_index *ix)
 /* The pages of a slot; of one that knows its entry's only roughly, the entry's. */
 static struct mrn_pages pages_at(const struct mrn_leaf *leaf, unsigned int i)
 {
-	int32_t first = leaf->first[i], last = leaf->last[i];
+	int16_t first = leaf->first[i], last = leaf->last[i];
 
 	if (leaf->node.shift || first == -MRN_FAR || last == MRN_FAR || first == MRN_FAR ||
 	    last == -MRN_FAR)
@@ -336,6 +336,9 @@ static struct mrn_pages pages_at(const struct mrn_leaf *leaf, unsigned int i)
 static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 {
 	if (!node->level) {
+		if (node->shift)
+			for (unsigned int i = 0; i < SLOTS; i++)
+				__builtin_prefetch(mrn_leaf(node)->entry[i]);
 		for (uint32_t used = node->used; used; used &= used - 1)
 			mrn_filter_table_add(t,
 					     pages_at(mrn_leaf(node),
@@ -375,13 +378,22 @@ static void raise(struct mrn_index *ix, const struct mrn_index_way *way, int64_t
 	}
 }
 
-/* As far as its leaf can tell. */
+static bool is_near(struct mrn_pages a, struct mrn_pages b)
+{
+	return a.first <= b.last + MRN_FILTER_NEAR && b.first <= a.last + MRN_FILTER_NEAR;
+}
+
+/* As far as its leaf can tell; exactly, as one that is not alone costs every look at the filter another line. */
 static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 {
 	uint64_t from = p.first < MRN_FILTER_NEAR ? 0 : p.first - MRN_FILTER_NEAR;
+	uint32_t mask = mrn_vector_within(leaf->first, leaf->last, mrn_near(&leaf->node, from),
+					  mrn_near(&leaf->node, p.last + MRN_FILTER_NEAR));
 
-	return !mrn_vector_within(leaf->first, leaf->last, mrn_near(&leaf->node, from),
-				  mrn_near(&leaf->node, p.last + MRN_FILTER_NEAR));
+	for (; mask; mask &= mask - 1)
+		if (is_near(pages_at(leaf, (unsigned int)__builtin_ctz(mask)), p))
+			return false;
+	return true;
 }
 
 /* The first leaf of all, with no entry. */
@@ -396,7 +408,7 @@ static bool make_root(struct mrn_index *ix, uintptr_t start, struct mrn_index_wa
 
 static bool is_far(const struct mrn_leaf *leaf, uint64_t page)
 {
-	int32_t near = mrn_near(&leaf->node, page);
+	int16_t near = mrn_near(&leaf->node, page);
 
 	return near == MRN_FAR || near == -MRN_FAR;
 }

@@ -15,7 +15,7 @@
 
 /* -------------------------------------------------------------------------------------------- plain */
 
-static uint32_t plain_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to)
+static uint32_t plain_within(const int16_t *first, const int16_t *last, int16_t from, int16_t to)
 {
 	uint32_t mask = 0;
 
@@ -28,7 +28,7 @@ static uint32_t plain_within(const int32_t *first, const int32_t *last, int32_t 
 	return mask;
 }
 
-static unsigned int plain_count(const int32_t *number, int32_t x)
+static unsigned int plain_count(const int16_t *number, int16_t x)
 {
 	unsigned int n = 0;
 
@@ -75,34 +75,6 @@ AVX2 static inline __m256i piece(const void *numbers, unsigned int i)
 	return _mm256_load_si256((const __m256i *)numbers + i);
 }
 
-AVX2 static uint32_t avx2_within(const int32_t *first, const int32_t *last, int32_t from,
-				 int32_t to)
-{
-	__m256i froms = _mm256_set1_epi32(from), tos = _mm256_set1_epi32(to);
-	uint32_t outside = 0;
-
-	for (unsigned int i = 0; i < 4; i++) {
-		__m256i out = _mm256_or_si256(_mm256_cmpgt_epi32(piece(first, i), tos),
-					      _mm256_cmpgt_epi32(froms, piece(last, i)));
-
-		outside |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(out)) << 8 * i;
-	}
-	return ~outside;
-}
-
-AVX2 static unsigned int avx2_count(const int32_t *number, int32_t x)
-{
-	__m256i xs = _mm256_set1_epi32(x);
-	uint32_t above = 0;
-
-	for (unsigned int i = 0; i < 4; i++) {
-		__m256i greater = _mm256_cmpgt_epi32(piece(number, i), xs);
-
-		above |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(greater)) << 8 * i;
-	}
-	return above ? (unsigned int)__builtin_ctz(above) : MRN_VECTOR;
-}
-
 /* A bit for each of 32 numbers of 16 bits that are all ones or zeros. */
 AVX2 static inline uint32_t bits(__m256i low, __m256i high)
 {
@@ -110,6 +82,26 @@ AVX2 static inline uint32_t bits(__m256i low, __m256i high)
 	__m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
 
 	return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+
+AVX2 static uint32_t avx2_within(const int16_t *first, const int16_t *last, int16_t from,
+				 int16_t to)
+{
+	__m256i froms = _mm256_set1_epi16(from), tos = _mm256_set1_epi16(to), out[2];
+
+	for (unsigned int i = 0; i < 2; i++)
+		out[i] = _mm256_or_si256(_mm256_cmpgt_epi16(piece(first, i), tos),
+					 _mm256_cmpgt_epi16(froms, piece(last, i)));
+	return ~bits(out[0], out[1]);
+}
+
+AVX2 static unsigned int avx2_count(const int16_t *number, int16_t x)
+{
+	__m256i xs = _mm256_set1_epi16(x);
+	uint32_t above = bits(_mm256_cmpgt_epi16(piece(number, 0), xs),
+			      _mm256_cmpgt_epi16(piece(number, 1), xs));
+
+	return above ? (unsigned int)__builtin_ctz(above) : MRN_VECTOR;
 }
 
 AVX2 static uint32_t avx2_equal(const uint16_t *number, uint16_t x)
@@ -144,12 +136,12 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 
 /* ------------------------------------------------------------------------------------------- choice */
 
-uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to)
+uint32_t mrn_vector_within(const int16_t *first, const int16_t *last, int16_t from, int16_t to)
 {
 	return CHOOSE(within, first, last, from, to);
 }
 
-unsigned int mrn_vector_count(const int32_t *number, int32_t x)
+unsigned int mrn_vector_count(const int16_t *number, int16_t x)
 {
 	return CHOOSE(count, number, x);
 }

@@ -15,10 +15,10 @@
 /* All arrays are aligned to 64 bytes. A mask has a bit for each number, the lowest for the first. */
 
 /* first <= to and last >= from */
-uint32_t mrn_vector_within(const int32_t *first, const int32_t *last, int32_t from, int32_t to);
+uint32_t mrn_vector_within(const int16_t *first, const int16_t *last, int16_t from, int16_t to);
 
 /* Of ascending numbers: how many are <= x? */
-unsigned int mrn_vector_count(const int32_t *number, int32_t x);
+unsigned int mrn_vector_count(const int16_t *number, int16_t x);
 
 /* == x */
 uint32_t mrn_vector_equal(const uint16_t *number, uint16_t x);

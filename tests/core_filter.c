@@ -8,21 +8,21 @@
 /* ------------------------------------------------------------------------------------------------ vectors */
 
 /* Mostly close to each other, so that all comparisons come out either way; and the ends of the type. */
-static int32_t some_near(struct test_rand *r)
+static int16_t some_near(struct test_rand *r)
 {
 	switch (below(r, 8)) {
 	case 0:
-		return INT32_MIN;
+		return INT16_MIN;
 	case 1:
-		return INT32_MAX;
+		return INT16_MAX;
 	case 2:
-		return (int32_t)test_rand(r);
+		return (int16_t)test_rand(r);
 	default:
-		return (int32_t)below(r, 12) - 6;
+		return (int16_t)((int)below(r, 12) - 6);
 	}
 }
 
-static unsigned int below_or_at(const int32_t *number, int32_t x)
+static unsigned int below_or_at(const int16_t *number, int16_t x)
 {
 	unsigned int n = 0;
 
@@ -42,14 +42,14 @@ static uint16_t some_mark(struct test_rand *r)
 
 static void vectors(void)
 {
-	static int32_t first[MRN_VECTOR] __attribute__((aligned(64))),
+	static int16_t first[MRN_VECTOR] __attribute__((aligned(64))),
 		last[MRN_VECTOR] __attribute__((aligned(64))),
 		rising[MRN_VECTOR] __attribute__((aligned(64)));
 	static uint16_t mark[MRN_VECTOR] __attribute__((aligned(64)));
 	struct test_rand r = rand_stream(1);
 
 	for (unsigned int round = 0; round < ROUNDS(20000u); round++) {
-		int32_t from = some_near(&r), to = some_near(&r);
+		int16_t from = some_near(&r), to = some_near(&r);
 		uint32_t within = 0, equal = 0;
 		uint16_t x = some_mark(&r);
 		bool has = false;
@@ -61,7 +61,7 @@ static void vectors(void)
 			within |= (uint32_t)(first[i] <= to && last[i] >= from) << i;
 			rising[i] = some_near(&r);
 			for (unsigned int k = i; k && rising[k] < rising[k - 1]; k--) {
-				int32_t higher = rising[k - 1];
+				int16_t higher = rising[k - 1];
 
 				rising[k - 1] = rising[k];
 				rising[k] = higher;
