@@ -92,7 +92,7 @@ static inline void mrn_set_scale(struct mrn_index_node *node, uint64_t first, ui
 /* The maximum that a leaf's last page makes. */
 static inline int64_t mrn_max_of(const struct mrn_index_node *leaf, int16_t last)
 {
-	uint64_t end = leaf->base + (uint64_t)(((int64_t)last + 1) << leaf->shift);
+	uint64_t end = leaf->base + ((uint64_t)((int64_t)last + 1) << leaf->shift);
 
 	if (last == MRN_NOT_LAST)
 		return MRN_KEY_MIN;
