@@ -6,5 +6,7 @@
 const struct bench_suite *const bench_suites[] = {
 	&bench_core,
 	&bench_hmm,
+	&bench_io_uring,
+	&bench_regcache,
 	NULL,
 };

@@ -4,6 +4,9 @@
 
 #include "bench/bench.h"
 
-extern const struct bench_suite bench_core, bench_hmm;
+extern const struct bench_suite bench_core;
+extern const struct bench_suite bench_hmm;
+extern const struct bench_suite bench_io_uring;
+extern const struct bench_suite bench_regcache;
 
 #endif

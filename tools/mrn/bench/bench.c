@@ -16,7 +16,7 @@ enum { ROUNDS = 256, MAX_N, QUICK, JSON };
 static const struct argp_option options[] = {
 	{"rounds", ROUNDS, "N", 0, "Rounds, of which the medians are taken (9; with --quick 3)", 0},
 	{"max-n", MAX_N, "N", 0, "Leave out cases with n above N", 0},
-	{"quick", QUICK, NULL, 0, "Fewer rounds, and not the longest cases", 0},
+	{"quick", QUICK, NULL, 0, "Fewer and shorter rounds, and not the longest cases", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
