@@ -2,15 +2,12 @@
 #include <errno.h>
 
 #include "bench/crew.h"
+#include "os/atomic.h"
 
 /* With fewer processors than threads, whoever is waited for may need this one. */
 static void spin(unsigned int *spins)
 {
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
+	mrn_cpu_relax();
 	if (++*spins % 1024 == 0)
 		sched_yield();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The full fence, and which build this is: every other ordering in mrn stands in the operation's own
+ * The full fence, a pause, and which build this is: every other ordering in mrn stands in the operation's own
  * argument. ThreadSanitizer knows no standalone fences, so its build uses a read-modify-write, which
  * the processors that it runs on order as fully.
  */
@@ -23,6 +23,16 @@ static inline void mrn_fence_full(void)
 	__atomic_fetch_add(&fence, 0, __ATOMIC_SEQ_CST);
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* In a loop that waits for another processor. */
+static inline void mrn_cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
 #endif
 }
 

@@ -3,14 +3,7 @@
 
 #include <sched.h>
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
+#include "os/atomic.h"
 
 /*
  * The further from its turn, the more rarely a thread looks, so that those far off leave the line to
@@ -25,7 +18,7 @@ void baseline_lock_contended(struct baseline_lock *l, uint32_t ticket)
 
 	while ((ahead = ticket - __atomic_load_n(&l->owner, __ATOMIC_ACQUIRE))) {
 		while (ahead--)
-			relax();
+			mrn_cpu_relax();
 		if (++looks % BEFORE_YIELD == 0)
 			sched_yield();
 	}
