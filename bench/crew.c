@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "bench/crew.h"
+#include "os/atomic.h"
 
 #include "os/atomic.h"
 

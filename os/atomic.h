@@ -29,10 +29,10 @@ static inline void mrn_fence_full(void)
 /* In a loop that waits for another processor. */
 static inline void mrn_cpu_relax(void)
 {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
-	__asm__ __volatile__("yield");
+	__asm__ volatile("yield");
 #endif
 }
 
