@@ -311,6 +311,8 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
  * that were in progress when it was called and for no others (P1); takes no lock and writes no
  * shared memory when there are none (P3; with more than 62 invalidations in progress at once, the
  * look at those beyond takes a short lock; the first read after an insertion looks at all, and notes it).
+ * A notifier that has been read before need not wait for one that has called nobody yet: it will be called.
+ * So to wait for whatever a new notifier may have missed, read that one (A3), not an older one beside it.
  *
  * Returns 0, which every read_retry rejects, where waiting would never end: for an invalidation that
  * this very thread has started (P4), after the mm has ended, and in a forked child. Consumers that
