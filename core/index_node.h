@@ -5,8 +5,8 @@
  * Invariants
  *  - A leaf's slot with an entry has the entry's first and last page, relative to the leaf's base and in units
  *    that bring them near; what is too far even so counts as the farthest there is. So a slot may seem to overlap
- *    that does not, and never the other way round. One without an entry overlaps nothing: first is the greatest number, last the least. used says which are which,
- *    to the writer; the entry's place is the leaf and the slot.
+ *    that does not, and never the other way round. One without an entry overlaps nothing: first is the greatest
+ *    number, last the least. used says which are which, to the writer; the entry's place is the leaf and the slot.
  *  - An inner node's children are in order, in its first n slots. Everything below child i is at least
  *    (key[i], id[i]) and less than what child i + 1 has; the first child of each node has (MRN_KEY_MIN, 0).
  *  - max[i] is at least, and when nobody is writing just, the greatest end below child i, as leaves know it. A
@@ -152,6 +152,13 @@ static inline struct mrn_leaf *mrn_place_leaf(uintptr_t place)
 static inline unsigned int mrn_place_slot(uintptr_t place)
 {
 	return place & (SLOTS - 1);
+}
+
+/* The order of entries. */
+static inline bool mrn_entry_precedes(const struct mrn_index_entry *a,
+				      const struct mrn_index_entry *b)
+{
+	return a->start < b->start || (a->start == b->start && a->id < b->id);
 }
 
 /* Is (start, id) at or after (key, key_id)? */

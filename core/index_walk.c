@@ -12,11 +12,6 @@ static bool is_after(const struct mrn_index_entry *e, const struct mrn_index_cur
 	return e->start > c->start || (e->start == c->start && e->id > c->id);
 }
 
-static bool precedes(const struct mrn_index_entry *a, const struct mrn_index_entry *b)
-{
-	return a->start < b->start || (a->start == b->start && a->id < b->id);
-}
-
 static void at_leaf(void)
 {
 #ifdef MRN_CHECK
@@ -45,7 +40,7 @@ static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_pages p, struct
 		/* The slot may have become another's; the entry itself knows. */
 		if (!e || e->start >= w->end || e->end <= w->start || !is_after(e, &w->cursor))
 			continue;
-		for (; at > first && precedes(e, w->ahead[at - 1]); at--)
+		for (; at > first && mrn_entry_precedes(e, w->ahead[at - 1]); at--)
 			w->ahead[at] = w->ahead[at - 1];
 		w->ahead[at] = e;
 		n++;
