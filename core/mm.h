@@ -150,6 +150,11 @@ void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins);
 
 /* Queues d: its run(d, wait) will be called until it returns true. Lock-free, callable anywhere. */
 void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d);
+/* Is there any? A guess, as another thread may be about to queue one. */
+static inline bool mrn_deferred_any(const struct mrn_mm *mm)
+{
+	return __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED);
+}
 /* Runs what can be run now; with wait, everything that was queued before the call. */
 void mrn_deferred_drain(struct mrn_mm *mm, bool wait);
 /* Is this thread inside a free function that a drain calls? */

@@ -427,7 +427,8 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
-	mrn_deferred_drain(mm, false);
+	if (mrn_deferred_any(mm))
+		mrn_deferred_drain(mm, false);
 	unlink_range(mrn, mm);
 	return 0;
 }

@@ -39,10 +39,10 @@ static const struct load_kind kinds[] = {
 	{.name = {"hit100"}, .op = LOAD_ANNOUNCE, .query = QUERY_HIT100, .ops = 1 << 10},
 	{.name = {"insert", "insert_clustered", "insert_nested", "insert_overlapping"},
 	 .op = LOAD_INSERT,
-	 .ops = 1 << 14},
+	 .ops = 1 << 17},
 	{.name = {"remove", "remove_clustered", "remove_nested", "remove_overlapping"},
 	 .op = LOAD_REMOVE,
-	 .ops = 1 << 14},
+	 .ops = 1 << 17},
 };
 
 /* Both sides, with the same notifiers; and a limit. */
