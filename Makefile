@@ -28,9 +28,12 @@ test:
 	@$(MAKE) --no-print-directory build
 	@scripts/run-tests --build $(BUILD) --suite $(SUITE)
 
+# 77 is for what this machine lacks.
 bench: build
-	$(BUILD)/mrn bench core
-	$(BUILD)/mrn bench hmm
+	@for suite in core regcache io_uring hmm; do \
+		echo "mrn bench $$suite"; \
+		$(BUILD)/mrn bench $$suite || [ $$? = 77 ] || exit 1; \
+	done
 
 bench-check: build
 	@scripts/bench-check --build $(BUILD)

@@ -4,6 +4,8 @@
 #include "bench/crew.h"
 #include "os/atomic.h"
 
+#include "os/atomic.h"
+
 /* With fewer processors than threads, whoever is waited for may need this one. */
 static void spin(unsigned int *spins)
 {

@@ -13,6 +13,20 @@ _Atomic uint64_t mrn_broken;
 _Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
 MRN_TLS unsigned int mrn_check_event_path;
 void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
+void (*_Atomic mrn_check_leaf_hook)(void);
+_Atomic bool mrn_check_no_vectors;
+_Atomic unsigned int mrn_check_alloc_left;
+
+bool mrn_check_alloc_fails(void)
+{
+	unsigned int left = mrn_check_alloc_left;
+
+	/* 0 is never; from the one that has come to 1 on, always. */
+	if (left > 1)
+		mrn_check_alloc_left = left - 1;
+	return left == 1;
+}
 void (*_Atomic mrn_check_uffd_event_hook)(void);
 void (*_Atomic mrn_check_uffd_hook)(void);
 #endif

@@ -14,10 +14,14 @@
 
 /* What a known-bad twin takes out. */
 enum mrn_broken_part {
-	MRN_BROKEN_A1_CALLBACKS,    /* start calls no range notifier */
-	MRN_BROKEN_A2_WAIT,	    /* read_begin does not wait for tokens */
-	MRN_BROKEN_A4_EARLY_END,    /* the token is withdrawn as soon as start returns */
-	MRN_BROKEN_A5_REMOVE_WAIT,  /* remove does not wait for running callbacks */
+	MRN_BROKEN_A1_CALLBACKS,   /* start calls no range notifier */
+	MRN_BROKEN_A2_WAIT,	   /* read_begin does not wait for tokens */
+	MRN_BROKEN_A3_FIRST_READ,  /* a new notifier's first read does not look at all tokens */
+	MRN_BROKEN_A4_EARLY_END,   /* the token is withdrawn as soon as start returns */
+	MRN_BROKEN_A5_REMOVE_WAIT, /* remove does not wait for running callbacks */
+	MRN_BROKEN_A5_GRACE,	/* nor for walks that have found the notifier, and not pinned it */
+	MRN_BROKEN_INDEX_AHEAD, /* a walk calls whom it has looked up ahead, erased meanwhile or not */
+	MRN_BROKEN_FILTER_SPILT,    /* a mark without room in its line is forgotten */
 	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
 	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
 	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
@@ -34,7 +38,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_RETRY,	      /* the cache publishes without the retry check */
 	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
-	MRN_BROKEN_CACHE_REFS,	      /* an invalidated entry is deregistered while in use */
+	MRN_BROKEN_CACHE_RETIRED, /* a dead entry is retired each time that it loses a reference */
+	MRN_BROKEN_CACHE_REFS,	  /* an invalidated entry is deregistered while in use */
 	MRN_BROKEN_HMM_OWN_RETRY, /* hmm_range_fault of own memory does not look for collisions */
 	MRN_BROKEN_PAGEMAP_SCAN,  /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_PROCMAP_QUERY, /* as on a kernel without PROCMAP_QUERY: not a defect */
@@ -72,6 +77,18 @@ extern MRN_TLS unsigned int mrn_check_event_path;
 
 /* Called, when set, each time read_begin is about to wait for a token with this seq. */
 extern void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+/* Called, when set, in a section: a walk has found this entry, and is about to pin it. */
+struct mrn_index_entry;
+extern void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
+/* Called, when set, in a section: a walk is about to look into a leaf. */
+extern void (*_Atomic mrn_check_leaf_hook)(void);
+/* When n is set: the index's n-th request for memory fails, and every one after it. 0: none. */
+extern _Atomic unsigned int mrn_check_alloc_left;
+bool mrn_check_alloc_fails(void);
+#define MRN_ALLOC_FAILS() mrn_check_alloc_fails()
+/* Set: the portable path in place of vectors. */
+extern _Atomic bool mrn_check_no_vectors;
+#define MRN_NO_VECTORS() atomic_load_explicit(&mrn_check_no_vectors, memory_order_relaxed)
 /* Called, when set, by the uffd monitor when there is an event, before it holds lookups and reads it. */
 extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
@@ -90,6 +107,8 @@ extern void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
 #define MRN_BROKEN(part)       0
 #define MRN_EVENT_PATH_ENTER() ((void)0)
 #define MRN_EVENT_PATH_LEAVE() ((void)0)
+#define MRN_ALLOC_FAILS()      0
+#define MRN_NO_VECTORS()       0
 
 #endif
 

@@ -29,7 +29,7 @@ void mrn_deferred_drain(struct mrn_mm *mm, bool wait)
 {
 	struct mrn_deferred *d, *next;
 
-	if (draining || !__atomic_load_n(&mm->deferred, __ATOMIC_RELAXED)) {
+	if (draining || !mrn_deferred_any(mm)) {
 		/* Empty, but another thread may still be in the middle of what it took. */
 		if (!wait || draining)
 			return;

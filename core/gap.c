@@ -4,47 +4,57 @@
  */
 #include <stddef.h>
 
-#include "core/mm.h"
+#include "core/slot.h"
 
 #include "os/event_path.h"
 
-static struct mrn_itree_node *next_other(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
-					 const struct mmu_range_notifier *except)
+static const struct mrn_index_entry *next_other(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
+						const struct mmu_range_notifier *except)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	struct mrn_itree_node *n;
+	const struct mrn_index_entry *e;
+	struct mrn_index_walk walk;
 
-	while ((n = mrn_itree_next(mm->tree, start, end, cursor)) && n == &except->node)
-		cursor = (struct mrn_itree_cursor){n->start, n->id};
-	return n;
+	mrn_index_walk_begin(&walk, start, end);
+	while ((e = mrn_index_walk_next(&mm->index, &walk)) && e == &except->node)
+		;
+	return e;
 }
 
 bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uintptr_t *start,
 		uintptr_t end, uintptr_t *gap_end)
 {
-	struct mrn_itree_node *n;
+	int slot = mrn_slot_claim(mm);
+	struct mrn_section section = mrn_section_enter(mm, slot);
+	const struct mrn_index_entry *e;
 
 	*gap_end = end;
-	mrn_read_lock(&mm->lock);
-	while (*start < end && (n = next_other(mm, *start, end, except))) {
-		if (n->start > *start) {
-			*gap_end = n->start;
+	while (*start < end && (e = next_other(mm, *start, end, except))) {
+		if (e->start > *start) {
+			*gap_end = e->start;
 			break;
 		}
-		*start = n->end;
+		*start = e->end;
 	}
-	mrn_read_unlock(&mm->lock);
+	mrn_section_leave(mm, section);
+	mrn_slot_release(mm, slot);
 	return *start < end;
 }
 
 bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
+	struct mrn_index_walk walk;
+	struct mrn_section section;
 	bool covered;
+	int slot;
 
-	if (!__atomic_load_n(&mm->ranges, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&mm->index.entries, __ATOMIC_RELAXED))
 		return false;
-	mrn_read_lock(&mm->lock);
-	covered = mrn_itree_next(mm->tree, start, end, MRN_ITREE_FIRST);
-	mrn_read_unlock(&mm->lock);
+	slot = mrn_slot_claim(mm);
+	section = mrn_section_enter(mm, slot);
+	mrn_index_walk_begin(&walk, start, end);
+	covered = mrn_index_may_overlap(&mm->index, start, end) &&
+		  mrn_index_walk_next(&mm->index, &walk);
+	mrn_section_leave(mm, section);
+	mrn_slot_release(mm, slot);
 	return covered;
 }

@@ -20,6 +20,7 @@ static struct mrn_mm *new_mm(void)
 		return NULL;
 	mm->counter = 1;
 	mm->refs = 1;
+	mm->ours = true;
 	__atomic_store_n(&mm->state, MRN_MM_IDLE, __ATOMIC_RELEASE);
 	return mm;
 }
@@ -39,8 +40,10 @@ void mrn_mm_get(struct mrn_mm *mm)
 
 void mrn_mm_put(struct mrn_mm *mm)
 {
-	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		mrn_pages_free(mm, sizeof(*mm));
+	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	mrn_index_destroy(&mm->index);
+	mrn_pages_free(mm, sizeof(*mm));
 }
 
 struct mrn_mm *mrn_mm_self(void)
@@ -77,15 +80,13 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	if (mrn_callback_depth || mrn_deferred_running())
 		return -EDEADLK;
 
+	mrn_mutex_lock(&mm->writing);
 	mask = mrn_write_lock(&mm->lock);
 	mm->ending = true;
 	mrn_write_unlock(&mm->lock, mask);
+	mrn_mutex_unlock(&mm->writing);
 
-	/*
-	 * First no read can begin, then those that have begun are made to collide. ended before the
-	 * bit: whoever sees the bit clear must be able to tell this from a fork.
-	 */
-	__atomic_store_n(&mm->ended, true, __ATOMIC_RELEASE);
+	/* First no read can begin, then those that have begun are made to collide. */
 	__atomic_fetch_and(&mm->state, ~MRN_STATE_ALIVE, __ATOMIC_SEQ_CST);
 	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, mm, 0, UINTPTR_MAX);
 	mmu_notifier_invalidate_range_start(&range);

@@ -4,16 +4,17 @@
  * so that every word of it says "not yours" there without anybody's help.
  *
  * state:  bit 0		ALIVE; clear in a forked child, and once the mm has ended
- *	   bits 1 .. 62		token slot (bit - 1) may hold an invalidation in progress
- *	   bit 63		the overflow list may hold some
- * So state == MRN_MM_IDLE (1) is all that a reader needs to see when nothing happens.
+ *	   bits 1 .. 62		slot (bit - 1) holds an invalidation in progress that has met a notifier
+ *	   bit 63		the overflow list may hold some invalidations
+ * So state == MRN_MM_IDLE (1) is all that a reader needs to see when nothing happens to it. An invalidation
+ * that meets nobody never writes here: two threads that unmap what nobody watches share no line.
  */
 #ifndef MRN_CORE_MM_H
 #define MRN_CORE_MM_H
 
 #include <mrn/mmu_notifier.h>
 
-#include "core/itree.h"
+#include "core/index.h"
 #include "core/rwlock.h"
 #include "os/mutex.h"
 
@@ -23,28 +24,55 @@
 #define MRN_STATE_MORE	  (UINT64_C(1) << 63)
 
 /*
- * A token: one invalidation in progress. The slots are the mm's, not the caller's, so that a waiter
- * may look at one whenever it likes; the caller's range is touched by its caller alone (P5).
+ * A slot: what one thread needs to read the index, and to have one invalidation in progress: a token. The
+ * slots are the mm's, not the caller's, so that others may look at one whenever they like; the caller's range
+ * is touched by its caller alone (P5).
  */
 struct mrn_token_slot {
-	const void *thread; /* who holds the slot, NULL when free */
+	const void *thread;
 	uintptr_t start, end;
-	uint64_t seq;
-	uint32_t word; /* generation << 2 | WAITERS << 1 | ACTIVE: a seqlock to read by, a futex */
+	uint64_t seq; /* number of the token << MRN_SEQ_SHIFT | the slot's */
+	uint32_t
+		word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
+	uint32_t walk; /* goes up at the beginning and at the end of each section: odd inside */
 } __attribute__((aligned(64)));
+
+/*
+ * Of a seq, the lowest bits say whose it is: a slot's, the overflow list's, or a notifier's own from its
+ * insertion. So no two are ever the same, without a counter that all share.
+ */
+#define MRN_SEQ_SHIFT	 6
+#define MRN_SEQ_OVERFLOW UINT64_C(62)
+#define MRN_SEQ_INSERTED UINT64_C(63)
+
+/* What has been taken out of the index, and the sections that may be reading it. */
+struct mrn_grace {
+	uint64_t slots; /* a bit for each that is still to be waited for */
+	bool more;
+	uint32_t walk[MRN_TOKEN_SLOTS];
+};
 
 struct mrn_mm {
 	uint64_t state;
-	bool ended; /* tells an mm that has ended from one that a fork has wiped */
-	/* Last seq, or id of a notifier, that was drawn; starts at 1, so that none is ever 0. */
+	/* Hardly ever written, and read by everybody. */
+	uint64_t used __attribute__((
+		aligned(64))); /* slots that have ever been somebody's, a bit for each */
+	bool ours;	       /* false in a forked child */
+	/* Last id of a notifier that was drawn; starts at 1, so that none is ever 0. */
 	uint64_t counter __attribute__((aligned(64)));
 
-	/* Guards tree, list and ending. Taken alone; nothing is called and nothing waited for inside. */
+	/* Of range notifiers. Written under writing, with nothing called and nothing waited for inside. */
+	struct mrn_index index __attribute__((aligned(64)));
+	struct mrn_mutex writing;
+	/* Under writing: memory of the index that is somebody's again after grace. */
+	bool has_old;
+	struct mrn_index_retired old;
+	struct mrn_grace grace;
+
+	/* Guards list. Taken alone; nothing is called and nothing waited for inside. */
 	struct mrn_rwlock lock __attribute__((aligned(64)));
-	struct mrn_itree_node *tree;
-	uint64_t ranges;	   /* nodes in the tree; may be read without the lock, as a guess */
 	struct mmu_notifier *list; /* in the order of their born */
-	bool ending;
+	bool ending;		   /* set under both locks */
 
 	/* What hmm keeps behind this mm: a managed address space. NULL for any other. */
 	void *managed;
@@ -61,6 +89,7 @@ struct mrn_mm {
 	 * signals blocked. more_ended goes up, and wakes, at each end. */
 	struct mrn_mutex more_lock;
 	struct mmu_notifier_range *more;
+	uint64_t more_seq;
 	uint32_t more_ended;
 
 	struct mrn_token_slot slot[MRN_TOKEN_SLOTS];
@@ -69,25 +98,28 @@ struct mrn_mm {
 /* A forked child looks at an mm of its parent. */
 static inline bool mrn_mm_is_wiped(const struct mrn_mm *mm)
 {
-	return !(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE) &&
-	       !__atomic_load_n(&mm->ended, __ATOMIC_ACQUIRE);
+	return !__atomic_load_n(&mm->ours, __ATOMIC_RELAXED);
 }
 
 void mrn_mm_get(struct mrn_mm *mm);
 void mrn_mm_put(struct mrn_mm *mm);
 
-/* Draws a number that no invalidation and no notifier of this mm has. */
+/* Draws a number that no notifier of this mm has. */
 static inline uint64_t mrn_mm_draw(struct mrn_mm *mm)
 {
 	return __atomic_add_fetch(&mm->counter, 1, __ATOMIC_ACQ_REL);
 }
 
-/* ---- token.c */
+/* ---- section.c: memory that readers of the index may still be at; slot.h has their side */
 
-/* Makes *range visible to readers, with a fresh seq. The caller's full fence follows. */
-void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range);
-/* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
-void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range);
+/* Of the sections that are open; what they might see has been taken out before. A full fence. */
+void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g);
+/* Have they all ended? */
+bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g);
+/* Waits for that: a short time, as sections are. */
+void mrn_grace_wait(struct mrn_mm *mm, struct mrn_grace *g);
+
+/* ---- token.c: the invalidations in progress; slot.h has how they begin and end */
 
 /* Is an invalidation that overlaps [start, end) in progress? Takes no lock while the slots suffice. */
 bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
@@ -118,6 +150,11 @@ void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins);
 
 /* Queues d: its run(d, wait) will be called until it returns true. Lock-free, callable anywhere. */
 void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d);
+/* Is there any? A guess, as another thread may be about to queue one. */
+static inline bool mrn_deferred_any(const struct mrn_mm *mm)
+{
+	return __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED);
+}
 /* Runs what can be run now; with wait, everything that was queued before the call. */
 void mrn_deferred_drain(struct mrn_mm *mm, bool wait);
 /* Is this thread inside a free function that a drain calls? */
@@ -125,6 +162,11 @@ bool mrn_deferred_running(void);
 
 /* ---- notifier_list.c */
 
+/* What is not linked yet waits for our token; what has gone waits for nobody. */
+static inline bool mrn_list_is_used(const struct mrn_mm *mm)
+{
+	return __atomic_load_n(&mm->list, __ATOMIC_RELAXED);
+}
 int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_release(struct mrn_mm *mm);

@@ -2,15 +2,16 @@
 /*
  * The protocol.
  *
- *	start(range)	publish the token; full fence; walk the index: each overlapping range notifier's
- *			invalidate(mrn, range, seq); then each list notifier's invalidate_range_start
+ *	start(range)	publish the token; full fence; walk the index: before the first range notifier that
+ *			overlaps the token's bit in state; each one's invalidate(mrn, range, seq); then each
+ *			list notifier's invalidate_range_start
  *	invalidate	[consumer] driver lock; update_seq, a release store; tear down; unlock
  *	end(range)	list notifiers' invalidate_range_end; withdraw the token, a release; wake
  *	read_begin(mrn)	seq = load-acquire mrn's; if anything is in progress: wait for each token that
  *			overlaps and started before; return seq
  *	read_retry	[consumer, driver lock held] mrn's seq differs
- *	insert(mrn)	a fresh seq; publish in the index; full fence
- *	remove(mrn)	unpublish; wait until no walk can still call back into mrn
+ *	insert(mrn)	a fresh seq; publish in the index; full fence; the first read looks at all slots
+ *	remove(mrn)	unpublish; full fence; wait until no walk can still call back into mrn
  *
  * Guarantees
  *  A1  Once start returns, every shadow of the range that was published before it is torn down, and
@@ -25,15 +26,17 @@
  *  A6  Non-blocking start is one transaction over range notifiers and list notifiers: on refusal every
  *      list notifier that was started is ended, the token is withdrawn, waiters wake, -EAGAIN.
  *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
- *  P2  insert never waits. remove waits only for callbacks already running on its own notifier.
- *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps.
+ *  P2  insert never waits for an invalidation. remove waits only for callbacks already running on its own
+ *      notifier, and for walks to leave the section of some hundred instructions that they are in.
+ *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps, but that the
+ *      first read after an insertion notes that it has been.
  *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, run in
  *      parallel in many. A thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns nobody looks at it again.
  *
- * Why a seq is never stored twice: every token draws its own from one counter, and stores it once in
- * each notifier. So "unchanged" means "no callback since", whatever the order in which the callbacks
- * of parallel invalidations get the driver lock.
+ * Why a seq is never stored twice: every token has its own, of its slot's number and how many tokens the slot
+ * has had, and stores it once in each notifier. So "unchanged" means "no callback since", whatever the
+ * order in which the callbacks of parallel invalidations get the driver lock.
  *
  * Why a walk may end: it calls only notifiers inserted before it began (id <= started). A later one
  * drew its id after the walk had read the counter, with full fences between each side's store and
@@ -43,7 +46,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
-#include "core/mm.h"
+#include "core/slot.h"
 #include "os/atomic.h"
 #include "os/pages.h"
 
@@ -51,33 +54,43 @@
 
 MRN_TLS unsigned int mrn_callback_depth;
 
-/* What a notifier that is nobody's points to: never idle, so that the inline paths turn here. */
-static const uint64_t no_mm_state;
+/*
+ * Instead of to its mm's state a notifier points here, which is never idle, so that the inline paths turn to us:
+ * to no_mm_state when it is nobody's, and to unread_state from its insertion until a first look at all slots.
+ */
+static const uint64_t no_mm_state, unread_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
-/* Pins and returns the next range notifier that the token is to call, or NULL. */
+static void found(const struct mrn_index_entry *e)
+{
+#ifdef MRN_CHECK
+	void (*hook)(const struct mrn_index_entry *e) = mrn_check_walk_hook;
+
+	if (hook)
+		hook(e);
+#else
+	(void)e;
+#endif
+}
+
+/* In a section: pins and returns the next range notifier that the token is to call, or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
 					   const struct mmu_notifier_range *range,
-					   struct mrn_itree_cursor *cursor)
+					   struct mrn_index_walk *walk)
 {
-	struct mmu_range_notifier *mrn = NULL;
-	struct mrn_itree_node *n;
+	struct mrn_index_entry *e;
 
-	mrn_read_lock(&mm->lock);
-	while ((n = mrn_itree_next(mm->tree, range->start, range->end, *cursor))) {
-		struct mmu_range_notifier *m =
-			(struct mmu_range_notifier *)((char *)n -
+	while ((e = mrn_index_walk_next(&mm->index, walk))) {
+		struct mmu_range_notifier *mrn =
+			(struct mmu_range_notifier *)((char *)e -
 						      offsetof(struct mmu_range_notifier, node));
 
-		*cursor = (struct mrn_itree_cursor){n->start, n->id};
-		if (n->id <= range->started && mrn_pin(&m->pins)) {
-			mrn = m;
-			break;
-		}
+		found(e);
+		if (e->id <= range->started && mrn_pin(&mrn->pins))
+			return mrn;
 	}
-	mrn_read_unlock(&mm->lock);
-	return mrn;
+	return NULL;
 }
 
 static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range)
@@ -86,31 +99,52 @@ static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_not
 	       (mrn->events & (1u << range->event));
 }
 
-static int call_range_notifiers(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+/* False for a refusal. */
+static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
+		 const struct mmu_notifier_range *range)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	struct mmu_range_notifier *mrn;
+	bool done = true;
 
-	while ((mrn = pin_next(mm, range, &cursor))) {
-		bool done = true;
+	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
+		int saved = errno;
 
-		if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
-			mrn_callback_depth++;
-			done = mrn->ops->invalidate(mrn, range, range->seq);
-			mrn_callback_depth--;
-		}
-		mrn_unpin(mm, &mrn->pins);
-		if (!done && !mmu_notifier_range_blockable(range))
-			return -EAGAIN;
+		mrn_callback_depth++;
+		done = mrn->ops->invalidate(mrn, range, range->seq);
+		mrn_callback_depth--;
+		errno = saved;
 	}
-	return 0;
+	mrn_unpin(mm, &mrn->pins);
+	return done || mmu_notifier_range_blockable(range);
+}
+
+/* With the first section of the walk, which has just begun. */
+static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range,
+				struct mrn_section section)
+{
+	struct mmu_range_notifier *mrn;
+	struct mrn_index_walk walk;
+
+	mrn_index_walk_begin(&walk, range->start, range->end);
+	for (;;) {
+		mrn = pin_next(mm, range, &walk);
+		mrn_section_leave(mm, section);
+		if (!mrn)
+			return 0;
+		mrn_token_raise(mm, range);
+		if (!call(mm, mrn, range))
+			return -EAGAIN;
+		if (mrn_index_walk_is_over(&walk))
+			return 0;
+		section = mrn_section_enter(mm, range->slot);
+	}
 }
 
 static void end(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 
-	if (!(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
+	if (mrn_list_is_used(mm) &&
+	    !(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
 		mrn_list_end(mm, range);
 	if (!MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
@@ -121,31 +155,35 @@ static void end(struct mmu_notifier_range *range)
 static int start(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
-	int saved = errno, r;
+	struct mrn_section section;
+	int r = 0;
 
 	if (!mm || range->start >= range->end)
 		return -EINVAL;
 	if (mrn_mm_is_wiped(mm))
 		return -ESTALE;
 	MRN_EVENT_PATH_ENTER();
+	mrn_index_prefetch(&mm->index, range->start);
 	mrn_token_publish(mm, range);
 	/*
-	 * A3: orders the token before the read of the counter and the walk; pairs with the fence in
-	 * insert, which orders the notifier before the look at the tokens.
+	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with
+	 * the fence in insert, which orders the notifier before the look at the tokens.
 	 */
-	mrn_fence_full();
+	section = mrn_section_enter(mm, range->slot);
 	range->started = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
-	r = call_range_notifiers(mm, range);
+	if (mrn_index_may_overlap(&mm->index, range->start, range->end))
+		r = call_range_notifiers(mm, range, section);
+	else
+		mrn_section_leave(mm, section);
 	if (r)
 		range->started = 0; /* the list has not been told */
-	else
+	else if (mrn_list_is_used(mm))
 		r = mrn_list_start(mm, range);
 	if (MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
 	if (r && !MRN_BROKEN(A6_TOKEN))
 		end(range);
 	MRN_EVENT_PATH_LEAVE();
-	errno = saved;
 	return r;
 }
 
@@ -167,15 +205,12 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
 
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
-	int saved = errno;
-
 	/* seq is 0 without a successful start; a wiped mm means that this process forked in between. */
 	if (!range || !range->seq || mrn_mm_is_wiped(range->mm))
 		return;
 	MRN_EVENT_PATH_ENTER();
 	end(range);
 	MRN_EVENT_PATH_LEAVE();
-	errno = saved;
 }
 
 /* --------------------------------------------------------------------------------------- reading */
@@ -183,17 +218,25 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 /* Waits for what overlaps; 0 or why there is no seq to be had. */
 static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
 {
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 	struct mrn_mm *mm;
-	uint64_t state = __atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE);
+	int r;
 
-	if (mrn->mm_state == &no_mm_state)
+	if (state == &no_mm_state)
 		return -ENOENT;
 	mm = mrn->mm;
-	if (!(state & MRN_STATE_ALIVE))
+	if (!(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE))
 		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
 	if (MRN_BROKEN(A2_WAIT))
 		return 0;
-	return mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
+	r = mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
+	/*
+	 * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's
+	 * state. Release: who reads by that from now on knows what we have seen.
+	 */
+	if (!r && state == &unread_state)
+		__atomic_store_n(&mrn->mm_state, &mm->state, __ATOMIC_RELEASE);
+	return r;
 }
 
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
@@ -210,6 +253,7 @@ static bool is_time(const struct timespec *t)
 int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
 			       uint64_t *seq)
 {
+	const uint64_t *state;
 	uint64_t s;
 	int r;
 
@@ -219,7 +263,8 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 		return -ENOENT;
 	/* A4: both loads as in mmu_range_read_begin. */
 	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
-	if (__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
+	state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
 		r = settle(mrn, deadline);
 		if (r)
 			return r;
@@ -238,11 +283,64 @@ static bool is_inserted(const struct mmu_range_notifier *mrn)
 	return !mrn_mm_is_wiped(mrn->mm);
 }
 
+/* Nobody calls back any more: the memory goes back to its owner. */
+static void retire(struct mmu_range_notifier *mrn)
+{
+	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+}
+
+/* What has been taken out of the index, and is in nobody's hands any more, goes back to it. */
+static void reclaim(struct mrn_mm *mm)
+{
+	if (!mm->has_old) {
+		if (!mrn_index_has_retired(&mm->index))
+			return;
+		mrn_index_take_retired(&mm->index, &mm->old);
+		mrn_grace_begin(mm, &mm->grace);
+		mm->has_old = true;
+	}
+	if (!mrn_grace_has_passed(mm, &mm->grace))
+		return;
+	mrn_index_recycle(&mm->index, &mm->old);
+	mm->has_old = false;
+}
+
+/* Into the index. What a walk may see of it is there before. */
+static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm)
+{
+	uint64_t id = mrn_mm_draw(mm);
+	struct mrn_index_way way;
+	int r;
+
+	/* The notifier may be as far away as its place in the index is: both are on their way now. */
+	mrn_index_find(&mm->index, start, id, &way);
+	if (is_inserted(mrn))
+		return -EBUSY;
+	mrn->mm = mm;
+	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &unread_state,
+			 __ATOMIC_RELAXED);
+	mrn->node.start = start;
+	mrn->node.end = end;
+	mrn->node.id = id;
+	/* Nobody has read it yet, and it is no token's. */
+	__atomic_store_n(&mrn->invalidate_seq, mrn->node.id << MRN_SEQ_SHIFT | MRN_SEQ_INSERTED,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
+	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
+	/* The notifiers hold one reference together. */
+	if (r)
+		retire(mrn);
+	else if (mm->index.entries == 1)
+		mrn_mm_get(mm);
+	return r;
+}
+
 int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 			      struct mrn_mm *mm)
 {
-	mrn_sigmask mask;
-	int r = 0;
+	int r;
 
 	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate)
 		return -EINVAL;
@@ -254,25 +352,12 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	if (mrn_callback_depth)
 		return -EDEADLK;
 
-	mask = mrn_write_lock(&mm->lock);
-	if (mm->ending) {
-		r = -ESRCH;
-	} else if (is_inserted(mrn)) {
-		r = -EBUSY;
-	} else {
-		mrn->mm = mm;
-		mrn->mm_state = &mm->state;
-		mrn->node.start = mrn_page_down(start);
-		mrn->node.end = mrn_page_up(start + length);
-		mrn->node.id = mrn_mm_draw(mm);
-		/* Nobody has read it yet, and it is no token's. */
-		__atomic_store_n(&mrn->invalidate_seq, mrn->node.id, __ATOMIC_RELAXED);
-		__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
-		mrn_mm_get(mm);
-		mrn_itree_insert(&mm->tree, &mrn->node);
-		__atomic_store_n(&mm->ranges, mm->ranges + 1, __ATOMIC_RELAXED);
-	}
-	mrn_write_unlock(&mm->lock, mask);
+	__builtin_prefetch(&mrn->pins, 1);
+	mrn_mutex_lock(&mm->writing);
+	reclaim(mm);
+	r = mm->ending ? -ESRCH
+		       : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
+	mrn_mutex_unlock(&mm->writing);
 	/*
 	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in
 	 * its first read_begin; pairs with the fence in start.
@@ -281,21 +366,36 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	return r;
 }
 
-static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
+/* True when another thread may be looking at it: the mm has been referenced then, so that we can wait. */
+static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
 {
-	mrn_sigmask mask = mrn_write_lock(&mm->lock);
-
-	mrn_itree_erase(&mm->tree, &mrn->node);
-	__atomic_store_n(&mm->ranges, mm->ranges - 1, __ATOMIC_RELAXED);
-	mrn_write_unlock(&mm->lock, mask);
+	mrn_index_erase(&mm->index, &mrn->node);
+	mrn_grace_begin(mm, grace);
+	if (mrn_grace_has_passed(mm, grace) && mrn_pin_is_idle(&mrn->pins))
+		return false;
+	mrn_mm_get(mm);
+	return true;
 }
 
-/* Nobody calls back any more: the memory goes back to its owner. */
-static void retire(struct mmu_range_notifier *mrn)
+/* A5: afterwards no walk finds it, or is about to call it, or has it in a callback. Then it is its owner's. */
+static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
-	mrn->mm_state = &no_mm_state;
-	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+	struct mrn_grace grace;
+	bool wait, last;
+
+	mrn_mutex_lock(&mm->writing);
+	reclaim(mm);
+	wait = take_out(mrn, mm, &grace);
+	last = !mm->index.entries;
+	mrn_mutex_unlock(&mm->writing);
+	if (wait) {
+		mrn_grace_wait(mm, &grace);
+		mrn_pin_wait_idle(mm, &mrn->pins);
+		mrn_mm_put(mm);
+	}
+	retire(mrn);
+	if (last)
+		mrn_mm_put(mm);
 }
 
 /* 0 and the mm, for the one caller that removes mrn. */
@@ -313,6 +413,7 @@ static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct m
 	}
 	if (may_wait && mrn_callback_depth)
 		return -EDEADLK;
+	mrn_index_prefetch_erase(&(*mm)->index, &mrn->node);
 	return mrn_pin_begin_removal(&mrn->pins);
 }
 
@@ -326,11 +427,9 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
+	if (mrn_deferred_any(mm))
+		mrn_deferred_drain(mm, false);
 	unlink_range(mrn, mm);
-	mrn_pin_wait_idle(mm, &mrn->pins);
-	retire(mrn);
-	mrn_deferred_drain(mm, false);
-	mrn_mm_put(mm);
 	return 0;
 }
 
@@ -343,9 +442,8 @@ static bool finish_removal(struct mrn_deferred *d, bool wait)
 
 	if (!wait && !mrn_pin_is_idle(&mrn->pins))
 		return false;
+	mrn_mm_get(mm);
 	unlink_range(mrn, mm);
-	mrn_pin_wait_idle(mm, &mrn->pins);
-	retire(mrn);
 	mrn->free_fn(mrn);
 	mrn_mm_put(mm);
 	return true;

@@ -21,8 +21,6 @@ static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t
 {
 	struct mmu_notifier *mn;
 
-	if (!__atomic_load_n(&mm->list, __ATOMIC_RELAXED))
-		return NULL;
 	mrn_read_lock(&mm->lock);
 	for (mn = mm->list; mn; mn = mn->next)
 		if (mn->born > after && mn->born <= limit && mrn_pin(&mn->pins))
@@ -34,6 +32,7 @@ static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t
 int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	struct mmu_notifier *mn;
+	int saved = errno;
 	uint64_t cursor = 0;
 
 	while ((mn = pin_next(mm, cursor, range->started))) {
@@ -50,15 +49,18 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range)
 		if (r && !mmu_notifier_range_blockable(range)) {
 			/* A6: who was told before this one, and nobody else, is told of the end. */
 			range->started = before;
+			errno = saved;
 			return -EAGAIN;
 		}
 	}
+	errno = saved;
 	return 0;
 }
 
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	struct mmu_notifier *mn;
+	int saved = errno;
 	uint64_t cursor = 0;
 
 	while ((mn = pin_next(mm, cursor, range->started))) {
@@ -70,6 +72,7 @@ void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 		}
 		mrn_unpin(mm, &mn->pins);
 	}
+	errno = saved;
 }
 
 static void release_once(struct mmu_notifier *mn, struct mrn_mm *mm)

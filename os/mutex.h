@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "os/atomic.h"
 #include "os/futex.h"
 
 struct mrn_mutex {
@@ -25,10 +26,16 @@ static inline bool mrn_mutex_trylock(struct mrn_mutex *m)
 					   __ATOMIC_RELAXED);
 }
 
+/* What is held here is held for a microsecond: sleeping takes longer. */
+#define MRN_MUTEX_SPINS 100
+
 static inline void mrn_mutex_lock(struct mrn_mutex *m)
 {
-	if (mrn_mutex_trylock(m))
-		return;
+	for (int i = 0; i < MRN_MUTEX_SPINS; i++) {
+		if (!__atomic_load_n(&m->word, __ATOMIC_RELAXED) && mrn_mutex_trylock(m))
+			return;
+		mrn_cpu_relax();
+	}
 	while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
 		mrn_futex_wait(&m->word, 2, NULL);
 }

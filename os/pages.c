@@ -59,6 +59,28 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 	return p;
 }
 
+#define LARGE_PAGE ((uintptr_t)2 << 20) /* where it is another size, this is only a start */
+
+void *mrn_pages_alloc_large(size_t size)
+{
+	uintptr_t start, at;
+
+	size = mrn_page_up(size);
+	if (size < LARGE_PAGE)
+		return mrn_pages_alloc_wiped_on_fork(size);
+	start = (uintptr_t)mrn_pages_alloc_wiped_on_fork(size + LARGE_PAGE);
+	if (!start)
+		return NULL;
+	at = (start + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+	if (at > start)
+		mrn_pages_free((void *)start, at - start);
+	if (start + LARGE_PAGE > at)
+		mrn_pages_free((void *)(at + size), start + LARGE_PAGE - at);
+	/* Advice: without large pages it is slower, and no less right. */
+	mrn_sys3(SYS_madvise, (long)at, (long)size, MADV_HUGEPAGE);
+	return (void *)at;
+}
+
 void mrn_pages_free(void *pages, size_t size)
 {
 	TSAN_RELEASE();

@@ -30,6 +30,9 @@ void *mrn_pages_alloc(size_t size);
 /* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */
 void *mrn_pages_alloc_wiped_on_fork(size_t size);
 
+/* The same, in large pages where they are to be had. */
+void *mrn_pages_alloc_large(size_t size);
+
 void mrn_pages_free(void *pages, size_t size);
 
 #endif

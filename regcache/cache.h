@@ -4,60 +4,89 @@
  *
  * Every entry has one 64-bit word, and whoever changes its state changes that word:
  *
- *	bits 0 .. 25	references
- *	bit 26		DEAD: never handed out again
- *	bit 27		BUILDING: being registered, by the one thread that holds the one reference
- *	bits 28 .. 63	hits, for the statistics, counted by the same operation that takes a reference
+ *	bits 0 .. 23	references
+ *	bit 24		DEAD: never handed out again
+ *	bit 25		BUILDING: being registered, by the one thread that holds the one reference
+ *	bit 26		RETIRED: dead, and somebody has it in hand to deregister it; or free
+ *	bits 27 .. 63	hits, for the statistics, counted by the same operation that takes a reference
  *
- *	free		DEAD			on the free list
+ *	free		DEAD | RETIRED		on the free list
  *	building	BUILDING | 1		invalidated: | DEAD
- *	live		references		in the tree and the LRU list
+ *	live		references		in the index and the LRU list
  *	dying		DEAD | references	invalidated, evicted, or good for one use only
- *	dead		DEAD			on the dead stack, or in the hands of the one who retires it
+ *	dead		DEAD | RETIRED		on the dead stack, or in the hands of the one who retires it
  *
- * Exactly one side retires an entry: the one whose operation on the word made (DEAD, no references)
- * true. Entries are never freed memory while the cache lives, so a hint may point to an old one:
- * taking a reference fails on it, or the range does not match.
+ * Entries are never freed memory while the cache lives, so a hint may point to an old one: a reference to
+ * it is refused, or the range does not match.
  *
- * Locks. cache->lock guards the tree, the LRU list, the free list and the plain counters. No callback
- * takes it, nothing of the consumer's is called inside it, nothing is mapped or unmapped inside it.
+ * A reference is taken by adding it, and only what was there before tells whether that was right. So any
+ * entry, in any state, may have references that are about to be given back: strays. Why they do no harm:
+ *  - Who adds one finds DEAD or BUILDING, or an entry that is live, and that does not go while he looks at
+ *    its range. In the first case he has touched nothing but the count.
+ *  - Every change of the word is an operation on what is there, none a plain store: no stray is lost.
+ *  - Exactly one side retires an entry: the one who sets RETIRED by a compare-and-swap that finds DEAD, no
+ *    references, and not RETIRED. Whoever makes DEAD and no references true tries: a last put, a stray that is
+ *    given back, an invalidation. If a stray keeps him from it, the stray's end is the next to try; so one
+ *    succeeds. RETIRED stays until the slot is built again, so a stray that comes and goes later finds it.
+ *  - The one who builds an entry holds a reference until it is live: there, no stray is ever the last.
+ *
+ * Locks. cache->lock guards the index, the LRU list, the free list, what is written to hints, and the plain
+ * counters. No callback takes it, nothing of the consumer's is called inside it, nothing is mapped or unmapped
+ * inside it but memory of the index.
  */
 #ifndef MRN_REGCACHE_CACHE_H
 #define MRN_REGCACHE_CACHE_H
 
 #include <mrn/regcache.h>
 #include <pthread.h>
+#include <stddef.h>
 
-#include "core/itree.h"
+#include "core/index.h"
+#include "core/mm.h"
 
-#define WORD_REFS     ((UINT64_C(1) << 26) - 1)
-#define WORD_DEAD     (UINT64_C(1) << 26)
-#define WORD_BUILDING (UINT64_C(1) << 27)
-#define WORD_HIT      (UINT64_C(1) << 28)
-#define WORD_HITS(w)  ((w) >> 28)
+#define WORD_REFS     ((UINT64_C(1) << 24) - 1)
+#define WORD_FULL     (UINT64_C(1) << 23) /* of the references: no more of them */
+#define WORD_DEAD     (UINT64_C(1) << 24)
+#define WORD_BUILDING (UINT64_C(1) << 25)
+#define WORD_RETIRED  (UINT64_C(1) << 26)
+#define WORD_HIT      (UINT64_C(1) << 27)
+#define WORD_HITS(w)  ((w) >> 27)
+#define WORD_MANY     (UINT64_C(1) << 63) /* of the hits: some go elsewhere, under the lock */
+/* No hit. */
+#define WORD_UNFIT (WORD_DEAD | WORD_BUILDING | WORD_FULL | WORD_MANY)
 
 struct entry {
+	/* All that a hit needs, in one line. */
 	struct mrn_regcache_entry pub; /* first: put gets a pointer to it */
-	struct mrn_regcache *cache;
-	uint64_t word __attribute__((aligned(64)));
+	uint64_t word;
 	uint64_t used; /* cache->tick when it was last taken or put */
+	struct mrn_regcache *cache;
+	struct entry *next; /* free list; dead stack, where whoever pops it owns it */
 	/* Under cache->lock from here. */
 	uint64_t queued; /* its place in the LRU list */
 	struct entry *older, *newer;
-	struct mrn_itree_node node;
-	bool linked;	    /* in the tree and the LRU list */
-	struct entry *next; /* free list; dead stack, where whoever pops it owns it */
+	bool linked; /* in the index and the LRU list */
+	struct mrn_index_entry node;
 	struct mmu_range_notifier mrn;
-};
+} __attribute__((aligned(64)));
+_Static_assert(offsetof(struct entry, queued) == 64, "a hit touches one line of an entry");
+
+/*
+ * Guesses: by page, the entry that was found there last. Four pages that have the same hash share a line. A
+ * reader may see the page of one guess and the entry of another: it is but a guess.
+ */
+#define HINT_WAYS 4
+#define HINT_PAGE 12 /* the logarithm of its size; a constant, whatever the system's is */
+struct hint {
+	uint64_t page[HINT_WAYS];
+	struct entry *entry[HINT_WAYS];
+} __attribute__((aligned(64)));
 
 struct mrn_regcache {
 	struct mrn_mm *mm;
 	const uint64_t *mm_state;
-	struct entry **hint; /* by page, a guess: whatever was found there last */
-	unsigned int hint_shift;
-	unsigned int page_shift;
-	uint64_t tick; /* goes up with each miss: the clock of the LRU list */
-
+	struct hint *hint;
+	unsigned int hint_shift; /* 64 less the logarithm of how many there are */
 	struct mrn_source *source;
 	uint64_t need;
 	const struct mrn_regcache_ops *ops;
@@ -66,31 +95,63 @@ struct mrn_regcache {
 	unsigned int flags;
 	size_t max_bytes;
 
+	/* Goes up with each miss: the clock of the LRU list. */
+	uint64_t tick __attribute__((aligned(64)));
 	struct entry *dead; /* stack of entries to retire, pushed on the event path */
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t freed;
 	unsigned int retiring; /* threads that have dead entries in hand, to deregister them */
-	struct mrn_itree_node *tree;
+	struct mrn_index index;
 	struct entry *oldest, *newest;
 	struct entry *free;
 	struct entry *pool;
 	uint64_t next_id;
-	size_t bytes; /* of all entries that are not free */
+	unsigned int hint_turn; /* whose turn it is to go for another hint */
+	size_t bytes;		/* of all entries that are not free */
 	unsigned int entries;
-	struct mrn_regcache_stats stats; /* the plain counters; hits of retired entries */
+	struct mrn_regcache_stats stats; /* the plain counters; hits that words had no room for */
 };
 
 /* ---- word.c: references and death, lock-free, on the event path */
 
-/* Takes a reference unless the entry is dead or not yet built. The tokens have been looked at. */
-bool mrn_entry_take(struct entry *e);
-/* Drops one; -EINVAL when there is none. hit: give back the hit that take counted, too. */
-int mrn_entry_drop(struct entry *e, bool hit);
+/* w is dead and has no references: who retires it? If we, it is queued. */
+void mrn_entry_claim(struct entry *e, uint64_t w);
+/* Gives a stray reference back, with the hit that it counted. */
+void mrn_entry_give_back(struct entry *e);
 /* Marks it dead; queues it when it is idle. False when it was dead before. */
 bool mrn_entry_kill(struct entry *e);
 extern const struct mmu_range_notifier_ops mrn_entry_notifier_ops;
+
+/* Notes that it is being used. */
+static inline void mrn_entry_touch(const struct mrn_regcache *c, struct entry *e)
+{
+	uint64_t tick = __atomic_load_n(&c->tick, __ATOMIC_RELAXED);
+
+	if (__builtin_expect(__atomic_load_n(&e->used, __ATOMIC_RELAXED) != tick, 0))
+		__atomic_store_n(&e->used, tick, __ATOMIC_RELAXED);
+}
+
+/* Takes a reference. False: it is a stray. The tokens have been looked at. */
+static inline bool mrn_entry_take(struct entry *e)
+{
+	/* Acquire pairs with the release that made the entry live: its range and its handle. */
+	return !(__atomic_fetch_add(&e->word, WORD_HIT + 1, __ATOMIC_ACQUIRE) & WORD_UNFIT);
+}
+
+/* Drops one that is held, and returns what is left. */
+static inline uint64_t mrn_entry_drop(struct entry *e)
+{
+	/* Release: the uses of the registration come before its deregistration. */
+	return __atomic_sub_fetch(&e->word, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Of what drop has returned: is it to be claimed? */
+static inline bool mrn_word_is_over(uint64_t w)
+{
+	return (w & (WORD_REFS | WORD_DEAD)) == WORD_DEAD;
+}
 
 /* ---- lru.c, under the lock */
 
@@ -120,7 +181,7 @@ struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t 
 static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uintptr_t end,
 				    unsigned int access)
 {
-	/* Atomic, because a hit looks first without a reference; see hit(). */
+	/* Atomic, because a hit looks first without a reference. */
 	uintptr_t addr = __atomic_load_n(&e->pub.addr, __ATOMIC_RELAXED);
 	size_t length = __atomic_load_n(&e->pub.length, __ATOMIC_RELAXED);
 
@@ -128,11 +189,44 @@ static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uint
 	       !(access & ~__atomic_load_n(&e->pub.access, __ATOMIC_RELAXED));
 }
 
-static inline struct entry **mrn_cache_hint(struct mrn_regcache *c, uintptr_t addr)
-{
-	uint64_t page = addr >> c->page_shift;
+/* ---- hint.c */
 
-	return &c->hint[(page * UINT64_C(0x9e3779b97f4a7c15)) >> c->hint_shift];
+static inline struct hint *mrn_hint_line(const struct mrn_regcache *c, uint64_t page)
+{
+	/* Twice: the first spreads neighbours, the second what lies at a power of two from each other. */
+	uint64_t h = page * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &c->hint[((h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93)) >> c->hint_shift];
+}
+
+/* Whatever was found at this address last; or something else, or NULL. */
+static inline struct entry *mrn_hint_find(const struct mrn_regcache *c, uintptr_t addr)
+{
+	uint64_t page = (uint64_t)addr >> HINT_PAGE;
+	struct hint *h = mrn_hint_line(c, page);
+
+#pragma GCC unroll 4
+	for (unsigned int i = 0; i < HINT_WAYS; i++)
+		if (__atomic_load_n(&h->page[i], __ATOMIC_RELAXED) == page)
+			return __atomic_load_n(&h->entry[i], __ATOMIC_RELAXED);
+	return NULL;
+}
+
+int mrn_hints_make(struct mrn_regcache *c);
+void mrn_hints_free(struct mrn_regcache *c);
+/* Under the lock. */
+void mrn_hint_note(struct mrn_regcache *c, uintptr_t addr, struct entry *e);
+
+/* ---- index of live entries, under the lock: whoever reads it is the one who may write it */
+
+static inline void mrn_cache_recycle(struct mrn_regcache *c)
+{
+	struct mrn_index_retired old;
+
+	if (!mrn_index_has_retired(&c->index))
+		return;
+	mrn_index_take_retired(&c->index, &old);
+	mrn_index_recycle(&c->index, &old);
 }
 
 #endif

@@ -48,7 +48,7 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c)
 			continue;
 		}
 		/* A hit or an invalidation may come between; then it is not ours. */
-		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_DEAD, false,
+		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_DEAD | WORD_RETIRED, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			return e;
 	}

@@ -15,18 +15,44 @@
 /* Times that the range could not be armed because something was changing: cheap, so many. */
 #define MAX_YIELDS 100000
 
+static struct entry *next_entry(struct mrn_regcache *c, struct mrn_index_walk *walk)
+{
+	struct mrn_index_entry *n = mrn_index_walk_next(&c->index, walk);
+
+	return n ? (struct entry *)((char *)n - offsetof(struct entry, node)) : NULL;
+}
+
+/*
+ * A word has room for so many hits: some of them go where there is more. Not all: strays that take theirs back must
+ * find enough.
+ */
+static void make_room_for_hits(struct mrn_regcache *c, struct entry *e)
+{
+	if (!(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_MANY))
+		return;
+	__atomic_fetch_sub(&e->word, WORD_MANY / 2, __ATOMIC_RELAXED);
+	c->stats.hits += WORD_HITS(WORD_MANY / 2);
+}
+
 struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 			     unsigned int access)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	struct mrn_itree_node *n;
+	struct mrn_index_walk walk;
+	struct entry *e;
 
-	while ((n = mrn_itree_next(c->tree, start, start + 1, cursor))) {
-		struct entry *e = (struct entry *)((char *)n - offsetof(struct entry, node));
-
-		if (mrn_entry_covers(e, start, end, access) && mrn_entry_take(e))
+	if (!mrn_index_may_overlap(&c->index, start, start + 1))
+		return NULL;
+	mrn_index_walk_begin(&walk, start, start + 1);
+	while ((e = next_entry(c, &walk))) {
+		if (!mrn_entry_covers(e, start, end, access) ||
+		    (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD))
+			continue;
+		make_room_for_hits(c, e);
+		if (mrn_entry_take(e)) {
+			mrn_entry_touch(c, e);
 			return e;
-		cursor = (struct mrn_itree_cursor){n->start, n->id};
+		}
+		mrn_entry_give_back(e);
 	}
 	return NULL;
 }
@@ -85,7 +111,9 @@ static int reserve(struct mrn_regcache *c, size_t bytes, struct entry **out)
 static void unreserve(struct mrn_regcache *c, struct entry *e)
 {
 	pthread_mutex_lock(&c->lock);
-	__atomic_store_n(&e->word, WORD_DEAD, __ATOMIC_RELEASE);
+	/* Ours alone, dead or not: first of all, nobody else's to retire. */
+	__atomic_fetch_or(&e->word, WORD_DEAD | WORD_RETIRED, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&e->word, WORD_BUILDING + 1, __ATOMIC_RELEASE);
 	mrn_entry_free_slot(e);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -106,15 +134,19 @@ static void deregister(struct mrn_regcache *c, struct entry *e)
 /* From BUILDING to live, or dying from the start; false when an invalidation has come between. */
 static bool publish(struct entry *e, uint64_t seq, bool keep)
 {
-	uint64_t building = WORD_BUILDING | 1, built = keep ? 1 : WORD_DEAD | 1;
+	bool blind = MRN_BROKEN(CACHE_NOTIFIER) || MRN_BROKEN(CACHE_RETRY);
+	uint64_t w, built;
 
-	if (MRN_BROKEN(CACHE_NOTIFIER) || MRN_BROKEN(CACHE_RETRY)) {
-		__atomic_store_n(&e->word, built, __ATOMIC_RELEASE);
-		return true;
-	}
-	return !mmu_range_read_retry(&e->mrn, seq) &&
-	       __atomic_compare_exchange_n(&e->word, &building, built, false, __ATOMIC_RELEASE,
-					   __ATOMIC_RELAXED);
+	if (!blind && mmu_range_read_retry(&e->mrn, seq))
+		return false;
+	w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
+	do {
+		if ((w & WORD_DEAD) && !blind)
+			return false;
+		built = (w & ~(WORD_BUILDING | WORD_DEAD)) | (keep ? 0 : WORD_DEAD);
+	} while (!__atomic_compare_exchange_n(&e->word, &w, built, true, __ATOMIC_RELEASE,
+					      __ATOMIC_RELAXED));
+	return true;
 }
 
 static int begin(struct entry *e, uint64_t *seq)
@@ -152,7 +184,7 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		if (r)
 			return r;
 		/* After begin: a callback that marked the word before this has changed the seq. */
-		__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
+		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_RELEASE);
 		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
 			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
 		if (arm == -EAGAIN) {
@@ -182,9 +214,9 @@ static int build(struct mrn_regcache *c, struct entry *e)
 }
 
 /*
- * Into the tree. Another thread may have registered the same range meanwhile: then its entry is taken
+ * Into the index. Another thread may have registered the same range meanwhile: then its entry is taken
  * and returned, and ours is the caller's to retire. An entry that has been invalidated since it was
- * published is linked all the same; nobody finds it, and its last put retires it.
+ * published, or for which the index has no memory, stays outside: its last put retires it.
  */
 static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr_t start,
 				uintptr_t end, unsigned int access)
@@ -197,10 +229,14 @@ static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr
 		e->node.start = e->pub.addr;
 		e->node.end = e->pub.addr + e->pub.length;
 		e->node.id = ++c->next_id;
-		mrn_itree_insert(&c->tree, &e->node);
-		mrn_lru_add(c, e);
-		e->linked = true;
-		__atomic_store_n(mrn_cache_hint(c, start), e, __ATOMIC_RELAXED);
+		if (!mrn_index_insert(&c->index, &e->node)) {
+			mrn_lru_add(c, e);
+			e->linked = true;
+			mrn_hint_note(c, start, e);
+		} else {
+			mrn_entry_kill(e);
+		}
+		mrn_cache_recycle(c);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return other;
@@ -226,7 +262,9 @@ static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 	__atomic_store_n(&e->pub.length, end - start, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->pub.access, access, __ATOMIC_RELAXED);
 	e->pub.handle.ptr = NULL;
-	__atomic_store_n(&e->word, WORD_BUILDING | 1, __ATOMIC_RELEASE);
+	/* In one step, whatever strays there are. */
+	__atomic_fetch_add(&e->word, WORD_BUILDING + 1 - WORD_DEAD - WORD_RETIRED,
+			   __ATOMIC_RELEASE);
 	if (!MRN_BROKEN(CACHE_NOTIFIER))
 		r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
 	if (!r) {
@@ -251,43 +289,41 @@ static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 /* Grows [*start, *end) over every live entry that it overlaps. Under the lock. */
 static void hull(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, unsigned int *access)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	struct mrn_itree_node *n;
+	struct mrn_index_walk walk;
+	struct entry *e;
 
-	while ((n = mrn_itree_next(c->tree, *start, *end, cursor))) {
-		struct entry *e = (struct entry *)((char *)n - offsetof(struct entry, node));
+	mrn_index_walk_begin(&walk, *start, *end);
+	while ((e = next_entry(c, &walk))) {
+		struct mrn_index_cursor at = walk.cursor;
 
-		cursor = (struct mrn_itree_cursor){n->start, n->id};
 		if (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)
 			continue;
 		*access |= e->pub.access;
-		if (n->start >= *start && n->end <= *end)
+		if (e->node.start >= *start && e->node.end <= *end)
 			continue;
-		if (n->start < *start) {
-			*start = n->start;
+		if (e->node.start < *start) {
+			*start = e->node.start;
 			/* More may overlap on the left, and they come first. */
-			cursor = MRN_ITREE_FIRST;
+			at = MRN_INDEX_FIRST;
 		}
-		if (n->end > *end)
-			*end = n->end;
+		if (e->node.end > *end)
+			*end = e->node.end;
+		mrn_index_walk_begin(&walk, *start, *end);
+		walk.cursor = at;
 	}
 }
 
-/* Kills the live entries that lie in e, which takes their place. */
-static void supersede(struct mrn_regcache *c, const struct entry *e)
+/* Kills the live entries that lie in by, which takes their place. */
+static void supersede(struct mrn_regcache *c, const struct entry *by)
 {
-	struct mrn_itree_cursor cursor = MRN_ITREE_FIRST;
-	uintptr_t end = e->pub.addr + e->pub.length;
-	struct mrn_itree_node *n;
+	struct mrn_index_walk walk;
+	struct entry *e;
 
+	mrn_index_walk_begin(&walk, by->pub.addr, by->pub.addr + by->pub.length);
 	pthread_mutex_lock(&c->lock);
-	while ((n = mrn_itree_next(c->tree, e->pub.addr, end, cursor))) {
-		struct entry *old = (struct entry *)((char *)n - offsetof(struct entry, node));
-
-		cursor = (struct mrn_itree_cursor){n->start, n->id};
-		if (old != e && mrn_entry_covers(e, n->start, n->end, old->pub.access))
-			mrn_entry_kill(old);
-	}
+	while ((e = next_entry(c, &walk)))
+		if (e != by && mrn_entry_covers(by, e->node.start, e->node.end, e->pub.access))
+			mrn_entry_kill(e);
 	pthread_mutex_unlock(&c->lock);
 	mrn_cache_reap(c);
 }
@@ -315,7 +351,7 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 	other = link_entry(c, e, start, end, access);
 	if (other) {
 		mrn_entry_kill(e);
-		mrn_entry_drop(e, false);
+		mrn_entry_claim(e, mrn_entry_drop(e));
 		mrn_cache_reap(c);
 		e = other;
 	} else if (c->flags & MRN_REGCACHE_MERGE) {

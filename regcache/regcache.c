@@ -16,6 +16,8 @@
 #define DEFAULT_ENTRIES 1024
 #define MAX_ENTRIES	(1u << 20)
 
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
 /* ----------------------------------------------------------------------------- create and destroy */
 
 __attribute__((format(printf, 2, 3))) static void explain(const struct mrn_regcache_config *config,
@@ -46,18 +48,6 @@ static int check_coverage(const struct mrn_regcache_config *config, uint64_t nee
 	return -EOPNOTSUPP;
 }
 
-/* The table of hints: twice as many as entries, a power of two. */
-static int make_hints(struct mrn_regcache *c)
-{
-	unsigned int bits = 1;
-
-	while ((1u << bits) < 2 * c->max_entries)
-		bits++;
-	c->hint_shift = 64 - bits;
-	c->hint = calloc(1u << bits, sizeof(*c->hint));
-	return c->hint ? 0 : -ENOMEM;
-}
-
 static int make_pool(struct mrn_regcache *c)
 {
 	c->pool = mrn_pages_alloc(c->max_entries * sizeof(*c->pool));
@@ -67,7 +57,7 @@ static int make_pool(struct mrn_regcache *c)
 		struct entry *e = &c->pool[i];
 
 		e->cache = c;
-		e->word = WORD_DEAD;
+		e->word = WORD_DEAD | WORD_RETIRED;
 		e->mrn.ops = &mrn_entry_notifier_ops;
 		e->next = c->free;
 		c->free = e;
@@ -77,8 +67,10 @@ static int make_pool(struct mrn_regcache *c)
 
 static void free_memory(struct mrn_regcache *c)
 {
-	mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
-	free(c->hint);
+	if (c->pool)
+		mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
+	mrn_hints_free(c);
+	mrn_index_destroy(&c->index);
 	free(c);
 }
 
@@ -123,11 +115,10 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,
 		.max_bytes = config->max_bytes,
 		.flags = config->flags,
-		.page_shift = (unsigned int)__builtin_ctzl(mrn_page_size()),
 	};
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->freed, NULL);
-	r = make_hints(c);
+	r = mrn_hints_make(c);
 	if (!r)
 		r = make_pool(c);
 	if (r) {
@@ -202,15 +193,17 @@ static bool quiet(struct mrn_regcache *c, uintptr_t start, uintptr_t end)
 static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 			 unsigned int access)
 {
-	struct entry *e = __atomic_load_n(mrn_cache_hint(c, start), __ATOMIC_RELAXED);
+	struct entry *e = mrn_hint_find(c, start);
 
-	/* Another's entry, put here by the same hash, is left alone: neither made young nor held. */
-	if (!e || !mrn_entry_covers(e, start, end, access) || !mrn_entry_take(e))
+	/* Another's entry, to which an old hint points, is left alone: neither made young nor held. */
+	if (!e || !mrn_entry_covers(e, start, end, access))
 		return NULL;
-	/* Only now does it stand still; it may have become another's between. */
-	if (mrn_entry_covers(e, start, end, access))
+	/* Only with a reference does it stand still; it may have become another's between. */
+	if (mrn_entry_take(e) && mrn_entry_covers(e, start, end, access)) {
+		mrn_entry_touch(c, e);
 		return e;
-	mrn_entry_drop(e, true);
+	}
+	mrn_entry_give_back(e);
 	return NULL;
 }
 
@@ -231,7 +224,7 @@ static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t en
 	pthread_mutex_lock(&c->lock);
 	*out = mrn_cache_find(c, start, end, access);
 	if (*out)
-		__atomic_store_n(mrn_cache_hint(c, start), *out, __ATOMIC_RELAXED);
+		mrn_hint_note(c, start, *out);
 	else
 		c->stats.misses++;
 	pthread_mutex_unlock(&c->lock);
@@ -240,8 +233,10 @@ static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t en
 	return mrn_cache_miss(c, mrn_page_down(start), mrn_page_up(end), access, out);
 }
 
-int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, unsigned int access,
-		     const struct mrn_regcache_entry **out)
+/* All of a get; for what mrn_regcache_get does not do itself. */
+static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, const void *addr,
+						    size_t length, unsigned int access,
+						    const struct mrn_regcache_entry **out)
 {
 	uintptr_t start = (uintptr_t)addr, end = start + length;
 	struct entry *e;
@@ -271,19 +266,75 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 	return 0;
 }
 
+static __attribute__((noinline, cold)) int get_after_stray(struct mrn_regcache *c, const void *addr,
+							   size_t length, unsigned int access,
+							   const struct mrn_regcache_entry **out,
+							   struct entry *stray)
+{
+	mrn_entry_give_back(stray);
+	return get_slow(c, addr, length, access, out);
+}
+
+/*
+ * A hit where nothing is in progress; the same as hit(), and calls nothing but what it ends with, so that it
+ * needs no registers but those that a call may use. In a callback of this mm's range notifiers there is a token,
+ * which shows in the state. Where there is none, as in another mm's callback, a hit waits for nobody.
+ */
+int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, unsigned int access,
+		     const struct mrn_regcache_entry **out)
+{
+	uintptr_t start = (uintptr_t)addr, end = start + length;
+	struct entry *e;
+
+	/* No access, and what there is none of, is above the two, and both. */
+	if (UNLIKELY(!c || !out || end <= start ||
+		     access - 1 >= (MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
+		return get_slow(c, addr, length, access, out);
+	/* Acquire, A4: as in quiet(). */
+	if (UNLIKELY(__atomic_load_n(c->mm_state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE))
+		return get_slow(c, addr, length, access, out);
+	e = mrn_hint_find(c, start);
+	if (UNLIKELY(!e || !mrn_entry_covers(e, start, end, access)))
+		return get_slow(c, addr, length, access, out);
+	if (UNLIKELY(!mrn_entry_take(e) || !mrn_entry_covers(e, start, end, access)))
+		return get_after_stray(c, addr, length, access, out, e);
+	mrn_entry_touch(c, e);
+	*out = &e->pub;
+	return 0;
+}
+
+static __attribute__((noinline, cold)) int put_last(struct mrn_regcache *c, struct entry *e,
+						    uint64_t w)
+{
+	if (mrn_word_is_over(w))
+		mrn_entry_claim(e, w);
+	/* Where it cannot be done, it is left to somebody else. */
+	if (!mrn_callback_depth)
+		mrn_cache_reap(c);
+	return 0;
+}
+
 int mrn_regcache_put(const struct mrn_regcache_entry *entry)
 {
 	struct entry *e = (struct entry *)(uintptr_t)entry;
-	int r;
+	struct mrn_regcache *c;
+	uint64_t w;
 
-	if (!e)
+	if (UNLIKELY(!e))
 		return -EINVAL;
-	if (mrn_mm_is_wiped(e->cache->mm))
+	c = e->cache;
+	/* An mm that is not alive has ended, or is not ours: in a forked child it is wiped. */
+	if (UNLIKELY(!(__atomic_load_n(c->mm_state, __ATOMIC_RELAXED) & MRN_STATE_ALIVE)) &&
+	    mrn_mm_is_wiped(c->mm))
 		return -ESTALE;
-	r = mrn_entry_drop(e, false);
-	if (!r && !mrn_callback_depth)
-		mrn_cache_reap(e->cache);
-	return r;
+	w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
+	if (UNLIKELY(!(w & WORD_REFS) || (w & WORD_BUILDING)))
+		return -EINVAL;
+	mrn_entry_touch(c, e);
+	w = mrn_entry_drop(e);
+	if (UNLIKELY(mrn_word_is_over(w) || __atomic_load_n(&c->dead, __ATOMIC_RELAXED)))
+		return put_last(c, e, w);
+	return 0;
 }
 
 int mrn_regcache_reap(struct mrn_regcache *c)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The end of an entry: out of the tree, its range no longer watched, deregistered, its slot free.
+ * The end of an entry: out of the index, its range no longer watched, deregistered, its slot free.
  */
 #include <stddef.h>
 
@@ -24,7 +24,8 @@ void mrn_entry_retire(struct entry *e)
 
 	pthread_mutex_lock(&c->lock);
 	if (e->linked) {
-		mrn_itree_erase(&c->tree, &e->node);
+		mrn_index_erase(&c->index, &e->node);
+		mrn_cache_recycle(c);
 		mrn_lru_remove(c, e);
 		e->linked = false;
 	}
@@ -38,7 +39,6 @@ void mrn_entry_retire(struct entry *e)
 
 	pthread_mutex_lock(&c->lock);
 	c->stats.deregistrations++;
-	c->stats.hits += WORD_HITS(__atomic_exchange_n(&e->word, WORD_DEAD, __ATOMIC_ACQ_REL));
 	mrn_entry_free_slot(e);
 	pthread_mutex_unlock(&c->lock);
 }

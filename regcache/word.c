@@ -16,28 +16,6 @@
 
 #include "os/event_path.h"
 
-static void touch(struct entry *e)
-{
-	uint64_t tick = __atomic_load_n(&e->cache->tick, __ATOMIC_RELAXED);
-
-	if (__atomic_load_n(&e->used, __ATOMIC_RELAXED) != tick)
-		__atomic_store_n(&e->used, tick, __ATOMIC_RELAXED);
-}
-
-bool mrn_entry_take(struct entry *e)
-{
-	uint64_t w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
-
-	do {
-		if ((w & (WORD_DEAD | WORD_BUILDING)) || (w & WORD_REFS) == WORD_REFS)
-			return false;
-		/* Acquire pairs with the release that made the entry live: its range and its handle. */
-	} while (!__atomic_compare_exchange_n(&e->word, &w, w + WORD_HIT + 1, true,
-					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	touch(e);
-	return true;
-}
-
 /* Only whole stacks are popped, so there is no ABA. */
 static void push_dead(struct entry *e)
 {
@@ -49,20 +27,26 @@ static void push_dead(struct entry *e)
 					      __ATOMIC_RELAXED));
 }
 
-int mrn_entry_drop(struct entry *e, bool hit)
+void mrn_entry_claim(struct entry *e, uint64_t w)
 {
-	uint64_t w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
+	uint64_t bits = WORD_REFS | WORD_DEAD | (MRN_BROKEN(CACHE_RETIRED) ? 0 : WORD_RETIRED);
 
-	touch(e);
-	do {
-		if (!(w & WORD_REFS) || (w & WORD_BUILDING))
-			return -EINVAL;
-		/* Release: the uses of the registration come before its deregistration. */
-	} while (!__atomic_compare_exchange_n(&e->word, &w, w - 1 - (hit ? WORD_HIT : 0), true,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	if ((w & WORD_REFS) == 1 && (w & WORD_DEAD))
-		push_dead(e);
-	return 0;
+	while ((w & bits) == WORD_DEAD) {
+		/* Acquire pairs with the release of every drop; push_dead releases all of it. */
+		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_RETIRED, true,
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			push_dead(e);
+			return;
+		}
+	}
+}
+
+void mrn_entry_give_back(struct entry *e)
+{
+	uint64_t w = __atomic_sub_fetch(&e->word, WORD_HIT + 1, __ATOMIC_ACQ_REL);
+
+	if (mrn_word_is_over(w))
+		mrn_entry_claim(e, w);
 }
 
 bool mrn_entry_kill(struct entry *e)
@@ -71,8 +55,11 @@ bool mrn_entry_kill(struct entry *e)
 
 	if (w & WORD_DEAD)
 		return false;
-	if (!(w & WORD_REFS) || (MRN_BROKEN(CACHE_REFS) && !(w & WORD_BUILDING)))
+	if (MRN_BROKEN(CACHE_REFS) && (w & WORD_REFS) && !(w & WORD_BUILDING)) {
+		__atomic_fetch_or(&e->word, WORD_RETIRED, __ATOMIC_RELAXED);
 		push_dead(e);
+	}
+	mrn_entry_claim(e, w | WORD_DEAD);
 	return true;
 }
 
@@ -83,8 +70,8 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	struct mrn_regcache *c = e->cache;
 
 	/*
-	 * The word stands in for the driver lock. Publishing is: check the seq, then turn BUILDING | 1
-	 * into 1 by compare-and-swap. Of this order here, seq and then DEAD, each step defeats the
+	 * The word stands in for the driver lock. Publishing is: check the seq, then take BUILDING away
+	 * by compare-and-swap. Of this order here, seq and then DEAD, each step defeats the
 	 * publisher that has not passed the other.
 	 */
 	mmu_range_notifier_update_seq(mrn, cur_seq);

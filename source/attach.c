@@ -280,7 +280,7 @@ void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *le
 {
 	struct mrn_uffd *u = uffd_of(s);
 
-	if (u && leaving)
+	if (u && leaving && mrn_uffd_is_armed(u))
 		mrn_uffd_disarm(u, leaving);
 }
 
@@ -290,7 +290,7 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	uintptr_t start = mrn->node.start, end = mrn->node.end;
 	struct mrn_uffd *u = uffd_of(s);
 
-	if (!u || (range->flags & MRN_RANGE_AFTER) ||
+	if (!u || !mrn_uffd_is_armed(u) || (range->flags & MRN_RANGE_AFTER) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
 	if (start < range->start)
@@ -302,7 +302,7 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 
 void mrn_source_disarm_moving(uintptr_t start, uintptr_t end)
 {
-	/* In a bracket: what stop() says of callbacks is true of us, too. */
+	/* In a bracket: what stop() says of callbacks is true of us, too. Of whatever may be armed, left over or not. */
 	struct mrn_uffd *u = uffd_of(__atomic_load_n(&shared, __ATOMIC_ACQUIRE));
 
 	if (u)

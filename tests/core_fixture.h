@@ -76,7 +76,7 @@ HELPER void check_idle(struct mrn_mm *mm)
 	CHECK_EQ(LOAD(&mm->drain_lock.word), 0);
 	CHECK(!LOAD(&mm->deferred));
 	CHECK(!mm->more);
-	CHECK(mrn_itree_is_valid(mm->tree));
+	CHECK(mrn_index_is_valid(&mm->index));
 	CHECK_EQ(mrn_callback_depth, 0);
 	CHECK_EQ(mrn_check_event_path, 0);
 }
@@ -85,7 +85,7 @@ HELPER void check_idle(struct mrn_mm *mm)
 HELPER void destroy_idle(struct mrn_mm *mm)
 {
 	check_idle(mm);
-	CHECK(!mm->tree);
+	CHECK(!mm->index.root);
 	CHECK(!mm->list);
 	CHECK_EQ(LOAD(&mm->refs), 1);
 	CHECK_EQ(mrn_mm_destroy(mm), 0);

@@ -117,7 +117,7 @@ static void child_is_told(void *arg)
 	CHECK(own && own != f->mm);
 	CHECK(own == mrn_mm_self());
 	check_idle(own);
-	CHECK(!own->tree && !own->list);
+	CHECK(!own->index.root && !own->list);
 	consumer_insert(&f->c, own, 4, 8);
 	/* One that was not taken back can be inserted just so. */
 	consumer_insert(&f->c3, own, 4, 8);

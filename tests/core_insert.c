@@ -59,6 +59,7 @@ TEST(a3_insert_after_the_walk_first_read_waits)
 	insert_after_the_walk(MRN_TOKEN_SLOTS);
 }
 TWIN(a3_insert_after_the_walk_first_read_waits, no_wait, BREAK(A2_WAIT));
+TWIN(a3_insert_after_the_walk_first_read_waits, no_first_look, BREAK(A3_FIRST_READ));
 
 TEST(a3_insert_after_the_walk_first_read_waits_for_overflow)
 {
@@ -112,6 +113,8 @@ TEST(p2_insert_and_remove_while_another_callback_blocks)
 	consumer_remove(&blocked);
 	destroy_idle(mm);
 }
+
+TWIN(p2_insert_and_remove_while_another_callback_blocks, looked_up_ahead, BREAK(INDEX_AHEAD));
 
 /*
  * Inserting for ever does not keep a walk going for ever: a walk calls who was there when it began.
@@ -257,6 +260,7 @@ TEST(a3_insert_races_start)
 {
 	insert_races_start(MRN_TOKEN_SLOTS, ROUNDS(20000));
 }
+TWIN(a3_insert_races_start, no_first_look, BREAK(A3_FIRST_READ));
 
 TEST(a3_insert_races_start_in_the_overflow_list)
 {

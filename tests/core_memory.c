@@ -39,6 +39,15 @@ static bool frozen_invalidate(struct mmu_range_notifier *mrn,
 	return true;
 }
 
+/*
+ * The first read after an insertion looks at all tokens, and notes in the notifier that it has: one store. Those
+ * that come later write nothing.
+ */
+static void first_read(struct frozen *f)
+{
+	CHECK(mmu_range_read_begin(f->mrn) != 0);
+}
+
 static void freeze(struct frozen *f, int prot)
 {
 	protect(f->mm, sizeof(*f->mm), prot);
@@ -84,6 +93,7 @@ TEST(p3_reading_writes_nothing)
 	struct frozen f;
 
 	frozen_init(&f);
+	first_read(&f);
 	freeze(&f, PROT_READ);
 	for (int i = 0; i < 1000; i++)
 		frozen_read(&f);
@@ -94,19 +104,29 @@ TEST(p3_reading_writes_nothing)
 TEST(p3_reading_writes_nothing_while_other_memory_changes)
 {
 	struct mmu_notifier_range before, after;
+	struct consumer neighbour[2];
 	struct frozen f;
 
 	frozen_init(&f);
+	/* An invalidation that meets nobody does not show in the mm's state. */
+	for (unsigned int i = 0; i < 2; i++) {
+		consumer_init(&neighbour[i]);
+		consumer_insert(&neighbour[i], f.mm, i ? 8 : 1, i ? 9 : 4);
+	}
 	before = pages(f.mm, 1, 4);
 	after = pages(f.mm, 8, 9);
 	start(&before);
 	start(&after);
+	CHECK_NE(LOAD(&f.mm->state), MRN_MM_IDLE);
+	first_read(&f);
 	freeze(&f, PROT_READ);
 	for (int i = 0; i < 1000; i++)
 		frozen_read(&f);
 	freeze(&f, PROT_READ | PROT_WRITE);
 	end(&before);
 	end(&after);
+	for (unsigned int i = 0; i < 2; i++)
+		consumer_remove(&neighbour[i]);
 	frozen_destroy(&f);
 }
 

@@ -140,12 +140,12 @@ static void refuse_nth(int ranges, int lists, int n, unsigned int slots)
 	CHECK(!mrn_tokens_overlap(s.mm, r.start, r.end));
 	if (slots == 1)
 		end(&elsewhere);
-	check_idle(s.mm);
 	for (int i = 0; i < s.lists; i++)
 		s.l[i].started = s.l[i].ended = 0;
 	/* The waiter is through, and its seq is good. */
 	reader_done(&reader);
 	CHECK(reader.passed);
+	check_idle(s.mm);
 	CHECK_EQ(waits.seq[0], waits.seq[(waits.count - 1) % 8]);
 	/* end must not be called; called all the same, it does nothing. */
 	end(&r);

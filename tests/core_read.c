@@ -68,7 +68,7 @@ TEST(a1_exactly_the_overlapping_are_called)
 		consumer_init(&c[i]);
 		consumer_insert(&c[i], mm, from[i], to[i]);
 	}
-	CHECK(mrn_itree_is_valid(mm->tree));
+	CHECK(mrn_index_is_valid(&mm->index));
 	for (int round = 0; round < 2000; round++) {
 		unsigned int a = 1 + below(&seed, LIMIT), b = a + 1 + below(&seed, 6);
 

@@ -84,6 +84,131 @@ TEST(a5_remove_waits_for_all_running_callbacks)
 	destroy_idle(mm);
 }
 
+/* ----------------------------------------------------------------------- found, and not yet pinned */
+
+/* A walk that has found the notifier of this consumer is held there, in its section. */
+static struct {
+	struct consumer *c;
+	struct test_gate found, go_on;
+} held;
+
+static void hold_walk(const struct mrn_index_entry *e)
+{
+	if (e != &LOAD(&held.c)->mrn.node)
+		return;
+	test_gate_open(&held.found);
+	test_gate_wait(&held.go_on);
+}
+
+static void *remove_and_unmap(void *arg)
+{
+	struct remover *r = arg;
+
+	STORE(&r->tid, my_tid());
+	consumer_remove(r->c);
+	CHECK(LOAD(r->left));
+	CHECK_EQ(r->c->calls, 0);
+	/* Whoever still looks at it crashes. */
+	CHECK_EQ(munmap(r->c, mrn_page_up(sizeof(*r->c))), 0);
+	return NULL;
+}
+
+static void remove_while_a_walk_has_found_it(unsigned int slots)
+{
+	struct mrn_mm *mm = new_mm();
+	struct mmu_notifier_range elsewhere = pages(mm, 50, 51);
+	struct consumer *c =
+		mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct consumer other;
+	bool left = false;
+	struct remover r = {.c = c, .left = &left};
+	pthread_t starter, remover;
+
+	mrn_check_slots = slots;
+	CHECK(c != MAP_FAILED);
+	consumer_init(c);
+	consumer_init(&other);
+	consumer_insert(c, mm, 4, 8);
+	consumer_insert(&other, mm, 5, 8);
+	/* With one slot: the walk is one of those that hold a lock instead. */
+	start(&elsewhere);
+	STORE(&held.c, c);
+	mrn_check_walk_hook = hold_walk;
+	starter = go(start_and_end_4_8, mm);
+	test_gate_wait(&held.found);
+	remover = go(remove_and_unmap, &r);
+	await_sleep(&r.tid);
+	STORE(&left, true);
+	test_gate_open(&held.go_on);
+	done(remover);
+	done(starter);
+	mrn_check_walk_hook = NULL;
+	CHECK_EQ(other.calls, 1);
+	end(&elsewhere);
+	consumer_remove(&other);
+	destroy_idle(mm);
+}
+
+TEST(a5_remove_waits_for_a_walk_that_has_found_it)
+{
+	remove_while_a_walk_has_found_it(MRN_TOKEN_SLOTS);
+}
+TWIN(a5_remove_waits_for_a_walk_that_has_found_it, no_grace, BREAK(A5_GRACE));
+
+TEST(a5_remove_waits_for_a_walk_without_a_slot)
+{
+	remove_while_a_walk_has_found_it(1);
+}
+TWIN(a5_remove_waits_for_a_walk_without_a_slot, no_grace, BREAK(A5_GRACE));
+
+static void *start_and_end_all(void *mm)
+{
+	start_and_end(mm, 1, 100000);
+	return NULL;
+}
+
+static void hold_at_leaf(void)
+{
+	/* The first time only. */
+	mrn_check_leaf_hook = NULL;
+	test_gate_open(&held.found);
+	test_gate_wait(&held.go_on);
+}
+
+/*
+ * A walk is about to look into the first leaf. Those that are inserted meanwhile, each between two that are there
+ * and then behind them, take its place and need new leaves all the time: it is not used for those, and the walk
+ * finds everyone whom it should.
+ */
+TEST(a5_nodes_stay_while_a_walk_is_among_them)
+{
+	enum { N = 2000, STAY = 100 };
+	struct mrn_mm *mm = new_mm();
+	struct consumer *c = calloc(N, sizeof(*c));
+	pthread_t starter;
+
+	CHECK(c != NULL);
+	for (unsigned int k = 0; k < N; k++)
+		consumer_init(&c[k]);
+	for (unsigned int k = 0; k < STAY; k++)
+		consumer_insert(&c[k], mm, 2 + 2 * k, 3 + 2 * k);
+	mrn_check_leaf_hook = hold_at_leaf;
+	starter = go(start_and_end_all, mm);
+	test_gate_wait(&held.found);
+	/* To remove one would be to wait for the walk. */
+	for (unsigned int k = STAY; k < N; k++)
+		consumer_insert(&c[k], mm, 3 + 2 * (k - STAY), 4 + 2 * (k - STAY));
+	test_gate_open(&held.go_on);
+	done(starter);
+	for (unsigned int k = 0; k < N; k++) {
+		CHECK_EQ(c[k].calls, k < STAY);
+		consumer_remove(&c[k]);
+	}
+	destroy_idle(mm);
+	free(c);
+}
+TWIN(a5_nodes_stay_while_a_walk_is_among_them, no_grace, BREAK(A5_GRACE));
+
 /*
  * ------------------------------------------------------------------------- from inside callbacks
  */

@@ -68,7 +68,7 @@ static void later_token_is_not_waited_for(unsigned int slots)
 	seq = mmu_range_read_begin(&c.mrn);
 	CHECK(waits.count > 0);
 	test_gate_wait(&relay.second_started);
-	CHECK(relay.second.seq > waits.seq[0]);
+	CHECK(relay.second.seq != waits.seq[0]);
 	/*
 	 * The second one's callback has run: what this read found is old already, and it is told
 	 * so.
@@ -107,15 +107,24 @@ static struct {
 	unsigned int waits, most, total;
 	int calls;
 	unsigned int limit;
-	uint64_t last;	/* token waited for last; an overflow wait is taken up again and again */
-	uint64_t bound; /* last seq drawn when the first wait began: the call was earlier still */
+	uint64_t last; /* token waited for last; an overflow wait is taken up again and again */
+	/* Of each slot, and of the overflow list, the last seq when the first wait began: the call was
+	 * earlier still. */
+	uint64_t bound[MRN_TOKEN_SLOTS + 1];
 } read_;
+
+static void note_bounds(struct mrn_mm *mm)
+{
+	for (unsigned int i = 0; i < MRN_TOKEN_SLOTS; i++)
+		read_.bound[i] = LOAD(&mm->slot[i].seq);
+	read_.bound[MRN_SEQ_OVERFLOW] = LOAD(&mm->more_seq) << MRN_SEQ_SHIFT | MRN_SEQ_OVERFLOW;
+}
 
 static void check_wait(uint64_t token_seq)
 {
 	if (!read_.waits)
-		read_.bound = LOAD(&read_.mm->counter);
-	CHECK(token_seq <= read_.bound);
+		note_bounds(read_.mm);
+	CHECK(token_seq <= read_.bound[token_seq % (1u << MRN_SEQ_SHIFT)]);
 	if (token_seq == read_.last)
 		return;
 	read_.last = token_seq;

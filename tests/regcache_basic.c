@@ -357,7 +357,7 @@ TEST(kdreg2_unmonitored_range_fires_none)
 	CHECK_ERR(mrn_regcache_flush(rig.cache), 0);
 	invalidate(&rig, 10, 14);
 	CHECK_EQ(stats_of(rig.cache).invalidations, 0);
-	CHECK(!rig.mm->tree);
+	CHECK(!rig.mm->index.root);
 	rig_exit(&rig);
 }
 

@@ -77,7 +77,7 @@ HELPER void rig_exit(struct rig *rig)
 	check_stats(rig->cache, &rig->dev);
 	CHECK_EQ(stats_of(rig->cache).entries_in_use, 0);
 	CHECK_ERR(mrn_regcache_destroy(rig->cache), 0);
-	CHECK(!rig->mm->tree);
+	CHECK(!rig->mm->index.root);
 	CHECK_EQ(__atomic_load_n(&rig->mm->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
 	CHECK_EQ(__atomic_load_n(&rig->mm->refs, __ATOMIC_ACQUIRE), 1);
 	CHECK_ERR(mrn_mm_destroy(rig->mm), 0);

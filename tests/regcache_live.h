@@ -47,7 +47,8 @@ HELPER void live_init(struct live *l, struct mrn_regcache_config config)
 	rig->mm = config.mm = mrn_mm_self();
 	config.size = sizeof(config);
 	config.source = l->source;
-	config.need = l->bracketed ? 0 : MRN_COVER_UFFD;
+	if (!l->bracketed)
+		config.need = MRN_COVER_UFFD;
 	config.ops = &stub_ops;
 	config.ctx = &rig->dev;
 	CHECK_ERR(mrn_regcache_create(&config, &rig->cache), 0);
@@ -62,7 +63,7 @@ HELPER void live_exit(struct live *l)
 	check_stats(l->rig.cache, &l->rig.dev);
 	CHECK_ERR(mrn_regcache_destroy(l->rig.cache), 0);
 	stub_exit(&l->rig.dev);
-	CHECK(!l->rig.mm->tree);
+	CHECK(!l->rig.mm->index.root);
 	CHECK_ERR(mrn_source_detach(l->source), 0);
 }
 

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "source/source.h"
+
 enum { NR = 4 };
 #define SIZE (NR * mrn_page_size())
 
@@ -425,6 +427,65 @@ TEST(malloc_hook_realloc)
 }
 
 /* ----------------------------------------------------------------------------------- the source */
+
+/* Asks for what brackets see alone: nothing is armed, nothing disarmed, nothing stale. */
+TEST(bracketed_alone)
+{
+	LIVE(l, .need = MRN_COVER_INTERPOSE);
+	void *p = map(NULL, SIZE, 1);
+	uint64_t serial;
+
+	only_bracketed(&l);
+	for (uint64_t i = 1; i < 20; i++) {
+		CHECK_EQ(cache_it(&l, p, 2 * i - 1), 2 * i - 1);
+		CHECK_ERR(madvise(p, SIZE, MADV_DONTNEED), 0);
+		fill(p, SIZE, 2 * i);
+		CHECK_EQ(cache_it(&l, p, 2 * i), 2 * i);
+		CHECK_ERR(munmap(p, SIZE), 0);
+		map(p, SIZE, 2 * i + 1);
+	}
+	CHECK(!l.source->uffd.armed);
+	serial = live_touch(&l, p, SIZE, 39);
+	CHECK_EQ(cache_it(&l, p, 39), serial);
+	CHECK_ERR(mrn_regcache_flush(l.rig.cache), 0);
+	CHECK_ERR(munmap(p, SIZE), 0);
+	live_exit(&l);
+}
+
+/* Beside one that asks for everything, on the same memory. */
+TEST(bracketed_beside_armed)
+{
+	LIVE(l, .need = MRN_COVER_INTERPOSE);
+	LIVE(all, .flags = 0);
+	void *p = map(NULL, SIZE, 1);
+	uint64_t generation = 1;
+
+	only_bracketed(&l);
+	for (unsigned int i = 0; i < 40; i++) {
+		cache_it(&l, p, generation);
+		live_touch(&all, p, SIZE, generation);
+		if (i % 4 == 1)
+			CHECK_ERR(mrn_regcache_flush(all.rig.cache), 0);
+		if (i % 4 == 3)
+			CHECK_ERR(mrn_regcache_flush(l.rig.cache), 0);
+		if (i % 3) {
+			CHECK_ERR(madvise(p, SIZE, MADV_DONTNEED), 0);
+			fill(p, SIZE, ++generation);
+		} else {
+			CHECK_ERR(munmap(p, SIZE), 0);
+			map(p, SIZE, ++generation);
+		}
+	}
+	CHECK(all.source->uffd.armed);
+	NOTE("of %llu registrations, for one use: %llu",
+	     (unsigned long long)stats_of(all.rig.cache).registrations,
+	     (unsigned long long)stats_of(all.rig.cache).use_once);
+	CHECK_ERR(mrn_regcache_flush(l.rig.cache), 0);
+	live_exit(&all);
+	CHECK(!l.source->uffd.armed);
+	CHECK_ERR(munmap(p, SIZE), 0);
+	live_exit(&l);
+}
 
 TEST(need_not_covered)
 {

@@ -15,6 +15,7 @@
 
 #include <sched.h>
 
+#include "core/slot.h"
 #include "os/atomic.h"
 
 enum { NR_PAGES = 24, FIRST = 100, MOST_PAGES = 4, NR_HELD = 3 };
@@ -89,6 +90,7 @@ static void change_and_tell(struct actor *a, unsigned int page, unsigned int n)
 	maybe_yield(a);
 	mmu_notifier_range_init(&all, MMU_NOTIFY_UNMAP, MRN_RANGE_AFTER, mm, 0, UINTPTR_MAX);
 	mrn_token_publish(mm, &all);
+	mrn_token_raise(mm, &all);
 	mrn_fence_full();
 	/* Here munmap returns to its caller. */
 	change_is_over(a, page, n, made);

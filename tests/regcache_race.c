@@ -141,7 +141,7 @@ TEST(thousand_collisions)
 	CHECK_EQ(s.failures, 1);
 	CHECK_EQ(s.entries, 0);
 	CHECK_EQ(rig.dev.live, 0);
-	CHECK(!rig.mm->tree);
+	CHECK(!rig.mm->index.root);
 	rig.dev.on_register.fn = NULL;
 	touch(&rig, 10, 11, RD);
 	rig_exit(&rig);
@@ -392,6 +392,32 @@ TEST(hit_in_callback)
 	invalidate(&rig, 100, 101);
 	hook_exit(&h);
 	rig_exit(&rig);
+}
+
+static void get_in_other_mm(struct hook *h)
+{
+	const struct mrn_regcache_entry *e = NULL;
+
+	put(h->rig, get(h->rig, 10, 11, RD));
+	CHECK_ERR(try_get(h->rig, 50, 51, RD, &e), -EDEADLK);
+	CHECK(!e);
+}
+
+/* Nothing happens to the cache's mm: a hit waits for nobody, a miss might. */
+TEST(hit_in_other_mms_callback)
+{
+	RIG(rig, .max_entries = 4);
+	RIG(other, .max_entries = 4);
+	struct hook h;
+
+	touch(&rig, 10, 11, RD);
+	hook_init(&h, &other, get_in_other_mm);
+	h.rig = &rig;
+	invalidate(&other, 100, 101);
+	hook_exit(&h);
+	CHECK_EQ(rig.dev.registered, 1);
+	rig_exit(&rig);
+	rig_exit(&other);
 }
 
 TEST(get_in_own_invalidation)

@@ -466,9 +466,12 @@ TEST(bad_input)
 /* Arming the middle of a mapping makes three of it, and the kernel does not mremap across them. */
 TEST(mremap_of_partly_watched_memory_succeeds)
 {
-	char *p, *spare = map_some(2 * LENGTH);
+	char *p, *spare = map_some(2 * LENGTH), *first = map_some(LENGTH);
 
 	rig_open(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, MRN_COVER_PAGES);
+	/* The cache's index gets its memory now, and not from the hole below. */
+	memset(first, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, first), 1);
 	for (int moved = 0; moved < 2; moved++) {
 		/* With room to grow into, and nobody else in it. */
 		p = map_some(2 * LENGTH);

@@ -80,7 +80,7 @@ TEST(core_in_json, .timeout_s = 120)
 					    "insert_overlapping",
 					    "remove_overlapping",
 					    NULL};
-	static const char *const rivals[] = {"upstream-design", NULL};
+	static const char *const rivals[] = {"upstream-design", "two-loads", NULL};
 	static struct outcome o;
 
 	RUN(&o, "bench", "core", "--quick", "--max-n", "100", "--rounds", "1", "--json");

@@ -50,6 +50,21 @@ void baseline_wait(struct baseline_mm *mm, uint64_t seq)
 	baseline_unlock(&mm->lock);
 }
 
+uint64_t baseline_read_begin(struct baseline_notifier *n)
+{
+	struct baseline_mm *mm = n->mm;
+	uint64_t seq;
+	bool met;
+
+	baseline_lock(&mm->lock);
+	seq = __atomic_load_n(&n->seq, __ATOMIC_RELAXED);
+	met = seq == mm->seq;
+	baseline_unlock(&mm->lock);
+	if (__builtin_expect(met, 0))
+		baseline_wait(mm, seq);
+	return seq;
+}
+
 /* --------------------------------------------------------------------------------------- deferring */
 
 static void defer(struct baseline_mm *mm, struct baseline_notifier *n)

@@ -74,21 +74,8 @@ void baseline_wait(struct baseline_mm *mm, uint64_t seq);
 
 /* ------------------------------------------------------------------------------------------ reading */
 
-/* Not with the driver lock held. */
-static inline uint64_t baseline_read_begin(struct baseline_notifier *n)
-{
-	struct baseline_mm *mm = n->mm;
-	uint64_t seq;
-	bool met;
-
-	baseline_lock(&mm->lock);
-	seq = __atomic_load_n(&n->seq, __ATOMIC_RELAXED);
-	met = seq == mm->seq;
-	baseline_unlock(&mm->lock);
-	if (__builtin_expect(met, 0))
-		baseline_wait(mm, seq);
-	return seq;
-}
+/* A function, as the kernel has it. Not with the driver lock held. */
+uint64_t baseline_read_begin(struct baseline_notifier *n);
 
 /* With the driver lock held. */
 static inline bool baseline_read_retry(struct baseline_notifier *n, uint64_t seq)

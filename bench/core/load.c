@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "bench/memory.h"
 
-#define WINDOWS 8
+#define WINDOWS 4
 #define FEW	4096
 
 static size_t nr_batches(const struct load *load)
@@ -67,7 +67,7 @@ int load_create(struct load *load, const struct load_kind *kind, const struct la
 	int err = 0;
 
 	*load = (struct load){.kind = kind, .threads = threads};
-	plan(load, layout->n, quick ? kind->ops / 2 : kind->ops);
+	plan(load, layout->n, (quick ? kind->ops / 2 : kind->ops) / (layout->n > 10000 ? 1 : 4));
 	nr = nr_batches(load) * load->batch;
 	load->items = bench_alloc(size_of_items(load));
 	if (!load->items)

@@ -35,6 +35,8 @@ struct side {
 };
 
 extern const struct side_ops side_mrn, side_upstream;
+/* Can announce, and nothing else. */
+extern const struct side_ops side_loads;
 
 /* 0 or -errno; then nothing is left behind. */
 int side_open(struct side *s, const struct side_ops *ops, size_t n);

@@ -145,6 +145,7 @@ struct mmu_notifier_range {
 	struct mmu_notifier_range *next;
 	const void *thread;
 	int slot;
+	bool raised;
 };
 
 /*
@@ -167,6 +168,7 @@ static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 	range->next = (struct mmu_notifier_range *)0;
 	range->thread = (const void *)0;
 	range->slot = -1;
+	range->raised = false;
 }
 
 /* May the callbacks of this invalidation wait? When not, they return false or -EAGAIN instead. */
@@ -205,11 +207,10 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
 /* Two pieces of the structures below, private to mrn. */
-struct mrn_itree_node {
-	struct mrn_itree_node *child[2];
-	uintptr_t start, end, max_end;
+struct mrn_index_entry {
+	uintptr_t start, end;
 	uint64_t id;
-	int height;
+	uintptr_t place;
 };
 struct mrn_deferred {
 	struct mrn_deferred *next;
@@ -241,17 +242,20 @@ struct mmu_range_notifier_ops {
  */
 struct mmu_range_notifier {
 	const struct mmu_range_notifier_ops *ops;
-	/* Events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
+	/* private: what reading and an invalidation touch is in the first 64 bytes */
+	const uint64_t *mm_state;
+	uint64_t invalidate_seq;
+	uint32_t pins;
+	/* public: events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
 	unsigned int events;
+	/* private */
+	struct mrn_index_entry node;
+	struct mrn_mm *mm;
+	/* public */
 	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
 	pthread_mutex_t *driver_lock;
 
 	/* private */
-	const uint64_t *mm_state;
-	uint64_t invalidate_seq;
-	struct mrn_mm *mm;
-	struct mrn_itree_node node;
-	uint32_t pins;
 	struct mrn_deferred deferred;
 	void (*free_fn)(struct mmu_range_notifier *mrn);
 };
@@ -262,16 +266,18 @@ struct mmu_range_notifier {
  * A callback may run before insert returns. Never waits for an invalidation (P2).
  *
  * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops or no mm;
- * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ESRCH when mm has
- * ended; -ESTALE in a forked child for its parent's mm; -EDEADLK from a callback. Not from a signal
- * handler. Allocates nothing.
+ * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ENOMEM when the kernel has
+ * no pages for the index; -ESRCH when mm has ended; -ESTALE in a forked child for its parent's mm;
+ * -EDEADLK from a callback. Not from a signal handler. Takes no memory from malloc.
  */
 int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 			      struct mrn_mm *mm);
 
 /*
  * Removes *mrn, whose shadow the caller has torn down: of one that is left, nobody would be told. When it
- * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for callbacks that are already running on *mrn itself (P2).
+ * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for
+ * callbacks that are already running on *mrn itself, and for invalidations that are just looking for whom to
+ * call (P2).
  *
  * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
  * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
@@ -304,7 +310,9 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
  * invalidation that is still in progress has this seq (A2). Waits for the overlapping invalidations
  * that were in progress when it was called and for no others (P1); takes no lock and writes no
  * shared memory when there are none (P3; with more than 62 invalidations in progress at once, the
- * look at those beyond takes a short lock).
+ * look at those beyond takes a short lock; the first read after an insertion looks at all, and notes it).
+ * A notifier that has been read before need not wait for one that has called nobody yet: it will be called.
+ * So to wait for whatever a new notifier may have missed, read that one (A3), not an older one beside it.
  *
  * Returns 0, which every read_retry rejects, where waiting would never end: for an invalidation that
  * this very thread has started (P4), after the mm has ended, and in a forked child. Consumers that
@@ -318,7 +326,9 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
 	uint64_t seq = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 
 	/* A4: acquire pairs with end's release: a reader that sees no token sees the new translations. */
-	if (__builtin_expect(__atomic_load_n(mrn->mm_state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1))
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
+
+	if (__builtin_expect(__atomic_load_n(state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1))
 		return seq;
 	return mrn_range_read_begin_slow(mrn, seq);
 }

@@ -87,9 +87,10 @@ int mrn_regcache_destroy(struct mrn_regcache *cache);
  *
  * Errors, with nothing held and nothing left registered: -EINVAL for length 0 or no access;
  * -EOVERFLOW for a range that wraps; -EFAULT for unmapped memory; -ENOSPC when the limits are used up
- * by entries in use; -EAGAIN when invalidations kept colliding; -EDEADLK from a callback or inside an
- * invalidation of this range by this thread; -ESTALE in a forked child; -ENOTCONN once the source has
- * been detached; and whatever register_range returns. A caller may always do without registration.
+ * by entries in use; -EAGAIN when invalidations kept colliding; -EDEADLK from a callback, but perhaps not
+ * for a hit that waits for nobody, or inside an invalidation of this range by this thread; -ESTALE in a
+ * forked child; -ENOTCONN once the source has been detached; and whatever register_range returns. A caller
+ * may always do without registration.
  */
 int mrn_regcache_get(struct mrn_regcache *cache, const void *addr, size_t length,
 		     unsigned int access, const struct mrn_regcache_entry **out);

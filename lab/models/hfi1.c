@@ -64,10 +64,11 @@ struct hfi1 {
 static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 			     uint64_t cur_seq)
 {
+	static unsigned int calls;
 	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
 
 	/* A walk takes its time, and this may come late. */
-	if (!(cur_seq % 8))
+	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) % 8 == 0)
 		sched_yield();
 	pthread_mutex_lock(cover->lock);
 	lab_count_invalidation(cover->lab, range);

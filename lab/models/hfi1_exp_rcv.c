@@ -105,7 +105,7 @@ static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 	pthread_mutex_unlock(&fd->invalid_lock);
 }
 
-/* No read is ever begun on a node's notifier, so there is no seq to update. */
+/* The cover's check is the nodes', too: what they read is never compared, so there is no seq to update. */
 static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
 			      const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
@@ -278,10 +278,10 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	lab_pause(t);
 	/*
 	 * An invalidation that was in progress when a node came is not told to it, and may not yet have
-	 * been told to the cover. Wait for it: then it has, and the check finds it.
+	 * been told to the cover. A read of the node waits for it (A3): then it has, and the check finds it.
 	 */
-	if (!lab_is_broken(uctxt->lab, NO_SECOND_BEGIN))
-		mmu_range_read_begin(&buf->cover.mrn);
+	for (size_t i = 0; i < buf->n_tids && !lab_is_broken(uctxt->lab, NO_SECOND_BEGIN); i++)
+		mmu_range_read_begin(&fd->entry_to_rb[buf->tids[i]]->mrn);
 	pthread_mutex_lock(&buf->cover_mutex);
 	collided = hfi1_cover_collided(&buf->cover);
 	pthread_mutex_unlock(&buf->cover_mutex);

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 
 #include "core/check.h"
-#include "core/mm.h"
+#include "core/slot.h"
 #include "os/atomic.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
@@ -80,8 +80,8 @@ static void hold_lookups(struct mrn_uffd *u, struct mmu_notifier_range *all)
 {
 	mmu_notifier_range_init(all, MMU_NOTIFY_UNMAP, MRN_RANGE_AFTER, u->mm, 0, UINTPTR_MAX);
 	mrn_token_publish(u->mm, all);
-	/* Orders the token before the read, after which the caller of munmap returns and looks up. */
-	mrn_fence_full();
+	/* The fence orders the token before the read, after which the caller of munmap returns and looks up. */
+	mrn_token_raise(u->mm, all);
 }
 
 /* Where a test looks in. */

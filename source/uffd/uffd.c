@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "os/atomic.h"
 #include "os/maps.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
@@ -160,6 +161,12 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 	mrn_sigmask mask = lock(u);
 	int r;
 
+	/*
+	 * Orders armed before the look at the tokens; pairs with the fence in start, between a token and its
+	 * callbacks. Either such a callback sees armed, and disarms when we are done, or we see its token.
+	 */
+	__atomic_store_n(&u->armed, true, __ATOMIC_RELAXED);
+	mrn_fence_full();
 	/* A range that is added after this look collides: the monitor holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end))
 		r = MRN_ARM_USE_ONCE;
@@ -178,6 +185,9 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 
 	for (; mrn_mm_gap(u->mm, leaving, &start, end, &gap_end); start = gap_end)
 		mrn_uffd_disarm_now(u, start, gap_end);
+	/* The last notifier there is. Who has inserted another since will say so anew when he arms. */
+	if (__atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) == 1)
+		__atomic_store_n(&u->armed, false, __ATOMIC_RELAXED);
 	unlock(u, mask);
 }
 

@@ -41,6 +41,11 @@ struct mrn_uffd {
 	 * fd is -1 once stopped. Lives as long as the process.
 	 */
 	struct mrn_mutex lock;
+	/*
+	 * Atomic; written under lock. False: no notifier that is inserted has had a range armed. One that was
+	 * removed without disarming may have left something.
+	 */
+	bool armed;
 	struct mrn_use_once use_once;
 };
 
@@ -53,6 +58,14 @@ void mrn_uffd_forget(struct mrn_uffd *u);
 
 /* 0, MRN_ARM_USE_ONCE, or -EAGAIN while an invalidation of the range is in progress. */
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/*
+ * May there be something to disarm for a notifier that is inserted? For its owner, or for its callback: an arming
+ * that is not seen here sees the callback's token.
+ */
+static inline bool mrn_uffd_is_armed(const struct mrn_uffd *u)
+{
+	return __atomic_load_n(&u->armed, __ATOMIC_RELAXED);
+}
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);
 /* Event path: stops events for [start, end), of which a token in progress tells. */
 void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "core/filter.h"
+
+#include "core/check.h"
+#include "os/pages.h"
+
+#define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */
+#define FIRST_BITS 6  /* lines of the first table */
+#define MORE_BITS  1
+#define STUCK	   UINT16_MAX /* so many spilt marks that nobody counts any more */
+
+#define TOO_LARGE MRN_FILTER_LEVELS
+
+/* The level where a range lies in three granules at most. */
+static unsigned int level_of(struct mrn_pages p, bool alone)
+{
+	unsigned int level = alone;
+	uint64_t pages = (p.last - p.first + 1) >> level * MRN_FILTER_STEP;
+
+	while (level < TOO_LARGE && pages > 2 << MRN_FILTER_STEP) {
+		pages >>= MRN_FILTER_STEP;
+		level++;
+	}
+	return level;
+}
+
+static void set(uint16_t *mark, uint16_t value)
+{
+	/* Relaxed: the entry itself is released after this, and acquired by who finds it. */
+	__atomic_store_n(mark, value, __ATOMIC_RELAXED);
+}
+
+static void line_add(uint16_t *line, uint16_t mark)
+{
+	uint32_t free = mrn_vector_equal(line, 0) & ~(UINT32_C(1) << MRN_FILTER_SPILT);
+
+	if (free)
+		set(&line[__builtin_ctz(free)], mark);
+	else if (line[MRN_FILTER_SPILT] != STUCK && !MRN_BROKEN(FILTER_SPILT))
+		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] + 1));
+}
+
+static void line_drop(uint16_t *line, uint16_t mark)
+{
+	/* Which of two that are alike goes is all the same. */
+	uint32_t same = mrn_vector_equal(line, mark) & ~(UINT32_C(1) << MRN_FILTER_SPILT);
+
+	if (same)
+		set(&line[__builtin_ctz(same)], 0);
+	else if (line[MRN_FILTER_SPILT] != STUCK && !MRN_BROKEN(FILTER_SPILT))
+		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] - 1));
+}
+
+static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, struct mrn_pages p,
+			     void (*act)(uint16_t *line, uint16_t mark))
+{
+	uint64_t first = p.first >> level * MRN_FILTER_STEP,
+		 last = p.last >> level * MRN_FILTER_STEP;
+	uint64_t granule = first >> MRN_FILTER_STEP, end = (last >> MRN_FILTER_STEP) + 1;
+	uint64_t n = end - granule;
+
+	for (; granule < end; granule++) {
+		uint64_t hash = mrn_filter_hash(granule, level);
+
+		act(t->line[hash >> t->shift].mark, mrn_filter_mark(hash, granule, first, last));
+	}
+	return n;
+}
+
+void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone)
+{
+	unsigned int level = level_of(p, alone);
+
+	if (level < TOO_LARGE)
+		t->marks += each_granule(t, level, p, line_add);
+}
+
+static void set_level(struct mrn_filter *f, unsigned int level, bool on)
+{
+	uint32_t bit = UINT32_C(1) << (level == TOO_LARGE ? 31 : level);
+
+	/* Release: the table is there. Pairs with the acquire in mrn_filter_may_overlap. */
+	__atomic_store_n(&f->levels, on ? f->levels | bit : f->levels & ~bit, __ATOMIC_RELEASE);
+}
+
+void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
+{
+	unsigned int level = level_of(p, alone);
+
+	mrn_filter_table_add(f->table, p, alone);
+	if (!f->count[level]++)
+		set_level(f, level, true);
+}
+
+void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
+{
+	unsigned int level = level_of(p, alone);
+
+	if (level < TOO_LARGE)
+		f->table->marks -= each_granule(f->table, level, p, line_drop);
+	if (!--f->count[level])
+		set_level(f, level, false);
+}
+
+/* -------------------------------------------------------------------------------------------- tables */
+
+bool mrn_filter_is_full(const struct mrn_filter *f)
+{
+	return !f->table || f->table->marks > (uint64_t)FULL << (64 - f->table->shift);
+}
+
+struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
+{
+	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
+	size_t size =
+		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
+	struct mrn_filter_table *t = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size);
+
+	if (!t)
+		return NULL;
+	t->size = size;
+	t->shift = shift;
+	return t;
+}
+
+void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t)
+{
+	struct mrn_filter_table *old = f->table;
+
+	/* Release: pairs with the acquire in mrn_filter_may_overlap. */
+	__atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
+	__atomic_store_n(&f->shift, t->shift, __ATOMIC_RELAXED);
+	if (!old)
+		return;
+	old->next = f->retired;
+	f->retired = old;
+}
+
+void mrn_filter_table_free(struct mrn_filter_table *t)
+{
+	struct mrn_filter_table *next;
+
+	for (; t; t = next) {
+		next = t->next;
+		mrn_pages_free(t, t->size);
+	}
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The memory of the index's nodes, in chunks from the kernel. Two kinds: 0 leaves, 1 inner nodes.
+ */
+#ifndef MRN_CORE_INDEX_POOL_H
+#define MRN_CORE_INDEX_POOL_H
+
+#include "core/index.h"
+
+/* Sees to it that so many can be taken. False without memory. */
+bool mrn_pool_reserve(struct mrn_index *ix, unsigned int kind, unsigned int n);
+/* One of those that have been reserved. */
+struct mrn_index_node *mrn_pool_take(struct mrn_index *ix, unsigned int kind);
+/* Nobody finds the node any more, who is not at it already. */
+void mrn_pool_retire(struct mrn_index *ix, struct mrn_index_node *node);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Slots: what every invalidation goes through, so that it is here to be inlined. section.c says what sections
+ * are for, token.c what tokens are.
+ *
+ * A slot's word is a seqlock to read the token by, and a futex:
+ *
+ *	TAKEN		the slot is somebody's
+ *	ACTIVE		it holds a token
+ *	WAITERS		somebody sleeps until that has ended
+ *	GENERATION	how many tokens it has held
+ */
+#ifndef MRN_CORE_SLOT_H
+#define MRN_CORE_SLOT_H
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "os/atomic.h"
+
+#define MRN_SLOT_ACTIVE	    1u
+#define MRN_SLOT_WAITERS    2u
+#define MRN_SLOT_TAKEN	    4u
+#define MRN_SLOT_GENERATION 8u
+
+static inline unsigned int mrn_slots(void)
+{
+#ifdef MRN_CHECK
+	return mrn_check_slots;
+#else
+	return MRN_TOKEN_SLOTS;
+#endif
+}
+
+/* The slot that this thread tries first, from 1 on; 0 before its first. */
+extern MRN_TLS unsigned int mrn_slot_mine;
+/* Claims whichever there is; -1 for none. */
+int mrn_slot_claim_any(struct mrn_mm *mm);
+
+static inline bool mrn_slot_try(struct mrn_mm *mm, unsigned int i)
+{
+	uint32_t *word = &mm->slot[i].word, w = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+	/* Acquire pairs with the release: the slot is as whoever had it left it. */
+	return !(w & MRN_SLOT_TAKEN) &&
+	       __atomic_compare_exchange_n(word, &w, w | MRN_SLOT_TAKEN, false, __ATOMIC_ACQUIRE,
+					   __ATOMIC_RELAXED);
+}
+
+/*
+ * Before the slot's first token or section, each of which has a full fence. A writer whose fence comes later sees
+ * the bit; of one whose fence came before, the reader finds what he has written.
+ */
+static inline void mrn_slot_note_used(struct mrn_mm *mm, unsigned int i)
+{
+	uint64_t bit = UINT64_C(1) << i;
+
+	if (__builtin_expect(!(__atomic_load_n(&mm->used, __ATOMIC_RELAXED) & bit), 0))
+		__atomic_fetch_or(&mm->used, bit, __ATOMIC_RELAXED);
+}
+
+/* A slot for this thread; -1 when there is none: then sections take a lock. */
+static inline int mrn_slot_claim(struct mrn_mm *mm)
+{
+	unsigned int mine = mrn_slot_mine;
+
+	if (__builtin_expect(!mine || mine > mrn_slots() || !mrn_slot_try(mm, mine - 1), 0))
+		return mrn_slot_claim_any(mm);
+	mrn_slot_note_used(mm, mine - 1);
+	return (int)mine - 1;
+}
+
+/* Of a slot that holds no token. */
+static inline void mrn_slot_release(struct mrn_mm *mm, int slot)
+{
+	uint32_t *word;
+
+	if (slot < 0)
+		return;
+	word = &mm->slot[slot].word;
+	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) & ~MRN_SLOT_TAKEN,
+			 __ATOMIC_RELEASE);
+}
+
+/* ------------------------------------------------------------------------------------------ sections */
+
+struct mrn_section {
+	int slot;
+	mrn_sigmask mask;
+};
+
+struct mrn_section mrn_section_enter_locked(struct mrn_mm *mm);
+void mrn_section_leave_locked(struct mrn_mm *mm, struct mrn_section section);
+
+/*
+ * Between the two, nothing that has been found in the index becomes anybody's. A full fence comes with the
+ * beginning. Short, calls nobody's code, does not nest with the same slot.
+ */
+static inline struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot)
+{
+	uint32_t *walk;
+
+	if (__builtin_expect(slot < 0, 0))
+		return mrn_section_enter_locked(mm);
+	walk = &mm->slot[slot].walk;
+	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELAXED);
+	/* Orders walk before every look at the index; pairs with mrn_grace_begin's. */
+	mrn_fence_full();
+	return (struct mrn_section){.slot = slot};
+}
+
+static inline void mrn_section_leave(struct mrn_mm *mm, struct mrn_section section)
+{
+	uint32_t *walk;
+
+	if (__builtin_expect(section.slot < 0, 0)) {
+		mrn_section_leave_locked(mm, section);
+		return;
+	}
+	walk = &mm->slot[section.slot].walk;
+	/* Release pairs with the acquire in mrn_grace_has_passed: what was read was read before. */
+	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
+}
+
+/* -------------------------------------------------------------------------------------------- tokens */
+
+void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range);
+void mrn_token_withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range);
+
+/*
+ * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
+ * follows.
+ */
+static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	struct mrn_token_slot *s;
+
+	range->thread = mrn_thread_self();
+	range->slot = mrn_slot_claim(mm);
+	range->raised = false;
+	if (__builtin_expect(range->slot < 0, 0)) {
+		mrn_token_publish_overflow(mm, range);
+		return;
+	}
+	s = &mm->slot[range->slot];
+	range->seq = ((s->seq >> MRN_SEQ_SHIFT) + 1) << MRN_SEQ_SHIFT | (uint64_t)range->slot;
+	/* Releases: a reader that meets these under an older word sees, looking again, that it is old. */
+	__atomic_store_n(&s->thread, range->thread, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->start, range->start, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->end, range->end, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->seq, range->seq, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->word, __atomic_load_n(&s->word, __ATOMIC_RELAXED) | MRN_SLOT_ACTIVE,
+			 __ATOMIC_RELEASE);
+}
+
+/* Makes it visible in the mm's state, too, before the first callback. A full fence. */
+static inline void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	if (range->slot < 0 || range->raised)
+		return;
+	/*
+	 * A4: comes before the callbacks' stores of the seq, which release it. A full fence, for who publishes a
+	 * token and then does something that others may learn of by other ways than a callback.
+	 */
+	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_SEQ_CST);
+	range->raised = true;
+}
+
+/* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
+static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	struct mrn_token_slot *s;
+	uint32_t word;
+
+	if (__builtin_expect(range->slot < 0, 0)) {
+		mrn_token_withdraw_overflow(mm, range);
+		return;
+	}
+	s = &mm->slot[range->slot];
+	/*
+	 * A4: both releases pair with the readers' acquires: who sees the end sees the change. The bit is cleared
+	 * while the slot is ours, so of two tokens that use it in turn neither clears the other's.
+	 */
+	if (range->raised)
+		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
+	word = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
+	word = (word & ~(MRN_SLOT_GENERATION - 1)) + MRN_SLOT_GENERATION;
+	if (__atomic_exchange_n(&s->word, word, __ATOMIC_RELEASE) & MRN_SLOT_WAITERS)
+		mrn_futex_wake(&s->word, INT_MAX);
+	range->slot = -1;
+}
+
+#endif
