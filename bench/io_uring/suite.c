@@ -52,8 +52,11 @@ static int measure(struct bench_table *table, const char *name, const struct tar
 	struct bench_contender c[WAYS];
 	uint8_t order[TRANSFER_BUFFERS];
 	size_t opened = 0;
-	int err = 0;
+	char *memory[WAYS];
+	int err = way_memory(size, memory, WAYS);
 
+	if (err)
+		return err;
 	draw_order(order);
 	for (; !err && opened < WAYS; opened++) {
 		contest[opened] =
@@ -61,7 +64,7 @@ static int measure(struct bench_table *table, const char *name, const struct tar
 		c[opened] = (struct bench_contender){.name = ways[opened]->name,
 						     .run = round_of_transfers,
 						     .ctx = &contest[opened]};
-		err = way_open(&contest[opened].way, ways[opened], source, size);
+		err = way_open(&contest[opened].way, ways[opened], source, size, memory[opened]);
 		if (err)
 			break;
 	}
@@ -72,6 +75,7 @@ static int measure(struct bench_table *table, const char *name, const struct tar
 		if (!err)
 			err = contest[i].error;
 	}
+	way_memory_free(size, memory, WAYS);
 	return err;
 }
 

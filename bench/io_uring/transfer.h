@@ -48,15 +48,24 @@ extern const struct way_ops way_mrn, way_plain, way_register_each, way_registere
 struct way {
 	const struct way_ops *ops;
 	struct mrn_source *source;
-	char *memory; /* of its own: what one way does to its pages is no other's business */
+	char *memory;
 	size_t size;
 	struct io_uring ring;
 	struct mrn_uring *u;
 	struct mrn_uring_buf *held[TRANSFER_DEPTH];
 };
 
+/*
+ * Memory for each of so many ways, as what one does to its pages is no other's business. Their pages are the kernel's
+ * in turns: how many of them lie side by side, which a disk or a socket is quicker with, is then the same for all.
+ * 0 or -errno.
+ */
+int way_memory(size_t size, char **memory, size_t ways);
+void way_memory_free(size_t size, char **memory, size_t ways);
+
 /* 0 or -errno; then nothing is left behind. */
-int way_open(struct way *w, const struct way_ops *ops, struct mrn_source *source, size_t size);
+int way_open(struct way *w, const struct way_ops *ops, struct mrn_source *source, size_t size,
+	     char *memory);
 void way_close(struct way *w);
 
 /* TRANSFER_DEPTH transfers at once, with these buffers. 0 or -errno. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static char *buffer(const struct way *w, size_t i)
 {
@@ -128,18 +129,35 @@ const struct way_ops way_registered_once = {"registered-once", once_open, plain_
 
 /* ---------------------------------------------------------------------------------------------- all ways */
 
-int way_open(struct way *w, const struct way_ops *ops, struct mrn_source *source, size_t size)
+int way_memory(size_t size, char **memory, size_t ways)
 {
-	size_t length = TRANSFER_BUFFERS * size;
-	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int err;
+	size_t length = TRANSFER_BUFFERS * size, page = (size_t)getpagesize();
+	char *all = mmap(NULL, ways * length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
 
-	*w = (struct way){.ops = ops, .source = source, .memory = p, .size = size};
-	if (p == MAP_FAILED)
+	if (all == MAP_FAILED)
 		return -errno;
 	/* Whether it is one huge page would be chance. */
-	madvise(p, length, MADV_NOHUGEPAGE);
-	memset(p, 1, length);
+	madvise(all, ways * length, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < ways; i++)
+		memory[i] = all + i * length;
+	for (size_t at = 0; at < length; at += page)
+		for (size_t i = 0; i < ways; i++)
+			memset(memory[i] + at, 1, page);
+	return 0;
+}
+
+void way_memory_free(size_t size, char **memory, size_t ways)
+{
+	munmap(memory[0], ways * TRANSFER_BUFFERS * size);
+}
+
+int way_open(struct way *w, const struct way_ops *ops, struct mrn_source *source, size_t size,
+	     char *memory)
+{
+	int err;
+
+	*w = (struct way){.ops = ops, .source = source, .memory = memory, .size = size};
 	/* Room for a result and a notification of each. */
 	err = io_uring_queue_init(2 * TRANSFER_DEPTH, &w->ring, 0);
 	if (!err) {
@@ -147,8 +165,6 @@ int way_open(struct way *w, const struct way_ops *ops, struct mrn_source *source
 		if (err)
 			io_uring_queue_exit(&w->ring);
 	}
-	if (err)
-		munmap(p, length);
 	return err;
 }
 
@@ -156,7 +172,6 @@ void way_close(struct way *w)
 {
 	w->ops->close(w);
 	io_uring_queue_exit(&w->ring);
-	munmap(w->memory, TRANSFER_BUFFERS * w->size);
 }
 
 static void prepare(struct way *w, const struct target *t, uint8_t number, int index)
