@@ -4,8 +4,6 @@
 #include "bench/crew.h"
 #include "os/atomic.h"
 
-#include "os/atomic.h"
-
 /* With fewer processors than threads, whoever is waited for may need this one. */
 static void spin(unsigned int *spins)
 {

@@ -30,7 +30,6 @@ struct mrn_pages mrn_leaf_pages_at(const struct mrn_leaf *leaf, unsigned int i);
 /* ---- index_inner.c */
 
 /* A child, as its parent has it. */
-/* A child, as its parent has it. */
 struct mrn_index_child {
 	int64_t key, max;
 	uint64_t id;
