@@ -41,6 +41,7 @@ struct bench_table {
 	struct bench_row row[BENCH_MAX_ROWS];
 	size_t nr;
 	unsigned int rounds;
+	unsigned int turns; /* of each in a round, of which the mean counts; 0: one */
 	bool quick;
 	uint64_t max_n;	      /* cases with more are left out; 0: none */
 	const char *left_out; /* by quick, as the end of a sentence; or NULL */

@@ -27,6 +27,20 @@ static void sum_up(struct bench_contender *c, double *ns, size_t n)
 	c->max = ns[n - 1];
 }
 
+/* Each begins as often as the others: what one leaves behind is not always the same one's to meet. */
+static void measure_round(size_t round, size_t turns, struct bench_contender *contenders, size_t nr,
+			  double ns[][BENCH_MAX_ROUNDS])
+{
+	for (size_t c = 0; c < nr; c++)
+		ns[c][round] = 0;
+	for (size_t turn = 0; turn < turns; turn++)
+		for (size_t i = 0; i < nr; i++) {
+			size_t c = (round + turn + i) % nr;
+
+			ns[c][round] += contenders[c].run(contenders[c].ctx) / (double)turns;
+		}
+}
+
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
 		   struct bench_contender *contenders, size_t nr)
 {
@@ -40,8 +54,7 @@ void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsi
 	for (size_t c = 0; c < nr; c++)
 		contenders[c].run(contenders[c].ctx);
 	for (size_t round = 0; round < rounds; round++)
-		for (size_t c = 0; c < nr; c++)
-			ns[c][round] = contenders[c].run(contenders[c].ctx);
+		measure_round(round, table->turns ? table->turns : 1, contenders, nr, ns);
 	for (size_t c = 0; c < nr; c++)
 		sum_up(&contenders[c], ns[c], rounds);
 	for (size_t c = 1; c < nr && table->nr < BENCH_MAX_ROWS; c++)

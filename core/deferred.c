@@ -25,15 +25,12 @@ void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d)
 					      __ATOMIC_RELAXED));
 }
 
-void mrn_deferred_drain(struct mrn_mm *mm, bool wait)
+void mrn_deferred_run(struct mrn_mm *mm, bool wait)
 {
 	struct mrn_deferred *d, *next;
 
-	if (draining || !mrn_deferred_any(mm)) {
-		/* Empty, but another thread may still be in the middle of what it took. */
-		if (!wait || draining)
-			return;
-	}
+	if (draining)
+		return;
 	if (wait)
 		mrn_mutex_lock(&mm->drain_lock);
 	else if (!mrn_mutex_trylock(&mm->drain_lock))

@@ -150,13 +150,14 @@ void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins);
 
 /* Queues d: its run(d, wait) will be called until it returns true. Lock-free, callable anywhere. */
 void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d);
-/* Is there any? A guess, as another thread may be about to queue one. */
-static inline bool mrn_deferred_any(const struct mrn_mm *mm)
-{
-	return __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED);
-}
+void mrn_deferred_run(struct mrn_mm *mm, bool wait);
 /* Runs what can be run now; with wait, everything that was queued before the call. */
-void mrn_deferred_drain(struct mrn_mm *mm, bool wait);
+static inline void mrn_deferred_drain(struct mrn_mm *mm, bool wait)
+{
+	/* With wait even where there is none: another thread may be in the middle of what it took. */
+	if (wait || __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED))
+		mrn_deferred_run(mm, wait);
+}
 /* Is this thread inside a free function that a drain calls? */
 bool mrn_deferred_running(void);
 

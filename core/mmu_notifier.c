@@ -427,8 +427,7 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
-	if (mrn_deferred_any(mm))
-		mrn_deferred_drain(mm, false);
+	mrn_deferred_drain(mm, false);
 	unlink_range(mrn, mm);
 	return 0;
 }

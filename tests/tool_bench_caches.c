@@ -62,6 +62,9 @@ TEST(bench_regcache_in_json, .timeout_s = 120)
 		CHECK_MSG(row(rows, cases[i], "ucx", 1), "no %s", cases[i]);
 	CHECK_EQ(figure(row(rows, "hit_one", "ucx", 1), "n"), 1);
 	CHECK_EQ(figure(row(rows, "hit_512", "ucx", 1), "n"), 512);
+	CHECK_MSG(row(rows, "hit_one", "look-up", 1) && row(rows, "hit_512", "look-up", 1),
+		  "no limit");
+	CHECK_MSG(!row(rows, "miss", "look-up", 1), "a limit of what is no hit");
 	json_object_put(report);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bench/crew.h"
+#include "bench/regcache/limit.h"
 #include "bench/regcache/peer.h"
 #include "bench/suites.h"
 
@@ -71,6 +72,38 @@ static void hits(void *side, unsigned int self)
 	work_hits(side, self, get_and_put);
 }
 
+/* -------------------------------------------------------------------------------------------- the limit */
+
+static struct limit {
+	struct work_side side; /* first */
+	struct limit_table table;
+} limit;
+
+static int open_limit(struct work_side *side, const struct work *w)
+{
+	memset(&limit.table, 0, sizeof(limit.table));
+	for (size_t i = 0; i < w->buffers; i++)
+		if (!limit_add(&limit.table, (uintptr_t)work_buffer(&side->place, i), WORK_BUFFER))
+			return -ENOSPC;
+	return 0;
+}
+
+static void close_limit(struct work_side *side)
+{
+}
+
+static inline bool look_up(struct work_side *side, char *addr)
+{
+	const struct limit_entry *e = limit_get(&limit.table, (uintptr_t)addr, WORK_BUFFER);
+
+	return e && limit_put(e);
+}
+
+static void look_ups(void *side, unsigned int self)
+{
+	work_hits(side, self, look_up);
+}
+
 /* -------------------------------------------------------------------------------------------------- rows */
 
 struct rival {
@@ -78,7 +111,7 @@ struct rival {
 	int error; /* the first */
 };
 
-static double our_round(void *ctx)
+static double round_of(void *ctx)
 {
 	return work_round(ctx);
 }
@@ -99,21 +132,32 @@ static int measure(struct bench_table *table, struct peer *peer, const char *nam
 {
 	struct rival ucx = {.peer = peer};
 	struct bench_contender c[] = {
-		{.name = "mrn", .run = our_round, .ctx = &ours.side},
+		{.name = "mrn", .run = round_of, .ctx = &ours.side},
 		{.name = "ucx", .run = ucx_round, .ctx = &ucx},
+		{.name = "look-up", .run = round_of, .ctx = &limit.side},
 	};
+	bool hits = w->kind == WORK_HIT;
 	int err = work_begin(&ours.side, w);
 
+	if (!err && hits) {
+		err = work_begin(&limit.side, w);
+		if (err)
+			work_end(&ours.side);
+	}
 	if (err) {
 		snprintf(why, why_size, "%s: %s", name, strerror(-err));
 		return err;
 	}
 	ucx.error = peer_begin(peer, w);
 	if (!ucx.error) {
-		bench_measure(table, name, w->buffers, w->threads, c, 2);
+		bench_measure(table, name, w->buffers, w->threads, c, hits ? 3 : 2);
 		peer_end(peer);
 	}
 	err = ours.side.error;
+	if (hits) {
+		err = err ? err : limit.side.error;
+		work_end(&limit.side);
+	}
 	work_end(&ours.side);
 	if (err)
 		snprintf(why, why_size, "%s: %s", name, strerror(-err));
@@ -176,6 +220,12 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 		.close = close_cache,
 		.hits = hits,
 		.use = get_and_put,
+	};
+	limit.side = (struct work_side){
+		.open = open_limit,
+		.close = close_limit,
+		.hits = look_ups,
+		.use = look_up,
 	};
 	err = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &ours.source);
 	if (!err) {
