@@ -3,27 +3,13 @@
  * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its
  * own.
  */
-
 #include <unistd.h>
 
-#include "os/syscall.h"
-#include "source/interpose/calls.h"
+#include "source/bracket/calls.h"
 #include "source/interpose/real.h"
+#include "source/interpose/wrapper.h"
 
 #include "os/event_path.h"
-
-void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to)
-{
-	uintptr_t now;
-
-	mrn_bracket_none(b);
-	/* 0 asks where the break is. */
-	if (!to)
-		return;
-	now = (uintptr_t)mrn_sys1(SYS_brk, 0);
-	if (mrn_page_up(to) < mrn_page_up(now))
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_BRK, mrn_page_up(to), now);
-}
 
 MRN_INTERPOSED int brk(void *addr)
 {

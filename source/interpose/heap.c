@@ -14,8 +14,9 @@
 #include <stdlib.h>
 
 #include "core/check.h"
-#include "source/interpose/calls.h"
+#include "source/bracket/calls.h"
 #include "source/interpose/real.h"
+#include "source/interpose/wrapper.h"
 #include "source/interposer.h"
 
 /*
@@ -28,7 +29,7 @@ struct chunk {
 #define CHUNK_IS_MAPPED 2ul
 #define CHUNK_FLAGS	7ul
 
-void mrn_bracket_free(struct mrn_bracket *b, const void *block)
+static void bracket_free(struct mrn_bracket *b, const void *block)
 {
 	const struct chunk *c = (const struct chunk *)mrn_untagged(block) - 1;
 
@@ -49,7 +50,7 @@ MRN_INTERPOSED void free(void *block)
 	/* Inside the look-up itself: a few bytes of dlsym's are lost, once. */
 	if (!real)
 		return;
-	mrn_bracket_free(&b, block);
+	bracket_free(&b, block);
 	real->free(block);
 	mrn_bracket_end(&b);
 }
@@ -64,7 +65,7 @@ MRN_INTERPOSED void *realloc(void *block, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	mrn_bracket_free(&b, block);
+	bracket_free(&b, block);
 	/* It may be moved by mremap, which must not fail for our watching a part of it. */
 	if (b.nr)
 		mrn_source_disarm_moving(b.token[0].start, b.token[0].end);

@@ -4,62 +4,12 @@
 
 #include <stdarg.h>
 #include <sys/mman.h>
-#include <sys/statfs.h>
 
-#include "os/syscall.h"
-#include "source/interpose/calls.h"
+#include "source/bracket/calls.h"
 #include "source/interpose/real.h"
-#include "source/interposer.h"
+#include "source/interpose/wrapper.h"
 
 #include "os/event_path.h"
-
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-#define HUGETLBFS_MAGIC 0x958458f6
-
-/* No user address is higher, on any machine that mrn knows: five-level paging ends here. */
-#define USER_TOP (UINT64_C(1) << 56)
-
-/*
- * mmap and mremap round a length that they are given for huge pages up to whole ones. Which size
- * those have, and whether they are huge at all, does not show in the arguments, but a mapping of
- * them can only begin at a multiple of it: so rounding up to the largest size that start is a
- * multiple of covers the mapping, and at most too much.
- */
-uintptr_t mrn_huge_end(uintptr_t start, uintptr_t end)
-{
-	static const uint64_t sizes[] = {
-#ifdef __aarch64__
-		UINT64_C(16) << 30, UINT64_C(1) << 30, UINT64_C(512) << 20,
-		UINT64_C(32) << 20, UINT64_C(2) << 20, UINT64_C(64) << 10,
-#else
-		UINT64_C(1) << 30,
-		UINT64_C(2) << 20,
-#endif
-	};
-
-	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-		if (!(start & (sizes[i] - 1)))
-			return (end + sizes[i] - 1) & ~(sizes[i] - 1);
-	return end;
-}
-
-static bool is_user_span(const void *addr, size_t length, uintptr_t *start, uintptr_t *end)
-{
-	return mrn_pages_spanned(addr, length, start, end) && *end <= USER_TOP;
-}
-
-/* --------------------------------------------------------------------------------------- munmap */
-
-void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length)
-{
-	uintptr_t start, end;
-
-	mrn_bracket_none(b);
-	if (is_user_span(addr, length, &start, &end))
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, start, end);
-}
 
 MRN_INTERPOSED int munmap(void *addr, size_t length)
 {
@@ -70,36 +20,6 @@ MRN_INTERPOSED int munmap(void *addr, size_t length)
 	r = MRN_REAL(munmap)(addr, length);
 	mrn_bracket_end(&b);
 	return r;
-}
-
-/* ----------------------------------------------------------------------------------------- mmap */
-
-static bool is_hugetlbfs(int fd)
-{
-	struct statfs fs;
-
-	return mrn_sys2(SYS_fstatfs, fd, (long)&fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
-}
-
-/* Only MAP_FIXED puts a mapping in the place of another, and with NOREPLACE it does not. */
-bool mrn_mmap_replaces(int flags)
-{
-	return (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
-}
-
-void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
-			    int fd)
-{
-	uintptr_t start, end, huge;
-
-	mrn_bracket_none(b);
-	if (!is_user_span(addr, length, &start, &end))
-		return;
-	huge = mrn_huge_end(start, end);
-	if (huge != end &&
-	    ((flags & MAP_ANONYMOUS) ? (flags & MAP_HUGETLB) != 0 : is_hugetlbfs(fd)))
-		end = huge;
-	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, start, end);
 }
 
 MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
@@ -122,50 +42,6 @@ MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd
 MRN_INTERPOSED void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off64_t offset)
 	__attribute__((alias("mmap")));
 
-/* --------------------------------------------------------------------------------------- mremap */
-
-static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)
-{
-	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, mrn_huge_end(start, end));
-	mrn_source_disarm_moving(start, end);
-}
-
-void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
-			int flags, const void *new_addr)
-{
-	uintptr_t start, end, new_start, new_end;
-	bool has_source;
-
-	mrn_bracket_none(b);
-	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
-		return;
-	if (!is_user_span((flags & MREMAP_FIXED) ? new_addr : addr, new_size, &new_start, &new_end))
-		return;
-	/* An old size of 0 makes a second mapping of a shared one, and leaves the first alone. */
-	has_source = is_user_span(addr, old_size, &start, &end);
-	if (!has_source && ((start & (mrn_page_size() - 1)) || old_size))
-		return;
-
-	/* A flag that is not known here is taken for one that moves. */
-	if (flags & ~MREMAP_MAYMOVE) {
-		if (has_source)
-			bracket_whole_source(b, start, end);
-		if (flags & MREMAP_FIXED)
-			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, new_start,
-					mrn_huge_end(new_start, new_end));
-	} else if (has_source && new_end < end) {
-		/* A smaller one never moves by itself: only the tail goes. */
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end,
-				mrn_huge_end(start, end));
-	} else if (has_source && new_end > end) {
-		/*
-		 * It may grow in place, but that cannot be known before. And where it may not move,
-		 * it must still not fail for being watched in parts.
-		 */
-		bracket_whole_source(b, start, end);
-	}
-}
-
 MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int flags, ...)
 {
 	struct mrn_bracket b;
@@ -186,18 +62,6 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	if (r != MAP_FAILED && !(flags & MREMAP_FIXED) && (r != addr || new_size > old_size))
 		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + new_size));
 	return r;
-}
-
-/* ----------------------------------------------------------------------------- remap_file_pages */
-
-void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size)
-{
-	uintptr_t start = mrn_page_down((uintptr_t)addr), end = start + mrn_page_down(size);
-
-	/* This one rounds both down. */
-	mrn_bracket_none(b);
-	if (start < end && end <= USER_TOP)
-		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_REMAP_FILE_PAGES, start, end);
 }
 
 MRN_INTERPOSED int remap_file_pages(void *addr, size_t size, int prot, size_t pgoff, int flags)

@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What every interposed call does around the real one: begin, call, end.
+ * An invalidation around a call that changes this process's memory: begin, call, end. Who makes the call
+ * is above: a function in front of libc's (source/interpose) or a system call that was caught (source/dispatch).
  *
- *	struct mrn_bracket b;
+ * Rules for all of source/bracket: no allocation, no stdio, no lock, errno left alone; may run in a signal
+ * handler, inside another bracket of this thread, before any constructor, and in a forked child.
  *
- *	mrn_bracket_munmap(&b, addr, length);	or another of calls.h
- *	r = MRN_REAL(munmap)(addr, length);
- *	mrn_bracket_end(&b);
- *
- * Rules for all of source/interpose but real.c: no allocation, no stdio, no lock; errno is the real
- * call's; may run in a signal handler, inside another bracket of this thread, before any
- * constructor, and in a forked child.
- *
- * Out of reach: calls that libc and ld.so make inside themselves (thread stacks, trimming of the heap,
- * dlclose; of free and realloc see heap.c), raw system call instructions, statically linked callers, and everything when the
- * library arrives by dlopen instead of by linking or LD_PRELOAD: then it stands in front of nobody.
- * Of what changes pages without being one of these calls: open(O_TRUNC), creat, some ioctls (as
- * FICLONE, FIDEDUPERANGE, UFFDIO_MOVE, BLKDISCARD), and io_uring's ftruncate, fallocate, madvise.
- *
- * A bracket lives on the stack. A signal handler that leaves the interposed call by longjmp, and
+ * A bracket lives on the stack. A signal handler that leaves the call by longjmp, and
  * asynchronous cancellation inside it, leave the token behind, and readers wait for it for ever:
  * POSIX makes neither defined for these calls.
  */
-#ifndef MRN_SOURCE_INTERPOSE_BRACKET_H
-#define MRN_SOURCE_INTERPOSE_BRACKET_H
+#ifndef MRN_SOURCE_BRACKET_BRACKET_H
+#define MRN_SOURCE_BRACKET_BRACKET_H
 
 #include <mrn/mmu_notifier.h>
 #include <stdbool.h>
@@ -31,9 +19,6 @@
 #include <stdint.h>
 
 #include "os/pages.h"
-
-/* A function that stands in front of libc's of the same name. */
-#define MRN_INTERPOSED __attribute__((visibility("default")))
 
 struct mrn_bracket {
 	struct mmu_notifier_range token[2]; /* mremap has a source and a destination */

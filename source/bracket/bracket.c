@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "source/interpose/bracket.h"
+#include "source/bracket/bracket.h"
 
 #include "core/check.h"
 #include "source/interposer.h"

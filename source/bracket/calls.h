@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * For each interposed call: what it may change, as a bracket. The wrapper of the call and syscall()
- * with its number share these. Arguments are the call's own. A call that cannot change a
- * translation, and one that the kernel is certain to refuse, gets an empty bracket.
+ * For each call: what it may change, as a bracket. Arguments are the call's own. A call that cannot
+ * change a translation, and one that the kernel is certain to refuse, gets an empty bracket.
  */
-#ifndef MRN_SOURCE_INTERPOSE_CALLS_H
-#define MRN_SOURCE_INTERPOSE_CALLS_H
+#ifndef MRN_SOURCE_BRACKET_CALLS_H
+#define MRN_SOURCE_BRACKET_CALLS_H
 
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "source/interpose/bracket.h"
+#include "source/bracket/bracket.h"
 
 /* map.c */
 void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length);
@@ -20,9 +19,6 @@ bool mrn_mmap_replaces(int flags);
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr);
 void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size);
-
-/* heap.c: of a block of malloc's that free unmaps */
-void mrn_bracket_free(struct mrn_bracket *b, const void *block);
 
 /* protect.c */
 void mrn_bracket_mprotect(struct mrn_bracket *b, const void *addr, size_t length, int prot);
@@ -60,5 +56,13 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
 void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
 void mrn_file_change_end(struct mrn_file_change *c);
+
+/*
+ * number.c: all of that for a system call by its number, the call itself included, which real makes. Returns what
+ * real returned: -errno, or -1, for failure. A number that changes nothing is called and nothing else.
+ */
+typedef long (*mrn_real_call)(long nr, long a, long b, long c, long d, long e, long f);
+long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e,
+			long f);
 
 #endif

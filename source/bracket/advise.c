@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* madvise, process_madvise. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/mman.h>
+
+#include "os/syscall.h"
+#include "source/bracket/calls.h"
+
+#include "os/event_path.h"
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+/*
+ * Advice that never puts another page in the place of one. A list of the harmless, so that what the
+ * kernel learns later counts as harmful. MERGEABLE is here because KSM merges at a time of its own,
+ * outside any call, and not what is pinned; UNMERGEABLE is not, it copies pages within the call.
+ */
+bool mrn_advice_is_harmless(int advice)
+{
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_WILLNEED:
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_DONTDUMP:
+	case MADV_DODUMP:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_MERGEABLE:
+	case MADV_WIPEONFORK:
+	case MADV_KEEPONFORK:
+	case MADV_COLD:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum mrn_cause cause_of(int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+		return MRN_CAUSE_DONTNEED;
+	case MADV_DONTNEED_LOCKED:
+		return MRN_CAUSE_DONTNEED_LOCKED;
+	case MADV_FREE:
+		return MRN_CAUSE_FREE;
+	case MADV_REMOVE:
+		return MRN_CAUSE_REMOVE;
+	default:
+		return MRN_CAUSE_MADVISE;
+	}
+}
+
+/* -------------------------------------------------------------------------------------- madvise */
+
+void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice)
+{
+	uintptr_t start, end;
+
+	mrn_bracket_none(b);
+	if (!mrn_advice_is_harmless(advice) && mrn_pages_spanned(addr, length, &start, &end))
+		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, cause_of(advice), start, end);
+}
+
+/* ------------------------------------------------------------------------------ process_madvise */
+
+/* Appends n in decimal, and a NUL that is not counted. */
+static char *append_number(char *p, unsigned int n)
+{
+	char digits[10];
+	int i = 0;
+
+	do
+		digits[i++] = (char)('0' + n % 10);
+	while (n /= 10);
+	while (i)
+		*p++ = digits[--i];
+	*p = '\0';
+	return p;
+}
+
+static char *append(char *p, const char *s)
+{
+	while (*s)
+		*p++ = *s++;
+	*p = '\0';
+	return p;
+}
+
+/* The number after "Pid:" in what fdinfo says of a pidfd; -1 when there is none. */
+static int pid_in(const char *p, const char *end)
+{
+	static const char key[] = "Pid:\t";
+	const char *k = key;
+	int pid = 0;
+
+	for (; p < end && *k; p++)
+		k = *p == *k ? k + 1 : key;
+	if (*k || p == end || *p < '0' || *p > '9')
+		return -1;
+	for (; p < end && *p >= '0' && *p <= '9'; p++)
+		pid = pid * 10 + (*p - '0');
+	return pid;
+}
+
+/*
+ * Is pidfd certainly another process's? fdinfo gives its number as this /proc counts processes, and
+ * task/ has that number if it is one of our threads. Whatever cannot be told may be this process,
+ * PIDFD_SELF among it.
+ */
+static bool is_another_process(int pidfd)
+{
+	char path[64], info[512];
+	long fd, n;
+	int pid;
+
+	if (pidfd < 0)
+		return false;
+	append_number(append(path, "/proc/self/fdinfo/"), (unsigned int)pidfd);
+	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	n = mrn_sys3(SYS_read, fd, (long)info, sizeof(info));
+	mrn_sys1(SYS_close, fd);
+	pid = n > 0 ? pid_in(info, info + n) : -1;
+	if (pid <= 0)
+		return false;
+	append_number(append(path, "/proc/self/task/"), (unsigned int)pid);
+	return mrn_sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == -ENOENT;
+}
+
+/*
+ * Copies iovecs through the kernel, which answers -EFAULT where reading them would be a crash that
+ * the bare call does not have.
+ */
+static long copy_iovecs(struct iovec *into, const struct iovec *from, size_t count)
+{
+	struct iovec local = {into, count * sizeof(*into)};
+	struct iovec remote = {(void *)(uintptr_t)from, count * sizeof(*from)};
+	long n = mrn_sys6(SYS_process_vm_readv, mrn_sys0(SYS_getpid), (long)&local, 1,
+			  (long)&remote, 1, 0);
+
+	return n >= 0 && (size_t)n < count * sizeof(*from) ? -EFAULT : n;
+}
+
+void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct iovec *iov,
+				 size_t count, int advice)
+{
+	enum { BATCH = 16 };
+	uintptr_t low = UINTPTR_MAX, high = 0;
+	struct iovec batch[BATCH];
+
+	mrn_bracket_none(b);
+	if (mrn_advice_is_harmless(advice) || count > IOV_MAX || is_another_process(pidfd))
+		return;
+	for (size_t done = 0; done < count; done += BATCH) {
+		size_t n = count - done < BATCH ? count - done : BATCH;
+		long r = copy_iovecs(batch, iov + done, n);
+
+		if (r == -EFAULT)
+			return;
+		if (r < 0) {
+			mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, cause_of(advice));
+			return;
+		}
+		for (size_t i = 0; i < n; i++) {
+			uintptr_t start, end;
+
+			if (!mrn_pages_spanned(batch[i].iov_base, batch[i].iov_len, &start, &end))
+				continue;
+			low = start < low ? start : low;
+			high = end > high ? end : high;
+		}
+	}
+	if (low < high)
+		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, cause_of(advice), low, high);
+}
