@@ -19,6 +19,7 @@
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "os/uffd.h"
+#include "source/dispatch/dispatch.h"
 
 #ifdef MRN_CHECK
 void (*_Atomic mrn_check_hmm_fault_hook)(uintptr_t addr);
@@ -272,11 +273,13 @@ static void *run(void *arg)
 	struct pollfd fds[2] = {{.fd = hmm->uffd, .events = POLLIN},
 				{.fd = hmm->kick, .events = POLLIN}};
 
+	mrn_own_thread_enter();
 	while (!__atomic_load_n(&hmm->stopping, __ATOMIC_ACQUIRE)) {
 		struct uffd_msg msg;
 		uint64_t kicks;
 
 		mrn_sys4(SYS_ppoll, (long)fds, 2, 0, 0);
+		mrn_dispatch_join();
 		while (next_event(hmm, &msg))
 			handle(hmm, &msg);
 		if (__atomic_load_n(&hmm->stopping, __ATOMIC_ACQUIRE))
@@ -286,6 +289,7 @@ static void *run(void *arg)
 	}
 	/* That may have been read by one who did not know yet: the next one must not sleep on. */
 	mrn_hmm_kick(hmm);
+	mrn_own_thread_leave();
 	return NULL;
 }
 

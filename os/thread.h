@@ -7,6 +7,7 @@
 #define MRN_OS_THREAD_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "os/syscall.h"
@@ -21,12 +22,23 @@ static inline const void *mrn_thread_self(void)
 	return &mrn_thread_mark;
 }
 
+/*
+ * Threads of the library's own, which block all signals and make system calls by mrn_sys6 alone. Enter before anything
+ * else, leave at the end. There may be some dozens; one more is like any other thread.
+ */
+void mrn_own_thread_enter(void);
+void mrn_own_thread_leave(void);
+bool mrn_is_own_thread(long tid);
+
 /* The kernel's signal set, 64 signals; libc's sigset_t is larger. */
 typedef uint64_t mrn_sigmask;
 
+/* Not SIGSYS: with it blocked, a system call that source/dispatch catches ends the process. */
+#define MRN_SIGNALS_BLOCKED (~(UINT64_C(1) << (SIGSYS - 1)))
+
 static inline mrn_sigmask mrn_signals_block(void)
 {
-	mrn_sigmask all = ~UINT64_C(0), old = 0;
+	mrn_sigmask all = MRN_SIGNALS_BLOCKED, old = 0;
 
 	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&old, sizeof(all));
 	return old;

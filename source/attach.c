@@ -13,6 +13,7 @@
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/pages.h"
+#include "source/dispatch/dispatch.h"
 #include "source/interposer.h"
 #include "source/source.h"
 
@@ -60,6 +61,16 @@ __attribute__((format(printf, 2, 3))) static void add_why(struct mrn_source *s, 
 	va_end(args);
 }
 
+static void invalidate_all(struct mrn_mm *mm)
+{
+	struct mmu_notifier_range all;
+
+	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, mm, 0, UINTPTR_MAX);
+	all.cause = MRN_CAUSE_DETACH;
+	if (mmu_notifier_invalidate_range_start(&all) == 0)
+		mmu_notifier_invalidate_range_end(&all);
+}
+
 static const char *uffd_remedy(int error)
 {
 	switch (error) {
@@ -77,13 +88,58 @@ static const char *uffd_remedy(int error)
 	}
 }
 
+static void put_name(struct mrn_source *s)
+{
+	static const struct {
+		unsigned int kind;
+		const char *name;
+	} kinds[] = {
+		{MRN_SOURCE_INTERPOSE, "interpose"},
+		{MRN_SOURCE_UFFD, "uffd"},
+		{MRN_SOURCE_DISPATCH, "dispatch"},
+	};
+	size_t used = 0;
+
+	s->name[0] = '\0';
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (s->kinds & kinds[i].kind)
+			used += (size_t)snprintf(s->name + used, sizeof(s->name) - used, "%s%s",
+						 used ? "+" : "", kinds[i].name);
+}
+
+/*
+ * Somebody in this process has taken the dispatch away from the thread that calls this. What that thread changes goes
+ * unseen: so what relied on it ends, and nothing relies on it any more. On the event path.
+ */
+static void dispatch_is_lost(void)
+{
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	if (!s || mrn_mm_is_wiped(s->mm) || !__atomic_exchange_n(&s->by_call, 0, __ATOMIC_SEQ_CST))
+		return;
+	mrn_source_derive_coverage(s);
+	invalidate_all(s->mm);
+}
+
+static int start_dispatch(struct mrn_source *s, unsigned int flags)
+{
+	char reason[128] = "";
+	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, dispatch_is_lost, reason,
+				   sizeof(reason));
+
+	if (r == -EOPNOTSUPP)
+		add_why(s, "%s. ", MRN_DISPATCH_REMEDY);
+	else if (r)
+		add_why(s, "%s. ", *reason ? reason : strerror(-r));
+	return r;
+}
+
 /* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
-static int start_kinds(struct mrn_source *s, unsigned int wanted)
+static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int flags)
 {
 	unsigned int kinds = s->kinds;
 	int failed = 0, r;
 
-	s->why[0] = '\0';
 	if (wanted & ~kinds & MRN_SOURCE_INTERPOSE) {
 		if (mrn_interposer_is_present()) {
 			kinds |= MRN_SOURCE_INTERPOSE;
@@ -103,27 +159,27 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted)
 				failed = r == -EACCES ? -EPERM : r;
 		}
 	}
+	if (wanted & ~kinds & MRN_SOURCE_DISPATCH) {
+		r = start_dispatch(s, flags);
+		if (r == 0)
+			kinds |= MRN_SOURCE_DISPATCH;
+		else if (!failed)
+			failed = r;
+	}
 	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
-	snprintf(s->name, sizeof(s->name), "%s%s%s",
-		 kinds & MRN_SOURCE_INTERPOSE ? "interpose" : "",
-		 kinds == (MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD) ? "+" : "",
-		 kinds & MRN_SOURCE_UFFD ? "uffd" : "");
+	put_name(s);
 	return failed;
 }
 
 static void stop(struct mrn_source *s)
 {
-	struct mmu_notifier_range all;
 	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
 
-	s->by_name = 0;
+	s->by_name = s->by_call = 0;
 	s->by_event = (struct mrn_coverage){0};
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm. What was built while somebody could is torn down. */
-	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
-	all.cause = MRN_CAUSE_DETACH;
-	if (mmu_notifier_invalidate_range_start(&all) == 0)
-		mmu_notifier_invalidate_range_end(&all);
+	invalidate_all(s->mm);
 	/*
 	 * Callbacks use the descriptor without a lock. They run between the publication of a token
 	 * and its withdrawal, with a full fence after the first; so one that read kinds before we
@@ -133,12 +189,20 @@ static void stop(struct mrn_source *s)
 	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);
 	if (kinds & MRN_SOURCE_UFFD)
 		mrn_uffd_stop(&s->uffd);
+	if (kinds & MRN_SOURCE_DISPATCH)
+		mrn_dispatch_stop();
+}
+
+static uint64_t missing_of(const struct mrn_source *s, uint64_t need)
+{
+	const struct mrn_coverage *c = &s->coverage;
+
+	return need & ~(c->bracketed | c->before_return | c->use_once);
 }
 
 static int check_need(struct mrn_source *s, uint64_t need)
 {
-	const struct mrn_coverage *c = &s->coverage;
-	uint64_t missing = need & ~(c->bracketed | c->before_return | c->use_once);
+	uint64_t missing = missing_of(s, need);
 	char rest[sizeof(s->why)];
 
 	if (!missing)
@@ -150,10 +214,21 @@ static int check_need(struct mrn_source *s, uint64_t need)
 	return -EOPNOTSUPP;
 }
 
+/* Starts kinds and tries what is new. */
+static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flags, bool must)
+{
+	unsigned int had = s->kinds;
+	int r = start_kinds(s, kinds, flags);
+
+	if (r && must)
+		return r;
+	return s->kinds == had ? 0 : mrn_source_self_test(s, had);
+}
+
 static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 			 struct mrn_source **out)
 {
-	unsigned int wanted = kinds ? kinds : MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, had;
+	unsigned int flags = opts ? opts->flags : 0;
 	struct mrn_source *s = shared;
 	int r;
 
@@ -164,12 +239,14 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		s->mm = mm;
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
-	had = s->kinds;
-	r = start_kinds(s, wanted);
-	if (kinds == MRN_SOURCE_AUTO)
-		r = 0;
-	if (!r && s->kinds != had)
-		r = mrn_source_self_test(s, had);
+	s->why[0] = '\0';
+	if (kinds == MRN_SOURCE_AUTO) {
+		r = add_kinds(s, MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, flags, false);
+		if (!r && opts && missing_of(s, opts->need))
+			r = add_kinds(s, MRN_SOURCE_DISPATCH, flags, false);
+	} else {
+		r = add_kinds(s, kinds, flags, true);
+	}
 	if (!r && opts)
 		r = check_need(s, opts->need);
 	if (opts && opts->why && opts->why_size)
@@ -191,8 +268,8 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 	int r;
 
 	if (!mm || !out || mm != mrn_mm_self() ||
-	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)) ||
-	    (opts && opts->size != sizeof(*opts)))
+	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
+	    (opts && (opts->size != sizeof(*opts) || (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))))
 		return -EINVAL;
 	if (mrn_callback_depth)
 		return -EDEADLK;

@@ -7,6 +7,8 @@ const char *mrn_cover_name(uint64_t bit)
 		return "libc_internal";
 	if (bit == MRN_COVER_RAW)
 		return "raw";
+	if (bit == MRN_COVER_ALL_CALLERS)
+		return "all_callers";
 	for (int cause = 0; cause < MRN_NR_CAUSES; cause++)
 		if (bit == MRN_CAUSE_BIT(cause))
 			return mrn_cause_name((enum mrn_cause)cause);

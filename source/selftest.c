@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -28,12 +29,15 @@
 /* Scratch memory: an anonymous half and a half of shared file pages, and their notifier. */
 #define PAGES 4
 
+/* nr(a, b, c, d, e, f), as mrn_sys6 */
+typedef long (*raw_call)(long nr, long a, long b, long c, long d, long e, long f);
+
 struct scratch {
 	struct mmu_range_notifier mrn;
 	char *anon, *spare, *file;
 	size_t size;
 	int fd;
-	bool raw;
+	raw_call raw; /* how to make calls past libc; NULL: by libc's functions */
 	/* What a trial has left as a hole, which another thread may have been given since. */
 	bool anon_gone, spare_gone;
 	/* What the notifier was told. */
@@ -71,7 +75,7 @@ static long raw_result(long r)
 
 static long do_munmap(struct scratch *s)
 {
-	long r = s->raw ? mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size)
+	long r = s->raw ? s->raw(SYS_munmap, (long)s->anon, (long)s->size, 0, 0, 0, 0)
 			: result(munmap(s->anon, s->size));
 
 	s->anon_gone = !r;
@@ -85,7 +89,7 @@ static long do_map_fixed(struct scratch *s)
 
 	if (s->raw)
 		return raw_result(
-			mrn_sys6(SYS_mmap, (long)s->anon, (long)s->size, prot, flags, -1, 0));
+			s->raw(SYS_mmap, (long)s->anon, (long)s->size, prot, flags, -1, 0));
 	return result((long)mmap(s->anon, s->size, prot, flags, -1, 0));
 }
 
@@ -94,8 +98,8 @@ static long do_mremap(struct scratch *s, char *from, char *to)
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 
 	if (s->raw)
-		return raw_result(mrn_sys6(SYS_mremap, (long)from, (long)s->size, (long)s->size,
-					   flags, (long)to, 0));
+		return raw_result(s->raw(SYS_mremap, (long)from, (long)s->size, (long)s->size,
+					 flags, (long)to, 0));
 	return result((long)mremap(from, s->size, s->size, flags, to));
 }
 
@@ -118,7 +122,7 @@ static long do_mremap_dst(struct scratch *s)
 static long do_madvise(struct scratch *s, char *addr, int advice)
 {
 	if (s->raw)
-		return mrn_sys3(SYS_madvise, (long)addr, (long)s->size, advice);
+		return s->raw(SYS_madvise, (long)addr, (long)s->size, advice, 0, 0, 0);
 	return result(madvise(addr, s->size, advice));
 }
 
@@ -150,41 +154,66 @@ static long do_other_advice(struct scratch *s)
 
 static long do_mprotect(struct scratch *s)
 {
+	if (s->raw)
+		return s->raw(SYS_mprotect, (long)s->anon, (long)s->size, PROT_READ, 0, 0, 0);
 	return result(mprotect(s->anon, s->size, PROT_READ));
 }
 
 static long do_remap_file_pages(struct scratch *s)
 {
+	if (s->raw)
+		return s->raw(SYS_remap_file_pages, (long)s->file, (long)mrn_page_size(), 0, 1, 0,
+			      0);
 	return result(remap_file_pages(s->file, mrn_page_size(), 0, 1, 0));
 }
 
 static long do_fallocate(struct scratch *s)
 {
-	return result(
-		fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)s->size));
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	if (s->raw)
+		return s->raw(SYS_fallocate, s->fd, hole, 0, (long)s->size, 0, 0);
+	return result(fallocate(s->fd, hole, 0, (off_t)s->size));
 }
 
 static long do_ftruncate(struct scratch *s)
 {
+	if (s->raw)
+		return s->raw(SYS_ftruncate, s->fd, 0, 0, 0, 0, 0);
 	return result(ftruncate(s->fd, 0));
+}
+
+static long do_open_trunc(struct scratch *s)
+{
+	char name[64];
+	long fd;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
+	fd = s->raw ? s->raw(SYS_openat, AT_FDCWD, (long)name, O_RDWR | O_TRUNC | O_CLOEXEC, 0, 0,
+			     0)
+		    : open(name, O_RDWR | O_TRUNC | O_CLOEXEC);
+	if (fd < 0)
+		return s->raw ? fd : -errno;
+	mrn_sys1(SYS_close, fd);
+	return 0;
 }
 
 /* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
 static long do_shm(struct scratch *s, bool detach)
 {
 	int id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | 0600);
-	void *at;
+	long r;
 
 	if (id < 0)
 		return -errno;
-	at = shmat(id, s->anon, SHM_REMAP);
+	r = s->raw ? raw_result(s->raw(SYS_shmat, id, (long)s->anon, SHM_REMAP, 0, 0, 0))
+		   : result((long)shmat(id, s->anon, SHM_REMAP));
 	shmctl(id, IPC_RMID, NULL);
-	if (at == (void *)-1)
-		return -errno;
-	if (!detach)
-		return 0;
-	if (shmdt(at))
-		return -errno;
+	if (r || !detach)
+		return r;
+	r = s->raw ? s->raw(SYS_shmdt, (long)s->anon, 0, 0, 0, 0, 0) : result(shmdt(s->anon));
+	if (r)
+		return r;
 	s->anon_gone = true;
 	return 0;
 }
@@ -204,6 +233,7 @@ struct trial {
 	long (*make)(struct scratch *s);
 	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
+	bool by_call;  /* nobody but dispatch sees it */
 	bool remove;   /* ... ahead of the change, as REMOVE */
 };
 
@@ -228,6 +258,7 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
 	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .on_file = true},
 	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .on_file = true},
+	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .on_file = true, .by_call = true},
 	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap},
 	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt},
 };
@@ -292,7 +323,8 @@ static void settle(struct scratch *s)
 
 enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 
-static int attempt(struct mrn_source *source, const struct trial *t, bool raw, enum outcome *out)
+static int attempt(struct mrn_source *source, const struct trial *t, raw_call raw, bool by_event,
+		   enum outcome *out)
 {
 	struct scratch s = {.raw = raw, .cause = t->cause, .mrn.ops = &note_ops};
 	char *watched;
@@ -304,16 +336,16 @@ static int attempt(struct mrn_source *source, const struct trial *t, bool raw, e
 	watched = t->on_file ? s.file : s.anon;
 	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)watched, s.size, source->mm);
 	if (!r) {
-		if (raw)
+		if (by_event)
 			mrn_uffd_arm(&source->uffd, (uintptr_t)watched,
 				     (uintptr_t)watched + s.size);
 		r = t->make(&s);
-		if (raw)
+		if (by_event)
 			settle(&s);
 		/* A call that this kernel does not have changes nothing. */
 		if (r == -ENOSYS || r == -EINVAL || r == -EOPNOTSUPP)
 			*out = IMPOSSIBLE;
-		else if (raw)
+		else if (by_event)
 			*out = __atomic_load_n(&s.after, __ATOMIC_ACQUIRE) ? AFTER : MISSED;
 		else
 			*out = __atomic_load_n(&s.before, __ATOMIC_ACQUIRE) ? BEFORE : MISSED;
@@ -329,14 +361,17 @@ static int attempt(struct mrn_source *source, const struct trial *t, bool raw, e
  * put there meanwhile. But a break below the heap is refused by the kernel, and has been announced by
  * then: a notifier on low addresses, where nothing need be mapped, sees it.
  */
-static bool brk_is_interposed(struct mrn_source *source)
+static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 {
 	const uintptr_t low = 16 * mrn_page_size();
 	struct scratch s = {.cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
 
 	if (mmu_range_notifier_insert(&s.mrn, low, mrn_page_size(), source->mm))
 		return false;
-	(void)!brk((void *)low);
+	if (raw)
+		raw(SYS_brk, (long)low, 0, 0, 0, 0, 0);
+	else
+		(void)!brk((void *)low);
 	mmu_range_notifier_remove(&s.mrn);
 	return s.before;
 }
@@ -347,14 +382,17 @@ static int try_by_name(struct mrn_source *source)
 
 	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
 		enum outcome o;
-		int r = attempt(source, &trials[i], false, &o);
+		int r;
 
+		if (trials[i].by_call)
+			continue;
+		r = attempt(source, &trials[i], NULL, false, &o);
 		if (r)
 			return r;
 		if (o == BEFORE || o == IMPOSSIBLE)
 			seen |= MRN_CAUSE_BIT(trials[i].cause);
 	}
-	if (brk_is_interposed(source))
+	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	source->by_name = seen;
 	return 0;
@@ -367,7 +405,7 @@ static int try_by_event(struct mrn_source *source)
 	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
 		const struct trial *t = &trials[i];
 		enum outcome o;
-		int r = t->by_event ? attempt(source, t, true, &o) : 0;
+		int r = t->by_event ? attempt(source, t, mrn_sys6, true, &o) : 0;
 
 		/* Our own MADV_DONTNEED is over, which is what nothing else could tell. */
 		mrn_use_once_clear(&source->uffd.use_once);
@@ -386,11 +424,53 @@ static int try_by_event(struct mrn_source *source)
 	return 0;
 }
 
+#ifdef __x86_64__
+/* Of our own, and not among those that dispatch lets pass. */
+static long bare_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long r;
+
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return r;
+}
+#else
+#define bare_call mrn_sys6
+#endif
+
+/* By an instruction of our own: it is nothing to the kernel whose it is. */
+static int try_by_call(struct mrn_source *source)
+{
+	uint64_t seen = 0, missed = 0;
+
+	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+		enum outcome o;
+		int r = attempt(source, &trials[i], bare_call, false, &o);
+
+		if (r)
+			return r;
+		*(o == BEFORE || o == IMPOSSIBLE ? &seen : &missed) |=
+			MRN_CAUSE_BIT(trials[i].cause);
+	}
+	*(brk_is_bracketed(source, bare_call) ? &seen : &missed) |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	if (!missed)
+		seen |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
+	source->by_call = seen;
+	return 0;
+}
+
 void mrn_source_derive_coverage(struct mrn_source *source)
 {
-	__atomic_store_n(&source->coverage.bracketed, source->by_name, __ATOMIC_RELAXED);
-	source->coverage.before_return = source->by_event.before_return & ~source->by_name;
-	source->coverage.use_once = source->by_event.use_once & ~source->by_name;
+	uint64_t bracketed = source->by_name | source->by_call;
+
+	__atomic_store_n(&source->coverage.bracketed, bracketed, __ATOMIC_RELAXED);
+	source->coverage.before_return = source->by_event.before_return & ~bracketed;
+	source->coverage.use_once = source->by_event.use_once & ~bracketed;
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
@@ -402,6 +482,8 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 		r = try_by_name(source);
 	if (!r && (fresh & MRN_SOURCE_UFFD))
 		r = try_by_event(source);
+	if (!r && (fresh & MRN_SOURCE_DISPATCH))
+		r = try_by_call(source);
 	if (!r)
 		mrn_source_derive_coverage(source);
 	return r;

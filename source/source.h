@@ -14,8 +14,9 @@ struct mrn_source {
 	unsigned int refs;  /* under the attach lock */
 	unsigned int kinds; /* atomic: 0 once detached */
 	struct mrn_coverage coverage;
-	/* What the self-tests of the two kinds have seen; coverage is the best of both. */
+	/* What the self-tests of the kinds have seen; coverage is the best of all. */
 	uint64_t by_name;
+	uint64_t by_call;
 	struct mrn_coverage by_event;
 	struct mrn_uffd uffd;
 	char name[32];
@@ -27,7 +28,7 @@ struct mrn_source {
  * source->coverage with what was seen. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
-/* Makes coverage the best of by_name and by_event. */
+/* Makes coverage the best of by_name, by_call and by_event. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 
 #endif

@@ -8,6 +8,10 @@
  * uffd		userfaultfd events, on armed ranges only: memory that nobody registered costs nothing.
  *		Sees libc-internal and raw calls too, after the fact. See <mrn/mmu_notifier.h>,
  *		MRN_RANGE_AFTER.
+ * dispatch	Syscall User Dispatch (Linux 5.11, x86-64): brackets each call that any thread of this
+ *		process makes, libc's and ld.so's own, bare system call instructions and those in signal
+ *		handlers among them. All other system calls become slower, by some microseconds. SIGSYS is taken: the
+ *		program may set it, but cannot block it.
  */
 #ifndef MRN_SOURCE_H
 #define MRN_SOURCE_H
@@ -21,10 +25,14 @@ extern "C" {
 
 struct mrn_source;
 
-/* Kinds of source, a mask. AUTO is all that this machine and this process allow. */
+/*
+ * Kinds of source, a mask. AUTO is interpose and uffd as far as this machine and this process allow; and dispatch,
+ * which slows the process down, where they do not cover all that is needed.
+ */
 #define MRN_SOURCE_AUTO	     0u
 #define MRN_SOURCE_INTERPOSE (1u << 0)
 #define MRN_SOURCE_UFFD	     (1u << 1)
+#define MRN_SOURCE_DISPATCH  (1u << 2)
 
 /*
  * Coverage masks hold one MRN_CAUSE_BIT per cause, for calls that this program makes through libc's
@@ -34,6 +42,9 @@ struct mrn_source;
 #define MRN_COVER_LIBC_INTERNAL (UINT64_C(1) << 32)
 /* munmap, mmap, mremap, brk and madvise made by a bare system call instruction, past every library */
 #define MRN_COVER_RAW (UINT64_C(1) << 33)
+
+/* every call that has a cause here, whoever makes it: libc or ld.so inside, a bare instruction */
+#define MRN_COVER_ALL_CALLERS (UINT64_C(1) << 34)
 
 /*
  * What a registration cache needs: every call named here that can put other pages under it. The README
@@ -60,6 +71,11 @@ struct mrn_source;
 /* The part of it that an interposer sees on its own: all that goes through libc's functions. */
 #define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
 
+/* Everything that this process itself can do to its memory by a system call. */
+#define MRN_COVER_EVERYTHING                                   \
+	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | \
+	 MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) | MRN_COVER_ALL_CALLERS)
+
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {
 	uint64_t bracketed; /* a token covers the range from before the change until after it */
@@ -77,7 +93,14 @@ struct mrn_source_opts {
 	uint64_t need;	 /* coverage bits without which attaching fails */
 	char *why;	 /* where to put one sentence when it fails; or NULL */
 	size_t why_size; /* bytes */
+	unsigned int flags;
 };
+
+/*
+ * dispatch: forked children begin as the parent is, with all calls caught and announced to their own mrn_mm_self().
+ * Without it they begin as if there were no dispatch. Of the one who attaches first.
+ */
+#define MRN_SOURCE_FOLLOW_FORK (1u << 0)
 
 /*
  * Attaches sources to mm, which must be mrn_mm_self(), and tries each cause for real on scratch memory
@@ -88,7 +111,8 @@ struct mrn_source_opts {
  *
  * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind is not
  * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
- * -ENOMEM. opts->why then names what is missing and how to allow it. Blocks; may allocate; maps and
+ * -EBUSY when a thread blocks all signals, and -ETIMEDOUT when one does not answer, so that dispatch cannot
+ * have it; -ENOMEM. opts->why then names what is missing and how to allow it. Blocks; may allocate; maps and
  * unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
  */
 int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,

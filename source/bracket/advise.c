@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sys/mman.h>
 
+#include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 
@@ -139,20 +140,6 @@ static bool is_another_process(int pidfd)
 	return mrn_sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == -ENOENT;
 }
 
-/*
- * Copies iovecs through the kernel, which answers -EFAULT where reading them would be a crash that
- * the bare call does not have.
- */
-static long copy_iovecs(struct iovec *into, const struct iovec *from, size_t count)
-{
-	struct iovec local = {into, count * sizeof(*into)};
-	struct iovec remote = {(void *)(uintptr_t)from, count * sizeof(*from)};
-	long n = mrn_sys6(SYS_process_vm_readv, mrn_sys0(SYS_getpid), (long)&local, 1,
-			  (long)&remote, 1, 0);
-
-	return n >= 0 && (size_t)n < count * sizeof(*from) ? -EFAULT : n;
-}
-
 void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct iovec *iov,
 				 size_t count, int advice)
 {
@@ -165,7 +152,7 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct 
 		return;
 	for (size_t done = 0; done < count; done += BATCH) {
 		size_t n = count - done < BATCH ? count - done : BATCH;
-		long r = copy_iovecs(batch, iov + done, n);
+		int r = mrn_peek(batch, (uintptr_t)(iov + done), n * sizeof(*iov));
 
 		if (r == -EFAULT)
 			return;

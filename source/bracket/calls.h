@@ -47,13 +47,16 @@ struct mrn_file_change {
 	uint64_t inode;
 	uint64_t from, to;   /* of the file, bytes; whole pages, UINT64_MAX for no end */
 	uintptr_t low, high; /* what the bracket covers */
-	const char *path;    /* of truncate, or NULL */
+	int folder;	     /* what path begins at */
+	const char *path;    /* of truncate and open, or NULL */
 };
 
 void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,
 			       off_t length);
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
 void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
+/* Of an open that truncates. */
+void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path);
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
 void mrn_file_change_end(struct mrn_file_change *c);
 

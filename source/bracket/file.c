@@ -131,7 +131,7 @@ void mrn_file_change_end(struct mrn_file_change *c)
 	if (!c->pending)
 		return;
 	/* The name may have come to mean another file between our look at it and the call's. */
-	if (c->path && (mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)c->path, (long)&st, 0) < 0 ||
+	if (c->path && (mrn_sys4(SYS_newfstatat, c->folder, (long)c->path, (long)&st, 0) < 0 ||
 			st.st_ino != c->inode))
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
 	else if (mrn_maps_visit(announce_late, c) < 0)
@@ -185,9 +185,28 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 	if (length < 0 || mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) < 0 ||
 	    st.st_size <= length)
 		return;
+	c->folder = AT_FDCWD;
 	c->path = path;
 	begin_file(c, &st, mrn_sys2(SYS_statfs, (long)path, (long)&fs), &fs, (uint64_t)length,
 		   END_OF_FILE);
+}
+
+void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path)
+{
+	struct statfs fs;
+	struct stat st;
+	long fd;
+
+	nothing(c, MRN_CAUSE_OPEN_TRUNC);
+	fd = mrn_sys4(SYS_openat, folder, (long)path, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (mrn_sys2(SYS_fstat, fd, (long)&st) == 0 && S_ISREG(st.st_mode) && st.st_size) {
+		c->folder = folder;
+		c->path = path;
+		begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, 0, END_OF_FILE);
+	}
+	mrn_sys1(SYS_close, fd);
 }
 
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */

@@ -13,6 +13,7 @@
 #include "os/atomic.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
+#include "source/dispatch/dispatch.h"
 #include "source/uffd/uffd.h"
 
 #include "os/event_path.h"
@@ -111,6 +112,7 @@ static void drain(struct mrn_uffd *u)
 	struct uffd_msg msg[16];
 	long n;
 
+	mrn_dispatch_join();
 	event_is_there();
 	if (!MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u, &all);
@@ -129,6 +131,7 @@ void *mrn_uffd_monitor(void *uffd)
 	struct mrn_uffd *u = uffd;
 	struct pollfd fds[2] = {{.fd = u->fd, .events = POLLIN}, {.fd = u->stop, .events = POLLIN}};
 
+	mrn_own_thread_enter();
 	mrn_sys2(SYS_prctl, PR_SET_NAME, (long)"mrn-uffd");
 	for (;;) {
 		long r = mrn_sys4(SYS_ppoll, (long)fds, 2, 0, 0);
@@ -140,5 +143,6 @@ void *mrn_uffd_monitor(void *uffd)
 		else if (fds[1].revents)
 			break;
 	}
+	mrn_own_thread_leave();
 	return NULL;
 }

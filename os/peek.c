@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "os/peek.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+
+#include "os/syscall.h"
+
+#include "os/event_path.h"
+
+static int copy(long nr, void *ours, uintptr_t addr, size_t size)
+{
+	struct iovec local = {ours, size}, there = {(void *)addr, size};
+	long n = mrn_sys6(nr, mrn_sys0(SYS_getpid), (long)&local, 1, (long)&there, 1, 0);
+
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == size ? 0 : -EFAULT;
+}
+
+int mrn_peek(void *into, uintptr_t addr, size_t size)
+{
+	return copy(SYS_process_vm_readv, into, addr, size);
+}
+
+int mrn_poke(uintptr_t addr, const void *from, size_t size)
+{
+	return copy(SYS_process_vm_writev, (void *)(uintptr_t)from, addr, size);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reading and writing what a program has at an address that may be wrong: by the kernel, which answers
+ * -EFAULT where touching it would be a crash. 0, or -errno; -EPERM or -ENOSYS where a sandbox forbids it.
+ */
+#ifndef MRN_OS_PEEK_H
+#define MRN_OS_PEEK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int mrn_peek(void *into, uintptr_t addr, size_t size);
+int mrn_poke(uintptr_t addr, const void *from, size_t size);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The dispatch source: Syscall User Dispatch (Linux 5.11, x86-64). The kernel sends each system call of an armed
+ * thread to our SIGSYS handler, whoever made it: the program, libc inside itself, ld.so, a bare instruction, a signal
+ * handler. Those that change memory are made there, in a bracket; all others go on as they were, see stub.h.
+ *
+ * A thread is armed by itself: at start each thread that there is, by a signal; from then on each new one before its
+ * first own instruction. So they all are: a thread that is not armed could only be made by one that is not.
+ *
+ * SIGSYS is ours meanwhile. The program may set it and sees what it has set, and gets those signals that are not
+ * from here. It cannot block it: a caught call would then end the process. Masks lose it, and nothing else.
+ *
+ * Not caught: a vfork's child until it execs, which is no thread of this process though it runs in its memory; what
+ * the kernel does for io_uring.
+ */
+#ifndef MRN_SOURCE_DISPATCH_DISPATCH_H
+#define MRN_SOURCE_DISPATCH_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What to say for -EOPNOTSUPP. */
+#define MRN_DISPATCH_REMEDY \
+	"dispatch needs x86-64 and Linux 5.11 with CONFIG_GENERIC_ENTRY's Syscall User Dispatch"
+
+/*
+ * Arms all threads. follow_fork: children too, which otherwise begin as if there were no dispatch. lost is called when a
+ * thread has been given another dispatch, in that thread and on the event path. 0, -EOPNOTSUPP where this machine has
+ * none; -EBUSY for a thread that blocks SIGSYS, -ETIMEDOUT for one that does not answer, why then names it.
+ */
+int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size);
+
+/* For an own thread (os/thread.h), before it calls anything of the program's: it is armed as all others are. */
+void mrn_dispatch_join(void);
+
+/* Threads disarm themselves at their next system call. The handler stays, for they do so when they like. */
+void mrn_dispatch_stop(void);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The SIGSYS handler: what is done with which call. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <string.h>
+
+#include "os/peek.h"
+#include "os/syscall.h"
+#include "source/bracket/calls.h"
+#include "source/dispatch/internal.h"
+
+#include "os/event_path.h"
+
+#ifndef SYS_USER_DISPATCH
+#define SYS_USER_DISPATCH 2 /* si_code; Debian 12's headers lack it */
+#endif
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
+#define RED_ZONE 128
+
+MRN_TLS struct mrn_frame mrn_vfork_frame;
+bool mrn_dispatch_on, mrn_dispatch_follows_fork;
+static void (*on_lost)(void);
+
+/* --------------------------------------------------------------------------------- the caught thread */
+
+/*
+ * Where a frame can be while the handler still runs, and afterwards: below the red zone; or, when the signal's own
+ * frame is just there, in the part of it that returning from the signal does not look at, the siginfo.
+ */
+static struct mrn_frame *frame_of(const struct mrn_caught *c)
+{
+	uintptr_t sp = (uintptr_t)c->reg[REG_RSP], info = (uintptr_t)c->info;
+	const uintptr_t near = 64 << 10;
+
+	_Static_assert(sizeof(struct mrn_frame) <= sizeof(siginfo_t),
+		       "a frame goes where siginfo is");
+	if (info < sp && sp - info < near)
+		return (struct mrn_frame *)info;
+	return (struct mrn_frame *)((sp - RED_ZONE - sizeof(struct mrn_frame)) & ~(uintptr_t)15);
+}
+
+static void fill(struct mrn_frame *f, const greg_t *reg)
+{
+	f->rip = (uint64_t)reg[REG_RIP];
+	f->rsp = (uint64_t)reg[REG_RSP];
+	f->flags = (uint64_t)reg[REG_EFL];
+	f->rdi = (uint64_t)reg[REG_RDI];
+	f->rsi = (uint64_t)reg[REG_RSI];
+	f->rdx = (uint64_t)reg[REG_RDX];
+	f->r10 = (uint64_t)reg[REG_R10];
+	f->r8 = (uint64_t)reg[REG_R8];
+	f->r9 = (uint64_t)reg[REG_R9];
+	f->arm = 0;
+}
+
+struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub)
+{
+	struct mrn_frame *f = stub == mrn_stub_vfork ? &mrn_vfork_frame : frame_of(c);
+
+	fill(f, c->reg);
+	if (stub != mrn_stub_vfork)
+		c->reg[REG_RSP] = (greg_t)(uintptr_t)f;
+	c->reg[REG_RIP] = (greg_t)(uintptr_t)stub;
+	return f;
+}
+
+void mrn_caught_return(struct mrn_caught *c, long value)
+{
+	c->reg[REG_RAX] = value;
+	c->reg[REG_RCX] = c->reg[REG_RIP];
+	c->reg[REG_R11] = c->reg[REG_EFL];
+}
+
+/* Where the kernel may not be asked, as in some containers, the address has to be believed. */
+int mrn_program_read(void *into, uint64_t addr, size_t size)
+{
+	int r = mrn_peek(into, addr, size);
+
+	if (!r || r == -EFAULT)
+		return r;
+	memcpy(into, (const void *)(uintptr_t)addr, size);
+	return 0;
+}
+
+int mrn_program_write(uint64_t addr, const void *from, size_t size)
+{
+	int r = mrn_poke(addr, from, size);
+
+	if (!r || r == -EFAULT)
+		return r;
+	memcpy((void *)(uintptr_t)addr, from, size);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- the calls */
+
+/*
+ * Made here, with all signals blocked: a handler that does not return, and a thread that is cancelled, must not leave
+ * a token behind. None of these calls waits for anything that a signal would end.
+ */
+static void bracket(struct mrn_caught *c)
+{
+	const greg_t *reg = c->reg;
+	int saved = errno;
+	long r = mrn_bracket_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
+				    reg[REG_RDX], reg[REG_R10], reg[REG_R8], reg[REG_R9]);
+
+	errno = saved;
+	mrn_caught_return(c, r);
+}
+
+/* Most opens change nothing, and one of a FIFO may wait for ever: it goes on like any other call. */
+static void open_call(struct mrn_caught *c, int folder, greg_t path, uint64_t flags)
+{
+	const greg_t *reg = c->reg;
+	struct mrn_file_change change = {.pending = false};
+	int saved = errno;
+	long r;
+
+	if (flags & O_TRUNC)
+		mrn_file_change_open(&change, folder, (const char *)path);
+	if (!change.pending) {
+		mrn_caught_resume(c, mrn_stub_resume);
+		return;
+	}
+	r = mrn_sys6(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX], reg[REG_R10],
+		     reg[REG_R8], reg[REG_R9]);
+	mrn_file_change_end(&change);
+	errno = saved;
+	mrn_caught_return(c, r);
+}
+
+static uint64_t flags_of_how(uint64_t how)
+{
+	uint64_t flags;
+
+	return mrn_program_read(&flags, how, sizeof(flags)) ? 0 : flags;
+}
+
+static void prctl_call(struct mrn_caught *c)
+{
+	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH && on_lost)
+		on_lost();
+	mrn_caught_resume(c, mrn_stub_resume);
+}
+
+static void caught(struct mrn_caught *c)
+{
+	switch (c->reg[REG_RAX]) {
+	/* The numbers of bracket/number.c. */
+	case SYS_brk:
+	case SYS_fallocate:
+	case SYS_ftruncate:
+	case SYS_madvise:
+	case SYS_mmap:
+	case SYS_mprotect:
+	case SYS_mremap:
+	case SYS_munmap:
+	case SYS_pkey_mprotect:
+	case SYS_process_madvise:
+	case SYS_remap_file_pages:
+	case SYS_shmat:
+	case SYS_shmdt:
+	case SYS_truncate:
+		bracket(c);
+		break;
+	case SYS_open:
+		open_call(c, AT_FDCWD, c->reg[REG_RDI], (uint64_t)c->reg[REG_RSI]);
+		break;
+	case SYS_creat:
+		open_call(c, AT_FDCWD, c->reg[REG_RDI], O_TRUNC);
+		break;
+	case SYS_openat:
+		open_call(c, (int)c->reg[REG_RDI], c->reg[REG_RSI], (uint64_t)c->reg[REG_RDX]);
+		break;
+	case SYS_openat2:
+		open_call(c, (int)c->reg[REG_RDI], c->reg[REG_RSI],
+			  flags_of_how((uint64_t)c->reg[REG_RDX]));
+		break;
+	case SYS_clone:
+		mrn_caught_clone(c);
+		break;
+	case SYS_clone3:
+		mrn_caught_clone3(c);
+		break;
+	case SYS_fork:
+		mrn_caught_fork(c);
+		break;
+	case SYS_vfork:
+		mrn_caught_vfork(c);
+		break;
+	case SYS_rt_sigreturn:
+		c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;
+		break;
+	case SYS_rt_sigaction:
+		mrn_caught_sigaction(c);
+		break;
+	case SYS_rt_sigprocmask:
+		mrn_caught_procmask(c);
+		break;
+	case SYS_rt_sigsuspend:
+		mrn_caught_mask(c, REG_RDI);
+		break;
+	case SYS_ppoll:
+		mrn_caught_mask(c, REG_R10);
+		break;
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+		mrn_caught_mask(c, REG_R8);
+		break;
+	case SYS_pselect6:
+		mrn_caught_pselect(c);
+		break;
+	case SYS_io_uring_enter:
+		mrn_caught_uring_enter(c);
+		break;
+	case SYS_prctl:
+		prctl_call(c);
+		break;
+	default:
+		mrn_caught_resume(c, mrn_stub_resume);
+		break;
+	}
+}
+
+static void on_sigsys(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	struct mrn_caught c = {.reg = uc->uc_mcontext.gregs, .info = info, .context = uc};
+
+	if (info->si_code != SYS_USER_DISPATCH) {
+		mrn_foreign_sigsys(sig, info, uc);
+		return;
+	}
+	if (!mrn_dispatch_is_on())
+		mrn_thread_disarm();
+	caught(&c);
+}
+
+/* -------------------------------------------------------------------------------------- start and stop */
+
+int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size)
+{
+	int r = mrn_sigsys_take(on_sigsys);
+
+	if (r)
+		return r;
+	mrn_dispatch_follows_fork = follow_fork;
+	if (!++mrn_dispatch_era)
+		++mrn_dispatch_era;
+	on_lost = lost;
+	__atomic_store_n(&mrn_dispatch_on, true, __ATOMIC_RELEASE);
+	r = mrn_thread_arm();
+	if (!r)
+		r = mrn_threads_arm(why, why_size);
+	if (r)
+		mrn_dispatch_stop();
+	else
+		mrn_sigsys_unmask_handlers();
+	return r;
+}
+
+void mrn_dispatch_stop(void)
+{
+	__atomic_store_n(&mrn_dispatch_on, false, __ATOMIC_RELEASE);
+	mrn_thread_disarm();
+}

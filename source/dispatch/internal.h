@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All of source/dispatch runs in the SIGSYS handler, wherever a system call was made, and keeps to the event path's rules. */
+#ifndef MRN_SOURCE_DISPATCH_INTERNAL_H
+#define MRN_SOURCE_DISPATCH_INTERNAL_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include "source/dispatch/dispatch.h"
+#include "source/dispatch/stub.h"
+
+/* The kernel's, which is not libc's. */
+struct mrn_sigaction {
+	void *handler;
+	uint64_t flags;
+	void *restorer;
+	mrn_sigmask mask;
+};
+
+#ifdef SA_RESTORER
+#define MRN_SA_RESTORER SA_RESTORER
+#else
+#define MRN_SA_RESTORER 0x04000000
+#endif
+
+#define MRN_SIGSYS_BIT (UINT64_C(1) << (SIGSYS - 1))
+
+struct mrn_caught {
+	greg_t *reg;
+	siginfo_t *info;
+	ucontext_t *context;
+};
+
+/* ---- handler.c */
+
+/* Makes the thread go on at a stub; returns its frame, to which changed arguments may be added. */
+struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub);
+/* The call is done, and this is what it returned. */
+void mrn_caught_return(struct mrn_caught *c, long value);
+/* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
+int mrn_program_read(void *into, uint64_t addr, size_t size);
+int mrn_program_write(uint64_t addr, const void *from, size_t size);
+extern bool mrn_dispatch_on, mrn_dispatch_follows_fork;
+static inline bool mrn_dispatch_is_on(void)
+{
+	return __atomic_load_n(&mrn_dispatch_on, __ATOMIC_RELAXED);
+}
+
+/* ---- clone.c: clone, clone3, fork, vfork */
+
+void mrn_caught_fork(struct mrn_caught *c);
+void mrn_caught_vfork(struct mrn_caught *c);
+void mrn_caught_clone(struct mrn_caught *c);
+void mrn_caught_clone3(struct mrn_caught *c);
+
+/* ---- mask.c: calls that could block SIGSYS, or take its handler away */
+
+/* Goes on with a copy of the mask at the register's address, without SIGSYS. */
+void mrn_caught_mask(struct mrn_caught *c, int reg);
+void mrn_caught_procmask(struct mrn_caught *c);
+void mrn_caught_pselect(struct mrn_caught *c);
+void mrn_caught_uring_enter(struct mrn_caught *c);
+void mrn_caught_sigaction(struct mrn_caught *c);
+/* A SIGSYS that is not from here. */
+void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
+/* Puts handler in the place of the program's, once. 0 or -errno. */
+int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
+/* Takes SIGSYS out of the masks that handlers run with. */
+void mrn_sigsys_unmask_handlers(void);
+
+/* ---- thread.c */
+
+extern uint32_t mrn_dispatch_era;
+extern MRN_TLS uint32_t mrn_armed_in;
+/* Arms the calling thread. 0 or -errno. */
+int mrn_thread_arm(void);
+void mrn_thread_disarm(void);
+/* Arms all others; why names the one that it fails for. */
+int mrn_threads_arm(char *why, size_t why_size);
+
+#endif

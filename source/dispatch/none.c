@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where there is no dispatch: the kernel has it for x86-64. */
+#include <errno.h>
+
+#include "source/dispatch/dispatch.h"
+
+int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size)
+{
+	(void)follow_fork;
+	(void)lost;
+	(void)why;
+	(void)why_size;
+	return -EOPNOTSUPP;
+}
+
+void mrn_dispatch_join(void)
+{
+}
+
+void mrn_dispatch_stop(void)
+{
+}

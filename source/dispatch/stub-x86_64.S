@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See stub.h. */
+#ifdef __x86_64__
+
+#include <sys/syscall.h>
+
+#include "source/dispatch/stub.h"
+
+/* linux/prctl.h, which is no header for an assembler */
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_ON	     1
+#define SIG_SETMASK		     2
+
+	.section mrn_syscalls, "ax", @progbits
+
+	.macro	place name
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+	.p2align 4
+\name:
+	.endm
+
+/*
+ * For unwinders: the caller's rsp and rip are in the frame, and its rip is exact, as after a signal.
+ *	CFA = *(rsp + FRAME_RSP), rip at rsp + FRAME_RIP
+ */
+	.macro	unwind_by_frame
+	.cfi_signal_frame
+	.cfi_escape 0x0f, 3, 0x77, FRAME_RSP, 0x06
+	.cfi_escape 0x10, 16, 2, 0x77, FRAME_RIP
+	.endm
+
+	.macro	restore_arguments from
+	movq	FRAME_RDI(\from), %rdi
+	movq	FRAME_RSI(\from), %rsi
+	movq	FRAME_RDX(\from), %rdx
+	movq	FRAME_R10(\from), %r10
+	movq	FRAME_R8(\from), %r8
+	movq	FRAME_R9(\from), %r9
+	.endm
+
+/* As the kernel would have left it: rcx is the return address, r11 the flags, and nothing else has changed. */
+	place	mrn_stub_resume
+	.cfi_startproc
+	unwind_by_frame
+	syscall
+go_on:
+	restore_arguments %rsp
+	movq	FRAME_RIP(%rsp), %rcx
+	movq	FRAME_RSP(%rsp), %rsp
+	jmpq	*%rcx
+	.cfi_endproc
+
+	place	mrn_stub_clone
+	.cfi_startproc
+	unwind_by_frame
+	syscall
+	testq	%rax, %rax
+	jnz	1f
+	cmpq	$0, FRAME_ARM(%rsp)
+	je	1f
+	movl	$PR_SET_SYSCALL_USER_DISPATCH, %edi
+	movl	$PR_SYS_DISPATCH_ON, %esi
+	leaq	__start_mrn_syscalls(%rip), %rdx
+	leaq	__stop_mrn_syscalls(%rip), %r10
+	subq	%rdx, %r10
+	xorl	%r8d, %r8d
+	movl	$SYS_prctl, %eax
+	syscall
+	testl	%eax, %eax
+	jnz	2f
+	movl	mrn_dispatch_era(%rip), %ecx
+	movq	mrn_armed_in@gottpoff(%rip), %rdx
+	movl	%ecx, %fs:(%rdx)
+2:
+	xorl	%eax, %eax
+1:
+	pushq	FRAME_FLAGS(%rsp)
+	popfq
+	movq	FRAME_FLAGS(%rsp), %r11
+	jmp	go_on
+	.cfi_endproc
+
+/* Parent and child do all of this, the child first, and read the same frame. Unwound by nobody: it is short. */
+	place	mrn_stub_vfork
+	syscall
+	movq	%rax, %r9
+	movl	$SYS_rt_sigprocmask, %eax
+	movl	$SIG_SETMASK, %edi
+	movq	%fs:0, %rsi
+	addq	mrn_vfork_frame@gottpoff(%rip), %rsi
+	addq	$FRAME_MORE, %rsi
+	xorl	%edx, %edx
+	movl	$8, %r10d
+	syscall
+	movq	%r9, %rax
+	movq	%fs:0, %rcx
+	addq	mrn_vfork_frame@gottpoff(%rip), %rcx
+	restore_arguments %rcx
+	/* Not where the caller may have something: below the red zone. */
+	leaq	-128(%rsp), %rsp
+	pushq	FRAME_FLAGS(%rcx)
+	popfq
+	leaq	128(%rsp), %rsp
+	movq	FRAME_FLAGS(%rcx), %r11
+	movq	FRAME_RIP(%rcx), %rcx
+	jmpq	*%rcx
+
+/* By these very bytes unwinders and debuggers know a signal's frame. */
+	place	mrn_stub_sigreturn
+	movq	$SYS_rt_sigreturn, %rax
+	syscall
+
+/* The kernel looks at where a call returns to, which must still be inside. */
+	nop
+#endif
+
+	.section .note.GNU-stack, "", %progbits

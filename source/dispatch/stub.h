@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where a caught system call goes on. The kernel lets calls pass that are made in the section mrn_syscalls, and
+ * catches all others. So the handler makes nothing itself but what it brackets: it has the thread go on at a
+ * system call instruction of ours, with all registers as they were but rsp, which is moved down to a frame that
+ * says what to put back afterwards. Whatever a call does to the signal mask, the alternate stack, protection
+ * keys or floating point state, it does to the thread and not to a handler that is about to be undone; and a signal that
+ * comes while it blocks finds a call that it can interrupt or have begun again.
+ *
+ * Offsets are known to stub-x86_64.S, which includes this.
+ */
+#ifndef MRN_SOURCE_DISPATCH_STUB_H
+#define MRN_SOURCE_DISPATCH_STUB_H
+
+#define FRAME_RIP   0
+#define FRAME_RSP   8
+#define FRAME_FLAGS 16
+#define FRAME_RDI   24
+#define FRAME_RSI   32
+#define FRAME_RDX   40
+#define FRAME_R10   48
+#define FRAME_R8    56
+#define FRAME_R9    64
+#define FRAME_ARM   72
+#define FRAME_MORE  80
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+#include "os/thread.h"
+
+struct mrn_frame {
+	uint64_t rip, rsp, flags; /* where and how to go on */
+	uint64_t rdi, rsi, rdx, r10, r8, r9;
+	uint64_t arm;	  /* of a new thread or process: it is caught, too */
+	uint64_t more[6]; /* arguments that had to be changed */
+};
+
+/* Of the code that may make calls. */
+extern const char __start_mrn_syscalls[] __attribute__((visibility("hidden")));
+extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
+
+/* Places to go on at, with rsp at a frame. */
+extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
+/* For a call that makes a thread or a process, each of which has a frame. */
+extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));
+/*
+ * For one whose child runs on this very stack, in this memory, while the parent waits. So the frame is mrn_vfork_frame,
+ * and what must be a register's place on the stack is none: rsp stays. All signals are blocked on arrival.
+ */
+extern const char mrn_stub_vfork[] __attribute__((visibility("hidden")));
+/* With rsp where it was: the frame there is a signal's. */
+extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));
+
+/* more[0] is the signal mask to put back. */
+extern MRN_TLS struct mrn_frame mrn_vfork_frame __attribute__((visibility("hidden")));
+#endif
+
+#endif

@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Dispatch and what else comes by signal: masks, handlers that do not return, cancellation, the program's own SIGSYS;
+ * and that a caught call is to the program what a bare one is: registers, flags, red zone, errors.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <xmmintrin.h>
+
+#include "core/mm.h"
+#include "dispatch_fixture.h"
+#include "harness/sync.h"
+#include "os/peek.h"
+#include "source/dispatch/dispatch.h"
+
+#define BREAK(part) (mrn_broken = MRN_BROKEN_BIT(part))
+#define KERNEL_MASK 8 /* bytes */
+
+/* Is the next call caught, and does the process live on? */
+static void check_caught(void)
+{
+	struct watched w;
+
+	watched_open(&w);
+	CHECK_EQ(watched_unmap(&w), 0);
+	CHECK_EQ(watched_close(&w), 1);
+}
+
+/* fn in a child: its status, as waitpid has it. */
+static int in_a_child(void (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		fn();
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) != pid)
+		CHECK_EQ(errno, EINTR);
+	return status;
+}
+
+/* --------------------------------------------------------------------------------------------- masks */
+
+static sigset_t all, all_but_usr1;
+
+static void make_sets(void)
+{
+	sigfillset(&all);
+	sigfillset(&all_but_usr1);
+	sigdelset(&all_but_usr1, SIGUSR1);
+}
+
+static volatile sig_atomic_t handled;
+
+static void handler(int sig)
+{
+	(void)sig;
+	handled++;
+	check_caught();
+}
+
+static void set_handler(int sig, void (*fn)(int))
+{
+	struct sigaction sa = {.sa_handler = fn};
+
+	sigfillset(&sa.sa_mask);
+	CHECK_EQ(sigaction(sig, &sa, NULL), 0);
+}
+
+static void by_procmask(void)
+{
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+	check_caught();
+	CHECK_EQ(sigprocmask(SIG_SETMASK, &all, NULL), 0);
+	check_caught();
+}
+
+static void by_a_handlers_mask(void)
+{
+	set_handler(SIGUSR1, handler);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 1);
+	check_caught();
+}
+
+/* Calls that wait with a mask; a handler runs with it, and has calls caught. */
+static void wait_with_usr1_pending(void (*wait)(void))
+{
+	sigset_t usr1;
+
+	set_handler(SIGUSR1, handler);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &usr1, NULL), 0);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 0);
+	wait();
+	CHECK_EQ(handled, 1);
+	check_caught();
+}
+
+static void wait_sigsuspend(void)
+{
+	CHECK_EQ(sigsuspend(&all_but_usr1), -1);
+}
+
+static void wait_ppoll(void)
+{
+	CHECK_EQ(ppoll(NULL, 0, NULL, &all_but_usr1), -1);
+}
+
+static void wait_pselect(void)
+{
+	CHECK_EQ(pselect(0, NULL, NULL, NULL, NULL, &all_but_usr1), -1);
+}
+
+static void wait_epoll(void)
+{
+	struct epoll_event e;
+	int fd = epoll_create1(0);
+
+	CHECK_EQ(epoll_pwait(fd, &e, 1, -1, &all_but_usr1), -1);
+}
+
+static void by_sigsuspend(void)
+{
+	wait_with_usr1_pending(wait_sigsuspend);
+}
+
+static void by_ppoll(void)
+{
+	wait_with_usr1_pending(wait_ppoll);
+}
+
+static void by_pselect(void)
+{
+	wait_with_usr1_pending(wait_pselect);
+}
+
+static void by_epoll(void)
+{
+	wait_with_usr1_pending(wait_epoll);
+}
+
+static void no_mask_blocks(void (*way)(void))
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+
+	make_sets();
+	CHECK_EQ(in_a_child(way), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+#define NO_MASK(way)                      \
+	TEST(sigsys_is_not_blocked_##way) \
+	{                                 \
+		no_mask_blocks(way);      \
+	}                                 \
+	TWIN(sigsys_is_not_blocked_##way, it_is, BREAK(DISPATCH_MASKS))
+
+NO_MASK(by_procmask);
+NO_MASK(by_a_handlers_mask);
+NO_MASK(by_sigsuspend);
+NO_MASK(by_ppoll);
+NO_MASK(by_pselect);
+NO_MASK(by_epoll);
+
+TEST(a_mask_that_was_there_before)
+{
+	set_handler(SIGUSR1, handler);
+	sigfillset(&all);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	struct mrn_source *source = dispatch_or_skip(0);
+
+	check_caught();
+	CHECK_EQ(sigprocmask(SIG_UNBLOCK, &all, NULL), 0);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 1);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(masks_are_the_programs)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	sigset_t usr, now;
+
+	sigemptyset(&usr);
+	sigaddset(&usr, SIGUSR2);
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(sigprocmask(SIG_BLOCK, &usr, NULL), 0);
+		check_caught();
+		CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &now), 0);
+		CHECK(sigismember(&now, SIGUSR2) && !sigismember(&now, SIGUSR1));
+		CHECK_EQ(sigprocmask(SIG_UNBLOCK, &usr, NULL), 0);
+		CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &now), 0);
+		CHECK(!sigismember(&now, SIGUSR2));
+	}
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(the_alternate_stack_is_the_programs)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	size_t size = 64 << 10;
+	stack_t stack = {.ss_sp = malloc(size), .ss_size = size}, now;
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
+
+	CHECK_EQ(sigaltstack(&stack, NULL), 0);
+	check_caught();
+	CHECK_EQ(sigaltstack(NULL, &now), 0);
+	CHECK_EQ(now.ss_sp, stack.ss_sp);
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 1);
+	now.ss_flags = SS_DISABLE;
+	CHECK_EQ(sigaltstack(&now, NULL), 0);
+	free(stack.ss_sp);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* -------------------------------------------------------------------------------- the program's SIGSYS */
+
+static volatile sig_atomic_t sigsys_code;
+
+static void on_sigsys(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	sigsys_code = info->si_code;
+}
+
+static void raise_default(void)
+{
+	raise(SIGSYS);
+}
+
+static void use_sigsys(void)
+{
+	struct sigaction sa = {.sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO}, old;
+
+	sigsys_code = 12345;
+	CHECK_EQ(sigaction(SIGSYS, &sa, &old), 0);
+	CHECK(old.sa_handler == SIG_DFL);
+	CHECK_EQ(sigaction(SIGSYS, NULL, &old), 0);
+	CHECK(old.sa_sigaction == on_sigsys);
+	CHECK_EQ(raise(SIGSYS), 0);
+	CHECK_EQ(sigsys_code, SI_TKILL);
+	check_caught();
+	CHECK(signal(SIGSYS, SIG_IGN) != SIG_ERR);
+	CHECK_EQ(raise(SIGSYS), 0);
+	check_caught();
+}
+
+TEST(sigsys_is_the_programs_to_use)
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+	int status = in_a_child(raise_default);
+
+	CHECK(WIFSIGNALED(status));
+	CHECK_EQ(WTERMSIG(status), SIGSYS);
+	CHECK_EQ(in_a_child(use_sigsys), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(sigsys_is_the_programs_to_use, taken, BREAK(DISPATCH_SIGSYS));
+
+/* ------------------------------------------------------------- signals that come while a call is made */
+
+static sigjmp_buf away;
+
+static void jump_away(int sig)
+{
+	(void)sig;
+	siglongjmp(away, 1);
+}
+
+static bool raise_usr1(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		       uint64_t seq)
+{
+	bool done = watched_told(mrn, range, seq);
+
+	CHECK_EQ(raise(SIGUSR1), 0);
+	return done;
+}
+
+TEST(a_handler_that_does_not_return)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = raise_usr1};
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct sigaction sa = {.sa_handler = jump_away};
+	static struct watched w;
+	char c;
+
+	watched_open(&w);
+	CHECK_ERR(mmu_range_notifier_remove(&w.mrn), 0);
+	w.mrn.ops = &ops;
+	CHECK_ERR(mmu_range_notifier_insert(&w.mrn, (uintptr_t)w.page, 4096, mrn_mm_self()), 0);
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	if (!sigsetjmp(away, 1)) {
+		watched_unmap(&w);
+		FAIL("no signal came");
+	}
+	/* The call was made and its token withdrawn before the handler ran. */
+	CHECK_EQ(w.calls, 1);
+	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+	CHECK_ERR(mrn_peek(&c, (uintptr_t)w.page, 1), -EFAULT);
+	watched_close(&w);
+	check_caught();
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_handler_that_does_not_return, comes_at_once, BREAK(DISPATCH_SIGNALS),
+     .accept_timeout = true);
+
+static int pipe_fd[2];
+static volatile sig_atomic_t cleaned_up;
+
+static void clean_up(void *arg)
+{
+	(void)arg;
+	cleaned_up = 1;
+}
+
+static void *read_for_ever(void *arg)
+{
+	char c;
+
+	pthread_cleanup_push(clean_up, NULL);
+	test_gate_open(arg);
+	(void)!read(pipe_fd[0], &c, 1);
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+/* The unwinder goes through our stub's frame. */
+TEST(a_thread_is_cancelled_in_a_call)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+
+	CHECK_EQ(pipe(pipe_fd), 0);
+	for (int i = 0; i < 20; i++) {
+		struct test_gate reading = TEST_GATE_INIT;
+		pthread_t t;
+		void *r;
+
+		cleaned_up = 0;
+		CHECK_EQ(pthread_create(&t, NULL, read_for_ever, &reading), 0);
+		test_gate_wait(&reading);
+		CHECK_EQ(pthread_cancel(t), 0);
+		CHECK_EQ(pthread_join(t, &r), 0);
+		CHECK_EQ(r, PTHREAD_CANCELED);
+		CHECK(cleaned_up);
+	}
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+static struct itimerval in_ms(long ms)
+{
+	return (struct itimerval){.it_value = {.tv_usec = ms * 1000}};
+}
+
+TEST(a_call_is_interrupted_or_begun_again)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct sigaction sa = {.sa_handler = handler};
+	struct itimerval soon = in_ms(20);
+	char c;
+
+	CHECK_EQ(pipe(pipe_fd), 0);
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	CHECK_EQ(read(pipe_fd[0], &c, 1), -1);
+	CHECK_EQ(errno, EINTR);
+	CHECK_EQ(handled, 1);
+
+	/* Away from the middle of a call that waits. */
+	sa.sa_handler = jump_away;
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	if (!sigsetjmp(away, 1)) {
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		(void)!read(pipe_fd[0], &c, 1);
+		FAIL("read returned");
+	}
+	check_caught();
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+static struct test_gate in_read;
+
+static void write_when_reading(void *arg)
+{
+	test_gate_wait(&in_read);
+	/* Whether it is reading by now or not: it is begun again after the handler, or begins after it. */
+	CHECK_EQ(pthread_kill(*(pthread_t *)arg, SIGUSR1), 0);
+	CHECK_EQ(write(pipe_fd[1], "x", 1), 1);
+}
+
+TEST(a_call_is_begun_again)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	pthread_t self = pthread_self();
+	struct test_thread t;
+	char c = 0;
+
+	CHECK_EQ(pipe(pipe_fd), 0);
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	test_thread(&t, write_when_reading, &self);
+	test_gate_open(&in_read);
+	CHECK_EQ(read(pipe_fd[0], &c, 1), 1);
+	CHECK_EQ(c, 'x');
+	test_join(&t);
+	CHECK_EQ(handled, 1);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* ----------------------------------------------------------------------------------------------- storm */
+
+static uint64_t announced, made;
+
+static int count_unmaps(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	if (range->cause == MRN_CAUSE_MUNMAP)
+		__atomic_fetch_add(&announced, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static void unmap_one(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	__atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
+	CHECK_EQ(munmap(p, 4096), 0);
+}
+
+static void on_alarm(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	unmap_one();
+	errno = saved;
+}
+
+static bool nobody;
+static uint64_t deadline;
+
+static void storm(void *arg)
+{
+	struct watched w;
+
+	(void)arg;
+	watched_open(&w);
+	while (test_now_ns() < deadline) {
+		uint64_t seq = mmu_range_read_begin(&w.mrn);
+
+		unmap_one();
+		(void)mmu_range_read_retry(&w.mrn, seq);
+	}
+	CHECK_ERR(mmu_range_notifier_remove(&w.mrn), 0);
+}
+
+/* A handler that unmaps, wherever its thread is: in the program, in a caught call, in mrn. */
+TEST(signal_storm, .timeout_s = 60)
+{
+	static const struct mmu_notifier_ops ops = {.invalidate_range_start = count_unmaps};
+	static struct mmu_notifier mn = {.ops = &ops};
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+	struct test_thread t[3];
+
+	if (nobody)
+		mrn_dispatch_stop();
+	CHECK_ERR(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	deadline = test_now_ns() + 2000000000;
+	for (int i = 0; i < 3; i++)
+		test_thread(&t[i], storm, NULL);
+	CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+	while (test_now_ns() < deadline)
+		unmap_one();
+	CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		test_join(&t[i]);
+	NOTE("%llu made, %llu announced", (unsigned long long)made, (unsigned long long)announced);
+	/* libc unmaps stacks of its own, too. */
+	CHECK(announced >= made);
+	CHECK(announced <= made + 16);
+	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(signal_storm, by_nobody, nobody = true);
+
+/* ----------------------------------------------------------------------------- as a bare call would be */
+
+#define REGISTERS 14 /* all but rax, rcx, r11, rsp */
+
+struct state {
+	uint64_t reg[REGISTERS];
+	uint64_t flags;
+	uint64_t xmm[2];
+	uint64_t red_zone[15];
+};
+
+/*
+ * Makes the call nr with in's registers, flags, xmm15 and red zone, and says what they are afterwards. Through a pointer
+ * in memory, as no register is left.
+ */
+long call_with_state(long nr, const struct state *in, struct state *out);
+__asm__(".text\n"
+	".type call_with_state, @function\n"
+	"call_with_state:\n"
+	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
+	"	push %rdx\n"
+	"	sub $128, %rsp\n"
+	"	mov %rdi, %rax\n"
+	/* the red zone, below rsp */
+	"	xor %ecx, %ecx\n"
+	"1:	mov 136(%rsi,%rcx,8), %rdx\n"
+	"	mov %rdx, -120(%rsp,%rcx,8)\n"
+	"	inc %ecx\n	cmp $15, %ecx\n	jne 1b\n"
+	"	movdqu 120(%rsi), %xmm15\n"
+	"	mov 0(%rsi), %rbx\n	mov 8(%rsi), %rdx\n	mov 16(%rsi), %rdi\n"
+	"	mov 24(%rsi), %rbp\n	mov 32(%rsi), %r8\n	mov 40(%rsi), %r9\n"
+	"	mov 48(%rsi), %r10\n	mov 56(%rsi), %r12\n	mov 64(%rsi), %r13\n"
+	"	mov 72(%rsi), %r14\n	mov 80(%rsi), %r15\n"
+	"	mov 112(%rsi), %rcx\n"
+	"	lea -128(%rsp), %rsp\n	push %rcx\n	popfq\n	lea 128(%rsp), %rsp\n"
+	"	mov 88(%rsi), %rsi\n"
+	"	syscall\n"
+	"	lea -128(%rsp), %rsp\n	pushfq\n	pop %r11\n	lea 128(%rsp), %rsp\n"
+	"	mov 128(%rsp), %rcx\n"
+	"	mov %rbx, 0(%rcx)\n	mov %rdx, 8(%rcx)\n	mov %rdi, 16(%rcx)\n"
+	"	mov %rbp, 24(%rcx)\n	mov %r8, 32(%rcx)\n	mov %r9, 40(%rcx)\n"
+	"	mov %r10, 48(%rcx)\n	mov %r12, 56(%rcx)\n	mov %r13, 64(%rcx)\n"
+	"	mov %r14, 72(%rcx)\n	mov %r15, 80(%rcx)\n	mov %rsi, 88(%rcx)\n"
+	"	mov %r11, 112(%rcx)\n"
+	"	movdqu %xmm15, 120(%rcx)\n"
+	"	xor %esi, %esi\n"
+	"1:	mov -120(%rsp,%rsi,8), %rdx\n"
+	"	mov %rdx, 136(%rcx,%rsi,8)\n"
+	"	inc %esi\n	cmp $15, %esi\n	jne 1b\n"
+	"	add $128, %rsp\n"
+	"	pop %rdx\n"
+	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
+	"	ret\n"
+	".size call_with_state, .-call_with_state\n");
+
+static void fill_state(struct state *s, long a, long b, long c)
+{
+	uint64_t *word = (uint64_t *)s;
+
+	for (size_t i = 0; i < sizeof(*s) / sizeof(*word); i++)
+		word[i] = 0x1234567800000000 + i;
+	s->reg[2] = (uint64_t)a;  /* rdi */
+	s->reg[11] = (uint64_t)b; /* rsi */
+	s->reg[1] = (uint64_t)c;  /* rdx */
+	s->reg[12] = s->reg[13] = 0;
+	s->flags = 0x246 | 0x801; /* interrupts, parity, zero; overflow and carry, too */
+}
+
+static void check_state(long nr, long a, long b, long c, long want)
+{
+	struct state in, out;
+
+	fill_state(&in, a, b, c);
+	out = in;
+	CHECK_EQ(call_with_state(nr, &in, &out), want);
+	for (size_t i = 0; i < sizeof(in) / 8; i++)
+		CHECK_MSG(((uint64_t *)&in)[i] == ((uint64_t *)&out)[i],
+			  "word %zu: %llx, then %llx", i, (unsigned long long)((uint64_t *)&in)[i],
+			  (unsigned long long)((uint64_t *)&out)[i]);
+}
+
+TEST(nothing_but_the_result_changes)
+{
+	struct mrn_source *source;
+	sigset_t mask;
+	int status;
+	char *p = mmap(NULL, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	sigfillset(&mask);
+	/* Bare, so that what is asked of dispatch is what is true without. */
+	check_state(SYS_getppid, 1, 2, 3, getppid());
+	check_state(SYS_munmap, (long)p, 4096, 3, 0);
+	source = dispatch_or_skip(0);
+	check_state(SYS_getppid, 1, 2, 3, getppid());
+	check_state(SYS_munmap, (long)p + 4096, 4096, 3, 0);
+	check_state(SYS_madvise, (long)p + 8192, 4096, MADV_DONTNEED, 0);
+	/* With an argument that has to be changed. */
+	struct state in, out;
+
+	fill_state(&in, SIG_BLOCK, (long)&mask, 0);
+	in.reg[6] = KERNEL_MASK; /* r10 */
+	out = in;
+	CHECK_EQ(call_with_state(SYS_rt_sigprocmask, &in, &out), 0);
+	CHECK(!memcmp(&in, &out, sizeof(in)));
+	/* A child and its parent. */
+	fill_state(&in, 0, 0, 0);
+	out = in;
+	long pid = call_with_state(SYS_fork, &in, &out);
+
+	if (!pid)
+		_exit(memcmp(&in, &out, sizeof(in)) != 0);
+	CHECK(pid > 0);
+	CHECK(!memcmp(&in, &out, sizeof(in)));
+	CHECK_EQ(waitpid((pid_t)pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+static void rounds_upwards(void *arg)
+{
+	*(bool *)arg = _MM_GET_ROUNDING_MODE() == _MM_ROUND_UP;
+}
+
+TEST(a_thread_inherits_floating_point_control)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct test_thread t;
+	bool up = false;
+
+	_MM_SET_ROUNDING_MODE(_MM_ROUND_UP);
+	test_thread(&t, rounds_upwards, &up);
+	test_join(&t);
+	CHECK(up);
+	CHECK_EQ(_MM_GET_ROUNDING_MODE(), _MM_ROUND_UP);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(bad_addresses_are_refused)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	const long bad = 16;
+
+	CHECK_EQ(test_raw4(SYS_rt_sigprocmask, SIG_BLOCK, bad, 0, KERNEL_MASK), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_rt_sigaction, SIGUSR1, bad, 0, KERNEL_MASK), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_rt_sigaction, SIGSYS, bad, 0, KERNEL_MASK), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_rt_sigaction, SIGSYS, 0, bad, KERNEL_MASK), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_rt_sigsuspend, bad, KERNEL_MASK, 0, 0), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_clone3, bad, 88, 0, 0), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_clone3, bad, 1, 0, 0), -EINVAL);
+	CHECK_EQ(test_raw4(SYS_openat, AT_FDCWD, bad, O_TRUNC | O_WRONLY, 0), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_openat2, AT_FDCWD, bad, bad, 24), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_munmap, 1, 4096, 0, 0), -EINVAL);
+	CHECK_EQ(test_raw4(100000, 0, 0, 0, 0), -ENOSYS);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
