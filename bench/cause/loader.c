@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A library's memory, which the dynamic linker unmaps. */
+#include "bench/cause/kind.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/cause/library.h"
+
+/* Beside the program, as in a build folder; or where it is installed; or where the environment says. */
+static void *open_library(void)
+{
+	const char *named = getenv("MRN_CAUSE_LIBRARY");
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("/" CAUSE_LIBRARY));
+	void *library = named ? dlopen(named, RTLD_NOW | RTLD_LOCAL) : NULL;
+	char *slash;
+
+	path[n > 0 ? n : 0] = '\0';
+	slash = strrchr(path, '/');
+	if (!library && slash) {
+		strcpy(slash + 1, CAUSE_LIBRARY);
+		library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	}
+#ifdef MRN_LIBEXECDIR
+	if (!library)
+		library = dlopen(MRN_LIBEXECDIR "/" CAUSE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+#endif
+	return library;
+}
+
+static int prepare_library(struct cause_place *p)
+{
+	const uintptr_t page = (uintptr_t)getpagesize();
+	char *memory;
+
+	p->library = open_library();
+	if (!p->library)
+		return cause_lacks(p, "the library to be closed, " CAUSE_LIBRARY ", is not here");
+	memory = dlsym(p->library, "cause_library_memory");
+	if (!memory)
+		return cause_lacks(p, "the library to be closed is another");
+	/* With a whole page to each side: the first and the last may be the file's too. */
+	p->addr = memory + page + (-(uintptr_t)memory & (page - 1));
+	if (p->length + 4 * page > CAUSE_LIBRARY_MEMORY)
+		return cause_lacks(p, "pages are too large here");
+	return 0;
+}
+
+static int change_dlclose(struct cause_place *p)
+{
+	if (dlclose(p->library))
+		return -EINVAL;
+	p->library = NULL;
+	if (cause_is_mapped(p->addr))
+		return cause_lacks(p, "this dynamic linker keeps libraries");
+	cause_gone(p, p->addr, p->length);
+	return 0;
+}
+
+static void drop_library(struct cause_place *p)
+{
+	if (p->library)
+		dlclose(p->library);
+}
+
+const struct cause_kind cause_dlclose = {.prepare = prepare_library,
+					 .change = change_dlclose,
+					 .drop = drop_library};

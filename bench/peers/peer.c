@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Each cause is tried in a forked child of its own, which opens the peer's cache; the parent has none of
+ * it, and a deadline.
+ */
+#include "bench/peers/peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/cause/cause.h"
+
+#define DEADLINE_MS 6000
+#define GAP_NS	    700000000L
+#define GAP_ROUNDS  2000
+
+enum result { CAUGHT, MISSED, HANGS, IMPOSSIBLE, UNAVAILABLE, UNTRIED };
+
+static const char *const result_names[] = {"caught",	 "missed",	"hangs",
+					   "impossible", "unavailable", "untried"};
+
+/* What a child finds out, in memory that it shares with its parent. */
+struct findings {
+	enum result result;
+	char why[160];
+	const char *step; /* what it is at, for when it hangs or dies */
+	bool done;
+	/* With a second thread that looks up during the change. */
+	enum result gap;
+	unsigned int rounds, stale;
+};
+
+static struct findings *found;
+static unsigned int registrations;
+
+int peer_register(struct pin *pin, char *addr, size_t length)
+{
+	__atomic_add_fetch(&registrations, 1, __ATOMIC_RELAXED);
+	return pin_take(pin, addr, length);
+}
+
+static unsigned int registered(void)
+{
+	return __atomic_load_n(&registrations, __ATOMIC_RELAXED);
+}
+
+/* Sets the result; true, for a reader that goes no further. */
+__attribute__((format(printf, 2, 3))) static bool conclude(enum result result, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	found->result = result;
+	vsnprintf(found->why, sizeof(found->why), fmt, args);
+	va_end(args);
+	return true;
+}
+
+/* How much of the place the device sees as this byte, through a registration got now; or -errno. */
+static long look(const struct peer *peer, const struct cause_place *place, char byte)
+{
+	const struct pin *pin;
+	void *entry;
+	long n = peer->get(place->addr, place->length, &entry, &pin);
+
+	if (n)
+		return n;
+	n = pin_count(pin, place->addr, place->length, byte);
+	peer->put(entry);
+	return n;
+}
+
+static bool failed(const char *what, const struct cause_place *place, long r)
+{
+	if (*place->why)
+		return conclude(IMPOSSIBLE, "%s", place->why);
+	return conclude(IMPOSSIBLE, "%s: %s", what, strerror((int)-r));
+}
+
+/* One cause, with nobody else about. True when there is a result. */
+static bool try_alone(const struct peer *peer, const struct cause *cause, struct cause_place *place)
+{
+	unsigned int before;
+	bool keeps, fresh;
+	long n;
+
+	found->step = "in preparing";
+	n = cause_prepare(cause, place);
+	if (n)
+		return failed("preparing fails", place, n);
+	found->step = "in registering";
+	n = look(peer, place, 'A');
+	if (n != (long)place->length)
+		return n < 0 ? failed("it cannot be registered", place, n)
+			     : conclude(IMPOSSIBLE, "the device does not see what was written");
+	before = registered();
+	look(peer, place, 'A');
+	keeps = registered() == before;
+	found->step = "in the change";
+	n = cause_change(place);
+	if (n == -EAGAIN)
+		return false;
+	if (n)
+		return failed("the call fails", place, n);
+	found->step = "when the place is mapped or written again";
+	n = cause_refill(place);
+	if (n == -EAGAIN)
+		return false;
+	if (n)
+		return failed("it cannot be mapped again", place, n);
+	found->step = "in looking it up again";
+	before = registered();
+	n = look(peer, place, 'A');
+	fresh = registered() != before;
+	if (n < 0)
+		return failed("it cannot be registered again", place, n);
+	if (n && fresh)
+		return conclude(IMPOSSIBLE, "a registration made now is stale");
+	if (n)
+		return conclude(MISSED, "%ld of %zu bytes come from pages that are gone", n,
+				place->length);
+	if (!fresh && !cause->keeps_page)
+		return conclude(IMPOSSIBLE, "the pages stayed");
+	if (!fresh)
+		return conclude(MISSED,
+				"nothing is told; a pinned page stays, so nothing is stale");
+	return conclude(CAUGHT, "%s",
+			keeps ? place->why
+			      : "such memory is never cached: each look-up registers it");
+}
+
+/* ------------------------------------------------------------------------------------------- the gap */
+
+struct looker {
+	const struct peer *peer;
+	struct cause_place *place;
+	bool stop;
+	unsigned int looks;
+};
+
+static void *look_all_the_time(void *arg)
+{
+	struct looker *l = arg;
+	const struct pin *pin;
+	void *volatile block = malloc(64);
+	void *entry;
+
+	/*
+	 * Has been a thread that uses malloc. libfabric's memhooks deadlock on a thread's first malloc,
+	 * which it does holding its lock: a new arena takes munmap, whose hook takes the lock again.
+	 */
+	free(block);
+	while (!__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE)) {
+		if (!l->peer->get(l->place->addr, l->place->length, &entry, &pin))
+			l->peer->put(entry);
+		__atomic_add_fetch(&l->looks, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* 1: stale afterwards, 0: right, negative: no such round. */
+static int gap_round(const struct peer *peer, const struct cause *cause)
+{
+	struct cause_place place;
+	struct looker looker = {.peer = peer, .place = &place};
+	pthread_t thread;
+	long n = cause_prepare(cause, &place);
+
+	if (!n) {
+		n = -pthread_create(&thread, NULL, look_all_the_time, &looker);
+		if (!n) {
+			while (!__atomic_load_n(&looker.looks, __ATOMIC_ACQUIRE))
+				sched_yield();
+			n = cause_change(&place);
+			__atomic_store_n(&looker.stop, true, __ATOMIC_RELEASE);
+			pthread_join(thread, NULL);
+		}
+	}
+	if (!n)
+		n = cause_refill(&place);
+	if (!n)
+		n = look(peer, &place, 'A');
+	cause_drop(&place);
+	return n < 0 ? -1 : n > 0;
+}
+
+static long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static void try_gap(const struct peer *peer, const struct cause *cause)
+{
+	const long end = now_ns() + GAP_NS;
+
+	found->step = "with a second thread that looks it up";
+	for (unsigned int i = 0; i < GAP_ROUNDS && now_ns() < end; i++) {
+		const int stale = gap_round(peer, cause);
+
+		if (stale < 0)
+			continue;
+		found->rounds++;
+		found->stale += (unsigned int)stale;
+	}
+	if (found->rounds)
+		found->gap = found->stale ? MISSED : CAUGHT;
+}
+
+/* ---------------------------------------------------------------------------------- a child, a parent */
+
+static void be_child(const struct peer *peer, const struct cause *cause)
+{
+	struct cause_place place;
+	int r;
+
+	found->step = "in opening the device";
+	r = pin_open();
+	if (r) {
+		conclude(UNAVAILABLE, "no io_uring that pins: %s", strerror(-r));
+		return;
+	}
+	found->step = "in opening the peer";
+	r = peer->open();
+	if (r) {
+		conclude(UNAVAILABLE, "the peer cannot be opened: %s", strerror(-r));
+		return;
+	}
+	conclude(IMPOSSIBLE, "somebody else's work came between each time");
+	for (int i = 0; i < 20; i++) {
+		const bool done = try_alone(peer, cause, &place);
+
+		cause_drop(&place);
+		if (done)
+			break;
+	}
+	found->done = true;
+	if (found->result == CAUGHT)
+		try_gap(peer, cause);
+}
+
+/* Ends when the child does: true, or false when it is late. */
+static bool wait_for(pid_t child, int *status)
+{
+	for (int ms = 0; ms < DEADLINE_MS; ms += 5) {
+		if (waitpid(child, status, WNOHANG) == child)
+			return true;
+		poll(NULL, 0, 5);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, status, 0);
+	return false;
+}
+
+static void print_row(const struct peer *peer, const struct cause *cause)
+{
+	printf("{\"cause\": \"%s\", \"peer\": \"%s\", \"result\": \"%s\", \"why\": \"%s\", "
+	       "\"keeps_page\": %s, ",
+	       cause->name, peer->name, result_names[found->result], found->why,
+	       cause->keeps_page ? "true" : "false");
+	printf("\"gap\": \"%s\", \"gap_rounds\": %u, \"gap_missed\": %u}\n",
+	       result_names[found->gap], found->rounds, found->stale);
+	fflush(stdout);
+}
+
+/* The child is no more: what it came to. */
+static void judge(bool in_time, int status)
+{
+	if (!found->done && !in_time)
+		conclude(HANGS, "%s", found->step);
+	else if (!found->done && WIFSIGNALED(status))
+		conclude(IMPOSSIBLE, "dies of %s %s", strsignal(WTERMSIG(status)), found->step);
+	else if (!in_time)
+		found->gap = HANGS;
+}
+
+static int try_cause(const struct peer *peer, const struct cause *cause)
+{
+	int status = 0;
+	pid_t child;
+
+	memset(found, 0, sizeof(*found));
+	/* Where a change has been missed without a second thread there is nothing to look for. */
+	found->gap = UNTRIED;
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (!child) {
+		/* Not the peer's exit handlers: what it hooked may be gone. */
+		be_child(peer, cause);
+		_exit(0);
+	}
+	judge(wait_for(child, &status), status);
+	if (found->result == UNAVAILABLE) {
+		fprintf(stderr, "%s: %s\n", peer->name, found->why);
+		return 77;
+	}
+	print_row(peer, cause);
+	return 0;
+}
+
+int peer_main(const struct peer *peer, int argc, char **argv)
+{
+	int r = 0;
+
+	found = mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	if (found == MAP_FAILED)
+		return 1;
+	if (argc <= 1)
+		for (size_t i = 0; i < cause_count && !r; i++)
+			r = try_cause(peer, &cause_table[i]);
+	for (int i = 1; i < argc && !r; i++) {
+		const struct cause *cause = cause_find(argv[i]);
+
+		if (!cause) {
+			fprintf(stderr, "no cause of this name: %s\n", argv[i]);
+			return 2;
+		}
+		r = try_cause(peer, cause);
+	}
+	return r < 0 ? 1 : r;
+}
