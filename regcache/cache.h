@@ -89,6 +89,8 @@ struct mrn_regcache {
 	unsigned int hint_shift; /* 64 less the logarithm of how many there are */
 	struct mrn_source *source;
 	uint64_t need;
+	/* Nobody asks for it, and a pinned page stays the parent's: Linux 5.12. */
+	bool ignores_fork;
 	const struct mrn_regcache_ops *ops;
 	void *ctx;
 	unsigned int max_entries;

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "os/kernel.h"
 #include "os/pages.h"
 #include "regcache/cache.h"
 
@@ -110,6 +111,8 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 		.mm_state = &config->mm->state,
 		.source = config->source,
 		.need = need,
+		.ignores_fork = !(need & MRN_CAUSE_BIT(MRN_CAUSE_FORK)) &&
+				mrn_kernel_is_at_least(5, 12),
 		.ops = config->ops,
 		.ctx = config->ctx,
 		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,

@@ -69,6 +69,8 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	struct entry *e = (struct entry *)((char *)mrn - offsetof(struct entry, mrn));
 	struct mrn_regcache *c = e->cache;
 
+	if (range->cause == MRN_CAUSE_FORK && c->ignores_fork)
+		return true;
 	/*
 	 * The word stands in for the driver lock. Publishing is: check the seq, then take BUILDING away
 	 * by compare-and-swap. Of this order here, seq and then DEAD, each step defeats the

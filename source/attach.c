@@ -117,6 +117,7 @@ static void dispatch_is_lost(void)
 
 	if (!s || mrn_mm_is_wiped(s->mm) || !__atomic_exchange_n(&s->by_call, 0, __ATOMIC_SEQ_CST))
 		return;
+	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
 	mrn_source_derive_coverage(s);
 	invalidate_all(s->mm);
 }
@@ -161,9 +162,10 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 	}
 	if (wanted & ~kinds & MRN_SOURCE_DISPATCH) {
 		r = start_dispatch(s, flags);
-		if (r == 0)
+		if (r == 0) {
 			kinds |= MRN_SOURCE_DISPATCH;
-		else if (!failed)
+			__atomic_store_n(&s->mm->dispatched, true, __ATOMIC_RELEASE);
+		} else if (!failed)
 			failed = r;
 	}
 	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
@@ -175,6 +177,8 @@ static void stop(struct mrn_source *s)
 {
 	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
 
+	/* The interposer's business again, if it is there. */
+	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
 	s->by_name = s->by_call = 0;
 	s->by_event = (struct mrn_coverage){0};
 	mrn_source_derive_coverage(s);

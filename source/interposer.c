@@ -2,6 +2,7 @@
 #include "source/interposer.h"
 
 #include "core/mm.h"
+#include "source/dispatch/dispatch.h"
 
 static bool present;
 
@@ -13,6 +14,11 @@ void mrn_interposer_present(void)
 bool mrn_interposer_is_present(void)
 {
 	return __atomic_load_n(&present, __ATOMIC_ACQUIRE);
+}
+
+bool mrn_is_in_dispatch(void)
+{
+	return mrn_dispatch_depth != 0;
 }
 
 bool mrn_source_watches(uintptr_t start, uintptr_t end)

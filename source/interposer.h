@@ -21,6 +21,9 @@ bool mrn_interposer_is_present(void);
  */
 void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
 
+/* Is this thread in the handler of a call that dispatch has caught? */
+bool mrn_is_in_dispatch(void);
+
 /* Does any range notifier of this process overlap [start, end)? */
 bool mrn_source_watches(uintptr_t start, uintptr_t end);
 

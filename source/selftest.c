@@ -394,6 +394,8 @@ static int try_by_name(struct mrn_source *source)
 	}
 	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
+	/* Not tried, as it is everybody's business. By libc's handlers, which come with the wrappers. */
+	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK);
 	source->by_name = seen;
 	return 0;
 }
@@ -419,6 +421,8 @@ static int try_by_event(struct mrn_source *source)
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
 		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
+	if (once & MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED))
+		once |= MRN_COVER_IO_URING;
 	source->by_event.before_return = late;
 	source->by_event.use_once = once;
 	return 0;
@@ -459,7 +463,8 @@ static int try_by_call(struct mrn_source *source)
 	}
 	*(brk_is_bracketed(source, bare_call) ? &seen : &missed) |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (!missed)
-		seen |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
+		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL |
+			MRN_COVER_ALL_CALLERS;
 	source->by_call = seen;
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What each function of the cache promises, on its own and in one thread. */
+#include "os/kernel.h"
 #include "tests/regcache_fixture.h"
 
 /* ------------------------------------------------------------------------------------ bad input */
@@ -400,8 +401,23 @@ TEST(every_cause_is_counted)
 		end(&r);
 	}
 	s = stats_of(rig.cache);
+	/* Pinned pages stay the parent's. */
 	for (int cause = 0; cause < MRN_NR_CAUSES; cause++)
-		CHECK_EQ(s.invalidations_by[cause], 1);
+		CHECK_EQ(s.invalidations_by[cause],
+			 cause != MRN_CAUSE_FORK || !mrn_kernel_is_at_least(5, 12));
+	rig_exit(&rig);
+}
+
+TEST(a_fork_counts_where_it_is_needed)
+{
+	RIG(rig, .max_entries = 16, .need = MRN_CAUSE_BIT(MRN_CAUSE_FORK));
+	struct mmu_notifier_range r = pages(rig.mm, 10, 11);
+
+	touch(&rig, 10, 11, RD);
+	r.cause = MRN_CAUSE_FORK;
+	start(&r);
+	end(&r);
+	CHECK_EQ(stats_of(rig.cache).invalidations, 1);
 	rig_exit(&rig);
 }
 

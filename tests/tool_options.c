@@ -59,6 +59,7 @@ TEST(help_and_version)
 	RUN(&o, "--help");
 	CHECK_EQ(o.status, 0);
 	CHECK(strstr(o.out, "demo"));
+	CHECK(strstr(o.out, "coverage"));
 	CHECK(strstr(o.out, "lab"));
 	CHECK(strstr(o.out, "bench"));
 	CHECK(!*o.err);

@@ -5,33 +5,21 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "bench/beside.h"
 #include "bench/cause/library.h"
 
-/* Beside the program, as in a build folder; or where it is installed; or where the environment says. */
+/* Or where the environment says. */
 static void *open_library(void)
 {
 	const char *named = getenv("MRN_CAUSE_LIBRARY");
 	char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("/" CAUSE_LIBRARY));
-	void *library = named ? dlopen(named, RTLD_NOW | RTLD_LOCAL) : NULL;
-	char *slash;
 
-	path[n > 0 ? n : 0] = '\0';
-	slash = strrchr(path, '/');
-	if (!library && slash) {
-		strcpy(slash + 1, CAUSE_LIBRARY);
-		library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	}
-#ifdef MRN_LIBEXECDIR
-	if (!library)
-		library = dlopen(MRN_LIBEXECDIR "/" CAUSE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-#endif
-	return library;
+	if (!named && !bench_find_beside(path, sizeof(path), CAUSE_LIBRARY))
+		named = path;
+	return named ? dlopen(named, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
 static int prepare_library(struct cause_place *p)

@@ -46,6 +46,9 @@ struct mrn_source;
 /* every call that has a cause here, whoever makes it: libc or ld.so inside, a bare instruction */
 #define MRN_COVER_ALL_CALLERS (UINT64_C(1) << 34)
 
+/* madvise made by io_uring (IORING_OP_MADVISE). No source sees its FALLOCATE and FTRUNCATE. */
+#define MRN_COVER_IO_URING (UINT64_C(1) << 35)
+
 /*
  * What a registration cache needs: every call named here that can put other pages under it. The README
  * lists what no source sees, open(O_TRUNC) of a mapped file among it.
@@ -72,9 +75,10 @@ struct mrn_source;
 #define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
 
 /* Everything that this process itself can do to its memory by a system call. */
-#define MRN_COVER_EVERYTHING                                   \
-	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) | MRN_COVER_ALL_CALLERS)
+#define MRN_COVER_EVERYTHING                                                   \
+	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) |                 \
+	 MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
+	 MRN_COVER_ALL_CALLERS)
 
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {

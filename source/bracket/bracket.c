@@ -2,6 +2,7 @@
 #include "source/bracket/bracket.h"
 
 #include "core/check.h"
+#include "core/mm.h"
 #include "source/interposer.h"
 
 #include "os/event_path.h"
@@ -19,6 +20,10 @@ void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum 
 	struct mrn_mm *mm = mrn_mm_self();
 
 	if (!mm)
+		return;
+	/* For a wrapper: the call is going to be caught. */
+	if (__builtin_expect(__atomic_load_n(&mm->dispatched, __ATOMIC_RELAXED), 0) &&
+	    !mrn_is_in_dispatch())
 		return;
 	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
 	token->cause = cause;

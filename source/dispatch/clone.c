@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Calls that return twice. The kernel starts every child without a dispatch, so that it can arm itself where no call is
- * caught: in the stub, before it goes on to its own first instruction.
+ * caught: here or in the stub, before it goes on to its own first instruction.
  */
 #include <errno.h>
 #include <sched.h>
@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "os/syscall.h"
+#include "source/bracket/calls.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -28,10 +29,26 @@ static bool is_to_be_armed(uint64_t flags)
 	return (flags & CLONE_VM) ? !(flags & CLONE_VFORK) : mrn_dispatch_follows_fork;
 }
 
-/* The child has a copy of this stack. */
+/*
+ * The child has a copy of this stack, the handler's frames among them: so this call is made here, in a bracket, and both
+ * return.
+ */
 static void on_a_copy(struct mrn_caught *c, uint64_t flags)
 {
-	mrn_caught_resume(c, mrn_stub_clone)->arm = is_to_be_armed(flags);
+	const greg_t *reg = c->reg;
+	struct mrn_bracket bracket;
+	int saved = errno;
+	long r;
+
+	mrn_bracket_fork(&bracket);
+	r = mrn_sys6(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX], reg[REG_R10],
+		     reg[REG_R8], reg[REG_R9]);
+	if (r)
+		mrn_bracket_end(&bracket);
+	else if (is_to_be_armed(flags))
+		mrn_thread_arm();
+	errno = saved;
+	mrn_caught_return(c, r);
 }
 
 /* The child runs on this stack itself, and overwrites what lies below rsp, before the parent goes on. */

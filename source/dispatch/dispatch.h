@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "os/thread.h"
+
 /* What to say for -EOPNOTSUPP. */
 #define MRN_DISPATCH_REMEDY \
 	"dispatch needs x86-64 and Linux 5.11 with CONFIG_GENERIC_ENTRY's Syscall User Dispatch"
@@ -32,6 +34,9 @@ int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t w
 
 /* For an own thread (os/thread.h), before it calls anything of the program's: it is armed as all others are. */
 void mrn_dispatch_join(void);
+
+/* Handlers of caught calls that this thread is in. */
+extern MRN_TLS unsigned int mrn_dispatch_depth;
 
 /* Threads disarm themselves at their next system call. The handler stays, for they do so when they like. */
 void mrn_dispatch_stop(void);

@@ -21,6 +21,7 @@
 #define RED_ZONE 128
 
 MRN_TLS struct mrn_frame mrn_vfork_frame;
+MRN_TLS unsigned int mrn_dispatch_depth;
 bool mrn_dispatch_on, mrn_dispatch_follows_fork;
 static void (*on_lost)(void);
 
@@ -237,7 +238,9 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	}
 	if (!mrn_dispatch_is_on())
 		mrn_thread_disarm();
+	mrn_dispatch_depth++;
 	caught(&c);
+	mrn_dispatch_depth--;
 }
 
 /* -------------------------------------------------------------------------------------- start and stop */

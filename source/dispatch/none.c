@@ -4,6 +4,8 @@
 
 #include "source/dispatch/dispatch.h"
 
+MRN_TLS unsigned int mrn_dispatch_depth;
+
 int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size)
 {
 	(void)follow_fork;

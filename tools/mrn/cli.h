@@ -23,7 +23,7 @@ struct cli_command {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct cli_command bench_command, demo_command, lab_command;
+extern const struct cli_command bench_command, coverage_command, demo_command, lab_command;
 
 /*
  * Parses argv by argp, whose parser gets input. 0 or CLI_USAGE; --help prints and exits. Arguments

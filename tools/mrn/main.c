@@ -15,6 +15,7 @@ const char *argp_program_version = "mrn " MRN_VERSION;
 
 static const struct cli_command *const commands[] = {
 	&bench_command,
+	&coverage_command,
 	&demo_command,
 	&lab_command,
 };

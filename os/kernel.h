@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Of what cannot be tried: is the kernel new enough for it? */
+#ifndef MRN_OS_KERNEL_H
+#define MRN_OS_KERNEL_H
+
+#include <stdbool.h>
+
+bool mrn_kernel_is_at_least(unsigned int major, unsigned int minor);
+
+#endif

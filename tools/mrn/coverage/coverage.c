@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/beside.h"
+#include "tools/mrn/cli.h"
+#include "tools/mrn/coverage/coverage.h"
+#include "tools/mrn/progress.h"
+
+static int probe_all(const struct coverage_options *o, const char *program,
+		     struct coverage_row *rows, size_t n)
+{
+	for (int s = 0; s < COVERAGE_SOURCES; s++)
+		for (size_t i = 0; i < n && o->source[s]; i++) {
+			int err;
+
+			progress_show("%s: %s", coverage_sources[s], rows[i].cause->name);
+			err = coverage_probe(program, coverage_sources[s], rows[i].cause,
+					     &rows[i].cell[s]);
+			if (err) {
+				progress_remove();
+				cli_say("mrn coverage", "%s cannot be run: %s", program,
+					strerror(-err));
+				return CLI_FAILED;
+			}
+		}
+	progress_remove();
+	return CLI_OK;
+}
+
+static int show(const struct coverage_options *o, const struct coverage_row *rows, size_t n)
+{
+	if (!o->json) {
+		coverage_report_text(o, rows, n);
+		return CLI_OK;
+	}
+	if (!coverage_report_json(o, rows, n))
+		return CLI_OK;
+	cli_say("mrn coverage", "cannot write the verdicts");
+	return CLI_FAILED;
+}
+
+static int run(int argc, char **argv)
+{
+	struct coverage_options o;
+	struct coverage_row *rows;
+	char program[4096];
+	int status = coverage_parse_options(argc, argv, &o);
+	size_t n = 0;
+
+	if (status)
+		return status;
+	if (bench_find_beside(program, sizeof(program), PROBE_PROGRAM)) {
+		cli_say("mrn coverage", PROBE_PROGRAM " is not here: install mrn as a whole");
+		return CLI_MISSING;
+	}
+	rows = calloc(cause_count, sizeof(*rows));
+	if (!rows) {
+		cli_say("mrn coverage", "no memory");
+		return CLI_FAILED;
+	}
+	for (size_t i = 0; i < cause_count; i++)
+		if (!o.cause || o.cause == &cause_table[i])
+			rows[n++].cause = &cause_table[i];
+	status = probe_all(&o, program, rows, n);
+	if (!status)
+		status = show(&o, rows, n);
+	fflush(stdout);
+	free(rows);
+	return status;
+}
+
+const struct cli_command coverage_command = {
+	.name = "coverage",
+	.summary = "show which changes of memory each source catches, by making them",
+	.run = run,
+};

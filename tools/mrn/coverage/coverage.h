@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mrn coverage: each cause under each source, tried by a probe of its own (tools/coverage). */
+#ifndef MRN_TOOL_COVERAGE_H
+#define MRN_TOOL_COVERAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "bench/cause/cause.h"
+#include "tools/coverage/verdict.h"
+
+#define COVERAGE_SOURCES 4
+
+struct coverage_options {
+	bool source[COVERAGE_SOURCES]; /* by coverage_sources */
+	const struct cause *cause;     /* NULL: all */
+	bool json;
+};
+
+/* What one probe found. */
+struct coverage_cell {
+	enum verdict verdict;
+	char why[256];
+};
+
+struct coverage_row {
+	const struct cause *cause;
+	struct coverage_cell cell[COVERAGE_SOURCES];
+};
+
+extern const char *const coverage_sources[COVERAGE_SOURCES];
+
+/* options.c: 0, or an exit status */
+int coverage_parse_options(int argc, char **argv, struct coverage_options *o);
+
+/* run.c: 0, or -errno when no probe can be run at all */
+int coverage_probe(const char *program, const char *source, const struct cause *cause,
+		   struct coverage_cell *cell);
+
+/* report.c */
+void coverage_report_text(const struct coverage_options *o, const struct coverage_row *rows,
+			  size_t n);
+int coverage_report_json(const struct coverage_options *o, const struct coverage_row *rows,
+			 size_t n);
+
+#endif

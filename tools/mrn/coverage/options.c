@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <string.h>
+
+#include "tools/mrn/cli.h"
+#include "tools/mrn/coverage/coverage.h"
+
+const char *const coverage_sources[COVERAGE_SOURCES] = {"interpose", "uffd", "dispatch", "auto"};
+
+/* None has a short form. */
+enum { SOURCE = 256, CAUSE, JSON };
+
+static const struct argp_option options[] = {
+	{"source", SOURCE, "NAME", 0, "interpose, uffd, dispatch, auto, or all of them (all)", 0},
+	{"cause", CAUSE, "NAME", 0, "This cause alone, by its name in the table", 0},
+	{"json", JSON, NULL, 0, "Print the verdicts as JSON", 0},
+	{0},
+};
+
+static error_t choose_source(struct argp_state *state, const char *name, struct coverage_options *o)
+{
+	bool all = !strcmp(name, "all"), any = false;
+
+	for (size_t i = 0; i < COVERAGE_SOURCES; i++) {
+		o->source[i] = all || !strcmp(name, coverage_sources[i]);
+		any |= o->source[i];
+	}
+	if (any)
+		return 0;
+	cli_say(state->name,
+		"there is no source \"%s\"; there are interpose, uffd, dispatch, auto, and all",
+		name);
+	return EINVAL;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct coverage_options *o = state->input;
+
+	switch (key) {
+	case SOURCE:
+		return choose_source(state, arg, o);
+	case CAUSE:
+		o->cause = cause_find(arg);
+		if (o->cause)
+			return 0;
+		cli_say(state->name, "there is no cause \"%s\"; the table has their names", arg);
+		return EINVAL;
+	case JSON:
+		o->json = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int coverage_parse_options(int argc, char **argv, struct coverage_options *o)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = "Makes every change of memory happen that a process can make of its own, under each "
+		       "source, and shows how it is announced.\v"
+		       "bracketed: from before the change until after it. before_return: by the time the "
+		       "call has returned. use_once: seen, and registrations there are not kept any more. "
+		       "missed: not seen, or something was stale afterwards. unsupported: not to be had "
+		       "here. What is caught has been tried with real pins, and with a second thread that "
+		       "registers during the change.\n\n"
+		       "Exits with 0 when all has been tried, whatever came out; 1 when not; 2 for wrong "
+		       "options; 77 when this machine lacks something that it needs.",
+	};
+
+	*o = (struct coverage_options){.source = {true, true, true, true}};
+	return cli_parse(&argp, argc, argv, o);
+}
