@@ -24,7 +24,6 @@ struct procmap_query {
 #define VMA_SHARED	     0x08
 #define COVERING_OR_NEXT_VMA 0x10
 
-/* One line of maps: everything before the path; the path is skipped without being kept. */
 static const char *number(const char *p, const char *end, unsigned int base, uint64_t *out)
 {
 	uint64_t v = 0;
@@ -46,7 +45,7 @@ static const char *number(const char *p, const char *end, unsigned int base, uin
 	return p;
 }
 
-/* "start-end rwxp offset major:minor inode" */
+/* "start-end rwxp offset major:minor inode   path"; *end is 0. */
 static bool parse(const char *p, const char *end, struct mrn_mapping *m)
 {
 	uint64_t start, stop, major, minor;
@@ -70,7 +69,10 @@ static bool parse(const char *p, const char *end, struct mrn_mapping *m)
 	p = number(p, end, 16, &minor);
 	if (p == end)
 		return false;
-	number(p + 1, end, 10, &m->inode);
+	p = number(p + 1, end, 10, &m->inode);
+	while (p < end && *p == ' ')
+		p++;
+	m->path = p;
 	m->start = (uintptr_t)start;
 	m->end = (uintptr_t)stop;
 	m->dev_major = (unsigned int)major;
@@ -87,8 +89,9 @@ int mrn_maps_open(void)
 
 int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), void *arg)
 {
-	enum { HEAD = 128 }; /* longer than all fields before the path */
-	char buf[1024], line[HEAD];
+	/* Fields of a fixed width, then the path from column 73 on. */
+	enum { HEAD = 80 + MRN_MAPS_PATH_MAX };
+	char buf[1024], line[HEAD + 1];
 	size_t len = 0;
 	bool go_on = true;
 	long fd, n;
@@ -109,6 +112,7 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 					line[len++] = buf[i];
 				continue;
 			}
+			line[len] = '\0';
 			if (parse(line, line + len, &m))
 				go_on = visit(&m, arg);
 			len = 0;
@@ -128,8 +132,10 @@ static bool collect(const struct mrn_mapping *mapping, void *arg)
 {
 	struct window *w = arg;
 
-	if (mapping->end > w->addr)
-		w->mappings[w->n++] = *mapping;
+	if (mapping->end > w->addr) {
+		w->mappings[w->n] = *mapping;
+		w->mappings[w->n++].path = NULL;
+	}
 	return w->n < w->max;
 }
 

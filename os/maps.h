@@ -20,7 +20,11 @@ struct mrn_mapping {
 	uint64_t inode; /* 0: anonymous */
 	bool readable, writable, executable, shared;
 	uint64_t page_size; /* bytes, more than the OS page for hugetlb; 0: not told */
+	const char *path;   /* in mrn_maps_visit, while visit runs: "" without one; else NULL */
 };
+
+/* What is longer is cut off. */
+#define MRN_MAPS_PATH_MAX 223
 
 /*
  * Calls visit(mapping, arg) for each mapping until it returns false. 0, or -errno when the file

@@ -127,6 +127,20 @@ static_library() {
 		$(pc --cflags mrn) "$root/$libdir/libmrn.a" -pthread && run static
 }
 
+# The recorder is found beside the installed libraries.
+watch() {
+	tool=$root/bin/mrn
+	[ -e "$tool" ] || {
+		echo "the mrn command was not built"
+		return 77
+	}
+	(cd "$tmp" && LD_LIBRARY_PATH=$root/$libdir "$tool" watch ./shadow) >"$tmp/watch.log" 2>&1 &&
+		grep -q 'invalidations\? of .* 1 process, seen by' "$tmp/watch.log"
+	status=$?
+	cat "$tmp/watch.log"
+	return $status
+}
+
 skip_all() {
 	echo "1..0 # SKIP $1"
 	exit 0
@@ -143,6 +157,7 @@ check linux_driver linux_driver
 check shadow_build build_c shadow "$src/examples/shadow.c" mrn
 check shadow run shadow
 check shadow_static static_library
+check watch watch
 check regcache_build build_c regcache "$src/examples/regcache.c" mrn-interpose mrn
 check regcache run regcache
 if command -v "${CXX:-c++}" >/dev/null; then

@@ -62,6 +62,7 @@ TEST(help_and_version)
 	CHECK(strstr(o.out, "coverage"));
 	CHECK(strstr(o.out, "lab"));
 	CHECK(strstr(o.out, "bench"));
+	CHECK(strstr(o.out, "watch"));
 	CHECK(!*o.err);
 	RUN(&o, "--version");
 	CHECK_EQ(o.status, 0);
@@ -73,6 +74,10 @@ TEST(help_and_version)
 	RUN(&o, "lab", "--help");
 	CHECK_EQ(o.status, 0);
 	CHECK(strstr(o.out, "--break"));
+	RUN(&o, "watch", "--help");
+	CHECK_EQ(o.status, 0);
+	CHECK(strstr(o.out, "PROGRAM"));
+	CHECK(strstr(o.out, "--children"));
 	RUN(&o, "bench", "--help");
 	CHECK_EQ(o.status, 0);
 	CHECK(strstr(o.out, "core"));

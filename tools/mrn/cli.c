@@ -20,16 +20,29 @@ void cli_say(const char *command, const char *format, ...)
 
 /* ---------------------------------------------------------------------------------------- options */
 
+/* What both parsers work on: the command's own input, and where to put the words after its options. */
+struct common {
+	void *input;
+	char ***program; /* NULL: there must be none */
+};
+
 /* In front of a command's own parser, which is its child and shares its input. */
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
+	struct common *c = state->input;
+
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->input;
+		state->child_inputs[0] = c->input;
 		/* A wrong option is worth its one line and no second one that points to --help. */
 		state->err_stream = NULL;
 		return 0;
 	case ARGP_KEY_ARG:
+		if (c->program) {
+			*c->program = state->argv + state->next - 1;
+			state->next = state->argc;
+			return 0;
+		}
 		cli_say(state->name, "what is \"%s\"? It takes options only; see %s --help", arg,
 			state->name);
 		return EINVAL;
@@ -38,12 +51,28 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	}
 }
 
-int cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+static int parse_with(const struct argp *argp, int argc, char **argv, unsigned int flags,
+		      struct common *c)
 {
 	const struct argp_child child[] = {{.argp = argp}, {0}};
 	const struct argp common = {.parser = parse_common, .children = child};
 
-	return argp_parse(&common, argc, argv, 0, NULL, input) ? CLI_USAGE : 0;
+	return argp_parse(&common, argc, argv, flags, NULL, c) ? CLI_USAGE : 0;
+}
+
+int cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+	struct common c = {input, NULL};
+
+	return parse_with(argp, argc, argv, 0, &c);
+}
+
+int cli_parse_program(const struct argp *argp, int argc, char **argv, void *input, char ***program)
+{
+	struct common c = {input, program};
+
+	*program = argv + argc;
+	return parse_with(argp, argc, argv, ARGP_IN_ORDER, &c);
 }
 
 /* ----------------------------------------------------------------------------------------- values */

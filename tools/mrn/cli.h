@@ -23,7 +23,8 @@ struct cli_command {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct cli_command bench_command, coverage_command, demo_command, lab_command;
+extern const struct cli_command bench_command, coverage_command, demo_command, lab_command,
+	watch_command;
 
 /*
  * Parses argv by argp, whose parser gets input. 0 or CLI_USAGE; --help prints and exits. Arguments
@@ -31,6 +32,11 @@ extern const struct cli_command bench_command, coverage_command, demo_command, l
  * value that will not do.
  */
 int cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+/*
+ * The same for a command that runs a program: options end at the first word that is none, or at "--".
+ * *program is that word and the rest of argv; empty without one.
+ */
+int cli_parse_program(const struct argp *argp, int argc, char **argv, void *input, char ***program);
 
 /*
  * The value of an option. 0, or EINVAL after one line on stderr that says what the option takes.

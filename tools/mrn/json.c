@@ -78,7 +78,7 @@ void json_string(struct json *j, const char *key, const char *value)
 	put(j, key, json_object_new_string(value));
 }
 
-int json_finish(struct json *j, FILE *out)
+static int finish(struct json *j, FILE *out, int style, const char *ending)
 {
 	const char *text = NULL;
 	int r = 0;
@@ -86,12 +86,23 @@ int json_finish(struct json *j, FILE *out)
 	while (j->depth > 1)
 		json_end(j);
 	if (!j->failed && j->open[0])
-		text = json_object_to_json_string_ext(j->open[0], JSON_C_TO_STRING_SPACED |
-									  JSON_C_TO_STRING_PRETTY);
+		text = json_object_to_json_string_ext(j->open[0], style);
 	if (!text)
 		r = -ENOMEM;
-	else if (fprintf(out, "%s\n", text) < 0 || fflush(out))
+	else if (fprintf(out, "%s%s", text, ending) < 0)
 		r = -EIO;
 	json_object_put(j->open[0]);
 	return r;
+}
+
+int json_finish(struct json *j, FILE *out)
+{
+	int r = finish(j, out, JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_PRETTY, "\n");
+
+	return !r && fflush(out) ? -EIO : r;
+}
+
+int json_finish_short(struct json *j, FILE *out)
+{
+	return finish(j, out, JSON_C_TO_STRING_PLAIN, "");
 }

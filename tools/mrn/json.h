@@ -33,5 +33,7 @@ void json_string(struct json *j, const char *key, const char *value);
 
 /* Ends and writes everything, and a newline. 0, -ENOMEM or -EIO. */
 int json_finish(struct json *j, FILE *out);
+/* The same in as few bytes as can be, without a newline: for one of very many. */
+int json_finish_short(struct json *j, FILE *out);
 
 #endif

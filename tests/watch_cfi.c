@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The way out of libc by its own unwind table: libc calls back, and whoever called libc is found, exactly.
+ */
+#include <ftw.h>
+#include <link.h>
+#include <pthread.h>
+#include <search.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include <gnu/libc-version.h>
+
+#include "tests/harness/test.h"
+#include "watch/cfi.h"
+
+static struct {
+	uintptr_t start, end;
+	struct watch_cfi cfi;
+} libc;
+
+/* A twin's: how many frames it finds enough. */
+static int enough = 32;
+
+static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t in_it = (uintptr_t)gnu_get_libc_version;
+	bool found = false;
+
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t at = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type == PT_GNU_EH_FRAME)
+			libc.cfi.table = (const uint8_t *)at;
+		if (ph->p_type == PT_LOAD && in_it - at < ph->p_memsz) {
+			libc.start = at;
+			libc.end = at + ph->p_memsz;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* Where the way out of libc has led to, and how many of its frames were passed. */
+static uintptr_t came_out;
+static int passed;
+
+/* From a function that libc has called, and that has a frame pointer. */
+#define WALK_OUT() walk_out((const uintptr_t *)__builtin_frame_address(0))
+
+static void walk_out(const uintptr_t *frame)
+{
+	struct watch_regs r = {frame[1], (uintptr_t)(frame + 2), frame[0]};
+
+	came_out = 0;
+	for (passed = 0; passed < enough; passed++) {
+		if (r.pc - libc.start >= libc.end - libc.start) {
+			came_out = r.pc;
+			return;
+		}
+		if (!watch_cfi_step(&libc.cfi, &r))
+			return;
+	}
+}
+
+/*
+ * Between two labels around a call: not before its first, not behind its last instruction. The addresses of
+ * labels are taken by assembly, past what the compiler may do with them.
+ */
+#define HERE()                                                      \
+	({                                                          \
+		uintptr_t here_;                                    \
+		__asm__ volatile("lea 0(%%rip), %0" : "=r"(here_)); \
+		here_;                                              \
+	})
+#define CHECK_CAME_OUT(call)                                                                     \
+	do {                                                                                     \
+		uintptr_t before_ = HERE();                                                      \
+		call;                                                                            \
+		uintptr_t after_ = HERE();                                                       \
+                                                                                                 \
+		CHECK_MSG(came_out > before_ && came_out < after_, "%s: %lx, not in %lx to %lx", \
+			  #call, came_out, before_, after_);                                     \
+		CHECK(passed >= 1);                                                              \
+	} while (0)
+
+static int compare(const void *a, const void *b)
+{
+	WALK_OUT();
+	return *(const int *)a - *(const int *)b;
+}
+
+static int visit(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	WALK_OUT();
+	return 1;
+}
+
+static void handler(int sig)
+{
+	WALK_OUT();
+}
+
+static void once(void)
+{
+	WALK_OUT();
+}
+
+static void sort_some(size_t n)
+{
+	int numbers[300];
+
+	for (size_t i = 0; i < n; i++)
+		numbers[i] = (int)(i * 37 % 301);
+	CHECK_CAME_OUT(qsort(numbers, n, sizeof(int), compare));
+}
+
+#ifdef __x86_64__
+#define NEEDS_A_TABLE()                                                    \
+	do {                                                               \
+		if (test_is_sanitized())                                   \
+			SKIP("a sanitizer's runtime stands before libc");  \
+		CHECK(dl_iterate_phdr(find_libc, NULL) && libc.cfi.table); \
+	} while (0)
+#else
+#define NEEDS_A_TABLE() SKIP("read on x86-64 only")
+#endif
+
+TEST(out_of_libc_to_its_caller)
+{
+	pthread_once_t control = PTHREAD_ONCE_INIT;
+	int numbers[] = {1, 3};
+	void *tree = NULL;
+
+	NEEDS_A_TABLE();
+	for (size_t n = 2; n <= 300; n += 149)
+		sort_some(n);
+	CHECK(tsearch(&numbers[0], &tree, compare));
+	CHECK_CAME_OUT((void)tsearch(&numbers[1], &tree, compare));
+	CHECK_CAME_OUT(nftw("/", visit, 2, FTW_PHYS));
+	CHECK_CAME_OUT(pthread_once(&control, once));
+}
+TWIN(out_of_libc_to_its_caller, one_frame, enough = 1);
+
+TEST(out_of_a_signal_handler)
+{
+	NEEDS_A_TABLE();
+	CHECK(signal(SIGUSR1, handler) != SIG_ERR);
+	CHECK_CAME_OUT(raise(SIGUSR1));
+}
+TWIN(out_of_a_signal_handler, one_frame, enough = 1);
+
+/* What is no table, and what is in no function of it. */
+TEST(refuses_what_it_does_not_know)
+{
+	static const uint8_t other[16] = {2};
+	struct watch_regs r = {(uintptr_t)compare, 4096, 4096};
+
+	NEEDS_A_TABLE();
+	CHECK(!watch_cfi_step(&(struct watch_cfi){NULL}, &r));
+	CHECK(!watch_cfi_step(&(struct watch_cfi){other}, &r));
+	CHECK(!watch_cfi_step(&libc.cfi, &r));
+	r.pc = 0;
+	CHECK(!watch_cfi_step(&libc.cfi, &r));
+	r.pc = UINTPTR_MAX;
+	CHECK(!watch_cfi_step(&libc.cfi, &r));
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The log between a watched program and the tool, both sides in one process: what is written is read, once
+ * and whole, or counted as dropped; and the table that pairs ends with starts.
+ */
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <mrn/mmu_notifier.h>
+
+#include "core/check.h"
+#include "os/syscall.h"
+#include "tests/harness/test.h"
+#include "tools/mrn/watch/histogram.h"
+#include "tools/mrn/watch/log.h"
+#include "watch/lane.h"
+#include "watch/open.h"
+
+#define BREAK(part) (mrn_broken |= MRN_BROKEN_BIT(part))
+
+#define THREADS 4
+
+static struct watch_log tool;
+static uint64_t seen, next_of[THREADS];
+
+/* Every field of a record says the same, and each writer's come in order. */
+static struct watch_record record_of(uint32_t writer, uint64_t n)
+{
+	return (struct watch_record){.begin = n,
+				     .end = ~n,
+				     .start = n * 3,
+				     .stop = n * 5,
+				     .site = n * 7,
+				     .via = n * 11,
+				     .pid = (uint32_t)n,
+				     .tid = writer};
+}
+
+static void check_record(void *arg, const struct watch_record *r, const struct watch_lane *lane)
+{
+	struct watch_record want = record_of(r->tid, r->begin);
+
+	CHECK(r->tid < THREADS);
+	CHECK(!memcmp(r, &want, offsetof(struct watch_record, turn)));
+	CHECK(r->begin >= next_of[r->tid]);
+	next_of[r->tid] = r->begin + 1;
+	seen++;
+}
+
+static const struct watch_sink sink = {check_record, NULL};
+
+static void open_log(uint32_t shift)
+{
+	char name[64];
+
+	CHECK_ERR(watch_log_create(&tool, shift), 0);
+	watch_log_name(&tool, name, sizeof(name));
+	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
+	CHECK(watch_log_open());
+	CHECK_ERR(watch_lane_take(), 0);
+}
+
+static void put_many(uint32_t writer, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct watch_record r = record_of(writer, i);
+
+		watch_lane_put(&r);
+	}
+}
+
+/* Nobody reads: what fits is kept, the rest is counted. Twice, so that the ring has gone round. */
+TEST(a_full_ring_drops)
+{
+	open_log(4);
+	put_many(0, 100);
+	CHECK_EQ(watch_log_dropped(&tool), 84);
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	watch_log_finish(&tool);
+	CHECK_EQ(seen, 16);
+	CHECK_EQ(watch_log_dropped(&tool), 84);
+	next_of[0] = 0;
+	put_many(0, 20);
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	watch_log_finish(&tool);
+	CHECK_EQ(seen + watch_log_dropped(&tool), 120);
+}
+TWIN(a_full_ring_drops, uncounted, BREAK(WATCH_DROPS));
+TWIN(a_full_ring_drops, overwritten, BREAK(WATCH_TURN));
+
+static void *writer(void *arg)
+{
+	put_many((uint32_t)(uintptr_t)arg, test_is_sanitized() ? 20000 : 200000);
+	return NULL;
+}
+
+TEST(many_writers, .timeout_s = 120)
+{
+	uint64_t put = THREADS * (test_is_sanitized() ? 20000 : 200000);
+	pthread_t t[THREADS];
+
+	open_log(8);
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, writer, (void *)i), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	watch_log_finish(&tool);
+	NOTE("seen %lu dropped %lu", (unsigned long)seen, (unsigned long)watch_log_dropped(&tool));
+	CHECK_EQ(seen + watch_log_dropped(&tool), put);
+	CHECK_EQ(watch_log_unpaired(&tool), 0);
+	CHECK(seen > 0);
+}
+TWIN(many_writers, uncounted, BREAK(WATCH_DROPS));
+TWIN(many_writers, overwritten, BREAK(WATCH_TURN));
+
+/* A slot that a killed process has taken and not filled is passed over, and its lane serves again. */
+TEST(a_killed_writer_holds_up_nobody)
+{
+	enum { ROUNDS = 50 };
+	pid_t pid;
+
+	open_log(4);
+	watch_lane_leave();
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		pid = fork();
+		if (!pid) {
+			if (watch_lane_take())
+				_exit(1);
+			put_many(0, 3);
+			watch_lane_mine()->head++;
+			put_many(1, 3);
+			_exit(0);
+		}
+		CHECK(pid > 0);
+		int status;
+
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(status, 0);
+		/* Its lane is given back the next time that the tool looks, which is now. */
+		while (__atomic_load_n(&tool.header->lane[1].owner, __ATOMIC_ACQUIRE)) {
+			__atomic_store_n(&tool.header->asleep, 0, __ATOMIC_SEQ_CST);
+			mrn_sys3(SYS_futex, (long)&tool.header->asleep, FUTEX_WAKE, 1);
+			sched_yield();
+		}
+		pthread_mutex_lock(&tool.lock);
+		next_of[0] = next_of[1] = 0;
+		pthread_mutex_unlock(&tool.lock);
+	}
+	watch_log_finish(&tool);
+	CHECK_EQ(seen, ROUNDS * 6);
+	CHECK_EQ(watch_log_unpaired(&tool), ROUNDS);
+	CHECK_EQ(watch_log_dropped(&tool), 0);
+}
+
+TEST(another_log_is_not_taken_for_ours)
+{
+	char name[64];
+
+	CHECK_ERR(watch_log_create(&tool, 4), 0);
+	tool.header->cookie ^= 1;
+	watch_log_name(&tool, name, sizeof(name));
+	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
+	tool.header->cookie ^= 1;
+	CHECK(!watch_log_open());
+	tool.header->cookie ^= 1;
+	tool.header->version++;
+	CHECK(!watch_log_open());
+	tool.header->version--;
+	CHECK(watch_log_open());
+}
+
+/* As many at once as there are places, whichever way they nest. */
+TEST(ends_find_their_starts)
+{
+	static struct mmu_notifier_range token[2 * WATCH_OPEN_MAX];
+	unsigned int open = 0;
+
+	for (unsigned int i = 0; i < 2 * WATCH_OPEN_MAX; i++) {
+		struct watch_open *o = watch_open_take(&token[i]);
+
+		if (!o)
+			continue;
+		o->begin = i;
+		open++;
+	}
+	CHECK(open > WATCH_OPEN_MAX / 2 && open <= WATCH_OPEN_MAX);
+	for (unsigned int i = 0; i < 2 * WATCH_OPEN_MAX; i++) {
+		struct watch_open *o = watch_open_find(&token[i]);
+
+		if (!o)
+			continue;
+		CHECK_EQ(o->begin, i);
+		watch_open_free(o);
+		open--;
+	}
+	CHECK_EQ(open, 0);
+	CHECK(!watch_open_find(&token[0]));
+}
+
+TEST(percentiles)
+{
+	static struct histogram h;
+
+	CHECK_EQ(histogram_percentile(&h, 50), 0);
+	for (uint64_t i = 1; i <= 100000; i++)
+		histogram_add(&h, i);
+	for (unsigned int p = 1; p <= 100; p += 7) {
+		double value = (double)histogram_percentile(&h, p), want = p * 1000.0;
+
+		CHECK_MSG(value > want * .94 && value < want * 1.06, "p%u: %f", p, value);
+	}
+	histogram_add(&h, UINT64_MAX);
+	CHECK(histogram_percentile(&h, 100) > UINT64_MAX / 16 * 15);
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What tests/tool_watch.c has watched: a program that makes a known number of changes, and knows nothing of
+ * mrn.
+ *
+ *	watched WAY [N [M]]
+ */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE 4096
+
+static char *map(size_t pages)
+{
+	char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	if (p == MAP_FAILED)
+		_exit(99);
+	return p;
+}
+
+/* n of 3 pages each. Not inlined and not a tail call: a test asks for its name. */
+__attribute__((noinline)) void watched_unmap(int n);
+void watched_unmap(int n)
+{
+	for (int i = 0; i < n; i++)
+		if (munmap(map(3), 3l * PAGE))
+			_exit(98);
+}
+
+/* n of 2 pages each. */
+__attribute__((noinline)) void watched_discard(int n);
+void watched_discard(int n)
+{
+	char *p = map(2);
+
+	for (int i = 0; i < n; i++)
+		if (madvise(p, 2l * PAGE, MADV_DONTNEED))
+			_exit(97);
+}
+
+/* libc frees the buffer that was read into: one call that it makes, from here. */
+__attribute__((noinline)) void watched_library(void);
+void watched_library(void)
+{
+	char name[] = "/tmp/mrn-watched-XXXXXX", *line = NULL;
+	size_t size = 0;
+	int fd = mkstemp(name);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w+");
+
+	if (!f)
+		_exit(96);
+	unlink(name);
+	for (int i = 0; i < 1000000; i++)
+		putc('x', f);
+	rewind(f);
+	if (getline(&line, &size, f) != 1000000)
+		_exit(95);
+	free(line);
+	fclose(f);
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = 0;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 94;
+	return WEXITSTATUS(status);
+}
+
+/* Two libraries by turns, each for one call. */
+static void take_turns(int n, const char *const library[2], const char *const function[2])
+{
+	for (int i = 0; i < n; i++) {
+		void *handle = dlopen(library[i % 2], RTLD_NOW);
+		int (*f)(void) = handle ? (int (*)(void))dlsym(handle, function[i % 2]) : NULL;
+
+		if (!f || f() || dlclose(handle))
+			_exit(88);
+	}
+}
+
+static int in_child(int n)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		watched_unmap(n);
+		_exit(0);
+	}
+	return wait_for(pid);
+}
+
+static int in_executed_child(const char *self, const char *n)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		execl(self, self, "count", n, "0", (char *)NULL);
+		_exit(93);
+	}
+	return wait_for(pid);
+}
+
+static void *thread(void *arg)
+{
+	watched_unmap(*(int *)arg);
+	return NULL;
+}
+
+static void in_threads(int nr, int n)
+{
+	pthread_t t[64];
+
+	for (int i = 0; i < nr && i < 64; i++)
+		if (pthread_create(&t[i], NULL, thread, &n))
+			_exit(92);
+	for (int i = 0; i < nr && i < 64; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void close_everything(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int fd = 0; fd < (int)limit.rlim_cur && fd < 65536; fd++)
+		close(fd);
+}
+
+/* The state of a process as /proc has it. */
+static char state_of(pid_t pid)
+{
+	char path[64], text[256] = "", *after;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		_exit(91);
+	close(fd);
+	after = strrchr(text, ')');
+	return after ? after[2] : '?';
+}
+
+/* While the tool, our parent, is stopped: so nobody reads what is recorded. */
+static void unmap_unread(int n)
+{
+	kill(getppid(), SIGSTOP);
+	while (state_of(getppid()) != 'T')
+		usleep(1000);
+	watched_unmap(n);
+	kill(getppid(), SIGCONT);
+}
+
+/* Says which signal comes, until SIGUSR2; "ready" first. */
+static void say_signals(void)
+{
+	sigset_t set;
+	int sig;
+
+	sigfillset(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	puts("ready");
+	fflush(stdout);
+	while (!sigwait(&set, &sig) && sig != SIGUSR2) {
+		printf("%d\n", sig);
+		fflush(stdout);
+	}
+}
+
+static void copy_input(void)
+{
+	int c;
+
+	while ((c = getchar()) != EOF)
+		putchar(c);
+	fputs("error\n", stderr);
+}
+
+static void say_environment(void)
+{
+	const char *preload = getenv("LD_PRELOAD"), *watch = getenv("MRN_WATCH");
+
+	printf("%s %s\n", preload ? preload : "none", watch ? watch : "none");
+}
+
+int main(int argc, char **argv)
+{
+	const char *way = argc > 1 ? argv[1] : "";
+	int n = argc > 2 ? atoi(argv[2]) : 0, m = argc > 3 ? atoi(argv[3]) : 0;
+
+	if (!strcmp(way, "count")) {
+		watched_unmap(n);
+		watched_discard(m);
+	} else if (!strcmp(way, "status")) {
+		return n;
+	} else if (!strcmp(way, "signal")) {
+		return raise(n);
+	} else if (!strcmp(way, "fork")) {
+		watched_discard(m);
+		return in_child(n);
+	} else if (!strcmp(way, "spawn")) {
+		watched_discard(m);
+		return in_executed_child(argv[0], argv[2]);
+	} else if (!strcmp(way, "exec")) {
+		char count[] = "count", none[] = "0",
+		     *next[] = {argv[0], count, argv[2], none, NULL};
+
+		watched_discard(m);
+		execv(argv[0], next);
+		return 90;
+	} else if (!strcmp(way, "threads")) {
+		in_threads(n, m);
+	} else if (!strcmp(way, "closed")) {
+		close_everything();
+		watched_unmap(n);
+		return in_child(m);
+	} else if (!strcmp(way, "library")) {
+		watched_library();
+	} else if (!strcmp(way, "turns") && argc > 4) {
+		take_turns(n, (const char *const[]){argv[3], argv[4]},
+			   (const char *const[]){"turns_a", "turns_b"});
+	} else if (!strcmp(way, "unread")) {
+		unmap_unread(n);
+	} else if (!strcmp(way, "stop")) {
+		raise(SIGSTOP);
+	} else if (!strcmp(way, "signals")) {
+		say_signals();
+	} else if (!strcmp(way, "copy")) {
+		copy_input();
+	} else if (!strcmp(way, "environment")) {
+		say_environment();
+	} else {
+		return 89;
+	}
+	return 0;
+}

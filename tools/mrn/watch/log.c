@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "os/syscall.h"
+#include "tools/mrn/watch/log.h"
+
+/* How often it looks when nobody wakes it. */
+#define LOOK_NS 100000000
+
+static struct watch_lane *lane_at(const struct watch_log *log, unsigned int i)
+{
+	return (struct watch_lane *)(void *)(log->base +
+					     watch_lane_offset(i, log->header->lane_size));
+}
+
+int watch_log_create(struct watch_log *log, uint32_t ring_shift)
+{
+	size_t lane_size = watch_lane_size(ring_shift);
+	struct watch_header *h;
+	int err;
+
+	*log = (struct watch_log){.fd = -1, .size = watch_lane_offset(WATCH_LANES, lane_size)};
+	pthread_mutex_init(&log->lock, NULL);
+	log->fd = memfd_create("mrn-watch", MFD_CLOEXEC);
+	/* Pages that nobody touches take no memory. */
+	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->size))
+		goto failed;
+	h = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, log->fd, 0);
+	if (h == MAP_FAILED)
+		goto failed;
+	log->base = (char *)h;
+	log->header = h;
+	h->magic = WATCH_MAGIC;
+	h->version = WATCH_VERSION;
+	h->lane_size = lane_size;
+	h->ring_shift = ring_shift;
+	if (getrandom(&h->cookie, sizeof(h->cookie), 0) == (ssize_t)sizeof(h->cookie))
+		return 0;
+failed:
+	err = errno;
+	watch_log_destroy(log);
+	return -err;
+}
+
+void watch_log_destroy(struct watch_log *log)
+{
+	if (log->base)
+		munmap(log->base, log->size);
+	if (log->fd >= 0)
+		close(log->fd);
+	log->base = NULL;
+	log->fd = -1;
+}
+
+void watch_log_name(const struct watch_log *log, char *text, size_t size)
+{
+	snprintf(text, size, "%jx:/proc/%d/fd/%d", (uintmax_t)log->header->cookie, (int)getpid(),
+		 log->fd);
+}
+
+/* ----------------------------------------------------------------------------------- reading a lane */
+
+/*
+ * What is in the ring, at most one round of it. over: the writers are gone, so a slot that one of them has
+ * taken and not filled never will be.
+ */
+static void drain(struct watch_log *log, struct watch_lane *lane, bool over)
+{
+	uint32_t shift = log->header->ring_shift;
+	uint64_t size = UINT64_C(1) << shift, tail = lane->tail;
+	uint64_t head = __atomic_load_n(&lane->head, __ATOMIC_ACQUIRE);
+
+	for (uint64_t n = 0; n < size && tail != head; n++) {
+		struct watch_record *slot = &watch_ring(lane)[tail & (size - 1)];
+		uint32_t turn = watch_free_turn(tail, shift);
+
+		/* Acquire pairs with the writer's release: the record is there. */
+		if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == turn + 1)
+			log->sink.record(log->sink.arg, slot, lane);
+		else if (over)
+			lane->unpaired++;
+		else
+			break;
+		/* Release: the next writer here overwrites what we have read. */
+		__atomic_store_n(&slot->turn, turn + 2, __ATOMIC_RELEASE);
+		__atomic_store_n(&lane->tail, ++tail, __ATOMIC_RELAXED);
+	}
+}
+
+/* The process is gone: so its lane is another's. */
+static void give_back(struct watch_log *log, unsigned int i)
+{
+	struct watch_lane *lane = lane_at(log, i);
+
+	drain(log, lane, true);
+	log->dropped += lane->dropped;
+	log->unpaired += lane->unpaired;
+	lane->dropped = lane->unpaired = 0;
+	lane->nr_modules = 0;
+	log->counted[i] = false;
+	__atomic_store_n(&log->header->lane[i].ended, 0, __ATOMIC_RELAXED);
+	/* Release pairs with the next owner's acquire. */
+	__atomic_store_n(&log->header->lane[i].owner, 0, __ATOMIC_RELEASE);
+}
+
+static bool is_gone(const struct watch_log *log, unsigned int i, uint32_t owner)
+{
+	if (__atomic_load_n(&log->header->lane[i].ended, __ATOMIC_ACQUIRE))
+		return true;
+	return kill((pid_t)owner, 0) && errno == ESRCH;
+}
+
+/* True when a ring has filled up again meanwhile. */
+static bool read_all(struct watch_log *log)
+{
+	uint64_t quarter = UINT64_C(1) << log->header->ring_shift >> 2;
+	bool busy = false;
+
+	pthread_mutex_lock(&log->lock);
+	for (unsigned int i = 0; i < WATCH_LANES; i++) {
+		uint32_t owner = __atomic_load_n(&log->header->lane[i].owner, __ATOMIC_ACQUIRE);
+		struct watch_lane *lane = lane_at(log, i);
+		bool gone;
+
+		if (!owner)
+			continue;
+		if (!log->counted[i]) {
+			log->counted[i] = true;
+			log->processes +=
+				!__atomic_load_n(&log->header->lane[i].again, __ATOMIC_RELAXED);
+		}
+		/* Looked at before the ring, so that a process's last records are in it. */
+		gone = is_gone(log, i, owner);
+		drain(log, lane, false);
+		if (gone)
+			give_back(log, i);
+		else if (__atomic_load_n(&lane->head, __ATOMIC_RELAXED) - lane->tail >= quarter)
+			busy = true;
+	}
+	pthread_mutex_unlock(&log->lock);
+	return busy;
+}
+
+/* -------------------------------------------------------------------------------------- the thread */
+
+/* The log is shared between processes: not a private futex. */
+static void sleep_until_needed(struct watch_log *log)
+{
+	struct timespec timeout = {.tv_nsec = LOOK_NS};
+	uint32_t *asleep = &log->header->asleep;
+
+	if (__atomic_load_n(asleep, __ATOMIC_RELAXED))
+		mrn_sys4(SYS_futex, (long)asleep, FUTEX_WAIT, 1, (long)&timeout);
+}
+
+static void *read_while_it_runs(void *arg)
+{
+	struct watch_log *log = arg;
+
+	while (!__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE)) {
+		/* First, so that who fills a ring from here on wakes us. */
+		__atomic_store_n(&log->header->asleep, 1, __ATOMIC_SEQ_CST);
+		if (!read_all(log) && !__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE))
+			sleep_until_needed(log);
+	}
+	return NULL;
+}
+
+int watch_log_start(struct watch_log *log, const struct watch_sink *sink)
+{
+	int err;
+
+	log->sink = *sink;
+	err = pthread_create(&log->thread, NULL, read_while_it_runs, log);
+	log->running = !err;
+	return -err;
+}
+
+void watch_log_finish(struct watch_log *log)
+{
+	if (!log->running)
+		return;
+	__atomic_store_n(&log->stop, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&log->header->asleep, 0, __ATOMIC_SEQ_CST);
+	mrn_sys3(SYS_futex, (long)&log->header->asleep, FUTEX_WAKE, 1);
+	pthread_join(log->thread, NULL);
+	log->running = false;
+	read_all(log);
+}
+
+static uint64_t sum(const struct watch_log *log, size_t member)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < WATCH_LANES; i++)
+		if (__atomic_load_n(&log->header->lane[i].owner, __ATOMIC_RELAXED))
+			n += __atomic_load_n((uint64_t *)(void *)((char *)lane_at(log, i) + member),
+					     __ATOMIC_RELAXED);
+	return n;
+}
+
+uint64_t watch_log_dropped(const struct watch_log *log)
+{
+	return log->dropped + sum(log, offsetof(struct watch_lane, dropped));
+}
+
+uint64_t watch_log_unpaired(const struct watch_log *log)
+{
+	return log->unpaired + sum(log, offsetof(struct watch_lane, unpaired));
+}

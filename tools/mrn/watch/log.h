@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tool's side of the log (watch/log.h): makes it, and reads it while the program runs, in a thread.
+ *
+ * It is a memfd that programs open through this process's /proc/PID/fd. So there is no file to be left
+ * over, and nothing to inherit: a program that closes all descriptors has its mapping already, and its
+ * children open the log anew.
+ */
+#ifndef MRN_TOOL_WATCH_LOG_H
+#define MRN_TOOL_WATCH_LOG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "watch/log.h"
+
+struct watch_sink {
+	/* Called in order for each lane; lane->module says what code is where. With the lock held. */
+	void (*record)(void *arg, const struct watch_record *record, const struct watch_lane *lane);
+	void *arg;
+};
+
+struct watch_log {
+	struct watch_header *header;
+	char *base;
+	size_t size;
+	int fd;
+	pthread_t thread;
+	bool running, stop;
+	pthread_mutex_t
+		lock; /* around the sink's calls, and for who looks at what it has collected */
+	struct watch_sink sink;
+	/* Of lanes that have been given back. */
+	uint64_t dropped, unpaired;
+	uint64_t processes; /* that have had a lane */
+	bool counted[WATCH_LANES];
+};
+
+/* 0 or -errno. */
+int watch_log_create(struct watch_log *log, uint32_t ring_shift);
+/* What WATCH_ENVIRONMENT is to say. */
+void watch_log_name(const struct watch_log *log, char *text, size_t size);
+/* Begins to read. 0 or -errno. */
+int watch_log_start(struct watch_log *log, const struct watch_sink *sink);
+/* Reads what is there, and no more: the program has ended. */
+void watch_log_finish(struct watch_log *log);
+void watch_log_destroy(struct watch_log *log);
+
+/* How much has been lost so far. */
+uint64_t watch_log_dropped(const struct watch_log *log);
+uint64_t watch_log_unpaired(const struct watch_log *log);
+
+#endif

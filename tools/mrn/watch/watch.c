@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn watch: runs a program with the recorder (watch/) before it, and shows what it recorded.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/mrn/cli.h"
+#include "tools/mrn/progress.h"
+#include "tools/mrn/watch/launch.h"
+#include "tools/mrn/watch/log.h"
+#include "tools/mrn/watch/options.h"
+#include "tools/mrn/watch/page.h"
+#include "tools/mrn/watch/program.h"
+#include "tools/mrn/watch/symbols.h"
+#include "tools/mrn/watch/tables.h"
+#include "tools/mrn/watch/trace.h"
+#include "watch/kinds.h"
+
+#define SAY(...) cli_say("mrn watch", __VA_ARGS__)
+
+struct watch {
+	struct watch_options options;
+	struct watch_log log;
+	struct tally tally;
+	struct launch launch;
+	struct watch_run run;
+	FILE *trace, *report;
+	uint64_t shown; /* events, a second ago */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void record(void *arg, const struct watch_record *r, const struct watch_lane *lane)
+{
+	tally_add(arg, r, lane);
+}
+
+static void show(void *arg)
+{
+	struct watch *w = arg;
+	uint64_t events, dropped;
+	char bytes[32];
+
+	pthread_mutex_lock(&w->log.lock);
+	events = w->tally.events;
+	dropped = watch_log_dropped(&w->log);
+	tables_size(bytes, sizeof(bytes), w->tally.bytes);
+	pthread_mutex_unlock(&w->log.lock);
+	progress_show("%ju invalidations of %s, %ju in the last second, %ju dropped",
+		      (uintmax_t)events, bytes, (uintmax_t)(events - w->shown), (uintmax_t)dropped);
+	w->shown = events;
+}
+
+/* ----------------------------------------------------------------------------------------- before */
+
+/* Now, so that a wrong path does not cost a run. */
+static int open_output(const char *path, FILE **out)
+{
+	if (!path)
+		return 0;
+	*out = fopen(path, "we");
+	if (*out)
+		return 0;
+	SAY("%s: %s", path, strerror(errno));
+	return WATCH_CANNOT;
+}
+
+static uint32_t shift_of(uint64_t records)
+{
+	return 63 - (uint32_t)__builtin_clzll(records);
+}
+
+static int prepare(struct watch *w, char path[PATH_MAX])
+{
+	const struct watch_options *o = &w->options;
+	int r = watch_find_program(o->program[0], path);
+
+	if (!r)
+		r = watch_check_program(path);
+	if (!r)
+		r = open_output(o->trace, &w->trace);
+	if (!r)
+		r = open_output(o->report, &w->report);
+	if (r)
+		return r;
+	r = watch_log_create(&w->log, shift_of(o->records));
+	if (!r)
+		r = tally_create(&w->tally, o->trace || o->report);
+	if (r) {
+		SAY("cannot make the log: %s", strerror(-r));
+		return WATCH_CANNOT;
+	}
+	w->log.header->children = o->children;
+	w->log.header->kinds = o->kinds;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- after */
+
+static int put(FILE **out, const char *path, int err)
+{
+	if (*out && fclose(*out) && !err)
+		err = -errno;
+	*out = NULL;
+	if (err)
+		SAY("%s: %s", path, strerror(-err));
+	return err ? WATCH_CANNOT : 0;
+}
+
+static int write_files(struct watch *w)
+{
+	int r = 0;
+
+	if (w->trace)
+		r = put(&w->trace, w->options.trace, trace_write(w->trace, &w->tally, &w->run));
+	if (w->report && !r)
+		r = put(&w->report, w->options.report, page_write(w->report, &w->tally, &w->run));
+	return r;
+}
+
+/* What the recorder has said, in the program, of how it got on. */
+static int describe(struct watch *w, uint64_t ended)
+{
+	const struct watch_header *h = w->log.header;
+
+	if (h->failed) {
+		SAY("the program was not run: %s", h->why);
+		return WATCH_CANNOT;
+	}
+	w->run = (struct watch_run){
+		.program = w->options.program[0],
+		.source = h->attached ? watch_kinds[h->attached - 1].name : "nothing",
+		.seconds = (double)(ended - w->tally.epoch) / 1e9,
+		.processes = w->log.processes,
+		.unwatched = h->unwatched,
+		.dropped = watch_log_dropped(&w->log),
+		.unpaired = watch_log_unpaired(&w->log),
+	};
+	if (!h->attached)
+		SAY("the loader has not taken the recorder into %s, so nothing was seen",
+		    w->run.program);
+	return 0;
+}
+
+static int tell(struct watch *w)
+{
+	int r = symbols_name(&w->tally.sites), files = r ? 0 : write_files(w);
+
+	if (!r)
+		r = tables_print(stderr, &w->tally, &w->run);
+	if (!r && w->options.json)
+		r = tables_print_json(stdout, &w->tally, &w->run);
+	if (r)
+		SAY("cannot write the tables: %s", strerror(-r));
+	return r ? WATCH_CANNOT : files;
+}
+
+/*
+ * Where standard input, output or error is closed, our own files must not get its number. Closed again
+ * for the program.
+ */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run(struct watch *w)
+{
+	const struct watch_sink sink = {record, &w->tally};
+	char path[PATH_MAX], name[64];
+	uint64_t ended;
+	int r = prepare(w, path);
+
+	if (r)
+		return r;
+	watch_log_name(&w->log, name, sizeof(name));
+	launch_prepare(&w->launch);
+	w->tally.epoch = now_ns();
+	r = launch_start(&w->launch, path, w->options.program, w->log.header, name);
+	if (r)
+		return r;
+	/* Whoever reads our tables may have had enough of them; the program's status is still to be told. */
+	signal(SIGPIPE, SIG_IGN);
+	r = watch_log_start(&w->log, &sink);
+	if (r)
+		SAY("cannot read what the program does: %s", strerror(-r));
+	launch_wait(&w->launch, show, w);
+	ended = now_ns();
+	progress_remove();
+	watch_log_finish(&w->log);
+	r = r ? WATCH_CANNOT : describe(w, ended);
+	if (!r)
+		r = tell(w);
+	return r ? r : launch_exit(&w->launch);
+}
+
+static int watch_command_run(int argc, char **argv)
+{
+	static struct watch w;
+	int status = watch_parse_options(argc, argv, &w.options);
+
+	w.log.fd = -1;
+	fill_standard_descriptors();
+	if (!status)
+		status = run(&w);
+	if (w.trace)
+		fclose(w.trace);
+	if (w.report)
+		fclose(w.report);
+	symbols_forget(&w.tally.sites);
+	tally_destroy(&w.tally);
+	watch_log_destroy(&w.log);
+	return status;
+}
+
+const struct cli_command watch_command = {
+	.name = "watch",
+	.summary = "run a program and show what changes its address space",
+	.run = watch_command_run,
+};

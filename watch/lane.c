@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "watch/lane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/check.h"
+#include "os/syscall.h"
+#include "watch/environment.h"
+
+#include "os/event_path.h"
+
+/* Where the log is to be opened, kept for forked children. */
+static char log_path[64];
+static struct watch_header *header;
+static struct watch_lane *mine;
+static uint32_t my_pid;
+
+/* ------------------------------------------------------------------------------------- opening */
+
+/* "COOKIE:PATH" */
+static bool parse(const char *text, uint64_t *cookie)
+{
+	size_t n = 0;
+
+	*cookie = 0;
+	for (; *text && *text != ':'; text++) {
+		unsigned int c = (unsigned char)*text;
+
+		*cookie = *cookie << 4 | (c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	if (!*text++)
+		return false;
+	while (*text && n < sizeof(log_path) - 1)
+		log_path[n++] = *text++;
+	log_path[n] = '\0';
+	return !*text;
+}
+
+/* NULL when it cannot be mapped. The descriptor does not stay. */
+static void *map_log(size_t offset, size_t size)
+{
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)log_path, O_RDWR | O_CLOEXEC, 0), p;
+
+	if (fd < 0)
+		return NULL;
+	p = mrn_sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)offset);
+	mrn_sys1(SYS_close, fd);
+	if (mrn_sys_failed(p))
+		return NULL;
+	/* No part of what the program leaves behind when it crashes. */
+	mrn_sys3(SYS_madvise, p, (long)size, MADV_DONTDUMP);
+	return (void *)p;
+}
+
+struct watch_header *watch_log_open(void)
+{
+	const char *text = watch_environment_get(WATCH_ENVIRONMENT "=");
+	struct watch_header *h;
+	uint64_t cookie;
+
+	if (!text || !parse(text, &cookie))
+		return NULL;
+	h = map_log(0, WATCH_HEADER_SIZE);
+	if (!h)
+		return NULL;
+	if (h->magic != WATCH_MAGIC || h->version != WATCH_VERSION || h->cookie != cookie) {
+		mrn_sys2(SYS_munmap, (long)h, WATCH_HEADER_SIZE);
+		return NULL;
+	}
+	header = h;
+	return h;
+}
+
+/* ------------------------------------------------------------------------------------- the lane */
+
+/* What the tool's /proc calls this process: in another pid namespace getpid says something else. */
+static uint32_t own_number(void)
+{
+	char text[16];
+	long n = mrn_sys4(SYS_readlinkat, AT_FDCWD, (long)"/proc/self", (long)text, sizeof(text));
+	uint32_t pid = 0;
+
+	for (long i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++)
+		pid = pid * 10 + (uint32_t)(text[i] - '0');
+	return pid;
+}
+
+/* An index, or -1. One that this process had before exec is over. */
+static int take(uint32_t pid)
+{
+	uint32_t again = 0;
+	int got = -1;
+
+	for (int i = 0; i < WATCH_LANES; i++) {
+		if (__atomic_load_n(&header->lane[i].owner, __ATOMIC_RELAXED) != pid)
+			continue;
+		again = 1;
+		__atomic_store_n(&header->lane[i].ended, 1, __ATOMIC_RELEASE);
+	}
+	for (int i = 0; i < WATCH_LANES && got < 0; i++) {
+		uint32_t none = 0;
+
+		/* Acquire: the tool has put the lane in order before it stored the 0. */
+		if (__atomic_compare_exchange_n(&header->lane[i].owner, &none, pid, false,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			got = i;
+	}
+	if (got >= 0)
+		__atomic_store_n(&header->lane[got].again, again, __ATOMIC_RELAXED);
+	return got;
+}
+
+int watch_lane_take(void)
+{
+	struct watch_lane *lane;
+	uint32_t pid;
+	int i;
+
+	if (!header)
+		return -ENOENT;
+	pid = own_number();
+	i = pid ? take(pid) : -1;
+	lane = i < 0 ? NULL
+		     : map_log(watch_lane_offset((unsigned int)i, header->lane_size),
+			       header->lane_size);
+	if (!lane) {
+		if (i >= 0)
+			__atomic_store_n(&header->lane[i].owner, 0, __ATOMIC_RELEASE);
+		__atomic_fetch_add(&header->unwatched, 1, __ATOMIC_RELAXED);
+		return -EMFILE;
+	}
+	__atomic_store_n(&my_pid, pid, __ATOMIC_RELAXED);
+	__atomic_store_n(&mine, lane, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void watch_lane_leave(void)
+{
+	struct watch_lane *lane = __atomic_exchange_n(&mine, NULL, __ATOMIC_ACQ_REL);
+
+	if (lane)
+		mrn_sys2(SYS_munmap, (long)lane, (long)header->lane_size);
+}
+
+struct watch_lane *watch_lane_mine(void)
+{
+	return __atomic_load_n(&mine, __ATOMIC_ACQUIRE);
+}
+
+uint32_t watch_lane_pid(void)
+{
+	return __atomic_load_n(&my_pid, __ATOMIC_RELAXED);
+}
+
+/* ------------------------------------------------------------------------------------- records */
+
+/* Wakes the tool when a quarter of the ring is waiting for it; it looks by itself now and then, too. */
+static void ring_the_bell(const struct watch_lane *lane, uint64_t pos)
+{
+	uint64_t tail = __atomic_load_n(&lane->tail, __ATOMIC_RELAXED);
+
+	if (pos - tail < UINT64_C(1) << header->ring_shift >> 2 ||
+	    !__atomic_load_n(&header->asleep, __ATOMIC_RELAXED))
+		return;
+	if (__atomic_exchange_n(&header->asleep, 0, __ATOMIC_ACQ_REL))
+		mrn_sys3(SYS_futex, (long)&header->asleep, FUTEX_WAKE, 1);
+}
+
+/* A free slot, which is the caller's from now on; NULL when the ring is full. */
+static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
+{
+	uint64_t mask = (UINT64_C(1) << header->ring_shift) - 1;
+	uint64_t pos = __atomic_load_n(&lane->head, __ATOMIC_RELAXED);
+
+	for (;;) {
+		struct watch_record *slot = &watch_ring(lane)[pos & mask];
+		uint32_t vacant = watch_free_turn(pos, header->ring_shift);
+		/* Acquire pairs with the tool's release when it has read the slot. */
+		uint32_t turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
+
+		if (turn == vacant || MRN_BROKEN(WATCH_TURN)) {
+			if (__atomic_compare_exchange_n(&lane->head, &pos, pos + 1, true,
+							__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+				*at = pos;
+				return slot;
+			}
+		} else if ((int32_t)(turn - vacant) < 0) {
+			return NULL;
+		} else {
+			pos = __atomic_load_n(&lane->head, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+void watch_lane_put(const struct watch_record *record)
+{
+	struct watch_lane *lane = watch_lane_mine();
+	struct watch_record *slot;
+	uint64_t pos;
+
+	if (!lane)
+		return;
+	slot = reserve(lane, &pos);
+	if (!slot) {
+		if (!MRN_BROKEN(WATCH_DROPS))
+			__atomic_fetch_add(&lane->dropped, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	__builtin_memcpy(slot, record, offsetof(struct watch_record, turn));
+	__atomic_store_n(&slot->turn, watch_free_turn(pos, header->ring_shift) + 1,
+			 __ATOMIC_RELEASE);
+	ring_the_bell(lane, pos);
+}

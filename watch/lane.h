@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * This process's place in the log. Only mapped memory is kept: a program may close every descriptor,
+ * and change its directory or its environment.
+ */
+#ifndef MRN_WATCH_LANE_H
+#define MRN_WATCH_LANE_H
+
+#include <stdint.h>
+
+#include "watch/log.h"
+
+/*
+ * Maps the header that the environment names. NULL when there is none, or not this build's: then there is
+ * nobody to record for. Not on the event path.
+ */
+struct watch_header *watch_log_open(void);
+
+/*
+ * Takes a lane for this process, also for a child that fork has just made. 0, or -errno: -EMFILE when all
+ * are taken. Raw calls only.
+ */
+int watch_lane_take(void);
+/* From now on nothing is recorded: in a forked child, the lane is its parent's. */
+void watch_lane_leave(void);
+
+/* This process's lane and number, or NULL and 0. On the event path. */
+struct watch_lane *watch_lane_mine(void);
+uint32_t watch_lane_pid(void);
+
+/* Adds a record, or counts it as dropped. On the event path. */
+void watch_lane_put(const struct watch_record *record);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The log that a watched program writes and `mrn watch` reads: shared memory that the tool has made.
+ *
+ *	struct watch_header		one page: what the tool asks for
+ *	lane 0, lane 1, ...		one for each process: struct watch_lane, then its ring of slots
+ *
+ * A lane has many writers (threads, and signal handlers inside them) and one reader, the tool. Nobody
+ * waits for anybody: a writer that finds the ring full counts what it drops. Each process has a lane of
+ * its own, so that one which is killed in the middle of a record holds up nobody else.
+ *
+ * A slot (a record's place) goes round: in round g of the ring it is free when turn == 2g, and full when turn == 2g + 1.
+ * Zeroed pages are an empty ring. The writer that has moved head past a free slot owns it until it
+ * stores the turn (release); the reader's acquire of that sees the record, and its own release of the
+ * next turn is what the next writer acquires.
+ *
+ * Both sides come from one build; the version is for a tool that meets another's library.
+ */
+#ifndef MRN_WATCH_LOG_H
+#define MRN_WATCH_LOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WATCH_MAGIC   UINT64_C(0x6863746177206e72) /* "rn watch" */
+#define WATCH_VERSION 1
+
+/* In the environment: "COOKIE:PATH", the header's cookie in hexadecimal and where to open the log. */
+#define WATCH_ENVIRONMENT "MRN_WATCH"
+
+#define WATCH_LANES   256
+#define WATCH_MODULES 448
+
+/* One invalidation. Times are nanoseconds of CLOCK_MONOTONIC, addresses are the program's. */
+struct watch_record {
+	uint64_t begin, end;
+	uint64_t start, stop;
+	/*
+	 * Return addresses: into the first function outside libmrn, libc and ld.so, and, where that one
+	 * called a function of libc, into the latter. 0: not found.
+	 */
+	uint64_t site, via;
+	uint32_t pid, tid;
+	uint16_t flags; /* of struct mmu_notifier_range */
+	uint8_t event, cause;
+	uint32_t turn; /* the slot's */
+};
+
+/* An executable mapping, as /proc/self/maps has it. A later one replaces what it overlaps. */
+struct watch_module {
+	uint64_t since; /* when it was seen */
+	uint64_t start, end, offset;
+	char path[224]; /* "" for memory that has no name */
+};
+
+struct watch_lane {
+	uint32_t nr_modules; /* stored (release) when the entry is complete */
+	uint64_t dropped;    /* the ring was full */
+	uint64_t
+		unpaired; /* too many invalidations at once: the end would not have found its start */
+	uint64_t head __attribute__((aligned(64)));
+	uint64_t tail __attribute__((aligned(64))); /* the tool's */
+	struct watch_module module[WATCH_MODULES] __attribute__((aligned(64)));
+};
+
+struct watch_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t children; /* follow them */
+	uint64_t cookie;
+	uint32_t kinds;	     /* sources to try: a bit for each of watch_kinds (watch/kinds.h) */
+	uint32_t ring_shift; /* a ring has 1 << ring_shift slots */
+	uint64_t lane_size;  /* bytes, with the ring */
+	/* How many bytes the tool has put in front of the program's LD_PRELOAD, and was there one? */
+	uint32_t preload_bytes, had_preload;
+
+	/* From the program. */
+	uint32_t asleep; /* the tool wants FUTEX_WAKE once a ring is filling up */
+	uint32_t
+		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
+	uint32_t unwatched; /* processes that have found no lane */
+	uint32_t failed;    /* the first process could not attach a source: */
+	char why[512];
+	struct {
+		uint32_t owner; /* the process's number; 0: free */
+		uint32_t ended; /* it goes on in another lane, after exec */
+		uint32_t again; /* this is that other one */
+	} lane[WATCH_LANES];
+};
+
+#define WATCH_HEADER_SIZE 4096
+
+_Static_assert(sizeof(struct watch_header) <= WATCH_HEADER_SIZE, "the header fits its page");
+_Static_assert(sizeof(struct watch_record) == 64, "one line of the cache");
+
+static inline struct watch_record *watch_ring(struct watch_lane *lane)
+{
+	return (struct watch_record *)(lane + 1);
+}
+
+static inline size_t watch_lane_size(uint32_t shift)
+{
+	size_t size = sizeof(struct watch_lane) + (sizeof(struct watch_record) << shift);
+
+	return (size + WATCH_HEADER_SIZE - 1) & ~(size_t)(WATCH_HEADER_SIZE - 1);
+}
+
+/* Where lane i begins, in bytes. */
+static inline size_t watch_lane_offset(unsigned int i, size_t lane_size)
+{
+	return WATCH_HEADER_SIZE + i * lane_size;
+}
+
+/* The turn of a slot that is free for the writer of position pos. */
+static inline uint32_t watch_free_turn(uint64_t pos, uint32_t shift)
+{
+	return (uint32_t)(pos >> shift) * 2;
+}
+
+#endif

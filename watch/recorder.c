@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libmrn-watch: preloaded into a program by `mrn watch`, together with libmrn-interpose. A list notifier
+ * on the program's own mm is told of every invalidation, and its start and end become one record in the
+ * log.
+ *
+ * The callbacks run inside somebody's munmap or free: no allocation, no stdio, no lock, errno kept,
+ * re-entrant, and at most so much work.
+ */
+#include <errno.h>
+#include <mrn/mmu_notifier.h>
+#include <mrn/source.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "core/check.h"
+#include "os/syscall.h"
+#include "os/thread.h"
+#include "watch/environment.h"
+#include "watch/frames.h"
+#include "watch/kinds.h"
+#include "watch/lane.h"
+#include "watch/modules.h"
+#include "watch/open.h"
+#include "watch/recorder.h"
+
+#include "os/event_path.h"
+
+static struct watch_header *header;
+/* As getpid says it, which is not what the log calls this process in another namespace. */
+static long own_pid;
+
+/* clock_gettime is the vdso's: no lock, no errno. */
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* gettid costs a system call; a thread remembers the answer, for this process. */
+static uint32_t thread_number(uint32_t pid)
+{
+	static MRN_TLS uint32_t known_in, tid;
+
+	if (known_in != pid) {
+		tid = (uint32_t)mrn_sys0(SYS_gettid);
+		known_in = pid;
+	}
+	return tid;
+}
+
+static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct watch_lane *lane = watch_lane_mine();
+	struct watch_open *o;
+
+	if (!lane)
+		return 0;
+	o = watch_open_take(range);
+	if (!o) {
+		__atomic_fetch_add(&lane->unpaired, 1, __ATOMIC_RELAXED);
+		return 0;
+	}
+	watch_frames_capture(&o->site, &o->via);
+	o->begin = now_ns();
+	watch_modules_need(o->site, o->begin);
+	return 0;
+}
+
+static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct watch_open *o = watch_open_find(range);
+	struct watch_record r;
+
+	if (!o)
+		return;
+	r = (struct watch_record){
+		.begin = o->begin,
+		.end = now_ns(),
+		.start = range->start,
+		.stop = range->end,
+		.site = o->site,
+		.via = o->via,
+		.pid = watch_lane_pid(),
+		.tid = thread_number(watch_lane_pid()),
+		.flags = (uint16_t)range->flags,
+		.event = (uint8_t)range->event,
+		.cause = (uint8_t)range->cause,
+	};
+	watch_open_free(o);
+	watch_lane_put(&r);
+}
+
+static const struct mmu_notifier_ops ops = {
+	.invalidate_range_start = start,
+	.invalidate_range_end = end,
+};
+static struct mmu_notifier notifier = {.ops = &ops};
+
+int watch_recorder_start(void)
+{
+	uint64_t now = now_ns();
+	int r = watch_lane_take();
+
+	if (r)
+		return r;
+	watch_modules_look(now);
+	return mmu_notifier_register(&notifier, mrn_mm_self());
+}
+
+struct watch_header *watch_recorder_carries_over(void)
+{
+	bool ours = header && !header->children && mrn_sys0(SYS_getpid) == own_pid;
+
+	return ours ? header : NULL;
+}
+
+/* ---------------------------------------------------------------------------------- where it begins */
+
+/* The place in watch_kinds of what could be attached, or -errno. */
+static int attach(void)
+{
+	struct mrn_source_opts opts = {.size = sizeof(opts),
+				       .why = header->why,
+				       .why_size = sizeof(header->why)};
+	int r = -EOPNOTSUPP;
+
+	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++) {
+		struct mrn_source *source;
+
+		if (header->kinds && !(header->kinds >> i & 1))
+			continue;
+		r = mrn_source_attach(mrn_mm_self(), watch_kinds[i].kind, &opts, &source);
+		if (!r)
+			return (int)i;
+	}
+	return r;
+}
+
+/* A fork's child has an mm of its own, which nobody listens to until it is followed. */
+static void in_child(void)
+{
+	uint32_t attached = header->attached;
+
+	watch_lane_leave();
+	watch_open_restart();
+	watch_modules_restart();
+	mmu_notifier_unregister(&notifier, notifier.mm);
+	notifier = (struct mmu_notifier){.ops = &ops};
+	if (!header->children)
+		return;
+	if (attached && watch_kinds[attached - 1].in_child)
+		attach();
+	watch_recorder_start();
+}
+
+/* 125: what the tool exits with when it could not run a program as it was asked to. */
+static void refuse(void)
+{
+	__atomic_store_n(&header->failed, 1, __ATOMIC_RELEASE);
+	mrn_sys1(SYS_exit_group, 125);
+}
+
+/* A library that needs another is set up after it: so the interposer is there when we ask for it. */
+__attribute__((used)) static int (*const needs_interposer)(void *addr, size_t length) = munmap;
+
+__attribute__((constructor)) static void begin(void)
+{
+	int kind;
+
+	header = watch_log_open();
+	if (!header)
+		return;
+	if (!header->children)
+		watch_environment_restore(header);
+	own_pid = mrn_sys0(SYS_getpid);
+	watch_exec_start();
+	watch_frames_start();
+	kind = attach();
+	if (kind < 0 && !header->attached)
+		refuse();
+	if (kind < 0) {
+		__atomic_fetch_add(&header->unwatched, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	__atomic_store_n(&header->attached, (uint32_t)kind + 1, __ATOMIC_RELEASE);
+	pthread_atfork(NULL, NULL, in_child);
+	watch_recorder_start();
+}
