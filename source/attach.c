@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/pages.h"
@@ -61,16 +62,6 @@ __attribute__((format(printf, 2, 3))) static void add_why(struct mrn_source *s, 
 	va_end(args);
 }
 
-static void invalidate_all(struct mrn_mm *mm)
-{
-	struct mmu_notifier_range all;
-
-	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, mm, 0, UINTPTR_MAX);
-	all.cause = MRN_CAUSE_DETACH;
-	if (mmu_notifier_invalidate_range_start(&all) == 0)
-		mmu_notifier_invalidate_range_end(&all);
-}
-
 static const char *uffd_remedy(int error)
 {
 	switch (error) {
@@ -115,11 +106,10 @@ static void dispatch_is_lost(void)
 {
 	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
 
-	if (!s || mrn_mm_is_wiped(s->mm) || !__atomic_exchange_n(&s->by_call, 0, __ATOMIC_SEQ_CST))
+	if (!s || mrn_mm_is_wiped(s->mm))
 		return;
 	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
-	mrn_source_derive_coverage(s);
-	invalidate_all(s->mm);
+	mrn_source_has_lost(s, &s->by_call, 0);
 }
 
 static int start_dispatch(struct mrn_source *s, unsigned int flags)
@@ -144,6 +134,7 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 	if (wanted & ~kinds & MRN_SOURCE_INTERPOSE) {
 		if (mrn_interposer_is_present()) {
 			kinds |= MRN_SOURCE_INTERPOSE;
+			mrn_interposer_remember();
 		} else {
 			add_why(s, "libmrn-interpose is not in this process: link with "
 				   "-lmrn-interpose, or put it into LD_PRELOAD. ");
@@ -183,7 +174,7 @@ static void stop(struct mrn_source *s)
 	s->by_event = (struct mrn_coverage){0};
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm. What was built while somebody could is torn down. */
-	invalidate_all(s->mm);
+	mrn_source_invalidate_all(s);
 	/*
 	 * Callbacks use the descriptor without a lock. They run between the publication of a token
 	 * and its withdrawal, with a full fence after the first; so one that read kinds before we
@@ -226,7 +217,10 @@ static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flag
 
 	if (r && must)
 		return r;
-	return s->kinds == had ? 0 : mrn_source_self_test(s, had);
+	if (s->kinds == had)
+		return 0;
+	__atomic_store_n(&s->lost, 0, __ATOMIC_RELAXED);
+	return mrn_source_self_test(s, had);
 }
 
 static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
@@ -340,6 +334,9 @@ int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t
 	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	if (!kinds)
 		return -ENOTCONN;
+	if ((s->by_name & ~s->by_call & need) && !mrn_interposer_is_intact(true) &&
+	    !MRN_BROKEN(SOURCE_LOSS))
+		mrn_source_has_lost(s, &s->by_name, 0);
 	/* What an interposer brackets needs no arming. */
 	if (!(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
 		return 0;

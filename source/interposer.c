@@ -1,19 +1,41 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/interposer.h"
 
+#include <string.h>
+
 #include "core/mm.h"
 #include "source/dispatch/dispatch.h"
 
-static bool present;
+#define WRAPPERS 32
+#define LOOK	 16 /* bytes of each */
 
-void mrn_interposer_present(void)
+static const void *const *wrappers;
+static unsigned int nr_wrappers;
+static unsigned char look[WRAPPERS][LOOK];
+
+void mrn_interposer_present(const void *const *them, unsigned int n)
 {
-	__atomic_store_n(&present, true, __ATOMIC_RELEASE);
+	nr_wrappers = n < WRAPPERS ? n : WRAPPERS;
+	__atomic_store_n(&wrappers, them, __ATOMIC_RELEASE);
 }
 
 bool mrn_interposer_is_present(void)
 {
-	return __atomic_load_n(&present, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&wrappers, __ATOMIC_ACQUIRE);
+}
+
+void mrn_interposer_remember(void)
+{
+	for (unsigned int i = 0; i < nr_wrappers; i++)
+		memcpy(look[i], wrappers[i], LOOK);
+}
+
+bool mrn_interposer_is_intact(bool first_only)
+{
+	for (unsigned int i = 0; i < (first_only ? 1 : nr_wrappers); i++)
+		if (memcmp(look[i], wrappers[i], LOOK))
+			return false;
+	return true;
 }
 
 bool mrn_is_in_dispatch(void)

@@ -9,10 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Called by libmrn-interpose's constructor: its wrappers are in this process. */
-void mrn_interposer_present(void);
+/*
+ * Called by libmrn-interpose's constructor: its wrappers are in this process, n of them, those first that whoever writes
+ * over any writes over.
+ */
+void mrn_interposer_present(const void *const *wrappers, unsigned int n);
 
 bool mrn_interposer_is_present(void);
+
+/* Remembers what the wrappers look like. */
+void mrn_interposer_remember(void);
+/* Do they, or the first of them, still look so? Nobody rewrites code but to get in between. */
+bool mrn_interposer_is_intact(bool first_only);
 
 /*
  * For the mremap wrapper, inside its bracket of [start, end): stops the events of the whole range, also

@@ -376,7 +376,7 @@ static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 	return s.before;
 }
 
-static int try_by_name(struct mrn_source *source)
+int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 {
 	uint64_t seen = 0;
 
@@ -396,7 +396,7 @@ static int try_by_name(struct mrn_source *source)
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	/* Not tried, as it is everybody's business. By libc's handlers, which come with the wrappers. */
 	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK);
-	source->by_name = seen;
+	*all = seen;
 	return 0;
 }
 
@@ -484,7 +484,7 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 	int r = 0;
 
 	if (fresh & MRN_SOURCE_INTERPOSE)
-		r = try_by_name(source);
+		r = mrn_source_try_by_name(source, &source->by_name);
 	if (!r && (fresh & MRN_SOURCE_UFFD))
 		r = try_by_event(source);
 	if (!r && (fresh & MRN_SOURCE_DISPATCH))

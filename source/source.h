@@ -7,6 +7,7 @@
 
 #include <mrn/source.h>
 
+#include "core/rwlock.h"
 #include "source/uffd/uffd.h"
 
 struct mrn_source {
@@ -17,6 +18,10 @@ struct mrn_source {
 	/* What the self-tests of the kinds have seen; coverage is the best of all. */
 	uint64_t by_name;
 	uint64_t by_call;
+	uint64_t lost; /* causes, since something was attached */
+	/* Guards losses, whose lost is called under it; the one lock here that somebody's code runs under. */
+	struct mrn_rwlock loss_lock;
+	struct mrn_source_loss *losses;
 	struct mrn_coverage by_event;
 	struct mrn_uffd uffd;
 	char name[32];
@@ -28,6 +33,12 @@ struct mrn_source {
  * source->coverage with what was seen. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
+/* Tries those that the interposer brackets: *seen gets what it does. */
+int mrn_source_try_by_name(struct mrn_source *source, uint64_t *seen);
+/* loss.c, event path: everything that has been built on this source goes. */
+void mrn_source_invalidate_all(struct mrn_source *source);
+/* loss.c, event path: the kind whose mask of causes this is, by_name or by_call, does not do its work any more. */
+void mrn_source_has_lost(struct mrn_source *source, uint64_t *by, uint64_t still);
 /* Makes coverage the best of by_name, by_call and by_event. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 

@@ -147,6 +147,37 @@ const char *mrn_source_why(const struct mrn_source *source);
 /* Writes the name of a coverage bit ("munmap", "libc_internal", ...) as a static string. */
 const char *mrn_cover_name(uint64_t bit);
 
+/*
+ * A source can lose what it had: another library writes into our functions, as UCX does, or patches calls past them; or
+ * sets up a Syscall User Dispatch of its own. Who wants to know puts one of these, which stays its owner's, on
+ * a list; lost is then called with the causes, after the coverage has been taken back and everything has been
+ * invalidated (cause DETACH). From then on arming says MRN_ARM_USE_ONCE for ranges that need one of them.
+ *
+ * lost may run inside somebody's system call, on the event path: no allocation, no locks shared with code
+ * that allocates. Not more than once for a cause, until something is attached again.
+ */
+struct mrn_source_loss {
+	void (*lost)(struct mrn_source_loss *loss, uint64_t causes);
+	struct mrn_source_loss *next; /* private */
+};
+
+/*
+ * Errors: -EINVAL; -EALREADY for one that is on the list, -ENOENT for one that is not; -ESTALE in a forked child; -EDEADLK
+ * from a callback. unwatch waits for a call of lost that is running; after it, loss is the caller's to free.
+ */
+int mrn_source_watch_loss(struct mrn_source *source, struct mrn_source_loss *loss);
+int mrn_source_unwatch_loss(struct mrn_source *source, struct mrn_source_loss *loss);
+
+/*
+ * Looks whether everything is still covered that was when it was attached: makes the self-test of the interposer again.
+ * A dispatch that is taken away is noticed at once, and functions that are written over at the next mrn_source_arm;
+ * calls that are patched past them only here, so call this after having loaded what may do that.
+ *
+ * 0; -EOPNOTSUPP when something has been lost, now or before, and then all of the above has been done; -ENOTCONN after
+ * detach; -EINVAL, -ESTALE, -EDEADLK, -ENOMEM. Blocks; may allocate; maps and unmaps memory of its own.
+ */
+int mrn_source_check(struct mrn_source *source);
+
 /* mrn_source_arm's answer for a range that a source cannot watch any longer than for one use. */
 #define MRN_ARM_USE_ONCE 1
 

@@ -9,7 +9,11 @@
 
 #include <dlfcn.h>
 #include <mrn/mmu_notifier.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <unistd.h>
 #ifdef __GLIBC__
 #include <gnu/libc-version.h>
 #endif
@@ -64,6 +68,19 @@ const struct mrn_real_heap *mrn_real_heap(void)
 	return &heap;
 }
 
+/* munmap first: it is what everybody is after. */
+#define WRAPPER(name) (const void *)(uintptr_t)name
+static const void *const wrappers[] = {
+	WRAPPER(munmap),    WRAPPER(mmap),
+	WRAPPER(mremap),    WRAPPER(remap_file_pages),
+	WRAPPER(madvise),   WRAPPER(process_madvise),
+	WRAPPER(mprotect),  WRAPPER(pkey_mprotect),
+	WRAPPER(brk),	    WRAPPER(sbrk),
+	WRAPPER(shmat),	    WRAPPER(shmdt),
+	WRAPPER(fallocate), WRAPPER(ftruncate),
+	WRAPPER(truncate),  WRAPPER(syscall),
+};
+
 __attribute__((constructor(101))) static void resolve(void)
 {
 	/* Made now, so that threads do not race for it. */
@@ -85,5 +102,5 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.ftruncate, "ftruncate");
 	RESOLVE(mrn_real.truncate, "truncate");
 	RESOLVE(mrn_real_syscall, "syscall");
-	mrn_interposer_present();
+	mrn_interposer_present(wrappers, sizeof(wrappers) / sizeof(wrappers[0]));
 }

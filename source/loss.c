@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Losing what was covered: the coverage goes first, so that nothing is built on it any more, then what has been built is
+ * invalidated, then those who want to know are told.
+ */
+#include <errno.h>
+
+#include "core/check.h"
+#include "core/mm.h"
+#include "source/interposer.h"
+#include "source/source.h"
+
+void mrn_source_invalidate_all(struct mrn_source *s)
+{
+	struct mmu_notifier_range all;
+
+	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
+	all.cause = MRN_CAUSE_DETACH;
+	if (mmu_notifier_invalidate_range_start(&all) == 0)
+		mmu_notifier_invalidate_range_end(&all);
+}
+
+static void tell(struct mrn_source *s, uint64_t causes)
+{
+	mrn_read_lock(&s->loss_lock);
+	mrn_callback_depth++;
+	for (struct mrn_source_loss *l = s->losses; l; l = l->next)
+		l->lost(l, causes);
+	mrn_callback_depth--;
+	mrn_read_unlock(&s->loss_lock);
+}
+
+void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
+{
+	uint64_t had = __atomic_fetch_and(by, still, __ATOMIC_SEQ_CST) & ~still, covered;
+
+	/* Somebody else has found out, too. */
+	if (!had)
+		return;
+	mrn_source_derive_coverage(s);
+	covered = s->coverage.bracketed | s->coverage.before_return | s->coverage.use_once;
+	__atomic_fetch_or(&s->lost, had & ~covered, __ATOMIC_RELAXED);
+	mrn_source_invalidate_all(s);
+	tell(s, had);
+}
+
+/* -------------------------------------------------------------------------------------------- the list */
+
+static int may_change_list(const struct mrn_source *s, const struct mrn_source_loss *l)
+{
+	if (!s || !l)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
+static struct mrn_source_loss **find(struct mrn_source *s, const struct mrn_source_loss *l)
+{
+	struct mrn_source_loss **at = &s->losses;
+
+	while (*at && *at != l)
+		at = &(*at)->next;
+	return at;
+}
+
+int mrn_source_watch_loss(struct mrn_source *s, struct mrn_source_loss *l)
+{
+	int r = may_change_list(s, l);
+	struct mrn_source_loss **at;
+	mrn_sigmask mask;
+
+	if (!r && !l->lost)
+		r = -EINVAL;
+	if (r)
+		return r;
+	mask = mrn_write_lock(&s->loss_lock);
+	at = find(s, l);
+	if (*at) {
+		r = -EALREADY;
+	} else {
+		l->next = NULL;
+		*at = l;
+	}
+	mrn_write_unlock(&s->loss_lock, mask);
+	return r;
+}
+
+int mrn_source_unwatch_loss(struct mrn_source *s, struct mrn_source_loss *l)
+{
+	int r = may_change_list(s, l);
+	struct mrn_source_loss **at;
+	mrn_sigmask mask;
+
+	if (r)
+		return r;
+	mask = mrn_write_lock(&s->loss_lock);
+	at = find(s, l);
+	if (*at)
+		*at = l->next;
+	else
+		r = -ENOENT;
+	mrn_write_unlock(&s->loss_lock, mask);
+	return r;
+}
+
+/* --------------------------------------------------------------------------------------------- looking */
+
+int mrn_source_check(struct mrn_source *s)
+{
+	unsigned int kinds;
+	uint64_t seen;
+	int r;
+
+	if (!s)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	if (mrn_callback_depth)
+		return -EDEADLK;
+	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	if (!kinds)
+		return -ENOTCONN;
+	if (kinds & MRN_SOURCE_INTERPOSE) {
+		if (!mrn_interposer_is_intact(false)) {
+			mrn_source_has_lost(s, &s->by_name, 0);
+		} else {
+			r = mrn_source_try_by_name(s, &seen);
+			if (r)
+				return r;
+			mrn_source_has_lost(s, &s->by_name, seen);
+		}
+	}
+	return __atomic_load_n(&s->lost, __ATOMIC_RELAXED) ? -EOPNOTSUPP : 0;
+}
