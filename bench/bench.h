@@ -22,6 +22,8 @@ struct bench_contender {
 	const char *name;
 	/* One round. Nanoseconds per operation. */
 	double (*run)(void *ctx);
+	/* Before each round, and not measured; or NULL. */
+	void (*prepare)(void *ctx);
 	void *ctx;
 	/* results */
 	double median, min, max;
@@ -68,5 +70,13 @@ uint64_t bench_now(void); /* nanoseconds */
  */
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
 		   struct bench_contender *contenders, size_t nr);
+
+/*
+ * The same of several that are ours beside one rival, which is the first; adds a row for each of ours, called
+ * as in names, which is kept.
+ */
+void bench_measure_several(struct bench_table *table, const char *name, const char *const *names,
+			   uint64_t n, unsigned int threads, struct bench_contender *contenders,
+			   size_t nr);
 
 #endif

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where the programs and libraries are that belong to a program. */
+/* Programs and libraries that belong to a program: where they are, and how they are started. */
 #ifndef BENCH_BESIDE_H
 #define BENCH_BESIDE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Beside this process's program, as in a build folder; or where they are installed. 0 or -ENOENT. */
 int bench_find_beside(char *path, size_t size, const char *name);
+
+/* This process's environment, with nothing preloaded but, if asked for, the interposer that this very program has. */
+struct bench_environment {
+	char **env;
+	char *preload; /* an entry, or NULL */
+};
+
+/* 0 or -ENOMEM. To be freed. */
+int bench_environment_make(struct bench_environment *e, bool interposed);
+void bench_environment_free(struct bench_environment *e);
 
 #endif

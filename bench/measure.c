@@ -4,6 +4,8 @@
 
 #include "bench/bench.h"
 
+#define MAX_CONTENDERS 8
+
 uint64_t bench_now(void)
 {
 	struct timespec now;
@@ -27,10 +29,18 @@ static void sum_up(struct bench_contender *c, double *ns, size_t n)
 	c->max = ns[n - 1];
 }
 
+static void prepare(struct bench_contender *contenders, size_t nr)
+{
+	for (size_t c = 0; c < nr; c++)
+		if (contenders[c].prepare)
+			contenders[c].prepare(contenders[c].ctx);
+}
+
 /* Each begins as often as the others: what one leaves behind is not always the same one's to meet. */
 static void measure_round(size_t round, size_t turns, struct bench_contender *contenders, size_t nr,
 			  double ns[][BENCH_MAX_ROUNDS])
 {
+	prepare(contenders, nr);
 	for (size_t c = 0; c < nr; c++)
 		ns[c][round] = 0;
 	for (size_t turn = 0; turn < turns; turn++)
@@ -41,33 +51,61 @@ static void measure_round(size_t round, size_t turns, struct bench_contender *co
 		}
 }
 
-void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
-		   struct bench_contender *contenders, size_t nr)
+/* By turns, after a round that does not count. False: left out. */
+static bool measure(struct bench_table *table, const char *name, uint64_t n,
+		    struct bench_contender *contenders, size_t nr)
 {
-	double ns[8][BENCH_MAX_ROUNDS];
+	double ns[MAX_CONTENDERS][BENCH_MAX_ROUNDS];
 	size_t rounds = table->rounds < BENCH_MAX_ROUNDS ? table->rounds : BENCH_MAX_ROUNDS;
 
-	if (table->max_n && n > table->max_n)
-		return;
+	if ((table->max_n && n > table->max_n) || nr > MAX_CONTENDERS)
+		return false;
 	if (table->progress)
 		table->progress(name, n);
+	prepare(contenders, nr);
 	for (size_t c = 0; c < nr; c++)
 		contenders[c].run(contenders[c].ctx);
 	for (size_t round = 0; round < rounds; round++)
 		measure_round(round, table->turns ? table->turns : 1, contenders, nr, ns);
 	for (size_t c = 0; c < nr; c++)
 		sum_up(&contenders[c], ns[c], rounds);
-	for (size_t c = 1; c < nr && table->nr < BENCH_MAX_ROWS; c++)
-		table->row[table->nr++] = (struct bench_row){
-			.name = name,
-			.n = n,
-			.threads = threads,
-			.ns = contenders[0].median,
-			.min = contenders[0].min,
-			.max = contenders[0].max,
-			.rival = contenders[c].name,
-			.rival_ns = contenders[c].median,
-			.rival_min = contenders[c].min,
-			.rival_max = contenders[c].max,
-		};
+	return true;
+}
+
+static void add_row(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
+		    const struct bench_contender *ours, const struct bench_contender *rival)
+{
+	if (table->nr == BENCH_MAX_ROWS)
+		return;
+	table->row[table->nr++] = (struct bench_row){
+		.name = name,
+		.n = n,
+		.threads = threads,
+		.ns = ours->median,
+		.min = ours->min,
+		.max = ours->max,
+		.rival = rival->name,
+		.rival_ns = rival->median,
+		.rival_min = rival->min,
+		.rival_max = rival->max,
+	};
+}
+
+void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
+		   struct bench_contender *contenders, size_t nr)
+{
+	if (!measure(table, name, n, contenders, nr))
+		return;
+	for (size_t c = 1; c < nr; c++)
+		add_row(table, name, n, threads, &contenders[0], &contenders[c]);
+}
+
+void bench_measure_several(struct bench_table *table, const char *name, const char *const *names,
+			   uint64_t n, unsigned int threads, struct bench_contender *contenders,
+			   size_t nr)
+{
+	if (!measure(table, name, n, contenders, nr))
+		return;
+	for (size_t c = 1; c < nr; c++)
+		add_row(table, names[c], n, threads, &contenders[c], &contenders[0]);
 }

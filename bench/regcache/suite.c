@@ -9,10 +9,12 @@
 #include <mrn/regcache.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/crew.h"
+#include "bench/peer.h"
 #include "bench/regcache/limit.h"
-#include "bench/regcache/peer.h"
+#include "bench/regcache/work.h"
 #include "bench/suites.h"
 
 #define ENTRIES 512
@@ -148,7 +150,7 @@ static int measure(struct bench_table *table, struct peer *peer, const char *nam
 		snprintf(why, why_size, "%s: %s", name, strerror(-err));
 		return err;
 	}
-	ucx.error = peer_begin(peer, w);
+	ucx.error = peer_begin(peer, w, sizeof(*w));
 	if (!ucx.error) {
 		bench_measure(table, name, w->buffers, w->threads, c, hits ? 3 : 2);
 		peer_end(peer);
@@ -203,7 +205,7 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 		.why_size = why_size,
 	};
 	struct peer peer;
-	int err = peer_start(&peer, "mrn-bench-ucx", MRN_LIBEXECDIR);
+	int err = peer_start(&peer, "mrn-bench-ucx", environ);
 
 	if (err == -ENOENT) {
 		snprintf(why, why_size,

@@ -8,9 +8,11 @@
 #include <ucs/memory/rcache.h>
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "bench/regcache/peer.h"
+#include "bench/peer.h"
+#include "bench/regcache/work.h"
 
 struct region {
 	ucs_rcache_region_t super;
@@ -84,13 +86,38 @@ static void hits(void *side, unsigned int self)
 	work_hits(side, self, get_and_put);
 }
 
+static int begin(void *side, const void *work, size_t size, char *why, size_t why_size)
+{
+	struct work w;
+
+	if (size != sizeof(w))
+		return -EINVAL;
+	memcpy(&w, work, size);
+	return work_begin(side, &w);
+}
+
+static int one_round(void *ctx, double *ns)
+{
+	struct work_side *side = ctx;
+
+	*ns = work_round(side);
+	return side->error;
+}
+
+static void end(void *side)
+{
+	work_end(side);
+}
+
 int main(void)
 {
+	static const struct peer_ops ops = {begin, one_round, end};
+
 	ucx.side = (struct work_side){
 		.open = open_cache,
 		.close = close_cache,
 		.hits = hits,
 		.use = get_and_put,
 	};
-	return peer_serve(&ucx.side);
+	return peer_serve(&ops, &ucx.side);
 }

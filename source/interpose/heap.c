@@ -29,49 +29,74 @@ struct chunk {
 #define CHUNK_IS_MAPPED 2ul
 #define CHUNK_FLAGS	7ul
 
-static void bracket_free(struct mrn_bracket *b, const void *block)
+/* Is it a block that free unmaps? */
+static inline bool is_mapped(const struct mrn_real_heap *real, const void *block)
+{
+	const struct chunk *c = (const struct chunk *)mrn_untagged(block) - 1;
+
+	return block && real->is_glibcs && (c->size & CHUNK_IS_MAPPED) && !MRN_BROKEN(BRACKET_FREE);
+}
+
+static void bracket_mapped(struct mrn_bracket *b, const void *block)
 {
 	const struct chunk *c = (const struct chunk *)mrn_untagged(block) - 1;
 
 	mrn_bracket_none(b);
-	if (!block || MRN_BROKEN(BRACKET_FREE) || !mrn_real_heap_is_glibcs() ||
-	    !(c->size & CHUNK_IS_MAPPED))
-		return;
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, (uintptr_t)c - c->before,
 			(uintptr_t)c + (c->size & ~CHUNK_FLAGS));
 }
 
-/* The real ones: looked up at the first use, which may come before every constructor. */
-MRN_INTERPOSED void free(void *block)
+static __attribute__((noinline)) void free_mapped(const struct mrn_real_heap *real, void *block)
 {
-	const struct mrn_real_heap *real = mrn_real_heap();
 	struct mrn_bracket b;
 
-	/* Inside the look-up itself: a few bytes of dlsym's are lost, once. */
-	if (!real)
-		return;
-	bracket_free(&b, block);
+	bracket_mapped(&b, block);
 	real->free(block);
 	mrn_bracket_end(&b);
 }
 
-MRN_INTERPOSED void *realloc(void *block, size_t size)
+/*
+ * The real ones: looked up at the first use, which may come before every constructor. Most blocks are small, and go
+ * straight on.
+ */
+MRN_INTERPOSED void free(void *block)
 {
 	const struct mrn_real_heap *real = mrn_real_heap();
+
+	/* Inside the look-up itself: a few bytes of dlsym's are lost, once. */
+	if (__builtin_expect(!real, 0))
+		return;
+	if (__builtin_expect(is_mapped(real, block), 0))
+		free_mapped(real, block);
+	else
+		real->free(block);
+}
+
+static __attribute__((noinline)) void *realloc_mapped(const struct mrn_real_heap *real, void *block,
+						      size_t size)
+{
 	struct mrn_bracket b;
 	void *r;
 
-	if (!real) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	bracket_free(&b, block);
+	bracket_mapped(&b, block);
 	/* It may be moved by mremap, which must not fail for our watching a part of it. */
 	if (b.nr)
 		mrn_source_disarm_moving(b.token[0].start, b.token[0].end);
 	r = real->realloc(block, size);
 	mrn_bracket_end(&b);
 	return r;
+}
+
+MRN_INTERPOSED void *realloc(void *block, size_t size)
+{
+	const struct mrn_real_heap *real = mrn_real_heap();
+
+	if (__builtin_expect(!real, 0)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return is_mapped(real, block) ? realloc_mapped(real, block, size)
+				      : real->realloc(block, size);
 }
 
 MRN_INTERPOSED void *reallocarray(void *block, size_t n, size_t size)

@@ -48,14 +48,13 @@ static bool is_in_glibc(void (*real_free)(void *block))
 }
 #endif
 
-const struct mrn_real_heap *mrn_real_heap(void)
+const struct mrn_real_heap *mrn_real_heap_found;
+
+const struct mrn_real_heap *mrn_real_heap_look_up(void)
 {
 	static struct mrn_real_heap heap;
-	static bool found;
 	static MRN_TLS bool looking;
 
-	if (__atomic_load_n(&found, __ATOMIC_ACQUIRE))
-		return &heap;
 	if (looking)
 		return NULL;
 	looking = true;
@@ -64,7 +63,7 @@ const struct mrn_real_heap *mrn_real_heap(void)
 	heap.realloc = (void *(*)(void *, size_t))(uintptr_t)dlsym(RTLD_NEXT, "realloc");
 	heap.is_glibcs = is_in_glibc(heap.free);
 	looking = false;
-	__atomic_store_n(&found, true, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn_real_heap_found, &heap, __ATOMIC_RELEASE);
 	return &heap;
 }
 

@@ -42,13 +42,14 @@ struct mrn_real_heap {
 	void *(*realloc)(void *block, size_t size);
 	bool is_glibcs;
 };
-const struct mrn_real_heap *mrn_real_heap(void);
+const struct mrn_real_heap *mrn_real_heap_look_up(void);
+extern const struct mrn_real_heap *mrn_real_heap_found;
 
-static inline bool mrn_real_heap_is_glibcs(void)
+static inline const struct mrn_real_heap *mrn_real_heap(void)
 {
-	const struct mrn_real_heap *heap = mrn_real_heap();
+	const struct mrn_real_heap *heap = __atomic_load_n(&mrn_real_heap_found, __ATOMIC_ACQUIRE);
 
-	return heap && heap->is_glibcs;
+	return __builtin_expect(heap != NULL, 1) ? heap : mrn_real_heap_look_up();
 }
 
 /*

@@ -48,15 +48,28 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ------------------------------------------------------------------------------------------- the figures */
 
+/* Of the first column. */
+static int width_of_names(const struct bench_table *table)
+{
+	size_t width = 20;
+
+	for (size_t i = 0; i < table->nr; i++)
+		if (strlen(table->row[i].name) > width)
+			width = strlen(table->row[i].name);
+	return (int)width;
+}
+
 static void print_table(const struct bench_table *table)
 {
-	printf("%-20s %8s %7s %10s %21s   %-16s %10s %21s %7s\n", "case", "n", "threads", "ns",
-	       "(min - max)", "rival", "ns", "(min - max)", "ratio");
+	int width = width_of_names(table);
+
+	printf("%-*s %8s %7s %10s %21s   %-16s %10s %21s %7s\n", width, "case", "n", "threads",
+	       "ns", "(min - max)", "rival", "ns", "(min - max)", "ratio");
 	for (size_t i = 0; i < table->nr; i++) {
 		const struct bench_row *r = &table->row[i];
 
-		printf("%-20s %8ju %7u %10.1f %10.1f %10.1f   %-16s %10.1f %10.1f %10.1f %7.2f\n",
-		       r->name, (uintmax_t)r->n, r->threads, r->ns, r->min, r->max, r->rival,
+		printf("%-*s %8ju %7u %10.1f %10.1f %10.1f   %-16s %10.1f %10.1f %10.1f %7.2f\n",
+		       width, r->name, (uintmax_t)r->n, r->threads, r->ns, r->min, r->max, r->rival,
 		       r->rival_ns, r->rival_min, r->rival_max, r->rival_ns / r->ns);
 	}
 	puts("\nNanoseconds per operation, of all threads together; medians. Ratio: the rival's by ours.");

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Runs a probe, and reads what it says. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,70 +7,39 @@
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/beside.h"
 #include "tools/mrn/coverage/coverage.h"
 
 #define DEADLINE_MS 20000
-
-/* The interposer that this command is linked to: what is behind its munmap. */
-static const char *interposer(void)
-{
-	Dl_info info;
-
-	return dladdr((void *)(uintptr_t)munmap, &info) && strstr(info.dli_fname, "mrn-interpose")
-		       ? info.dli_fname
-		       : NULL;
-}
-
-/* The environment, with LD_PRELOAD as it is to be; NULL: without. *entry is the caller's to free. */
-static char **environment(const char *preload, char **entry)
-{
-	size_t n = 0, to = 0;
-	char **env;
-
-	while (environ[n])
-		n++;
-	env = calloc(n + 2, sizeof(*env));
-	*entry = NULL;
-	if (!env)
-		return NULL;
-	for (size_t i = 0; i < n; i++)
-		if (strncmp(environ[i], "LD_PRELOAD=", 11))
-			env[to++] = environ[i];
-	if (preload && asprintf(entry, "LD_PRELOAD=%s", preload) > 0)
-		env[to] = *entry;
-	return env;
-}
 
 static int start(const char *program, const char *source, const struct cause *cause, int out,
 		 pid_t *pid)
 {
 	bool interposed = !strcmp(source, "interpose") || !strcmp(source, "auto");
 	char name[64], kind[32];
-	char *argv[] = {(char *)(uintptr_t)program, kind, name, NULL}, *preload, **env;
+	char *argv[] = {(char *)(uintptr_t)program, kind, name, NULL};
 	posix_spawn_file_actions_t actions;
-	int err;
+	struct bench_environment env;
+	int err = bench_environment_make(&env, interposed);
+
+	if (err)
+		return err;
 
 	snprintf(kind, sizeof(kind), "%s", source);
 	snprintf(name, sizeof(name), "%s", cause->name);
-	env = environment(interposed ? interposer() : NULL, &preload);
-	if (!env)
-		return -ENOMEM;
 	err = posix_spawn_file_actions_init(&actions);
 	if (!err) {
 		err = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
 		if (!err)
-			err = posix_spawn(pid, program, &actions, NULL, argv, env);
+			err = posix_spawn(pid, program, &actions, NULL, argv, env.env);
 		posix_spawn_file_actions_destroy(&actions);
 	}
-	free(preload);
-	free(env);
+	bench_environment_free(&env);
 	return -err;
 }
 

@@ -1,48 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "bench/regcache/peer.h"
+#include "bench/peer.h"
 
 #include <errno.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/beside.h"
+
 enum peer_what { PEER_BEGIN, PEER_ROUND, PEER_END };
 
 struct peer_request {
-	uint32_t what;
-	struct work work;
+	uint32_t what, size;
+	char work[PEER_MAX_WORK] __attribute__((aligned(16)));
 };
 
 struct peer_reply {
 	int32_t error;
 	double ns;
+	char why[sizeof((struct peer *)0)->why];
 };
 
 /* ------------------------------------------------------------------------------------------ on our side */
 
-/* The program beside this one, as in a build folder; or the one that is installed. */
-static int find(char *path, size_t size, const char *program, const char *folder)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
-
-	self[n > 0 ? n : 0] = '\0';
-	slash = strrchr(self, '/');
-	if (slash) {
-		*slash = '\0';
-		if (snprintf(path, size, "%s/%s", self, program) < (int)size && !access(path, X_OK))
-			return 0;
-	}
-	if (snprintf(path, size, "%s/%s", folder, program) < (int)size && !access(path, X_OK))
-		return 0;
-	return -ENOENT;
-}
-
-static int spawn(struct peer *peer, char *path, int socket)
+static int spawn(struct peer *peer, char *path, char *const *env, int socket)
 {
 	char *argv[] = {path, NULL};
 	posix_spawn_file_actions_t actions;
@@ -55,39 +40,38 @@ static int spawn(struct peer *peer, char *path, int socket)
 	if (!err)
 		err = posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
 	if (!err)
-		err = posix_spawn(&peer->pid, path, &actions, NULL, argv, environ);
+		err = posix_spawn(&peer->pid, path, &actions, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
 	return -err;
 }
 
-int peer_start(struct peer *peer, const char *program, const char *folder)
+int peer_start(struct peer *peer, const char *program, char *const *env)
 {
 	char path[4096];
 	int sockets[2], err;
 
-	*peer = (struct peer){.socket = -1};
-	err = find(path, sizeof(path), program, folder);
+	*peer = (struct peer){0};
+	err = bench_find_beside(path, sizeof(path), program);
 	if (err)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets))
 		return -errno;
-	err = spawn(peer, path, sockets[1]);
+	err = spawn(peer, path, env, sockets[1]);
 	close(sockets[1]);
 	peer->socket = sockets[0];
 	if (err) {
 		peer->pid = 0;
-		peer_stop(peer);
+		close(peer->socket);
 	}
 	return err;
 }
 
 void peer_stop(struct peer *peer)
 {
-	if (peer->socket >= 0)
-		close(peer->socket);
-	peer->socket = -1;
-	if (peer->pid > 0)
-		waitpid(peer->pid, NULL, 0);
+	if (!peer->pid)
+		return;
+	close(peer->socket);
+	waitpid(peer->pid, NULL, 0);
 	peer->pid = 0;
 }
 
@@ -95,18 +79,24 @@ static int ask(struct peer *peer, const struct peer_request *request, double *ns
 {
 	struct peer_reply reply = {0};
 
+	*peer->why = '\0';
 	if (send(peer->socket, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request) ||
 	    recv(peer->socket, &reply, sizeof(reply), 0) != sizeof(reply))
 		return -EPIPE;
 	*ns = reply.ns;
+	memcpy(peer->why, reply.why, sizeof(peer->why));
 	return reply.error;
 }
 
-int peer_begin(struct peer *peer, const struct work *w)
+int peer_begin(struct peer *peer, const void *work, size_t size)
 {
+	struct peer_request request = {.what = PEER_BEGIN, .size = (uint32_t)size};
 	double ns;
 
-	return ask(peer, &(struct peer_request){.what = PEER_BEGIN, .work = *w}, &ns);
+	if (size > sizeof(request.work))
+		return -E2BIG;
+	memcpy(request.work, work, size);
+	return ask(peer, &request, &ns);
 }
 
 int peer_round(struct peer *peer, double *ns)
@@ -121,23 +111,22 @@ int peer_end(struct peer *peer)
 	return ask(peer, &(struct peer_request){.what = PEER_END}, &ns);
 }
 
-/* -------------------------------------------------------------------------------- on the rival's side */
+/* ------------------------------------------------------------------------------ on the program's side */
 
-int peer_serve(struct work_side *side)
+int peer_serve(const struct peer_ops *ops, void *ctx)
 {
 	struct peer_request request;
 
 	while (recv(STDIN_FILENO, &request, sizeof(request), 0) == sizeof(request)) {
 		struct peer_reply reply = {0};
 
-		if (request.what == PEER_BEGIN) {
-			reply.error = work_begin(side, &request.work);
-		} else if (request.what == PEER_ROUND) {
-			reply.ns = work_round(side);
-			reply.error = side->error;
-		} else {
-			work_end(side);
-		}
+		if (request.what == PEER_BEGIN)
+			reply.error = ops->begin(ctx, request.work, request.size, reply.why,
+						 sizeof(reply.why));
+		else if (request.what == PEER_ROUND)
+			reply.error = ops->round(ctx, &reply.ns);
+		else
+			ops->end(ctx);
 		if (send(STDIN_FILENO, &reply, sizeof(reply), MSG_NOSIGNAL) != sizeof(reply))
 			return 1;
 	}

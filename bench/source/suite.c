@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What each source costs a program that has it: the same work in processes that have one, or two, and in one that has
+ * none. Which of them a process has shows in all that it does, so each contender is a process of its own.
+ */
+#include <errno.h>
+#include <mrn/source.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/beside.h"
+#include "bench/crew.h"
+#include "bench/peer.h"
+#include "bench/source/work.h"
+#include "bench/suites.h"
+
+#define PROGRAM	       "mrn-bench-source"
+#define MAX_CONTENDERS 5
+#define MAX_CASES      16
+/* Of a round: a gap for mappings is in another place in each (place.h). */
+#define TURNS 8
+
+static const struct {
+	const char *name;
+	uint32_t sources;
+} kinds[MAX_CONTENDERS] = {
+	{"none", 0}, /* first */
+	{"interpose", MRN_SOURCE_INTERPOSE},
+	{"uffd", MRN_SOURCE_UFFD},
+	{"interpose+uffd", MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD},
+	{"dispatch", MRN_SOURCE_DISPATCH},
+};
+
+/* ops: for a turn of about 10 ms. */
+static const struct {
+	const char *name;
+	struct source_work w;
+} cases[] = {
+	{"map_unmap", {0, SOURCE_MAP, 1, 64 << 10, 400}},
+	{"map_unmap_big", {0, SOURCE_MAP, 1, 1 << 20, 40}},
+	{"map_unmap_watched", {0, SOURCE_MAP_WATCHED, 1, 64 << 10, 300}},
+	{"getppid", {0, SOURCE_GETPPID, 1, 0, 6000}},
+#ifdef __x86_64__
+	{"getppid_bare", {0, SOURCE_GETPPID_BARE, 1, 0, 6000}},
+#endif
+	{"malloc_free", {0, SOURCE_MALLOC, 1, 1 << 20, 1200}},
+	{"malloc_free_small", {0, SOURCE_MALLOC, 1, 64, 600000}},
+	{"storm", {0, SOURCE_MAP, 2, 64 << 10, 200}},
+};
+
+#define NR_CASES (sizeof(cases) / sizeof(cases[0]))
+
+struct contender {
+	const char *name;
+	uint32_t sources;
+	struct source_work w; /* of the case */
+	struct peer peer;
+	int error; /* of a round: the first */
+};
+
+/* Begins with the work, too. */
+static int start(struct contender *c)
+{
+	struct bench_environment env;
+	int err = bench_environment_make(&env, c->sources & MRN_SOURCE_INTERPOSE);
+
+	if (err)
+		return err;
+	err = peer_start(&c->peer, PROGRAM, env.env);
+	bench_environment_free(&env);
+	return err ? err : peer_begin(&c->peer, &c->w, sizeof(c->w));
+}
+
+/* ------------------------------------------------------------------------------------- contenders */
+
+static bool is_lack(int error)
+{
+	return error == -EPERM || error == -ENOSYS || error == -EOPNOTSUPP;
+}
+
+/* What the machine lacks, once: of two sources, it has been said of the one that is missing. */
+static void say_left_out(struct bench_table *table, const struct contender *c, uint32_t *missing)
+{
+	char sentence[1024], *end;
+
+	if (c->sources & *missing)
+		return;
+	*missing |= c->sources;
+	snprintf(sentence, sizeof(sentence), "%s is left out: %s", c->name,
+		 *c->peer.why ? c->peer.why : "this machine lacks it");
+	end = sentence + strlen(sentence);
+	while (end > sentence && (end[-1] == ' ' || end[-1] == '.'))
+		*--end = '\0';
+	if (table->say)
+		table->say(sentence);
+}
+
+static int fail(char *why, size_t why_size, const struct contender *c, const char *what, int err)
+{
+	snprintf(why, why_size, "%s: %s: %s", c->name, what,
+		 err == -ENOENT	 ? PROGRAM " is neither beside this program nor installed"
+		 : err == -EPIPE ? PROGRAM " died"
+				 : strerror(-err));
+	return err;
+}
+
+/* Which of them this machine has is written to all, how many to *nr. */
+static int find_all(struct bench_table *table, struct contender *all, size_t *nr, char *why,
+		    size_t why_size)
+{
+	uint32_t missing = 0;
+
+	for (size_t i = 0; i < MAX_CONTENDERS; i++) {
+		struct contender *c = &all[*nr];
+		int err;
+
+		*c = (struct contender){
+			.name = kinds[i].name,
+			.sources = kinds[i].sources,
+			.w = {.sources = kinds[i].sources},
+		};
+		err = start(c);
+		peer_stop(&c->peer);
+		if (!err)
+			++*nr;
+		else if (is_lack(err))
+			say_left_out(table, c, &missing);
+		else
+			return fail(why, why_size, c, "start", err);
+	}
+	if (*nr < 2) {
+		snprintf(why, why_size, "there is no source here to be measured");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+/* Each round in a new process: some have luck with what the kernel gives them, and keep it. */
+static void prepare(void *ctx)
+{
+	struct contender *c = ctx;
+	int err;
+
+	peer_stop(&c->peer);
+	err = start(c);
+	if (err && !c->error)
+		c->error = err;
+}
+
+static double round_of(void *ctx)
+{
+	struct contender *c = ctx;
+	double ns = 0;
+	int err = peer_round(&c->peer, &ns);
+
+	if (err && !c->error)
+		c->error = err;
+	return ns;
+}
+
+/* --------------------------------------------------------------------------------------- the cases */
+
+static int measure(struct bench_table *table, size_t number, struct contender *all, size_t nr,
+		   char *why, size_t why_size)
+{
+	/* Kept, as rows are. */
+	static char text[MAX_CASES][MAX_CONTENDERS][48];
+	const char *name = cases[number].name, *names[MAX_CONTENDERS] = {NULL};
+	struct bench_contender contenders[MAX_CONTENDERS];
+	struct source_work w = cases[number].w;
+
+	if (table->quick)
+		w.ops = w.ops / 3 + 1;
+	for (size_t i = 0; i < nr; i++) {
+		w.sources = all[i].sources;
+		all[i].w = w;
+		snprintf(text[number][i], sizeof(text[number][i]), "%s.%s", name, all[i].name);
+		names[i] = text[number][i];
+		contenders[i] = (struct bench_contender){
+			.name = all[i].name,
+			.run = round_of,
+			.prepare = prepare,
+			.ctx = &all[i],
+		};
+	}
+	bench_measure_several(table, name, names, SOURCE_OTHERS, w.threads, contenders, nr);
+	for (size_t i = 0; i < nr; i++)
+		if (all[i].error)
+			return fail(why, why_size, &all[i], name, all[i].error);
+	return 0;
+}
+
+static int run(struct bench_table *table, char *why, size_t why_size)
+{
+	static struct contender all[MAX_CONTENDERS];
+	size_t nr = 0;
+	int err;
+
+	_Static_assert(NR_CASES <= MAX_CASES, "");
+	table->turns = TURNS;
+	err = find_all(table, all, &nr, why, why_size);
+	for (size_t i = 0; !err && i < NR_CASES; i++) {
+		if (cases[i].w.threads <= bench_processors())
+			err = measure(table, i, all, nr, why, why_size);
+		else if (table->say)
+			table->say("storm is left out: it takes two processors");
+	}
+	while (nr)
+		peer_stop(&all[--nr].peer);
+	return err;
+}
+
+const struct bench_suite bench_source = {
+	.name = "source",
+	.about = "sources: what each costs a program, beside one without",
+	.run = run,
+};
