@@ -7,18 +7,17 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "bench/cause/cause.h"
+#include "bench/cause/gap.h"
 
 #define DEADLINE_MS 6000
 #define GAP_NS	    700000000L
@@ -141,82 +140,44 @@ static bool try_alone(const struct peer *peer, const struct cause *cause, struct
 
 /* ------------------------------------------------------------------------------------------- the gap */
 
-struct looker {
-	const struct peer *peer;
-	struct cause_place *place;
-	bool stop;
-	unsigned int looks;
-};
-
-static void *look_all_the_time(void *arg)
+/*
+ * Has been a thread that uses malloc. libfabric's memhooks deadlock on a thread's first malloc, which it does holding its
+ * lock: a new arena takes munmap, whose hook takes the lock again.
+ */
+static void enter(void *arg)
 {
-	struct looker *l = arg;
-	const struct pin *pin;
 	void *volatile block = malloc(64);
+
+	(void)arg;
+	free(block);
+}
+
+static void use(void *arg, const struct cause_place *place)
+{
+	const struct peer *peer = arg;
+	const struct pin *pin;
 	void *entry;
 
-	/*
-	 * Has been a thread that uses malloc. libfabric's memhooks deadlock on a thread's first malloc,
-	 * which it does holding its lock: a new arena takes munmap, whose hook takes the lock again.
-	 */
-	free(block);
-	while (!__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE)) {
-		if (!l->peer->get(l->place->addr, l->place->length, &entry, &pin))
-			l->peer->put(entry);
-		__atomic_add_fetch(&l->looks, 1, __ATOMIC_RELEASE);
-	}
-	return NULL;
+	if (!peer->get(place->addr, place->length, &entry, &pin))
+		peer->put(entry);
 }
 
-/* 1: stale afterwards, 0: right, negative: no such round. */
-static int gap_round(const struct peer *peer, const struct cause *cause)
+static long look_by(void *arg, const struct cause_place *place, char byte)
 {
-	struct cause_place place;
-	struct looker looker = {.peer = peer, .place = &place};
-	pthread_t thread;
-	long n = cause_prepare(cause, &place);
-
-	if (!n) {
-		n = -pthread_create(&thread, NULL, look_all_the_time, &looker);
-		if (!n) {
-			while (!__atomic_load_n(&looker.looks, __ATOMIC_ACQUIRE))
-				sched_yield();
-			n = cause_change(&place);
-			__atomic_store_n(&looker.stop, true, __ATOMIC_RELEASE);
-			pthread_join(thread, NULL);
-		}
-	}
-	if (!n)
-		n = cause_refill(&place);
-	if (!n)
-		n = look(peer, &place, 'A');
-	cause_drop(&place);
-	return n < 0 ? -1 : n > 0;
-}
-
-static long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000L + t.tv_nsec;
+	return look(arg, place, byte);
 }
 
 static void try_gap(const struct peer *peer, const struct cause *cause)
 {
-	const long end = now_ns() + GAP_NS;
+	const struct cause_cache cache = {(void *)(uintptr_t)peer, enter, use, look_by};
+	struct cause_gap gap;
 
 	found->step = "with a second thread that looks it up";
-	for (unsigned int i = 0; i < GAP_ROUNDS && now_ns() < end; i++) {
-		const int stale = gap_round(peer, cause);
-
-		if (stale < 0)
-			continue;
-		found->rounds++;
-		found->stale += (unsigned int)stale;
-	}
-	if (found->rounds)
-		found->gap = found->stale ? MISSED : CAUGHT;
+	cause_gap_try(cause, &cache, GAP_NS, GAP_ROUNDS, &gap);
+	found->rounds = gap.rounds;
+	found->stale = gap.stale;
+	if (gap.rounds)
+		found->gap = gap.stale ? MISSED : CAUGHT;
 }
 
 /* ---------------------------------------------------------------------------------- a child, a parent */
