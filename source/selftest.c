@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -356,22 +358,46 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	return (int)r;
 }
 
+/* Where the heap begins, by what the kernel goes by; 0 when it does not say. */
+static uintptr_t start_of_heap(void)
+{
+	enum {
+		STATE = 3,
+		START_BRK = 47
+	}; /* fields of /proc/self/stat; a name with blanks is the second */
+	char stat[1024], *p;
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+	long n;
+
+	if (fd < 0)
+		return 0;
+	n = mrn_sys3(SYS_read, fd, (long)stat, sizeof(stat) - 1);
+	mrn_sys1(SYS_close, fd);
+	stat[n > 0 ? n : 0] = '\0';
+	p = strrchr(stat, ')');
+	for (int field = STATE; p && field <= START_BRK; field++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
 /*
  * brk cannot be tried: to move the break back is to take away what another thread's malloc may have
  * put there meanwhile. But a break below the heap is refused by the kernel, and has been announced by
- * then: a notifier on low addresses, where nothing need be mapped, sees it.
+ * then: a notifier there, where nothing need be mapped, sees it.
  */
 static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 {
-	const uintptr_t low = 16 * mrn_page_size();
 	struct scratch s = {.cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
+	uintptr_t heap = start_of_heap(), below;
 
-	if (mmu_range_notifier_insert(&s.mrn, low, mrn_page_size(), source->mm))
+	/* The nearer, the fewer others are told; but below for certain. */
+	below = heap ? mrn_page_down(heap) - mrn_page_size() : 16 * mrn_page_size();
+	if (mmu_range_notifier_insert(&s.mrn, below, mrn_page_size(), source->mm))
 		return false;
 	if (raw)
-		raw(SYS_brk, (long)low, 0, 0, 0, 0, 0);
+		raw(SYS_brk, (long)below, 0, 0, 0, 0, 0);
 	else
-		(void)!brk((void *)low);
+		(void)!brk((void *)below);
 	mmu_range_notifier_remove(&s.mrn);
 	return s.before;
 }

@@ -61,7 +61,7 @@ static inline void watched_open(struct watched *w)
 {
 	/* Where the kernel puts nothing by itself: no other thread is given the address, and gives it back. And above the heap,
 	 * below which attach tries brk. */
-	static uintptr_t place = 0x600000000000;
+	static uintptr_t place = 0x7e8000000000;
 	void *want = (void *)__atomic_fetch_add(&place, 65536, __ATOMIC_RELAXED);
 
 	memset(w, 0, sizeof(*w));

@@ -23,10 +23,10 @@ __attribute__((constructor)) static void attach(void)
 	/* Callbacks of these tests fail, and with that enter the runtime, whose own calls are caught inside its locks. */
 	if (test_is_sanitized()) {
 		puts("1..0 # SKIP a sanitizer's runtime cannot be entered where it makes calls");
-		exit(77);
+		exit(0);
 	}
 	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, &opts, &source) == 0)
 		return;
 	printf("1..0 # SKIP %s\n", why);
-	exit(77);
+	exit(0);
 }

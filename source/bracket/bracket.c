@@ -13,6 +13,13 @@ static void announce(struct mmu_notifier_range *token)
 		mmu_notifier_invalidate_range_end(token);
 }
 
+/* For a wrapper: the call is caught, and somebody else's to announce. */
+static inline bool is_dispatchs(const struct mrn_mm *mm)
+{
+	return __builtin_expect(__atomic_load_n(&mm->dispatched, __ATOMIC_RELAXED), 0) &&
+	       !mrn_is_in_dispatch();
+}
+
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end)
 {
@@ -21,9 +28,7 @@ void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum 
 
 	if (!mm)
 		return;
-	/* For a wrapper: the call is going to be caught. */
-	if (__builtin_expect(__atomic_load_n(&mm->dispatched, __ATOMIC_RELAXED), 0) &&
-	    !mrn_is_in_dispatch())
+	if (is_dispatchs(mm))
 		return;
 	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
 	token->cause = cause;
@@ -53,7 +58,7 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 	struct mmu_notifier_range token;
 	struct mrn_mm *mm = mrn_mm_self();
 
-	if (!mm)
+	if (!mm || is_dispatchs(mm))
 		return;
 	mmu_notifier_range_init(&token, event, MRN_RANGE_AFTER, mm, mrn_page_down(start),
 				mrn_page_up(end));
