@@ -76,6 +76,7 @@ TEST(dispatch)
 
 TEST(auto_takes_the_best_of_each)
 {
+	CHECK_VERDICT("dispatch", "thread_stack", "bracketed");
 	CHECK_VERDICT("auto", "thread_stack", "bracketed");
 	CHECK_VERDICT("auto", "uring_madvise", "use_once");
 }
