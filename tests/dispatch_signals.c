@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <xmmintrin.h>
 
 #include "core/mm.h"
@@ -155,6 +158,25 @@ static void by_epoll(void)
 	wait_with_usr1_pending(wait_epoll);
 }
 
+static void block_behind(int sig, siginfo_t *info, void *context)
+{
+	sigfillset(&((ucontext_t *)context)->uc_sigmask);
+	handled++;
+}
+
+static void by_what_a_handler_returns_to(void)
+{
+	struct sigaction sa = {.sa_sigaction = block_behind, .sa_flags = SA_SIGINFO};
+	sigset_t now;
+
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 1);
+	check_caught();
+	CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &now), 0);
+	CHECK(sigismember(&now, SIGUSR2));
+}
+
 static void no_mask_blocks(void (*way)(void))
 {
 	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
@@ -177,6 +199,7 @@ NO_MASK(by_sigsuspend);
 NO_MASK(by_ppoll);
 NO_MASK(by_pselect);
 NO_MASK(by_epoll);
+NO_MASK(by_what_a_handler_returns_to);
 
 TEST(a_mask_that_was_there_before)
 {
@@ -233,6 +256,95 @@ TEST(the_alternate_stack_is_the_programs)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
+static char *alternate;
+#define ALTERNATE 65536
+
+static void use_alternate(void)
+{
+	stack_t stack = {.ss_size = ALTERNATE};
+
+	alternate =
+		mmap(NULL, ALTERNATE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(alternate != MAP_FAILED);
+	stack.ss_sp = alternate;
+	CHECK_EQ(sigaltstack(&stack, NULL), 0);
+}
+
+static void check_alternate(void *want)
+{
+	stack_t now;
+
+	check_caught();
+	CHECK_EQ(sigaltstack(NULL, &now), 0);
+	CHECK_EQ(now.ss_flags & SS_DISABLE ? NULL : now.ss_sp, want);
+}
+
+static void change_alternate(void)
+{
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
+
+	use_alternate();
+	CHECK_EQ(sigaction(SIGUSR1, &sa, NULL), 0);
+	CHECK_EQ(madvise(alternate, ALTERNATE, MADV_DONTNEED), 0);
+	check_alternate(alternate);
+	CHECK_EQ(mprotect(alternate + 4096, 4096, PROT_NONE), 0);
+	check_alternate(NULL);
+	CHECK_EQ(mprotect(alternate + 4096, 4096, PROT_READ | PROT_WRITE), 0);
+	check_alternate(alternate);
+	CHECK_EQ(raise(SIGUSR1), 0);
+	CHECK_EQ(handled, 1);
+	CHECK_EQ(munmap(alternate, ALTERNATE), 0);
+	check_alternate(NULL);
+	CHECK_EQ(mmap(alternate, ALTERNATE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		 alternate);
+	check_alternate(alternate);
+	CHECK_EQ(munmap(alternate, ALTERNATE), 0);
+	/* Another one ends it. */
+	use_alternate();
+	check_alternate(alternate);
+}
+
+/* The handler of a caught call runs there. */
+TEST(the_alternate_stack_is_changed_while_it_is_registered)
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+
+	CHECK_EQ(in_a_child(change_alternate), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(the_alternate_stack_is_changed_while_it_is_registered, under_us, BREAK(DISPATCH_ALTSTACK));
+
+static ucontext_t before, coroutine;
+
+static void on_a_near_stack(void)
+{
+	stack_t now;
+
+	check_caught();
+	CHECK_EQ(sigaltstack(NULL, &now), 0);
+	CHECK_EQ(now.ss_flags, 0);
+	CHECK_EQ(sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL), 0);
+}
+
+TEST(a_stack_just_above_the_alternate_one)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	char *both = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t stack = {.ss_sp = both, .ss_size = 32768};
+
+	CHECK(both != MAP_FAILED);
+	CHECK_EQ(sigaltstack(&stack, NULL), 0);
+	CHECK_EQ(getcontext(&coroutine), 0);
+	coroutine.uc_stack.ss_sp = both + 32768;
+	coroutine.uc_stack.ss_size = 32768;
+	coroutine.uc_link = &before;
+	makecontext(&coroutine, on_a_near_stack, 0);
+	CHECK_EQ(swapcontext(&before, &coroutine), 0);
+	check_caught();
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
 /* -------------------------------------------------------------------------------- the program's SIGSYS */
 
 static volatile sig_atomic_t sigsys_code;
@@ -277,6 +389,83 @@ TEST(sigsys_is_the_programs_to_use)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(sigsys_is_the_programs_to_use, taken, BREAK(DISPATCH_SIGSYS));
+
+/* ------------------------------------------------------------------------ the program's own dispatch */
+
+static bool caught_first = true;
+static char selector;
+static volatile sig_atomic_t dispatched;
+
+static void on_dispatched(int sig, siginfo_t *info, void *context)
+{
+	selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+	dispatched += info->si_syscall == SYS_getppid;
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = 4711;
+}
+
+static void dispatch_ourselves(void)
+{
+	struct sigaction sa = {.sa_sigaction = on_dispatched, .sa_flags = SA_SIGINFO};
+
+	if (caught_first)
+		check_caught();
+	CHECK_EQ(sigaction(SIGSYS, &sa, NULL), 0);
+	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector), 0);
+	for (int i = 1; i <= 10; i++) {
+		selector = SYSCALL_DISPATCH_FILTER_BLOCK;
+		CHECK_EQ(syscall(SYS_getppid), 4711);
+		CHECK_EQ(dispatched, i);
+	}
+}
+
+static void dispatch_in_a_child(unsigned int flags)
+{
+	struct mrn_source *source = dispatch_or_skip(flags);
+
+	/* In the child of one that is not followed, nothing is caught to begin with. */
+	CHECK_EQ(in_a_child(dispatch_ourselves), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(dispatch_is_the_programs_to_use)
+{
+	dispatch_in_a_child(MRN_SOURCE_FOLLOW_FORK);
+}
+TWIN(dispatch_is_the_programs_to_use, taken, BREAK(DISPATCH_SIGSYS));
+
+TEST(dispatch_is_a_childs_to_use)
+{
+	caught_first = false;
+	dispatch_in_a_child(0);
+}
+
+static void be_traced(void)
+{
+	CHECK_EQ(ptrace(PTRACE_TRACEME, 0, NULL, NULL), 0);
+	CHECK_EQ(raise(SIGSTOP), 0);
+	for (int i = 0; i < 5; i++)
+		syscall(SYS_getppid);
+	_exit(5);
+}
+
+/* Its calls are made all the same. */
+TEST(a_tracer_that_hands_no_signal_on)
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+	int status, stops = 0;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid)
+		be_traced();
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		CHECK(++stops < 100);
+		CHECK_EQ(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+	}
+	CHECK(WIFEXITED(status));
+	CHECK_EQ(WEXITSTATUS(status), 5);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
 
 /* ------------------------------------------------------------- signals that come while a call is made */
 

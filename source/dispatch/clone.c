@@ -47,6 +47,8 @@ static void on_a_copy(struct mrn_caught *c, uint64_t flags)
 		mrn_bracket_end(&bracket);
 	else if (is_to_be_armed(flags))
 		mrn_thread_arm();
+	else
+		mrn_armed_in = 0;
 	errno = saved;
 	mrn_caught_return(c, r);
 }

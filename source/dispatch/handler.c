@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <string.h>
+#include <sys/ptrace.h>
 
 #include "os/peek.h"
 #include "os/syscall.h"
@@ -12,9 +13,6 @@
 
 #include "os/event_path.h"
 
-#ifndef SYS_USER_DISPATCH
-#define SYS_USER_DISPATCH 2 /* si_code; Debian 12's headers lack it */
-#endif
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
@@ -38,7 +36,8 @@ static struct mrn_frame *frame_of(const struct mrn_caught *c)
 
 	_Static_assert(sizeof(struct mrn_frame) <= sizeof(siginfo_t),
 		       "a frame goes where siginfo is");
-	if (info < sp && sp - info < near)
+	/* An alternate stack may be near, too, but a thread that goes on there would be taken to be on it. */
+	if (info < sp && sp - info < near && !mrn_handler_is_aside(c))
 		return (struct mrn_frame *)info;
 	return (struct mrn_frame *)((sp - RED_ZONE - sizeof(struct mrn_frame)) & ~(uintptr_t)15);
 }
@@ -106,9 +105,13 @@ static void bracket(struct mrn_caught *c)
 {
 	const greg_t *reg = c->reg;
 	int saved = errno;
-	long r = mrn_bracket_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
-				    reg[REG_RDX], reg[REG_R10], reg[REG_R8], reg[REG_R9]);
+	long r;
 
+	if (mrn_caught_on_changing_stack(c))
+		return;
+	r = mrn_bracket_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
+			       reg[REG_R10], reg[REG_R8], reg[REG_R9]);
+	mrn_caught_stack_changed(c, r);
 	errno = saved;
 	mrn_caught_return(c, r);
 }
@@ -141,10 +144,26 @@ static uint64_t flags_of_how(uint64_t how)
 	return mrn_program_read(&flags, how, sizeof(flags)) ? 0 : flags;
 }
 
+/* This thread is caught no more. */
+static void lose(void)
+{
+	if (on_lost)
+		on_lost();
+	mrn_thread_disarm();
+}
+
 static void prctl_call(struct mrn_caught *c)
 {
-	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH && on_lost)
-		on_lost();
+	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH)
+		lose();
+	mrn_caught_resume(c, mrn_stub_resume);
+}
+
+/* Who is about to be traced has a tracer that sees each SIGSYS, and may not hand it on. */
+static void ptrace_call(struct mrn_caught *c)
+{
+	if (c->reg[REG_RDI] == PTRACE_TRACEME)
+		lose();
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
@@ -194,7 +213,10 @@ static void caught(struct mrn_caught *c)
 		mrn_caught_vfork(c);
 		break;
 	case SYS_rt_sigreturn:
-		c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;
+		mrn_caught_sigreturn(c);
+		break;
+	case SYS_sigaltstack:
+		mrn_caught_sigaltstack(c);
 		break;
 	case SYS_rt_sigaction:
 		mrn_caught_sigaction(c);
@@ -221,6 +243,9 @@ static void caught(struct mrn_caught *c)
 	case SYS_prctl:
 		prctl_call(c);
 		break;
+	case SYS_ptrace:
+		ptrace_call(c);
+		break;
 	default:
 		mrn_caught_resume(c, mrn_stub_resume);
 		break;
@@ -232,7 +257,8 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	ucontext_t *uc = context;
 	struct mrn_caught c = {.reg = uc->uc_mcontext.gregs, .info = info, .context = uc};
 
-	if (info->si_code != SYS_USER_DISPATCH) {
+	/* A thread that is not armed has a dispatch of the program's. */
+	if (info->si_code != SYS_USER_DISPATCH || !mrn_armed_in) {
 		mrn_foreign_sigsys(sig, info, uc);
 		return;
 	}

@@ -26,6 +26,10 @@ struct mrn_sigaction {
 #define MRN_SA_RESTORER 0x04000000
 #endif
 
+#ifndef SYS_USER_DISPATCH
+#define SYS_USER_DISPATCH 2 /* si_code; Debian 12's headers lack it */
+#endif
+
 #define MRN_SIGSYS_BIT (UINT64_C(1) << (SIGSYS - 1))
 
 struct mrn_caught {
@@ -64,6 +68,7 @@ void mrn_caught_procmask(struct mrn_caught *c);
 void mrn_caught_pselect(struct mrn_caught *c);
 void mrn_caught_uring_enter(struct mrn_caught *c);
 void mrn_caught_sigaction(struct mrn_caught *c);
+void mrn_caught_sigreturn(struct mrn_caught *c);
 /* A SIGSYS that is not from here. */
 void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
 /* Puts handler in the place of the program's, once. 0 or -errno. */
@@ -71,9 +76,20 @@ int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
 /* Takes SIGSYS out of the masks that handlers run with. */
 void mrn_sigsys_unmask_handlers(void);
 
+/* ---- altstack.c: the handler runs on the program's alternate stack, where there is one */
+
+/* It does, and what it has interrupted does not. */
+bool mrn_handler_is_aside(const struct mrn_caught *c);
+/* The call would change the stack that the handler runs on: true when it is to be made again, and is caught elsewhere. */
+bool mrn_caught_on_changing_stack(struct mrn_caught *c);
+/* After such a call: gives the stack back if it is there. */
+void mrn_caught_stack_changed(struct mrn_caught *c, long result);
+void mrn_caught_sigaltstack(struct mrn_caught *c);
+
 /* ---- thread.c */
 
 extern uint32_t mrn_dispatch_era;
+/* Not 0 in a thread that is armed. */
 extern MRN_TLS uint32_t mrn_armed_in;
 /* Arms the calling thread. 0 or -errno. */
 int mrn_thread_arm(void);

@@ -85,14 +85,12 @@ static struct mrn_mutex lock; /* held with signals blocked */
 static struct mrn_sigaction programs;
 static bool taken;
 
+/* In the handler, where signals are blocked: and where the program catches calls, none may be made for that. */
 static void programs_action(struct mrn_sigaction *copy)
 {
-	mrn_sigmask mask = mrn_signals_block();
-
 	mrn_mutex_lock(&lock);
 	*copy = programs;
 	mrn_mutex_unlock(&lock);
-	mrn_signals_restore(mask);
 }
 
 static long set_programs_action(uint64_t act, uint64_t old)
@@ -135,6 +133,24 @@ void mrn_caught_sigaction(struct mrn_caught *c)
 	c->reg[REG_RSI] = (greg_t)(uintptr_t)f->more;
 }
 
+/* What a signal's handler has left as the mask to go on with. */
+static void let_sigsys_pass(ucontext_t *context)
+{
+	mrn_sigmask mask;
+
+	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+	mask &= ~MRN_SIGSYS_BIT;
+	if (!MRN_BROKEN(DISPATCH_MASKS))
+		memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+}
+
+/* The program's handler has returned, and below its return address is what the kernel goes on with. */
+void mrn_caught_sigreturn(struct mrn_caught *c)
+{
+	let_sigsys_pass((ucontext_t *)(uintptr_t)c->reg[REG_RSP]);
+	c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;
+}
+
 static void as_if_we_were_not_here(int sig)
 {
 	struct mrn_sigaction plain = {.handler = (void *)(uintptr_t)SIG_DFL};
@@ -155,11 +171,18 @@ void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
 	}
 	if (action.handler == (void *)(uintptr_t)SIG_IGN)
 		return;
-	/* As the kernel would have called it. Returning from the signal puts the program's mask back. */
-	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
-	mask = (mask | action.mask) & ~MRN_SIGSYS_BIT;
-	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	if (info->si_code == SYS_USER_DISPATCH) {
+		/* Of the program's own: a call made here would be caught again, and so would the return, but at its own place. */
+		if (action.flags & MRN_SA_RESTORER)
+			((void **)context)[-1] = action.restorer;
+	} else {
+		/* As the kernel would have called it. Returning from the signal puts the program's mask back. */
+		memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+		mask = (mask | action.mask) & ~MRN_SIGSYS_BIT;
+		mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	}
 	((void (*)(int, siginfo_t *, void *))action.handler)(sig, info, context);
+	let_sigsys_pass(context);
 }
 
 int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))

@@ -52,6 +52,14 @@ go_on:
 	jmpq	*%rcx
 	.cfi_endproc
 
+	place	mrn_stub_again
+	.cfi_startproc
+	unwind_by_frame
+	syscall
+	movq	FRAME_NUMBER(%rsp), %rax
+	jmp	go_on
+	.cfi_endproc
+
 	place	mrn_stub_clone
 	.cfi_startproc
 	unwind_by_frame

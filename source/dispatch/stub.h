@@ -12,17 +12,18 @@
 #ifndef MRN_SOURCE_DISPATCH_STUB_H
 #define MRN_SOURCE_DISPATCH_STUB_H
 
-#define FRAME_RIP   0
-#define FRAME_RSP   8
-#define FRAME_FLAGS 16
-#define FRAME_RDI   24
-#define FRAME_RSI   32
-#define FRAME_RDX   40
-#define FRAME_R10   48
-#define FRAME_R8    56
-#define FRAME_R9    64
-#define FRAME_ARM   72
-#define FRAME_MORE  80
+#define FRAME_RIP    0
+#define FRAME_RSP    8
+#define FRAME_FLAGS  16
+#define FRAME_RDI    24
+#define FRAME_RSI    32
+#define FRAME_RDX    40
+#define FRAME_R10    48
+#define FRAME_R8     56
+#define FRAME_R9     64
+#define FRAME_ARM    72
+#define FRAME_MORE   80
+#define FRAME_NUMBER (FRAME_MORE + 24)
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -42,6 +43,8 @@ extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
 
 /* Places to go on at, with rsp at a frame. */
 extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
+/* For a call before the caught one, whose number is in more[3] and which is then made, and caught, again. */
+extern const char mrn_stub_again[] __attribute__((visibility("hidden")));
 /* For a call that makes a thread or a process, each of which has a frame. */
 extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));
 /*

@@ -40,6 +40,8 @@ int mrn_thread_arm(void)
 {
 	long r = dispatch(true);
 
+	if (!r)
+		mrn_armed_in = mrn_dispatch_era;
 	/* A kernel that does not know it says EINVAL. */
 	return r == -EINVAL || r == -ENOSYS ? -EOPNOTSUPP : (int)r;
 }
@@ -47,6 +49,7 @@ int mrn_thread_arm(void)
 void mrn_thread_disarm(void)
 {
 	dispatch(false);
+	mrn_armed_in = 0;
 }
 
 /*
@@ -63,7 +66,6 @@ static void on_asked(int sig, siginfo_t *info, void *context)
 	if (mrn_armed_in != mrn_dispatch_era) {
 		/* What it goes on with. */
 		((mrn_sigmask *)&uc->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
-		mrn_armed_in = mrn_dispatch_era;
 		mrn_thread_arm();
 		__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 	}
@@ -109,7 +111,6 @@ void mrn_dispatch_join(void)
 
 	if (mrn_armed_in == era || !mrn_dispatch_is_on())
 		return;
-	mrn_armed_in = era;
 	mrn_thread_arm();
 }
 
@@ -257,7 +258,6 @@ int mrn_threads_arm(char *why, size_t why_size)
 {
 	int sig, r;
 
-	mrn_armed_in = mrn_dispatch_era;
 	if (MRN_BROKEN(DISPATCH_ASK))
 		return 0;
 	sig = take_signal();

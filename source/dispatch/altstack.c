@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handler runs on the thread's alternate stack, if it has one, and a program may change that memory by any call that
+ * it makes elsewhere: unmap it while it is still registered, empty it, forbid it. The handler would go with it. So
+ * the stack is put aside, the call is made again, and this time caught on the stack that it is made on. The
+ * program gets its alternate stack back as soon as there is memory.
+ */
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+
+#include "core/check.h"
+#include "os/maps.h"
+#include "os/syscall.h"
+#include "source/dispatch/internal.h"
+
+#include "os/event_path.h"
+
+#define SYSCALL_INSTRUCTION 2 /* bytes */
+
+/* Size 0: none. */
+static MRN_TLS stack_t put_aside;
+
+static bool overlaps(const stack_t *stack, uint64_t start, uint64_t length)
+{
+	uint64_t bottom = (uint64_t)(uintptr_t)stack->ss_sp;
+
+	/* Either begins in the other. */
+	return start - bottom < stack->ss_size || bottom - start < length;
+}
+
+bool mrn_handler_is_aside(const struct mrn_caught *c)
+{
+	const stack_t *stack = &c->context->uc_stack;
+	uintptr_t bottom = (uintptr_t)stack->ss_sp;
+
+	return !(stack->ss_flags & SS_DISABLE) && (uintptr_t)c->info - bottom < stack->ss_size &&
+	       (uintptr_t)c->reg[REG_RSP] - bottom - 1 >= stack->ss_size;
+}
+
+/* May the call change what is there? Those that do not say of how much they do are taken to. */
+static bool may_change(const greg_t *reg, const stack_t *stack)
+{
+	uint64_t a = (uint64_t)reg[REG_RDI], b = (uint64_t)reg[REG_RSI];
+
+	switch (reg[REG_RAX]) {
+	case SYS_madvise:
+	case SYS_mprotect:
+	case SYS_munmap:
+	case SYS_pkey_mprotect:
+	case SYS_remap_file_pages:
+		return overlaps(stack, a, b);
+	case SYS_mmap:
+		return (reg[REG_R10] & MAP_FIXED) && overlaps(stack, a, b);
+	case SYS_mremap:
+		return overlaps(stack, a, b) ||
+		       ((reg[REG_R10] & MREMAP_FIXED) &&
+			overlaps(stack, (uint64_t)reg[REG_R8], (uint64_t)reg[REG_RDX]));
+	case SYS_brk: {
+		uint64_t now = a ? (uint64_t)mrn_sys1(SYS_brk, 0) : 0;
+
+		return a < now && overlaps(stack, a, now - a);
+	}
+	case SYS_shmat:
+		return reg[REG_RDX] & SHM_REMAP;
+	case SYS_process_madvise:
+	case SYS_shmdt:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool mrn_caught_on_changing_stack(struct mrn_caught *c)
+{
+	const stack_t *stack = &c->context->uc_stack;
+	stack_t none = {.ss_flags = SS_DISABLE};
+	struct mrn_frame *f;
+
+	if (MRN_BROKEN(DISPATCH_ALTSTACK) || !mrn_handler_is_aside(c) || !may_change(c->reg, stack))
+		return false;
+	put_aside = *stack;
+	c->reg[REG_RIP] -= SYSCALL_INSTRUCTION;
+	/* Returning from the signal cannot do it: newer kernels would still take us to be on that stack. */
+	f = mrn_caught_resume(c, mrn_stub_again);
+	_Static_assert(sizeof(none) == 3 * sizeof(f->more[0]), "there is room for it");
+	memcpy(f->more, &none, sizeof(none));
+	f->more[3] = (uint64_t)c->reg[REG_RAX];
+	c->reg[REG_RAX] = SYS_sigaltstack;
+	c->reg[REG_RDI] = (greg_t)(uintptr_t)f->more;
+	c->reg[REG_RSI] = 0;
+	return true;
+}
+
+/* The memory of a stack: how far up it is known to be writable. */
+struct look {
+	uintptr_t from, to;
+};
+
+static bool go_up(const struct mrn_mapping *m, void *arg)
+{
+	struct look *look = arg;
+
+	if (m->end <= look->from)
+		return true;
+	if (m->start > look->from || !m->writable)
+		return false;
+	look->from = m->end;
+	return look->from < look->to;
+}
+
+static bool is_there(const stack_t *stack)
+{
+	uintptr_t bottom = (uintptr_t)stack->ss_sp;
+	struct look look = {bottom, bottom + stack->ss_size};
+
+	return mrn_maps_visit(go_up, &look) == 0 && look.from >= look.to;
+}
+
+static bool has_changed(const greg_t *reg, long result)
+{
+	if (may_change(reg, &put_aside))
+		return true;
+	if (mrn_sys_failed(result))
+		return false;
+	if (reg[REG_RAX] == SYS_mmap)
+		return overlaps(&put_aside, (uint64_t)result, (uint64_t)reg[REG_RSI]);
+	if (reg[REG_RAX] == SYS_mremap)
+		return overlaps(&put_aside, (uint64_t)result, (uint64_t)reg[REG_RDX]);
+	return false;
+}
+
+void mrn_caught_stack_changed(struct mrn_caught *c, long result)
+{
+	/* Only a look at all mappings says whether it is there: so not at every call. */
+	if (!put_aside.ss_size || !has_changed(c->reg, result) || !is_there(&put_aside))
+		return;
+	c->context->uc_stack = put_aside;
+	put_aside.ss_size = 0;
+}
+
+void mrn_caught_sigaltstack(struct mrn_caught *c)
+{
+	if (c->reg[REG_RDI])
+		put_aside.ss_size = 0;
+	mrn_caught_resume(c, mrn_stub_resume);
+}
