@@ -280,14 +280,11 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 
 int mrn_source_detach(struct mrn_source *s)
 {
+	int r = mrn_source_may_wait(s);
 	bool last;
 
-	if (!s)
-		return -EINVAL;
-	if (mrn_mm_is_wiped(s->mm))
-		return -ESTALE;
-	if (mrn_callback_depth)
-		return -EDEADLK;
+	if (r)
+		return r;
 	pthread_mutex_lock(&attach_lock);
 	if (!s->refs) {
 		pthread_mutex_unlock(&attach_lock);

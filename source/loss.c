@@ -46,15 +46,6 @@ void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
 
 /* -------------------------------------------------------------------------------------------- the list */
 
-static int may_change_list(const struct mrn_source *s, const struct mrn_source_loss *l)
-{
-	if (!s || !l)
-		return -EINVAL;
-	if (mrn_mm_is_wiped(s->mm))
-		return -ESTALE;
-	return mrn_callback_depth ? -EDEADLK : 0;
-}
-
 static struct mrn_source_loss **find(struct mrn_source *s, const struct mrn_source_loss *l)
 {
 	struct mrn_source_loss **at = &s->losses;
@@ -66,12 +57,10 @@ static struct mrn_source_loss **find(struct mrn_source *s, const struct mrn_sour
 
 int mrn_source_watch_loss(struct mrn_source *s, struct mrn_source_loss *l)
 {
-	int r = may_change_list(s, l);
+	int r = l && l->lost ? mrn_source_may_wait(s) : -EINVAL;
 	struct mrn_source_loss **at;
 	mrn_sigmask mask;
 
-	if (!r && !l->lost)
-		r = -EINVAL;
 	if (r)
 		return r;
 	mask = mrn_write_lock(&s->loss_lock);
@@ -88,7 +77,7 @@ int mrn_source_watch_loss(struct mrn_source *s, struct mrn_source_loss *l)
 
 int mrn_source_unwatch_loss(struct mrn_source *s, struct mrn_source_loss *l)
 {
-	int r = may_change_list(s, l);
+	int r = l ? mrn_source_may_wait(s) : -EINVAL;
 	struct mrn_source_loss **at;
 	mrn_sigmask mask;
 
@@ -110,14 +99,10 @@ int mrn_source_check(struct mrn_source *s)
 {
 	unsigned int kinds;
 	uint64_t seen;
-	int r;
+	int r = mrn_source_may_wait(s);
 
-	if (!s)
-		return -EINVAL;
-	if (mrn_mm_is_wiped(s->mm))
-		return -ESTALE;
-	if (mrn_callback_depth)
-		return -EDEADLK;
+	if (r)
+		return r;
 	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	if (!kinds)
 		return -ENOTCONN;

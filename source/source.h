@@ -5,8 +5,10 @@
 #ifndef MRN_SOURCE_SOURCE_H
 #define MRN_SOURCE_SOURCE_H
 
+#include <errno.h>
 #include <mrn/source.h>
 
+#include "core/mm.h"
 #include "core/rwlock.h"
 #include "source/uffd/uffd.h"
 
@@ -27,6 +29,16 @@ struct mrn_source {
 	char name[32];
 	char why[512];
 };
+
+/* May this be called here, where it waits? -EINVAL without a source, -ESTALE in a forked child, -EDEADLK in a callback. */
+static inline int mrn_source_may_wait(const struct mrn_source *source)
+{
+	if (!source)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(source->mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
 
 /*
  * Tries each cause on scratch memory, by libc's functions and by raw calls, and fills in

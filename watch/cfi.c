@@ -73,7 +73,7 @@ static uint8_t byte(struct bytes *b)
 	return p ? *p : 0;
 }
 
-static uint64_t uleb(struct bytes *b)
+static uint64_t leb(struct bytes *b, bool has_sign)
 {
 	uint64_t v = 0;
 	unsigned int shift = 0;
@@ -85,24 +85,19 @@ static uint64_t uleb(struct bytes *b)
 			v |= (uint64_t)(c & 0x7f) << shift;
 		shift += 7;
 	} while (c & 0x80);
+	if (has_sign && shift < 64 && (c & 0x40))
+		v |= ~UINT64_C(0) << shift;
 	return v;
+}
+
+static uint64_t uleb(struct bytes *b)
+{
+	return leb(b, false);
 }
 
 static int64_t sleb(struct bytes *b)
 {
-	uint64_t v = 0;
-	unsigned int shift = 0;
-	uint8_t c;
-
-	do {
-		c = byte(b);
-		if (shift < 64)
-			v |= (uint64_t)(c & 0x7f) << shift;
-		shift += 7;
-	} while (c & 0x80);
-	if (shift < 64 && (c & 0x40))
-		v |= ~UINT64_C(0) << shift;
-	return (int64_t)v;
+	return (int64_t)leb(b, true);
 }
 
 /* ------------------------------------------------------------------------------- finding the entry */

@@ -50,8 +50,8 @@ struct mrn_source;
 #define MRN_COVER_IO_URING (UINT64_C(1) << 35)
 
 /*
- * What a registration cache needs: every call named here that can put other pages under it. The README
- * lists what no source sees, open(O_TRUNC) of a mapped file among it.
+ * What a registration cache needs: every call named here that can put other pages under it. It leaves out what
+ * dispatch alone sees, open(O_TRUNC) of a mapped file among it: that is in MRN_COVER_EVERYTHING.
  */
 #define MRN_COVER_PAGES                                                                   \
 	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |           \
@@ -148,7 +148,7 @@ const char *mrn_source_why(const struct mrn_source *source);
 const char *mrn_cover_name(uint64_t bit);
 
 /*
- * A source can lose what it had: another library writes into our functions, as UCX does, or patches calls past them; or
+ * A source can lose what it had: another library writes into our functions, or patches calls past them; or the program
  * sets up a Syscall User Dispatch of its own. Who wants to know puts one of these, which stays its owner's, on
  * a list; lost is then called with the causes, after the coverage has been taken back and everything has been
  * invalidated (cause DETACH). From then on arming says MRN_ARM_USE_ONCE for ranges that need one of them.
@@ -170,8 +170,8 @@ int mrn_source_unwatch_loss(struct mrn_source *source, struct mrn_source_loss *l
 
 /*
  * Looks whether everything is still covered that was when it was attached: makes the self-test of the interposer again.
- * A dispatch that is taken away is noticed at once, and functions that are written over at the next mrn_source_arm;
- * calls that are patched past them only here, so call this after having loaded what may do that.
+ * A dispatch that is taken away is noticed at once, and a munmap that is written over at the next mrn_source_arm;
+ * other functions, and calls that are patched past them, only here: so call this after having loaded what may do that.
  *
  * 0; -EOPNOTSUPP when something has been lost, now or before, and then all of the above has been done; -ENOTCONN after
  * detach; -EINVAL, -ESTALE, -EDEADLK, -ENOMEM. Blocks; may allocate; maps and unmaps memory of its own.

@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its
- * own.
- */
-
-#include <unistd.h>
-
+/* brk, and sbrk by it. */
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 

@@ -18,6 +18,9 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 bool mrn_mmap_replaces(int flags);
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr);
+/* After an mremap that has succeeded: to is where it is now. */
+void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
+		       const void *to);
 void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size);
 
 /* protect.c */

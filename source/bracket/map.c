@@ -134,6 +134,14 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 	}
 }
 
+void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
+		       const void *to)
+{
+	/* Where it was by itself moved to, or has grown into. */
+	if (!(flags & MREMAP_FIXED) && (to != addr || new_size > old_size))
+		mrn_bracket_fresh((uintptr_t)to, mrn_page_up((uintptr_t)to + new_size));
+}
+
 /* ----------------------------------------------------------------------------- remap_file_pages */
 
 void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_t size)

@@ -43,9 +43,9 @@ static long move(mrn_real_call real, long addr, long old_size, long new_size, lo
 			   (int)flags, (const void *)to);
 	r = real(SYS_mremap, addr, old_size, new_size, flags, to, 0);
 	mrn_bracket_end(&bracket);
-	/* Where it was by itself moved to, or has grown into. */
-	if (!mrn_sys_failed(r) && !(flags & MREMAP_FIXED) && (r != addr || new_size > old_size))
-		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)(r + new_size)));
+	if (!mrn_sys_failed(r))
+		mrn_bracket_moved((const void *)addr, (size_t)old_size, (size_t)new_size,
+				  (int)flags, (const void *)r);
 	return r;
 }
 

@@ -58,9 +58,8 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	mrn_bracket_mremap(&b, addr, old_size, new_size, flags, new_addr);
 	r = MRN_REAL(mremap)(addr, old_size, new_size, flags, new_addr);
 	mrn_bracket_end(&b);
-	/* Where it was by itself moved to, or has grown into. */
-	if (r != MAP_FAILED && !(flags & MREMAP_FIXED) && (r != addr || new_size > old_size))
-		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + new_size));
+	if (r != MAP_FAILED)
+		mrn_bracket_moved(addr, old_size, new_size, flags, r);
 	return r;
 }
 
