@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Real programs, bare and under `mrn watch`: is what they do the same?
+
+Each runs bare, then under dispatch and under interpose, mostly both alone and with --children. Compared are exit
+status, standard output, standard error and the files that it leaves. And the watching has to have taken place.
+Speaks TAP; a program that is not installed is skipped.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+
+from case import check
+from programs import programs
+from server import servers
+from stressors import stressors
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tool", help="mrn")
+    parser.add_argument("corners", help="what corners.c is built into")
+    parser.add_argument("allocate", help="what allocate.c is built into")
+    parser.add_argument("family", choices=["programs", "stress"])
+    parser.add_argument("--jemalloc", help="allocate, linked with jemalloc")
+    parser.add_argument("--only", default="", help="those whose names contain this")
+    args = parser.parse_args()
+    tool = os.path.abspath(args.tool)
+    scratch = tempfile.mkdtemp(prefix="mrn-differential-")
+    sys.stdout.reconfigure(line_buffering=True)
+
+    if args.family == "stress":
+        cases = stressors()
+    else:
+        cases = programs(os.path.abspath(args.corners), os.path.abspath(args.allocate),
+                         args.jemalloc and os.path.abspath(args.jemalloc), scratch) + servers()
+    cases = [case for case in cases if args.only in case.name]
+    print(f"1..{len(cases)}")
+    failed = 0
+    try:
+        for i, case in enumerate(cases, 1):
+            wrong = []
+            reason = case.missing() or ("" if args.only else case.asked)
+            if not reason:
+                wrong, reason = check(case, tool)
+            if reason:
+                print(f"ok {i} - {case.name} # SKIP {reason}")
+                continue
+            failed += bool(wrong)
+            print(f"{'not ok' if wrong else 'ok'} {i} - {case.name}")
+            for line in wrong:
+                print(f"# {line}".replace("\n", "\n# "))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 1 if failed else 0
+
+
+sys.exit(main())
