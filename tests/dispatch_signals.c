@@ -315,6 +315,55 @@ TEST(the_alternate_stack_is_changed_while_it_is_registered)
 }
 TWIN(the_alternate_stack_is_changed_while_it_is_registered, under_us, BREAK(DISPATCH_ALTSTACK));
 
+/* What a caught munmap leaves on an alternate stack, when its callback asks the kernel for something. */
+static bool ask_bare;
+
+static bool asks(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		 uint64_t seq)
+{
+	long r = ask_bare ? test_raw4(SYS_close, -1, 0, 0, 0)
+			  : mrn_source_bypass(SYS_close, -1, 0, 0, 0, 0, 0);
+
+	CHECK_EQ(r, -EBADF);
+	mmu_range_notifier_update_seq(mrn, seq);
+	return true;
+}
+
+static size_t used_of_alternate(void)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = asks};
+	struct watched w;
+	size_t i = 0;
+
+	use_alternate();
+	memset(alternate, 0x5a, ALTERNATE);
+	watched_open(&w);
+	w.mrn.ops = &ops;
+	CHECK_EQ(watched_unmap(&w), 0);
+	CHECK_ERR(mmu_range_notifier_remove(&w.mrn), 0);
+	while (alternate[i] == 0x5a)
+		i++;
+	return ALTERNATE - i;
+}
+
+static bool never_past;
+
+TEST(a_callback_goes_past_dispatch)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	size_t past, caught;
+
+	ask_bare = never_past;
+	past = used_of_alternate();
+	ask_bare = true;
+	caught = used_of_alternate();
+	NOTE("bytes of an alternate stack: %zu, with a call that is caught in the callback %zu",
+	     past, caught);
+	CHECK(past + 1024 < caught);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_callback_goes_past_dispatch, caught, never_past = true);
+
 static ucontext_t before, coroutine;
 
 static void on_a_near_stack(void)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mrn/source.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -168,7 +169,7 @@ static void ring_the_bell(const struct watch_lane *lane, uint64_t pos)
 	    !__atomic_load_n(&header->asleep, __ATOMIC_RELAXED))
 		return;
 	if (__atomic_exchange_n(&header->asleep, 0, __ATOMIC_ACQ_REL))
-		mrn_sys3(SYS_futex, (long)&header->asleep, FUTEX_WAKE, 1);
+		mrn_source_bypass(SYS_futex, (long)&header->asleep, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
 /* A free slot, which is the caller's from now on; NULL when the ring is full. */

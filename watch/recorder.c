@@ -41,13 +41,16 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* gettid costs a system call; a thread remembers the answer, for this process. */
+/*
+ * gettid costs a system call; a thread remembers the answer, for this process. Made past dispatch: what has been
+ * caught may run on an alternate stack that has no room for another signal.
+ */
 static uint32_t thread_number(uint32_t pid)
 {
 	static MRN_TLS uint32_t known_in, tid;
 
 	if (known_in != pid) {
-		tid = (uint32_t)mrn_sys0(SYS_gettid);
+		tid = (uint32_t)mrn_source_bypass(SYS_gettid, 0, 0, 0, 0, 0, 0);
 		known_in = pid;
 	}
 	return tid;

@@ -211,6 +211,16 @@ void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifie
 void mrn_source_disarm_changing(struct mrn_source *source, const struct mmu_range_notifier *mrn,
 				const struct mmu_notifier_range *range);
 
+/*
+ * A bare system call that no source sees. For what an invalidate callback asks of the kernel (a registration that it
+ * ends, a thread that it wakes): dispatch would catch it again inside the caught call, and that costs another signal's
+ * frame on a stack that may be small, and 2 to 3 us. nr is a SYS_..., a to f its arguments as the kernel takes them.
+ * Not for calls that change this process's memory: nobody would be told; nor for fork, clone and the like.
+ *
+ * Returns the kernel's own value, -errno on failure. Async-signal-safe; preserves errno. Blocks if the call does.
+ */
+long mrn_source_bypass(long nr, long a, long b, long c, long d, long e, long f);
+
 #ifdef __cplusplus
 }
 #endif

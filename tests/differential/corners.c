@@ -164,21 +164,52 @@ static void altstack_nested(void)
 	SAY("flags: %d, size: %zu, the same: %d", ss.ss_flags, ss.ss_size, ss.ss_sp == altstack);
 }
 
-/* As small as the system advises: nothing below it may change. */
-static void altstack_small(void)
+/* Below an alternate stack nothing may change. */
+static void use_stack_of(size_t size, void (*handler)(int, siginfo_t *, void *), void (*then)(void))
 {
-	const size_t size = (size_t)sysconf(_SC_SIGSTKSZ), below = 8192;
+	const size_t below = 8192;
 	char *p = map(size + below);
 	stack_t ss = {.ss_sp = p + below, .ss_size = size};
 	size_t changed = 0;
 
 	memset(p, 0x5a, below);
 	SAY("sigaltstack: %d", sigaltstack(&ss, NULL));
-	on(SIGUSR1, deep, SA_ONSTACK);
-	raise(SIGUSR1);
+	on(SIGUSR1, handler, SA_ONSTACK);
+	then();
 	for (size_t i = 0; i < below; i++)
 		changed += p[i] != 0x5a;
 	SAY("came: %d, changed below: %zu", (int)came, changed);
+}
+
+static void raise_it(void)
+{
+	raise(SIGUSR1);
+}
+
+/* As small as the system advises. */
+static void altstack_small(void)
+{
+	use_stack_of((size_t)sysconf(_SC_SIGSTKSZ), deep, raise_it);
+}
+
+static void write_only(int sig, siginfo_t *info, void *context)
+{
+	came += write(1, "on it\n", 6) == 6;
+}
+
+static void churn_and_raise(void)
+{
+	churn(3);
+	raise(SIGUSR1);
+}
+
+/*
+ * What some runtimes put under each thread, though a frame takes a third of it and more: all calls are caught there,
+ * and a handler that says what happened runs there.
+ */
+static void altstack_of_8_kib(void)
+{
+	use_stack_of(8192, write_only, churn_and_raise);
 }
 
 /* A stack of a coroutine just above the alternate stack. */
@@ -674,6 +705,7 @@ static const struct {
 	CORNER(altstack_discarded),
 	CORNER(altstack_forbidden_for_a_while),
 	CORNER(altstack_nested),
+	CORNER(altstack_of_8_kib),
 	CORNER(altstack_small),
 	CORNER(altstack_unmapped),
 	CORNER(clone_stacks),

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A way past the sources: the kernel lets calls of this library's own section pass, see os/syscall-x86_64.S. */
+#include <mrn/source.h>
+
+#include "os/syscall.h"
+
+#include "os/event_path.h"
+
+long mrn_source_bypass(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return mrn_sys6(nr, a, b, c, d, e, f);
+}
