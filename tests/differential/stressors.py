@@ -7,13 +7,13 @@ from case import Case
 
 # Operations for two instances of each. Not here:
 #	munmap		unmaps all that it does not know, the watching library too
-#	resources	fills the disk for a moment
+#	forkheavy, resources	take all that there is, of disk space too
 #	sigio		by itself, reads the end of a pipe for ever when its child is slow
 #	mlockmany, oom-pipe	are refused by stress-ng without --pathological
 #	swap, tmpfs, physpage	want a machine of their own
 STRESSORS = """
 alarm=200 bad-altstack=100 bigheap=20 brk=500 clone=100 context=100 dev-shm=5 dynlib=20 env=2 exit-group=20
-fault=200 fork=100 forkheavy=20 futex=200 io-uring=20 itimer=200 kill=200 longjmp=500 madvise=2 malloc=2000
+fault=200 fork=100 futex=200 io-uring=20 itimer=200 kill=200 longjmp=500 madvise=2 malloc=2000
 membarrier=20 memfd=2 memthrash=4 mincore=10 mlock=10 mmap=1 mmapaddr=20 mmapfixed=5 mmapfork=1 mmaphuge=2 mmapmany=2
 mprotect=20 mremap=2 msync=10 msyncmany=2 nanosleep=20 numa=2 pagemove=2 pageswap=20 pidfd=50 pkey=50 prctl=50
 pthread=200 ptrace=20 remap=5 rmap=4 seccomp=10 session=10 set=50 shm=4 shm-sysv=4 sigabrt=50 sigchld=50 sigfd=200
