@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,15 +50,12 @@ static void install_fork_handlers(void)
 	pthread_atfork(before_fork, in_parent, in_child);
 }
 
-__attribute__((format(printf, 2, 3))) static void add_why(struct mrn_source *s, const char *format,
-							  ...)
+/* A sentence more, without its full stop. */
+static void add_why(struct mrn_source *s, const char *sentence)
 {
 	size_t used = strlen(s->why);
-	va_list args;
 
-	va_start(args, format);
-	vsnprintf(s->why + used, sizeof(s->why) - used, format, args);
-	va_end(args);
+	snprintf(s->why + used, sizeof(s->why) - used, "%s%s.", used ? " " : "", sentence);
 }
 
 static const char *uffd_remedy(int error)
@@ -74,6 +70,20 @@ static const char *uffd_remedy(int error)
 	case -EOPNOTSUPP:
 		return "this kernel's userfaultfd lacks the unmap, remap and remove events or "
 		       "write protection (Linux 5.7)";
+	default:
+		return strerror(-error);
+	}
+}
+
+static const char *dispatch_remedy(int error)
+{
+	switch (error) {
+	case -EPERM:
+	case -EACCES:
+		return "dispatch is not permitted: allow prctl(PR_SET_SYSCALL_USER_DISPATCH) in the "
+		       "seccomp profile";
+	case -EOPNOTSUPP:
+		return MRN_DISPATCH_REMEDY;
 	default:
 		return strerror(-error);
 	}
@@ -118,10 +128,8 @@ static int start_dispatch(struct mrn_source *s, unsigned int flags)
 	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, dispatch_is_lost, reason,
 				   sizeof(reason));
 
-	if (r == -EOPNOTSUPP)
-		add_why(s, "%s. ", MRN_DISPATCH_REMEDY);
-	else if (r)
-		add_why(s, "%s. ", *reason ? reason : strerror(-r));
+	if (r)
+		add_why(s, *reason ? reason : dispatch_remedy(r));
 	return r;
 }
 
@@ -137,7 +145,7 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 			mrn_interposer_remember();
 		} else {
 			add_why(s, "libmrn-interpose is not in this process: link with "
-				   "-lmrn-interpose, or put it into LD_PRELOAD. ");
+				   "-lmrn-interpose, or put it into LD_PRELOAD");
 			failed = -EOPNOTSUPP;
 		}
 	}
@@ -146,7 +154,7 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 		if (r == 0) {
 			kinds |= MRN_SOURCE_UFFD;
 		} else {
-			add_why(s, "%s. ", uffd_remedy(r));
+			add_why(s, uffd_remedy(r));
 			if (!failed)
 				failed = r == -EACCES ? -EPERM : r;
 		}
@@ -198,14 +206,20 @@ static uint64_t missing_of(const struct mrn_source *s, uint64_t need)
 static int check_need(struct mrn_source *s, uint64_t need)
 {
 	uint64_t missing = missing_of(s, need);
-	char rest[sizeof(s->why)];
+	char rest[sizeof(s->why)], sentence[96];
 
 	if (!missing)
 		return 0;
 	/* The cause first; then the reasons that are there already, which say what would help. */
 	memcpy(rest, s->why, sizeof(rest));
+	snprintf(sentence, sizeof(sentence), "no source here sees %s",
+		 mrn_cover_name(missing & -missing));
 	s->why[0] = '\0';
-	add_why(s, "no source here sees %s. %s", mrn_cover_name(missing & -missing), rest);
+	add_why(s, sentence);
+	if (*rest) {
+		rest[strlen(rest) - 1] = '\0';
+		add_why(s, rest);
+	}
 	return -EOPNOTSUPP;
 }
 

@@ -263,15 +263,36 @@ TEST(an_executed_child_is_followed)
 /* Replaced, it is still the one that was asked for. */
 TEST(exec_in_the_same_process_is_followed)
 {
-	for (int children = 0; children < 2; children++) {
-		struct json_object *report =
-			run_processes(children ? "--children" : NULL, "exec", 50, 5);
+	static const char *const ways[] = {"execfd", "execl",  "execle", "execlp",
+					   "execv",  "execve", "execvp", "execvpe"};
 
+	for (unsigned int i = 0; i < 16; i++) {
+		struct json_object *report =
+			run_processes(i & 1 ? "--children" : NULL, ways[i / 2], 50, 5);
+
+		NOTE("%s", ways[i / 2]);
 		check_cause(report, "munmap", 50, 50l * 3 * PAGE);
 		check_cause(report, "dontneed", 5, 5l * 2 * PAGE);
 		CHECK_EQ(figure(report, "processes"), 1);
 	}
 }
+
+static const char *way_out = "forbid";
+
+TEST(a_process_that_cannot_be_watched_is_told_of)
+{
+	static struct outcome o;
+	const char *says;
+
+	RUN(&o, "watch", "--source", "dispatch", watched(), way_out, "50", "5");
+	if (o.status == 125)
+		SKIP("%s", o.err);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	says = strstr(o.err, "\n1 process could not be followed: ");
+	CHECK_MSG(says && strstr(says, "not permitted"), "%s", o.err);
+	CHECK_MSG(strstr(o.err, ": 5 invalidations"), "%s", o.err);
+}
+TWIN(a_process_that_cannot_be_watched_is_told_of, can_be, way_out = "execv");
 
 /* Nothing of the log depends on a descriptor that the program has. */
 TEST(a_program_that_closes_all_descriptors)

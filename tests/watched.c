@@ -6,14 +6,21 @@
  *	watched WAY [N [M]]
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,6 +196,48 @@ static void copy_input(void)
 	fputs("error\n", stderr);
 }
 
+/* As a sandbox might: no dispatch for this process from now on. */
+static void forbid_dispatch(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_SYSCALL_USER_DISPATCH, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(88);
+}
+
+/* By exec's function of that ending; "fd": by fexecve. */
+static int run_again(const char *way, char *program, char *n)
+{
+	char count[] = "count", none[] = "0", *argv[] = {program, count, n, none, NULL};
+
+	if (!strcmp(way, "fd"))
+		fexecve(open(program, O_RDONLY | O_CLOEXEC), argv, environ);
+	else if (!strcmp(way, "l"))
+		execl(program, program, count, n, none, (char *)NULL);
+	else if (!strcmp(way, "le"))
+		execle(program, program, count, n, none, (char *)NULL, environ);
+	else if (!strcmp(way, "lp"))
+		execlp(program, program, count, n, none, (char *)NULL);
+	else if (!strcmp(way, "v"))
+		execv(program, argv);
+	else if (!strcmp(way, "ve"))
+		execve(program, argv, environ);
+	else if (!strcmp(way, "vp"))
+		execvp(program, argv);
+	else if (!strcmp(way, "vpe"))
+		execvpe(program, argv, environ);
+	return 90;
+}
+
 static void say_environment(void)
 {
 	const char *preload = getenv("LD_PRELOAD"), *watch = getenv("MRN_WATCH");
@@ -214,13 +263,13 @@ int main(int argc, char **argv)
 	} else if (!strcmp(way, "spawn")) {
 		watched_discard(m);
 		return in_executed_child(argv[0], argv[2]);
-	} else if (!strcmp(way, "exec")) {
-		char count[] = "count", none[] = "0",
-		     *next[] = {argv[0], count, argv[2], none, NULL};
-
+	} else if (!strncmp(way, "exec", 4)) {
 		watched_discard(m);
-		execv(argv[0], next);
-		return 90;
+		return run_again(way + 4, argv[0], argv[2]);
+	} else if (!strcmp(way, "forbid")) {
+		watched_discard(m);
+		forbid_dispatch();
+		return run_again("v", argv[0], argv[2]);
 	} else if (!strcmp(way, "threads")) {
 		in_threads(n, m);
 	} else if (!strcmp(way, "closed")) {

@@ -78,9 +78,10 @@ struct watch_header {
 	uint32_t asleep; /* the tool wants FUTEX_WAKE once a ring is filling up */
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
-	uint32_t unwatched; /* processes that have found no lane */
-	uint32_t failed;    /* the first process could not attach a source: */
-	char why[512];
+	uint32_t unwatched;  /* processes that have found no lane */
+	uint32_t unattached; /* processes after the first that could not attach a source */
+	uint32_t failed;     /* the first process could not */
+	char why[512];	     /* why the last of them could not */
 	struct {
 		uint32_t owner; /* the process's number; 0: free */
 		uint32_t ended; /* it goes on in another lane, after exec */

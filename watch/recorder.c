@@ -187,7 +187,7 @@ __attribute__((constructor)) static void begin(void)
 	if (kind < 0 && !header->attached)
 		refuse();
 	if (kind < 0) {
-		__atomic_fetch_add(&header->unwatched, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&header->unattached, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	__atomic_store_n(&header->attached, (uint32_t)kind + 1, __ATOMIC_RELEASE);

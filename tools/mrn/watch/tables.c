@@ -144,6 +144,13 @@ static void print_sites(FILE *out, const struct row *rows, size_t n)
 		fprintf(out, "(%zu more; --json has all)\n", n - SHOWN);
 }
 
+static void print_unfollowed(FILE *out, uint64_t n, const char *why)
+{
+	if (n)
+		fprintf(out, "%" PRIu64 " process%s could not be followed: %s\n", n,
+			n == 1 ? "" : "es", why);
+}
+
 static void print_losses(FILE *out, const struct tally *t, const struct watch_run *run)
 {
 	if (run->dropped)
@@ -159,9 +166,8 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 	if (t->lost)
 		fprintf(out, "%" PRIu64 " are in no table or file by site, for want of memory.\n",
 			t->lost);
-	if (run->unwatched)
-		fprintf(out, "%" PRIu64 " processes could not be followed: too many at once.\n",
-			run->unwatched);
+	print_unfollowed(out, run->unwatched, "too many at once.");
+	print_unfollowed(out, run->unattached, run->why);
 	if (!symbols_are_there())
 		fputs("Functions have no names here: this command was built without libdw.\n", out);
 }
@@ -204,7 +210,7 @@ int tables_print_json(FILE *out, const struct tally *t, const struct watch_run *
 	json_string(&j, "source", run->source);
 	json_real3(&j, "seconds", run->seconds);
 	json_u64(&j, "processes", run->processes);
-	json_u64(&j, "unwatched_processes", run->unwatched);
+	json_u64(&j, "unwatched_processes", run->unwatched + run->unattached);
 	json_u64(&j, "events", t->events);
 	json_u64(&j, "bytes", t->bytes);
 	json_u64(&j, "dropped", run->dropped);

@@ -15,7 +15,8 @@ struct watch_run {
 	const char *program;
 	const char *source; /* "" when the program has not come so far */
 	double seconds;
-	uint64_t processes, unwatched;
+	uint64_t processes, unwatched, unattached;
+	const char *why; /* they are not attached */
 	uint64_t dropped, unpaired;
 };
 
