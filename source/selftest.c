@@ -235,7 +235,6 @@ struct trial {
 	long (*make)(struct scratch *s);
 	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
-	bool by_call;  /* nobody but dispatch sees it */
 	bool remove;   /* ... ahead of the change, as REMOVE */
 };
 
@@ -260,7 +259,7 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
 	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .on_file = true},
 	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .on_file = true},
-	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .on_file = true, .by_call = true},
+	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .on_file = true},
 	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap},
 	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt},
 };
@@ -410,8 +409,6 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 		enum outcome o;
 		int r;
 
-		if (trials[i].by_call)
-			continue;
 		r = attempt(source, &trials[i], NULL, false, &o);
 		if (r)
 			return r;

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/futex.h>
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/syscall.h"
+#include "source/bracket/calls.h"
 #include "tests/harness/test.h"
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -176,6 +179,8 @@ static long by_wrapper(long nr, const long *a)
 		return ftruncate((int)a[0], a[1]);
 	case SYS_truncate:
 		return truncate((const char *)p, a[1]);
+	case SYS_openat:
+		return openat((int)a[0], (const char *)a[1], (int)a[2], (mode_t)a[3]);
 	default:
 		FAIL("no wrapper for number %ld", nr);
 	}
@@ -558,6 +563,132 @@ TEST(truncation)
 }
 TWINS(truncation);
 
+/* Every function that truncates what it opens: 0 or -1. */
+static int closed(int fd)
+{
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int closed_stream(FILE *f)
+{
+	return f ? fclose(f) : -1;
+}
+
+static FILE *any_stream(void)
+{
+	FILE *f = fopen("/dev/null", "r");
+
+	CHECK(f);
+	return f;
+}
+
+#define TRUNC (O_RDWR | O_TRUNC | O_CLOEXEC)
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int folder, const char *path, int flags);
+int __openat64_2(int folder, const char *path, int flags);
+
+#define OPENER(name, call)                          \
+	static int open_by_##name(const char *path) \
+	{                                           \
+		return call;                        \
+	}
+OPENER(open, closed(open(path, TRUNC)))
+OPENER(open_create, closed(open(path, TRUNC | O_CREAT, 0600)))
+OPENER(open64, closed(open64(path, TRUNC)))
+OPENER(openat, closed(openat(AT_FDCWD, path, TRUNC)))
+OPENER(openat64, closed(openat64(AT_FDCWD, path, TRUNC)))
+OPENER(creat, closed(creat(path, 0600)))
+OPENER(creat64, closed(creat64(path, 0600)))
+OPENER(open_2, closed(__open_2(path, TRUNC)))
+OPENER(open64_2, closed(__open64_2(path, TRUNC)))
+OPENER(openat_2, closed(__openat_2(AT_FDCWD, path, TRUNC)))
+OPENER(openat64_2, closed(__openat64_2(AT_FDCWD, path, TRUNC)))
+OPENER(fopen, closed_stream(fopen(path, "we")))
+OPENER(fopen64, closed_stream(fopen64(path, "w+")))
+OPENER(freopen, closed_stream(freopen(path, "w", any_stream())))
+OPENER(freopen64, closed_stream(freopen64(path, "w", any_stream())))
+OPENER(freopen_same, closed_stream(freopen(NULL, "w", fopen(path, "r+"))))
+OPENER(shm_open, closed(shm_open(path, TRUNC, 0600)))
+OPENER(openat_number, closed((int)syscall(SYS_openat, AT_FDCWD, path, TRUNC, 0)))
+OPENER(openat2_number,
+       closed((int)syscall(SYS_openat2, AT_FDCWD, path, (&(struct open_how){.flags = TRUNC}),
+			   sizeof(struct open_how))))
+#ifdef SYS_open
+OPENER(open_number, closed((int)syscall(SYS_open, path, TRUNC, 0)))
+OPENER(creat_number, closed((int)syscall(SYS_creat, path, 0600)))
+#endif
+
+static int open_in_folder(const char *path)
+{
+	int folder = open("/proc/self/fd", O_PATH | O_DIRECTORY), r;
+
+	CHECK(folder >= 0);
+	r = closed(openat(folder, strrchr(path, '/') + 1, TRUNC));
+	close(folder);
+	return r;
+}
+
+static int (*const openers[])(const char *path) = {
+	open_by_open,	      open_by_open_create,   open_by_open64,	     open_by_openat,
+	open_by_openat64,     open_in_folder,	     open_by_creat,	     open_by_creat64,
+	open_by_open_2,	      open_by_open64_2,	     open_by_openat_2,	     open_by_openat64_2,
+	open_by_fopen,	      open_by_fopen64,	     open_by_freopen,	     open_by_freopen64,
+	open_by_freopen_same, open_by_openat_number, open_by_openat2_number,
+#ifdef SYS_open
+	open_by_open_number,  open_by_creat_number,
+#endif
+};
+
+static int (*opener)(const char *path);
+
+static long by_opener(long nr, const long *a)
+{
+	return opener((const char *)a[1]);
+}
+
+static void expect_truncated(int fd, int (*by)(const char *path), const char *path)
+{
+	struct call c = {SYS_openat,	       {0, (long)path},	 S(0), S(8),
+			 MRN_CAUSE_OPEN_TRUNC, MMU_NOTIFY_CLEAR, S(3)};
+	struct stat st;
+
+	opener = by;
+	expect_one(&c, by_opener);
+	CHECK_EQ(fstat(fd, &st), 0);
+	CHECK_EQ(st.st_size, 0);
+	close(fd);
+}
+
+TEST(open_to_truncate)
+{
+	for (size_t i = 0; i < NR(openers); i++) {
+		int fd = lay_file();
+		char path[64];
+
+		NOTE("opener %zu", i);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		expect_truncated(fd, openers[i], path);
+	}
+}
+TWINS(open_to_truncate);
+
+/* Its name is below a folder that libc knows. No twins, which would leave the file there. */
+TEST(shm_open_to_truncate)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/mrn-bracket-%d", (int)getpid());
+	fd = shm_open(path, O_RDWR | O_CREAT, 0600);
+	CHECK(fd >= 0);
+	CHECK_EQ(ftruncate(fd, 8 * PAGE), 0);
+	lay(S(0), 8 * PAGE, MAP_SHARED, fd, 0);
+	memset((void *)S(0), 'A', 8 * PAGE);
+	expect_truncated(fd, open_by_shm_open, path);
+	shm_unlink(path);
+}
+
 /* ---------------------------------------------------------------------------- what tells nobody */
 
 static unsigned int told;
@@ -602,10 +733,14 @@ TEST(harmless_calls)
 				       MADV_COLD,	MADV_POPULATE_READ, MADV_POPULATE_WRITE};
 	const int anon = MAP_PRIVATE | MAP_ANONYMOUS;
 	int fd = lay_file(), other = make_file();
+	int none_in_it = (int)mrn_sys2(SYS_memfd_create, (long)"empty", 0);
 	struct iovec iov = {(void *)S(1), PAGE};
+	char empty[64], full[64];
 	pid_t child = fork();
 
 	CHECK(child >= 0);
+	snprintf(empty, sizeof(empty), "/proc/self/fd/%d", none_in_it);
+	snprintf(full, sizeof(full), "/proc/self/fd/%d", fd);
 	if (!child)
 		for (;;)
 			pause();
@@ -645,6 +780,12 @@ TEST(harmless_calls)
 		{SYS_ftruncate, {-1, 0}},
 		{SYS_ftruncate, {other, 0}},
 		{SYS_truncate, {(long)"/nonexistent/file", 0}},
+		{SYS_openat, {AT_FDCWD, (long)"/nonexistent/file", O_RDWR | O_TRUNC}},
+		{SYS_openat, {AT_FDCWD, (long)"/dev/null", O_RDWR | O_TRUNC}},
+		{SYS_openat, {AT_FDCWD, (long)empty, O_RDWR | O_TRUNC}},
+		{SYS_openat, {AT_FDCWD, (long)full, O_RDWR}},
+		{SYS_openat, {AT_FDCWD, (long)full, O_RDWR | O_CREAT | O_EXCL | O_TRUNC, 0600}},
+		{SYS_openat, {AT_FDCWD, (long)full, O_PATH | O_TRUNC}},
 		{SYS_process_madvise,
 		 {mrn_sys2(SYS_pidfd_open, child, 0), (long)&iov, 1, MADV_PAGEOUT}},
 		{SYS_process_madvise,
@@ -757,6 +898,28 @@ TEST(mapped_during_truncation)
 }
 TWIN(mapped_during_truncation, no_callbacks, BREAK(A1_CALLBACKS));
 
+/* Nobody is there to be told at the beginning, so nobody looks where the file is mapped; then somebody comes. */
+TEST(watched_during_truncation)
+{
+	struct timespec now = {0, 0};
+	struct mrn_file_change change;
+	struct counter late;
+	uint64_t seq;
+	int fd = lay_file();
+
+	if (!IS_INTERPOSED)
+		SKIP("a bracket by itself is dispatch's to leave alone");
+	mrn_file_change_ftruncate(&change, fd, 0);
+	watch(&late, S(0), PAGE);
+	/* This thread would wait for itself. */
+	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), -EDEADLK);
+	mrn_file_change_end(&change);
+	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), 0);
+	CHECK_EQ(unwatch(&late), 0);
+	close(fd);
+}
+TWIN(watched_during_truncation, pre_only, BREAK(BRACKET_PRE_ONLY));
+
 /* ---------------------------------------------------------------------- signals, threads, forks */
 
 static void on_signal(int sig)
@@ -867,29 +1030,56 @@ TWIN(forked_child, no_callbacks, BREAK(A1_CALLBACKS));
 
 /* Of a wrapper: libc itself would end the thread before it makes the call. */
 #ifdef MRN_TEST_INTERPOSED
-static void *fallocate_cancelled(void *arg)
+static void cancel_next(void)
 {
-	/* Waits for it here: fallocate, a cancellation point in libc, is where the thread ends. */
+	/* Waits until there is a cancellation point in libc, where the thread ends. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cancel(pthread_self());
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-	fallocate(*(int *)arg, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+}
+
+static void *fallocate_cancelled(void *path)
+{
+	int fd = open(path, O_RDWR);
+
+	cancel_next();
+	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+	return NULL;
+}
+
+static void *open_cancelled(void *path)
+{
+	cancel_next();
+	open(path, O_RDWR | O_TRUNC);
+	return NULL;
+}
+
+static void *fopen_cancelled(void *path)
+{
+	cancel_next();
+	fopen(path, "w");
 	return NULL;
 }
 
 TEST(cancelled_inside)
 {
+	static void *(*const cancelled[])(void *path) = {fallocate_cancelled, open_cancelled,
+							 fopen_cancelled};
+	char path[64];
 	int fd = lay_file();
 	struct counter c;
 	pthread_t t;
 	void *r;
 
-	watch(&c, S(0), PAGE);
-	CHECK_EQ(pthread_create(&t, NULL, fallocate_cancelled, &fd), 0);
-	CHECK_EQ(pthread_join(t, &r), 0);
-	CHECK_EQ(r, PTHREAD_CANCELED);
-	CHECK_EQ(unwatch(&c), 1);
-	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	for (size_t i = 0; i < NR(cancelled); i++) {
+		watch(&c, S(0), PAGE);
+		CHECK_EQ(pthread_create(&t, NULL, cancelled[i], path), 0);
+		CHECK_EQ(pthread_join(t, &r), 0);
+		CHECK_EQ(r, PTHREAD_CANCELED);
+		CHECK_EQ(unwatch(&c), 1);
+		CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+	}
 }
 TWIN(cancelled_inside, no_callbacks, BREAK(A1_CALLBACKS));
 #endif

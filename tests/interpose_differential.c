@@ -79,6 +79,7 @@ enum call {
 	FALLOCATE,
 	FTRUNCATE,
 	TRUNCATE,
+	OPENAT, /* and closed again: 0 */
 };
 
 enum how { BARE, WRAPPED, BY_SYSCALL, NR_HOWS };
@@ -298,11 +299,28 @@ static const struct scenario scenarios[] = {
 	{"truncate nowhere", {{TRUNCATE, {(long)"/nonexistent/file", 0}}}},
 	{"truncate bad pointer", {{TRUNCATE, {8, 0}}}},
 	{"truncate directory", {{TRUNCATE, {(long)"/", 0}}}},
+	{"open", {{OPENAT, {AT_FDCWD, FILE_PATH, O_RDWR}}}},
+	{"open to truncate", {{OPENAT, {AT_FDCWD, FILE_PATH, O_RDWR | O_TRUNC}}}},
+	{"open to truncate or make",
+	 {{OPENAT, {AT_FDCWD, FILE_PATH, O_WRONLY | O_CREAT | O_TRUNC, 0600}}}},
+	{"open to make only",
+	 {{OPENAT, {AT_FDCWD, FILE_PATH, O_RDWR | O_CREAT | O_EXCL | O_TRUNC, 0600}}}},
+	{"open to read and truncate", {{OPENAT, {AT_FDCWD, FILE_PATH, O_RDONLY | O_TRUNC}}}},
+	{"open a directory to truncate", {{OPENAT, {AT_FDCWD, (long)"/", O_RDWR | O_TRUNC}}}},
+	{"open a device to truncate", {{OPENAT, {AT_FDCWD, (long)"/dev/null", O_RDWR | O_TRUNC}}}},
+	{"open nowhere", {{OPENAT, {AT_FDCWD, (long)"/nonexistent/file", O_RDWR | O_TRUNC}}}},
+	{"open nothing", {{OPENAT, {AT_FDCWD, (long)"", O_RDWR | O_TRUNC}}}},
+	{"open in no folder", {{OPENAT, {BAD_FD, (long)"file", O_RDWR | O_TRUNC}}}},
+	{"open in a file", {{OPENAT, {FILE_FD, (long)"file", O_RDWR | O_TRUNC}}}},
+	{"open in no folder by a path", {{OPENAT, {BAD_FD, FILE_PATH, O_RDWR | O_TRUNC}}}},
+	{"open bad flags", {{OPENAT, {AT_FDCWD, FILE_PATH, O_TRUNC | 3 | O_TMPFILE}}}},
 };
 
 /* Arguments about which the sanitizers' own interceptors decide. */
 static const struct scenario plain_scenarios[] = {
 	{"truncate NULL", {{TRUNCATE, {0, 0}}}},
+	{"open bad pointer", {{OPENAT, {AT_FDCWD, 8, O_RDWR | O_TRUNC}}}},
+	{"open NULL", {{OPENAT, {AT_FDCWD, 0, O_RDWR | O_TRUNC}}}},
 	{"munmap huge", {{MUNMAP, {P(2), HUGE}}}},
 	{"munmap to the top", {{MUNMAP, {P(2), -P(2)}}}},
 	{"munmap wrapping", {{MUNMAP, {P(2), -PAGE}}}},
@@ -333,6 +351,7 @@ static long number_of(enum call call)
 		[SYS_BRK_NR] = SYS_brk,	     [SHMAT] = SYS_shmat,
 		[SHMDT] = SYS_shmdt,	     [FALLOCATE] = SYS_fallocate,
 		[FTRUNCATE] = SYS_ftruncate, [TRUNCATE] = SYS_truncate,
+		[OPENAT] = SYS_openat,
 	};
 
 	return nr[call];
@@ -407,6 +426,8 @@ static long wrapped(enum call call, const long *a)
 		return ftruncate((int)a[0], a[1]);
 	case TRUNCATE:
 		return truncate((const char *)p, a[1]);
+	case OPENAT:
+		return openat((int)a[0], (const char *)a[1], (int)a[2], (mode_t)a[3]);
 	default:
 		return syscall(number_of(call), a[0], a[1], a[2], a[3], a[4], 0L);
 	}
@@ -422,7 +443,7 @@ static long perform_spoilt(enum call call, const long *a)
 	return r;
 }
 
-static long perform(enum how how, enum call call, const long *a)
+static long perform_one(enum how how, enum call call, const long *a)
 {
 	if (how == WRAPPED && (lose_errno || forget_new_addr))
 		return perform_spoilt(call, a);
@@ -431,6 +452,13 @@ static long perform(enum how how, enum call call, const long *a)
 	if (how == BY_SYSCALL && call != SET_BRK && call != SBRK)
 		return syscall(number_of(call), a[0], a[1], a[2], a[3], a[4], 0L);
 	return wrapped(call, a);
+}
+
+static long perform(enum how how, enum call call, const long *a)
+{
+	long r = perform_one(how, call, a);
+
+	return call == OPENAT && r >= 0 ? mrn_sys1(SYS_close, r) : r;
 }
 
 /* ----------------------------------------------------------------------------- before and after */

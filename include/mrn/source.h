@@ -50,8 +50,8 @@ struct mrn_source;
 #define MRN_COVER_IO_URING (UINT64_C(1) << 35)
 
 /*
- * What a registration cache needs: every call named here that can put other pages under it. It leaves out what
- * dispatch alone sees, open(O_TRUNC) of a mapped file among it: that is in MRN_COVER_EVERYTHING.
+ * What a registration cache needs: every call named here that can put other pages under it. It leaves out what dispatch
+ * alone sees: that is in MRN_COVER_EVERYTHING.
  */
 #define MRN_COVER_PAGES                                                                   \
 	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |           \
@@ -61,7 +61,8 @@ struct mrn_source;
 	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                \
 	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |          \
 	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) |       \
+	 MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
 
 /* The part of it that userfaultfd sees on its own. */
 #define MRN_COVER_UFFD                                                                  \
@@ -75,9 +76,8 @@ struct mrn_source;
 #define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
 
 /* Everything that this process itself can do to its memory by a system call. */
-#define MRN_COVER_EVERYTHING                                                   \
-	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) |                 \
-	 MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
+#define MRN_COVER_EVERYTHING                                                                   \
+	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
 	 MRN_COVER_ALL_CALLERS)
 
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */

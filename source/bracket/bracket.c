@@ -40,6 +40,20 @@ void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum 
 		b->nr++;
 }
 
+bool mrn_bracket_is_anothers(void)
+{
+	const struct mrn_mm *mm = mrn_mm_self();
+
+	return !mm || is_dispatchs(mm);
+}
+
+bool mrn_bracket_tells_nobody(void)
+{
+	struct mrn_mm *mm = mrn_mm_self();
+
+	return !mm || (!mrn_list_is_used(mm) && !mrn_source_watches(0, UINTPTR_MAX));
+}
+
 void mrn_bracket_end(struct mrn_bracket *b)
 {
 	while (b->nr) {

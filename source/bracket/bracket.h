@@ -43,6 +43,11 @@ static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_no
 	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
 }
 
+/* For a bracket that takes some looking. Is the call dispatch's to announce, or is there no mm? */
+bool mrn_bracket_is_anothers(void);
+/* Is there no notifier? Who comes later meets the tokens that are there. */
+bool mrn_bracket_tells_nobody(void);
+
 /* Ends what was added, last first. Once per bracket; nothing added is fine. */
 void mrn_bracket_end(struct mrn_bracket *b);
 

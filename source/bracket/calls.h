@@ -61,8 +61,10 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 			       off_t length);
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
 void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
-/* Of an open that truncates. */
-void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path);
+/* Pending only when it truncates a file that has something in it: so it will not wait, as the open of a FIFO may. */
+void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path, int flags);
+/* The same of open, openat, openat2 and creat by their numbers. */
+void mrn_file_change_open_number(struct mrn_file_change *c, long nr, long a, long b, long third);
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
 void mrn_file_change_end(struct mrn_file_change *c);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fallocate, ftruncate, truncate, madvise(MADV_REMOVE): what they take from a file they take from
- * every mapping of it, and nothing in their arguments says where those are.
+ * fallocate, ftruncate, truncate, open(O_TRUNC), madvise(MADV_REMOVE): what they take from a file they take
+ * from every mapping of it, and nothing in their arguments says where those are.
  *
  * There may be any number of mappings, and nothing may be allocated to remember them. So before the
  * call /proc/self/maps gives the lowest and the highest address at which the changed part of the
@@ -15,6 +15,9 @@
  * bracket; and a mapping that the second look is too early to see is made after the change, with
  * pages of after it.
  *
+ * Where there is no notifier at the beginning nobody looks: one that comes later meets a token over everything, and waits
+ * for it. Truncating is as frequent as writing files anew, and a look costs more than many a truncation.
+ *
  * Mappings are matched by inode number alone: the device that maps shows is not the one that stat
  * shows on btrfs, and mistaking another file for this one is harmless. overlayfs has two numbers
  * for one file; there every file mapping matches.
@@ -24,6 +27,7 @@
  */
 #undef _FILE_OFFSET_BITS /* or the functions below would be named fallocate64 and so on */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/stat.h>
@@ -31,6 +35,7 @@
 #include <unistd.h>
 
 #include "os/maps.h"
+#include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 
@@ -99,10 +104,17 @@ static void nothing(struct mrn_file_change *c, enum mrn_cause cause)
 	c->path = NULL;
 }
 
+static bool covers_everything(const struct mrn_file_change *c)
+{
+	return c->low == 0 && c->high == UINTPTR_MAX;
+}
+
 static void begin(struct mrn_file_change *c)
 {
+	if (mrn_bracket_is_anothers())
+		return;
 	c->pending = true;
-	if (mrn_maps_visit(widen, c) < 0)
+	if (mrn_bracket_tells_nobody() || mrn_maps_visit(widen, c) < 0)
 		cover_everything(c);
 	if (c->low < c->high)
 		mrn_bracket_add(&c->bracket, MMU_NOTIFY_CLEAR, c->cause, c->low, c->high);
@@ -134,7 +146,7 @@ void mrn_file_change_end(struct mrn_file_change *c)
 	if (c->path && (mrn_sys4(SYS_newfstatat, c->folder, (long)c->path, (long)&st, 0) < 0 ||
 			st.st_ino != c->inode))
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
-	else if (mrn_maps_visit(announce_late, c) < 0)
+	else if (!covers_everything(c) && mrn_maps_visit(announce_late, c) < 0)
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
 	mrn_bracket_end(&c->bracket);
 }
@@ -191,22 +203,65 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 		   END_OF_FILE);
 }
 
-void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path)
+/* ----------------------------------------------------------------------------------------- open */
+
+void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path, int flags)
 {
+	long fd, fs_error = -1;
 	struct statfs fs;
 	struct stat st;
-	long fd;
 
 	nothing(c, MRN_CAUSE_OPEN_TRUNC);
-	fd = mrn_sys4(SYS_openat, folder, (long)path, O_PATH | O_CLOEXEC, 0);
-	if (fd < 0)
+	/* O_EXCL: only a file that is not there yet. */
+	if ((flags & (O_TRUNC | O_PATH)) != O_TRUNC ||
+	    (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL) ||
+	    mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0) < 0 ||
+	    !S_ISREG(st.st_mode) || !st.st_size)
 		return;
-	if (mrn_sys2(SYS_fstat, fd, (long)&st) == 0 && S_ISREG(st.st_mode) && st.st_size) {
-		c->folder = folder;
-		c->path = path;
-		begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, 0, END_OF_FILE);
+	if (folder == AT_FDCWD) {
+		fs_error = mrn_sys2(SYS_statfs, (long)path, (long)&fs);
+	} else {
+		fd = mrn_sys4(SYS_openat, folder, (long)path, O_PATH | O_CLOEXEC, 0);
+		if (fd >= 0) {
+			fs_error = mrn_sys2(SYS_fstatfs, fd, (long)&fs);
+			mrn_sys1(SYS_close, fd);
+		}
 	}
-	mrn_sys1(SYS_close, fd);
+	c->folder = folder;
+	c->path = path;
+	begin_file(c, &st, fs_error, &fs, 0, END_OF_FILE);
+}
+
+/* Where the kernel may not be asked, as in some containers, it is taken to truncate. */
+static int flags_of_how(long how)
+{
+	uint64_t flags;
+	int r = mrn_peek(&flags, (uintptr_t)how, sizeof(flags));
+
+	return !r ? (int)flags : r == -EFAULT ? 0 : O_TRUNC;
+}
+
+void mrn_file_change_open_number(struct mrn_file_change *c, long nr, long a, long b, long third)
+{
+	switch (nr) {
+	case SYS_openat:
+		mrn_file_change_open(c, (int)a, (const char *)b, (int)third);
+		break;
+	case SYS_openat2:
+		mrn_file_change_open(c, (int)a, (const char *)b, flags_of_how(third));
+		break;
+#ifdef SYS_open
+	case SYS_open:
+		mrn_file_change_open(c, AT_FDCWD, (const char *)a, (int)b);
+		break;
+	case SYS_creat:
+		mrn_file_change_open(c, AT_FDCWD, (const char *)a, O_TRUNC);
+		break;
+#endif
+	default:
+		nothing(c, MRN_CAUSE_OPEN_TRUNC);
+		break;
+	}
 }
 
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */

@@ -25,8 +25,11 @@ static long change_file(mrn_real_call real, const long nr, long a, long b, long 
 	case SYS_truncate:
 		mrn_file_change_truncate(&change, (const char *)a, b);
 		break;
-	default:
+	case SYS_madvise:
 		mrn_file_change_remove(&change, (const void *)a, (size_t)b);
+		break;
+	default:
+		mrn_file_change_open_number(&change, nr, a, b, c);
 		break;
 	}
 	r = real(nr, a, b, c, d, e, f);
@@ -74,7 +77,13 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 	switch (nr) {
 	case SYS_fallocate:
 	case SYS_ftruncate:
+	case SYS_openat:
+	case SYS_openat2:
 	case SYS_truncate:
+#ifdef SYS_open
+	case SYS_open:
+	case SYS_creat:
+#endif
 		return change_file(real, nr, a, b, c, d, e, f);
 	case SYS_madvise:
 		if ((int)c == MADV_REMOVE)

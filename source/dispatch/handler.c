@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The SIGSYS handler: what is done with which call. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/prctl.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -117,16 +116,17 @@ static void bracket(struct mrn_caught *c)
 }
 
 /* Most opens change nothing, and one of a FIFO may wait for ever: it goes on like any other call. */
-static void open_call(struct mrn_caught *c, int folder, greg_t path, uint64_t flags)
+static void open_call(struct mrn_caught *c)
 {
 	const greg_t *reg = c->reg;
-	struct mrn_file_change change = {.pending = false};
+	struct mrn_file_change change;
 	int saved = errno;
 	long r;
 
-	if (flags & O_TRUNC)
-		mrn_file_change_open(&change, folder, (const char *)path);
+	mrn_file_change_open_number(&change, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
+				    reg[REG_RDX]);
 	if (!change.pending) {
+		errno = saved;
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
@@ -135,13 +135,6 @@ static void open_call(struct mrn_caught *c, int folder, greg_t path, uint64_t fl
 	mrn_file_change_end(&change);
 	errno = saved;
 	mrn_caught_return(c, r);
-}
-
-static uint64_t flags_of_how(uint64_t how)
-{
-	uint64_t flags;
-
-	return mrn_program_read(&flags, how, sizeof(flags)) ? 0 : flags;
 }
 
 /* This thread is caught no more. */
@@ -170,7 +163,7 @@ static void ptrace_call(struct mrn_caught *c)
 static void caught(struct mrn_caught *c)
 {
 	switch (c->reg[REG_RAX]) {
-	/* The numbers of bracket/number.c. */
+	/* The numbers of bracket/number.c, but those that open. */
 	case SYS_brk:
 	case SYS_fallocate:
 	case SYS_ftruncate:
@@ -188,17 +181,10 @@ static void caught(struct mrn_caught *c)
 		bracket(c);
 		break;
 	case SYS_open:
-		open_call(c, AT_FDCWD, c->reg[REG_RDI], (uint64_t)c->reg[REG_RSI]);
-		break;
 	case SYS_creat:
-		open_call(c, AT_FDCWD, c->reg[REG_RDI], O_TRUNC);
-		break;
 	case SYS_openat:
-		open_call(c, (int)c->reg[REG_RDI], c->reg[REG_RSI], (uint64_t)c->reg[REG_RDX]);
-		break;
 	case SYS_openat2:
-		open_call(c, (int)c->reg[REG_RDI], c->reg[REG_RSI],
-			  flags_of_how((uint64_t)c->reg[REG_RDX]));
+		open_call(c);
 		break;
 	case SYS_clone:
 		mrn_caught_clone(c);

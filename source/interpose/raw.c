@@ -3,6 +3,7 @@
 #undef _FILE_OFFSET_BITS /* off_t has 64 bits; this would only rename functions */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
@@ -127,6 +128,44 @@ static int raw_truncate(const char *path, off_t length)
 	return (int)result(mrn_sys2(SYS_truncate, (long)path, (long)length));
 }
 
+static int raw_openat(int folder, const char *path, int flags, ...)
+{
+	mode_t mode;
+	va_list ap;
+
+	/* The wrapper always passes it. */
+	va_start(ap, flags);
+	mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return (int)result(mrn_sys4(SYS_openat, folder, (long)path, flags, mode));
+}
+
+static int raw_open(const char *path, int flags, ...)
+{
+	mode_t mode;
+	va_list ap;
+
+	va_start(ap, flags);
+	mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return raw_openat(AT_FDCWD, path, flags, mode);
+}
+
+static int raw_creat(const char *path, mode_t mode)
+{
+	return raw_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
+
+static int raw_openat_2(int folder, const char *path, int flags)
+{
+	return raw_openat(folder, path, flags, 0);
+}
+
+static int raw_open_2(const char *path, int flags)
+{
+	return raw_openat(AT_FDCWD, path, flags, 0);
+}
+
 static long raw_syscall(long nr, ...)
 {
 	long a, b, c, d, e, f;
@@ -159,6 +198,11 @@ struct mrn_real mrn_real = {
 	.fallocate = raw_fallocate,
 	.ftruncate = raw_ftruncate,
 	.truncate = raw_truncate,
+	.open = raw_open,
+	.openat = raw_openat,
+	.creat = raw_creat,
+	.open_2 = raw_open_2,
+	.openat_2 = raw_openat_2,
 };
 
 long (*mrn_real_syscall)(long nr, ...) = raw_syscall;

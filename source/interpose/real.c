@@ -77,7 +77,9 @@ static const void *const wrappers[] = {
 	WRAPPER(brk),	    WRAPPER(sbrk),
 	WRAPPER(shmat),	    WRAPPER(shmdt),
 	WRAPPER(fallocate), WRAPPER(ftruncate),
-	WRAPPER(truncate),  WRAPPER(syscall),
+	WRAPPER(truncate),  WRAPPER(open),
+	WRAPPER(openat),    WRAPPER(creat),
+	WRAPPER(syscall),
 };
 
 __attribute__((constructor(101))) static void resolve(void)
@@ -100,6 +102,11 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.fallocate, "fallocate");
 	RESOLVE(mrn_real.ftruncate, "ftruncate");
 	RESOLVE(mrn_real.truncate, "truncate");
+	RESOLVE(mrn_real.open, "open");
+	RESOLVE(mrn_real.openat, "openat");
+	RESOLVE(mrn_real.creat, "creat");
+	RESOLVE(mrn_real.open_2, "__open_2");
+	RESOLVE(mrn_real.openat_2, "__openat_2");
 	RESOLVE(mrn_real_syscall, "syscall");
 	mrn_interposer_present(wrappers, sizeof(wrappers) / sizeof(wrappers[0]));
 }

@@ -30,6 +30,11 @@ struct mrn_real {
 	int (*fallocate)(int fd, int mode, off_t offset, off_t length);
 	int (*ftruncate)(int fd, off_t length);
 	int (*truncate)(const char *path, off_t length);
+	int (*open)(const char *path, int flags, ...);
+	int (*openat)(int folder, const char *path, int flags, ...);
+	int (*creat)(const char *path, mode_t mode);
+	int (*open_2)(const char *path, int flags);
+	int (*openat_2)(int folder, const char *path, int flags);
 };
 
 extern struct mrn_real mrn_real;

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,14 +44,26 @@ class Case:
         return None
 
 
-def end_session(leader):
-    """Kills what is left of a session that we have started."""
+def session(leader):
+    """The processes that live in a session that we have started."""
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
-            session = int(stat.read_text().rpartition(")")[2].split()[3])
-            if session == leader:
-                os.kill(int(stat.parent.name), signal.SIGKILL)
-        except (OSError, ValueError):
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == leader and state not in "ZX":
+            yield int(stat.parent.name)
+
+
+def end_session(leader, patience_s):
+    """Waits for what its leader has left, which may have something to clear up, then kills it."""
+    until = time.monotonic() + patience_s
+    while any(pid != leader for pid in session(leader)) and time.monotonic() < until:
+        time.sleep(0.01)
+    for pid in session(leader):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
             continue
 
 
@@ -65,13 +78,13 @@ def run(case, wrap, limit_s):
         with open(f"{folder}/.out", "w+b") as out, open(f"{folder}/.err", "w+b") as err:
             p = subprocess.Popen([*wrap, *case.command], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out,
                                  stderr=err, start_new_session=True)
-            used = None
+            used, patience_s = None, 5
             try:
                 used = case.drive(folder) if case.drive else None
                 status = p.wait(limit_s)
             except (subprocess.SubprocessError, OSError) as e:
-                status = f"none: {e}"
-            end_session(p.pid)
+                status, patience_s = f"none: {e}", 0
+            end_session(p.pid, patience_s)
             p.wait()
             out.seek(0)
             err.seek(0)

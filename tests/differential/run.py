@@ -8,6 +8,7 @@ Speaks TAP; a program that is not installed is skipped.
 """
 
 import argparse
+import concurrent.futures
 import os
 import shutil
 import sys
@@ -42,19 +43,19 @@ def main():
     cases = [case for case in cases if args.only in case.name]
     print(f"1..{len(cases)}")
     failed = 0
+
+    def result(case):
+        reason = case.missing() or ("" if args.only else case.asked)
+        return ([], reason) if reason else check(case, tool)
+
     try:
-        for i, case in enumerate(cases, 1):
-            wrong = []
-            reason = case.missing() or ("" if args.only else case.asked)
-            if not reason:
-                wrong, reason = check(case, tool)
-            if reason:
-                print(f"ok {i} - {case.name} # SKIP {reason}")
-                continue
-            failed += bool(wrong)
-            print(f"{'not ok' if wrong else 'ok'} {i} - {case.name}")
-            for line in wrong:
-                print(f"# {line}".replace("\n", "\n# "))
+        # Two at a time: most of them wait for something, or for their children.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for i, (case, (wrong, reason)) in enumerate(zip(cases, pool.map(result, cases)), 1):
+                failed += bool(wrong)
+                print(f"{'not ok' if wrong else 'ok'} {i} - {case.name}" + (f" # SKIP {reason}" if reason else ""))
+                for line in wrong:
+                    print(f"# {line}".replace("\n", "\n# "))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return 1 if failed else 0

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* open, openat, creat: they truncate a file that may be mapped. */
+#undef _FILE_OFFSET_BITS /* or the functions below would be named open64 and so on */
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+
+#include "source/bracket/calls.h"
+#include "source/interpose/real.h"
+#include "source/interpose/wrapper.h"
+
+#include "os/event_path.h"
+
+static void end(void *c)
+{
+	mrn_file_change_end(c);
+}
+
+/* In libc cancellation points: a thread that ends here must not leave its token behind. */
+#define BRACKETED(r, folder, path, flags, call)                   \
+	do {                                                      \
+		struct mrn_file_change c_;                        \
+		mrn_file_change_open(&c_, (folder), path, flags); \
+		pthread_cleanup_push(end, &c_);                   \
+		(r) = call;                                       \
+		pthread_cleanup_pop(1);                           \
+	} while (0)
+
+static bool has_mode(int flags)
+{
+	return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+static int open_to_truncate(const char *path, int flags, mode_t mode)
+{
+	int r;
+
+	BRACKETED(r, AT_FDCWD, path, flags, MRN_REAL(open)(path, flags, mode));
+	return r;
+}
+
+MRN_INTERPOSED int open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+
+	if (has_mode(flags)) {
+		va_list ap;
+
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return flags & O_TRUNC ? open_to_truncate(path, flags, mode)
+			       : MRN_REAL(open)(path, flags, mode);
+}
+
+MRN_INTERPOSED int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+static int openat_to_truncate(int folder, const char *path, int flags, mode_t mode)
+{
+	int r;
+
+	BRACKETED(r, folder, path, flags, MRN_REAL(openat)(folder, path, flags, mode));
+	return r;
+}
+
+MRN_INTERPOSED int openat(int folder, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+
+	if (has_mode(flags)) {
+		va_list ap;
+
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return flags & O_TRUNC ? openat_to_truncate(folder, path, flags, mode)
+			       : MRN_REAL(openat)(folder, path, flags, mode);
+}
+
+MRN_INTERPOSED int openat64(int folder, const char *path, int flags, ...)
+	__attribute__((alias("openat")));
+
+MRN_INTERPOSED int creat(const char *path, mode_t mode)
+{
+	int r;
+
+	BRACKETED(r, AT_FDCWD, path, O_TRUNC, MRN_REAL(creat)(path, mode));
+	return r;
+}
+
+MRN_INTERPOSED int creat64(const char *path, mode_t mode) __attribute__((alias("creat")));
+
+/* What the headers make of open and openat with _FORTIFY_SOURCE. */
+MRN_INTERPOSED int __open_2(const char *path, int flags);
+MRN_INTERPOSED int __open_2(const char *path, int flags)
+{
+	int r;
+
+	BRACKETED(r, AT_FDCWD, path, flags, MRN_REAL(open_2)(path, flags));
+	return r;
+}
+
+MRN_INTERPOSED int __open64_2(const char *path, int flags) __attribute__((alias("__open_2")));
+
+MRN_INTERPOSED int __openat_2(int folder, const char *path, int flags);
+MRN_INTERPOSED int __openat_2(int folder, const char *path, int flags)
+{
+	int r;
+
+	BRACKETED(r, folder, path, flags, MRN_REAL(openat_2)(folder, path, flags));
+	return r;
+}
+
+MRN_INTERPOSED int __openat64_2(int folder, const char *path, int flags)
+	__attribute__((alias("__openat_2")));
