@@ -23,6 +23,7 @@ const char *mrn_cause_name(enum mrn_cause cause)
 		[MRN_CAUSE_FTRUNCATE] = "ftruncate",
 		[MRN_CAUSE_OPEN_TRUNC] = "open_trunc",
 		[MRN_CAUSE_FORK] = "fork",
+		[MRN_CAUSE_EXEC] = "exec",
 		[MRN_CAUSE_DETACH] = "detach",
 	};
 

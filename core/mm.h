@@ -58,7 +58,12 @@ struct mrn_mm {
 	uint64_t used __attribute__((
 		aligned(64))); /* slots that have ever been somebody's, a bit for each */
 	bool ours;	       /* false in a forked child */
-	bool dispatched;       /* the dispatch source brackets all calls, and nobody else need */
+	/*
+	 * Whose it is, since a source has come: a vfork's child, in this very memory, is somebody else. 0 in a forked child,
+	 * which may be in a sandbox where it must not ask.
+	 */
+	int32_t pid;
+	bool dispatched; /* the dispatch source brackets all calls, and nobody else need */
 	/* Last id of a notifier that was drawn; starts at 1, so that none is ever 0. */
 	uint64_t counter __attribute__((aligned(64)));
 

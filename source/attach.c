@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/check.h"
 #include "core/mm.h"
@@ -251,6 +252,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		s->mm = mm;
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
+	mm->pid = getpid();
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO) {
 		r = add_kinds(s, MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, flags, false);

@@ -417,8 +417,8 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 	}
 	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
-	/* Not tried, as it is everybody's business. By libc's handlers, which come with the wrappers. */
-	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK);
+	/* Not tried, as that is everybody's business. By libc's handlers, which come with the wrappers. */
+	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
 	*all = seen;
 	return 0;
 }
@@ -486,8 +486,8 @@ static int try_by_call(struct mrn_source *source)
 	}
 	*(brk_is_bracketed(source, bare_call) ? &seen : &missed) |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (!missed)
-		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL |
-			MRN_COVER_ALL_CALLERS;
+		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC) |
+			MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
 	source->by_call = seen;
 	return 0;
 }

@@ -1084,6 +1084,108 @@ TEST(cancelled_inside)
 TWIN(cancelled_inside, no_callbacks, BREAK(A1_CALLBACKS));
 #endif
 
+/* ----------------------------------------------------------------------------------------- exec */
+
+static char *no_arguments[] = {NULL};
+static char nowhere[] = "/nonexistent/program";
+
+static int execvpe_nowhere(void)
+{
+	return execvpe(nowhere, no_arguments, no_arguments);
+}
+
+#define EXEC(name, call)                \
+	static int exec_by_##name(void) \
+	{                               \
+		return (int)call;       \
+	}
+EXEC(execve, execve(nowhere, no_arguments, no_arguments))
+EXEC(execv, execv(nowhere, no_arguments))
+EXEC(execvp, execvp(nowhere, no_arguments))
+EXEC(execl, execl(nowhere, nowhere, (char *)NULL))
+EXEC(execle, execle(nowhere, nowhere, (char *)NULL, no_arguments))
+EXEC(execlp, execlp(nowhere, nowhere, (char *)NULL))
+EXEC(fexecve, fexecve(999, no_arguments, no_arguments))
+EXEC(execveat, execveat(AT_FDCWD, nowhere, no_arguments, no_arguments, 0))
+EXEC(execve_number, syscall(SYS_execve, nowhere, no_arguments, no_arguments))
+EXEC(execveat_number, syscall(SYS_execveat, AT_FDCWD, nowhere, no_arguments, no_arguments, 0))
+
+static int (*const executors[])(void) = {
+	exec_by_execve,	       exec_by_execv,		exec_by_execvp,	 exec_by_execl,
+	exec_by_execle,	       exec_by_execlp,		exec_by_fexecve, exec_by_execveat,
+	exec_by_execve_number, exec_by_execveat_number, execvpe_nowhere,
+};
+
+static unsigned int told_of_exec, told_of_end;
+
+static int on_exec(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	if (range->cause != MRN_CAUSE_EXEC)
+		return 0;
+	told_of_exec++;
+	CHECK_EQ(range->event, MMU_NOTIFY_UNMAP);
+	CHECK(range->start == 0 && range->end == UINTPTR_MAX);
+	return 0;
+}
+
+static void on_exec_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	told_of_end += range->cause == MRN_CAUSE_EXEC;
+}
+
+static const struct mmu_notifier_ops exec_ops = {
+	.invalidate_range_start = on_exec,
+	.invalidate_range_end = on_exec_end,
+};
+
+TEST(exec_that_fails)
+{
+	struct mmu_notifier mn = {.ops = &exec_ops};
+	struct counter c;
+
+	/* As of one that has attached a source: a fork's child, which a test is, has nobody to tell. */
+	mrn_mm_self()->pid = getpid();
+	watch(&c, S(0), PAGE);
+	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	for (unsigned int i = 0; i < NR(executors); i++) {
+		NOTE("executor %u", i);
+		errno = 0;
+		CHECK_EQ(executors[i](), -1);
+		CHECK(errno == ENOENT || errno == EBADF || errno == EINVAL);
+		CHECK_EQ(told_of_exec, i + 1);
+		CHECK_EQ(told_of_end, i + 1);
+		CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
+	}
+	CHECK_EQ(unwatch(&c), NR(executors));
+	CHECK_EQ(mmu_notifier_unregister(&mn, mrn_mm_self()), 0);
+}
+TWIN(exec_that_fails, no_callbacks, BREAK(A1_CALLBACKS));
+
+static bool by_itself;
+
+/* It is in this memory, and is not this process. */
+TEST(exec_of_a_vforks_child)
+{
+	struct mmu_notifier mn = {.ops = &exec_ops};
+	int status;
+	pid_t pid;
+
+	mrn_mm_self()->pid = getpid();
+	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	if (by_itself)
+		execve(nowhere, no_arguments, no_arguments);
+	pid = vfork();
+	if (!pid) {
+		execve(nowhere, no_arguments, no_arguments);
+		_exit(7);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(WEXITSTATUS(status), 7);
+	CHECK_EQ(told_of_exec, 0);
+	CHECK_EQ(mmu_notifier_unregister(&mn, mrn_mm_self()), 0);
+}
+TWIN(exec_of_a_vforks_child, no_child, by_itself = true);
+
 /* -------------------------------------------------------------------------------- other numbers */
 
 TEST(other_numbers_pass)

@@ -54,6 +54,8 @@ TEST(interpose)
 	CHECK_VERDICT("interpose", "munmap", "bracketed");
 	CHECK_VERDICT("interpose", "ftruncate", "bracketed");
 	CHECK_VERDICT("interpose", "fork_write", "bracketed");
+	CHECK_VERDICT("interpose", "execve", "bracketed");
+	CHECK_VERDICT("interpose", "execve_raw", "missed");
 	/* The pins have seen it, too. */
 	CHECK_VERDICT("interpose", "munmap_raw", "missed");
 	CHECK_MSG(strstr(said.out, "stale"), "%s", said.out);
@@ -71,6 +73,7 @@ TEST(dispatch)
 	CHECK_VERDICT("dispatch", "munmap_raw", "bracketed");
 	CHECK_VERDICT("dispatch", "dlclose", "bracketed");
 	CHECK_VERDICT("dispatch", "fopen_w", "bracketed");
+	CHECK_VERDICT("dispatch", "execve_raw", "bracketed");
 	CHECK_VERDICT("dispatch", "uring_madvise", "missed");
 }
 

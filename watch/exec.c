@@ -3,12 +3,12 @@
  * exec, in front of libc's: a program that is replaced by another one, as a script that ends in
  * `exec program` is, is still the one that was asked for. What is taken out of the environment for
  * its children is put back for that. A child, of vfork too, has another number, and gets what it was given.
+ *
+ * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here.
  */
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <unistd.h>
 
 #include "os/syscall.h"
@@ -79,77 +79,4 @@ INTERPOSED int fexecve(int fd, char *const argv[], char *const env[])
 	if (!begin(&e, env))
 		return real(fd, argv, env);
 	return end(&e, real(fd, argv, e.env));
-}
-
-INTERPOSED int execv(const char *path, char *const argv[])
-{
-	return execve(path, argv, environ);
-}
-
-INTERPOSED int execvp(const char *file, char *const argv[])
-{
-	return execvpe(file, argv, environ);
-}
-
-/* -------------------------------------------------------------------------- with a list of arguments */
-
-/* How many strings, with the NULL that ends them. */
-static size_t length(const char *first, va_list list)
-{
-	size_t n = 1;
-
-	for (const char *s = first; s; s = va_arg(list, const char *))
-		n++;
-	return n;
-}
-
-static void copy(char **argv, const char *first, va_list list)
-{
-	char *s = (char *)(uintptr_t)first;
-
-	for (; s; s = va_arg(list, char *))
-		*argv++ = s;
-	*argv = NULL;
-}
-
-/* On the stack, as libc has it: exec may be called where malloc must not be. */
-#define ARGUMENTS(argv, first)                                                   \
-	do {                                                                     \
-		va_list list_;                                                   \
-		va_start(list_, first);                                          \
-		(argv) = __builtin_alloca(length(first, list_) * sizeof(*argv)); \
-		va_end(list_);                                                   \
-		va_start(list_, first);                                          \
-		copy(argv, first, list_);                                        \
-		va_end(list_);                                                   \
-	} while (0)
-
-INTERPOSED int execl(const char *path, const char *arg, ...)
-{
-	char **argv;
-
-	ARGUMENTS(argv, arg);
-	return execve(path, argv, environ);
-}
-
-INTERPOSED int execlp(const char *file, const char *arg, ...)
-{
-	char **argv;
-
-	ARGUMENTS(argv, arg);
-	return execvpe(file, argv, environ);
-}
-
-INTERPOSED int execle(const char *path, const char *arg, ...)
-{
-	char **argv, **env;
-	va_list list;
-
-	ARGUMENTS(argv, arg);
-	va_start(list, arg);
-	for (const char *s = arg; s; s = va_arg(list, const char *))
-		;
-	env = va_arg(list, char **);
-	va_end(list);
-	return execve(path, argv, env);
 }

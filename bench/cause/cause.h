@@ -35,6 +35,7 @@ struct cause {
 	int arg;		       /* the kind's own: an advice, a mode, a flag */
 	/* A page that is pinned stays: nothing goes stale, and what can be asked is who is told. */
 	bool keeps_page;
+	bool ends_program; /* another one takes its place: see next */
 };
 
 extern const struct cause cause_table[];
@@ -44,6 +45,8 @@ struct cause_place {
 	/* What is prepared, changed, and refilled. */
 	char *addr;
 	size_t length;
+	/* For who makes another program take this one's place: the same file's arguments then. Set it before the change. */
+	char *const *next;
 	/* In words, what is lacking or odd; never NULL. */
 	const char *why;
 

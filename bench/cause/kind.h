@@ -22,7 +22,7 @@ extern const struct cause_kind cause_punch_hole, cause_fallocate, cause_ftruncat
 	cause_open, cause_creat, cause_fopen;
 extern const struct cause_kind cause_shmdt, cause_shmat_remap;
 extern const struct cause_kind cause_brk, cause_sbrk, cause_free, cause_realloc, cause_malloc_trim;
-extern const struct cause_kind cause_thread_stack, cause_dlclose, cause_fork_write;
+extern const struct cause_kind cause_thread_stack, cause_dlclose, cause_fork_write, cause_exec;
 extern const struct cause_kind cause_uring_madvise, cause_uring_fallocate, cause_uring_ftruncate;
 
 /* libc's errno convention into ours. */

@@ -75,6 +75,7 @@ const struct cause cause_table[] = {
 	ONE("dlclose", "dlclose, which unmaps a library inside the dynamic linker", dlclose),
 	ONE("fork_write", "a write while a forked child has the page too", fork_write,
 	    .keeps_page = true),
+	BOTH("execve", "execve, which leaves nothing of it", exec, .ends_program = true),
 
 	ONE("uring_madvise", "io_uring's operation MADVISE, with MADV_DONTNEED", uring_madvise),
 	ONE("uring_fallocate", "io_uring's operation FALLOCATE, with FALLOC_FL_PUNCH_HOLE",

@@ -74,6 +74,7 @@ enum mrn_cause {
 	MRN_CAUSE_FTRUNCATE,	    /* ftruncate or truncate of a mapped file */
 	MRN_CAUSE_OPEN_TRUNC,	    /* open(O_TRUNC) or creat of a mapped file */
 	MRN_CAUSE_FORK,		    /* fork: who writes to a page gets a copy, or the child does */
+	MRN_CAUSE_EXEC,		    /* execve: another program takes this one's place */
 	MRN_CAUSE_DETACH,	    /* the source that watched the range stopped watching it */
 	MRN_NR_CAUSES
 };

@@ -78,7 +78,7 @@ struct mrn_source;
 /* Everything that this process itself can do to its memory by a system call. */
 #define MRN_COVER_EVERYTHING                                                                   \
 	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
-	 MRN_COVER_ALL_CALLERS)
+	 MRN_CAUSE_BIT(MRN_CAUSE_EXEC) | MRN_COVER_ALL_CALLERS)
 
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {

@@ -32,6 +32,9 @@ void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to);
 /* fork.c: for the parent; a child has nothing to end */
 void mrn_bracket_fork(struct mrn_bracket *b);
 
+/* exec.c */
+void mrn_bracket_exec(struct mrn_bracket *b);
+
 /* shm.c */
 void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flags);
 void mrn_bracket_shmdt(struct mrn_bracket *b, const void *addr);

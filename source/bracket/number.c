@@ -106,6 +106,10 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 		}
 		mrn_bracket_mmap_fixed(&bracket, addr, (size_t)b, (int)d, (int)e);
 		break;
+	case SYS_execve:
+	case SYS_execveat:
+		mrn_bracket_exec(&bracket);
+		break;
 	case SYS_mremap:
 		return move(real, a, b, c, d, e);
 	case SYS_remap_file_pages:

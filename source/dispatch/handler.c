@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 
+#include "core/mm.h"
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
@@ -137,6 +138,25 @@ static void open_call(struct mrn_caught *c)
 	mrn_caught_return(c, r);
 }
 
+/*
+ * It goes on like any other call, for a new program inherits the mask of signals. The token is over at this thread's next
+ * call, whichever that is: mrn_stub_exec makes one at once when there is no new program.
+ */
+static MRN_TLS struct mrn_bracket executing;
+
+static void exec_call(struct mrn_caught *c)
+{
+	struct mrn_mm *mm = mrn_mm_self();
+	int saved = errno;
+
+	/* In a child that is followed nobody has attached anything; and a vfork's is not caught. */
+	if (mm && !mm->pid)
+		mm->pid = (int32_t)mrn_sys0(SYS_getpid);
+	mrn_bracket_exec(&executing);
+	errno = saved;
+	mrn_caught_resume(c, mrn_stub_exec);
+}
+
 /* This thread is caught no more. */
 static void lose(void)
 {
@@ -163,7 +183,7 @@ static void ptrace_call(struct mrn_caught *c)
 static void caught(struct mrn_caught *c)
 {
 	switch (c->reg[REG_RAX]) {
-	/* The numbers of bracket/number.c, but those that open. */
+	/* The numbers of bracket/number.c, but those that open a file or execute a program. */
 	case SYS_brk:
 	case SYS_fallocate:
 	case SYS_ftruncate:
@@ -185,6 +205,10 @@ static void caught(struct mrn_caught *c)
 	case SYS_openat:
 	case SYS_openat2:
 		open_call(c);
+		break;
+	case SYS_execve:
+	case SYS_execveat:
+		exec_call(c);
 		break;
 	case SYS_clone:
 		mrn_caught_clone(c);
@@ -251,6 +275,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	if (!mrn_dispatch_is_on())
 		mrn_thread_disarm();
 	mrn_dispatch_depth++;
+	mrn_bracket_end(&executing);
 	caught(&c);
 	mrn_dispatch_depth--;
 }

@@ -60,6 +60,26 @@ go_on:
 	jmp	go_on
 	.cfi_endproc
 
+/* Whoever comes back has failed. Caught once more, at an instruction that is not ours, so that the handler is told. */
+	place	mrn_stub_exec
+	.cfi_startproc
+	unwind_by_frame
+	syscall
+	movq	%rax, FRAME_MORE(%rsp)
+	movq	$-1, %rax
+	jmp	tell_handler
+	.cfi_endproc
+
+	.text
+	.cfi_startproc
+	unwind_by_frame
+tell_handler:
+	syscall
+	movq	FRAME_MORE(%rsp), %rax
+	jmp	go_on
+	.cfi_endproc
+	.section mrn_syscalls, "ax", @progbits
+
 	place	mrn_stub_clone
 	.cfi_startproc
 	unwind_by_frame

@@ -166,6 +166,23 @@ static int raw_open_2(const char *path, int flags)
 	return raw_openat(AT_FDCWD, path, flags, 0);
 }
 
+static int raw_execve(const char *path, char *const argv[], char *const env[])
+{
+	return (int)result(mrn_sys3(SYS_execve, (long)path, (long)argv, (long)env));
+}
+
+static int raw_execveat(int folder, const char *path, char *const argv[], char *const env[],
+			int flags)
+{
+	return (int)result(
+		mrn_sys6(SYS_execveat, folder, (long)path, (long)argv, (long)env, flags, 0));
+}
+
+static int raw_fexecve(int fd, char *const argv[], char *const env[])
+{
+	return raw_execveat(fd, "", argv, env, AT_EMPTY_PATH);
+}
+
 static long raw_syscall(long nr, ...)
 {
 	long a, b, c, d, e, f;
@@ -203,6 +220,11 @@ struct mrn_real mrn_real = {
 	.creat = raw_creat,
 	.open_2 = raw_open_2,
 	.openat_2 = raw_openat_2,
+	.execve = raw_execve,
+	/* Without a search: nothing is executed before all constructors by its name alone. */
+	.execvpe = raw_execve,
+	.execveat = raw_execveat,
+	.fexecve = raw_fexecve,
 };
 
 long (*mrn_real_syscall)(long nr, ...) = raw_syscall;

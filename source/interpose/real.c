@@ -18,6 +18,7 @@
 #include <gnu/libc-version.h>
 #endif
 
+#include "core/mm.h"
 #include "os/thread.h"
 
 #include "source/interposer.h"
@@ -79,13 +80,16 @@ static const void *const wrappers[] = {
 	WRAPPER(fallocate), WRAPPER(ftruncate),
 	WRAPPER(truncate),  WRAPPER(open),
 	WRAPPER(openat),    WRAPPER(creat),
-	WRAPPER(syscall),
+	WRAPPER(execve),    WRAPPER(syscall),
 };
 
 __attribute__((constructor(101))) static void resolve(void)
 {
+	struct mrn_mm *mm = mrn_mm_self();
+
 	/* Made now, so that threads do not race for it. */
-	mrn_mm_self();
+	if (mm)
+		mm->pid = getpid();
 	mrn_real_heap();
 	RESOLVE(mrn_real.munmap, "munmap");
 	RESOLVE(mrn_real.mmap, "mmap");
@@ -107,6 +111,10 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.creat, "creat");
 	RESOLVE(mrn_real.open_2, "__open_2");
 	RESOLVE(mrn_real.openat_2, "__openat_2");
+	RESOLVE(mrn_real.execve, "execve");
+	RESOLVE(mrn_real.execvpe, "execvpe");
+	RESOLVE(mrn_real.execveat, "execveat");
+	RESOLVE(mrn_real.fexecve, "fexecve");
 	RESOLVE(mrn_real_syscall, "syscall");
 	mrn_interposer_present(wrappers, sizeof(wrappers) / sizeof(wrappers[0]));
 }

@@ -35,6 +35,11 @@ struct mrn_real {
 	int (*creat)(const char *path, mode_t mode);
 	int (*open_2)(const char *path, int flags);
 	int (*openat_2)(int folder, const char *path, int flags);
+	int (*execve)(const char *path, char *const argv[], char *const env[]);
+	int (*execvpe)(const char *file, char *const argv[], char *const env[]);
+	int (*execveat)(int folder, const char *path, char *const argv[], char *const env[],
+			int flags);
+	int (*fexecve)(int fd, char *const argv[], char *const env[]);
 };
 
 extern struct mrn_real mrn_real;

@@ -53,26 +53,43 @@ static int attach(struct probe *p, unsigned int kinds, uint64_t need)
 	return 0;
 }
 
-static int run(struct probe *p, unsigned int kinds, uint64_t need)
+static int say(const struct probe *p)
 {
 	static const char *const names[] = VERDICT_NAMES;
+
+	printf("%s\t%s\n", names[p->verdict], p->why);
+	return 0;
+}
+
+static int run(struct probe *p, unsigned int kinds, uint64_t need)
+{
 	int r = attach(p, kinds, need);
 
 	if (r) {
-		printf("%s\t%s\n", names[VERDICT_UNSUPPORTED], *p->why ? p->why : strerror(-r));
+		p->verdict = VERDICT_UNSUPPORTED;
+		if (!*p->why)
+			probe_conclude(p, VERDICT_UNSUPPORTED, "%s", strerror(-r));
+		say(p);
 		return PROBE_NO_SOURCE;
+	}
+	if (p->cause->ends_program) {
+		probe_replaced(p);
+		return say(p);
 	}
 	probe_announcement(p);
 	if (p->verdict != VERDICT_UNSUPPORTED && p->has_device)
 		probe_gap(p);
-	printf("%s\t%s\n", names[p->verdict], p->why);
-	return 0;
+	return say(p);
 }
 
 int main(int argc, char **argv)
 {
 	struct probe p = {.cause = argc == 3 ? cause_find(argv[2]) : NULL};
 
+	if (argc == 3 && !strcmp(argv[1], PROBE_AFTER)) {
+		probe_judge_replaced(&p, argv[2]);
+		return say(&p);
+	}
 	/* Before the source: a thread of the kernel's may be in it that blocks all signals. */
 	p.has_device = pin_open() == 0;
 	for (size_t i = 0; p.cause && i < sizeof(sources) / sizeof(sources[0]); i++)

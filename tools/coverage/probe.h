@@ -28,6 +28,11 @@ __attribute__((format(printf, 3, 4))) void probe_conclude(struct probe *p, enum 
 /* announce.c: what a notifier is told, with nobody else about. */
 void probe_announcement(struct probe *p);
 
+/* replaced.c: the same of a cause after which this program runs no more; and what the next one makes of it. */
+void probe_replaced(struct probe *p);
+void probe_judge_replaced(struct probe *p, const char *number);
+#define PROBE_AFTER "after"
+
 /*
  * gap.c: through a registration cache, with real pins, and a second thread that registers all the time
  * meanwhile: is anything stale afterwards? Then the cause is missed, whatever was announced.
