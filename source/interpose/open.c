@@ -27,10 +27,15 @@ static void end(void *c)
 		pthread_cleanup_pop(1);                           \
 	} while (0)
 
-static bool has_mode(int flags)
-{
-	return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
-}
+/* The argument that is there only where a file may be made. */
+#define TAKE_MODE(mode, flags)                                           \
+	do {                                                             \
+		va_list list_;                                           \
+		va_start(list_, flags);                                  \
+		if ((flags)&O_CREAT || ((flags)&O_TMPFILE) == O_TMPFILE) \
+			(mode) = va_arg(list_, mode_t);                  \
+		va_end(list_);                                           \
+	} while (0)
 
 static int open_to_truncate(const char *path, int flags, mode_t mode)
 {
@@ -44,13 +49,7 @@ MRN_INTERPOSED int open(const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 
-	if (has_mode(flags)) {
-		va_list ap;
-
-		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
-		va_end(ap);
-	}
+	TAKE_MODE(mode, flags);
 	return flags & O_TRUNC ? open_to_truncate(path, flags, mode)
 			       : MRN_REAL(open)(path, flags, mode);
 }
@@ -69,13 +68,7 @@ MRN_INTERPOSED int openat(int folder, const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 
-	if (has_mode(flags)) {
-		va_list ap;
-
-		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
-		va_end(ap);
-	}
+	TAKE_MODE(mode, flags);
 	return flags & O_TRUNC ? openat_to_truncate(folder, path, flags, mode)
 			       : MRN_REAL(openat)(folder, path, flags, mode);
 }
