@@ -435,12 +435,13 @@ TWIN(free_of_a_large_block_is_caught, by_nobody, nobody = true);
 TEST(a_file_opened_to_be_truncated)
 {
 	struct mrn_source *source = dispatch_or_skip(0);
-	char path[] = "/tmp/mrn-dispatch-XXXXXX";
-	int fd = mkstemp(path);
+	int fd = (int)test_raw4(SYS_memfd_create, (long)"dispatch", 0, 0, 0);
+	char path[32];
 	struct mmu_range_notifier *mrn;
 	struct watched w = {.mrn.ops = &watched_ops};
 
 	CHECK(fd >= 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	for (int i = 0; i < 3; i++) {
 		FILE *f;
 
@@ -470,7 +471,6 @@ TEST(a_file_opened_to_be_truncated)
 		CHECK_ERR(mmu_range_notifier_remove(mrn), 0);
 		CHECK_EQ(munmap(w.page, 8192), 0);
 	}
-	unlink(path);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(a_file_opened_to_be_truncated, no_callbacks, BREAK(A1_CALLBACKS));
