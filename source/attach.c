@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
+#include "os/maps.h"
 #include "os/pages.h"
 #include "source/dispatch/dispatch.h"
 #include "source/interposer.h"
@@ -123,11 +124,20 @@ static void dispatch_is_lost(void)
 	mrn_source_has_lost(s, &s->by_call, 0);
 }
 
+/* What has been built while there was no io_uring may not have been armed for one. On the event path. */
+static void ring_is_made(void)
+{
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	if (s && !mrn_mm_is_wiped(s->mm))
+		mrn_source_invalidate_all(s);
+}
+
 static int start_dispatch(struct mrn_source *s, unsigned int flags)
 {
+	static const struct mrn_dispatch_ops ops = {dispatch_is_lost, ring_is_made};
 	char reason[128] = "";
-	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, dispatch_is_lost, reason,
-				   sizeof(reason));
+	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
 
 	if (r)
 		add_why(s, *reason ? reason : dispatch_remedy(r));
@@ -336,9 +346,38 @@ const char *mrn_source_why(const struct mrn_source *s)
 
 /* --------------------------------------------------------------------------------- arming */
 
+/* Is a file mapped there? It may be, if that cannot be known. */
+static bool shows_file(uintptr_t start, uintptr_t end)
+{
+	struct mrn_mapping m;
+
+	for (; start < end; start = m.end) {
+		long n = mrn_maps_from(start, &m, 1);
+
+		if (n <= 0)
+			return n < 0;
+		if (m.start >= end)
+			return false;
+		if (m.inode)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What io_uring does, nobody announces; but that uffd sees what it advises, which is all that it does to memory without a
+ * file. So where there is a ring, the rest is good for one use.
+ */
+static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t length)
+{
+	return !(kinds & MRN_SOURCE_UFFD) ||
+	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
+}
+
 int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
 {
 	unsigned int kinds;
+	bool rings;
 
 	if (!s || !length || addr + length < addr)
 		return -EINVAL;
@@ -350,8 +389,14 @@ int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t
 	if ((s->by_name & ~s->by_call & need) && !mrn_interposer_is_intact(true) &&
 	    !MRN_BROKEN(SOURCE_LOSS))
 		mrn_source_has_lost(s, &s->by_name, 0);
-	/* What an interposer brackets needs no arming. */
-	if (!(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
+	/* Without dispatch there may be any. */
+	rings = (need & MRN_COVER_IO_URING) &&
+		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
+	if (rings && is_a_rings_to_change(kinds, addr, length))
+		return MRN_ARM_USE_ONCE;
+	need &= ~MRN_COVER_IO_URING;
+	/* What is bracketed needs no arming. */
+	if (!rings && !(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
 		return 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_ARM_USE_ONCE;

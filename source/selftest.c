@@ -444,8 +444,6 @@ static int try_by_event(struct mrn_source *source)
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
 		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
-	if (once & MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED))
-		once |= MRN_COVER_IO_URING;
 	source->by_event.before_return = late;
 	source->by_event.use_once = once;
 	return 0;
@@ -499,6 +497,9 @@ void mrn_source_derive_coverage(struct mrn_source *source)
 	__atomic_store_n(&source->coverage.bracketed, bracketed, __ATOMIC_RELAXED);
 	source->coverage.before_return = source->by_event.before_return & ~bracketed;
 	source->coverage.use_once = source->by_event.use_once & ~bracketed;
+	/* Who sees each call sees each ring come. */
+	if (source->by_call & MRN_COVER_ALL_CALLERS)
+		source->coverage.use_once |= MRN_COVER_IO_URING;
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)

@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/prctl.h>
 #include <link.h>
 #include <pthread.h>
@@ -32,7 +33,7 @@ TEST(covers_everything)
 
 	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_DISPATCH);
 	CHECK_EQ(MRN_COVER_EVERYTHING & ~c.bracketed, 0);
-	CHECK_EQ(c.before_return | c.use_once, 0);
+	CHECK_EQ(c.before_return | c.use_once, MRN_COVER_IO_URING);
 	CHECK(!strcmp(mrn_source_name(source), "dispatch"));
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
@@ -493,5 +494,101 @@ TEST(a_dispatch_that_is_taken_away_is_noticed)
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING),
 		  MRN_ARM_USE_ONCE);
 	watched_close(&w);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ rings */
+
+/* A ring by a bare call; its descriptor or -errno. */
+static long make_ring(void)
+{
+	struct io_uring_params params;
+
+	memset(&params, 0, sizeof(params));
+	return test_raw4(SYS_io_uring_setup, 1, (long)&params, 0, 0);
+}
+
+static void ring_or_skip(void)
+{
+	long fd = make_ring();
+
+	if (fd < 0)
+		SKIP("no io_uring here (%s)", strerror((int)-fd));
+	close((int)fd);
+}
+
+static int arm_for_rings(struct mrn_source *source, const struct watched *w)
+{
+	return mrn_source_arm(source, (uintptr_t)w->page, 4096,
+			      MRN_COVER_EVERYTHING | MRN_COVER_IO_URING);
+}
+
+/* What has been built before there is a ring goes with it; what comes after is good for one use. */
+TEST(a_ring_is_made)
+{
+	struct mrn_source *source;
+	struct watched w;
+	long fd;
+
+	ring_or_skip();
+	source = dispatch_or_skip(0);
+	watched_open(&w);
+	CHECK_EQ(arm_for_rings(source, &w), 0);
+	fd = make_ring();
+	CHECK(fd >= 0);
+	/* Late, so not among those that were told before. */
+	CHECK_EQ(w.cause, MRN_CAUSE_DETACH);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING), 0);
+	CHECK_EQ(watched_unmap(&w), 0);
+	watched_close(&w);
+	close((int)fd);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_ring_is_made, nobody_knows, BREAK(DISPATCH_RINGS));
+
+TEST(a_ring_was_there_before)
+{
+	struct mrn_source *source;
+	struct watched w;
+	long fd;
+
+	ring_or_skip();
+	fd = make_ring();
+	source = dispatch_or_skip(0);
+	watched_open(&w);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(watched_unmap(&w), 0);
+	watched_close(&w);
+	close((int)fd);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* Beside uffd, which sees what a ring advises, only files are. */
+TEST(a_ring_beside_uffd)
+{
+	struct mrn_source_opts opts = {
+		.size = sizeof(opts),
+		.need = MRN_COVER_UFFD | MRN_COVER_ALL_CALLERS | MRN_COVER_IO_URING,
+	};
+	int fd = (int)test_raw4(SYS_memfd_create, (long)"dispatch", 0, 0, 0), r;
+	struct mrn_source *source;
+	struct watched w;
+	long ring;
+
+	ring_or_skip();
+	dispatch_or_skip(0);
+	r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH, &opts, &source);
+	if (r)
+		SKIP("no uffd here (%s)", strerror(-r));
+	ring = make_ring();
+	watched_open(&w);
+	CHECK_EQ(arm_for_rings(source, &w), 0);
+	CHECK_EQ(ftruncate(fd, 4096), 0);
+	CHECK_EQ(mmap(w.page, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), w.page);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(watched_unmap(&w), 0);
+	watched_close(&w);
+	close((int)ring);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }

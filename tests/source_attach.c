@@ -109,11 +109,10 @@ TEST(uffd_alone_covers_what_the_kernel_reports)
 	CHECK_EQ(c.bracketed, 0);
 	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
 	/* The kernel sends nothing for these. */
-	CHECK_EQ((c.before_return | c.use_once) & ~(MRN_COVER_UFFD | MRN_COVER_IO_URING), 0);
-	CHECK_EQ(c.use_once, MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) |
-				     MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
-				     MRN_CAUSE_BIT(MRN_CAUSE_FREE) |
-				     MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) | MRN_COVER_IO_URING);
+	CHECK_EQ((c.before_return | c.use_once) & ~MRN_COVER_UFFD, 0);
+	CHECK_EQ(c.use_once,
+		 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
+			 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE));
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 

@@ -35,6 +35,7 @@ struct cause {
 	int arg;		       /* the kind's own: an advice, a mode, a flag */
 	/* A page that is pinned stays: nothing goes stale, and what can be asked is who is told. */
 	bool keeps_page;
+	bool by_ring;	   /* io_uring does it, not a call of ours */
 	bool ends_program; /* another one takes its place: see next */
 };
 

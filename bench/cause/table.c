@@ -77,10 +77,11 @@ const struct cause cause_table[] = {
 	    .keeps_page = true),
 	BOTH("execve", "execve, which leaves nothing of it", exec, .ends_program = true),
 
-	ONE("uring_madvise", "io_uring's operation MADVISE, with MADV_DONTNEED", uring_madvise),
+	ONE("uring_madvise", "io_uring's operation MADVISE, with MADV_DONTNEED", uring_madvise,
+	    .by_ring = true),
 	ONE("uring_fallocate", "io_uring's operation FALLOCATE, with FALLOC_FL_PUNCH_HOLE",
-	    uring_fallocate),
-	ONE("uring_ftruncate", "io_uring's operation FTRUNCATE", uring_ftruncate),
+	    uring_fallocate, .by_ring = true),
+	ONE("uring_ftruncate", "io_uring's operation FTRUNCATE", uring_ftruncate, .by_ring = true),
 };
 
 const size_t cause_count = sizeof(cause_table) / sizeof(cause_table[0]);

@@ -46,7 +46,10 @@ struct mrn_source;
 /* every call that has a cause here, whoever makes it: libc or ld.so inside, a bare instruction */
 #define MRN_COVER_ALL_CALLERS (UINT64_C(1) << 34)
 
-/* madvise made by io_uring (IORING_OP_MADVISE). No source sees its FALLOCATE and FTRUNCATE. */
+/*
+ * What io_uring does by itself (MADVISE, FALLOCATE, FTRUNCATE, OPENAT with O_TRUNC). Covered by dispatch, as use_once: once
+ * the process has made a ring, all memory is good for one use at a time; with uffd beside it, mappings of files are.
+ */
 #define MRN_COVER_IO_URING (UINT64_C(1) << 35)
 
 /*

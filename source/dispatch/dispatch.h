@@ -25,12 +25,20 @@
 #define MRN_DISPATCH_REMEDY \
 	"dispatch needs x86-64 and Linux 5.11 with CONFIG_GENERIC_ENTRY's Syscall User Dispatch"
 
-/*
- * Arms all threads. follow_fork: children too, which otherwise begin as if there were no dispatch. lost is called when a
- * thread has been given another dispatch, in that thread and on the event path. 0, -EOPNOTSUPP where this machine has
+/* Called in the thread that has done it, on the event path. */
+struct mrn_dispatch_ops {
+	void (*lost)(void); /* it has been given another dispatch */
+	void (*ring)(void); /* it is about to make the first io_uring */
+};
+
+/* Arms all threads. follow_fork: children too, which otherwise begin as if there were no dispatch. 0, -EOPNOTSUPP where this machine has
  * none; -EBUSY for a thread that blocks SIGSYS, -ETIMEDOUT for one that does not answer, why then names it.
  */
-int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size);
+int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *ops, char *why,
+		       size_t why_size);
+
+/* May there be an io_uring? A notifier that has been inserted before the answer no is told when there is one. */
+bool mrn_dispatch_has_rings(void);
 
 /* For an own thread (os/thread.h), before it calls anything of the program's: it is armed as all others are. */
 void mrn_dispatch_join(void);

@@ -21,7 +21,7 @@
 MRN_TLS struct mrn_frame mrn_vfork_frame;
 MRN_TLS unsigned int mrn_dispatch_depth;
 bool mrn_dispatch_on, mrn_dispatch_follows_fork;
-static void (*on_lost)(void);
+static struct mrn_dispatch_ops ops;
 
 /* --------------------------------------------------------------------------------- the caught thread */
 
@@ -160,8 +160,8 @@ static void exec_call(struct mrn_caught *c)
 /* This thread is caught no more. */
 static void lose(void)
 {
-	if (on_lost)
-		on_lost();
+	if (ops.lost)
+		ops.lost();
 	mrn_thread_disarm();
 }
 
@@ -247,6 +247,9 @@ static void caught(struct mrn_caught *c)
 	case SYS_pselect6:
 		mrn_caught_pselect(c);
 		break;
+	case SYS_io_uring_setup:
+		mrn_caught_uring_setup(c);
+		break;
 	case SYS_io_uring_enter:
 		mrn_caught_uring_enter(c);
 		break;
@@ -282,7 +285,8 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 
 /* -------------------------------------------------------------------------------------- start and stop */
 
-int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size)
+int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops, char *why,
+		       size_t why_size)
 {
 	int r = mrn_sigsys_take(on_sigsys);
 
@@ -291,16 +295,18 @@ int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t w
 	mrn_dispatch_follows_fork = follow_fork;
 	if (!++mrn_dispatch_era)
 		++mrn_dispatch_era;
-	on_lost = lost;
+	ops = *its_ops;
 	__atomic_store_n(&mrn_dispatch_on, true, __ATOMIC_RELEASE);
 	r = mrn_thread_arm();
 	if (!r)
 		r = mrn_threads_arm(why, why_size);
-	if (r)
+	if (r) {
 		mrn_dispatch_stop();
-	else
-		mrn_sigsys_unmask_handlers();
-	return r;
+		return r;
+	}
+	mrn_rings_look(ops.ring);
+	mrn_sigsys_unmask_handlers();
+	return 0;
 }
 
 void mrn_dispatch_stop(void)

@@ -86,6 +86,12 @@ bool mrn_caught_on_changing_stack(struct mrn_caught *c);
 void mrn_caught_stack_changed(struct mrn_caught *c, long result);
 void mrn_caught_sigaltstack(struct mrn_caught *c);
 
+/* ---- rings.c */
+
+void mrn_caught_uring_setup(struct mrn_caught *c);
+/* For rings that are there already, when all threads have been armed. ring is called at the first new one, before it is made. */
+void mrn_rings_look(void (*ring)(void));
+
 /* ---- thread.c */
 
 extern uint32_t mrn_dispatch_era;

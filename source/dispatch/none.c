@@ -6,10 +6,16 @@
 
 MRN_TLS unsigned int mrn_dispatch_depth;
 
-int mrn_dispatch_start(bool follow_fork, void (*lost)(void), char *why, size_t why_size)
+bool mrn_dispatch_has_rings(void)
+{
+	return true;
+}
+
+int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *ops, char *why,
+		       size_t why_size)
 {
 	(void)follow_fork;
-	(void)lost;
+	(void)ops;
 	(void)why;
 	(void)why_size;
 	return -EOPNOTSUPP;

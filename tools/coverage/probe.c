@@ -8,7 +8,7 @@
 
 #include "bench/peers/pin.h"
 
-/* What is asked of each source: all that it can be asked for. */
+/* What is asked of each source: all that it can be asked for; of io_uring only where that is the cause, for it costs reuse. */
 static const struct {
 	const char *name;
 	unsigned int kinds;
@@ -17,7 +17,7 @@ static const struct {
 	{"interpose", MRN_SOURCE_INTERPOSE, MRN_COVER_INTERPOSE},
 	{"uffd", MRN_SOURCE_UFFD, MRN_COVER_UFFD},
 	{"dispatch", MRN_SOURCE_DISPATCH, MRN_COVER_EVERYTHING},
-	{"auto", MRN_SOURCE_AUTO, MRN_COVER_EVERYTHING | MRN_COVER_IO_URING},
+	{"auto", MRN_SOURCE_AUTO, MRN_COVER_EVERYTHING},
 };
 
 void probe_conclude(struct probe *p, enum verdict verdict, const char *format, ...)
@@ -63,7 +63,8 @@ static int say(const struct probe *p)
 
 static int run(struct probe *p, unsigned int kinds, uint64_t need)
 {
-	int r = attach(p, kinds, need);
+	bool asks = p->cause->by_ring && (need & MRN_COVER_ALL_CALLERS);
+	int r = attach(p, kinds, asks ? need | MRN_COVER_IO_URING : need);
 
 	if (r) {
 		p->verdict = VERDICT_UNSUPPORTED;

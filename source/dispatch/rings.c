@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What io_uring does to memory, no call of a thread's announces. But a ring has to be made, and that is one. From then on
+ * what it could change is good for one use at a time (mrn_source_arm).
+ *
+ * Not seen: a ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY) that was there before us.
+ */
+#include <dirent.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "os/atomic.h"
+#include "os/syscall.h"
+#include "source/dispatch/internal.h"
+
+static bool has_rings; /* stays, though they go */
+static void (*on_ring)(void);
+
+bool mrn_dispatch_has_rings(void)
+{
+	/* Orders the caller's notifier before the look; pairs with the one in mrn_caught_uring_setup. */
+	mrn_fence_full();
+	return __atomic_load_n(&has_rings, __ATOMIC_RELAXED);
+}
+
+/* Before the call: by the time that there is a ring, all know of it. */
+void mrn_caught_uring_setup(struct mrn_caught *c)
+{
+	if (!MRN_BROKEN(DISPATCH_RINGS) &&
+	    !__atomic_exchange_n(&has_rings, true, __ATOMIC_SEQ_CST)) {
+		/* Orders that before the walk among notifiers: who is not met there sees it. */
+		mrn_fence_full();
+		if (on_ring)
+			on_ring();
+	}
+	mrn_caught_resume(c, mrn_stub_resume);
+}
+
+static bool is_ring(int folder, const char *fd)
+{
+	static const char want[] = "anon_inode:[io_uring]";
+	char target[sizeof(want)];
+	long n = mrn_sys4(SYS_readlinkat, folder, (long)fd, (long)target, sizeof(target));
+
+	return n == sizeof(want) - 1 && !memcmp(target, want, sizeof(want) - 1);
+}
+
+void mrn_rings_look(void (*ring)(void))
+{
+	DIR *fds = opendir("/proc/self/fd");
+	struct dirent *fd;
+
+	on_ring = ring;
+	/* Where that cannot be known there may be some. */
+	if (!fds)
+		__atomic_store_n(&has_rings, true, __ATOMIC_RELAXED);
+	while (fds && (fd = readdir(fds)))
+		if (is_ring(dirfd(fds), fd->d_name))
+			__atomic_store_n(&has_rings, true, __ATOMIC_RELAXED);
+	if (fds)
+		closedir(fds);
+}
