@@ -59,8 +59,8 @@ struct mrn_mm {
 		aligned(64))); /* slots that have ever been somebody's, a bit for each */
 	bool ours;	       /* false in a forked child */
 	/*
-	 * Whose it is, since a source has come: a vfork's child, in this very memory, is somebody else. 0 in a forked child,
-	 * which may be in a sandbox where it must not ask.
+	 * Whose it is, where the interposer or a source has come: a vfork's child, in this very memory, is somebody else. 0 in
+	 * a forked child.
 	 */
 	int32_t pid;
 	bool dispatched; /* the dispatch source brackets all calls, and nobody else need */

@@ -32,8 +32,9 @@ void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to);
 /* fork.c: for the parent; a child has nothing to end */
 void mrn_bracket_fork(struct mrn_bracket *b);
 
-/* exec.c */
+/* exec.c: of this process; and of whoever calls, who may be a vfork's child and leave this memory as it is */
 void mrn_bracket_exec(struct mrn_bracket *b);
+void mrn_bracket_exec_by_name(struct mrn_bracket *b);
 
 /* shm.c */
 void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flags);

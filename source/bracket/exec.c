@@ -11,10 +11,16 @@
 
 void mrn_bracket_exec(struct mrn_bracket *b)
 {
+	mrn_bracket_none(b);
+	mrn_bracket_add_everything(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_EXEC);
+}
+
+void mrn_bracket_exec_by_name(struct mrn_bracket *b)
+{
 	const struct mrn_mm *mm = mrn_mm_self();
 
 	mrn_bracket_none(b);
-	/* The child of a vfork leaves this memory as it is. */
-	if (mm && mm->pid && mm->pid == mrn_sys0(SYS_getpid))
-		mrn_bracket_add_everything(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_EXEC);
+	/* Asks the kernel, which a sandbox may punish, only where it matters. */
+	if (mm && mm->pid && !mrn_bracket_tells_nobody() && mm->pid == mrn_sys0(SYS_getpid))
+		mrn_bracket_exec(b);
 }

@@ -108,7 +108,7 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 		break;
 	case SYS_execve:
 	case SYS_execveat:
-		mrn_bracket_exec(&bracket);
+		mrn_bracket_exec_by_name(&bracket);
 		break;
 	case SYS_mremap:
 		return move(real, a, b, c, d, e);

@@ -66,7 +66,7 @@ go_on:
 	unwind_by_frame
 	syscall
 	movq	%rax, FRAME_MORE(%rsp)
-	movq	$-1, %rax
+	movl	$SYS_getpid, %eax
 	jmp	tell_handler
 	.cfi_endproc
 
@@ -75,6 +75,9 @@ go_on:
 	unwind_by_frame
 tell_handler:
 	syscall
+	.globl	mrn_stub_told
+	.hidden	mrn_stub_told
+mrn_stub_told:
 	movq	FRAME_MORE(%rsp), %rax
 	jmp	go_on
 	.cfi_endproc

@@ -45,8 +45,9 @@ extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
 /* For a call before the caught one, whose number is in more[3] and which is then made, and caught, again. */
 extern const char mrn_stub_again[] __attribute__((visibility("hidden")));
-/* For a call that returns only when it has failed; then another one that does nothing is caught, on the way back. */
+/* For a call that returns only when it has failed; then another one is caught, which would return to mrn_stub_told. */
 extern const char mrn_stub_exec[] __attribute__((visibility("hidden")));
+extern const char mrn_stub_told[] __attribute__((visibility("hidden")));
 /* For a call that makes a thread or a process, each of which has a frame. */
 extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));
 /*

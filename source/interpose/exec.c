@@ -13,7 +13,7 @@ MRN_INTERPOSED int execve(const char *path, char *const argv[], char *const env[
 	struct mrn_bracket b;
 	int r;
 
-	mrn_bracket_exec(&b);
+	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execve)(path, argv, env);
 	mrn_bracket_end(&b);
 	return r;
@@ -24,7 +24,7 @@ MRN_INTERPOSED int execvpe(const char *file, char *const argv[], char *const env
 	struct mrn_bracket b;
 	int r;
 
-	mrn_bracket_exec(&b);
+	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execvpe)(file, argv, env);
 	mrn_bracket_end(&b);
 	return r;
@@ -39,7 +39,7 @@ MRN_INTERPOSED int execveat(int folder, const char *path, char *const argv[], ch
 	struct mrn_bracket b;
 	int r;
 
-	mrn_bracket_exec(&b);
+	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execveat)(folder, path, argv, env, flags);
 	mrn_bracket_end(&b);
 	return r;
@@ -50,7 +50,7 @@ MRN_INTERPOSED int fexecve(int fd, char *const argv[], char *const env[])
 	struct mrn_bracket b;
 	int r;
 
-	mrn_bracket_exec(&b);
+	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(fexecve)(fd, argv, env);
 	mrn_bracket_end(&b);
 	return r;

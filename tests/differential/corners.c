@@ -456,6 +456,29 @@ static void seccomp_kills(void)
 	say_status("sandboxed", pid);
 }
 
+static char *none[] = {NULL};
+
+/* What such a sandbox does not know it kills for. */
+static void seccomp_lets_exec_fail(void)
+{
+	const struct sock_filter code[] = {
+		LOAD_NUMBER,
+		ON(SYS_execve, SECCOMP_RET_ERRNO | EDOM),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SYS_rseq, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	int r;
+
+	SAY("filter: %d", filter(code, sizeof(code) / sizeof(code[0])));
+	for (int i = 0; i < 3; i++) {
+		errno = 0;
+		r = execve("/bin/true", none, none);
+		SAY("exec: %d, errno: %d", r, errno);
+		churn(2);
+	}
+}
+
 static void strict(void)
 {
 	pid_t pid = fork();
@@ -716,6 +739,7 @@ static const struct {
 	CORNER(many_threads),
 	CORNER(new_namespaces),
 	CORNER(seccomp_kills),
+	CORNER(seccomp_lets_exec_fail),
 	CORNER(seccomp_traps),
 	CORNER(sigsys_handler),
 	CORNER(sigsys_is_ignored),
