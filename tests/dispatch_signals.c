@@ -760,45 +760,47 @@ struct state {
  * Makes the call nr with in's registers, flags, xmm15 and red zone, and says what they are afterwards. Through a pointer
  * in memory, as no register is left.
  */
-long call_with_state(long nr, const struct state *in, struct state *out);
-__asm__(".text\n"
-	".type call_with_state, @function\n"
-	"call_with_state:\n"
-	"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n"
-	"	push %rdx\n"
-	"	sub $128, %rsp\n"
-	"	mov %rdi, %rax\n"
-	/* the red zone, below rsp */
-	"	xor %ecx, %ecx\n"
-	"1:	mov 136(%rsi,%rcx,8), %rdx\n"
-	"	mov %rdx, -120(%rsp,%rcx,8)\n"
-	"	inc %ecx\n	cmp $15, %ecx\n	jne 1b\n"
-	"	movdqu 120(%rsi), %xmm15\n"
-	"	mov 0(%rsi), %rbx\n	mov 8(%rsi), %rdx\n	mov 16(%rsi), %rdi\n"
-	"	mov 24(%rsi), %rbp\n	mov 32(%rsi), %r8\n	mov 40(%rsi), %r9\n"
-	"	mov 48(%rsi), %r10\n	mov 56(%rsi), %r12\n	mov 64(%rsi), %r13\n"
-	"	mov 72(%rsi), %r14\n	mov 80(%rsi), %r15\n"
-	"	mov 112(%rsi), %rcx\n"
-	"	lea -128(%rsp), %rsp\n	push %rcx\n	popfq\n	lea 128(%rsp), %rsp\n"
-	"	mov 88(%rsi), %rsi\n"
-	"	syscall\n"
-	"	lea -128(%rsp), %rsp\n	pushfq\n	pop %r11\n	lea 128(%rsp), %rsp\n"
-	"	mov 128(%rsp), %rcx\n"
-	"	mov %rbx, 0(%rcx)\n	mov %rdx, 8(%rcx)\n	mov %rdi, 16(%rcx)\n"
-	"	mov %rbp, 24(%rcx)\n	mov %r8, 32(%rcx)\n	mov %r9, 40(%rcx)\n"
-	"	mov %r10, 48(%rcx)\n	mov %r12, 56(%rcx)\n	mov %r13, 64(%rcx)\n"
-	"	mov %r14, 72(%rcx)\n	mov %r15, 80(%rcx)\n	mov %rsi, 88(%rcx)\n"
-	"	mov %r11, 112(%rcx)\n"
-	"	movdqu %xmm15, 120(%rcx)\n"
-	"	xor %esi, %esi\n"
-	"1:	mov -120(%rsp,%rsi,8), %rdx\n"
-	"	mov %rdx, 136(%rcx,%rsi,8)\n"
-	"	inc %esi\n	cmp $15, %esi\n	jne 1b\n"
-	"	add $128, %rsp\n"
-	"	pop %rdx\n"
-	"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"
-	"	ret\n"
-	".size call_with_state, .-call_with_state\n");
+#define CALL_WITH_STATE(NAME, INSTRUCTION)                                                 \
+	long NAME(long nr, const struct state *in, struct state *out);                     \
+	__asm__(".text\n"                                                                  \
+		".type " #NAME ", @function\n" #NAME ":\n"                                 \
+		"	push %rbx\n	push %rbp\n	push %r12\n	push %r13\n	push %r14\n	push %r15\n" \
+		"	push %rdx\n"                                                             \
+		"	sub $128, %rsp\n"                                                        \
+		"	mov %rdi, %rax\n" /* the red zone, below rsp */                    \
+		"	xor %ecx, %ecx\n"                                                        \
+		"1:	mov 136(%rsi,%rcx,8), %rdx\n"                                          \
+		"	mov %rdx, -120(%rsp,%rcx,8)\n"                                           \
+		"	inc %ecx\n	cmp $15, %ecx\n	jne 1b\n"                                     \
+		"	movdqu 120(%rsi), %xmm15\n"                                              \
+		"	mov 0(%rsi), %rbx\n	mov 8(%rsi), %rdx\n	mov 16(%rsi), %rdi\n"            \
+		"	mov 24(%rsi), %rbp\n	mov 32(%rsi), %r8\n	mov 40(%rsi), %r9\n"            \
+		"	mov 48(%rsi), %r10\n	mov 56(%rsi), %r12\n	mov 64(%rsi), %r13\n"          \
+		"	mov 72(%rsi), %r14\n	mov 80(%rsi), %r15\n"                               \
+		"	mov 112(%rsi), %rcx\n"                                                   \
+		"	lea -128(%rsp), %rsp\n	push %rcx\n	popfq\n	lea 128(%rsp), %rsp\n"        \
+		"	mov 88(%rsi), %rsi\n"                                                    \
+		"	" INSTRUCTION "\n"                                                 \
+		"	lea -128(%rsp), %rsp\n	pushfq\n	pop %r11\n	lea 128(%rsp), %rsp\n"        \
+		"	mov 128(%rsp), %rcx\n"                                                   \
+		"	mov %rbx, 0(%rcx)\n	mov %rdx, 8(%rcx)\n	mov %rdi, 16(%rcx)\n"            \
+		"	mov %rbp, 24(%rcx)\n	mov %r8, 32(%rcx)\n	mov %r9, 40(%rcx)\n"            \
+		"	mov %r10, 48(%rcx)\n	mov %r12, 56(%rcx)\n	mov %r13, 64(%rcx)\n"          \
+		"	mov %r14, 72(%rcx)\n	mov %r15, 80(%rcx)\n	mov %rsi, 88(%rcx)\n"          \
+		"	mov %r11, 112(%rcx)\n"                                                   \
+		"	movdqu %xmm15, 120(%rcx)\n"                                              \
+		"	xor %esi, %esi\n"                                                        \
+		"1:	mov -120(%rsp,%rsi,8), %rdx\n"                                         \
+		"	mov %rdx, 136(%rcx,%rsi,8)\n"                                            \
+		"	inc %esi\n	cmp $15, %esi\n	jne 1b\n"                                     \
+		"	add $128, %rsp\n"                                                        \
+		"	pop %rdx\n"                                                              \
+		"	pop %r15\n	pop %r14\n	pop %r13\n	pop %r12\n	pop %rbp\n	pop %rbx\n"       \
+		"	ret\n"                                                                   \
+		".size " #NAME ", .-" #NAME "\n")
+
+CALL_WITH_STATE(call_with_state, "syscall");
+CALL_WITH_STATE(int80_with_state, "int $0x80");
 
 static void fill_state(struct state *s, long a, long b, long c)
 {
@@ -860,6 +862,130 @@ TEST(nothing_but_the_result_changes)
 	CHECK(!memcmp(&in, &out, sizeof(in)));
 	CHECK_EQ(waitpid((pid_t)pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* ------------------------------------------------------------------------------------------ int $0x80 */
+
+/* i386's numbers */
+#define I386_GETPPID	 64
+#define I386_MMAP	 90
+#define I386_MUNMAP	 91
+#define I386_MMAP2	 192
+#define I386_FTRUNCATE64 194
+#define I386_PAUSE	 29
+
+static long int80(long nr, long b, long c, long d, long si, long di)
+{
+	long was = c, r;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(r), "+c"(c)
+			 : "0"(nr), "b"(b), "d"(d), "S"(si), "D"(di)
+			 : "r8", "r9", "r10", "r11", "memory");
+	CHECK_EQ(c, was);
+	return r;
+}
+
+static void try_int80(void)
+{
+	int80(I386_GETPPID, 0, 0, 0, 0, 0);
+}
+
+static struct mrn_source *dispatch_and_int80_or_skip(void)
+{
+	if (in_a_child(try_int80))
+		SKIP("this kernel has no calls by int $0x80");
+	return dispatch_or_skip(0);
+}
+
+static unsigned int low_told;
+
+static bool tell_low(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		     uint64_t seq)
+{
+	mmu_range_notifier_update_seq(mrn, seq);
+	low_told += !(range->flags & MRN_RANGE_AFTER);
+	return true;
+}
+
+/* Told of the changes of a page that i386's calls can name. */
+static char *watch_low(struct mmu_range_notifier *mrn, int fd)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = tell_low};
+	char *page = mmap((void *)0x6a000000, 4096, PROT_READ | PROT_WRITE,
+			  fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+				 : MAP_SHARED | MAP_FIXED_NOREPLACE,
+			  fd, 0);
+
+	CHECK_EQ(page, (void *)0x6a000000);
+	mrn->ops = &ops;
+	low_told = 0;
+	CHECK_ERR(mmu_range_notifier_insert(mrn, (uintptr_t)page, 4096, mrn_mm_self()), 0);
+	return page;
+}
+
+TEST(int80_is_i386s_call)
+{
+	struct mrn_source *source = dispatch_and_int80_or_skip();
+	const int anon = MAP_PRIVATE | MAP_ANONYMOUS, rw = PROT_READ | PROT_WRITE;
+	int fd = (int)test_raw4(SYS_memfd_create, (long)"low", 0, 0, 0);
+	struct mmu_range_notifier mrn = {.ops = NULL};
+	char *page = watch_low(&mrn, -1);
+	uint32_t *six = (uint32_t *)page;
+	struct state in, out;
+	long low;
+
+	/* By number: what is not bracketed goes on, and nothing but the result changes. */
+	CHECK_EQ(int80(I386_GETPPID, 0, 0, 0, 0, 0), getppid());
+	fill_state(&in, 1, 2, 3);
+	out = in;
+	CHECK_EQ(int80_with_state(I386_GETPPID, &in, &out), getppid());
+	CHECK(!memcmp(&in, &out, sizeof(in)));
+	/* Where the kernel maps for i386. */
+	low = int80(I386_MMAP2, 0, 4096, rw, anon, -1);
+	CHECK_MSG(low > 0 && low < INT64_C(1) << 32, "%lx", low);
+	CHECK_EQ(munmap((void *)low, 4096), 0);
+	CHECK_EQ(low_told, 0);
+	/* The old one has its arguments in memory. */
+	six[0] = (uint32_t)(uintptr_t)page;
+	six[1] = 4096;
+	six[2] = (uint32_t)rw;
+	six[3] = anon | MAP_FIXED;
+	six[4] = (uint32_t)-1;
+	six[5] = 0;
+	CHECK_EQ(int80(I386_MMAP, (long)page, 0, 0, 0, 0), (long)page);
+	CHECK_EQ(low_told, 1);
+	CHECK_EQ(six[1], 0);
+	CHECK_EQ(int80(I386_MUNMAP, (long)page, 4096, 0, 0, 0), 0);
+	CHECK_EQ(low_told, 2);
+	CHECK_EQ(int80(I386_MUNMAP, (long)page + 1, 4096, 0, 0, 0), -EINVAL);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	/* A length in two registers. */
+	CHECK_EQ(ftruncate(fd, 8192), 0);
+	watch_low(&mrn, fd);
+	CHECK_EQ(int80(I386_FTRUNCATE64, fd, 0, 1, 0, 0), 0);
+	CHECK_EQ(low_told, 0);
+	CHECK_EQ(int80(I386_FTRUNCATE64, fd, 0, 0, 0, 0), 0);
+	CHECK_EQ(low_told, 1);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(int80_is_i386s_call, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* It waits as the thread, and not as a handler. */
+TEST(int80_is_interrupted)
+{
+	struct mrn_source *source = dispatch_and_int80_or_skip();
+	struct itimerval soon = {{0, 1000}, {0, 1000}};
+	struct sigaction sa = {.sa_handler = handler};
+
+	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(int80(I386_PAUSE, 0, 0, 0, 0, 0), -EINTR);
+	CHECK(handled >= 20);
+	check_caught();
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The SIGSYS handler: what is done with which call. */
 #include <errno.h>
+#include <linux/audit.h>
 #include <linux/prctl.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -282,7 +283,10 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		mrn_thread_disarm();
 	mrn_dispatch_depth++;
 	mrn_bracket_end(&executing);
-	caught(&c);
+	if (info->si_arch == AUDIT_ARCH_I386)
+		mrn_caught_int80(&c);
+	else
+		caught(&c);
 	mrn_dispatch_depth--;
 }
 

@@ -86,6 +86,10 @@ bool mrn_caught_on_changing_stack(struct mrn_caught *c);
 void mrn_caught_stack_changed(struct mrn_caught *c, long result);
 void mrn_caught_sigaltstack(struct mrn_caught *c);
 
+/* ---- int80.c: calls by int $0x80, which have numbers and arguments of their own */
+
+void mrn_caught_int80(struct mrn_caught *c);
+
 /* ---- rings.c */
 
 void mrn_caught_uring_setup(struct mrn_caught *c);

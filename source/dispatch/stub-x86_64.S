@@ -138,6 +138,41 @@ mrn_stub_told:
 	movq	FRAME_RIP(%rcx), %rcx
 	jmpq	*%rcx
 
+/* Which changes no register but rax; so the way back is by one instruction that takes all that it needs from the frame. */
+	place	mrn_stub_int80
+	.cfi_startproc
+	unwind_by_frame
+	int	$0x80
+	leaq	FRAME_MORE(%rsp), %rsp
+	iretq
+	.cfi_endproc
+
+/* long mrn_int80(const uint64_t argument[7]): the number, then ebx to ebp */
+	place	mrn_int80
+	.cfi_startproc
+	pushq	%rbx
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbx, 0
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	movq	(%rdi), %rax
+	movq	8(%rdi), %rbx
+	movq	16(%rdi), %rcx
+	movq	24(%rdi), %rdx
+	movq	32(%rdi), %rsi
+	movq	48(%rdi), %rbp
+	movq	40(%rdi), %rdi
+	int	$0x80
+	popq	%rbp
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbp
+	popq	%rbx
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %rbx
+	ret
+	.cfi_endproc
+
 /* By these very bytes unwinders and debuggers know a signal's frame. */
 	place	mrn_stub_sigreturn
 	movq	$SYS_rt_sigreturn, %rax

@@ -55,6 +55,10 @@ extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));
  * and what must be a register's place on the stack is none: rsp stays. All signals are blocked on arrival.
  */
 extern const char mrn_stub_vfork[] __attribute__((visibility("hidden")));
+/* For a call by int $0x80: more is what iretq takes, rip, cs, flags, rsp, ss. */
+extern const char mrn_stub_int80[] __attribute__((visibility("hidden")));
+/* Such a call, made here: its number, then ebx, ecx, edx, esi, edi, ebp. The kernel's own value. */
+long mrn_int80(const uint64_t argument[7]) __attribute__((visibility("hidden")));
 /* With rsp where it was: the frame there is a signal's. */
 extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));
 
