@@ -114,13 +114,19 @@ static void change(struct record *r, struct test_rand *seed)
 		insert_one(r, seed);
 }
 
+/* Has anything been seen? On a busy machine the writers might be done before the others have had a turn. */
+static bool has_met(void)
+{
+	return LOAD(&storm.invalidations) && LOAD(&storm.called) && LOAD(&storm.sure);
+}
+
 /* Each writer has its share of the records. By turns most of them go in, and most of them go out. */
 static void *write_index(void *arg)
 {
 	unsigned int share = NOTIFIERS / WRITERS, first = (unsigned int)(uintptr_t)arg * share;
 	struct test_rand seed = rand_stream(20 + first);
 
-	for (int i = 0; i < storm.rounds; i++) {
+	for (int i = 0; i < storm.rounds || (!has_met() && i < storm.rounds * 1000); i++) {
 		struct record *r = &storm.record[first + below(&seed, share)];
 		bool tide = i / (int)share % 2;
 
