@@ -79,5 +79,10 @@ void mrn_file_change_end(struct mrn_file_change *c);
 typedef long (*mrn_real_call)(long nr, long a, long b, long c, long d, long e, long f);
 long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e,
 			long f);
+/*
+ * The same of a call that opens a file, if it truncates it. False, and nothing has been done, when it does not: it may wait
+ * for ever then, as for a FIFO.
+ */
+bool mrn_bracket_open_number(mrn_real_call real, long nr, long a, long b, long c, long d, long *r);
 
 #endif

@@ -37,6 +37,18 @@ static long change_file(mrn_real_call real, const long nr, long a, long b, long 
 	return r;
 }
 
+bool mrn_bracket_open_number(mrn_real_call real, long nr, long a, long b, long c, long d, long *r)
+{
+	struct mrn_file_change change;
+
+	mrn_file_change_open_number(&change, nr, a, b, c);
+	if (!change.pending)
+		return false;
+	*r = real(nr, a, b, c, d, 0, 0);
+	mrn_file_change_end(&change);
+	return true;
+}
+
 static long move(mrn_real_call real, long addr, long old_size, long new_size, long flags, long to)
 {
 	struct mrn_bracket bracket;

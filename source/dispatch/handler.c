@@ -120,22 +120,17 @@ static void bracket(struct mrn_caught *c)
 static void open_call(struct mrn_caught *c)
 {
 	const greg_t *reg = c->reg;
-	struct mrn_file_change change;
 	int saved = errno;
+	bool made;
 	long r;
 
-	mrn_file_change_open_number(&change, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
-				    reg[REG_RDX]);
-	if (!change.pending) {
-		errno = saved;
-		mrn_caught_resume(c, mrn_stub_resume);
-		return;
-	}
-	r = mrn_sys6(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX], reg[REG_R10],
-		     reg[REG_R8], reg[REG_R9]);
-	mrn_file_change_end(&change);
+	made = mrn_bracket_open_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
+				       reg[REG_RDX], reg[REG_R10], &r);
 	errno = saved;
-	mrn_caught_return(c, r);
+	if (made)
+		mrn_caught_return(c, r);
+	else
+		mrn_caught_resume(c, mrn_stub_resume);
 }
 
 /*

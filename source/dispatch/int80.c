@@ -164,23 +164,20 @@ static long make(long nr, long a, long b, long c, long d, long e, long f)
 	return mrn_int80(as_it_came);
 }
 
-/* As in handler.c: one that does not truncate goes on, for it may wait. */
-static bool opens_only(const struct call *c)
+static bool opens(long nr)
 {
-	struct mrn_file_change change;
+	return nr == SYS_open || nr == SYS_creat || nr == SYS_openat || nr == SYS_openat2;
+}
 
-	switch (c->nr) {
-	case SYS_open:
-	case SYS_creat:
-	case SYS_openat:
-	case SYS_openat2:
-		mrn_file_change_open_number(&change, c->nr, c->a[0], c->a[1], c->a[2]);
-		if (change.pending)
-			mrn_file_change_end(&change);
-		return !change.pending;
-	default:
-		return false;
-	}
+/* False: it is none that is bracketed. */
+static bool make_bracketed(const struct call *c, long *r)
+{
+	const long *a = c->a;
+
+	if (opens(c->nr))
+		return mrn_bracket_open_number(make, c->nr, a[0], a[1], a[2], a[3], r);
+	*r = mrn_bracket_number(make, c->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+	return true;
 }
 
 static void go_on(struct mrn_caught *c)
@@ -205,6 +202,7 @@ void mrn_caught_int80(struct mrn_caught *c)
 	struct mrn_bracket everything;
 	int saved = errno;
 	struct call call;
+	long r;
 
 	as_it_came = came;
 	if (came[0] == I386_PROCESS_MADVISE) {
@@ -213,9 +211,8 @@ void mrn_caught_int80(struct mrn_caught *c)
 		mrn_bracket_add_everything(&everything, MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE);
 		c->reg[REG_RAX] = mrn_int80(came);
 		mrn_bracket_end(&everything);
-	} else if (translate(&call, (long)came[0], came + 1) && !opens_only(&call)) {
-		c->reg[REG_RAX] = mrn_bracket_number(make, call.nr, call.a[0], call.a[1], call.a[2],
-						     call.a[3], call.a[4], call.a[5]);
+	} else if (translate(&call, (long)came[0], came + 1) && make_bracketed(&call, &r)) {
+		c->reg[REG_RAX] = r;
 	} else {
 		go_on(c);
 	}

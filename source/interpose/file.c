@@ -3,30 +3,22 @@
 #undef _FILE_OFFSET_BITS /* or the functions below would be named fallocate64 and so on */
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <unistd.h>
 
 #include "source/bracket/calls.h"
+#include "source/interpose/file_change.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
 
 #include "os/event_path.h"
 
-static void end_fallocate(void *c)
-{
-	mrn_file_change_end(c);
-}
-
-/* In libc a cancellation point: a thread that ends here must not leave its token behind. */
 MRN_INTERPOSED int fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	struct mrn_file_change c;
 	int r;
 
 	mrn_file_change_fallocate(&c, fd, mode, offset, length);
-	pthread_cleanup_push(end_fallocate, &c);
-	r = MRN_REAL(fallocate)(fd, mode, offset, length);
-	pthread_cleanup_pop(1);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(fallocate)(fd, mode, offset, length));
 	return r;
 }
 

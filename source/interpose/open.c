@@ -3,28 +3,19 @@
 #undef _FILE_OFFSET_BITS /* or the functions below would be named open64 and so on */
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 
-#include "source/bracket/calls.h"
+#include "source/interpose/file_change.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
 
 #include "os/event_path.h"
 
-static void end(void *c)
-{
-	mrn_file_change_end(c);
-}
-
-/* In libc cancellation points: a thread that ends here must not leave its token behind. */
 #define BRACKETED(r, folder, path, flags, call)                   \
 	do {                                                      \
 		struct mrn_file_change c_;                        \
 		mrn_file_change_open(&c_, (folder), path, flags); \
-		pthread_cleanup_push(end, &c_);                   \
-		(r) = call;                                       \
-		pthread_cleanup_pop(1);                           \
+		MRN_FILE_CHANGE(&c_, r, call);                    \
 	} while (0)
 
 /* The argument that is there only where a file may be made. */

@@ -9,13 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "source/bracket/calls.h"
+#include "source/interpose/file_change.h"
 #include "source/interpose/wrapper.h"
 
 /* The next library's function. Looked up at its first call, which may be before any constructor of ours. */
@@ -32,11 +31,6 @@ static int (*real_shm_open)(const char *name, int flags, mode_t mode);
 					 __ATOMIC_RELAXED);                                   \
 	} while (0)
 
-static void end(void *c)
-{
-	mrn_file_change_end(c);
-}
-
 /* open's flags for a stream's mode, as far as they matter here. */
 static int flags_of(const char *mode)
 {
@@ -50,9 +44,7 @@ MRN_INTERPOSED FILE *fopen(const char *path, const char *mode)
 
 	LOOK_UP(fopen);
 	mrn_file_change_open(&c, AT_FDCWD, path, flags_of(mode));
-	pthread_cleanup_push(end, &c);
-	r = real_fopen(path, mode);
-	pthread_cleanup_pop(1);
+	MRN_FILE_CHANGE(&c, r, real_fopen(path, mode));
 	return r;
 }
 
@@ -68,9 +60,7 @@ MRN_INTERPOSED FILE *freopen(const char *path, const char *mode, FILE *stream)
 	/* Without a name it opens the file once more that it has. */
 	snprintf(same, sizeof(same), "/proc/self/fd/%d", path ? -1 : fileno(stream));
 	mrn_file_change_open(&c, AT_FDCWD, path ? path : same, flags_of(mode));
-	pthread_cleanup_push(end, &c);
-	r = real_freopen(path, mode, stream);
-	pthread_cleanup_pop(1);
+	MRN_FILE_CHANGE(&c, r, real_freopen(path, mode, stream));
 	return r;
 }
 
@@ -91,8 +81,6 @@ MRN_INTERPOSED int shm_open(const char *name, int flags, mode_t mode)
 	/* A name that is too long is libc's to refuse. */
 	snprintf(path, sizeof(path), "/dev/shm/%s", name + strspn(name, "/"));
 	mrn_file_change_open(&c, AT_FDCWD, path, flags);
-	pthread_cleanup_push(end, &c);
-	r = real_shm_open(name, flags, mode);
-	pthread_cleanup_pop(1);
+	MRN_FILE_CHANGE(&c, r, real_shm_open(name, flags, mode));
 	return r;
 }
