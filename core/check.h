@@ -22,6 +22,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_A5_GRACE,	/* nor for walks that have found the notifier, and not pinned it */
 	MRN_BROKEN_INDEX_AHEAD, /* a walk calls whom it has looked up ahead, erased meanwhile or not */
 	MRN_BROKEN_FILTER_SPILT,    /* a mark without room in its line is forgotten */
+	MRN_BROKEN_FILTER_HIGHEST,  /* of marks that are alike the highest one goes */
+	MRN_BROKEN_FILTER_ORDER,    /* a reader looks at a line from its end */
 	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
 	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
 	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
@@ -92,6 +94,8 @@ struct mrn_index_entry;
 extern void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
 /* Called, when set, in a section: a walk is about to look into a leaf. */
 extern void (*_Atomic mrn_check_leaf_hook)(void);
+/* Called, when set, by a reader that has read n marks of a line of the filter, and has yet to find one. */
+extern void (*_Atomic mrn_check_mark_hook)(unsigned int n);
 /* When n is set: the index's n-th request for memory fails, and every one after it. 0: none. */
 extern _Atomic unsigned int mrn_check_alloc_left;
 bool mrn_check_alloc_fails(void);

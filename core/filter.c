@@ -26,8 +26,8 @@ static unsigned int level_of(struct mrn_pages p, bool alone)
 
 static void set(uint16_t *mark, uint16_t value)
 {
-	/* Relaxed: the entry itself is released after this, and acquired by who finds it. */
-	__atomic_store_n(mark, value, __ATOMIC_RELAXED);
+	/* Release: pairs with the acquires in mrn_vector_has. Who sees this sees every mark that was set before. */
+	__atomic_store_n(mark, value, __ATOMIC_RELEASE);
 }
 
 static void line_add(uint16_t *line, uint16_t mark)
@@ -40,13 +40,15 @@ static void line_add(uint16_t *line, uint16_t mark)
 		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] + 1));
 }
 
+/* Of those that are alike the lowest, which readers come to first; one that has spilt only when there is no other. */
 static void line_drop(uint16_t *line, uint16_t mark)
 {
-	/* Which of two that are alike goes is all the same. */
 	uint32_t same = mrn_vector_equal(line, mark) & ~(UINT32_C(1) << MRN_FILTER_SPILT);
 
 	if (same)
-		set(&line[__builtin_ctz(same)], 0);
+		set(&line[MRN_BROKEN(FILTER_HIGHEST) ? 31 - __builtin_clz(same)
+						     : __builtin_ctz(same)],
+		    0);
 	else if (line[MRN_FILTER_SPILT] != STUCK && !MRN_BROKEN(FILTER_SPILT))
 		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] - 1));
 }

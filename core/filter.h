@@ -11,7 +11,27 @@
  * So is one that has no neighbour near: the filter of what lies scattered gets half as large, and it is its size
  * that decides what a look costs.
  *
- * Readers and the writer as in index.h: marks are there before the entry, and go after it.
+ * Readers and the writer as in index.h: marks are there before the entry, and go after it. Why "no" is certain:
+ *
+ *	A mark moves only upward, and a reader goes only upward.
+ *
+ * Take an entry that is there from before the reader's section until after its look. In one of its lines its mark is v.
+ * Others may have marks that are alike, and the places do not say whose is whose. So say that a place stands for the
+ * entry if it holds v; and that the last place does while some v have found no room, which makes its count more than 0.
+ *  - Some place always stands for it: there are as many v, in places or spilt, as there are owners, and it is one.
+ *  - The highest that does never gets lower. To add a mark takes none away. Of those that are alike drop takes the
+ *    lowest, and one that has spilt only when no place holds v: while the entry is there, another one is left that is
+ *    as high. A count that has got stuck stays.
+ *  - A reader reads each place once, in ascending order, the last place last. Look at the first place that he reads when
+ *    the highest that stands for the entry is no higher: there is one, since none is higher than the last. Nor is it
+ *    lower, for it was higher at the read before and has not got lower. So it is this one, and he finds it.
+ *
+ * "When" is a time of the writer's. Its stores are releases and the reader's loads acquires: a load that sees one of its
+ * stores makes all later loads see what was stored before that one. So each load sees its place as it was at some time,
+ * and these times ascend, from that of the fence that began the section. Within one access order does not matter.
+ *
+ * A level's bit, too, stays while the entry does. The reader loads the levels once, then the table once. A table that has
+ * been replaced stays as it was then, with the entry's marks; one that takes its place had them all before.
  */
 #ifndef MRN_CORE_FILTER_H
 #define MRN_CORE_FILTER_H
@@ -33,7 +53,7 @@ struct mrn_filter_line {
 	uint16_t mark[MRN_VECTOR]; /* atomic; 0 is free */
 } __attribute__((aligned(64)));
 #define MRN_FILTER_ROOM	 (MRN_VECTOR - 1)
-#define MRN_FILTER_SPILT MRN_FILTER_ROOM /* the place that counts them */
+#define MRN_FILTER_SPILT MRN_FILTER_ROOM /* the last place: counts them */
 
 struct mrn_filter_table {
 	struct mrn_filter_table *next; /* in a list of retired ones */
@@ -91,8 +111,7 @@ static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsign
 		uint64_t hash = mrn_filter_hash(granule, level);
 		const uint16_t *line = t->line[hash >> t->shift].mark;
 
-		if (__atomic_load_n(&line[MRN_FILTER_SPILT], __ATOMIC_RELAXED) ||
-		    mrn_vector_has(line, mrn_filter_mark(hash, granule, first, last)))
+		if (mrn_vector_has(line, mrn_filter_mark(hash, granule, first, last)))
 			return true;
 	}
 	return false;
@@ -132,11 +151,13 @@ static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t sta
 	for (; levels; levels &= levels - 1) {
 		unsigned int level = (unsigned int)__builtin_ctz(levels);
 
+		/* A number: with another table's shift it may lead anywhere. */
 		__builtin_prefetch(
-			(const char *)t + offsetof(struct mrn_filter_table, line) +
-			sizeof(struct mrn_filter_line) *
-				(mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level) >>
-				 shift));
+			(const void *)((uintptr_t)t + offsetof(struct mrn_filter_table, line) +
+				       sizeof(struct mrn_filter_line) *
+					       (mrn_filter_hash(granule >> level * MRN_FILTER_STEP,
+								level) >>
+						shift)));
 	}
 }
 

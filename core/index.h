@@ -6,9 +6,9 @@
  * from others. What makes that work:
  *
  *  - An entry appears by one store, of its pointer into a leaf's slot, after its start and end are there; it
- *    goes by one store. A slot that is used again shows a reader the old entry or the new one, or a mix of
- *    their ends. Each of these is right for one or the other, as both came or went meanwhile; what a reader
- *    finds he looks at once more in the entry itself.
+ *    goes by one store. While it is there its slot does not change, in whatever order it is read. A slot that is
+ *    used again shows a reader the old entry or the new one, or a mix of their ends: both came or went meanwhile,
+ *    and he need find neither. What he finds he looks at once more in the entry itself.
  *  - Whatever else changes is copied: whoever has the old node goes on in it, and sees what was there. One
  *    store puts the copies in its place.
  *  - The maximum of the ends below a child is raised before the entry appears, and lowered after it has gone.
