@@ -183,8 +183,11 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		r = begin(e, &seq);
 		if (r)
 			return r;
-		/* After begin: a callback that marked the word before this has changed the seq. */
-		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_RELEASE);
+		/*
+		 * After begin: a callback that marked the word before this has changed the seq. Acquire pairs with the
+		 * release of the mark: whoever takes it away sees that seq in publish, if not before.
+		 */
+		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
 		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
 			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
 		if (arm == -EAGAIN) {

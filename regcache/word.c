@@ -74,7 +74,8 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	/*
 	 * The word stands in for the driver lock. Publishing is: check the seq, then take BUILDING away
 	 * by compare-and-swap. Of this order here, seq and then DEAD, each step defeats the
-	 * publisher that has not passed the other.
+	 * publisher that has not passed the other. The mark releases the seq; the builder who takes
+	 * it away, to try again, acquires that.
 	 */
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	if (mrn_entry_kill(e))
