@@ -3,10 +3,12 @@
  * Sections: who reads the index says so in his slot, and whoever has taken something out of it waits until
  * all who may have found it have said that they are done.
  *
- *	reader		walk odd; full fence; look		...	walk even, a release
+ *	reader		walk odd, a release; full fence; look	...	walk even, a release
  *	writer		take out; full fence; look at walk	...	acquire; free
  *
- * Store, full fence, load on both sides: either the reader does not find it, or the writer sees him reading.
+ * Store, full fence, load on both sides: either the reader does not find it, or the writer sees him reading. Both of
+ * the reader's stores are releases, since the writer may learn of a section's end by a later one's beginning: what
+ * was read in the first comes before the writer's free only if that store, too, releases it.
  * These are the slots that tokens are in, so an invalidation pays for one fence; a writer looks at as many as
  * there have been threads with invalidations.
  *

@@ -102,7 +102,8 @@ static inline struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot)
 	if (__builtin_expect(slot < 0, 0))
 		return mrn_section_enter_locked(mm);
 	walk = &mm->slot[slot].walk;
-	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELAXED);
+	/* Release: of the slot's sections before; who sees this one takes them for ended, and frees. */
+	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 	/* Orders walk before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
 	return (struct mrn_section){.slot = slot};
@@ -117,7 +118,7 @@ static inline void mrn_section_leave(struct mrn_mm *mm, struct mrn_section secti
 		return;
 	}
 	walk = &mm->slot[section.slot].walk;
-	/* Release pairs with the acquire in mrn_grace_has_passed: what was read was read before. */
+	/* Releases pair with the acquires in mrn_grace_begin and mrn_grace_has_passed: what was read was read before. */
 	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 }
 
