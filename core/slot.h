@@ -153,16 +153,19 @@ static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_rang
 			 __ATOMIC_RELEASE);
 }
 
-/* Makes it visible in the mm's state, too, before the first callback. A full fence. */
+/*
+ * Makes it visible in the mm's state, too: before the first callback, or before something else by which others may
+ * learn of the change. No fence.
+ */
 static inline void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	if (range->slot < 0 || range->raised)
 		return;
 	/*
-	 * A4: comes before the callbacks' stores of the seq, which release it. A full fence, for who publishes a
-	 * token and then does something that others may learn of by other ways than a callback.
+	 * A4: comes before the callbacks' stores of the seq, which release it. Release: who sees the bit sees the token
+	 * in its slot.
 	 */
-	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
 	range->raised = true;
 }
 

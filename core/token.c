@@ -33,7 +33,8 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	range->seq = mm->more_seq << MRN_SEQ_SHIFT | MRN_SEQ_OVERFLOW;
 	range->next = mm->more;
 	mm->more = range;
-	__atomic_fetch_or(&mm->state, MRN_STATE_MORE, __ATOMIC_SEQ_CST);
+	/* As in mrn_token_raise; what A3 needs is the fence of the section that follows. */
+	__atomic_fetch_or(&mm->state, MRN_STATE_MORE, __ATOMIC_RELEASE);
 	mrn_mutex_unlock(&mm->more_lock);
 	mrn_signals_restore(mask);
 }

@@ -196,8 +196,9 @@ static void stop(struct mrn_source *s)
 	mrn_source_invalidate_all(s);
 	/*
 	 * Callbacks use the descriptor without a lock. They run between the publication of a token
-	 * and its withdrawal, with a full fence after the first; so one that read kinds before we
-	 * cleared it has a token that we see here, and we wait for it before the descriptor goes.
+	 * and its withdrawal, after the fence of a section that began in between. Pairs with that one:
+	 * a callback that read kinds before we cleared it has a token that we see in its slot, and we
+	 * wait for it before the descriptor goes.
 	 */
 	mrn_fence_full();
 	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);

@@ -81,7 +81,10 @@ static void hold_lookups(struct mrn_uffd *u, struct mmu_notifier_range *all)
 {
 	mmu_notifier_range_init(all, MMU_NOTIFY_UNMAP, MRN_RANGE_AFTER, u->mm, 0, UINTPTR_MAX);
 	mrn_token_publish(u->mm, all);
-	/* The fence orders the token before the read, after which the caller of munmap returns and looks up. */
+	/*
+	 * Before the read, which lets the caller of munmap return and look up. The kernel's lock that passes from the
+	 * read to that caller makes him see what was stored before it, so this needs no fence.
+	 */
 	mrn_token_raise(u->mm, all);
 }
 
