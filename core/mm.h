@@ -29,7 +29,7 @@
  * is touched by its caller alone (P5).
  */
 struct mrn_token_slot {
-	const void *thread;
+	uint64_t thread; /* whose token it is; os/thread.h */
 	uintptr_t start, end;
 	uint64_t seq; /* number of the token << MRN_SEQ_SHIFT | the slot's */
 	uint32_t

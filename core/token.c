@@ -58,7 +58,7 @@ void mrn_token_withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *r
 
 /* A consistent look at a slot. */
 struct look {
-	const void *thread;
+	uint64_t thread;
 	uint64_t seq;
 	uint32_t word;
 };

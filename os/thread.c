@@ -3,7 +3,24 @@
 
 #include <stddef.h>
 
-MRN_TLS char mrn_thread_mark;
+MRN_TLS uint64_t mrn_thread_number;
+
+/*
+ * Draws this thread's number from a counter of the process. A forked child goes on with its copy of the counter, so its
+ * threads have numbers that neither its parent's threads nor its own first one had by then.
+ *
+ * A signal handler may come in between and draw one, too, and leave it in a token: the first one stays.
+ */
+uint64_t mrn_thread_draw(void)
+{
+	static uint64_t threads;
+	uint64_t number = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED), first = 0;
+
+	return __atomic_compare_exchange_n(&mrn_thread_number, &first, number, false,
+					   __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+		       ? number
+		       : first;
+}
 
 static long own[64];
 

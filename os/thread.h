@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a thread is, to code that may run in a signal handler, inside free(), and before libc has set
- * the thread up: an address that no other living thread has, and a signal mask.
+ * the thread up: a number that no other thread ever has, and a signal mask.
  */
 #ifndef MRN_OS_THREAD_H
 #define MRN_OS_THREAD_H
@@ -15,11 +15,18 @@
 /* Initial-exec: the general model may allocate at the first touch. */
 #define MRN_TLS __thread __attribute__((tls_model("initial-exec")))
 
-extern MRN_TLS char mrn_thread_mark;
+extern MRN_TLS uint64_t mrn_thread_number;
+uint64_t mrn_thread_draw(void);
 
-static inline const void *mrn_thread_self(void)
+/*
+ * This thread's number, never 0. Not an address: the next thread would get that of one that has ended, and take what
+ * that one has left in progress for its own.
+ */
+static inline uint64_t mrn_thread_self(void)
 {
-	return &mrn_thread_mark;
+	uint64_t number = __atomic_load_n(&mrn_thread_number, __ATOMIC_RELAXED);
+
+	return __builtin_expect(number != 0, 1) ? number : mrn_thread_draw();
 }
 
 /*

@@ -207,6 +207,45 @@ TWIN(p4_own_token_is_not_waited_for, own_token, BREAK(P4_OWN_TOKEN));
 
 TWIN(p4_own_token_in_the_overflow_list_is_not_waited_for, own_token, BREAK(P4_OWN_TOKEN));
 
+/* Left in progress by a thread that has ended: not the next thread's, which libc gives the same memory. */
+static void *start_it(void *range)
+{
+	start(range);
+	return NULL;
+}
+
+static void token_of_a_thread_that_has_ended(unsigned int slots)
+{
+	struct mrn_mm *mm = new_mm();
+	struct mmu_notifier_range elsewhere = pages(mm, 50, 51), r = pages(mm, 4, 5);
+	const struct timespec past = from_now(0);
+	struct consumer c;
+
+	mrn_check_slots = slots;
+	consumer_init(&c);
+	consumer_insert(&c, mm, 4, 8);
+	start(&elsewhere);
+	done(go(start_it, &r));
+	for (int i = 0; i < 8; i++) {
+		struct reader reader = {.c = &c, .until = true, .deadline = &past};
+
+		reader_go(&reader);
+		reader_done(&reader);
+		CHECK_ERR(reader.result, -ETIMEDOUT);
+	}
+	end(&r);
+	end(&elsewhere);
+	consumer_check_works(&c);
+	consumer_remove(&c);
+	destroy_idle(mm);
+}
+
+TEST(p4_token_of_a_thread_that_has_ended_is_nobodys_own)
+{
+	token_of_a_thread_that_has_ended(MRN_TOKEN_SLOTS);
+	token_of_a_thread_that_has_ended(1);
+}
+
 /* Inside a callback, about another notifier that the same token covers. */
 static struct consumer *bystander;
 static int inside_result;

@@ -146,7 +146,7 @@ struct mmu_notifier_range {
 	/* private */
 	uint64_t seq, started;
 	struct mmu_notifier_range *next;
-	const void *thread;
+	uint64_t thread;
 	int slot;
 	bool raised;
 };
@@ -169,7 +169,7 @@ static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 	range->seq = 0;
 	range->started = 0;
 	range->next = (struct mmu_notifier_range *)0;
-	range->thread = (const void *)0;
+	range->thread = 0;
 	range->slot = -1;
 	range->raised = false;
 }
