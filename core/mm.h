@@ -31,19 +31,11 @@
 struct mrn_token_slot {
 	uint64_t thread; /* whose token it is; os/thread.h */
 	uintptr_t start, end;
-	uint64_t seq; /* number of the token << MRN_SEQ_SHIFT | the slot's */
+	uint64_t seq; /* the last token's */
 	uint32_t
 		word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
 	uint32_t walk; /* goes up at the beginning and at the end of each section: odd inside */
 } __attribute__((aligned(64)));
-
-/*
- * Of a seq, the lowest bits say whose it is: a slot's, the overflow list's, or a notifier's own from its
- * insertion. So no two are ever the same, without a counter that all share.
- */
-#define MRN_SEQ_SHIFT	 6
-#define MRN_SEQ_OVERFLOW UINT64_C(62)
-#define MRN_SEQ_INSERTED UINT64_C(63)
 
 /* What has been taken out of the index, and the sections that may be reading it. */
 struct mrn_grace {
@@ -70,6 +62,8 @@ struct mrn_mm {
 	/* Of range notifiers. Written under writing, with nothing called and nothing waited for inside. */
 	struct mrn_index index __attribute__((aligned(64)));
 	struct mrn_mutex writing;
+	/* Under writing: the first seq of who was inserted last. */
+	uint64_t insert_seq;
 	/* Under writing: memory of the index that is somebody's again after grace. */
 	bool has_old;
 	struct mrn_index_retired old;
@@ -95,7 +89,7 @@ struct mrn_mm {
 	 * signals blocked. more_ended goes up, and wakes, at each end. */
 	struct mrn_mutex more_lock;
 	struct mmu_notifier_range *more;
-	uint64_t more_seq;
+	uint64_t more_seq; /* of the last one that began */
 	uint32_t more_ended;
 
 	struct mrn_token_slot slot[MRN_TOKEN_SLOTS];

@@ -34,9 +34,9 @@
  *      parallel in many. A thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns nobody looks at it again.
  *
- * Why a seq is never stored twice: every token has its own, of its slot's number and how many tokens the slot
- * has had, and stores it once in each notifier. So "unchanged" means "no callback since", whatever the
- * order in which the callbacks of parallel invalidations get the driver lock.
+ * Why a seq is never stored twice: every token and every insertion has its own, one number of the process's
+ * (core/seq.h), whichever mm it is in, and stores it once in each notifier. So "unchanged" means "no callback since,
+ * and not inserted anew", whatever the order in which the callbacks of parallel invalidations get the driver lock.
  *
  * Why a walk may end: it calls only notifiers inserted before it began (id <= started). A later one
  * drew its id after the walk had read the counter, with full fences between each side's store and
@@ -325,8 +325,8 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	mrn->node.end = end;
 	mrn->node.id = id;
 	/* Nobody has read it yet, and it is no token's. */
-	__atomic_store_n(&mrn->invalidate_seq, mrn->node.id << MRN_SEQ_SHIFT | MRN_SEQ_INSERTED,
-			 __ATOMIC_RELAXED);
+	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
+	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
 	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
 	/* The notifiers hold one reference together. */

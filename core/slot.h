@@ -15,6 +15,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "core/seq.h"
 #include "os/atomic.h"
 
 #define MRN_SLOT_ACTIVE	    1u
@@ -143,7 +144,7 @@ static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_rang
 		return;
 	}
 	s = &mm->slot[range->slot];
-	range->seq = ((s->seq >> MRN_SEQ_SHIFT) + 1) << MRN_SEQ_SHIFT | (uint64_t)range->slot;
+	range->seq = mrn_seq_after(s->seq);
 	/* Releases: a reader that meets these under an older word sees, looking again, that it is old. */
 	__atomic_store_n(&s->thread, range->thread, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->start, range->start, __ATOMIC_RELEASE);

@@ -23,14 +23,16 @@
 #define WAITERS	   MRN_SLOT_WAITERS
 #define GENERATION MRN_SLOT_GENERATION
 
+uint64_t mrn_seq_blocks;
+
 void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	mrn_sigmask mask = mrn_signals_block();
 
 	mrn_mutex_lock(&mm->more_lock);
 	/* Under the lock; atomic for a test that looks at it without. */
-	__atomic_store_n(&mm->more_seq, mm->more_seq + 1, __ATOMIC_RELAXED);
-	range->seq = mm->more_seq << MRN_SEQ_SHIFT | MRN_SEQ_OVERFLOW;
+	__atomic_store_n(&mm->more_seq, mrn_seq_after(mm->more_seq), __ATOMIC_RELAXED);
+	range->seq = mm->more_seq;
 	range->next = mm->more;
 	mm->more = range;
 	/* As in mrn_token_raise; what A3 needs is the fence of the section that follows. */

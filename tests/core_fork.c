@@ -69,6 +69,7 @@ struct family {
 	struct mmu_notifier mn, fresh;
 	struct mmu_notifier *got;
 	struct mmu_notifier_range in_progress; /* of the parent, at the time of the fork */
+	uint64_t seq;			       /* of c, before the fork */
 };
 
 static void child_is_told(void *arg)
@@ -121,6 +122,8 @@ static void child_is_told(void *arg)
 	consumer_insert(&f->c, own, 4, 8);
 	/* One that was not taken back can be inserted just so. */
 	consumer_insert(&f->c3, own, 4, 8);
+	/* What was read before the fork is of another insertion. */
+	CHECK(!consumer_would_pass(&f->c, f->seq));
 	CHECK_ERR(mmu_notifier_register(&f->mn, own), 0);
 	start_and_end(own, 4, 5);
 	CHECK_EQ(f->c.calls, 2);
@@ -162,6 +165,7 @@ static void parent_forks(struct mrn_mm *mm)
 	consumer_insert(&f.c2, mm, 40, 80);
 	CHECK_ERR(mmu_notifier_register(&f.mn, mm), 0);
 	CHECK_ERR(mmu_notifier_get(&listener_ops, mm, &f.got), 0);
+	f.seq = mmu_range_read_begin(&f.c.mrn);
 	f.in_progress = pages(mm, 4, 5);
 	t = go(hold, &h);
 	test_gate_wait(&h.started);

@@ -68,8 +68,8 @@ static int world_list_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 {
 	struct world *w = (struct world *)((char *)mn - offsetof(struct world, mn));
 
-	/* Now and then; by the seq, without its slot, so that it is nobody's in particular. */
-	if (!mmu_notifier_range_blockable(range) && (range->seq >> MRN_SEQ_SHIFT) % 8 == 0)
+	/* Now and then; by the seq, so that it is nobody's in particular. */
+	if (!mmu_notifier_range_blockable(range) && range->seq % 8 == 0)
 		return -EAGAIN;
 	ADD(&w->list_started, 1);
 	return 0;

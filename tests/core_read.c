@@ -389,3 +389,101 @@ TEST(a4_readers_see_what_was_changed)
 		done(t[i]);
 	destroy_idle(plain.mm);
 }
+
+/* ------------------------------------------------------------------------------ more than one mm */
+
+/* The seqs that a notifier has by turns: of its insertion, and of tokens in a slot and in the overflow list. */
+static void note_seqs(struct mrn_mm *mm, struct consumer *c, uint64_t *seq)
+{
+	consumer_insert(c, mm, 4, 8);
+	*seq++ = mmu_range_read_begin(&c->mrn);
+	for (unsigned int slots = 1; slots <= 2; slots++) {
+		struct mmu_notifier_range elsewhere = pages(mm, 50, 51);
+
+		mrn_check_slots = slots;
+		start(&elsewhere);
+		start_and_end(mm, 4, 5);
+		*seq++ = c->last_seq;
+		end(&elsewhere);
+	}
+	consumer_remove(c);
+}
+
+TEST(a1_a_seq_of_one_mm_is_rejected_in_another)
+{
+	enum { MMS = 4, EACH = 3 };
+	uint64_t seq[MMS * EACH];
+	struct consumer c;
+
+	consumer_init(&c);
+	for (int m = 0; m < MMS; m++) {
+		struct mrn_mm *mm = new_mm();
+
+		note_seqs(mm, &c, &seq[m * EACH]);
+		consumer_insert(&c, mm, 4, 8);
+		/* Not taken for its former self, here or there. */
+		for (int i = 0; i < (m + 1) * EACH; i++)
+			CHECK(!consumer_would_pass(&c, seq[i]));
+		consumer_remove(&c);
+		destroy_idle(mm);
+	}
+	for (int i = 0; i < MMS * EACH; i++)
+		for (int k = 0; k < i; k++)
+			CHECK(seq[i] != seq[k]);
+}
+TWIN(a1_a_seq_of_one_mm_is_rejected_in_another, insertions, BREAK(SEQ_PROCESS));
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+struct drawer {
+	struct mrn_mm *mm[2];
+	uint64_t *seq;
+	unsigned int n;
+};
+
+/* By turns in two mms, so that each slot goes through several blocks of numbers. */
+static void *draw_many(void *arg)
+{
+	struct drawer *d = arg;
+
+	for (unsigned int i = 0; i < d->n; i++) {
+		struct mmu_notifier_range r = pages(d->mm[i % 2], 4, 5);
+
+		start(&r);
+		d->seq[i] = r.seq;
+		end(&r);
+	}
+	return NULL;
+}
+
+TEST(a1_no_seq_comes_twice)
+{
+	enum { THREADS = 3 };
+	const unsigned int n = ROUNDS(40000);
+	uint64_t *seq = calloc((size_t)n * THREADS, sizeof(*seq));
+	struct mrn_mm *mm[] = {new_mm(), new_mm()};
+	struct drawer d[THREADS];
+	pthread_t t[THREADS];
+
+	CHECK(seq != NULL);
+	/* One slot: the others' tokens are in the overflow list whenever two meet. */
+	mrn_check_slots = 1;
+	for (int i = 0; i < THREADS; i++) {
+		d[i] = (struct drawer){{mm[0], mm[1]}, seq + (size_t)i * n, n};
+		t[i] = go(draw_many, &d[i]);
+	}
+	for (int i = 0; i < THREADS; i++)
+		done(t[i]);
+	qsort(seq, (size_t)n * THREADS, sizeof(*seq), by_number);
+	CHECK(seq[0] != 0);
+	for (size_t i = 1; i < (size_t)n * THREADS; i++)
+		CHECK(seq[i - 1] != seq[i]);
+	free(seq);
+	destroy_idle(mm[0]);
+	destroy_idle(mm[1]);
+}
