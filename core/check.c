@@ -16,6 +16,7 @@ void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
 void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
 void (*_Atomic mrn_check_leaf_hook)(void);
 void (*_Atomic mrn_check_mark_hook)(unsigned int n);
+void (*_Atomic mrn_check_link_hook)(void);
 _Atomic bool mrn_check_no_vectors;
 _Atomic unsigned int mrn_check_alloc_left;
 

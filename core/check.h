@@ -24,6 +24,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_FILTER_SPILT,    /* a mark without room in its line is forgotten */
 	MRN_BROKEN_FILTER_HIGHEST,  /* of marks that are alike the highest one goes */
 	MRN_BROKEN_FILTER_ORDER,    /* a reader looks at a line from its end */
+	MRN_BROKEN_A6_TOLD,	    /* end goes by who was registered, not by whom start told */
 	MRN_BROKEN_A6_END_LIST,	    /* a refusal does not end the list notifiers that started */
 	MRN_BROKEN_A6_TOKEN,	    /* a refusal does not withdraw the token */
 	MRN_BROKEN_P1_LATER_TOKENS, /* read_begin waits for tokens that started later, too */
@@ -97,6 +98,8 @@ extern void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
 extern void (*_Atomic mrn_check_leaf_hook)(void);
 /* Called, when set, by a reader that has read n marks of a line of the filter, and has yet to find one. */
 extern void (*_Atomic mrn_check_mark_hook)(unsigned int n);
+/* Called, when set, with the list's lock held: a list notifier has drawn its number and is about to be linked. */
+extern void (*_Atomic mrn_check_link_hook)(void);
 /* When n is set: the index's n-th request for memory fails, and every one after it. 0: none. */
 extern _Atomic unsigned int mrn_check_alloc_left;
 bool mrn_check_alloc_fails(void);

@@ -163,12 +163,16 @@ bool mrn_deferred_running(void);
 
 /* ---- notifier_list.c */
 
-/* What is not linked yet waits for our token; what has gone waits for nobody. */
+/*
+ * A guess, without the lock. Of one that is just being linked, no may be wrong: that one waits for our token, and hears
+ * neither its start nor its end.
+ */
 static inline bool mrn_list_is_used(const struct mrn_mm *mm)
 {
 	return __atomic_load_n(&mm->list, __ATOMIC_RELAXED);
 }
-int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range);
+/* Tells those that are no younger than limit, and notes in *range whom end has to tell. */
+int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit);
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_release(struct mrn_mm *mm);
 

@@ -38,7 +38,7 @@
  * (core/seq.h), whichever mm it is in, and stores it once in each notifier. So "unchanged" means "no callback since,
  * and not inserted anew", whatever the order in which the callbacks of parallel invalidations get the driver lock.
  *
- * Why a walk may end: it calls only notifiers inserted before it began (id <= started). A later one
+ * Why a walk may end: it calls only notifiers inserted before it began (id <= limit). A later one
  * drew its id after the walk had read the counter, with full fences between each side's store and
  * load: so its read_begin sees the token (A3), and inserts cannot keep a walk going for ever.
  */
@@ -74,10 +74,9 @@ static void found(const struct mrn_index_entry *e)
 #endif
 }
 
-/* In a section: pins and returns the next range notifier that the token is to call, or NULL. */
-static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
-					   const struct mmu_notifier_range *range,
-					   struct mrn_index_walk *walk)
+/* In a section: pins and returns the next range notifier that is to be called, no younger than limit, or NULL. */
+static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_walk *walk,
+					   uint64_t limit)
 {
 	struct mrn_index_entry *e;
 
@@ -87,7 +86,7 @@ static struct mmu_range_notifier *pin_next(struct mrn_mm *mm,
 						      offsetof(struct mmu_range_notifier, node));
 
 		found(e);
-		if (e->id <= range->started && mrn_pin(&mrn->pins))
+		if (e->id <= limit && mrn_pin(&mrn->pins))
 			return mrn;
 	}
 	return NULL;
@@ -119,14 +118,14 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 
 /* With the first section of the walk, which has just begun. */
 static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range,
-				struct mrn_section section)
+				struct mrn_section section, uint64_t limit)
 {
 	struct mmu_range_notifier *mrn;
 	struct mrn_index_walk walk;
 
 	mrn_index_walk_begin(&walk, range->start, range->end);
 	for (;;) {
-		mrn = pin_next(mm, range, &walk);
+		mrn = pin_next(mm, &walk, limit);
 		mrn_section_leave(mm, section);
 		if (!mrn)
 			return 0;
@@ -143,8 +142,7 @@ static void end(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 
-	if (mrn_list_is_used(mm) &&
-	    !(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
+	if (range->told && !(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
 		mrn_list_end(mm, range);
 	if (!MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
@@ -156,6 +154,7 @@ static int start(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 	struct mrn_section section;
+	uint64_t limit;
 	int r = 0;
 
 	if (!mm || range->start >= range->end)
@@ -170,15 +169,14 @@ static int start(struct mmu_notifier_range *range)
 	 * the fence in insert, which orders the notifier before the look at the tokens.
 	 */
 	section = mrn_section_enter(mm, range->slot);
-	range->started = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
+	limit = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
 	if (mrn_index_may_overlap(&mm->index, range->start, range->end))
-		r = call_range_notifiers(mm, range, section);
+		r = call_range_notifiers(mm, range, section, limit);
 	else
 		mrn_section_leave(mm, section);
-	if (r)
-		range->started = 0; /* the list has not been told */
-	else if (mrn_list_is_used(mm))
-		r = mrn_list_start(mm, range);
+	range->told = MRN_BROKEN(A6_TOLD) ? limit : 0;
+	if (!r && mrn_list_is_used(mm))
+		r = mrn_list_start(mm, range, limit);
 	if (MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
 	if (r && !MRN_BROKEN(A6_TOKEN))

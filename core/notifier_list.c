@@ -2,10 +2,15 @@
 /*
  * The classic notifiers: a list in the order of registration, told of every invalidation.
  *
- * Pairing. A token starts and ends exactly those that were registered before it: each notifier has
- * the number it drew when it was linked (born), each token the last number drawn when its walk began
- * (range->started); born <= started is who takes part. Registering waits for the tokens in progress,
- * so a notifier that is in use is in no token's blind spot.
+ * Pairing. Each notifier has the number that it drew under the lock when it was linked (born). A token's start tells
+ * those with born <= limit, the last number that had been drawn when its walk began, and notes in range->told up to
+ * which born it has told everybody: limit after a whole walk, that of whoever came before the refusal, 0 when it took
+ * the list for empty and did not walk. Its end tells born <= told: exactly those, less who has been unregistered.
+ *
+ * Who drew a number <= limit was linked under the lock that it drew it under, so the start's first look under that lock
+ * finds it. But it may have drawn before, and be linked after, a look at the list without the lock: then start tells
+ * nobody, and the end must not go by the numbers. Registering waits for the tokens in progress, so a notifier that is in
+ * use is in no token's blind spot.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -29,32 +34,32 @@ static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t
 	return mn;
 }
 
-int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range)
+int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit)
 {
 	struct mmu_notifier *mn;
 	int saved = errno;
+	bool refused = false;
 	uint64_t cursor = 0;
 
-	while ((mn = pin_next(mm, cursor, range->started))) {
-		uint64_t before = cursor;
+	while ((mn = pin_next(mm, cursor, limit))) {
 		int r = 0;
 
-		cursor = mn->born;
 		if (mn->ops->invalidate_range_start) {
 			mrn_callback_depth++;
 			r = mn->ops->invalidate_range_start(mn, range);
 			mrn_callback_depth--;
 		}
+		/* A6: who was told before one that refuses, and nobody else, is told of the end. */
+		refused = r && !mmu_notifier_range_blockable(range);
+		if (!refused)
+			cursor = mn->born;
 		mrn_unpin(mm, &mn->pins);
-		if (r && !mmu_notifier_range_blockable(range)) {
-			/* A6: who was told before this one, and nobody else, is told of the end. */
-			range->started = before;
-			errno = saved;
-			return -EAGAIN;
-		}
+		if (refused)
+			break;
 	}
+	range->told = refused ? cursor : limit;
 	errno = saved;
-	return 0;
+	return refused ? -EAGAIN : 0;
 }
 
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
@@ -63,7 +68,7 @@ void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 	int saved = errno;
 	uint64_t cursor = 0;
 
-	while ((mn = pin_next(mm, cursor, range->started))) {
+	while ((mn = pin_next(mm, cursor, range->told))) {
 		cursor = mn->born;
 		if (mn->ops->invalidate_range_end) {
 			mrn_callback_depth++;
@@ -103,6 +108,17 @@ static int may_change(struct mrn_mm *mm)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
+/* Where a test looks in. */
+static void about_to_link(void)
+{
+#ifdef MRN_CHECK
+	void (*hook)(void) = mrn_check_link_hook;
+
+	if (hook)
+		hook();
+#endif
+}
+
 /* With the lock held for writing. The reference on mm is the list's. */
 static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t users)
 {
@@ -118,6 +134,7 @@ static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t us
 	mn->released = false;
 	mn->born = mrn_mm_draw(mm);
 	__atomic_store_n(&mn->pins, MRN_PIN_INSERTED, __ATOMIC_RELAXED);
+	about_to_link();
 	__atomic_store_n(end, mn, __ATOMIC_RELEASE);
 	mrn_mm_get(mm);
 	return 0;

@@ -172,6 +172,13 @@ TEST(list_runs_after_the_range_notifiers)
  * ----------------------------------------------------------------------------------- registering
  */
 
+struct unregisterer {
+	struct listener *l;
+	struct mrn_mm *mm;
+	const bool *left;
+	int tid;
+};
+
 struct in_progress {
 	struct mmu_notifier_range range;
 	struct test_gate started;
@@ -224,6 +231,109 @@ TEST(list_register_waits_for_what_is_in_progress)
 	register_waits(1);
 }
 
+/*
+ * A start that takes the list for empty while the first one is being linked, its number drawn already: it has told
+ * nobody, and nor does its end. So too when somebody else is linked behind that one.
+ */
+static struct test_gate drawn, link_it;
+
+static void hold_link(void)
+{
+	mrn_check_link_hook = NULL;
+	test_gate_open(&drawn);
+	test_gate_wait(&link_it);
+}
+
+static void *register_first(void *arg)
+{
+	struct unregisterer *u = arg;
+
+	listener_register(u->l, u->mm);
+	return NULL;
+}
+
+static void start_while_the_first_is_linked(unsigned int slots)
+{
+	struct mrn_mm *mm = new_mm();
+	struct mmu_notifier_range elsewhere = pages(mm, 50, 51), r = pages(mm, 4, 5);
+	struct listener l, second;
+	struct unregisterer u = {.l = &l, .mm = mm}, u2 = {.l = &second, .mm = mm};
+	pthread_t t, t2;
+
+	mrn_check_slots = slots;
+	memset(&drawn, 0, sizeof(drawn));
+	memset(&link_it, 0, sizeof(link_it));
+	start(&elsewhere);
+	watch_waits();
+	mrn_check_link_hook = hold_link;
+	t = go(register_first, &u);
+	test_gate_wait(&drawn);
+	start(&r);
+	test_gate_open(&link_it);
+	test_gate_wait(&waits.first);
+	t2 = go(register_first, &u2);
+	while (LOAD(&waits.count) < 2)
+		sched_yield();
+	end(&r);
+	end(&elsewhere);
+	done(t);
+	done(t2);
+	CHECK_EQ(l.started + l.ended, 0);
+	CHECK_EQ(second.started + second.ended, 0);
+	start_and_end(mm, 1, 2);
+	CHECK_EQ(l.ended, 1);
+	CHECK_EQ(second.ended, 1);
+	listener_unregister(&l, mm);
+	listener_unregister(&second, mm);
+	destroy_idle(mm);
+}
+
+TEST(list_start_while_the_first_is_linked)
+{
+	start_while_the_first_is_linked(MRN_TOKEN_SLOTS);
+	start_while_the_first_is_linked(1);
+}
+TWIN(list_start_while_the_first_is_linked, by_number, BREAK(A6_TOLD));
+
+/* What was told of the start and is gone by the end, or comes in between, hears no end; whoever stays does. */
+TEST(list_between_start_and_end)
+{
+	static const unsigned int slots[] = {MRN_TOKEN_SLOTS, 1};
+
+	for (int i = 0; i < 2; i++) {
+		struct mrn_mm *mm = new_mm();
+		struct in_progress p = {.range = pages(mm, 4, 5)};
+		struct listener stays, goes, comes;
+		struct unregisterer u = {.l = &comes, .mm = mm};
+		pthread_t t, t2;
+
+		mrn_check_slots = slots[i];
+		listener_register(&stays, mm);
+		listener_register(&goes, mm);
+		watch_waits();
+		t = go(end_when_waited_for, &p);
+		test_gate_wait(&p.started);
+		listener_unregister(&goes, mm);
+		t2 = go(register_first, &u);
+		done(t);
+		done(t2);
+		CHECK_EQ(goes.started, 1);
+		CHECK_EQ(goes.ended, 0);
+		CHECK_EQ(comes.started + comes.ended, 0);
+		CHECK_EQ(stays.started, 1);
+		CHECK_EQ(stays.ended, 1);
+		/* The same memory again is another registration. */
+		listener_register(&goes, mm);
+		start_and_end(mm, 1, 2);
+		CHECK_EQ(goes.started, 1);
+		CHECK_EQ(goes.ended, 1);
+		listener_unregister(&goes, mm);
+		listener_unregister(&comes, mm);
+		listener_unregister(&stays, mm);
+		destroy_idle(mm);
+	}
+}
+
 TEST(list_register_inside_an_own_invalidation)
 {
 	static const unsigned int slots[] = {MRN_TOKEN_SLOTS, 1};
@@ -260,13 +370,6 @@ static void *start_and_end_4_8(void *mm)
 	start_and_end(mm, 4, 8);
 	return NULL;
 }
-
-struct unregisterer {
-	struct listener *l;
-	struct mrn_mm *mm;
-	const bool *left;
-	int tid;
-};
 
 static void *unregister_it(void *arg)
 {
@@ -403,6 +506,39 @@ static void pairing_storm(unsigned int slots, int rounds)
 	NOTE("%u slots: %u invalidations, %u heard of by who came and went, %u cut short", slots,
 	     total, heard, cut);
 	destroy_idle(mm);
+}
+
+/* The only one comes and goes all the time, so that most starts take the list for empty. */
+static void alone_in_a_storm(unsigned int slots, int rounds)
+{
+	struct mrn_mm *mm = new_mm();
+	struct storm s[THREADS];
+	unsigned int heard = 0;
+	bool over = false;
+	pthread_t t[THREADS];
+	struct listener l;
+
+	mrn_check_slots = slots;
+	for (uintptr_t i = 0; i < THREADS; i++) {
+		s[i] = (struct storm){mm, i, 0, &over};
+		t[i] = go(storm_run, &s[i]);
+	}
+	for (int i = 0; i < rounds; i++) {
+		listener_register(&l, mm);
+		listener_unregister(&l, mm);
+		heard += l.started;
+	}
+	STORE(&over, true);
+	for (int i = 0; i < THREADS; i++)
+		done(t[i]);
+	NOTE("%u slots: heard of %u", slots, heard);
+	destroy_idle(mm);
+}
+
+TEST(list_start_and_end_pair_for_one_alone)
+{
+	alone_in_a_storm(MRN_TOKEN_SLOTS, ROUNDS(20000));
+	alone_in_a_storm(1, ROUNDS(5000));
 }
 
 TEST(list_start_and_end_pair_in_a_storm)

@@ -144,7 +144,7 @@ struct mmu_notifier_range {
 	enum mrn_cause cause;
 	void *owner; /* MIGRATE and EXCLUSIVE: the device that asks, so that it can skip its own */
 	/* private */
-	uint64_t seq, started;
+	uint64_t seq, told;
 	struct mmu_notifier_range *next;
 	uint64_t thread;
 	int slot;
@@ -167,7 +167,7 @@ static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 	range->cause = MRN_CAUSE_UNKNOWN;
 	range->owner = (void *)0;
 	range->seq = 0;
-	range->started = 0;
+	range->told = 0;
 	range->next = (struct mmu_notifier_range *)0;
 	range->thread = 0;
 	range->slot = -1;
