@@ -18,6 +18,7 @@
 #include "core/rwlock.h"
 #include "os/mutex.h"
 
+#define MRN_NR_EVENTS	  (MMU_NOTIFY_EXCLUSIVE + 1)
 #define MRN_TOKEN_SLOTS	  62
 #define MRN_STATE_ALIVE	  UINT64_C(1)
 #define MRN_STATE_SLOT(i) (UINT64_C(2) << (i))
@@ -31,9 +32,8 @@
 struct mrn_token_slot {
 	uint64_t thread; /* whose token it is; os/thread.h */
 	uintptr_t start, end;
-	uint64_t seq; /* the last token's */
-	uint32_t
-		word; /* generation << 3 | TAKEN | WAITERS | ACTIVE: a seqlock to read by, a futex */
+	uint64_t seq;  /* the last token's */
+	uint32_t word; /* generation << 4 | ENDING | TAKEN | WAITERS | ACTIVE: a seqlock, a futex */
 	uint32_t walk; /* goes up at the beginning and at the end of each section: odd inside */
 } __attribute__((aligned(64)));
 

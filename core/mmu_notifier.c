@@ -138,10 +138,17 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	}
 }
 
+/*
+ * Of several that end the same range, or copies of it, one does. What has met nobody is over with its withdrawal, and that
+ * is one compare-and-swap; before anything else is done, the end has to be ours.
+ */
 static void end(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 
+	if ((range->raised || range->told) && !MRN_BROKEN(A4_EARLY_END) &&
+	    !mrn_token_begin_end(mm, range))
+		return;
 	if (range->told && !(MRN_BROKEN(A6_END_LIST) && !mmu_notifier_range_blockable(range)))
 		mrn_list_end(mm, range);
 	if (!MRN_BROKEN(A4_EARLY_END))
@@ -150,18 +157,36 @@ static void end(struct mmu_notifier_range *range)
 	range->seq = 0;
 }
 
-static int start(struct mmu_notifier_range *range)
+/* What is in range->started between start's return and end: nothing that is there by accident, or in a callback's copy. */
+static uint64_t mark_of(const struct mmu_notifier_range *range)
 {
-	struct mrn_mm *mm = range->mm;
+	return range->seq ^ (uintptr_t)range->mm ^ UINT64_C(0x6d726e2073746172);
+}
+
+static bool is_known(const struct mmu_notifier_range *range)
+{
+	return (unsigned int)range->event < MRN_NR_EVENTS &&
+	       (unsigned int)range->cause < MRN_NR_CAUSES &&
+	       !(range->flags & ~(MMU_NOTIFIER_RANGE_BLOCKABLE | MRN_RANGE_AFTER));
+}
+
+static int start(struct mmu_notifier_range *range, unsigned int blockable)
+{
 	struct mrn_section section;
+	struct mrn_mm *mm;
 	uint64_t limit;
 	int r = 0;
 
-	if (!mm || range->start >= range->end)
+	if (!range || !range->mm || range->start >= range->end || !is_known(range))
 		return -EINVAL;
+	mm = range->mm;
 	if (mrn_mm_is_wiped(mm))
 		return -ESTALE;
+	if (mrn_token_is_in_progress(mm, range))
+		return -EBUSY;
 	MRN_EVENT_PATH_ENTER();
+	range->flags = (range->flags & ~MMU_NOTIFIER_RANGE_BLOCKABLE) | blockable;
+	range->started = 0;
 	mrn_index_prefetch(&mm->index, range->start);
 	mrn_token_publish(mm, range);
 	/*
@@ -179,7 +204,9 @@ static int start(struct mmu_notifier_range *range)
 		r = mrn_list_start(mm, range, limit);
 	if (MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
-	if (r && !MRN_BROKEN(A6_TOKEN))
+	if (!r)
+		range->started = mark_of(range);
+	else if (!MRN_BROKEN(A6_TOKEN))
 		end(range);
 	MRN_EVENT_PATH_LEAVE();
 	return r;
@@ -187,24 +214,18 @@ static int start(struct mmu_notifier_range *range)
 
 int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
-	if (!range)
-		return -EINVAL;
-	range->flags |= MMU_NOTIFIER_RANGE_BLOCKABLE;
-	return start(range);
+	return start(range, MMU_NOTIFIER_RANGE_BLOCKABLE);
 }
 
 int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range)
 {
-	if (!range)
-		return -EINVAL;
-	range->flags &= ~MMU_NOTIFIER_RANGE_BLOCKABLE;
-	return start(range);
+	return start(range, 0);
 }
 
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
-	/* seq is 0 without a successful start; a wiped mm means that this process forked in between. */
-	if (!range || !range->seq || mrn_mm_is_wiped(range->mm))
+	/* Without the mark there is no mm to be looked at. A wiped one: this process forked in between. */
+	if (!range || !range->seq || range->started != mark_of(range) || mrn_mm_is_wiped(range->mm))
 		return;
 	MRN_EVENT_PATH_ENTER();
 	end(range);
@@ -340,7 +361,8 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 {
 	int r;
 
-	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate)
+	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate ||
+	    mrn->events >> MRN_NR_EVENTS)
 		return -EINVAL;
 	/* The last page cannot be had: its end is not a number. */
 	if (start + length < start || mrn_page_up(start + length) == UINTPTR_MAX)

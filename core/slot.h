@@ -8,6 +8,7 @@
  *	TAKEN		the slot is somebody's
  *	ACTIVE		it holds a token
  *	WAITERS		somebody sleeps until that has ended
+ *	ENDING		somebody is ending it: whoever else would, a second time or by a copy of the range, does nothing
  *	GENERATION	how many tokens it has held
  */
 #ifndef MRN_CORE_SLOT_H
@@ -21,7 +22,8 @@
 #define MRN_SLOT_ACTIVE	    1u
 #define MRN_SLOT_WAITERS    2u
 #define MRN_SLOT_TAKEN	    4u
-#define MRN_SLOT_GENERATION 8u
+#define MRN_SLOT_ENDING	    8u
+#define MRN_SLOT_GENERATION 16u
 
 static inline unsigned int mrn_slots(void)
 {
@@ -126,7 +128,11 @@ static inline void mrn_section_leave(struct mrn_mm *mm, struct mrn_section secti
 /* -------------------------------------------------------------------------------------------- tokens */
 
 void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range);
-void mrn_token_withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range);
+bool mrn_token_begin_end_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
+void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
+
+/* Has it begun and not ended? For a range that is anything at all, but for its mm. */
+bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 
 /*
  * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
@@ -138,7 +144,7 @@ static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_rang
 
 	range->thread = mrn_thread_self();
 	range->slot = mrn_slot_claim(mm);
-	range->raised = false;
+	range->raised = range->ending = false;
 	if (__builtin_expect(range->slot < 0, 0)) {
 		mrn_token_publish_overflow(mm, range);
 		return;
@@ -170,11 +176,47 @@ static inline void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range 
 	range->raised = true;
 }
 
-/* Withdraws it (a release) and wakes whoever waits. *range is the caller's again. */
-static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
+/*
+ * The word of the range's slot, if that holds the range's token; else 0. A slot keeps the seq of its last token, no other
+ * token ever has it, and the word is read before it: so if the seq is this range's, an ACTIVE word is its token's, and a
+ * compare-and-swap of that word changes nobody else's.
+ */
+static inline uint32_t mrn_token_word(const struct mrn_token_slot *s,
+				      const struct mmu_notifier_range *range)
+{
+	uint32_t word = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE);
+
+	return word & MRN_SLOT_ACTIVE && __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE) == range->seq
+		       ? word
+		       : 0;
+}
+
+/* For whoever does something before withdrawing it: true for one, false for every other. */
+static inline bool mrn_token_begin_end(struct mrn_mm *mm, const struct mmu_notifier_range *range)
 {
 	struct mrn_token_slot *s;
 	uint32_t word;
+
+	if (__builtin_expect(range->slot < 0, 0))
+		return mrn_token_begin_end_overflow(mm, range);
+	s = &mm->slot[range->slot];
+	do {
+		word = mrn_token_word(s, range);
+		if (!word || word & MRN_SLOT_ENDING)
+			return false;
+	} while (!__atomic_compare_exchange_n(&s->word, &word, word | MRN_SLOT_ENDING, true,
+					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
+}
+
+/*
+ * Withdraws it (a release) and wakes whoever waits; nothing if it has ended. What has been raised is withdrawn by whoever
+ * has begun its end, or is known to be the only one to end it. *range is the caller's again.
+ */
+static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	struct mrn_token_slot *s;
+	uint32_t word, next;
 
 	if (__builtin_expect(range->slot < 0, 0)) {
 		mrn_token_withdraw_overflow(mm, range);
@@ -187,9 +229,14 @@ static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_ran
 	 */
 	if (range->raised)
 		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
-	word = __atomic_load_n(&s->word, __ATOMIC_RELAXED);
-	word = (word & ~(MRN_SLOT_GENERATION - 1)) + MRN_SLOT_GENERATION;
-	if (__atomic_exchange_n(&s->word, word, __ATOMIC_RELEASE) & MRN_SLOT_WAITERS)
+	do {
+		word = mrn_token_word(s, range);
+		if (!word)
+			return;
+		next = (word & ~(MRN_SLOT_GENERATION - 1)) + MRN_SLOT_GENERATION;
+	} while (!__atomic_compare_exchange_n(&s->word, &word, next, true, __ATOMIC_RELEASE,
+					      __ATOMIC_RELAXED));
+	if (word & MRN_SLOT_WAITERS)
 		mrn_futex_wake(&s->word, INT_MAX);
 	range->slot = -1;
 }

@@ -21,6 +21,7 @@
 
 #define ACTIVE	   MRN_SLOT_ACTIVE
 #define WAITERS	   MRN_SLOT_WAITERS
+#define ENDING	   MRN_SLOT_ENDING
 #define GENERATION MRN_SLOT_GENERATION
 
 uint64_t mrn_seq_blocks;
@@ -41,21 +42,69 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	mrn_signals_restore(mask);
 }
 
-void mrn_token_withdraw_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
+/* Under more_lock: what points to the range that was started with this seq, which may be another than the caller's. */
+static struct mmu_notifier_range **find_overflow(struct mrn_mm *mm, uint64_t seq)
 {
-	mrn_sigmask mask = mrn_signals_block();
 	struct mmu_notifier_range **link = &mm->more;
 
-	mrn_mutex_lock(&mm->more_lock);
-	while (*link != range)
+	while (*link && (*link)->seq != seq)
 		link = &(*link)->next;
-	*link = range->next;
-	if (!mm->more)
-		__atomic_fetch_and(&mm->state, ~MRN_STATE_MORE, __ATOMIC_RELEASE);
-	__atomic_fetch_add(&mm->more_ended, 1, __ATOMIC_RELEASE);
+	return link;
+}
+
+bool mrn_token_begin_end_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	struct mmu_notifier_range *listed;
+	bool first;
+
+	mrn_mutex_lock(&mm->more_lock);
+	listed = *find_overflow(mm, range->seq);
+	first = listed && !listed->ending;
+	if (first)
+		listed->ending = true;
 	mrn_mutex_unlock(&mm->more_lock);
 	mrn_signals_restore(mask);
-	mrn_futex_wake(&mm->more_ended, INT_MAX);
+	return first;
+}
+
+void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	struct mmu_notifier_range **link;
+	bool there;
+
+	mrn_mutex_lock(&mm->more_lock);
+	link = find_overflow(mm, range->seq);
+	there = *link;
+	if (there) {
+		*link = (*link)->next;
+		if (!mm->more)
+			__atomic_fetch_and(&mm->state, ~MRN_STATE_MORE, __ATOMIC_RELEASE);
+		__atomic_fetch_add(&mm->more_ended, 1, __ATOMIC_RELEASE);
+	}
+	mrn_mutex_unlock(&mm->more_lock);
+	mrn_signals_restore(mask);
+	if (there)
+		mrn_futex_wake(&mm->more_ended, INT_MAX);
+}
+
+bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range *range)
+{
+	mrn_sigmask mask;
+	bool there;
+
+	if (!range->seq)
+		return false;
+	if (range->slot >= 0)
+		return range->slot < MRN_TOKEN_SLOTS &&
+		       mrn_token_word(&mm->slot[range->slot], range);
+	mask = mrn_signals_block();
+	mrn_mutex_lock(&mm->more_lock);
+	there = *find_overflow(mm, range->seq);
+	mrn_mutex_unlock(&mm->more_lock);
+	mrn_signals_restore(mask);
+	return there;
 }
 
 /* A consistent look at a slot. */
@@ -79,7 +128,7 @@ static bool look(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, struc
 	to = __atomic_load_n(&s->end, __ATOMIC_ACQUIRE);
 	l->seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
 	/* Acquire pairs with withdraw's release: who learns here that it has ended sees the new translations. */
-	if ((__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) ^ l->word) & ~WAITERS)
+	if ((__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) ^ l->word) & ~(WAITERS | ENDING))
 		return false;
 	return from < end && to > start;
 }

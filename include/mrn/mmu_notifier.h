@@ -134,7 +134,8 @@ struct mrn_mm *mrn_mm_self(void);
 
 /*
  * One invalidation. The caller owns the memory, from before start until after end; it may be on the
- * stack, and nobody looks at it once end has returned (P5). Fields below "private" belong to mrn.
+ * stack, and nobody looks at it once end has returned (P5). Between the two, only read it. Fields below "private" belong
+ * to mrn.
  */
 struct mmu_notifier_range {
 	struct mrn_mm *mm;
@@ -144,16 +145,18 @@ struct mmu_notifier_range {
 	enum mrn_cause cause;
 	void *owner; /* MIGRATE and EXCLUSIVE: the device that asks, so that it can skip its own */
 	/* private */
-	uint64_t seq, told;
+	uint64_t seq, told, started;
 	struct mmu_notifier_range *next;
 	uint64_t thread;
 	int slot;
-	bool raised;
+	bool raised, ending;
 };
 
 /*
  * Fills *range for an invalidation of [start, end) of mm; flags is 0 or MRN_RANGE_AFTER. Set cause and
- * owner afterwards where they apply. Cannot fail: bad values are refused by start. May be called from anywhere.
+ * owner afterwards where they apply. Not on a range that is started: that one could not be ended any more. A range
+ * that is not filled by this may be taken for anything. Cannot fail: bad values are refused by start. May be called
+ * from anywhere.
  */
 static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 					   enum mmu_notifier_event event, unsigned int flags,
@@ -168,10 +171,12 @@ static inline void mmu_notifier_range_init(struct mmu_notifier_range *range,
 	range->owner = (void *)0;
 	range->seq = 0;
 	range->told = 0;
+	range->started = 0;
 	range->next = (struct mmu_notifier_range *)0;
 	range->thread = 0;
 	range->slot = -1;
 	range->raised = false;
+	range->ending = false;
 }
 
 /* May the callbacks of this invalidation wait? When not, they return false or -EAGAIN instead. */
@@ -185,8 +190,9 @@ static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range 
  * returns, every shadow of the range that was published before is torn down, and none can be
  * published from translations read before (A1), until end.
  *
- * Errors: -EINVAL for an empty or inverted range or no mm, -ESTALE in a forked child for its
- * parent's mm; then nothing has started and end must not be called. Blocks only where a callback
+ * Errors: -EINVAL for an empty or inverted range, no mm, an event, a cause or flags that there are not; -ESTALE in a
+ * forked child for its parent's mm; then nothing has started and end must not be called. -EBUSY for a range that
+ * is started already, or a copy of one: that invalidation goes on as it was. Blocks only where a callback
  * does. Allocates nothing, preserves errno, nests within a thread, runs in parallel in many (P4).
  * May be called from a callback (of another range) and from a signal handler, as far as the
  * callbacks that it reaches can bear it.
@@ -198,14 +204,18 @@ int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range);
  * undone as one transaction (A6): every list notifier that was started is ended, the token is
  * withdrawn and waiters wake.
  *
- * Errors: as start, and -EAGAIN for a refusal. After any error end must not be called.
+ * Errors: as start, and -EAGAIN for a refusal. After any error but -EBUSY end must not be called.
  */
 int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range);
 
 /*
  * Ends an invalidation that a start which returned 0 began, in the same thread or another. The
  * change of the translations must be complete. Allocates nothing, preserves errno, does not block
- * except where a list notifier's callback does. Without a successful start it does nothing.
+ * except where a list notifier's callback does. Without a successful start it does nothing; nor the second time, in
+ * whatever thread, nor inside the callbacks of the range's own start.
+ *
+ * A copy of the range ends it as well, while the one that was started is still there: of the two, the first end is the
+ * invalidation's, and the other does nothing.
  */
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
@@ -268,8 +278,8 @@ struct mmu_range_notifier {
  * on, every invalidation that overlaps is either seen by the first read_begin or calls back (A3).
  * A callback may run before insert returns. Never waits for an invalidation (P2).
  *
- * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops or no mm;
- * -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ENOMEM when the kernel has
+ * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops, no mm or
+ * events that there are not; -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ENOMEM when the kernel has
  * no pages for the index; -ESRCH when mm has ended; -ESTALE in a forked child for its parent's mm;
  * -EDEADLK from a callback. Not from a signal handler. Takes no memory from malloc.
  */
