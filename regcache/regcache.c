@@ -13,6 +13,7 @@
 #include "os/kernel.h"
 #include "os/pages.h"
 #include "regcache/cache.h"
+#include "source/source.h"
 
 #define DEFAULT_ENTRIES 1024
 #define MAX_ENTRIES	(1u << 20)
@@ -38,15 +39,39 @@ static int check_coverage(const struct mrn_regcache_config *config, uint64_t nee
 	struct mrn_coverage cover;
 	uint64_t missing;
 
-	if (!config->source)
-		return 0;
-	mrn_source_coverage(config->source, &cover);
+	if (!mrn_source_coverage(config->source, &cover)) {
+		explain(config, "the source has been detached");
+		return -ENOTCONN;
+	}
 	missing = need & ~(cover.bracketed | cover.before_return | cover.use_once);
 	if (!missing)
 		return 0;
 	explain(config, "the source \"%s\" does not see %s", mrn_source_name(config->source),
 		mrn_cover_name(missing & -missing));
 	return -EOPNOTSUPP;
+}
+
+/* Does somebody announce each change of the memory that entries will be of? */
+static int check_source(const struct mrn_regcache_config *config, uint64_t need)
+{
+	const struct mrn_source *source = config->source;
+
+	if (mrn_mm_is_wiped(config->mm) || (source && mrn_mm_is_wiped(source->mm))) {
+		explain(config, "this is a forked child, and the %s is its parent's",
+			mrn_mm_is_wiped(config->mm) ? "mm" : "source");
+		return -ESTALE;
+	}
+	if (!source && config->mm == mrn_mm_self()) {
+		explain(config, "this process's own memory needs a source that watches it");
+		return -EINVAL;
+	}
+	if (source && source->mm != config->mm) {
+		explain(config,
+			"the source watches this process's own memory, which is not the mm "
+			"of the cache: a managed mm's owner announces its changes, with no source");
+		return -EINVAL;
+	}
+	return source ? check_coverage(config, need) : 0;
 }
 
 static int make_pool(struct mrn_regcache *c)
@@ -92,14 +117,10 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 	    !config->ops->register_range || !config->ops->deregister_range ||
 	    config->max_entries > MAX_ENTRIES || (config->flags & ~MRN_REGCACHE_MERGE))
 		return -EINVAL;
-	if (!config->source && config->mm == mrn_mm_self()) {
-		explain(config, "this process's own memory needs a source that watches it");
-		return -EINVAL;
-	}
 	if (mrn_callback_depth)
 		return -EDEADLK;
 	need = config->need ? config->need : MRN_COVER_PAGES;
-	r = check_coverage(config, need);
+	r = check_source(config, need);
 	if (r)
 		return r;
 

@@ -417,7 +417,8 @@ void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *le
 {
 	struct mrn_uffd *u = uffd_of(s);
 
-	if (u && leaving && mrn_uffd_is_armed(u))
+	/* Another mm's addresses are other memory. */
+	if (u && leaving && leaving->mm == u->mm && mrn_uffd_is_armed(u))
 		mrn_uffd_disarm(u, leaving);
 }
 
@@ -427,7 +428,9 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	uintptr_t start = mrn->node.start, end = mrn->node.end;
 	struct mrn_uffd *u = uffd_of(s);
 
-	if (!u || !mrn_uffd_is_armed(u) || (range->flags & MRN_RANGE_AFTER) ||
+	/* A token of another mm keeps nobody from relying on what is armed at its addresses. */
+	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
+	    (range->flags & MRN_RANGE_AFTER) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
 	if (start < range->start)

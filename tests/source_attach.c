@@ -339,6 +339,94 @@ TEST(what_cannot_be_armed_is_good_for_one_use)
 	close(fd);
 }
 
+/* --------------------------------------------------------------------------------- another mm's */
+
+static int create_over(struct mrn_mm *mm, char *why, size_t size)
+{
+	struct mrn_regcache_config config = {
+		.size = sizeof(config),
+		.mm = mm,
+		.source = source,
+		.need = MRN_COVER_UFFD,
+		.ops = &pin_device_ops,
+		.ctx = &dev,
+		.why = why,
+		.why_size = size,
+	};
+	struct mrn_regcache *over = NULL;
+	int r = mrn_regcache_create(&config, &over);
+
+	if (!r)
+		CHECK_ERR(mrn_regcache_destroy(over), 0);
+	return r;
+}
+
+TEST(a_cache_needs_a_source_of_its_own_mm)
+{
+	struct mrn_mm *managed;
+	char why[256] = "";
+
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
+	CHECK_ERR(mrn_mm_create(&managed), 0);
+	CHECK_ERR(create_over(managed, why, sizeof(why)), -EINVAL);
+	CHECK_MSG(is_in(why, "source watches"), "%s", why);
+	CHECK_ERR(create_over(mrn_mm_self(), NULL, 0), 0);
+	rig_close();
+	/* Nor does one that has been detached watch anything. */
+	CHECK_ERR(create_over(mrn_mm_self(), why, sizeof(why)), -ENOTCONN);
+	CHECK_MSG(is_in(why, "detached"), "%s", why);
+	CHECK_ERR(mrn_mm_destroy(managed), 0);
+}
+
+static bool disarms(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		    uint64_t seq)
+{
+	mmu_range_notifier_update_seq(mrn, seq);
+	mrn_source_disarm_changing(source, mrn, range);
+	return true;
+}
+
+/* Addresses of a managed mm are not this process's memory, be the numbers the same. */
+TEST(a_notifier_of_another_mm_disarms_nothing)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = disarms};
+	static struct mmu_range_notifier mrn = {.ops = &ops};
+	struct mmu_notifier_range range;
+	struct mrn_mm *managed;
+	char *p, *q;
+
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK(is_armed(p));
+	CHECK_ERR(mrn_mm_create(&managed), 0);
+	CHECK_ERR(mmu_range_notifier_insert(&mrn, (uintptr_t)p, LENGTH, managed), 0);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, managed, (uintptr_t)p,
+				(uintptr_t)p + LENGTH);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	mmu_notifier_invalidate_range_end(&range);
+	CHECK(is_armed(p));
+
+	/* This would disarm what is armed beside p, and note that nothing is. */
+	q = map_some(LENGTH);
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)q, LENGTH, MRN_COVER_UFFD), 0);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	CHECK_ERR(mmu_range_notifier_insert(&mrn, (uintptr_t)q, LENGTH, managed), 0);
+	mrn_source_disarm(source, &mrn);
+	CHECK(is_armed(q));
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	CHECK_ERR(mrn_mm_destroy(managed), 0);
+
+	/* So a change that nobody brackets is told of. */
+	CHECK_EQ(mrn_sys6(SYS_mmap, (long)p, LENGTH, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+		 p);
+	memset(p, 2, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 2);
+	rig_close();
+}
+
 /* ------------------------------------------------------------------------------------------- fork */
 
 static int child_status(pid_t child)
@@ -370,6 +458,8 @@ TEST(a_child_inherits_neither_source_nor_entry)
 		CHECK_ERR(mrn_regcache_get(cache, p, 1, MRN_ACCESS_READ, &entry), -ESTALE);
 		CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), -ESTALE);
 		CHECK_ERR(mrn_source_detach(source), -ESTALE);
+		CHECK_ERR(create_over(mrn_mm_self(), NULL, 0), -ESTALE);
+		CHECK_ERR(create_over(parents, NULL, 0), -ESTALE);
 		CHECK_ERR(mrn_source_attach(parents, MRN_SOURCE_AUTO, NULL, &own), -EINVAL);
 		/* Nobody reads events for the child, so its own changes must not wait for any. */
 		CHECK_EQ(mrn_sys2(SYS_munmap, (long)p, LENGTH), 0);

@@ -53,8 +53,9 @@ struct mrn_regcache_ops {
 struct mrn_regcache_config {
 	size_t size; /* sizeof(struct mrn_regcache_config) */
 	struct mrn_mm *mm;
-	struct mrn_source *source; /* who watches mm; must outlive the cache. NULL only where mm's
-				      owner announces every change itself: not for mrn_mm_self() */
+	struct mrn_source *source; /* who watches mm; must outlive the cache. Always with
+				      mrn_mm_self(), and only with it: NULL for an mm whose owner
+				      announces every change itself */
 	uint64_t need;		   /* coverage bits; 0 means MRN_COVER_PAGES */
 	const struct mrn_regcache_ops *ops;
 	void *ctx;		  /* handed to ops */
@@ -68,8 +69,9 @@ struct mrn_regcache_config {
 /*
  * Creates a cache. ops and ctx must outlive it.
  *
- * Errors: -EINVAL; -ENOMEM; -EOPNOTSUPP when source does not cover a cause in need, named in why;
- * -EDEADLK from a callback. Allocates; does not block.
+ * Errors: -EINVAL, also for a source that does not watch mm; -ENOMEM; -EOPNOTSUPP when source does not cover a
+ * cause in need; -ENOTCONN when source has been detached; -ESTALE when mm or source is a parent's, in a forked child;
+ * each of these named in why. -EDEADLK from a callback. Allocates; does not block.
  */
 int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out);
 

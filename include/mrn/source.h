@@ -199,7 +199,8 @@ int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uin
 /*
  * Gives up watching what of leaving's range no other notifier that is inserted covers. Call it just
  * before removing leaving, whose shadow is gone: a range that is watched and has no notifier would
- * count a bracketed MADV_DONTNEED among those that it cannot see the end of. Never fails: a range that
+ * count a bracketed MADV_DONTNEED among those that it cannot see the end of. Does nothing for a notifier of
+ * another mm, nor for one that is not inserted. Never fails: a range that
  * stays watched costs time and nothing else. May block for the kernel's mmap lock. Not from a callback.
  */
 void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifier *leaving);
@@ -208,7 +209,7 @@ void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifie
  * For an invalidate callback: stops the kernel's events for the part of mrn's range that is about to be
  * unmapped or cleared under a bracket. It saves the round trip through the monitor, and it is how a
  * MADV_DONTNEED that a bracket covers is told from one that nothing covers: no event means covered.
- * Does nothing for other invalidations. Every notifier that relies on a source must therefore take
+ * Does nothing for other invalidations, nor for those of another mm. Every notifier that relies on a source must therefore take
  * UNMAP and CLEAR events, and arm again after each. Async-signal-safe; preserves errno.
  */
 void mrn_source_disarm_changing(struct mrn_source *source, const struct mmu_range_notifier *mrn,
