@@ -203,8 +203,9 @@ TWIN(a_child_leaves_its_parents_ring_alone, child_takes_the_table, child_takes_t
 
 TEST(each_error_has_its_sentence)
 {
-	static const int errors[] = {0,	      -ENOMEM,	-ENOSPC, -EFAULT,   -EINVAL, -EOVERFLOW,
-				     -EAGAIN, -EDEADLK, -ESTALE, -ENOTCONN, -EEXIST, -EIO};
+	static const int errors[] = {0,		 -ENOMEM, -ENOSPC,  -EFAULT, -EINVAL,
+				     -EOVERFLOW, -EAGAIN, -EDEADLK, -ESTALE, -ENOTCONN,
+				     -EEXIST,	 -EBADF,  -EIO};
 	enum { NR = sizeof(errors) / sizeof(errors[0]) };
 
 	for (int i = 0; i < NR; i++) {

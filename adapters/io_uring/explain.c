@@ -36,6 +36,9 @@ const char *mrn_uring_explain(int error)
 	case ENOTCONN:
 		return "the source that watched this process's memory has been detached: attach one and "
 		       "open again";
+	case EBADF:
+		return "the ring's descriptor has been closed, or is another file's by now: keep it open "
+		       "while the ring is in use";
 	case EEXIST:
 		return "the ring was made with IORING_SETUP_SINGLE_ISSUER and belongs to another thread: "
 		       "get and put buffers in that thread";

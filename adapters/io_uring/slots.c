@@ -6,13 +6,14 @@
 
 int mrn_uring_slots_init(struct mrn_uring_slots *slots, unsigned int nr)
 {
-	slots->free = malloc(nr * sizeof(*slots->free));
-	if (!slots->free)
+	slots->index = malloc(nr * sizeof(*slots->index));
+	if (!slots->index)
 		return -ENOMEM;
 	/* The low indices on top: a table that is never full stays dense. */
 	for (unsigned int i = 0; i < nr; i++)
-		slots->free[i] = nr - 1 - i;
-	slots->nr_free = nr;
+		slots->index[i] = nr - 1 - i;
+	slots->nr = slots->nr_free = nr;
+	slots->nr_stuck = 0;
 	pthread_mutex_init(&slots->lock, NULL);
 	return 0;
 }
@@ -20,7 +21,7 @@ int mrn_uring_slots_init(struct mrn_uring_slots *slots, unsigned int nr)
 void mrn_uring_slots_destroy(struct mrn_uring_slots *slots)
 {
 	pthread_mutex_destroy(&slots->lock);
-	free(slots->free);
+	free(slots->index);
 }
 
 int mrn_uring_slots_take(struct mrn_uring_slots *slots)
@@ -29,7 +30,7 @@ int mrn_uring_slots_take(struct mrn_uring_slots *slots)
 
 	pthread_mutex_lock(&slots->lock);
 	if (slots->nr_free)
-		index = (int)slots->free[--slots->nr_free];
+		index = (int)slots->index[--slots->nr_free];
 	pthread_mutex_unlock(&slots->lock);
 	return index;
 }
@@ -37,6 +38,34 @@ int mrn_uring_slots_take(struct mrn_uring_slots *slots)
 void mrn_uring_slots_put(struct mrn_uring_slots *slots, unsigned int index)
 {
 	pthread_mutex_lock(&slots->lock);
-	slots->free[slots->nr_free++] = index;
+	slots->index[slots->nr_free++] = index;
 	pthread_mutex_unlock(&slots->lock);
+}
+
+void mrn_uring_slots_put_stuck(struct mrn_uring_slots *slots, unsigned int index)
+{
+	pthread_mutex_lock(&slots->lock);
+	slots->index[slots->nr - ++slots->nr_stuck] = index;
+	pthread_mutex_unlock(&slots->lock);
+}
+
+int mrn_uring_slots_take_stuck(struct mrn_uring_slots *slots)
+{
+	int index = -ENOENT;
+
+	pthread_mutex_lock(&slots->lock);
+	if (slots->nr_stuck)
+		index = (int)slots->index[slots->nr - slots->nr_stuck--];
+	pthread_mutex_unlock(&slots->lock);
+	return index;
+}
+
+unsigned int mrn_uring_slots_stuck(struct mrn_uring_slots *slots)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&slots->lock);
+	n = slots->nr_stuck;
+	pthread_mutex_unlock(&slots->lock);
+	return n;
 }

@@ -4,6 +4,12 @@
  * one slot of the table, and registering is an update of that slot. The kernel keeps the pages of a
  * slot that is updated until the transfers that were submitted with it are done.
  *
+ * The ring is changed by io_uring_register(2) on its descriptor, not by liburing's functions: those go by the number
+ * that the ring may be registered under (io_uring_register_ring_fd), and that is a place in a table of the thread
+ * that registered it. In any other thread it means nothing, or another ring. The descriptor, too, is a number that the
+ * program may close and use again; so each time its inode must be that of the ring that was opened: every ring
+ * has one of its own.
+ *
  * Locks: the kernel's own around the ring, and slots.lock; neither is held while the other is taken.
  */
 #include <errno.h>
@@ -12,32 +18,99 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <mrn/io_uring.h>
 
 #include "adapters/io_uring/slots.h"
+#include "core/check.h"
 
 #define DEFAULT_SLOTS 1024
 /* The kernel's limits: IORING_MAX_REG_BUFFERS, and SZ_1G for one buffer. */
 #define MAX_SLOTS (1u << 14)
 #define MAX_BYTES ((size_t)1 << 30)
 
+/* Linux 6.5; liburing 2.3 has it not. */
+#ifndef IORING_SETUP_REGISTERED_FD_ONLY
+#define IORING_SETUP_REGISTERED_FD_ONLY (1u << 15)
+#endif
+
 struct mrn_uring {
 	struct io_uring *ring;
-	struct mrn_regcache *cache;
+	dev_t dev; /* with ino: which ring it is */
+	ino_t ino;
+	struct mrn_mm *mm;	    /* the process's; in a forked child another's */
+	struct mrn_regcache *cache; /* NULL after a close that could not take the table away */
 	struct mrn_uring_slots slots;
 };
+
+/* ---------------------------------------------------------------------------------------- the ring */
+
+/* Its descriptor, or -1: it may be known by a registered number alone. */
+static int descriptor(const struct io_uring *ring)
+{
+	if (ring->flags & IORING_SETUP_REGISTERED_FD_ONLY)
+		return -1;
+	/* io_uring_close_ring_fd changes it, perhaps in another thread. */
+	return __atomic_load_n(&ring->ring_fd, __ATOMIC_RELAXED);
+}
+
+/*
+ * io_uring_register(2): what it returns, or -EBADF when the ring's descriptor is closed or something else's. (Whoever
+ * exchanges it between the look and the call does so while another thread uses it.)
+ */
+static int ring_register(const struct mrn_uring *u, unsigned int opcode, const void *arg,
+			 unsigned int nr)
+{
+	int fd = descriptor(u->ring);
+	struct stat at;
+
+	if (fd < 0 || fstat(fd, &at))
+		return -EBADF;
+	if ((at.st_dev != u->dev || at.st_ino != u->ino) && !MRN_BROKEN(URING_RING))
+		return -EBADF;
+	return (int)mrn_source_bypass(SYS_io_uring_register, fd, opcode, (long)arg, nr, 0, 0);
+}
 
 /* ------------------------------------------------------------------------------ the table's slots */
 
 static int update_slot(struct mrn_uring *u, unsigned int index, void *addr, size_t length)
 {
 	struct iovec iov = {.iov_base = addr, .iov_len = length};
-	__u64 tag = 0;
-	int r = io_uring_register_buffers_update_tag(u->ring, index, &iov, &tag, 1);
+	struct io_uring_rsrc_update2 update = {
+		.offset = index,
+		.data = (uintptr_t)&iov,
+		.nr = 1,
+	};
+	int r = ring_register(u, IORING_REGISTER_BUFFERS_UPDATE, &update, sizeof(update));
 
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	/* How many slots have been updated. */
+	return r == 1 ? 0 : -EIO;
+}
+
+/* Empties a slot, which is the caller's, and frees it. False: the kernel may hold its pages, and it is stuck. */
+static bool empty_slot(struct mrn_uring *u, unsigned int index)
+{
+	if (update_slot(u, index, NULL, 0)) {
+		mrn_uring_slots_put_stuck(&u->slots, index);
+		return false;
+	}
+	mrn_uring_slots_put(&u->slots, index);
+	return true;
+}
+
+/* Once more, as what was in the way may be over: another thread asks, or the ring's descriptor is back. */
+static void empty_stuck(struct mrn_uring *u)
+{
+	int index;
+
+	do {
+		index = mrn_uring_slots_take_stuck(&u->slots);
+	} while (index >= 0 && empty_slot(u, (unsigned int)index));
 }
 
 static int register_range(void *ctx, struct mrn_regcache_entry *entry)
@@ -48,6 +121,7 @@ static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 	/* The kernel would say -EFAULT, like for memory that is not there. */
 	if (entry->length > MAX_BYTES)
 		return -EINVAL;
+	empty_stuck(u);
 	index = mrn_uring_slots_take(&u->slots);
 	if (index < 0)
 		return index;
@@ -64,14 +138,9 @@ static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 {
 	struct mrn_uring *u = ctx;
-	unsigned int index = (unsigned int)entry->handle.u64;
 
-	/*
-	 * Should the kernel refuse, the pages stay pinned until the slot's next update. No transfer can
-	 * reach them: nobody is given a free index.
-	 */
-	update_slot(u, index, NULL, 0);
-	mrn_uring_slots_put(&u->slots, index);
+	if (empty_slot(u, (unsigned int)entry->handle.u64))
+		empty_stuck(u);
 }
 
 static const struct mrn_regcache_ops ops = {
@@ -93,9 +162,31 @@ __attribute__((format(printf, 2, 3))) static void explain(const struct mrn_uring
 	va_end(args);
 }
 
+/* Notes which ring it is. */
+static int know_ring(struct mrn_uring *u, const struct mrn_uring_opts *opts)
+{
+	int fd = descriptor(u->ring);
+	struct stat at;
+
+	if (fd < 0) {
+		explain(opts,
+			"the ring has no descriptor, only a number in one thread's table of "
+			"registered rings (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd)");
+		return -EBADF;
+	}
+	if (fstat(fd, &at)) {
+		explain(opts, "the ring's descriptor, %d, is not open", fd);
+		return -EBADF;
+	}
+	u->dev = at.st_dev;
+	u->ino = at.st_ino;
+	return 0;
+}
+
 static int make_table(struct mrn_uring *u, const struct mrn_uring_opts *opts, unsigned int slots)
 {
-	int r = io_uring_register_buffers_sparse(u->ring, slots);
+	struct io_uring_rsrc_register table = {.nr = slots, .flags = IORING_RSRC_REGISTER_SPARSE};
+	int r = ring_register(u, IORING_REGISTER_BUFFERS2, &table, sizeof(table));
 
 	switch (r) {
 	case 0:
@@ -118,7 +209,7 @@ static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 {
 	struct mrn_regcache_config config = {
 		.size = sizeof(config),
-		.mm = mrn_mm_self(),
+		.mm = u->mm,
 		.source = opts->source,
 		.need = opts->need,
 		.ops = &ops,
@@ -130,7 +221,7 @@ static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 		.why_size = opts->why_size,
 	};
 
-	return config.mm ? mrn_regcache_create(&config, &u->cache) : -ENOMEM;
+	return u->mm ? mrn_regcache_create(&config, &u->cache) : -ENOMEM;
 }
 
 int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts, struct mrn_uring **out)
@@ -155,6 +246,10 @@ int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts, str
 	if (!u)
 		return -ENOMEM;
 	u->ring = ring;
+	u->mm = mrn_mm_self();
+	r = know_ring(u, opts);
+	if (r)
+		goto free_u;
 	r = mrn_uring_slots_init(&u->slots, slots);
 	if (r)
 		goto free_u;
@@ -176,23 +271,36 @@ free_u:
 	return r;
 }
 
+/* With nothing registered but what is stuck. */
+static int take_table(struct mrn_uring *u)
+{
+	int r = ring_register(u, IORING_UNREGISTER_BUFFERS, NULL, 0);
+
+	/* The program has taken it away itself. */
+	return r == -ENXIO ? 0 : r;
+}
+
 int mrn_uring_close(struct mrn_uring *u)
 {
-	bool forked;
-	int r;
+	int r = 0;
 
 	if (!u)
 		return -EINVAL;
+	if (u->cache) {
+		r = mrn_regcache_destroy(u->cache);
+		if (r)
+			return r;
+		u->cache = NULL;
+	}
 	/* In a child the ring is the parent's still: its table must not change from here. */
-	forked = mrn_regcache_reap(u->cache) == -ESTALE;
-	r = mrn_regcache_destroy(u->cache);
-	if (r)
+	if (mrn_mm_self() == u->mm)
+		r = take_table(u);
+	/* Without its descriptor the ring cannot be reached, now or later: the table goes when the ring does. */
+	if (r && r != -EBADF)
 		return r;
-	if (!forked)
-		io_uring_unregister_buffers(u->ring);
 	mrn_uring_slots_destroy(&u->slots);
 	free(u);
-	return 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------------------------ get and put */
@@ -248,4 +356,9 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats)
 {
 	return u ? mrn_regcache_get_stats(u->cache, stats) : -EINVAL;
+}
+
+unsigned int mrn_uring_stuck(struct mrn_uring *u)
+{
+	return u ? mrn_uring_slots_stuck(&u->slots) : 0;
 }

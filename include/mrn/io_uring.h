@@ -46,18 +46,24 @@ struct mrn_uring_opts {
 
 /*
  * Registers an empty buffer table with ring and puts a cache in front of it. ring stays the caller's
- * and must outlive *out; it must have no buffers registered. Other threads may submit to ring
+ * and must outlive *out, with its descriptor, ring->ring_fd, open; it must have no buffers registered. The table is
+ * always changed through that descriptor, so ring may be registered as well (io_uring_register_ring_fd), in any
+ * thread; it may not be known by its registered number alone. Other threads may submit to ring
  * meanwhile. A ring made with IORING_SETUP_SINGLE_ISSUER can be used by its one thread only.
  *
- * Errors: -EINVAL; -EBUSY when ring has buffers already; -EOPNOTSUPP when the kernel lacks sparse
+ * Errors: -EINVAL; -EBADF when ring has no descriptor, or a closed one; -EBUSY when ring has buffers already; -EOPNOTSUPP when the kernel lacks sparse
  * tables (Linux 5.19) or source lacks a cause; -ENOMEM; -EDEADLK from a callback. opts->why then says what is missing.
  */
 int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts,
 		   struct mrn_uring **out);
 
 /*
- * Takes the table away again and frees *u. -EBUSY while a buffer is held, and then nothing happens. In a
- * forked child it frees the child's memory and leaves the ring alone.
+ * Takes the table away again and frees *u. In a forked child it frees the child's memory and leaves the ring alone.
+ *
+ * Errors: -EINVAL; -EDEADLK from a callback; -EBUSY while a buffer is held, and then nothing happens; -EBADF when the
+ * ring's descriptor is closed or something else's: *u is freed, and the table, with whatever was stuck in it, stays until
+ * the ring goes. With any other error the kernel has refused to take the table away: only close can be called with u
+ * then, and must be, as in the ring's own thread after -EEXIST.
  */
 int mrn_uring_close(struct mrn_uring *u);
 
@@ -69,7 +75,8 @@ int mrn_uring_close(struct mrn_uring *u);
  * user, the rings' own memory included) when there is nothing idle to evict; -ENOSPC when every slot is
  * in use; -EFAULT for memory that is unmapped or that cannot be pinned: io_uring pins for writing, so
  * also read-only memory and shared mappings of files on disk; -EINVAL for more than 1 GiB in whole
- * pages; -EEXIST from another thread than that of a ring with IORING_SETUP_SINGLE_ISSUER. None of them
+ * pages; -EEXIST from another thread than that of a ring with IORING_SETUP_SINGLE_ISSUER; -EBADF when the
+ * ring's descriptor has been closed, or is another file's by now. None of them
  * is the end: use a plain read or write.
  */
 int mrn_uring_get(struct mrn_uring *u, const void *addr, size_t length, unsigned int access,
@@ -91,6 +98,13 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 
 /* The cache's figures. 0, -EINVAL, or -ESTALE in a forked child. */
 int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats);
+
+/*
+ * How many slots are stuck: the kernel has refused to empty them, as in another thread than that of a ring with
+ * IORING_SETUP_SINGLE_ISSUER, and may still hold the pages that were there. They are given to nobody, are tried again
+ * with each registration, and are neither in entries nor in bytes_pinned of the figures. 0 in a process that has none.
+ */
+unsigned int mrn_uring_stuck(struct mrn_uring *u);
 
 /* One sentence, a static string, for an error of mrn_uring_get: what it means and what helps. */
 const char *mrn_uring_explain(int error);

@@ -43,7 +43,10 @@ struct mrn_regcache_ops {
 	 * threads may be in it at once. May block and allocate; must not call into the cache.
 	 */
 	int (*register_range)(void *ctx, struct mrn_regcache_entry *entry);
-	/* Undoes it, exactly once, in whichever thread is in the cache then. May block and allocate. */
+	/*
+	 * Undoes it, exactly once, in whichever thread is in the cache then. May block and allocate. Cannot fail: what a
+	 * device refuses to release is the consumer's to keep, its handle to be used for nothing else, and to try again.
+	 */
 	void (*deregister_range)(void *ctx, struct mrn_regcache_entry *entry);
 };
 
