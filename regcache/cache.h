@@ -33,6 +33,10 @@
  * Locks. cache->lock guards the index, the LRU list, the free list, what is written to hints, and the plain
  * counters. No callback takes it, nothing of the consumer's is called inside it, nothing is mapped or unmapped
  * inside it but memory of the index.
+ *
+ * Cancellation. A thread that is cancelled with the lock, an entry or a place in retiring in hand would keep it for ever.
+ * So a get that is no hit, and a reap, hold it off as a whole: everything that waits or calls the consumer is in one of
+ * them, but for destroy's wait, which holds it off itself.
  */
 #ifndef MRN_REGCACHE_CACHE_H
 #define MRN_REGCACHE_CACHE_H
@@ -162,16 +166,16 @@ void mrn_lru_remove(struct mrn_regcache *c, struct entry *e);
 /* Kills the entry that was idle longest and returns it, the caller's to retire; or NULL. */
 struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
-/* ---- retire.c, without the lock, never on the event path */
+/* ---- retire.c, without the lock, never on the event path; with cancellation held off */
 
 /* Deregisters a dead, idle entry and frees its slot. The caller has itself counted in retiring. */
 void mrn_entry_retire(struct entry *e);
 /* Under the lock: gives the slot of an entry that is registered no more back. */
 void mrn_entry_free_slot(struct entry *e);
-/* Retires all that is queued. */
+/* Retires all that is queued. Holds cancellation off. */
 void mrn_cache_reap(struct mrn_regcache *c);
 
-/* ---- miss.c */
+/* ---- miss.c, with cancellation held off */
 
 /* Registers a range; *out holds a reference. */
 int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsigned int access,

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "os/cancel.h"
 #include "os/kernel.h"
 #include "os/pages.h"
 #include "regcache/cache.h"
@@ -172,7 +173,7 @@ static void kill_all(struct mrn_regcache *c)
 int mrn_regcache_destroy(struct mrn_regcache *c)
 {
 	unsigned int left;
-	int r;
+	int r, cancel;
 
 	if (!c)
 		return -EINVAL;
@@ -188,12 +189,14 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 		if (__atomic_load_n(&c->pool[i].word, __ATOMIC_ACQUIRE) & WORD_REFS)
 			return -EBUSY;
 	kill_all(c);
+	cancel = mrn_cancel_hold();
 	pthread_mutex_lock(&c->lock);
 	/* Another thread's put may still be retiring what it put. */
 	while (c->retiring)
 		pthread_cond_wait(&c->freed, &c->lock);
 	left = c->entries;
 	pthread_mutex_unlock(&c->lock);
+	mrn_cancel_restore(cancel);
 	if (left)
 		return -EBUSY;
 	mrn_mm_put(c->mm);
@@ -231,13 +234,12 @@ static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 	return NULL;
 }
 
+/* With cancellation held off. */
 static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 			   unsigned int access, struct entry **out)
 {
-	int r = may_wait(c);
+	int r;
 
-	if (r)
-		return r;
 	/* Tokens first, here too; waiting for those that were there makes every one of them over. */
 	if (!MRN_BROKEN(CACHE_TOKENS)) {
 		r = mrn_tokens_wait(c->mm, start, end, NULL);
@@ -264,7 +266,7 @@ static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, cons
 {
 	uintptr_t start = (uintptr_t)addr, end = start + length;
 	struct entry *e;
-	int r;
+	int r, cancel;
 
 	if (!c || !out || !length || !access || (access & ~(MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
 		return -EINVAL;
@@ -280,7 +282,12 @@ static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, cons
 	}
 	if (mrn_page_up(end) == UINTPTR_MAX)
 		return -EOVERFLOW;
-	r = look_up_or_miss(c, start, end, access, &e);
+	r = may_wait(c);
+	if (!r) {
+		cancel = mrn_cancel_hold();
+		r = look_up_or_miss(c, start, end, access, &e);
+		mrn_cancel_restore(cancel);
+	}
 	if (r) {
 		if (r != -ESTALE)
 			__atomic_fetch_add(&c->stats.failures, 1, __ATOMIC_RELAXED);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
+#include "os/cancel.h"
 #include "regcache/cache.h"
 
 void mrn_entry_free_slot(struct entry *e)
@@ -46,9 +47,11 @@ void mrn_entry_retire(struct entry *e)
 void mrn_cache_reap(struct mrn_regcache *c)
 {
 	struct entry *e, *next;
+	int cancel;
 
 	if (!__atomic_load_n(&c->dead, __ATOMIC_RELAXED))
 		return;
+	cancel = mrn_cancel_hold();
 	/* Under the lock, so that whoever needs room sees either the stack or that we have it in hand. */
 	pthread_mutex_lock(&c->lock);
 	c->retiring++;
@@ -63,4 +66,5 @@ void mrn_cache_reap(struct mrn_regcache *c)
 	c->retiring--;
 	pthread_cond_broadcast(&c->freed);
 	pthread_mutex_unlock(&c->lock);
+	mrn_cancel_restore(cancel);
 }

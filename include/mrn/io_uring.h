@@ -9,6 +9,8 @@
  *		io_uring_prep_read(sqe, fd, addr, length, offset);	(always possible)
  *	...
  *	when the completion has arrived: if (buf) mrn_uring_put(buf);
+ *
+ * For threads that are cancelled, what <mrn/regcache.h> says holds here.
  */
 #ifndef MRN_IO_URING_H
 #define MRN_IO_URING_H

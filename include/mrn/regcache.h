@@ -7,6 +7,10 @@
  * asked for. An invalidated entry that is in use stays registered until its last put and is never
  * handed out again. Nothing but the callback of an entry's notifier runs on the event path; it marks,
  * counts and queues, and deregistrations happen in get, put and reap.
+ *
+ * Cancellation (pthread_cancel) is held off while one of these functions waits or is in a function of the consumer's: it
+ * does its work and returns, and the request acts at the thread's next cancellation point. For deferred
+ * cancellation, the usual kind; none of these functions may be called with asynchronous cancellation on.
  */
 #ifndef MRN_REGCACHE_H
 #define MRN_REGCACHE_H
@@ -36,6 +40,7 @@ struct mrn_regcache_entry {
 	} handle; /* the consumer's: what register_range made */
 };
 
+/* These two must return: no longjmp, no exception, no pthread_exit out of them. */
 struct mrn_regcache_ops {
 	/*
 	 * Registers entry's range with the device and sets entry->handle. 0, or -errno with nothing
