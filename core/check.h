@@ -51,6 +51,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
 	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
 	MRN_BROKEN_CACHE_RETIRED, /* a dead entry is retired each time that it loses a reference */
+	MRN_BROKEN_CACHE_QUEUING, /* an entry that is about to be retired is taken for one in use */
 	MRN_BROKEN_CACHE_REFS,	  /* an invalidated entry is deregistered while in use */
 	MRN_BROKEN_HMM_OWN_RETRY, /* hmm_range_fault of own memory does not look for collisions */
 	MRN_BROKEN_PAGEMAP_SCAN,  /* as on a kernel without PAGEMAP_SCAN: not a defect */
@@ -67,9 +68,9 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_OURS,		 /* events are read whatever goes on */
 	MRN_BROKEN_HMM_LOST,		 /* lost pages are not marked */
 	MRN_BROKEN_HMM_FREE,		 /* device memory is not given back */
-	MRN_BROKEN_URING_RING,		 /* whatever has the ring's descriptor is taken for the ring */
-	MRN_BROKEN_WATCH_DROPS,		 /* what does not fit into the ring is not counted */
-	MRN_BROKEN_WATCH_TURN,		 /* a slot is written whether it has been read or not */
+	MRN_BROKEN_URING_RING,	/* whatever has the ring's descriptor is taken for the ring */
+	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
+	MRN_BROKEN_WATCH_TURN,	/* a slot is written whether it has been read or not */
 };
 
 #ifdef MRN_CHECK
@@ -112,6 +113,8 @@ extern _Atomic bool mrn_check_no_vectors;
 extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
 extern void (*_Atomic mrn_check_uffd_hook)(void);
+/* Called, when set, by the cache before it claims a dead entry, and (is_ours) before it pushes it. */
+extern void (*_Atomic mrn_check_claim_hook)(bool is_ours);
 /* Called, when set, by hmm_range_fault of own memory before it looks at what is at addr and after. */
 extern void (*_Atomic mrn_check_hmm_own_hook)(uintptr_t addr);
 /* Called, when set, by a handler of managed memory that has read a page fault, before it serves it. */

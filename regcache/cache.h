@@ -30,6 +30,14 @@
  *    succeeds. RETIRED stays until the slot is built again, so a stray that comes and goes later finds it.
  *  - The one who builds an entry holds a reference until it is live: there, no stray is ever the last.
  *
+ * A dead entry is nobody's for a moment: from the last reference until somebody claims it, and until it is pushed. Whoever
+ * needs room, and finds all in use, must not take it to be in use. He looks at every word; then at queuing; then at
+ * the stack; with the lock held. A claim goes the other way: queuing up, RETIRED set (release), push (release), queuing
+ * down (release). So
+ *  - of an entry that is dead, without references and not RETIRED he claims himself: whoever else was about to finds it done;
+ *  - if he finds RETIRED (acquire), he finds queuing up, and waits; or down again (acquire), and then the entry on the
+ *    stack, or taken from there, which needs the lock: then it was free, or somebody's in retiring, when he took the lock.
+ *
  * Locks. cache->lock guards the index, the LRU list, the free list, what is written to hints, and the plain
  * counters. No callback takes it, nothing of the consumer's is called inside it, nothing is mapped or unmapped
  * inside it but memory of the index.
@@ -58,6 +66,9 @@
 #define WORD_MANY     (UINT64_C(1) << 63) /* of the hits: some go elsewhere, under the lock */
 /* No hit. */
 #define WORD_UNFIT (WORD_DEAD | WORD_BUILDING | WORD_FULL | WORD_MANY)
+
+/* In queuing: somebody waits until one has pushed. */
+#define QUEUING_WAITED (UINT32_C(1) << 31)
 
 struct entry {
 	/* All that a hit needs, in one line. */
@@ -104,6 +115,8 @@ struct mrn_regcache {
 	/* Goes up with each miss: the clock of the LRU list. */
 	uint64_t tick __attribute__((aligned(64)));
 	struct entry *dead; /* stack of entries to retire, pushed on the event path */
+	/* Threads that have an entry in hand to push it, and QUEUING_WAITED; a futex. */
+	uint32_t queuing;
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
@@ -174,6 +187,11 @@ void mrn_entry_retire(struct entry *e);
 void mrn_entry_free_slot(struct entry *e);
 /* Retires all that is queued. Holds cancellation off. */
 void mrn_cache_reap(struct mrn_regcache *c);
+/*
+ * Called and returns with the lock held; drops it in between. Something that is dead and idle has come nearer to being free,
+ * by us or by others, whom we wait for. False: there is nothing of the kind.
+ */
+bool mrn_cache_settle(struct mrn_regcache *c);
 
 /* ---- miss.c, with cancellation held off */
 

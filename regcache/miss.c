@@ -80,27 +80,59 @@ static bool evict_one(struct mrn_regcache *c)
 	return true;
 }
 
+/* A look at all words that is no moment's: the sum, or 0 when an entry is idle. */
+static uint64_t look_at_all(struct mrn_regcache *c)
+{
+	uint64_t sum = 1;
+
+	for (unsigned int i = 0; i < c->max_entries; i++) {
+		uint64_t w = __atomic_load_n(&c->pool[i].word, __ATOMIC_ACQUIRE);
+
+		if (!(w & (WORD_REFS | WORD_RETIRED)))
+			return 0;
+		sum = (sum ^ w) * UINT64_C(0x9e3779b97f4a7c15);
+	}
+	return sum ? sum : 1;
+}
+
 /*
- * A slot and the right to pin this many bytes; called with the lock held, which it may drop meanwhile.
- * What is dead goes first, then what is idle; what another thread is deregistering is waited for.
+ * Was there a moment when no entry was idle? To find each in use, one after the other, is not enough: it may have been one
+ * thread that put this and got that. Each hit shows in its word for ever, so two looks that see the same have such a
+ * moment between them. Where hits never cease it is not to be had; then some looks must do.
  */
+static bool all_in_use(struct mrn_regcache *c)
+{
+	uint64_t sum, before = look_at_all(c);
+
+	for (int looks = 0; before && looks < 8; looks++, before = sum) {
+		sum = look_at_all(c);
+		if (sum == before)
+			return true;
+		if (!sum)
+			return false;
+	}
+	return before != 0;
+}
+
+/*
+ * What is dead goes first, then what is idle; what other threads deregister, or are about to, is waited for. Called and
+ * returns with the lock held; drops it in between. False: all there is is in use.
+ */
+static bool make_room(struct mrn_regcache *c)
+{
+	if (!any_dead(c) && evict_one(c))
+		return true;
+	return mrn_cache_settle(c) || (!all_in_use(c) && !MRN_BROKEN(CACHE_QUEUING));
+}
+
+/* A slot and the right to pin this many bytes; called with the lock held, which it may drop meanwhile. */
 static int reserve(struct mrn_regcache *c, size_t bytes, struct entry **out)
 {
 	if (c->max_bytes && bytes > c->max_bytes)
 		return -ENOSPC;
-	while (!c->free || (c->max_bytes && bytes > c->max_bytes - c->bytes)) {
-		if (any_dead(c)) {
-			pthread_mutex_unlock(&c->lock);
-			mrn_cache_reap(c);
-			pthread_mutex_lock(&c->lock);
-		} else if (evict_one(c)) {
-			continue;
-		} else if (c->retiring) {
-			pthread_cond_wait(&c->freed, &c->lock);
-		} else {
+	while (!c->free || (c->max_bytes && bytes > c->max_bytes - c->bytes))
+		if (!make_room(c))
 			return -ENOSPC;
-		}
-	}
 	*out = c->free;
 	c->free = (*out)->next;
 	c->bytes += bytes;
@@ -163,12 +195,8 @@ static bool made_room(struct mrn_regcache *c, int error)
 
 	if (error != -ENOMEM && error != -ENOSPC)
 		return false;
-	if (any_dead(c)) {
-		mrn_cache_reap(c);
-		return true;
-	}
 	pthread_mutex_lock(&c->lock);
-	room = evict_one(c);
+	room = make_room(c);
 	pthread_mutex_unlock(&c->lock);
 	return room;
 }

@@ -191,9 +191,9 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 	kill_all(c);
 	cancel = mrn_cancel_hold();
 	pthread_mutex_lock(&c->lock);
-	/* Another thread's put may still be retiring what it put. */
-	while (c->retiring)
-		pthread_cond_wait(&c->freed, &c->lock);
+	/* Another thread's put may still be about to retire what it put. */
+	while (mrn_cache_settle(c))
+		;
 	left = c->entries;
 	pthread_mutex_unlock(&c->lock);
 	mrn_cancel_restore(cancel);

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "os/cancel.h"
+#include "os/futex.h"
 #include "regcache/cache.h"
 
 void mrn_entry_free_slot(struct entry *e)
@@ -67,4 +68,51 @@ void mrn_cache_reap(struct mrn_regcache *c)
 	pthread_cond_broadcast(&c->freed);
 	pthread_mutex_unlock(&c->lock);
 	mrn_cancel_restore(cancel);
+}
+
+/* Claims what is nobody's, or waits for those who have claimed. The lock as for mrn_cache_settle. */
+static bool settle_queue(struct mrn_regcache *c)
+{
+	bool claimed = false;
+	uint32_t n;
+
+	for (unsigned int i = 0; i < c->max_entries; i++) {
+		struct entry *e = &c->pool[i];
+		/* Acquire pairs with the release of RETIRED: queuing was up before. */
+		uint64_t w = __atomic_load_n(&e->word, __ATOMIC_ACQUIRE);
+
+		if (mrn_word_is_over(w) && !(w & WORD_RETIRED)) {
+			mrn_entry_claim(e, w);
+			claimed = true;
+		}
+	}
+	if (claimed)
+		return true;
+	/* Acquire pairs with the release of who pushed last. */
+	n = __atomic_load_n(&c->queuing, __ATOMIC_ACQUIRE);
+	if (!n)
+		return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
+	pthread_mutex_unlock(&c->lock);
+	/* Should another thread have pushed meanwhile, it is not n any more. */
+	if ((n & QUEUING_WAITED) ||
+	    __atomic_compare_exchange_n(&c->queuing, &n, n | QUEUING_WAITED, false,
+					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		mrn_futex_wait(&c->queuing, n | QUEUING_WAITED, NULL);
+	pthread_mutex_lock(&c->lock);
+	return true;
+}
+
+bool mrn_cache_settle(struct mrn_regcache *c)
+{
+	if (__atomic_load_n(&c->dead, __ATOMIC_RELAXED)) {
+		pthread_mutex_unlock(&c->lock);
+		mrn_cache_reap(c);
+		pthread_mutex_lock(&c->lock);
+		return true;
+	}
+	if (c->retiring) {
+		pthread_cond_wait(&c->freed, &c->lock);
+		return true;
+	}
+	return !MRN_BROKEN(CACHE_QUEUING) && settle_queue(c);
 }

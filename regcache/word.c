@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
+#include "os/futex.h"
 #include "regcache/cache.h"
 
 #include "os/event_path.h"
@@ -27,18 +28,52 @@ static void push_dead(struct entry *e)
 					      __ATOMIC_RELAXED));
 }
 
+/* Where a test looks in: before an entry is claimed, and before it is pushed. */
+static void claiming(bool is_ours)
+{
+#ifdef MRN_CHECK
+	void (*hook)(bool is_ours) = mrn_check_claim_hook;
+
+	if (hook)
+		hook(is_ours);
+#else
+	(void)is_ours;
+#endif
+}
+
+/* One operation, after which c may go: destroy waits for queuing. */
+static void end_queuing(struct mrn_regcache *c)
+{
+	uint32_t n = __atomic_load_n(&c->queuing, __ATOMIC_RELAXED);
+
+	/* Release: whoever finds it down finds the entry on the stack. */
+	while (!__atomic_compare_exchange_n(&c->queuing, &n, (n - 1) & ~QUEUING_WAITED, true,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	if (n & QUEUING_WAITED)
+		mrn_futex_wake(&c->queuing, INT_MAX);
+}
+
 void mrn_entry_claim(struct entry *e, uint64_t w)
 {
 	uint64_t bits = WORD_REFS | WORD_DEAD | (MRN_BROKEN(CACHE_RETIRED) ? 0 : WORD_RETIRED);
+	struct mrn_regcache *c = e->cache;
 
+	if ((w & bits) != WORD_DEAD)
+		return;
+	claiming(false);
+	/* Before RETIRED, whose release orders the two. */
+	__atomic_fetch_add(&c->queuing, 1, __ATOMIC_RELAXED);
 	while ((w & bits) == WORD_DEAD) {
 		/* Acquire pairs with the release of every drop; push_dead releases all of it. */
 		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_RETIRED, true,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			claiming(true);
 			push_dead(e);
-			return;
+			break;
 		}
 	}
+	end_queuing(c);
 }
 
 void mrn_entry_give_back(struct entry *e)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What fits, what makes room, and what is refused. */
+#include "regcache/cache.h"
 #include "tests/regcache_fixture.h"
 
 #include <sched.h>
@@ -256,6 +257,176 @@ TEST(no_spurious_enospc_by_count)
 TEST(no_spurious_enospc_by_size)
 {
 	no_spurious_enospc((struct mrn_regcache_config){.max_bytes = NR_THREADS * mrn_page_size()});
+}
+
+static void from_one_to_another(void *arg)
+{
+	struct crowd *c = arg;
+
+	test_barrier_wait(c->start);
+	for (unsigned int i = 0; i < c->rounds; i++) {
+		/* A few of one's own, which are hit again and again, and now and then another's. */
+		uintptr_t p = 10 + c->number + NR_THREADS * (i % 2) + (i % 64 ? 0 : 1);
+
+		touch(c->rig, p, p + 1, RD);
+	}
+}
+
+/* The same with hits, which take no lock: a thread puts this and gets that while another looks for room. */
+TEST(no_spurious_enospc_by_hits)
+{
+	struct test_barrier at_start = TEST_BARRIER_INIT(NR_THREADS);
+	RIG(rig, .max_entries = NR_THREADS);
+	struct crowd crowd[NR_THREADS];
+	struct test_thread t[NR_THREADS];
+
+	for (unsigned int i = 0; i < NR_THREADS; i++) {
+		crowd[i] = (struct crowd){&rig, i, ROUNDS(40000), &at_start};
+		test_thread(&t[i], from_one_to_another, &crowd[i]);
+	}
+	for (unsigned int i = 0; i < NR_THREADS; i++)
+		test_join(&t[i]);
+	NOTE("hits %llu misses %llu", (unsigned long long)stats_of(rig.cache).hits,
+	     (unsigned long long)stats_of(rig.cache).misses);
+	rig_exit(&rig);
+}
+
+/* Holds the first thread that comes there between a last put and the stack of what is to be retired. */
+static struct test_gate claim_entered, claim_leave;
+static bool claim_at;
+static uint32_t claim_taken;
+
+static void hold_claim(bool is_ours)
+{
+	if (is_ours != claim_at || __atomic_exchange_n(&claim_taken, 1, __ATOMIC_ACQ_REL))
+		return;
+	test_gate_open(&claim_entered);
+	test_gate_wait(&claim_leave);
+}
+
+static void put_it(void *entry)
+{
+	CHECK_ERR(mrn_regcache_put(entry), 0);
+}
+
+static void invalidate_10(void *rig)
+{
+	invalidate(rig, 10, 11);
+}
+
+struct getter {
+	struct rig *rig;
+	const struct mrn_regcache_entry *e;
+	int r;
+	uint32_t done;
+};
+
+static void get_20(void *arg)
+{
+	struct getter *g = arg;
+
+	g->r = try_get(g->rig, 20, 21, RD, &g->e);
+	__atomic_store_n(&g->done, 1, __ATOMIC_RELEASE);
+}
+
+/* fn leaves one entry dead and idle. What holds a getter up, if anything, must be the one who has it in hand. */
+static void room_is_coming(struct rig *rig, void (*fn)(void *arg), void *arg, bool pushing)
+{
+	struct getter g = {.rig = rig};
+	struct test_thread t[2];
+
+	claim_at = pushing;
+	mrn_check_claim_hook = hold_claim;
+	test_thread(&t[0], fn, arg);
+	test_gate_wait(&claim_entered);
+	test_thread(&t[1], get_20, &g);
+	/* It claims what nobody has claimed, and waits for who has. */
+	while (pushing && !__atomic_load_n(&g.done, __ATOMIC_ACQUIRE) &&
+	       !(__atomic_load_n(&rig->cache->queuing, __ATOMIC_ACQUIRE) & QUEUING_WAITED))
+		sched_yield();
+	if (!pushing)
+		test_join(&t[1]);
+	test_gate_open(&claim_leave);
+	if (pushing)
+		test_join(&t[1]);
+	test_join(&t[0]);
+	CHECK_ERR(g.r, 0);
+	CHECK_ERR(mrn_regcache_put(g.e), 0);
+	rig_exit(rig);
+}
+
+TEST(room_before_the_last_put_is_claimed)
+{
+	RIG(rig, .max_entries = 1);
+	const struct mrn_regcache_entry *e;
+
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
+	invalidate(&rig, 10, 11);
+	room_is_coming(&rig, put_it, (void *)(uintptr_t)e, false);
+}
+
+TWIN(room_before_the_last_put_is_claimed, in_use, BREAK(CACHE_QUEUING));
+
+TEST(room_before_the_last_put_is_pushed)
+{
+	RIG(rig, .max_entries = 1);
+	const struct mrn_regcache_entry *e;
+
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
+	invalidate(&rig, 10, 11);
+	room_is_coming(&rig, put_it, (void *)(uintptr_t)e, true);
+}
+
+TWIN(room_before_the_last_put_is_pushed, in_use, BREAK(CACHE_QUEUING));
+
+/* An invalidation does the same in whoever's munmap. By bytes, where slots are left. */
+TEST(room_before_what_is_invalidated_is_pushed)
+{
+	RIG(rig, .max_bytes = mrn_page_size());
+
+	touch(&rig, 10, 11, RD);
+	room_is_coming(&rig, invalidate_10, &rig, true);
+}
+
+/* And where the device says that it is full. */
+TEST(room_in_the_device_before_the_last_put_is_pushed)
+{
+	RIG(rig, .max_entries = 16);
+	const struct mrn_regcache_entry *e;
+
+	rig.dev.slots = 1;
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
+	invalidate(&rig, 10, 11);
+	room_is_coming(&rig, put_it, (void *)(uintptr_t)e, true);
+}
+
+TWIN(room_in_the_device_before_the_last_put_is_pushed, in_use, BREAK(CACHE_QUEUING));
+
+/* Nor is a device full while another thread makes room in it. */
+TEST(room_in_the_device_while_another_makes_it)
+{
+	RIG(rig, .max_entries = 16);
+	struct test_gate entered = TEST_GATE_INIT, leave = TEST_GATE_INIT, never = TEST_GATE_INIT;
+	struct getter g = {.rig = &rig};
+	const struct mrn_regcache_entry *e;
+	struct test_thread t[2];
+
+	rig.dev.slots = 1;
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
+	invalidate(&rig, 10, 11);
+	rig.dev.on_deregister = (struct stub_stop){&entered, &leave, NULL};
+	test_thread(&t[0], put_it, (void *)(uintptr_t)e);
+	test_gate_wait(&entered);
+	test_thread(&t[1], get_20, &g);
+	/* Until it waits; should it come too late, the test tests less, but nothing fails. */
+	test_gate_wait_ms(&never, 50);
+	test_gate_open(&leave);
+	test_join(&t[1]);
+	test_join(&t[0]);
+	rig.dev.on_deregister = (struct stub_stop){0};
+	CHECK_ERR(g.r, 0);
+	CHECK_ERR(mrn_regcache_put(g.e), 0);
+	rig_exit(&rig);
 }
 
 /* ------------------------------------------------------------------------------- bounded queues */
