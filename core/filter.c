@@ -116,7 +116,8 @@ struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
 	size_t size =
 		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
-	struct mrn_filter_table *t = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size);
+	struct mrn_filter_table *t = MRN_ALLOC_FAILS() ? NULL
+						       : mrn_pages_alloc_large(size, !f->inherited);
 
 	if (!t)
 		return NULL;

@@ -69,6 +69,11 @@ struct mrn_filter {
 	uint32_t levels; /* atomic: a bit for each that has entries; bit 31: some are too large */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 	struct mrn_filter_table *retired;
+	/*
+	 * Set before the first entry, or not: a forked child has a copy of the tables, and of the index's nodes, and can free
+	 * them. Else it finds zeros there, in case that it was reading in the moment of the fork.
+	 */
+	bool inherited;
 };
 
 /* Pages, the last one included. */

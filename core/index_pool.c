@@ -26,13 +26,14 @@ static bool add_chunk(struct mrn_index *ix)
 	struct mrn_index_chunk *c;
 
 	size = size < LAST_CHUNK ? size : LAST_CHUNK;
-	c = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size);
+	c = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size, !ix->filter.inherited);
 	if (!c)
 		return false;
 	c->next = ix->chunks;
 	c->size = size;
 	c->used = sizeof(*c);
-	ix->chunks = c;
+	/* Release: a child that is forked now finds the list whole. */
+	__atomic_store_n(&ix->chunks, c, __ATOMIC_RELEASE);
 	ix->bytes += size;
 	return true;
 }

@@ -61,14 +61,16 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 
 #define LARGE_PAGE ((uintptr_t)2 << 20) /* where it is another size, this is only a start */
 
-void *mrn_pages_alloc_large(size_t size)
+void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork)
 {
+	void *(*alloc)(size_t size) = wiped_on_fork ? mrn_pages_alloc_wiped_on_fork
+						    : mrn_pages_alloc;
 	uintptr_t start, at;
 
 	size = mrn_page_up(size);
 	if (size < LARGE_PAGE)
-		return mrn_pages_alloc_wiped_on_fork(size);
-	start = (uintptr_t)mrn_pages_alloc_wiped_on_fork(size + LARGE_PAGE);
+		return alloc(size);
+	start = (uintptr_t)alloc(size + LARGE_PAGE);
 	if (!start)
 		return NULL;
 	at = (start + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);

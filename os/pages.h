@@ -5,6 +5,7 @@
 #ifndef MRN_OS_PAGES_H
 #define MRN_OS_PAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,8 +31,8 @@ void *mrn_pages_alloc(size_t size);
 /* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */
 void *mrn_pages_alloc_wiped_on_fork(size_t size);
 
-/* The same, in large pages where they are to be had. */
-void *mrn_pages_alloc_large(size_t size);
+/* Either of these, in large pages where they are to be had. */
+void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork);
 
 void mrn_pages_free(void *pages, size_t size);
 

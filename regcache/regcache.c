@@ -140,6 +140,7 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,
 		.max_bytes = config->max_bytes,
 		.flags = config->flags,
+		.index.filter.inherited = true,
 	};
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->freed, NULL);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* kdreg2: a child after fork must not use the parent's registrations. */
+#include "regcache/cache.h"
 #include "tests/regcache_fixture.h"
 
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +81,50 @@ TEST(child_starts_anew)
 	touch(&rig, 10, 11, RD);
 	in_child(start_anew, &rig, NULL);
 	CHECK_EQ(touch(&rig, 10, 11, RD), 1);
+	rig_exit(&rig);
+}
+
+/* -------------------------------------------------------------------- what the child has of it */
+
+enum { ENTRIES = 20000 };
+
+/* All of the process's memory, in pages. */
+static unsigned long memory_of_process(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	CHECK(f && fscanf(f, "%lu", &pages) == 1);
+	fclose(f);
+	return pages;
+}
+
+static void destroy_gives_back(struct rig *rig, const struct mrn_regcache_entry *held)
+{
+	struct mrn_regcache *c = rig->cache;
+	size_t index = mrn_index_bytes(&c->index), hints = sizeof(struct hint)
+							   << (64 - c->hint_shift);
+	unsigned long before = memory_of_process(), after;
+
+	(void)held;
+	CHECK_ERR(mrn_regcache_destroy(rig->cache), 0);
+	after = memory_of_process();
+	CHECK_MSG(before - after >=
+			  (index + hints + ENTRIES * sizeof(struct entry)) / mrn_page_size(),
+		  "%lu pages before, %lu after; the index has %zu bytes", before, after, index);
+}
+
+/* destroy in a child frees what create and all gets have made in the parent, the index included. */
+TEST(a_child_frees_its_copy)
+{
+	RIG(rig, .max_entries = ENTRIES);
+
+	if (test_is_sanitized())
+		SKIP("a sanitizer maps and unmaps memory of its own");
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		touch(&rig, 10 + 2 * i, 11 + 2 * i, RD);
+	CHECK(mrn_index_bytes(&rig.cache->index) > 256 * 1024);
+	in_child(destroy_gives_back, &rig, NULL);
 	rig_exit(&rig);
 }
 
