@@ -18,6 +18,7 @@ void (*_Atomic mrn_check_leaf_hook)(void);
 void (*_Atomic mrn_check_mark_hook)(unsigned int n);
 void (*_Atomic mrn_check_link_hook)(void);
 _Atomic bool mrn_check_no_vectors;
+_Atomic uint64_t mrn_check_max_mappings;
 _Atomic unsigned int mrn_check_alloc_left;
 
 bool mrn_check_alloc_fails(void)

@@ -109,6 +109,8 @@ bool mrn_check_alloc_fails(void);
 /* Set: the portable path in place of vectors. */
 extern _Atomic bool mrn_check_no_vectors;
 #define MRN_NO_VECTORS() atomic_load_explicit(&mrn_check_no_vectors, memory_order_relaxed)
+/* When it is set: what the system's vm.max_map_count is taken to be at the first attach. */
+extern _Atomic uint64_t mrn_check_max_mappings;
 /* Called, when set, by the uffd monitor when there is an event, before it holds lookups and reads it. */
 extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 /* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "regcache/cache.h"
+#include "source/source.h"
 
 /* Collisions in a row after which the caller is told to do without. */
 #define MAX_RETRIES 1000
@@ -206,6 +207,7 @@ static int build(struct mrn_regcache *c, struct entry *e)
 {
 	uint64_t seq = 0;
 	int r, arm = 0, yields = 0;
+	bool full = false;
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
 		r = begin(e, &seq);
@@ -217,7 +219,8 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		 */
 		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
 		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
-			arm = mrn_source_arm(c->source, e->pub.addr, e->pub.length, c->need);
+			arm = mrn_source_arm_if_room(c->source, e->pub.addr, e->pub.length, c->need,
+						     &full);
 		if (arm == -EAGAIN) {
 			/* Perhaps by a call whose event the monitor has yet to read. */
 			if (++yields > MAX_YIELDS)
@@ -236,6 +239,8 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		count(c, &c->stats.registrations);
 		if (arm == MRN_ARM_USE_ONCE)
 			count(c, &c->stats.use_once);
+		if (arm == MRN_ARM_USE_ONCE && full)
+			count(c, &c->stats.use_once_full);
 		if (publish(e, seq, arm != MRN_ARM_USE_ONCE))
 			return 0;
 		deregister(c, e);

@@ -261,6 +261,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		if (!s)
 			return -ENOMEM;
 		s->mm = mm;
+		mrn_room_init(&s->room);
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
 	mm->pid = getpid();
@@ -375,11 +376,14 @@ static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t leng
 	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
-int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
+int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
+			   bool *full)
 {
 	unsigned int kinds;
 	bool rings;
+	int r;
 
+	*full = false;
 	if (!s || !length || addr + length < addr)
 		return -EINVAL;
 	if (mrn_mm_is_wiped(s->mm))
@@ -401,7 +405,20 @@ int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t
 		return 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_ARM_USE_ONCE;
-	return mrn_uffd_arm(&s->uffd, mrn_page_down(addr), mrn_page_up(addr + length));
+	*full = !mrn_room_take(&s->room);
+	if (*full)
+		return MRN_ARM_USE_ONCE;
+	r = mrn_uffd_arm(&s->uffd, mrn_page_down(addr), mrn_page_up(addr + length));
+	if (r)
+		mrn_room_give_back(&s->room);
+	return r;
+}
+
+int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
+{
+	bool full;
+
+	return mrn_source_arm_if_room(s, addr, length, need, &full);
 }
 
 /* The userfaultfd that watches for s, if one does and this is not a forked child. */
@@ -418,8 +435,10 @@ void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *le
 	struct mrn_uffd *u = uffd_of(s);
 
 	/* Another mm's addresses are other memory. */
-	if (u && leaving && leaving->mm == u->mm && mrn_uffd_is_armed(u))
-		mrn_uffd_disarm(u, leaving);
+	if (!u || !leaving || leaving->mm != u->mm || !mrn_uffd_is_armed(u))
+		return;
+	mrn_uffd_disarm(u, leaving);
+	mrn_room_may_have_grown(&s->room);
 }
 
 void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,

@@ -10,6 +10,7 @@
 
 #include "core/mm.h"
 #include "core/rwlock.h"
+#include "source/uffd/room.h"
 #include "source/uffd/uffd.h"
 
 struct mrn_source {
@@ -26,6 +27,7 @@ struct mrn_source {
 	struct mrn_source_loss *losses;
 	struct mrn_coverage by_event;
 	struct mrn_uffd uffd;
+	struct mrn_room room; /* for what uffd arms */
 	char name[32];
 	char why[512];
 };
@@ -39,6 +41,10 @@ static inline int mrn_source_may_wait(const struct mrn_source *source)
 		return -ESTALE;
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
+
+/* mrn_source_arm; *full is set when it is for want of room for mappings that the range is good for one use. */
+int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
+			   bool *full);
 
 /*
  * Tries each cause on scratch memory, by libc's functions and by raw calls, and fills in

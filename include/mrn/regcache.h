@@ -133,6 +133,7 @@ struct mrn_regcache_stats {
 	uint64_t entries;	 /* registered now */
 	uint64_t entries_in_use; /* of them, held */
 	uint64_t bytes_pinned;	 /* of all registered now */
+	uint64_t use_once_full;	 /* of use_once: for want of mappings (vm.max_map_count) */
 };
 
 /* Fills *stats; a moment's figures are each right, but not of one moment. Does not block. */

@@ -181,7 +181,11 @@ int mrn_source_unwatch_loss(struct mrn_source *source, struct mrn_source_loss *l
  */
 int mrn_source_check(struct mrn_source *source);
 
-/* mrn_source_arm's answer for a range that a source cannot watch any longer than for one use. */
+/*
+ * mrn_source_arm's answer for a range that a source cannot watch any longer than for one use. Or not now: to arm a range
+ * of its own splits mappings, and where the process has half as many as it may have (vm.max_map_count), uffd arms nothing
+ * more. (What is armed and not disarmed counts, too.)
+ */
 #define MRN_ARM_USE_ONCE 1
 
 /*

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/uffd/room.h"
+
+#include <fcntl.h>
+
+#include "core/check.h"
+#include "os/maps.h"
+#include "os/syscall.h"
+
+/* The kernel's own, where /proc/sys is not there to read. */
+#define DEFAULT_MAX 65530
+
+static uint64_t read_max(void)
+{
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/sys/vm/max_map_count",
+			   O_RDONLY | O_CLOEXEC, 0);
+	uint64_t max = 0;
+	char text[24];
+	long n;
+
+	if (fd < 0)
+		return DEFAULT_MAX;
+	n = mrn_sys3(SYS_read, fd, (long)text, sizeof(text));
+	mrn_sys1(SYS_close, fd);
+	for (long i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++)
+		max = max * 10 + (uint64_t)(text[i] - '0');
+	return max ? max : DEFAULT_MAX;
+}
+
+void mrn_room_init(struct mrn_room *room)
+{
+	uint64_t max = read_max();
+
+#ifdef MRN_CHECK
+	if (mrn_check_max_mappings)
+		max = mrn_check_max_mappings;
+#endif
+	*room = (struct mrn_room){.limit = max / 2};
+}
+
+static bool count_one(const struct mrn_mapping *m, void *n)
+{
+	(void)m;
+	++*(uint64_t *)n;
+	return true;
+}
+
+/* So many ranges may be armed, each of which adds two mappings at most. */
+static uint64_t arms_left(const struct mrn_room *room)
+{
+	uint64_t n = 0;
+
+	/* Who cannot be counted may be too many. */
+	if (mrn_maps_visit(count_one, &n) < 0 || n >= room->limit)
+		return 0;
+	return (room->limit - n) / 2;
+}
+
+/* For whoever comes first; the others do without for as long. */
+static bool count(struct mrn_room *room)
+{
+	uint64_t arms, least = room->limit / 64 + 1, most = room->limit / 8 + 1;
+
+	if (__atomic_exchange_n(&room->counting, 1, __ATOMIC_ACQUIRE))
+		return false;
+	arms = arms_left(room);
+	if (arms < least) {
+		/* Where there is but a little it would be counted for each. */
+		arms = 0;
+		__atomic_store_n(&room->chances, room->limit / 4, __ATOMIC_RELAXED);
+	} else {
+		/* The application, too, maps more in the meantime. */
+		arms = arms < most ? arms : most;
+		__atomic_store_n(&room->arms, arms - 1, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&room->counting, 0, __ATOMIC_RELEASE);
+	return arms != 0;
+}
+
+/* Takes one of what there is. */
+static bool take_one(uint64_t *left)
+{
+	uint64_t n = __atomic_load_n(left, __ATOMIC_RELAXED);
+
+	while (n)
+		if (__atomic_compare_exchange_n(left, &n, n - 1, true, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+bool mrn_room_take(struct mrn_room *room)
+{
+	if (take_one(&room->arms))
+		return true;
+	if (take_one(&room->chances))
+		return false;
+	return count(room);
+}
+
+void mrn_room_give_back(struct mrn_room *room)
+{
+	__atomic_fetch_add(&room->arms, 1, __ATOMIC_RELAXED);
+}
+
+void mrn_room_may_have_grown(struct mrn_room *room)
+{
+	take_one(&room->chances);
+}
