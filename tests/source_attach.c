@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -20,6 +21,7 @@
 #include "harness/sync.h"
 #include "harness/test.h"
 #include "os/syscall.h"
+#include "os/uffd.h"
 #include "pin_device.h"
 
 #define LENGTH 65536
@@ -337,6 +339,49 @@ TEST(what_cannot_be_armed_is_good_for_one_use)
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	close(fd);
+}
+
+/* ------------------------------------------------------------------- a userfaultfd of the program's */
+
+static long register_own(int fd, char *p)
+{
+	struct uffdio_register reg = {.range = {.start = (uintptr_t)p, .len = LENGTH},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	return mrn_sys3(SYS_ioctl, fd, UFFDIO_REGISTER, (long)&reg);
+}
+
+TEST(flush_leaves_memory_to_the_programs_own_userfaultfd)
+{
+	struct uffdio_range range = {.len = LENGTH};
+	struct mrn_regcache_stats s;
+	uint64_t got;
+	char *p;
+	int fd;
+
+	rig_open(MRN_SOURCE_UFFD, MRN_COVER_UFFD);
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	fd = mrn_uffd_open(0, 0, &got);
+	CHECK(fd >= 0);
+	/* An entry is there. */
+	CHECK_ERR(register_own(fd, p), -EBUSY);
+	CHECK_ERR(mrn_regcache_flush(cache), 0);
+	CHECK_ERR(register_own(fd, p), 0);
+	/* Nobody but the program is told of changes now. */
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_EQ(s.use_once, 1);
+	CHECK_EQ(s.use_once_full, 0);
+	CHECK_EQ(s.entries, 0);
+	range.start = (uintptr_t)p;
+	CHECK_ERR(mrn_sys3(SYS_ioctl, fd, UFFDIO_UNREGISTER, (long)&range), 0);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_EQ(s.entries, 1);
+	close(fd);
+	rig_close();
 }
 
 /* --------------------------------------------------------------------------------- another mm's */
