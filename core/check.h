@@ -62,6 +62,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_NO_ZAP,	  /* the CPU keeps its entries */
 	MRN_BROKEN_HMM_NO_WRITE_PROTECT, /* the CPU goes on writing */
 	MRN_BROKEN_HMM_TOUCHED,		 /* a write in the moment of a rebind is not seen */
+	MRN_BROKEN_HMM_REBIND_ZAP,	 /* what came up in that moment stays */
 	MRN_BROKEN_HMM_DIRTY,		 /* what a device says that it has written is forgotten */
 	MRN_BROKEN_HMM_PINS,		 /* pins do not keep frames */
 	MRN_BROKEN_HMM_LOCK,		 /* pages are not locked */
@@ -125,6 +126,8 @@ extern void (*_Atomic mrn_check_hmm_fault_hook)(uintptr_t addr);
 extern void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
 /* Called, when set, while the mapping at addr shows its new frames and is not watched yet. */
 extern void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
+/* Called, when set, when it is watched again, and entries that came up meanwhile are still there. */
+extern void (*_Atomic mrn_check_hmm_watched_hook)(uintptr_t addr);
 
 #else
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "os/pages.h"
 #include "os/syscall.h"
@@ -43,14 +44,20 @@ static uint32_t take(struct mrn_hmm_backing *b)
 	return slot;
 }
 
-/* Reads or writes a whole page. */
-static int transfer(long nr, const struct mrn_hmm_backing *b, uintptr_t page, uint32_t slot)
+static uint64_t place_of(uint32_t slot)
 {
-	size_t size = mrn_page_size(), done = 0;
+	return (slot - UINT64_C(1)) * mrn_page_size();
+}
+
+/* Reads or writes all of it. */
+static int transfer(long nr, const struct mrn_hmm_backing *b, uintptr_t memory, size_t size,
+		    uint64_t place)
+{
+	size_t done = 0;
 
 	while (done < size) {
-		long n = mrn_sys4(nr, b->fd, (long)(page + done), (long)(size - done),
-				  (long)((slot - UINT64_C(1)) * size + done));
+		long n = mrn_sys4(nr, b->fd, (long)(memory + done), (long)(size - done),
+				  (long)(place + done));
 
 		if (n == -EINTR)
 			continue;
@@ -70,7 +77,7 @@ int mrn_hmm_backing_write(struct mrn_hmm_backing *b, const void *page, uint32_t 
 
 	if (!s)
 		return -ENOMEM;
-	r = transfer(SYS_pwrite64, b, (uintptr_t)page, s);
+	r = transfer(SYS_pwrite64, b, (uintptr_t)page, mrn_page_size(), place_of(s));
 	if (!r)
 		*slot = s;
 	else if (!*slot)
@@ -80,7 +87,20 @@ int mrn_hmm_backing_write(struct mrn_hmm_backing *b, const void *page, uint32_t 
 
 int mrn_hmm_backing_read(struct mrn_hmm_backing *b, void *page, uint32_t slot)
 {
-	return transfer(SYS_pread64, b, (uintptr_t)page, slot);
+	return transfer(SYS_pread64, b, (uintptr_t)page, mrn_page_size(), place_of(slot));
+}
+
+bool mrn_hmm_backing_holds(const struct mrn_hmm_backing *b, const void *page, uint32_t slot)
+{
+	/* Aligned for a file that is open for direct I/O. */
+	char piece[4096] __attribute__((aligned(512)));
+
+	for (size_t at = 0; at < mrn_page_size(); at += sizeof(piece))
+		if (transfer(SYS_pread64, b, (uintptr_t)piece, sizeof(piece),
+			     place_of(slot) + at) ||
+		    memcmp(piece, (const char *)page + at, sizeof(piece)) != 0)
+			return false;
+	return true;
 }
 
 void mrn_hmm_backing_free(struct mrn_hmm_backing *b, uint32_t *slot)

@@ -5,6 +5,7 @@
 #ifndef MRN_HMM_BACKING_H
 #define MRN_HMM_BACKING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "os/mutex.h"
@@ -24,6 +25,8 @@ void mrn_hmm_backing_destroy(struct mrn_hmm_backing *b);
 int mrn_hmm_backing_write(struct mrn_hmm_backing *b, const void *page, uint32_t *slot);
 /* 0; what reading says; -EIO for a file that has become shorter. */
 int mrn_hmm_backing_read(struct mrn_hmm_backing *b, void *page, uint32_t slot);
+/* Is this what the slot holds? No where it cannot be read. Needs 4 KiB of stack. */
+bool mrn_hmm_backing_holds(const struct mrn_hmm_backing *b, const void *page, uint32_t slot);
 /* Gives *slot back, if it is one. */
 void mrn_hmm_backing_free(struct mrn_hmm_backing *b, uint32_t *slot);
 

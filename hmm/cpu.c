@@ -6,13 +6,14 @@
 #include <sys/mman.h>
 
 #include "core/check.h"
-#include "os/pagemap.h"
+#include "os/maps.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
 #ifdef MRN_CHECK
 void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
 void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
+void (*_Atomic mrn_check_hmm_watched_hook)(uintptr_t addr);
 
 static void call_hook(void (*_Atomic *at)(uintptr_t addr), uintptr_t addr)
 {
@@ -23,6 +24,10 @@ static void call_hook(void (*_Atomic *at)(uintptr_t addr), uintptr_t addr)
 }
 #else
 #define call_hook(at, addr) ((void)0)
+#endif
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
 #endif
 
 #define MODES (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
@@ -160,9 +165,13 @@ static long unmap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
+/*
+ * MADV_DONTNEED would leave the entries of memory that the program has locked by mlock or mlockall (Linux 5.18).
+ * -ENOMEM: somebody has unmapped a part, and we have not been told yet; all else is emptied.
+ */
 static long zap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
-	return mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTNEED);
+	return mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTNEED_LOCKED);
 }
 
 /* How many pages from i on show frames in a row. */
@@ -274,10 +283,17 @@ int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 
 /* ----------------------------------------------------------------------------------------- entries */
 
+/* A hole of somebody else's has no entries, and must not keep those behind it. */
+static long empty(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+{
+	zap(hmm, addr, n);
+	return 0;
+}
+
 void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	if (!MRN_BROKEN(HMM_NO_ZAP))
-		each_run(r, i, n, CHUNK, zap);
+		each_run(r, i, n, CHUNK, empty);
 }
 
 static long write_protect(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool on)
@@ -293,7 +309,7 @@ static long write_protect(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, b
 /* Where that fails, a change of mappings is under way: no entry is as good as one for reading. */
 static long read_only(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
-	return write_protect(hmm, addr, n, true) < 0 ? zap(hmm, addr, n) : 0;
+	return write_protect(hmm, addr, n, true) < 0 ? empty(hmm, addr, n) : 0;
 }
 
 void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n)
@@ -302,77 +318,85 @@ void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n)
 		each_run(r, i, n, CHUNK, read_only);
 }
 
-/* Does the CPU have an entry for any of the pages? Yes when that cannot be found out. */
-static bool any_entry(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
-{
-	uint64_t entry[64];
-
-	while (n) {
-		size_t some = n < 64 ? n : 64;
-
-		if (mrn_pagemap_read(hmm->pagemap, addr, some, entry))
-			return true;
-		for (size_t i = 0; i < some; i++)
-			if (entry[i] & MRN_PAGEMAP_PRESENT)
-				return true;
-		addr += some * mrn_page_size();
-		n -= some;
-	}
-	return false;
-}
-
 /*
  * In one step, and, unlike mmap(MAP_FIXED), without an event that this thread would wait for.
  * MAP_NONBLOCK: without entries.
  */
 static long show(uintptr_t addr, size_t n, uint64_t frame)
 {
-	return mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, MAP_NONBLOCK,
-			0);
+	long p = mrn_sys6(SYS_remap_file_pages, (long)addr, bytes(n), 0, (long)frame, MAP_NONBLOCK,
+			  0);
+
+	if (!p)
+		call_hook(&mrn_check_hmm_rebind_hook, addr);
+	return p;
 }
 
-/* The program may have given pages advice, which parts their mappings: then one by one. */
+/* The program may have given pages advice, which parts their mappings: then one by one. How many, or -errno. */
 static long show_each(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 {
 	long p = 0;
 	size_t k;
 
+	/* Those that show their frames may have been written to: there is no way back. */
 	for (k = 0; k < n && !p; k++)
 		p = show(mrn_hmm_addr(r, i + k), 1, frame + k);
-	if (!p)
-		return 0;
-	for (k--; k--;)
-		show(mrn_hmm_addr(r, i + k), 1, r->page[i + k].home);
-	watch(r->hmm, mrn_hmm_addr(r, i), n);
-	return p;
+	return p && k == 1 ? p : (long)(p ? k - 1 : n);
 }
 
-int mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame, bool *touched)
+/* Is the mapping at addr one of frames? Yes where that cannot be found out. */
+static bool shows_frames(const struct mrn_hmm *hmm, uintptr_t addr)
+{
+	struct mrn_mapping m;
+	long n = mrn_maps_from(addr, &m, 1);
+
+	return n < 0 || (n && m.start <= addr && m.inode == hmm->frames.inode);
+}
+
+/*
+ * Page i cannot be watched any more: while no event would have told, somebody has unmapped it, or has it watched
+ * for himself. So it is lost. Where the mapping is still there, whoever has it may write to the frame: nobody else
+ * gets that.
+ */
+static void give_up(struct mrn_hmm_region *r, size_t i, uint64_t frame)
+{
+	mrn_mutex_lock(&r->lock);
+	r->page[i].flags |= PAGE_LOST;
+	mrn_mutex_unlock(&r->lock);
+	if (shows_frames(r->hmm, mrn_hmm_addr(r, i)))
+		mrn_hmm_frame_pin(&r->hmm->frames, frame);
+}
+
+static long watch_and_empty(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	uintptr_t addr = mrn_hmm_addr(r, i);
+	long p = watch(r->hmm, addr, n);
+
+	if (p < 0)
+		return p;
+	call_hook(&mrn_check_hmm_watched_hook, addr);
+	return MRN_BROKEN(HMM_REBIND_ZAP) ? 0 : zap(r->hmm, addr, n);
+}
+
+long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 {
 	mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
-	uintptr_t addr = mrn_hmm_addr(r, i);
 	long p = -EFAULT;
 
-	*touched = true;
 	if (!any_lost(r, i, n)) {
-		/* Unwatched for a moment: a touch finds the frame, whose contents are there. */
-		p = show(addr, n, frame);
-		if (p == -EINVAL && n > 1)
-			p = show_each(r, i, n, frame);
-		if (!p)
-			call_hook(&mrn_check_hmm_rebind_hook, addr);
-		if (!p)
-			*touched = watch(r->hmm, addr, n) < 0;
+		p = show(mrn_hmm_addr(r, i), n, frame);
+		p = p == -EINVAL && n > 1 ? show_each(r, i, n, frame) : p ? p : (long)n;
+		/* No such mapping any more: somebody has unmapped it, and nobody has told us yet. */
+		if (p == -EINVAL)
+			p = -EFAULT;
 	}
+	/* Unwatched for a moment: a touch finds the frame, whose contents are there. */
+	if (p > 0 && watch_and_empty(r, i, (size_t)p) < 0)
+		for (size_t k = 0; k < (size_t)p; k++)
+			if (watch_and_empty(r, i + k, 1) < 0)
+				give_up(r, i + k, frame + k);
 	mrn_hmm_cpu_leave(r->hmm, mask);
-	/* No such mapping any more: somebody has unmapped it, and nobody has told us yet. */
-	if (p)
-		return p == -EINVAL ? -EFAULT : (int)p;
-	/* An entry that came up in that moment is still there: only we would have removed it. */
-	*touched |= any_entry(r->hmm, addr, n);
-	if (MRN_BROKEN(HMM_TOUCHED))
-		*touched = false;
-	return 0;
+	return p;
 }
 
 static long install(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool write)

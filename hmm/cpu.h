@@ -45,12 +45,18 @@ void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n);
 void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n);
 
 /*
- * Shows the frames from `frame` on instead of the ones so far, whose entries are empty. Others may
- * touch the pages while this goes on, and get the new frames for writing: *touched says whether that
- * may have happened. 0, or -errno with nothing changed: -EFAULT for lost ones, -ENOMEM for the kernel's
- * limit of mappings. All of one protection.
+ * Shows the frames from `frame` on, which hold the pages' contents, instead of the ones so far, whose entries are
+ * empty. While it goes on the pages are not watched: others may touch them, and write to the new frames. Nothing in
+ * the page tables tells afterwards: whoever has written may have had his entry taken away again, by advice of the
+ * program's (MADV_DONTNEED, MADV_PAGEOUT), by the kernel's reclaim. On return they are watched and their entries
+ * empty, so what the frames hold then is all that has been written, and it stays so until the pages are unlocked:
+ * the caller compares.
+ *
+ * How many pages, from i on, show their frames now; or -errno with nothing changed: -EFAULT for lost ones, -ENOMEM
+ * for the kernel's limit of mappings. All of one protection. A page that somebody has unmapped meanwhile, of which
+ * no event tells, is LOST.
  */
-int mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame, bool *touched);
+long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
 
 /* Installs the entry of a page that has a frame, and wakes who waits for it. 0 or -errno. */
 int mrn_hmm_cpu_allow(struct mrn_hmm_region *r, size_t i, size_t n, bool write);

@@ -8,6 +8,7 @@
 #include <mrn/hmm.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "core/check.h"
 #include "os/syscall.h"
@@ -96,12 +97,15 @@ static uint64_t find_run(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t *wa
 int mrn_hmm_frames_init(struct mrn_hmm_frames *f, uint64_t n, uint64_t quarantine)
 {
 	uint64_t bytes = n * mrn_page_size();
+	struct stat st;
 	long alias;
 
 	*f = (struct mrn_hmm_frames){.fd = -1, .n = n, .ring_size = quarantine};
 	f->fd = (int)mrn_sys2(SYS_memfd_create, (long)"mrn-hmm", MFD_CLOEXEC);
 	if (f->fd < 0)
 		return f->fd;
+	if (!fstat(f->fd, &st))
+		f->inode = st.st_ino;
 	f->spare = mrn_pages_alloc((n + 63) / 64 * 8);
 	f->word = mrn_pages_alloc(n * sizeof(*f->word));
 	/* One more: a frame comes in before the oldest goes. */

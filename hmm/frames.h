@@ -19,6 +19,7 @@
 
 struct mrn_hmm_frames {
 	int fd;
+	uint64_t inode; /* of the memfd */
 	char *alias;
 	uint64_t n;
 

@@ -26,6 +26,11 @@
  *	state == RAM && !DIRTY => contents == (slot ? the backing file's : zeros), unless the frame is
  *	dirty by a device
  *	state == SWAPPED => slot
+ *
+ * What a page is stands here, never in a page table: an entry that is there may be gone a moment later, by advice of
+ * the program's, by reclaim, by a collapse into a huge page, and one that is not there may have been. So nothing is
+ * concluded from what an entry is. Each entry comes by a handler, after these flags; and where one can come
+ * otherwise, which is while a mapping is rebound, contents are compared (mrn_hmm_cpu_rebind).
  */
 #ifndef MRN_HMM_HMM_H
 #define MRN_HMM_HMM_H
@@ -72,7 +77,6 @@ struct mrn_hmm {
 	struct mrn_hmm_frames frames;
 	struct mrn_hmm_backing backing;
 	int uffd;
-	int pagemap;
 	bool read_only_maps; /* the kernel can install an entry write-protected */
 	const char *why;
 
@@ -189,10 +193,10 @@ int mrn_hmm_take_back(struct mrn_hmm_region *r, size_t i, size_t n);
  */
 void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n);
 /*
- * On locked pages whose entries are empty: their contents are in frames [frame, frame + n) now, which
- * are theirs. 0, or -errno with nothing changed.
+ * On locked pages whose entries are empty: their contents are in frames [frame, frame + n) now. How many of them,
+ * from i on, have their frames, or -errno with nothing changed.
  */
-int mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
+long mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
 /* They are holes now: dropped and unmapped. */
 void mrn_hmm_holes(struct mrn_hmm_region *r, size_t i, size_t n);
 /* Sets and clears flags of pages, under the region's lock. */

@@ -299,8 +299,7 @@ static int replace(struct mrn_hmm_region *r, size_t i)
 {
 	struct mrn_hmm_frames *f = &r->hmm->frames;
 	uint64_t old = r->page[i].home, fresh;
-	long got;
-	int err;
+	long got, came;
 
 	if (mrn_hmm_frame_is_pinned(f, old))
 		return 0;
@@ -311,11 +310,11 @@ static int replace(struct mrn_hmm_region *r, size_t i)
 			 mrn_page_size());
 	if (mrn_hmm_frame_clean(f, old))
 		mrn_hmm_frame_set_dirty(f, fresh);
-	err = mrn_hmm_put_in(r, i, 1, fresh);
-	if (err && mrn_hmm_frame_clean(f, fresh))
+	came = mrn_hmm_put_in(r, i, 1, fresh);
+	if (came < 0 && mrn_hmm_frame_clean(f, fresh))
 		mrn_hmm_frame_set_dirty(f, old);
-	mrn_hmm_frames_leave(f, err ? fresh : old, 1);
-	return err ? err : 1;
+	mrn_hmm_frames_leave(f, came < 0 ? fresh : old, 1);
+	return (int)came;
 }
 
 long mrn_hmm_compact(struct mrn_hmm *hmm, void *addr, size_t length)

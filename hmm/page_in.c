@@ -3,6 +3,7 @@
  * How a page comes to have a frame, and how it loses what it has.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "core/check.h"
@@ -33,10 +34,45 @@ static size_t run_of(const struct mrn_hmm_region *r, size_t i, size_t n, enum mr
 
 /* ----------------------------------------------------------------------------------------- coming in */
 
-int mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+static bool is_zero(const void *memory)
 {
-	bool move = false, lost = false, touched = false;
-	int err;
+	const uint64_t *word = memory;
+
+	for (size_t k = 0; k < mrn_page_size() / sizeof(*word); k++)
+		if (word[k])
+			return false;
+	return true;
+}
+
+/*
+ * Page i, locked and without an entry, has been shown in `frame`, and is still described as it was before: does the
+ * frame hold what was put there? No where that cannot be found out. Somebody who has written the same again has
+ * changed nothing that a copy could lack.
+ */
+static bool is_unwritten(const struct mrn_hmm_region *r, size_t i, uint64_t frame)
+{
+	const struct mrn_hmm_frames *f = &r->hmm->frames;
+	const struct mrn_hmm_page *p = &r->page[i];
+	const void *memory = mrn_hmm_frame_memory(f, frame);
+
+	if (MRN_BROKEN(HMM_TOUCHED))
+		return true;
+	switch (p->state) {
+	case PAGE_NONE:
+		return is_zero(memory);
+	case PAGE_RAM:
+		return !memcmp(memory, mrn_hmm_frame_memory(f, p->home), mrn_page_size());
+	case PAGE_SWAPPED:
+		return mrn_hmm_backing_holds(&r->hmm->backing, memory, p->slot);
+	default:
+		return false;
+	}
+}
+
+long mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+{
+	bool move = false, lost = false;
+	long shown;
 
 	mrn_mutex_lock(&r->lock);
 	for (size_t k = 0; k < n; k++) {
@@ -47,21 +83,21 @@ int mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 	if (lost)
 		return -EFAULT;
 	if (move) {
-		err = mrn_hmm_cpu_rebind(r, i, n, frame, &touched);
-		if (err)
-			return err;
+		shown = mrn_hmm_cpu_rebind(r, i, n, frame);
+		if (shown < 0)
+			return shown;
+		n = (size_t)shown;
 	}
+	for (size_t k = 0; k < n && move; k++)
+		if (!is_unwritten(r, i + k, frame + k))
+			mrn_hmm_flags(r, i + k, 1, PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
 	mrn_mutex_lock(&r->lock);
 	for (size_t k = 0; k < n; k++) {
-		struct mrn_hmm_page *p = &r->page[i + k];
-
-		p->home = (uint32_t)(frame + k);
-		p->state = PAGE_RAM;
-		if (touched)
-			p->flags |= PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY;
+		r->page[i + k].home = (uint32_t)(frame + k);
+		r->page[i + k].state = PAGE_RAM;
 	}
 	mrn_mutex_unlock(&r->lock);
-	return 0;
+	return (long)n;
 }
 
 /* Takes frames for some of the n pages from i on. How many, or -errno. */
@@ -78,14 +114,15 @@ static long take_frames(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *
 	return mrn_hmm_frames_take(&r->hmm->frames, r->page[i].home, n, 1, frame);
 }
 
-/* Puts fresh frames, or what read_in put there, under pages; they are freed where that fails. */
-static int put_in_or_free(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
+/* Puts fresh frames, or what read_in put there, under pages; those that have not come to be used are freed. */
+static long put_in_or_free(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 {
-	int err = mrn_hmm_put_in(r, i, n, frame);
+	long came = mrn_hmm_put_in(r, i, n, frame);
+	size_t used = came < 0 ? 0 : (size_t)came;
 
-	if (err)
-		mrn_hmm_frames_leave(&r->hmm->frames, frame, n);
-	return err;
+	if (used < n)
+		mrn_hmm_frames_leave(&r->hmm->frames, frame + used, n - used);
+	return came;
 }
 
 /* Zeros for the pages from i on, at most n. How many, or -errno. */
@@ -93,12 +130,8 @@ static long fill(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	uint64_t frame;
 	long got = take_frames(r, i, n, &frame);
-	int err;
 
-	if (got <= 0)
-		return got;
-	err = put_in_or_free(r, i, (size_t)got, frame);
-	return err ? err : got;
+	return got <= 0 ? got : put_in_or_free(r, i, (size_t)got, frame);
 }
 
 static int read_in(struct mrn_hmm_region *r, size_t i)
@@ -117,7 +150,8 @@ static int read_in(struct mrn_hmm_region *r, size_t i)
 		return err;
 	}
 	MRN_HMM_COUNT(hmm, swapped_in, 1);
-	return put_in_or_free(r, i, 1, frame);
+	got = put_in_or_free(r, i, 1, frame);
+	return got < 0 ? (int)got : 0;
 }
 
 int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n)
@@ -179,9 +213,10 @@ static long copy_back(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_h
 		mrn_hmm_frames_leave(&hmm->frames, frame, n);
 		return err;
 	}
-	err = put_in_or_free(r, i, n, frame);
-	if (err)
-		return err;
+	got = put_in_or_free(r, i, n, frame);
+	if (got < 0)
+		return got;
+	n = (size_t)got;
 	mrn_hmm_flags(r, i, n, PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
 	dev->ops->free(dev, n, pages);
 	MRN_HMM_COUNT(hmm, to_ram, n);

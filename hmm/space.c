@@ -12,7 +12,6 @@
 
 #include "core/mm.h"
 #include "hmm/cpu.h"
-#include "os/pagemap.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
@@ -125,8 +124,6 @@ static void tear_down(struct mrn_hmm *hmm)
 		d->hmm = NULL;
 	mrn_hmm_frames_destroy(&hmm->frames);
 	mrn_hmm_backing_destroy(&hmm->backing);
-	if (hmm->pagemap >= 0)
-		mrn_sys1(SYS_close, hmm->pagemap);
 	free(hmm->region);
 	free(hmm);
 }
@@ -155,7 +152,6 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	hmm->frames.fd = -1;
 	hmm->why = "";
 	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
-	hmm->pagemap = mrn_pagemap_open();
 	hmm->uffd = mrn_uffd_open(FEATURES, UFFD_FEATURE_EXACT_ADDRESS, &got);
 	if (hmm->uffd < 0)
 		err = fail_uffd(&o, hmm->uffd);

@@ -761,45 +761,6 @@ TEST(write_that_nobody_was_told_of_is_lost)
 }
 TWIN(write_that_nobody_was_told_of_is_lost, set_dirty_is_forgotten, BREAK(HMM_DIRTY));
 
-/* In the moment in which a mapping is not watched. */
-static char *rebound;
-static struct test_gate was_rebound;
-
-static void write_when_rebound(uintptr_t addr)
-{
-	if (addr != (uintptr_t)rebound)
-		return;
-	*(volatile uint64_t *)(rebound + 8) = 12345;
-	test_gate_open(&was_rebound);
-}
-
-TEST(write_in_the_moment_of_a_rebind_is_seen)
-{
-	HMM_RIG(rig, .frames = 16);
-	char *p = region(&rig, 1, RW), *other;
-
-	fill_pages(p, 1, 1);
-	CHECK_EQ(run_reclaim(&rig, p, 1), 1);
-	other = region(&rig, 15, RW);
-	fill_pages(other, 15, 1);
-	CHECK_EQ(run_compact(&rig, other, 15), 15);
-	CHECK_EQ(run_compact(&rig, other, 15), 15);
-	rebound = p;
-	mrn_check_hmm_rebind_hook = write_when_rebound;
-	CHECK_EQ(try_read(p), 0);
-	mrn_check_hmm_rebind_hook = NULL;
-	CHECK_MSG(test_gate_is_open(&was_rebound), "the page came in where it was");
-	CHECK_EQ(word_at(p + 8), 12345);
-	CHECK(page_at(&rig, p).flags & PAGE_DIRTY);
-	CHECK_EQ(run_reclaim(&rig, p, 1), 1);
-	CHECK_EQ(word_at(p + 8), 12345);
-	CHECK_EQ(word_at(p), word_of(0, 0, 1));
-	free_region(&rig, other);
-	free_region(&rig, p);
-	hmm_rig_exit(&rig);
-}
-TWIN(write_in_the_moment_of_a_rebind_is_seen, it_is_not_looked_for, BREAK(HMM_TOUCHED));
-
 /* Never written to: there is nothing to keep. */
 TEST(pages_of_zeros_go_without_the_file)
 {
