@@ -63,6 +63,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_NO_WRITE_PROTECT, /* the CPU goes on writing */
 	MRN_BROKEN_HMM_TOUCHED,		 /* a write in the moment of a rebind is not seen */
 	MRN_BROKEN_HMM_REBIND_ZAP,	 /* what came up in that moment stays */
+	MRN_BROKEN_HMM_TAKE,		 /* soft-dirty is read first, and then cleared */
 	MRN_BROKEN_HMM_DIRTY,		 /* what a device says that it has written is forgotten */
 	MRN_BROKEN_HMM_PINS,		 /* pins do not keep frames */
 	MRN_BROKEN_HMM_LOCK,		 /* pages are not locked */

@@ -19,7 +19,9 @@
 #define FRAME_GONE	(1u << 31) /* its page has left it: the last pin retires it */
 #define FRAME_DIRTY	(1u << 30) /* a device has written to it */
 #define FRAME_POPULATED (1u << 29) /* it has memory: kept from one use to the next */
-#define FRAME_PINS	(FRAME_POPULATED - 1)
+#define FRAME_SOFT \
+	(1u << 28) /* the same as FRAME_DIRTY, for soft-dirty, which is taken apart from it */
+#define FRAME_PINS (FRAME_SOFT - 1)
 
 /* ---------------------------------------------------------------------------------------- bitmap */
 
@@ -307,12 +309,22 @@ bool mrn_hmm_frame_is_pinned(const struct mrn_hmm_frames *f, uint64_t frame)
 void mrn_hmm_frame_set_dirty(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	if (!MRN_BROKEN(HMM_DIRTY))
-		__atomic_fetch_or(&f->word[frame], FRAME_DIRTY, __ATOMIC_RELEASE);
+		__atomic_fetch_or(&f->word[frame], FRAME_DIRTY | FRAME_SOFT, __ATOMIC_RELEASE);
 }
 
 bool mrn_hmm_frame_clean(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	return __atomic_fetch_and(&f->word[frame], ~FRAME_DIRTY, __ATOMIC_ACQUIRE) & FRAME_DIRTY;
+}
+
+bool mrn_hmm_frame_is_soft_dirty(const struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return __atomic_load_n(&f->word[frame], __ATOMIC_ACQUIRE) & FRAME_SOFT;
+}
+
+bool mrn_hmm_frame_take_soft_dirty(struct mrn_hmm_frames *f, uint64_t frame)
+{
+	return __atomic_fetch_and(&f->word[frame], ~FRAME_SOFT, __ATOMIC_ACQUIRE) & FRAME_SOFT;
 }
 
 int mrn_hmm_frame_restore(struct mrn_hmm_frames *f, uint64_t frame)

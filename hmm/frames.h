@@ -67,6 +67,9 @@ bool mrn_hmm_frame_is_pinned(const struct mrn_hmm_frames *f, uint64_t frame);
 /* A device wrote to it; and: has one, since the last take or clean? */
 void mrn_hmm_frame_set_dirty(struct mrn_hmm_frames *f, uint64_t frame);
 bool mrn_hmm_frame_clean(struct mrn_hmm_frames *f, uint64_t frame);
+/* The same for soft-dirty: has one, since the last take? */
+bool mrn_hmm_frame_is_soft_dirty(const struct mrn_hmm_frames *f, uint64_t frame);
+bool mrn_hmm_frame_take_soft_dirty(struct mrn_hmm_frames *f, uint64_t frame);
 
 /* The page may have lost its memory to somebody's MADV_REMOVE: gives it zeros again. 0 or -errno. */
 int mrn_hmm_frame_restore(struct mrn_hmm_frames *f, uint64_t frame);

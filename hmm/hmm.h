@@ -26,6 +26,8 @@
  *	state == RAM && !DIRTY => contents == (slot ? the backing file's : zeros), unless the frame is
  *	dirty by a device
  *	state == SWAPPED => slot
+ *	written to since soft-dirty was last taken => SOFT_DIRTY, or state == RAM and its frame is soft-dirty, or
+ *	state == DEVICE
  *
  * What a page is stands here, never in a page table: an entry that is there may be gone a moment later, by advice of
  * the program's, by reclaim, by a collapse into a huge page, and one that is not there may have been. So nothing is
@@ -197,6 +199,11 @@ void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n);
  * from i on, have their frames, or -errno with nothing changed.
  */
 long mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
+/*
+ * On locked pages that are RAM: what devices have said of their frames is the pages' own from now on. Before a page
+ * leaves its frame.
+ */
+void mrn_hmm_keep_dirt(struct mrn_hmm_region *r, size_t i);
 /* They are holes now: dropped and unmapped. */
 void mrn_hmm_holes(struct mrn_hmm_region *r, size_t i, size_t n);
 /* Sets and clears flags of pages, under the region's lock. */

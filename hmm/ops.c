@@ -308,11 +308,8 @@ static int replace(struct mrn_hmm_region *r, size_t i)
 		return (int)got;
 	__builtin_memcpy(mrn_hmm_frame_memory(f, fresh), mrn_hmm_frame_memory(f, old),
 			 mrn_page_size());
-	if (mrn_hmm_frame_clean(f, old))
-		mrn_hmm_frame_set_dirty(f, fresh);
+	mrn_hmm_keep_dirt(r, i);
 	came = mrn_hmm_put_in(r, i, 1, fresh);
-	if (came < 0 && mrn_hmm_frame_clean(f, fresh))
-		mrn_hmm_frame_set_dirty(f, old);
 	mrn_hmm_frames_leave(f, came < 0 ? fresh : old, 1);
 	return (int)came;
 }

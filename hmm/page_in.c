@@ -249,6 +249,20 @@ int mrn_hmm_take_back(struct mrn_hmm_region *r, size_t i, size_t n)
 
 /* ------------------------------------------------------------------------------------------- leaving */
 
+void mrn_hmm_keep_dirt(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm_frames *f = &r->hmm->frames;
+	uint64_t frame = r->page[i].home;
+	unsigned int dirt = mrn_hmm_frame_clean(f, frame) ? PAGE_DIRTY : 0;
+
+	/* Under one lock with the other, so that whoever asks meanwhile finds it in one of the two places. */
+	mrn_mutex_lock(&r->lock);
+	if (mrn_hmm_frame_take_soft_dirty(f, frame))
+		dirt |= PAGE_SOFT_DIRTY;
+	r->page[i].flags |= (uint16_t)dirt;
+	mrn_mutex_unlock(&r->lock);
+}
+
 static size_t run_of_frames(const struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	size_t run = 1;

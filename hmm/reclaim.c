@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "core/check.h"
 #include "hmm/cpu.h"
 
 /* Has anybody written to page i, which is RAM, since it was last the same as its copy? Forgets it. */
@@ -38,8 +39,10 @@ static int clean(struct mrn_hmm_region *r, size_t i)
 static int swap_out(struct mrn_hmm_region *r, size_t i)
 {
 	struct mrn_hmm *hmm = r->hmm;
-	int err = clean(r, i);
+	int err;
 
+	mrn_hmm_keep_dirt(r, i);
+	err = clean(r, i);
 	if (err < 0)
 		return err;
 	mrn_mutex_lock(&r->lock);
@@ -104,7 +107,34 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length)
 	return err < 0 ? err : written;
 }
 
-int mrn_hmm_clear_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length)
+/* ------------------------------------------------------------------------------------------ soft dirty */
+
+static bool is_soft_dirty(const struct mrn_hmm_region *r, size_t i)
+{
+	const struct mrn_hmm_page *p = &r->page[i];
+
+	/* Who writes in its own memory does not say so. */
+	return p->state == PAGE_DEVICE || (p->flags & PAGE_SOFT_DIRTY) ||
+	       (p->state == PAGE_RAM && mrn_hmm_frame_is_soft_dirty(&r->hmm->frames, p->home));
+}
+
+/* The same, and forgets it. What a device says from here on is of the next time. */
+static bool take_soft_dirty(struct mrn_hmm_region *r, size_t i)
+{
+	struct mrn_hmm_page *p = &r->page[i];
+	bool dirty = p->state == PAGE_DEVICE || (p->flags & PAGE_SOFT_DIRTY);
+
+	if (p->state == PAGE_RAM && mrn_hmm_frame_take_soft_dirty(&r->hmm->frames, p->home))
+		dirty = true;
+	p->flags &= (uint16_t) ~(PAGE_EXCLUSIVE | PAGE_WRITABLE | PAGE_SOFT_DIRTY);
+	return dirty;
+}
+
+/*
+ * First nobody can write any more, or a device has been told and has said what it wrote; then what has been written is
+ * read and forgotten in one step. A write before is in the answer, one afterwards finds the page write-protected.
+ */
+static int take_all(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty)
 {
 	struct mrn_hmm_change c;
 	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_SOFT_DIRTY, MRN_CAUSE_UNKNOWN,
@@ -113,9 +143,34 @@ int mrn_hmm_clear_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length)
 	if (err)
 		return err;
 	mrn_hmm_cpu_write_protect(c.r, c.first, c.n);
-	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE | PAGE_WRITABLE | PAGE_SOFT_DIRTY);
+	mrn_mutex_lock(&c.r->lock);
+	for (size_t i = 0; i < c.n; i++) {
+		bool was = take_soft_dirty(c.r, c.first + i);
+
+		if (dirty)
+			dirty[i] = was;
+	}
+	mrn_mutex_unlock(&c.r->lock);
 	mrn_hmm_change_end(&c);
 	return 0;
+}
+
+int mrn_hmm_clear_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length)
+{
+	return take_all(hmm, addr, length, NULL);
+}
+
+int mrn_hmm_take_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty)
+{
+	int err;
+
+	if (!dirty)
+		return -EINVAL;
+	if (MRN_BROKEN(HMM_TAKE)) {
+		err = mrn_hmm_soft_dirty(hmm, addr, length, dirty);
+		return err ? err : take_all(hmm, addr, length, NULL);
+	}
+	return take_all(hmm, addr, length, dirty);
 }
 
 int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty)
@@ -131,9 +186,7 @@ int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *
 		return err;
 	mrn_mutex_lock(&c.r->lock);
 	for (size_t i = 0; i < c.n; i++)
-		/* Who writes in its own memory does not say so. */
-		dirty[i] = c.r->page[c.first + i].state == PAGE_DEVICE ||
-			   (c.r->page[c.first + i].flags & PAGE_SOFT_DIRTY);
+		dirty[i] = is_soft_dirty(c.r, c.first + i);
 	mrn_mutex_unlock(&c.r->lock);
 	mrn_hmm_region_put(c.r);
 	return 0;

@@ -1048,6 +1048,7 @@ static void child_of(struct hmm_rig *rig, char *p, uint64_t *frames)
 	CHECK_ERR(mrn_hmm_reclaim(hmm, p, PAGE(1)), -ESTALE);
 	CHECK_ERR(mrn_hmm_writeback(hmm, p, PAGE(1)), -ESTALE);
 	CHECK_ERR(mrn_hmm_clear_soft_dirty(hmm, p, PAGE(1)), -ESTALE);
+	CHECK_ERR(mrn_hmm_take_soft_dirty(hmm, p, PAGE(1), dirty), -ESTALE);
 	CHECK_ERR(mrn_hmm_soft_dirty(hmm, p, PAGE(1), dirty), -ESTALE);
 	CHECK_ERR(mrn_hmm_pin(hmm, p, PAGE(1), true, frames + 4), -ESTALE);
 	CHECK_ERR(mrn_hmm_device_add(hmm, &fresh), -ESTALE);

@@ -214,13 +214,19 @@ long mrn_hmm_reclaim(struct mrn_hmm *hmm, void *addr, size_t length);
 long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length);
 
 /*
- * Soft-dirty: forgets which pages were written to, and write-protects them to learn it anew
- * (MMU_NOTIFY_SOFT_DIRTY); and tells which have been since, one byte for each page, 1 or 0. Pages
- * are dirty from the start, when they come back from a device, and while they are there or lent.
- * Before Linux 6.6, a page that is read after it was away counts as written.
+ * Soft-dirty: which pages have been written to since it was last asked, one byte for each, 1 or 0; by the CPU, and by
+ * devices as far as they say so (mrn_hmm_set_dirty, mrn_hmm_unpin), in the callback of this invalidation at the latest.
+ * Pages are dirty from the start, when they come back from a device, and while they are there or lent. Before Linux
+ * 6.6, a page that is read after it was away counts as written.
+ *
+ * take tells and forgets in one step, and write-protects the pages to learn it anew (MMU_NOTIFY_SOFT_DIRTY): each
+ * write is in this answer or in the next, whoever writes meanwhile. So a copy of a region is kept up to date by
+ * take, and copying afterwards what it has named. clear begins anew without an answer. soft_dirty only looks: to look and
+ * to clear then loses what is written in between.
  *
  * Errors: -EINVAL; -EDEADLK; -ESTALE. soft_dirty does not block.
  */
+int mrn_hmm_take_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty);
 int mrn_hmm_clear_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length);
 int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty);
 
@@ -235,8 +241,8 @@ int mrn_hmm_soft_dirty(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *
 void *mrn_hmm_frame(struct mrn_hmm *hmm, uint64_t frame);
 
 /*
- * A device has written to the frame: what set_page_dirty is in the kernel. Call before the shadow is
- * gone. Does not block; may be called from callbacks.
+ * A device has written to the frame, for mrn_hmm_reclaim and for soft-dirty: what set_page_dirty is in the kernel. Call
+ * before the shadow is gone. Does not block; may be called from callbacks.
  */
 void mrn_hmm_set_dirty(struct mrn_hmm *hmm, uint64_t frame);
 
