@@ -38,6 +38,8 @@
 #define MRN_HMM_HMM_H
 
 #include <mrn/hmm.h>
+#include <pthread.h>
+#include <sys/types.h>
 
 #include "core/rwlock.h"
 #include "hmm/backing.h"
@@ -53,6 +55,7 @@ enum mrn_hmm_state { PAGE_HOLE, PAGE_NONE, PAGE_RAM, PAGE_DEVICE, PAGE_SWAPPED }
 #define PAGE_DIRTY	(1u << 4)
 #define PAGE_SOFT_DIRTY (1u << 5)
 #define PAGE_EXCLUSIVE	(1u << 6)
+#define PAGE_ASKED	(1u << 7) /* a worker will serve the CPU's fault, and wake whoever waits */
 
 struct mrn_hmm_page {
 	uint64_t pfn;  /* DEVICE */
@@ -72,6 +75,24 @@ struct mrn_hmm_region {
 	uint32_t settled; /* futex: goes up when pages are unlocked and somebody waits */
 	uint32_t waiters;
 	struct mrn_hmm_page page[];
+};
+
+/* A page fault of the CPU. */
+struct mrn_hmm_fault {
+	uintptr_t addr;
+	pid_t tid;
+	bool write;
+};
+
+/* See worker.c. lock guards all of it, and is a leaf. */
+struct mrn_hmm_workers {
+	struct mrn_mutex lock;
+	uint32_t called; /* futex: goes up when there is something to do */
+	unsigned int idle;
+	bool lose, ending;
+	struct mrn_hmm_fault *job; /* a ring */
+	size_t first, n, room;
+	struct mrn_hmm_worker *list;
 };
 
 struct mrn_hmm {
@@ -99,8 +120,9 @@ struct mrn_hmm {
 	/* handler.c */
 	pthread_t *handler;
 	unsigned int nr_handlers;
-	int kick; /* eventfd: pages have been lost, or the end */
-	bool stopping;
+	int end; /* eventfd: the end */
+
+	struct mrn_hmm_workers workers;
 
 	struct mrn_hmm_stats stats; /* atomic, each for itself */
 };
@@ -226,11 +248,35 @@ struct mrn_hmm_device *mrn_hmm_device_of(struct mrn_hmm *hmm, uint64_t pfn);
 
 /* ---- exclusive.c, device.c, ops.c, pin.c, reclaim.c: the functions of <mrn/hmm.h> */
 
+/* ---- fault.c */
+
+/* In a handler: serves a fault, or calls a worker for it. Never waits for anybody's code. */
+void mrn_hmm_serve(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
+/* In a worker: what it was called for. */
+void mrn_hmm_serve_asked(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
+
+/* ---- lost.c */
+
+/* What has been unmapped; by whoever has `ours` for writing, so with nobody between a look and what he does. */
+void mrn_hmm_mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end);
+/* Announces what has been marked, and makes holes of it. */
+void mrn_hmm_lose(struct mrn_hmm *hmm);
+
 /* ---- handler.c */
 
 int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n);
 void mrn_hmm_handlers_stop(struct mrn_hmm *hmm);
-/* Has a handler look for lost pages. */
+
+/* ---- worker.c */
+
+int mrn_hmm_workers_start(struct mrn_hmm *hmm);
+/* After the handlers: nobody calls any more. */
+void mrn_hmm_workers_stop(struct mrn_hmm *hmm);
+/* Their memory; also in a child, where no thread is. Takes no lock. */
+void mrn_hmm_workers_free(struct mrn_hmm *hmm);
+/* False without memory. */
+bool mrn_hmm_call_worker(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
+/* Has a worker look for lost pages. */
 void mrn_hmm_kick(struct mrn_hmm *hmm);
 
 #endif

@@ -102,12 +102,31 @@ static int check_opts(const struct mrn_hmm_opts *o)
 	return 0;
 }
 
+/* What is left when there is no region and no thread any more. Without the mm. Takes no lock. */
+static void free_space(struct mrn_hmm *hmm)
+{
+	mrn_hmm_workers_free(hmm);
+	mrn_hmm_frames_destroy(&hmm->frames);
+	mrn_hmm_backing_destroy(&hmm->backing);
+	free(hmm->handler);
+	free(hmm->region);
+	free(hmm);
+}
+
 /* All of it, or what create got to. Without the mm. */
 static void tear_down(struct mrn_hmm *hmm)
 {
 	struct mrn_hmm_region *r;
+	uintptr_t next = 0;
 
-	/* First: from here on nothing waits for a handler. */
+	/*
+	 * First: from here on nothing waits for a handler. To close it is not enough: while a forked child has a copy,
+	 * what is still watched would tell of being unmapped, and wait for ever until somebody reads that.
+	 */
+	for (; hmm->uffd >= 0 && (r = mrn_hmm_region_next(hmm, next)); mrn_hmm_region_put(r)) {
+		mrn_hmm_cpu_hide(r, 0, mrn_hmm_pages(r));
+		next = r->end;
+	}
 	if (hmm->uffd >= 0)
 		mrn_sys1(SYS_close, hmm->uffd);
 	hmm->uffd = -1;
@@ -122,10 +141,24 @@ static void tear_down(struct mrn_hmm *hmm)
 	}
 	for (struct mrn_hmm_device *d = hmm->devices; d; d = d->next)
 		d->hmm = NULL;
-	mrn_hmm_frames_destroy(&hmm->frames);
-	mrn_hmm_backing_destroy(&hmm->backing);
-	free(hmm->region);
-	free(hmm);
+	free_space(hmm);
+}
+
+/*
+ * In a forked child, whose copy of the space nobody else has. Any lock may have been held by another thread of the
+ * parent's at the fork, and is then held for ever: none is taken. The descriptors are copies, the threads were never
+ * here, and neither the regions nor the frames' alias are mapped.
+ */
+static void forget(struct mrn_hmm *hmm)
+{
+	mrn_sys1(SYS_close, hmm->end);
+	mrn_sys1(SYS_close, hmm->uffd);
+	for (size_t i = 0; i < hmm->nr_regions; i++)
+		mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
+	/* What is in quarantine is not ours to look at. */
+	hmm->frames.alias = NULL;
+	hmm->frames.ring_count = 0;
+	free_space(hmm);
 }
 
 int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
@@ -148,7 +181,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	hmm = calloc(1, sizeof(*hmm));
 	if (!hmm)
 		return fail(&o, -ENOMEM, "no memory");
-	hmm->kick = -1;
+	hmm->end = -1;
 	hmm->frames.fd = -1;
 	hmm->why = "";
 	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
@@ -167,9 +200,12 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	if (!err)
 		err = mrn_mm_create(&hmm->mm);
 	if (!err)
+		err = mrn_hmm_workers_start(hmm);
+	if (!err)
 		err = mrn_hmm_handlers_start(hmm, o.handlers);
 	if (err) {
 		mrn_hmm_handlers_stop(hmm);
+		mrn_hmm_workers_stop(hmm);
 		if (hmm->mm)
 			mrn_mm_destroy(hmm->mm);
 		tear_down(hmm);
@@ -185,22 +221,12 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 {
 	int err = mrn_hmm_check(hmm);
 
-	if (err == -ESTALE) {
-		/* The descriptors are copies, the threads were never here, the memory is not mapped. */
-		mrn_sys1(SYS_close, hmm->kick);
-		free(hmm->handler);
-		for (size_t i = 0; i < hmm->nr_regions; i++)
-			mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
-		hmm->nr_regions = 0;
-		/* Neither is the frames' alias, and what is in quarantine is not ours to look at. */
-		hmm->frames.alias = NULL;
-		hmm->frames.ring_count = 0;
-		hmm->devices = NULL;
-		tear_down(hmm);
-	}
+	if (err == -ESTALE)
+		forget(hmm);
 	if (err)
 		return err;
 	mrn_hmm_handlers_stop(hmm);
+	mrn_hmm_workers_stop(hmm);
 	/* A notifier may outlive the space: hmm_range_fault must not find it. */
 	hmm->mm->managed = NULL;
 	mrn_mm_destroy(hmm->mm);

@@ -1108,6 +1108,95 @@ TEST(child_has_nothing_and_takes_nothing)
 	fork_one(16, -1);
 }
 
+/* Each lock that there is, held at the fork as by another thread: the child's copy of it is held for ever. */
+enum { REGIONS, DEVICES, REGION, FRAMES, BACKING, OURS, WORKERS, BUSY, LOCKS };
+
+static void set_lock(struct mrn_hmm_region *r, int which, bool hold)
+{
+	static mrn_sigmask mask;
+	struct mrn_hmm *hmm = r->hmm;
+	struct mrn_mutex *const mutex[LOCKS] = {
+		[REGIONS] = &hmm->regions_lock,
+		[DEVICES] = &hmm->devices_lock,
+		[REGION] = &r->lock,
+		[FRAMES] = &hmm->frames.lock,
+		[BACKING] = &hmm->backing.lock,
+		[WORKERS] = &hmm->workers.lock,
+	};
+
+	if (which == OURS && hold)
+		mask = mrn_write_lock(&hmm->ours);
+	else if (which == OURS)
+		mrn_write_unlock(&hmm->ours, mask);
+	else if (which == BUSY)
+		(hold ? mrn_hmm_lock : mrn_hmm_unlock)(r, 0, 8);
+	else if (hold)
+		mrn_mutex_lock(mutex[which]);
+	else
+		mrn_mutex_unlock(mutex[which]);
+}
+
+TEST(child_waits_for_no_lock)
+{
+	HMM_RIG(rig, .frames = 64, .quarantine = 8);
+	char *p = region(&rig, 8, RW);
+	struct mrn_hmm_region *r;
+	uint64_t frames[8];
+	int status;
+
+	catch_signals();
+	device_init(&device, &rig, 16);
+	fill_pages(p, 8, 1);
+	CHECK_EQ(mrn_hmm_pin(rig.hmm, p, PAGE(4), true, frames), 4);
+	CHECK_EQ(mrn_hmm_migrate_to_device(rig.hmm, &device.dev, p + PAGE(4), PAGE(1), NULL), 1);
+	view_init(&v, &rig, p, 8);
+	r = mrn_hmm_region_get(rig.hmm, (uintptr_t)p);
+	CHECK(r);
+	for (int which = 0; which < LOCKS; which++) {
+		pid_t pid;
+
+		settle(&rig, p, 8);
+		set_lock(r, which, true);
+		pid = fork();
+		CHECK(pid >= 0);
+		if (!pid) {
+			/* The writer's lock blocks signals, and the child wants its SIGSEGV. */
+			mrn_signals_restore(0);
+			child_of(&rig, p, frames);
+		}
+		set_lock(r, which, false);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(status, 0);
+	}
+	mrn_hmm_region_put(r);
+	view_exit(&v);
+	mrn_hmm_unpin(rig.hmm, frames, 4, true);
+	free_region(&rig, p);
+	device_exit(&device, &rig);
+	hmm_rig_exit(&rig);
+}
+
+/* And nobody waits for a child, which has copies of the descriptors as long as it likes. */
+TEST(end_with_a_child_alive)
+{
+	HMM_RIG(rig, .frames = 64);
+	char *p = region(&rig, 8, RW);
+	pid_t pid;
+
+	fill_pages(p, 8, 1);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid)
+		for (;;)
+			pause();
+	/* With the region still there. */
+	CHECK_ERR(mmu_notifier_unregister(&rig.log.mn, rig.mm), 0);
+	CHECK_ERR(mrn_hmm_destroy(rig.hmm), 0);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	close(rig.backing);
+}
+
 /* While others are at work, whatever locks they hold. */
 TEST(fork_at_any_time)
 {

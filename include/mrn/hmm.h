@@ -30,8 +30,10 @@
  * driver lock held, and not from a callback (-EDEADLK). None may be called from a signal handler,
  * but for mrn_hmm_frame. No function here is a cancellation point.
  *
- * Where a driver lock is held, in a callback, and in a signal handler that may interrupt either,
- * the CPU must not touch managed memory: its fault may wait for a callback that wants the lock.
+ * Where a driver lock is held, and in a signal handler that may interrupt that, the CPU must not touch managed
+ * memory: its fault may wait for a callback that wants the lock. A callback may touch pages outside of the range that it
+ * is told of, and wait for a thread that does, if neither holds a lock that another callback takes: page faults are
+ * served whatever callbacks and devices are at work, and so are the callbacks that they need.
  */
 #ifndef MRN_HMM_H
 #define MRN_HMM_H
@@ -54,7 +56,10 @@ struct mrn_hmm_opts {
 	size_t size; /* sizeof(struct mrn_hmm_opts) */
 	/* Frames of system memory, OS pages: what can be in use at once. 0 means 1 << 20. */
 	uint64_t frames;
-	/* Threads that serve the CPU's page faults; 0 means 1. */
+	/*
+	 * Threads that serve the CPU's page faults; 0 means 1. Callbacks, functions of devices and reads from the
+	 * backing file that a fault needs run in other threads, of which there is always one more than are at work.
+	 */
 	unsigned int handlers;
 	/*
 	 * Where mrn_hmm_reclaim and mrn_hmm_writeback write pages: a file that is open for reading and

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One page fault of the CPU. A handler serves it as far as nobody need be asked, and never waits: a page that is BUSY
+ * is marked WANTED, and whoever has it wakes the faulting thread, which faults again. What needs a consumer's callback, a
+ * device's function or the backing file is left to a worker, which may wait as long as it likes: the page is marked
+ * ASKED until it is done, so there is one worker a page, and never more workers at work than threads that fault.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "core/check.h"
+#include "hmm/cpu.h"
+#include "os/syscall.h"
+
+enum verdict { SERVED, AWAY, LENT, FILED, FAILED };
+
+/* Page i is locked. What stands between it and the CPU? */
+static enum verdict classify(struct mrn_hmm_region *r, size_t i, uint64_t *pfn)
+{
+	enum verdict v = SERVED;
+
+	mrn_mutex_lock(&r->lock);
+	*pfn = r->page[i].pfn;
+	if (r->page[i].state == PAGE_DEVICE)
+		v = AWAY;
+	else if (r->page[i].flags & PAGE_EXCLUSIVE)
+		v = LENT;
+	else if (r->page[i].state == PAGE_SWAPPED)
+		v = FILED;
+	mrn_mutex_unlock(&r->lock);
+	return v;
+}
+
+/* Has the CPU got page i, which is locked and RAM? 0 or -errno; -EAGAIN: let it fault again. */
+static int allow(struct mrn_hmm_region *r, size_t i, bool write)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	bool writable;
+	int err;
+
+	write |= !hmm->read_only_maps;
+	mrn_mutex_lock(&r->lock);
+	if (write)
+		r->page[i].flags |= PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY;
+	writable = r->page[i].flags & PAGE_WRITABLE;
+	mrn_mutex_unlock(&r->lock);
+	err = mrn_hmm_cpu_allow(r, i, 1, writable);
+	if (err != -EFAULT)
+		return err;
+	/* Somebody has punched a hole into the memfd, by MADV_REMOVE. They read zeros: that is a write. */
+	mrn_hmm_flags(r, i, 1, PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
+	err = mrn_hmm_frame_restore(&hmm->frames, r->page[i].home);
+	return err ? err : mrn_hmm_cpu_allow(r, i, 1, writable);
+}
+
+/*
+ * Gone (-ENOENT, -EFAULT), or about to go (-EAGAIN): the thread finds out when it tries again. Anything
+ * else, be it no frame or what reading the backing file says, it must be told of.
+ */
+static bool is_passing(int err)
+{
+	return err == -ENOENT || err == -EFAULT || err == -EAGAIN || err == -ESRCH;
+}
+
+/* Serves page i, which is locked and neither away nor lent. */
+static enum verdict bring(struct mrn_hmm_region *r, size_t i, bool write)
+{
+	int err = mrn_hmm_page_in(r, i, 1);
+
+	if (!err && r->page[i].state == PAGE_RAM)
+		err = allow(r, i, write);
+	return err && !is_passing(err) ? FAILED : SERVED;
+}
+
+/* Locks page i, or sees to it that the faulting thread is woken when it is unlocked. */
+static bool lock_or_want(struct mrn_hmm_region *r, size_t i)
+{
+	bool got;
+
+	mrn_mutex_lock(&r->lock);
+	got = !(r->page[i].flags & PAGE_BUSY);
+	r->page[i].flags |= got ? PAGE_BUSY : PAGE_WANTED;
+	mrn_mutex_unlock(&r->lock);
+	return got;
+}
+
+/* For a page that is away or lent: announces its return first. */
+static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, enum verdict away,
+			       uint64_t pfn)
+{
+	struct mmu_notifier_range range;
+	enum verdict v = SERVED;
+	uint64_t now;
+
+	mmu_notifier_range_init(&range, away == AWAY ? MMU_NOTIFY_MIGRATE : MMU_NOTIFY_EXCLUSIVE, 0,
+				r->hmm->mm, mrn_hmm_addr(r, i), mrn_hmm_addr(r, i + 1));
+	range.owner = away == AWAY ? mrn_hmm_device_of(r->hmm, pfn) : NULL;
+	if (mmu_notifier_invalidate_range_start(&range))
+		return SERVED;
+	if (lock_or_want(r, i)) {
+		/* What is away otherwise by now has not been announced: the thread faults again. */
+		if (classify(r, i, &now) == away && (away == LENT || now == pfn) &&
+		    mrn_hmm_take_back(r, i, 1))
+			v = FAILED;
+		if (v == SERVED && classify(r, i, &now) == SERVED)
+			v = bring(r, i, write);
+		mmu_notifier_invalidate_range_end(&range);
+		mrn_hmm_unlock(r, i, 1);
+	} else {
+		mmu_notifier_invalidate_range_end(&range);
+	}
+	return v;
+}
+
+/* As the kernel would have told it for a file that has been truncated. */
+static void send_sigbus(uintptr_t addr, pid_t tid)
+{
+	/* A code of the kernel's own, like BUS_ADRERR, a thread may give itself only. */
+	siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
+
+	info.si_addr = (void *)addr;
+	mrn_sys4(SYS_rt_tgsigqueueinfo, mrn_sys0(SYS_getpid), tid, SIGBUS, (long)&info);
+}
+
+static void has_failed(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
+{
+	MRN_HMM_COUNT(hmm, unserved, 1);
+	send_sigbus(f->addr, f->tid);
+}
+
+static size_t page_of(const struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
+{
+	return (f->addr - r->start) / mrn_page_size();
+}
+
+/* ------------------------------------------------------------------------------------------- a handler */
+
+/* Leaves page i, which is locked, to a worker. True for the one who is to call one. */
+static bool ask(struct mrn_hmm_region *r, size_t i)
+{
+	bool first;
+
+	mrn_mutex_lock(&r->lock);
+	first = !(r->page[i].flags & PAGE_ASKED);
+	r->page[i].flags |= PAGE_ASKED;
+	mrn_mutex_unlock(&r->lock);
+	return first;
+}
+
+/* False: whoever has the page, or is asked for it, will wake the thread. */
+static bool serve(struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
+{
+	struct mrn_hmm *hmm = r->hmm;
+	size_t i = page_of(r, f);
+	bool first = false;
+	enum verdict v;
+	uint64_t pfn;
+
+	mrn_hmm_fill_block(r, i);
+	if (!lock_or_want(r, i))
+		return false;
+	v = classify(r, i, &pfn);
+	if (v == SERVED)
+		v = bring(r, i, f->write);
+	else
+		first = ask(r, i);
+	mrn_hmm_unlock(r, i, 1);
+	if (v == FAILED)
+		has_failed(hmm, f);
+	if (v == SERVED || v == FAILED)
+		return true;
+	if (!first || mrn_hmm_call_worker(hmm, f))
+		return false;
+	/* No memory for a job: the thread asks again. */
+	mrn_hmm_flags(r, i, 1, 0, PAGE_ASKED);
+	return true;
+}
+
+void mrn_hmm_serve(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
+{
+	struct mrn_hmm_region *r = mrn_hmm_region_get(hmm, f->addr);
+	bool wake = true;
+
+	MRN_HMM_COUNT(hmm, cpu_faults, 1);
+	if (r) {
+		wake = serve(r, f);
+		mrn_hmm_region_put(r);
+	}
+	/* It may have been woken already, and then this is for nobody. */
+	if (wake)
+		mrn_hmm_cpu_wake(hmm, mrn_page_down(f->addr), mrn_page_size());
+}
+
+/* -------------------------------------------------------------------------------------------- a worker */
+
+void mrn_hmm_serve_asked(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
+{
+	struct mrn_hmm_region *r = mrn_hmm_region_get(hmm, f->addr);
+	enum verdict v = SERVED;
+	uint64_t pfn;
+
+	if (r) {
+		size_t i = page_of(r, f);
+
+		if (lock_or_want(r, i)) {
+			v = classify(r, i, &pfn);
+			if (v == SERVED || v == FILED)
+				v = bring(r, i, f->write);
+			mrn_hmm_unlock(r, i, 1);
+			if (v == AWAY || v == LENT)
+				v = bring_back(r, i, f->write, v, pfn);
+		}
+		mrn_hmm_flags(r, i, 1, 0, PAGE_ASKED);
+		mrn_hmm_region_put(r);
+	}
+	if (v == FAILED)
+		has_failed(hmm, f);
+	/* All who have found it ASKED, too: they fault again. */
+	mrn_hmm_cpu_wake(hmm, mrn_page_down(f->addr), mrn_page_size());
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pages that somebody else has unmapped: a handler reads of it and marks them, a worker announces it and drops them.
+ */
+#include "core/check.h"
+#include "hmm/hmm.h"
+
+/* Makes holes of the lost pages of r in [i, i + n), if nobody is at them; else unlock kicks us. */
+static void lose(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	struct mrn_hmm_change c = {.r = r, .first = i, .n = n};
+
+	mrn_hmm_region_hold(r);
+	if (mrn_hmm_change_begin(&c, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL,
+				 MRN_HMM_LATE | MRN_HMM_TRYLOCK))
+		return;
+	mrn_hmm_drop(r, i, n);
+	mrn_hmm_holes(r, i, n);
+	mrn_hmm_change_end(&c);
+}
+
+static bool is_lost(const struct mrn_hmm_page *p)
+{
+	return (p->flags & PAGE_LOST) && p->state != PAGE_HOLE;
+}
+
+void mrn_hmm_lose(struct mrn_hmm *hmm)
+{
+	struct mrn_hmm_region *r;
+	uintptr_t next = 0;
+
+	while ((r = mrn_hmm_region_next(hmm, next))) {
+		size_t pages = mrn_hmm_pages(r), i = 0, n;
+
+		while (i < pages) {
+			mrn_mutex_lock(&r->lock);
+			for (; i < pages && !is_lost(&r->page[i]); i++)
+				;
+			for (n = 0; i + n < pages && is_lost(&r->page[i + n]); n++)
+				;
+			mrn_mutex_unlock(&r->lock);
+			if (n)
+				lose(r, i, n);
+			i += n;
+		}
+		next = r->end;
+		mrn_hmm_region_put(r);
+	}
+}
+
+/* With nobody between a look at what is ours and what he does with it. */
+void mrn_hmm_mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
+{
+	struct mrn_hmm_region *r;
+
+	while (start < end && (r = mrn_hmm_region_next(hmm, start))) {
+		uintptr_t from = start > r->start ? start : r->start;
+
+		start = r->end;
+		mrn_mutex_lock(&r->lock);
+		for (; from < end && from < r->end && !MRN_BROKEN(HMM_LOST);
+		     from += mrn_page_size())
+			r->page[(from - r->start) / mrn_page_size()].flags |= PAGE_LOST;
+		mrn_mutex_unlock(&r->lock);
+		mrn_hmm_region_put(r);
+	}
+}
