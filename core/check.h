@@ -46,10 +46,12 @@ enum mrn_broken_part {
 	MRN_BROKEN_DISPATCH_SIGNALS,  /* signals may come while a caught call is made */
 	MRN_BROKEN_DISPATCH_SIGSYS,   /* the program may take SIGSYS */
 	MRN_BROKEN_DISPATCH_RINGS,    /* an io_uring is made and nobody knows */
-	MRN_BROKEN_DISPATCH_ALTSTACK, /* the handler stays where the program changes memory */
-	MRN_BROKEN_CACHE_RETRY,	      /* the cache publishes without the retry check */
-	MRN_BROKEN_CACHE_NOTIFIER,    /* the cache inserts no notifier */
-	MRN_BROKEN_CACHE_TOKENS,      /* a hit does not look at the tokens */
+	MRN_BROKEN_DISPATCH_GUESTS,   /* a vfork's child changes memory and nobody minds */
+	MRN_BROKEN_DISPATCH_STAND_BACK, /* the interposer stands back in it, too */
+	MRN_BROKEN_DISPATCH_ALTSTACK,	/* the handler stays where the program changes memory */
+	MRN_BROKEN_CACHE_RETRY,		/* the cache publishes without the retry check */
+	MRN_BROKEN_CACHE_NOTIFIER,	/* the cache inserts no notifier */
+	MRN_BROKEN_CACHE_TOKENS,	/* a hit does not look at the tokens */
 	MRN_BROKEN_CACHE_RETIRED, /* a dead entry is retired each time that it loses a reference */
 	MRN_BROKEN_CACHE_QUEUING, /* an entry that is about to be retired is taken for one in use */
 	MRN_BROKEN_CACHE_REFS,	  /* an invalidated entry is deregistered while in use */

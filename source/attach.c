@@ -124,8 +124,11 @@ static void dispatch_is_lost(void)
 	mrn_source_has_lost(s, &s->by_call, 0);
 }
 
-/* What has been built while there was no io_uring may not have been armed for one. On the event path. */
-static void ring_is_made(void)
+/*
+ * There is about to be an io_uring, or a guest. What has been built while there was none may be kept, and the changes that they
+ * make are not announced. On the event path.
+ */
+static void what_is_kept_may_change(void)
 {
 	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
 
@@ -135,7 +138,11 @@ static void ring_is_made(void)
 
 static int start_dispatch(struct mrn_source *s, unsigned int flags)
 {
-	static const struct mrn_dispatch_ops ops = {dispatch_is_lost, ring_is_made};
+	static const struct mrn_dispatch_ops ops = {
+		.lost = dispatch_is_lost,
+		.ring = what_is_kept_may_change,
+		.guest = what_is_kept_may_change,
+	};
 	char reason[128] = "";
 	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
 
@@ -400,6 +407,9 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_ARM_USE_ONCE;
 	need &= ~MRN_COVER_IO_URING;
+	/* What a guest changes past the interposer is announced by nobody. */
+	if ((need & s->by_call & ~s->by_name) && mrn_dispatch_has_guests())
+		return MRN_ARM_USE_ONCE;
 	/* What is bracketed needs no arming. */
 	if (!rings && !(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
 		return 0;

@@ -38,9 +38,9 @@ bool mrn_interposer_is_intact(bool first_only)
 	return true;
 }
 
-bool mrn_is_in_dispatch(void)
+bool mrn_is_to_be_caught(void)
 {
-	return mrn_dispatch_depth != 0;
+	return mrn_dispatch_catches();
 }
 
 bool mrn_source_watches(uintptr_t start, uintptr_t end)

@@ -29,8 +29,11 @@ bool mrn_interposer_is_intact(bool first_only);
  */
 void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
 
-/* Is this thread in the handler of a call that dispatch has caught? */
-bool mrn_is_in_dispatch(void);
+/*
+ * Will dispatch catch, and announce, the call that this thread is about to make? No in doubt, and in dispatch's handler: a call
+ * that is announced twice is right.
+ */
+bool mrn_is_to_be_caught(void);
 
 /* Does any range notifier of this process overlap [start, end)? */
 bool mrn_source_watches(uintptr_t start, uintptr_t end);

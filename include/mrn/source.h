@@ -11,7 +11,9 @@
  * dispatch	Syscall User Dispatch (Linux 5.11, x86-64): brackets each call that any thread of this
  *		process makes, libc's and ld.so's own, bare system call instructions and those in signal
  *		handlers among them. All other system calls become slower, by some microseconds. SIGSYS is taken: the
- *		program may set it, but cannot block it.
+ *		program may set it, but cannot block it. A child of vfork, which runs in this memory until its exec, is not
+ *		caught: before there is one everything is invalidated (cause DETACH), and until it has gone what needs
+ *		dispatch is good for one use at a time.
  */
 #ifndef MRN_SOURCE_H
 #define MRN_SOURCE_H
@@ -152,7 +154,7 @@ const char *mrn_cover_name(uint64_t bit);
 
 /*
  * A source can lose what it had: another library writes into our functions, or patches calls past them; or the program
- * sets up a Syscall User Dispatch of its own. Who wants to know puts one of these, which stays its owner's, on
+ * sets up a Syscall User Dispatch of its own, or has a sandbox in which a new thread cannot be caught. Who wants to know puts one of these, which stays its owner's, on
  * a list; lost is then called with the causes, after the coverage has been taken back and everything has been
  * invalidated (cause DETACH). From then on arming says MRN_ARM_USE_ONCE for ranges that need one of them.
  *

@@ -13,11 +13,14 @@ static void announce(struct mmu_notifier_range *token)
 		mmu_notifier_invalidate_range_end(token);
 }
 
-/* For a wrapper: the call is caught, and somebody else's to announce. */
+/*
+ * For a wrapper: the call is about to be caught, and is dispatch's to announce. Not every thread that runs in this memory is
+ * caught, so the question is whether this very one is.
+ */
 static inline bool is_dispatchs(const struct mrn_mm *mm)
 {
 	return __builtin_expect(__atomic_load_n(&mm->dispatched, __ATOMIC_RELAXED), 0) &&
-	       !mrn_is_in_dispatch();
+	       mrn_is_to_be_caught();
 }
 
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,

@@ -21,43 +21,99 @@ struct clone_args {
 };
 #define CLONE_ARGS_MIN 64
 
-/* Threads, and whatever else runs in this memory for longer than until its exec. */
-static bool is_to_be_armed(uint64_t flags)
+#ifndef CLONE_CLEAR_SIGHAND
+#define CLONE_CLEAR_SIGHAND UINT64_C(0x100000000)
+#endif
+
+bool mrn_has_company;
+
+/* Whatever runs in this memory beside its parent: threads, and processes that the parent does not wait for. */
+static bool runs_beside(uint64_t flags)
 {
-	if (!mrn_dispatch_is_on() || MRN_BROKEN(DISPATCH_NEW))
-		return false;
-	return (flags & CLONE_VM) ? !(flags & CLONE_VFORK) : mrn_dispatch_follows_fork;
+	return (flags & CLONE_VM) && ((flags & CLONE_THREAD) || !(flags & CLONE_VFORK));
+}
+
+/* FRAME_ARM of a child, see stub.h. */
+static uint64_t arm_of_child(uint64_t flags)
+{
+	bool armed = runs_beside(flags) || (!(flags & CLONE_VM) && mrn_dispatch_follows_fork);
+
+	if (!armed || !mrn_dispatch_is_on() || MRN_BROKEN(DISPATCH_NEW))
+		return 0;
+	return (flags & CLONE_CLEAR_SIGHAND) ? CHILD_IS_FRESH : CHILD_ARMS_ITSELF;
+}
+
+static void guest_comes(void)
+{
+	mrn_guest_begin();
+	mrn_tell_of_guest();
+}
+
+/* ------------------------------------------------------------------------------------ in memory of its own */
+
+static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t stack)
+{
+	uint64_t arm = arm_of_child(flags);
+
+	mrn_guests_forget();
+	mrn_has_company = false;
+	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
+	if (stack)
+		c->reg[REG_RSP] = (greg_t)stack;
+	if (!arm) {
+		mrn_armed_in = 0;
+		return;
+	}
+	if (arm == CHILD_IS_FRESH)
+		mrn_sigsys_take_again();
+	if (mrn_thread_arm())
+		mrn_armed_in = 0;
 }
 
 /*
  * The child has a copy of this stack, the handler's frames among them: so this call is made here, in a bracket, and both
- * return.
+ * return. a: its arguments, which leave the stack as it is; stack: the child's own, or 0.
+ *
+ * A parent that waits for its child, which has memory of its own and yet was made with CLONE_VFORK, cannot hold a token as
+ * long. What is built while it waits may have been built before the copy was made: so it is good for one use.
  */
-static void on_a_copy(struct mrn_caught *c, uint64_t flags)
+static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uint64_t stack)
 {
-	const greg_t *reg = c->reg;
+	bool waits = flags & CLONE_VFORK;
 	struct mrn_bracket bracket;
 	int saved = errno;
 	long r;
 
+	if (waits)
+		mrn_guest_begin();
 	mrn_bracket_fork(&bracket);
-	r = mrn_sys6(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX], reg[REG_R10],
-		     reg[REG_R8], reg[REG_R9]);
-	if (r)
+	if (waits)
 		mrn_bracket_end(&bracket);
-	else if (is_to_be_armed(flags))
-		mrn_thread_arm();
-	else
-		mrn_armed_in = 0;
+	r = mrn_sys6(c->reg[REG_RAX], a[0], a[1], a[2], a[3], a[4], 0);
+	if (r) {
+		mrn_bracket_end(&bracket);
+		if (waits)
+			mrn_guest_end();
+	} else {
+		on_a_copy_of_ours(c, flags, stack);
+	}
 	errno = saved;
 	mrn_caught_return(c, r);
 }
 
-/* The child runs on this stack itself, and overwrites what lies below rsp, before the parent goes on. */
-static void on_the_same(struct mrn_caught *c)
-{
-	struct mrn_frame *f = mrn_caught_resume(c, mrn_stub_vfork);
+/* ---------------------------------------------------------------------------------------- in this memory */
 
+/*
+ * The child runs on this stack itself, and overwrites what lies below rsp, before the parent goes on. So it is a guest. Where
+ * the parent does not wait, nobody can say how long it stays.
+ */
+static void on_the_same(struct mrn_caught *c, uint64_t flags)
+{
+	struct mrn_frame *f;
+
+	guest_comes();
+	f = mrn_caught_resume(c, mrn_stub_vfork);
+	f->arm = (flags & CLONE_VFORK) ? PARENT_OF_GUEST : 0;
 	/* A handler in between could call vfork, and has the same frame for it. */
 	memcpy(&f->more[0], &c->context->uc_sigmask, sizeof(f->more[0]));
 	memset(&c->context->uc_sigmask, 0xff, sizeof(f->more[0]));
@@ -67,34 +123,71 @@ static void on_the_same(struct mrn_caught *c)
 static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t flags)
 {
 	struct mrn_frame *child = (struct mrn_frame *)((top - sizeof(*child)) & ~UINT64_C(15));
-	struct mrn_frame *parent = mrn_caught_resume(c, mrn_stub_clone);
+	uint64_t arm = arm_of_child(flags);
+	struct mrn_frame *parent;
 
+	if (!runs_beside(flags))
+		guest_comes();
+	if (!(flags & CLONE_THREAD) && arm) {
+		__atomic_store_n(&mrn_has_company, true, __ATOMIC_RELAXED);
+		if (!(flags & CLONE_SETTLS))
+			mrn_storage_is_shared = true;
+	}
+	parent = mrn_caught_resume(c, mrn_stub_clone);
 	*child = *parent;
 	child->rsp = top;
-	child->arm = is_to_be_armed(flags);
+	child->arm = arm;
+	if (!runs_beside(flags))
+		parent->arm = PARENT_OF_GUEST;
 	return child;
+}
+
+static void plain(long a[5], const greg_t *reg)
+{
+	a[0] = reg[REG_RDI];
+	a[1] = reg[REG_RSI];
+	a[2] = reg[REG_RDX];
+	a[3] = reg[REG_R10];
+	a[4] = reg[REG_R8];
 }
 
 void mrn_caught_fork(struct mrn_caught *c)
 {
-	on_a_copy(c, 0);
+	long a[5];
+
+	plain(a, c->reg);
+	on_a_copy(c, 0, a, 0);
 }
 
 void mrn_caught_vfork(struct mrn_caught *c)
 {
-	on_the_same(c);
+	on_the_same(c, CLONE_VM | CLONE_VFORK);
 }
 
 void mrn_caught_clone(struct mrn_caught *c)
 {
-	uint64_t flags = (uint64_t)c->reg[REG_RDI], stack = (uint64_t)c->reg[REG_RSI];
+	/* All that the kernel looks at. */
+	uint64_t flags = (uint32_t)c->reg[REG_RDI], stack = (uint64_t)c->reg[REG_RSI];
+	long a[5];
 
-	if (stack)
+	if (!(flags & CLONE_VM)) {
+		plain(a, c->reg);
+		a[1] = 0;
+		on_a_copy(c, flags, a, stack);
+	} else if (stack) {
 		c->reg[REG_RSI] = (greg_t)(uintptr_t)on_its_own(c, stack, flags);
-	else if (flags & CLONE_VM)
-		on_the_same(c);
-	else
-		on_a_copy(c, flags);
+	} else {
+		on_the_same(c, flags);
+	}
+}
+
+static void clone3_copy(struct mrn_caught *c, struct clone_args *args, long size)
+{
+	uint64_t stack = args->stack + args->stack_size;
+	const long a[5] = {(long)args, size};
+
+	args->stack = args->stack_size = 0;
+	on_a_copy(c, args->flags, a, stack);
 }
 
 void mrn_caught_clone3(struct mrn_caught *c)
@@ -109,15 +202,21 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
-	if (!args.stack) {
-		if (args.flags & CLONE_VM)
-			on_the_same(c);
-		else
-			on_a_copy(c, args.flags);
-		return;
-	}
 	if (size > sizeof(args)) {
 		mrn_caught_return(c, -E2BIG);
+		return;
+	}
+	/* Either without the other is refused. */
+	if (!args.stack != !args.stack_size) {
+		mrn_caught_resume(c, mrn_stub_resume);
+		return;
+	}
+	if (!(args.flags & CLONE_VM)) {
+		clone3_copy(c, &args, (long)size);
+		return;
+	}
+	if (!args.stack) {
+		on_the_same(c, args.flags);
 		return;
 	}
 	if (args.stack_size < sizeof(*child) + sizeof(args) + 16) {

@@ -10,8 +10,8 @@
  * SIGSYS is ours meanwhile. The program may set it and sees what it has set, and gets those signals that are not
  * from here. It cannot block it: a caught call would then end the process. Masks lose it, and nothing else.
  *
- * Not caught: a vfork's child until it execs, which is no thread of this process though it runs in its memory; what
- * the kernel does for io_uring.
+ * Not caught: a vfork's child until it execs, which is no thread of this process though it runs in its memory: see guests.c;
+ * what the kernel does for io_uring: see rings.c.
  */
 #ifndef MRN_SOURCE_DISPATCH_DISPATCH_H
 #define MRN_SOURCE_DISPATCH_DISPATCH_H
@@ -27,8 +27,9 @@
 
 /* Called in the thread that has done it, on the event path. */
 struct mrn_dispatch_ops {
-	void (*lost)(void); /* it has been given another dispatch */
-	void (*ring)(void); /* it is about to make the first io_uring */
+	void (*lost)(void);  /* it is not caught any more, or cannot be */
+	void (*ring)(void);  /* it is about to make the first io_uring */
+	void (*guest)(void); /* it is about to make a guest, which is counted already */
 };
 
 /* Arms all threads. follow_fork: children too, which otherwise begin as if there were no dispatch. 0, -EOPNOTSUPP where this machine has
@@ -43,8 +44,14 @@ bool mrn_dispatch_has_rings(void);
 /* For an own thread (os/thread.h), before it calls anything of the program's: it is armed as all others are. */
 void mrn_dispatch_join(void);
 
-/* Handlers of caught calls that this thread is in. */
-extern MRN_TLS unsigned int mrn_dispatch_depth;
+/*
+ * Is there a guest? That is a process that runs in this memory and is not caught, as a vfork's child is until its exec. A
+ * notifier that has been inserted before the answer no is told when one comes.
+ */
+bool mrn_dispatch_has_guests(void);
+
+/* Will the call that this thread, or guest, is about to make be caught? No in doubt, and in the handler of one that has been. */
+bool mrn_dispatch_catches(void);
 
 /* Threads disarm themselves at their next system call. The handler stays, for they do so when they like. */
 void mrn_dispatch_stop(void);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 
+#include "core/check.h"
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
@@ -19,7 +20,6 @@
 #define RED_ZONE 128
 
 MRN_TLS struct mrn_frame mrn_vfork_frame;
-MRN_TLS unsigned int mrn_dispatch_depth;
 bool mrn_dispatch_on, mrn_dispatch_follows_fork;
 static struct mrn_dispatch_ops ops;
 
@@ -143,8 +143,11 @@ static void exec_call(struct mrn_caught *c)
 {
 	int saved = errno;
 
-	/* A vfork's child is not caught. */
-	mrn_bracket_exec(&executing);
+	/* By a process that only runs in this memory it is not changed. */
+	if (__atomic_load_n(&mrn_has_company, __ATOMIC_RELAXED))
+		mrn_bracket_exec_by_name(&executing);
+	else
+		mrn_bracket_exec(&executing);
 	errno = saved;
 	mrn_caught_resume(c, mrn_stub_exec);
 }
@@ -154,7 +157,23 @@ static void lose(void)
 {
 	if (ops.lost)
 		ops.lost();
-	mrn_thread_disarm();
+	mrn_thread_lose();
+}
+
+/* In an own thread, or in a new one before it goes on: what it does would not be seen. */
+void mrn_thread_is_not_armed(void)
+{
+	int saved = errno;
+
+	if (ops.lost)
+		ops.lost();
+	errno = saved;
+}
+
+void mrn_tell_of_guest(void)
+{
+	if (ops.guest && !MRN_BROKEN(DISPATCH_GUESTS))
+		ops.guest();
 }
 
 static void prctl_call(struct mrn_caught *c)
@@ -270,19 +289,19 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	struct mrn_caught c = {.reg = uc->uc_mcontext.gregs, .info = info, .context = uc};
 
 	/* A thread that is not armed has a dispatch of the program's. */
-	if (info->si_code != SYS_USER_DISPATCH || !mrn_armed_in) {
+	if (info->si_code != SYS_USER_DISPATCH || !mrn_armed_in || mrn_thread_has_lost()) {
 		mrn_foreign_sigsys(sig, info, uc);
 		return;
 	}
 	if (!mrn_dispatch_is_on())
 		mrn_thread_disarm();
-	mrn_dispatch_depth++;
+	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
 	mrn_bracket_end(&executing);
 	if (info->si_arch == AUDIT_ARCH_I386)
 		mrn_caught_int80(&c);
 	else
 		caught(&c);
-	mrn_dispatch_depth--;
+	__atomic_fetch_sub(&mrn_handlers, 1, __ATOMIC_RELAXED);
 }
 
 /* -------------------------------------------------------------------------------------- start and stop */

@@ -42,6 +42,8 @@ struct mrn_caught {
 
 /* Makes the thread go on at a stub; returns its frame, to which changed arguments may be added. */
 struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub);
+/* There is about to be a guest, and the count says so. */
+void mrn_tell_of_guest(void);
 /* The call is done, and this is what it returned. */
 void mrn_caught_return(struct mrn_caught *c, long value);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
@@ -55,10 +57,32 @@ static inline bool mrn_dispatch_is_on(void)
 
 /* ---- clone.c: clone, clone3, fork, vfork */
 
+/* Set once a process has been made that is caught like a thread of this one, and is none. */
+extern bool mrn_has_company;
+
 void mrn_caught_fork(struct mrn_caught *c);
 void mrn_caught_vfork(struct mrn_caught *c);
 void mrn_caught_clone(struct mrn_caught *c);
 void mrn_caught_clone3(struct mrn_caught *c);
+
+/* ---- guests.c */
+
+extern uint32_t mrn_guests;
+/*
+ * Not 0: who runs with this thread-local storage may not be caught. Of a guest, which shares its parent's: the parent sleeps
+ * and has it back as 0. Of a process that runs beside us with our storage and has failed to arm itself: for both, and for good.
+ */
+extern MRN_TLS uint32_t mrn_is_guest;
+/*
+ * Handlers of caught calls that run with this storage. Atomic, for another process may have it, too: it must not be 0 where one
+ * runs, or the handler's own brackets would be left to somebody else.
+ */
+extern MRN_TLS uint32_t mrn_handlers;
+/* The count alone: whoever is to be told is told next. A stub, or mrn_guest_end, makes it one less. */
+void mrn_guest_begin(void);
+void mrn_guest_end(void);
+/* In a forked child, whose memory has none. */
+void mrn_guests_forget(void);
 
 /* ---- mask.c: calls that could block SIGSYS, or take its handler away */
 
@@ -71,6 +95,10 @@ void mrn_caught_sigaction(struct mrn_caught *c);
 void mrn_caught_sigreturn(struct mrn_caught *c);
 /* A SIGSYS that is not from here. */
 void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
+/* What the kernel has for SIGSYS while this is attached; to be set anew where a child starts without handlers. */
+extern struct mrn_sigaction mrn_sigsys_ours;
+/* In a copy of this process that starts without handlers: sets it, the program's being the default. */
+void mrn_sigsys_take_again(void);
 /* Puts handler in the place of the program's, once. 0 or -errno. */
 int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
 /* Takes SIGSYS out of the masks that handlers run with. */
@@ -104,6 +132,13 @@ extern MRN_TLS uint32_t mrn_armed_in;
 /* Arms the calling thread. 0 or -errno. */
 int mrn_thread_arm(void);
 void mrn_thread_disarm(void);
+/* Coverage ends: this thread is to be caught, and cannot be. mrn_stub_clone calls it, too. */
+void mrn_thread_is_not_armed(void);
+/* Another process that runs at the same time has this storage, too; what is said here of one is true of neither for certain. */
+extern MRN_TLS bool mrn_storage_is_shared;
+/* This thread, or another with its storage, has given its dispatch away: which of them? */
+void mrn_thread_lose(void);
+bool mrn_thread_has_lost(void);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
 

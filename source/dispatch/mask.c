@@ -185,13 +185,22 @@ void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
 	let_sigsys_pass(context);
 }
 
+struct mrn_sigaction mrn_sigsys_ours;
+
+void mrn_sigsys_take_again(void)
+{
+	mrn_sys4(SYS_rt_sigaction, SIGSYS, (long)&mrn_sigsys_ours, 0, sizeof(mrn_sigmask));
+	if (programs.handler != (void *)(uintptr_t)SIG_IGN)
+		programs = (struct mrn_sigaction){.handler = (void *)(uintptr_t)SIG_DFL};
+}
+
 int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))
 {
 	/*
 	 * The mask: see bracket() in handler.c. NODEFER: what is called in a bracket may make calls of its own. ONSTACK:
 	 * some stacks, of Go's threads for one, are too small for a signal.
 	 */
-	struct mrn_sigaction ours = {
+	const struct mrn_sigaction ours = {
 		.handler = (void *)(uintptr_t)handler,
 		.flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | MRN_SA_RESTORER,
 		.restorer = (void *)(uintptr_t)mrn_stub_sigreturn,
@@ -203,6 +212,7 @@ int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))
 	r = mrn_sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&unblock, 0, sizeof(unblock));
 	if (r || taken)
 		return (int)r;
+	mrn_sigsys_ours = ours;
 	r = mrn_sys4(SYS_rt_sigaction, SIGSYS, (long)&ours, (long)&programs, sizeof(mrn_sigmask));
 	taken = !r;
 	return (int)r;

@@ -4,11 +4,19 @@
 
 #include "source/dispatch/dispatch.h"
 
-MRN_TLS unsigned int mrn_dispatch_depth;
-
 bool mrn_dispatch_has_rings(void)
 {
 	return true;
+}
+
+bool mrn_dispatch_has_guests(void)
+{
+	return true;
+}
+
+bool mrn_dispatch_catches(void)
+{
+	return false;
 }
 
 int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *ops, char *why,

@@ -10,6 +10,7 @@
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #define PR_SYS_DISPATCH_ON	     1
 #define SIG_SETMASK		     2
+#define SIGSYS			     31
 
 	.section mrn_syscalls, "ax", @progbits
 
@@ -38,6 +39,17 @@
 	movq	FRAME_R10(\from), %r10
 	movq	FRAME_R8(\from), %r8
 	movq	FRAME_R9(\from), %r9
+	.endm
+
+/* Whose thread-local storage this is: a guest's, until its parent has it back. Changes rcx and the flags. */
+	.macro	set_guest value
+	movq	mrn_is_guest@gottpoff(%rip), %rcx
+	movl	$\value, %fs:(%rcx)
+	.endm
+
+	.macro	guest_has_gone
+	set_guest 0
+	lock decl mrn_guests(%rip)
 	.endm
 
 /* As the kernel would have left it: rcx is the return address, r11 the flags, and nothing else has changed. */
@@ -88,9 +100,17 @@ mrn_stub_told:
 	unwind_by_frame
 	syscall
 	testq	%rax, %rax
-	jnz	1f
-	cmpq	$0, FRAME_ARM(%rsp)
-	je	1f
+	jnz	4f
+	cmpq	$CHILD_ARMS_ITSELF, FRAME_ARM(%rsp)
+	jb	3f
+	je	5f
+	movl	$SIGSYS, %edi
+	leaq	mrn_sigsys_ours(%rip), %rsi
+	xorl	%edx, %edx
+	movl	$8, %r10d
+	movl	$SYS_rt_sigaction, %eax
+	syscall
+5:
 	movl	$PR_SET_SYSCALL_USER_DISPATCH, %edi
 	movl	$PR_SYS_DISPATCH_ON, %esi
 	leaq	__start_mrn_syscalls(%rip), %rdx
@@ -104,8 +124,21 @@ mrn_stub_told:
 	movl	mrn_dispatch_era(%rip), %ecx
 	movq	mrn_armed_in@gottpoff(%rip), %rdx
 	movl	%ecx, %fs:(%rdx)
-2:
 	xorl	%eax, %eax
+	jmp	1f
+/* The coverage is over before the child's first instruction. */
+2:
+	set_guest 1
+	call	mrn_thread_is_not_armed
+	xorl	%eax, %eax
+	jmp	1f
+3:
+	set_guest 1
+	jmp	1f
+4:
+	cmpq	$PARENT_OF_GUEST, FRAME_ARM(%rsp)
+	jne	1f
+	guest_has_gone
 1:
 	pushq	FRAME_FLAGS(%rsp)
 	popfq
@@ -116,6 +149,16 @@ mrn_stub_told:
 /* Parent and child do all of this, the child first, and read the same frame. Unwound by nobody: it is short. */
 	place	mrn_stub_vfork
 	syscall
+	testq	%rax, %rax
+	jnz	1f
+	set_guest 1
+	jmp	2f
+1:
+	movq	mrn_vfork_frame@gottpoff(%rip), %rcx
+	cmpq	$PARENT_OF_GUEST, %fs:FRAME_ARM(%rcx)
+	jne	2f
+	guest_has_gone
+2:
 	movq	%rax, %r9
 	movl	$SYS_rt_sigprocmask, %eax
 	movl	$SIG_SETMASK, %edi

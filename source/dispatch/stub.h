@@ -25,6 +25,12 @@
 #define FRAME_MORE   80
 #define FRAME_NUMBER (FRAME_MORE + 24)
 
+/* FRAME_ARM, of a child: it is to be caught, too. Else it is a guest (guests.c), or no process of this memory. */
+#define CHILD_ARMS_ITSELF 1
+#define CHILD_IS_FRESH	  2 /* and has none of our handlers */
+/* Of a parent: its child is a guest, which has gone when the call returns. */
+#define PARENT_OF_GUEST 1
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
@@ -33,7 +39,7 @@
 struct mrn_frame {
 	uint64_t rip, rsp, flags; /* where and how to go on */
 	uint64_t rdi, rsi, rdx, r10, r8, r9;
-	uint64_t arm;	  /* of a new thread or process: it is caught, too */
+	uint64_t arm;	  /* of a call that makes a thread or process: what that is, see above */
 	uint64_t more[6]; /* arguments that had to be changed */
 };
 

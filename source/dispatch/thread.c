@@ -27,6 +27,8 @@ static bool any_fresh;	 /* one of them had not been armed */
 /* Of this start: never 0. The second is written by the stub in which a new thread arms itself, too. */
 uint32_t mrn_dispatch_era;
 MRN_TLS uint32_t mrn_armed_in;
+MRN_TLS bool mrn_storage_is_shared;
+static MRN_TLS uint32_t lost; /* who, of those that share the storage */
 
 static long dispatch(bool on)
 {
@@ -40,16 +42,36 @@ int mrn_thread_arm(void)
 {
 	long r = dispatch(true);
 
-	if (!r)
+	if (!r) {
 		mrn_armed_in = mrn_dispatch_era;
+		mrn_is_guest = 0;
+	}
 	/* A kernel that does not know it says EINVAL. */
 	return r == -EINVAL || r == -ENOSYS ? -EOPNOTSUPP : (int)r;
 }
 
 void mrn_thread_disarm(void)
 {
-	dispatch(false);
-	mrn_armed_in = 0;
+	/* A sandbox may not let us: then it goes on. */
+	if (dispatch(false))
+		return;
+	/* Who shares the storage is armed still, perhaps: its calls must not be taken for the program's own. */
+	if (mrn_storage_is_shared)
+		mrn_is_guest = 1;
+	else
+		mrn_armed_in = 0;
+}
+
+void mrn_thread_lose(void)
+{
+	if (mrn_storage_is_shared)
+		lost = (uint32_t)mrn_sys0(SYS_gettid);
+	mrn_thread_disarm();
+}
+
+bool mrn_thread_has_lost(void)
+{
+	return lost && lost == (uint32_t)mrn_sys0(SYS_gettid);
 }
 
 /*
@@ -111,7 +133,8 @@ void mrn_dispatch_join(void)
 
 	if (mrn_armed_in == era || !mrn_dispatch_is_on())
 		return;
-	mrn_thread_arm();
+	if (mrn_thread_arm())
+		mrn_thread_is_not_armed();
 }
 
 /* ------------------------------------------------------------------------------------ all the others */

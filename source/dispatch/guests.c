@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guests: processes that run in this memory and are not caught. The child of a vfork is one until it has executed another
+ * program or ended. It runs on a stack of which nobody knows how much is left for a signal (musl's posix_spawn has 5 KiB),
+ * with actions for signals that are its own to reset, and is often about to be traced: so it is not armed.
+ *
+ * What a guest changes is announced by the interposer where it goes through libc's functions, and by nobody else. So
+ * before there is a guest everything is invalidated, and while there is one all memory is good for one use at a time
+ * (mrn_source_arm). No token is held meanwhile: a guest may live as long as it likes.
+ *
+ *	thread that makes a guest		thread that builds something
+ *	guests++				inserts its notifier
+ *	fence					fence
+ *	walks: calls all notifiers		reads guests
+ *	makes the guest
+ *
+ * Either the walk meets the notifier, or the reader sees the guest. guests-- comes when the guest has gone; the kernel orders
+ * that after all that it did, and release hands it on.
+ */
+#include "core/check.h"
+#include "os/atomic.h"
+#include "source/dispatch/internal.h"
+
+#include "os/event_path.h"
+
+/* Written by the stubs, too, which know when a parent goes on. */
+uint32_t mrn_guests;
+MRN_TLS uint32_t mrn_is_guest;
+MRN_TLS uint32_t mrn_handlers;
+
+bool mrn_dispatch_has_guests(void)
+{
+	mrn_fence_full();
+	return __atomic_load_n(&mrn_guests, __ATOMIC_ACQUIRE) && !MRN_BROKEN(DISPATCH_GUESTS);
+}
+
+void mrn_guest_begin(void)
+{
+	__atomic_fetch_add(&mrn_guests, 1, __ATOMIC_SEQ_CST);
+	mrn_fence_full();
+}
+
+void mrn_guest_end(void)
+{
+	__atomic_fetch_sub(&mrn_guests, 1, __ATOMIC_RELEASE);
+}
+
+void mrn_guests_forget(void)
+{
+	__atomic_store_n(&mrn_guests, 0, __ATOMIC_RELAXED);
+}
+
+bool mrn_dispatch_catches(void)
+{
+	return mrn_armed_in && (!mrn_is_guest || MRN_BROKEN(DISPATCH_STAND_BACK)) &&
+	       !__atomic_load_n(&mrn_handlers, __ATOMIC_RELAXED);
+}
