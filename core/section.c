@@ -112,7 +112,6 @@ bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g)
 static void let_run(struct mrn_mm *mm, const struct mrn_grace *g, unsigned int tries)
 {
 	unsigned int i = (unsigned int)__builtin_ctzll(g->slots);
-	struct timespec deadline;
 
 	if (tries < 64)
 		return;
@@ -121,13 +120,7 @@ static void let_run(struct mrn_mm *mm, const struct mrn_grace *g, unsigned int t
 		return;
 	}
 	/* Nobody wakes us: a reader would have to look for us. But below us, too, somebody may be reading. */
-	mrn_sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&deadline);
-	deadline.tv_nsec += 1000000;
-	if (deadline.tv_nsec >= 1000000000) {
-		deadline.tv_nsec -= 1000000000;
-		deadline.tv_sec++;
-	}
-	mrn_futex_wait(&mm->slot[i].walk, g->walk[i], &deadline);
+	mrn_futex_wait_for(&mm->slot[i].walk, g->walk[i], 1000000);
 }
 
 void mrn_grace_wait(struct mrn_mm *mm, struct mrn_grace *g)

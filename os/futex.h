@@ -24,6 +24,14 @@ static inline int mrn_futex_wait(uint32_t *word, uint32_t expected, const struct
 			     (long)deadline, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
+/* The same, for at most so long: below one second. Asks nobody what time it is. */
+static inline int mrn_futex_wait_for(uint32_t *word, uint32_t expected, long ns)
+{
+	struct timespec timeout = {.tv_nsec = ns};
+
+	return (int)mrn_sys4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, expected, (long)&timeout);
+}
+
 static inline void mrn_futex_wake(uint32_t *word, int how_many)
 {
 	mrn_sys3(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, how_many);

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Where this process's number is, 0 while it is not known, and in a forked child. NULL: it is asked for each time. */
+extern const int32_t *mrn_peek_pid;
+
 int mrn_peek(void *into, uintptr_t addr, size_t size);
 int mrn_poke(uintptr_t addr, const void *from, size_t size);
 

@@ -15,6 +15,7 @@
 #include "os/atomic.h"
 #include "os/maps.h"
 #include "os/pages.h"
+#include "os/peek.h"
 #include "source/dispatch/dispatch.h"
 #include "source/interposer.h"
 #include "source/source.h"
@@ -272,6 +273,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
 	mm->pid = getpid();
+	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO) {
 		r = add_kinds(s, MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, flags, false);

@@ -13,7 +13,9 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +216,78 @@ static void forbid_dispatch(void)
 		_exit(88);
 }
 
+/* Everything that is not in the list kills. */
+static void allow(const int *list, size_t n)
+{
+	struct sock_filter code[64];
+	struct sock_fprog program = {.filter = code};
+	unsigned short k = 0;
+
+	code[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+						 offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < n; i++) {
+		code[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+							 (unsigned int)list[i], 0, 1);
+		code[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	}
+	code[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	program.len = k;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(88);
+}
+
+/* As a JIT compiler's code would: from memory that has no name, and that nobody has seen before. */
+static void unmap_from_nowhere(void)
+{
+	typedef int unmapper(void *p, size_t n, int (*f)(void *p, size_t n));
+	/* sub $8, %rsp; call *%rdx; add $8, %rsp; ret */
+	static const unsigned char code[] = {0x48, 0x83, 0xec, 8, 0xff, 0xd2,
+					     0x48, 0x83, 0xc4, 8, 0xc3};
+	char *p = map(1);
+
+	memcpy(p, code, sizeof(code));
+	if (mprotect(p, PAGE, PROT_READ | PROT_EXEC) ||
+	    ((unmapper *)(uintptr_t)p)(map(3), 3l * PAGE, munmap))
+		_exit(87);
+}
+
+static void in_threads(int nr, int n);
+
+/*
+ * With those calls alone that this program makes; and, if it is caught, those that dispatch cannot do without: to return from a
+ * signal, and where there are new threads and new masks, two more.
+ */
+static void in_a_sandbox(int n, bool is_caught, bool threads)
+{
+	int list[24] = {SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_exit_group};
+	size_t k = 6;
+
+	if (is_caught)
+		list[k++] = SYS_rt_sigreturn;
+	if (threads) {
+		static const int of_threads[] = {SYS_clone3, SYS_clone,	       SYS_set_robust_list,
+						 SYS_rseq,   SYS_exit,	       SYS_rt_sigprocmask,
+						 SYS_futex,  SYS_rt_sigaction, SYS_getrandom};
+
+		memcpy(&list[k], of_threads, sizeof(of_threads));
+		k += sizeof(of_threads) / sizeof(of_threads[0]);
+	}
+	if (threads && is_caught) {
+		list[k++] = SYS_prctl;
+		list[k++] = SYS_process_vm_readv;
+	}
+	allow(list, k);
+	if (threads)
+		in_threads(2, n);
+	else
+		watched_unmap(2 * n);
+	watched_discard(n);
+#ifdef __x86_64__
+	unmap_from_nowhere();
+#endif
+}
+
 /* By exec's function of that ending; "fd": by fexecve. */
 static int run_again(const char *way, char *program, char *n)
 {
@@ -270,6 +344,8 @@ int main(int argc, char **argv)
 		watched_discard(m);
 		forbid_dispatch();
 		return run_again("v", argv[0], argv[2]);
+	} else if (!strncmp(way, "sandbox", 7)) {
+		in_a_sandbox(n, m, way[7]);
 	} else if (!strcmp(way, "threads")) {
 		in_threads(n, m);
 	} else if (!strcmp(way, "closed")) {

@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
-#include <mrn/source.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -160,18 +158,6 @@ uint32_t watch_lane_pid(void)
 
 /* ------------------------------------------------------------------------------------- records */
 
-/* Wakes the tool when a quarter of the ring is waiting for it; it looks by itself now and then, too. */
-static void ring_the_bell(const struct watch_lane *lane, uint64_t pos)
-{
-	uint64_t tail = __atomic_load_n(&lane->tail, __ATOMIC_RELAXED);
-
-	if (pos - tail < UINT64_C(1) << header->ring_shift >> 2 ||
-	    !__atomic_load_n(&header->asleep, __ATOMIC_RELAXED))
-		return;
-	if (__atomic_exchange_n(&header->asleep, 0, __ATOMIC_ACQ_REL))
-		mrn_source_bypass(SYS_futex, (long)&header->asleep, FUTEX_WAKE, 1, 0, 0, 0);
-}
-
 /* A free slot, which is the caller's from now on; NULL when the ring is full. */
 static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
 {
@@ -215,5 +201,4 @@ void watch_lane_put(const struct watch_record *record)
 	__builtin_memcpy(slot, record, offsetof(struct watch_record, turn));
 	__atomic_store_n(&slot->turn, watch_free_turn(pos, header->ring_shift) + 1,
 			 __ATOMIC_RELEASE);
-	ring_the_bell(lane, pos);
 }

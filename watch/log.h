@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define WATCH_MAGIC   UINT64_C(0x6863746177206e72) /* "rn watch" */
-#define WATCH_VERSION 1
+#define WATCH_VERSION 2
 
 /* In the environment: "COOKIE:PATH", the header's cookie in hexadecimal and where to open the log. */
 #define WATCH_ENVIRONMENT "MRN_WATCH"
@@ -75,7 +75,6 @@ struct watch_header {
 	uint32_t preload_bytes, had_preload;
 
 	/* From the program. */
-	uint32_t asleep; /* the tool wants FUTEX_WAKE once a ring is filling up */
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
 	uint32_t unwatched;  /* processes that have found no lane */

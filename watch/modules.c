@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "os/maps.h"
+#include "source/confined.h"
 #include "watch/lane.h"
 
 #include "os/event_path.h"
@@ -75,7 +76,8 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 {
 	const struct watch_lane *lane = watch_lane_mine();
 
-	if (!lane || !pc)
+	/* A name that is missing is better than a program that is killed. */
+	if (!lane || !pc || mrn_is_confined())
 		return;
 	if (__atomic_load_n(&distrusted, __ATOMIC_RELAXED)) {
 		watch_modules_look(now);

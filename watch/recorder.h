@@ -12,7 +12,8 @@ int watch_recorder_start(void);
 struct watch_header;
 struct watch_header *watch_recorder_carries_over(void);
 
-/* exec.c: once, before main. */
+/* exec.c, prctl.c: once, before main. */
 void watch_exec_start(void);
+void watch_prctl_start(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
+#include "source/confined.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -193,6 +194,8 @@ static void ptrace_call(struct mrn_caught *c)
 
 static void caught(struct mrn_caught *c)
 {
+	if (mrn_call_confines(c->reg[REG_RAX], c->reg[REG_RDI]))
+		mrn_confine();
 	switch (c->reg[REG_RAX]) {
 	/* The numbers of bracket/number.c, but those that open a file or execute a program. */
 	case SYS_brk:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed
- * number to a C function that takes the same seven arguments, for any other to the real syscall.
+ * number, and one that may begin a sandbox, to a C function that takes the same seven arguments, for any other to the real syscall.
  * See syscall.c.
  */
 #ifdef __x86_64__
@@ -24,7 +24,8 @@ syscall:
 	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
 		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
 		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise, \
-		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_execve, SYS_execveat
+		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_execve, SYS_execveat, \
+		SYS_seccomp, SYS_prctl
 	cmpq	$\nr, %rdi
 	je	mrn_syscall_bracketed
 	.endr

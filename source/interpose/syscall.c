@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * syscall(): the same brackets, by number.
+ * syscall(): the same brackets, by number; and what forbids the program system calls.
  *
  * On x86-64 syscall itself is the stub in syscall-x86_64.S, which jumps to libc's for every number
  * that is not bracketed before any frame exists: SYS_vfork and SYS_clone on the caller's stack
@@ -14,6 +14,7 @@
 
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
+#include "source/confined.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
 
@@ -28,6 +29,8 @@ long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long
 
 long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long f)
 {
+	if (mrn_call_confines(nr, a))
+		mrn_confine();
 	return mrn_bracket_number(real, nr, a, b, c, d, e, f);
 }
 

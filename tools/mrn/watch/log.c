@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,11 +7,12 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "os/futex.h"
 #include "os/syscall.h"
 #include "tools/mrn/watch/log.h"
 
-/* How often it looks when nobody wakes it. */
-#define LOOK_NS 100000000
+/* How often it looks. A ring of the default size takes longer to fill than this, whatever the program does. */
+#define LOOK_NS 5000000
 
 static struct watch_lane *lane_at(const struct watch_log *log, unsigned int i)
 {
@@ -150,26 +150,14 @@ static bool read_all(struct watch_log *log)
 
 /* -------------------------------------------------------------------------------------- the thread */
 
-/* The log is shared between processes: not a private futex. */
-static void sleep_until_needed(struct watch_log *log)
-{
-	struct timespec timeout = {.tv_nsec = LOOK_NS};
-	uint32_t *asleep = &log->header->asleep;
-
-	if (__atomic_load_n(asleep, __ATOMIC_RELAXED))
-		mrn_sys4(SYS_futex, (long)asleep, FUTEX_WAIT, 1, (long)&timeout);
-}
-
+/* The program does not wake us: that would be a system call, which it may have forbidden itself. */
 static void *read_while_it_runs(void *arg)
 {
 	struct watch_log *log = arg;
 
-	while (!__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE)) {
-		/* First, so that who fills a ring from here on wakes us. */
-		__atomic_store_n(&log->header->asleep, 1, __ATOMIC_SEQ_CST);
-		if (!read_all(log) && !__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE))
-			sleep_until_needed(log);
-	}
+	while (!__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE))
+		if (!read_all(log))
+			mrn_futex_wait_for(&log->stop, 0, LOOK_NS);
 	return NULL;
 }
 
@@ -187,9 +175,8 @@ void watch_log_finish(struct watch_log *log)
 {
 	if (!log->running)
 		return;
-	__atomic_store_n(&log->stop, true, __ATOMIC_RELEASE);
-	__atomic_store_n(&log->header->asleep, 0, __ATOMIC_SEQ_CST);
-	mrn_sys3(SYS_futex, (long)&log->header->asleep, FUTEX_WAKE, 1);
+	__atomic_store_n(&log->stop, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&log->stop, 1);
 	pthread_join(log->thread, NULL);
 	log->running = false;
 	read_all(log);

@@ -28,7 +28,8 @@ struct watch_log {
 	size_t size;
 	int fd;
 	pthread_t thread;
-	bool running, stop;
+	bool running;
+	uint32_t stop; /* futex */
 	pthread_mutex_t
 		lock; /* around the sink's calls, and for who looks at what it has collected */
 	struct watch_sink sink;
