@@ -385,6 +385,14 @@ static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t leng
 	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
+/* Is there a cause in need that nobody covers: never has, or has lost? */
+static bool is_uncovered(struct mrn_source *s, uint64_t need)
+{
+	return need & ~(__atomic_load_n(&s->by_name, __ATOMIC_RELAXED) |
+			__atomic_load_n(&s->by_call, __ATOMIC_RELAXED) | s->by_event.before_return |
+			s->by_event.use_once);
+}
+
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full)
 {
@@ -409,6 +417,8 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_ARM_USE_ONCE;
 	need &= ~MRN_COVER_IO_URING;
+	if (is_uncovered(s, need))
+		return MRN_ARM_USE_ONCE;
 	/* What a guest changes past the interposer is announced by nobody. */
 	if ((need & s->by_call & ~s->by_name) && mrn_dispatch_has_guests())
 		return MRN_ARM_USE_ONCE;

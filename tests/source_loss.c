@@ -127,6 +127,21 @@ TEST(written_over_is_seen_at_the_next_arm)
 }
 TWIN(written_over_is_seen_at_the_next_arm, nobody_looks, BREAK(SOURCE_LOSS));
 
+/* userfaultfd goes on, and sees part of it; the rest is seen by nobody, armed or not. */
+TEST(written_over_beside_uffd)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
+
+	build(source, MRN_COVER_INTERPOSE);
+	write_over((void *)(uintptr_t)munmap, (void *)(uintptr_t)past_everybody);
+	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE),
+		  MRN_ARM_USE_ONCE);
+	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_SHMDT));
+	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_UFFD), 0);
+	finish(source);
+}
+TWIN(written_over_beside_uffd, nobody_looks, BREAK(SOURCE_LOSS));
+
 /* Not the first, which every arming looks at. */
 TEST(written_over_is_seen_by_a_check)
 {
