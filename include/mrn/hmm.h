@@ -21,7 +21,8 @@
  *		program the device from range.hmm_pfns
  *		pthread_mutex_unlock(&driver_lock);
  *
- * hmm_range_fault also works on this process's own memory; see there.
+ * hmm_range_fault also works on this process's own memory; see there. Managed memory announces all that happens to it: there is
+ * nothing to arm.
  *
  * Conventions. Functions return 0 or -errno, unless they say otherwise. addr and length are bytes,
  * multiples of the OS page, within one region; -EINVAL when they are not. -ESTALE: in a forked
@@ -412,7 +413,8 @@ struct hmm_range {
  *
  * On managed memory the answer is exact.
  *
- * On mrn_mm_self(), the memory of this process, it is what Linux tells a process about itself:
+ * On mrn_mm_self(), the memory of this process, the consumer calls mrn_source_arm after each read_begin and before this
+ * (<mrn/source.h>), and the answer is what Linux tells a process about itself:
  *  - VALID is exact. Swapped pages are not VALID. Memory that may only be written to can be read, too,
  *    as by the processor; the kernel's function would say ERROR.
  *  - The number is the physical frame for a process with CAP_SYS_ADMIN, and 0 for others. It may change
@@ -437,9 +439,9 @@ struct hmm_range {
 int hmm_range_fault(struct hmm_range *range);
 
 /*
- * The same in a loop: begins a read, faults, and begins again on a collision, until it comes out or the
- * deadline, an absolute time of CLOCK_MONOTONIC, or NULL for none, has passed. Sets notifier_seq, which
- * is to be checked under the driver lock as always.
+ * The same in a loop, for memory that needs no arming: begins a read, faults, and begins again on a
+ * collision, until it comes out or the deadline, an absolute time of CLOCK_MONOTONIC, or NULL for
+ * none, has passed. Sets notifier_seq, which is to be checked under the driver lock as always.
  *
  * Errors: those of hmm_range_fault but -EBUSY; those of mrn_range_read_begin_until, -ETIMEDOUT among
  * them; -EINVAL for a pfn_flags_mask, as requests in the entries do not outlive the first answer.

@@ -9,6 +9,7 @@
  * for a collision and publish a shadow, and it is held by the invalidate callback.
  *
  *	again:	seq = mmu_range_read_begin(&mrn);
+ *		mrn_source_arm				(this process's own memory: see below)
  *		pin or fault the pages			(speculative, no lock held)
  *		pthread_mutex_lock(&driver_lock);
  *		if (mmu_range_read_retry(&mrn, seq)) {
@@ -18,6 +19,10 @@
  *		}
  *		publish the shadow
  *		pthread_mutex_unlock(&driver_lock);
+ *
+ * Of this process's own memory (mrn_mm_self) a source tells, <mrn/source.h>, and of changes by bare calls, or by libc's own,
+ * only where it has been asked to: the comment at mrn_source_arm has the whole loop. Where an mm's owner announces all
+ * that it does, there is nothing to arm.
  *
  * The guarantees A1-A6 and P1-P5 that the comments cite stand at the top of core/mmu_notifier.c.
  *

@@ -195,6 +195,20 @@ int mrn_source_check(struct mrn_source *source);
  * consumer's loop: after each read_begin, before it reads any translation, with its notifier for the
  * range inserted; a collision or an invalidation undoes it.
  *
+ *	again:	seq = mmu_range_read_begin(&mrn);
+ *		lock; if (valid && !mmu_range_read_retry(&mrn, seq)) { use; unlock; done; }
+ *		unlock;
+ *		once = mrn_source_arm(source, addr, length, need);
+ *		if (once == -EAGAIN)
+ *			goto again;
+ *		pin;
+ *		lock; if (mmu_range_read_retry(&mrn, seq)) { unlock; undo; goto again; }
+ *		use; valid = once != MRN_ARM_USE_ONCE; unlock;
+ *
+ * read_begin comes before each use of what is kept, too: where a change is covered as before_return, the callbacks for it may
+ * still be running when its call has returned, and read_begin waits for them. In the invalidate callback:
+ * mrn_source_disarm_changing; before remove: mrn_source_disarm. examples/own_consumer.c is all of this.
+ *
  * Returns 0, or MRN_ARM_USE_ONCE: what is built now is good for one use and must not be kept, because
  * later changes of this range may go unseen; so it is where need has a cause that is not in the coverage. Errors: -EAGAIN while an invalidation of the range is in
  * progress: begin again; -EINVAL; -ENOTCONN after detach; -ESTALE in a forked child. Memory that is not mapped is not its business. May block for the kernel's mmap lock.
