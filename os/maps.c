@@ -93,18 +93,17 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 	enum { HEAD = 80 + MRN_MAPS_PATH_MAX };
 	char buf[1024], line[HEAD + 1];
 	size_t len = 0;
-	bool go_on = true;
-	long fd, n;
+	bool go_on = true, any = false;
+	long fd, n = 0;
+	int err = 0;
 
 	fd = mrn_maps_open();
 	if (fd < 0)
 		return (int)fd;
-	while (go_on && (n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) != 0) {
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			break;
-		for (long i = 0; i < n && go_on; i++) {
+	while (go_on && !err && (n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) != 0) {
+		if (n < 0 && n != -EINTR)
+			err = (int)n;
+		for (long i = 0; i < n && go_on && !err; i++) {
 			struct mrn_mapping m;
 
 			if (buf[i] != '\n') {
@@ -113,13 +112,18 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 				continue;
 			}
 			line[len] = '\0';
-			if (parse(line, line + len, &m))
+			/* What is not to be understood is another file, whose number this is by now. */
+			if (!parse(line, line + len, &m))
+				err = -EIO;
+			else
 				go_on = visit(&m, arg);
+			any = true;
 			len = 0;
 		}
 	}
 	mrn_sys1(SYS_close, fd);
-	return go_on && n < 0 ? (int)n : 0;
+	/* So is one in which there is nothing. */
+	return err ? err : any ? 0 : -EIO;
 }
 
 struct window {
