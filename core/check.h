@@ -74,7 +74,6 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_FREE,		 /* device memory is not given back */
 	MRN_BROKEN_URING_RING,	/* whatever has the ring's descriptor is taken for the ring */
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */
-	MRN_BROKEN_HMM_FREE,	/* device memory is not given back */
 	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
 	MRN_BROKEN_WATCH_TURN,	/* a slot is written whether it has been read or not */
 };

@@ -56,9 +56,7 @@ static int list_start(struct mmu_notifier *mn, const struct mmu_notifier_range *
 	(void)mn;
 	if (in_list)
 		misbehave();
-	return !mmu_notifier_range_blockable(range) && range->seq % 4 == 0
-		       ? -EAGAIN
-		       : 0;
+	return !mmu_notifier_range_blockable(range) && range->seq % 4 == 0 ? -EAGAIN : 0;
 }
 
 static void list_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
