@@ -69,11 +69,13 @@ static bool is_asleep(long tid)
 {
 	char path[64], state = 0;
 	FILE *stat;
+	int fields;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", tid);
 	stat = fopen(path, "r");
 	CHECK(stat);
-	CHECK_EQ(fscanf(stat, "%*d %*s %c", &state), 1);
+	fields = fscanf(stat, "%*d %*s %c", &state);
+	CHECK_EQ(fields, 1);
 	fclose(stat);
 	return state == 'S';
 }
