@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
+#include "os/cancel.h"
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/peek.h"
@@ -300,7 +301,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 		      struct mrn_source **out)
 {
-	int r;
+	int r, cancel;
 
 	if (!mm || !out || mm != mrn_mm_self() ||
 	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
@@ -309,29 +310,37 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 	if (mrn_callback_depth)
 		return -EDEADLK;
 	pthread_once(&fork_handlers, install_fork_handlers);
+	/* The self-tests make calls that are cancellation points. */
+	cancel = mrn_cancel_hold();
 	pthread_mutex_lock(&attach_lock);
 	r = attach_locked(mm, kinds, opts, out);
 	pthread_mutex_unlock(&attach_lock);
+	mrn_cancel_restore(cancel);
 	return r;
+}
+
+static int detach_locked(struct mrn_source *s)
+{
+	if (!s->refs)
+		return -EINVAL;
+	if (--s->refs == 0)
+		stop(s);
+	return 0;
 }
 
 int mrn_source_detach(struct mrn_source *s)
 {
-	int r = mrn_source_may_wait(s);
-	bool last;
+	int r = mrn_source_may_wait(s), cancel;
 
 	if (r)
 		return r;
+	/* Joining the monitor is a cancellation point. */
+	cancel = mrn_cancel_hold();
 	pthread_mutex_lock(&attach_lock);
-	if (!s->refs) {
-		pthread_mutex_unlock(&attach_lock);
-		return -EINVAL;
-	}
-	last = --s->refs == 0;
-	if (last)
-		stop(s);
+	r = detach_locked(s);
 	pthread_mutex_unlock(&attach_lock);
-	return 0;
+	mrn_cancel_restore(cancel);
+	return r;
 }
 
 unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage)

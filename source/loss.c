@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "os/cancel.h"
 #include "source/interposer.h"
 #include "source/source.h"
 
@@ -22,12 +23,15 @@ void mrn_source_invalidate_all(struct mrn_source *s)
 
 static void tell(struct mrn_source *s, uint64_t causes)
 {
+	int cancel = mrn_cancel_hold();
+
 	mrn_read_lock(&s->loss_lock);
 	mrn_callback_depth++;
 	for (struct mrn_source_loss *l = s->losses; l; l = l->next)
 		l->lost(l, causes);
 	mrn_callback_depth--;
 	mrn_read_unlock(&s->loss_lock);
+	mrn_cancel_restore(cancel);
 }
 
 void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
@@ -95,15 +99,12 @@ int mrn_source_unwatch_loss(struct mrn_source *s, struct mrn_source_loss *l)
 
 /* --------------------------------------------------------------------------------------------- looking */
 
-int mrn_source_check(struct mrn_source *s)
+static int look(struct mrn_source *s)
 {
-	unsigned int kinds;
+	unsigned int kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	uint64_t seen;
-	int r = mrn_source_may_wait(s);
+	int r;
 
-	if (r)
-		return r;
-	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	if (!kinds)
 		return -ENOTCONN;
 	if (kinds & MRN_SOURCE_INTERPOSE) {
@@ -117,4 +118,17 @@ int mrn_source_check(struct mrn_source *s)
 		}
 	}
 	return __atomic_load_n(&s->lost, __ATOMIC_RELAXED) ? -EOPNOTSUPP : 0;
+}
+
+int mrn_source_check(struct mrn_source *s)
+{
+	int r = mrn_source_may_wait(s), cancel;
+
+	if (r)
+		return r;
+	/* The self-test makes calls that are cancellation points. */
+	cancel = mrn_cancel_hold();
+	r = look(s);
+	mrn_cancel_restore(cancel);
+	return r;
 }

@@ -341,6 +341,41 @@ TEST(what_cannot_be_armed_is_good_for_one_use)
 	close(fd);
 }
 
+/* ------------------------------------------------------------------------------------ cancellation */
+
+static int returned;
+
+static void *attach_and_detach(void *arg)
+{
+	struct mrn_source *s = NULL;
+
+	(void)arg;
+	/* Deferred: it acts at the first cancellation point from here, and the self-tests make such calls. */
+	CHECK_EQ(pthread_cancel(pthread_self()), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, NULL, &s), 0);
+	returned++;
+	CHECK_ERR(mrn_source_check(s), 0);
+	returned++;
+	CHECK_ERR(mrn_source_detach(s), 0);
+	returned++;
+	pthread_testcancel();
+	return NULL;
+}
+
+/* What a thread leaves behind that is cancelled in between is nobody's to unlock. */
+TEST(a_cancelled_thread_finishes_its_call)
+{
+	pthread_t thread;
+	void *result;
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_AUTO)), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, attach_and_detach, NULL), 0);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK(result == PTHREAD_CANCELED);
+	CHECK_EQ(returned, 3);
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_AUTO)), 0);
+}
+
 /* ------------------------------------------------------------------- a userfaultfd of the program's */
 
 static long register_own(int fd, char *p)

@@ -14,6 +14,9 @@
  *		program may set it, but cannot block it. A child of vfork, which runs in this memory until its exec, is not
  *		caught: before there is one everything is invalidated (cause DETACH), and until it has gone what needs
  *		dispatch is good for one use at a time.
+ *
+ * Cancellation (pthread_cancel, deferred) is held off in attach, detach and check, and around lost: the call ends as
+ * ever, and the request acts at the thread's next cancellation point. lost must return: no longjmp, no exception.
  */
 #ifndef MRN_SOURCE_H
 #define MRN_SOURCE_H
