@@ -42,10 +42,17 @@ void mrn_uring_slots_put(struct mrn_uring_slots *slots, unsigned int index)
 	pthread_mutex_unlock(&slots->lock);
 }
 
+/* Under the lock; read without it. */
+static unsigned int set_stuck(struct mrn_uring_slots *slots, unsigned int n)
+{
+	__atomic_store_n(&slots->nr_stuck, n, __ATOMIC_RELAXED);
+	return n;
+}
+
 void mrn_uring_slots_put_stuck(struct mrn_uring_slots *slots, unsigned int index)
 {
 	pthread_mutex_lock(&slots->lock);
-	slots->index[slots->nr - ++slots->nr_stuck] = index;
+	slots->index[slots->nr - set_stuck(slots, slots->nr_stuck + 1)] = index;
 	pthread_mutex_unlock(&slots->lock);
 }
 
@@ -54,18 +61,15 @@ int mrn_uring_slots_take_stuck(struct mrn_uring_slots *slots)
 	int index = -ENOENT;
 
 	pthread_mutex_lock(&slots->lock);
-	if (slots->nr_stuck)
-		index = (int)slots->index[slots->nr - slots->nr_stuck--];
+	if (slots->nr_stuck) {
+		index = (int)slots->index[slots->nr - slots->nr_stuck];
+		set_stuck(slots, slots->nr_stuck - 1);
+	}
 	pthread_mutex_unlock(&slots->lock);
 	return index;
 }
 
-unsigned int mrn_uring_slots_stuck(struct mrn_uring_slots *slots)
+unsigned int mrn_uring_slots_stuck(const struct mrn_uring_slots *slots)
 {
-	unsigned int n;
-
-	pthread_mutex_lock(&slots->lock);
-	n = slots->nr_stuck;
-	pthread_mutex_unlock(&slots->lock);
-	return n;
+	return __atomic_load_n(&slots->nr_stuck, __ATOMIC_RELAXED);
 }

@@ -27,6 +27,7 @@ void mrn_uring_slots_put(struct mrn_uring_slots *slots, unsigned int index);
 void mrn_uring_slots_put_stuck(struct mrn_uring_slots *slots, unsigned int index);
 /* One that could not be emptied, the caller's until it is put in either way, or -ENOENT. */
 int mrn_uring_slots_take_stuck(struct mrn_uring_slots *slots);
-unsigned int mrn_uring_slots_stuck(struct mrn_uring_slots *slots);
+/* Takes no lock: in a forked child it may be held for ever. */
+unsigned int mrn_uring_slots_stuck(const struct mrn_uring_slots *slots);
 
 #endif

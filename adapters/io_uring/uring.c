@@ -358,7 +358,7 @@ int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats)
 	return u ? mrn_regcache_get_stats(u->cache, stats) : -EINVAL;
 }
 
-unsigned int mrn_uring_stuck(struct mrn_uring *u)
+unsigned int mrn_uring_stuck(const struct mrn_uring *u)
 {
 	return u ? mrn_uring_slots_stuck(&u->slots) : 0;
 }

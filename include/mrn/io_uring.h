@@ -104,9 +104,10 @@ int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats);
 /*
  * How many slots are stuck: the kernel has refused to empty them, as in another thread than that of a ring with
  * IORING_SETUP_SINGLE_ISSUER, and may still hold the pages that were there. They are given to nobody, are tried again
- * with each registration, and are neither in entries nor in bytes_pinned of the figures. 0 in a process that has none.
+ * with each registration, and are neither in entries nor in bytes_pinned of the figures. In a forked child: how many its
+ * parent had.
  */
-unsigned int mrn_uring_stuck(struct mrn_uring *u);
+unsigned int mrn_uring_stuck(const struct mrn_uring *u);
 
 /* One sentence, a static string, for an error of mrn_uring_get: what it means and what helps. */
 const char *mrn_uring_explain(int error);
