@@ -270,7 +270,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		if (!s)
 			return -ENOMEM;
 		s->mm = mm;
-		mrn_room_init(&s->room);
+		mrn_room_init(&s->room, mm);
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	}
 	mm->pid = getpid();

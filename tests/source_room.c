@@ -4,8 +4,10 @@
  * not fit is good for one use, until there is room again.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <mrn/mrn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,6 +50,15 @@ static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 static const struct mrn_regcache_ops ops = {register_range, deregister_range};
 
 /* As on a system with twice as many mappings as this process has and ROOM. */
+static void set_limit(void)
+{
+	if (test_is_sanitized())
+		SKIP("a sanitizer maps what it likes");
+	limit = nr_mappings() + ROOM;
+	if (!without_limit)
+		mrn_check_max_mappings = 2 * limit;
+}
+
 static void open_cache(void)
 {
 	struct mrn_regcache_config config = {
@@ -61,11 +72,6 @@ static void open_cache(void)
 	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
 	int r;
 
-	if (test_is_sanitized())
-		SKIP("a sanitizer maps what it likes");
-	limit = nr_mappings() + ROOM;
-	if (!without_limit)
-		mrn_check_max_mappings = 2 * limit;
 	r = mrn_source_attach(config.mm, MRN_SOURCE_UFFD, &opts, &source);
 	if (r)
 		SKIP("no userfaultfd here: %s", why);
@@ -112,6 +118,7 @@ TEST(half_of_all_mappings_are_the_programs)
 	struct mrn_regcache_stats s, t;
 	char *p;
 
+	set_limit();
 	open_cache();
 	p = map_islands();
 	s = use(p, ISLANDS);
@@ -140,12 +147,37 @@ TEST(half_of_all_mappings_are_the_programs)
 
 TWIN(half_of_all_mappings_are_the_programs, no_limit, without_limit = true);
 
+/* Where there is no /proc, there is nobody to count the program's own; but there is an end. */
+TEST(room_without_proc)
+{
+	char empty[] = "/tmp/mrn-room-XXXXXX";
+	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mrn_regcache_stats s;
+	bool gone;
+
+	set_limit();
+	CHECK(root >= 0 && mkdtemp(empty));
+	gone = chroot(empty) == 0;
+	CHECK_EQ(unlinkat(root, empty + 1, AT_REMOVEDIR), 0);
+	close(root);
+	if (!gone)
+		SKIP("may not change the root");
+	open_cache();
+	s = use(map_islands(), ISLANDS);
+	CHECK(s.entries >= limit / 4 && s.entries <= limit / 2);
+	CHECK_EQ(s.use_once_full, ISLANDS - s.entries);
+	close_cache();
+}
+
+TWIN(room_without_proc, no_limit, without_limit = true);
+
 /* The program's own are counted, too: it may have taken all of them. */
 TEST(nothing_is_armed_in_a_crowd)
 {
 	struct mrn_regcache_stats s;
 	char *own, *p;
 
+	set_limit();
 	open_cache();
 	own = map_islands();
 	for (unsigned int i = 0; i < ISLANDS; i++)

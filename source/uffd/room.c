@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "core/check.h"
+#include "core/mm.h"
 #include "os/maps.h"
 #include "os/syscall.h"
 
@@ -27,7 +28,7 @@ static uint64_t read_max(void)
 	return max ? max : DEFAULT_MAX;
 }
 
-void mrn_room_init(struct mrn_room *room)
+void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm)
 {
 	uint64_t max = read_max();
 
@@ -35,7 +36,7 @@ void mrn_room_init(struct mrn_room *room)
 	if (mrn_check_max_mappings)
 		max = mrn_check_max_mappings;
 #endif
-	*room = (struct mrn_room){.limit = max / 2};
+	*room = (struct mrn_room){.mm = mm, .limit = max / 2};
 }
 
 static bool count_one(const struct mrn_mapping *m, void *n)
@@ -50,10 +51,9 @@ static uint64_t arms_left(const struct mrn_room *room)
 {
 	uint64_t n = 0;
 
-	/* Who cannot be counted may be too many. */
-	if (mrn_maps_visit(count_one, &n) < 0 || n >= room->limit)
-		return 0;
-	return (room->limit - n) / 2;
+	if (mrn_maps_visit(count_one, &n) < 0)
+		n = 2 * __atomic_load_n(&room->mm->index.entries, __ATOMIC_RELAXED);
+	return n < room->limit ? (room->limit - n) / 2 : 0;
 }
 
 /* For whoever comes first; the others do without for as long. */

@@ -6,7 +6,8 @@
  *
  * What arming has split, and disarming, unmapping and moving have joined again, only the kernel knows. So mappings are
  * counted, which takes a time that grows with them: once in as many arms as surely fit, each counted as two; and while
- * there is no room, once in as many chances as make the time small.
+ * there is no room, once in as many chances as make the time small. Without /proc they cannot be counted: then each notifier
+ * counts as two, since what is armed has one, and the program's own are not known.
  */
 #ifndef MRN_SOURCE_UFFD_ROOM_H
 #define MRN_SOURCE_UFFD_ROOM_H
@@ -14,7 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct mrn_mm;
+
 struct mrn_room {
+	const struct mrn_mm *mm;
 	uint64_t limit; /* of mappings, with which nothing more is armed */
 	/* Atomic. */
 	uint64_t arms; /* so many ranges may be armed before the next count */
@@ -23,8 +27,8 @@ struct mrn_room {
 	uint32_t counting;
 };
 
-/* Reads the system's limit. */
-void mrn_room_init(struct mrn_room *room);
+/* For mm, the process's. Reads the system's limit. */
+void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm);
 /* May one more range be armed? May count; must not be called with a lock held that the event path takes. */
 bool mrn_room_take(struct mrn_room *room);
 /* It has not been armed. */
