@@ -33,6 +33,7 @@ bool mrn_check_alloc_fails(void)
 void (*_Atomic mrn_check_uffd_event_hook)(void);
 void (*_Atomic mrn_check_uffd_hook)(void);
 void (*_Atomic mrn_check_claim_hook)(bool is_ours);
+void (*_Atomic mrn_check_evict_hook)(void);
 #endif
 
 /*

@@ -122,6 +122,8 @@ extern void (*_Atomic mrn_check_uffd_event_hook)(void);
 extern void (*_Atomic mrn_check_uffd_hook)(void);
 /* Called, when set, by the cache before it claims a dead entry, and (is_ours) before it pushes it. */
 extern void (*_Atomic mrn_check_claim_hook)(bool is_ours);
+/* Called, when set, by the cache under its lock before it looks whether an entry is idle. */
+extern void (*_Atomic mrn_check_evict_hook)(void);
 /* Called, when set, by hmm_range_fault of own memory before it looks at what is at addr and after. */
 extern void (*_Atomic mrn_check_hmm_own_hook)(uintptr_t addr);
 /* Called, when set, by a handler of managed memory that has read a page fault, before it serves it. */

@@ -8,6 +8,7 @@
  */
 #include <stddef.h>
 
+#include "core/check.h"
 #include "regcache/cache.h"
 
 void mrn_lru_add(struct mrn_regcache *c, struct entry *e)
@@ -29,13 +30,25 @@ void mrn_lru_remove(struct mrn_regcache *c, struct entry *e)
 	*(e->older ? &e->older->newer : &c->oldest) = e->newer;
 }
 
+static void at_entry(void)
+{
+#ifdef MRN_CHECK
+	void (*hook)(void) = mrn_check_evict_hook;
+
+	if (hook)
+		hook();
+#endif
+}
+
 struct entry *mrn_lru_evict(struct mrn_regcache *c)
 {
 	struct entry *e, *newer;
 
 	for (e = c->oldest; e; e = newer) {
-		uint64_t w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
+		uint64_t w;
 
+		at_entry();
+		w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
 		newer = e->newer;
 		if ((w & WORD_REFS) || (w & WORD_DEAD))
 			continue;

@@ -291,6 +291,38 @@ TEST(no_spurious_enospc_by_hits)
 	rig_exit(&rig);
 }
 
+static struct rig *change_rig;
+static const struct mrn_regcache_entry *change_held;
+static unsigned int change_looks;
+
+/* As another thread would, without a lock: puts the entry that has been looked at, and hits the one that comes. */
+static void change_over(void)
+{
+	if (++change_looks != 2)
+		return;
+	CHECK_ERR(mrn_regcache_put(change_held), 0);
+	CHECK_ERR(try_get(change_rig, 20, 21, RD, &change_held), 0);
+}
+
+/* One entry of two was idle all the time. */
+TEST(room_while_one_thread_puts_this_and_gets_that)
+{
+	RIG(rig, .max_entries = 2);
+
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &change_held), 0);
+	touch(&rig, 20, 21, RD);
+	change_rig = &rig;
+	mrn_check_evict_hook = change_over;
+	touch(&rig, 30, 31, RD);
+	CHECK(change_looks >= 2);
+	mrn_check_evict_hook = NULL;
+	CHECK(!registered(&rig, 10, 11));
+	CHECK_ERR(mrn_regcache_put(change_held), 0);
+	rig_exit(&rig);
+}
+
+TWIN(room_while_one_thread_puts_this_and_gets_that, one_look, BREAK(CACHE_QUEUING));
+
 /* Holds the first thread that comes there between a last put and the stack of what is to be retired. */
 static struct test_gate claim_entered, claim_leave;
 static bool claim_at;
