@@ -204,11 +204,11 @@ TWIN(mark_of_who_stays_is_found_step_by_step_without_vectors, from_the_end, BREA
 
 /* ----------------------------------------------------------------------------------- a reader and a writer */
 
-enum { ALIKE = 2, LOOKS = 20000 };
+enum { ALIKE = 2, LOOKS = 8000 };
 
 static struct {
-	uint64_t granted; /* the reader's: changes that the writer may make */
-	uint64_t changes; /* the writer's: that it has made */
+	uint32_t granted; /* the reader's: changes that the writer may make; a futex */
+	uint32_t changes; /* the writer's: that it has made; a futex */
 	uint64_t epoch;	  /* goes up when X goes and when it is back: odd meanwhile */
 	bool over;
 	bool is_in[ALIKE + FILLERS], they_come; /* the writer's */
@@ -250,8 +250,11 @@ static void *write_line(void *arg)
 
 	(void)arg;
 	while (!LOAD(&duel.over)) {
-		if (LOAD(&duel.changes) == LOAD(&duel.granted)) {
-			sched_yield();
+		uint32_t granted = LOAD(&duel.granted);
+
+		if (LOAD(&duel.changes) == granted) {
+			mrn_futex_wake(&duel.changes, 1);
+			mrn_futex_wait(&duel.granted, granted, NULL);
 			continue;
 		}
 		if (below(&r, 32))
@@ -263,12 +266,20 @@ static void *write_line(void *arg)
 	return NULL;
 }
 
+static uint32_t grant(unsigned int n)
+{
+	uint32_t granted = ADD(&duel.granted, n);
+
+	mrn_futex_wake(&duel.granted, 1);
+	return granted;
+}
+
 static void wait_for_changes(unsigned int n)
 {
-	uint64_t until = ADD(&duel.granted, n);
+	uint32_t granted = grant(n), changes;
 
-	while (LOAD(&duel.changes) < until)
-		sched_yield();
+	while ((changes = LOAD(&duel.changes)) != granted)
+		mrn_futex_wait(&duel.changes, changes, NULL);
 }
 
 static void stop_for_changes(unsigned int read)
@@ -300,7 +311,7 @@ static void look_beside_a_writer(void)
 		duel.at = 1 + below(&duel.rand, ROOM);
 		duel.stopped = false;
 		/* And some while the look goes on. */
-		ADD(&duel.granted, below(&duel.rand, 4));
+		grant(below(&duel.rand, 4));
 		found = x_is_found();
 		spilt += LOAD(&it.line->mark[MRN_FILTER_SPILT]) != 0;
 		/* Else X was away. */
@@ -311,6 +322,7 @@ static void look_beside_a_writer(void)
 	}
 	mrn_check_mark_hook = NULL;
 	STORE(&duel.over, true);
+	grant(1);
 	done(writer);
 	NOTE("%u looks while X was there, %u missed it; some had spilt at %u", n, missed, spilt);
 	CHECK(n > 0);
