@@ -47,6 +47,10 @@ bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 	bool covered;
 	int slot;
 
+	/*
+	 * Before any fence. Whoever asks has made a change; who is not seen here has yet to look at the memory, since one
+	 * of the two came to the kernel's lock of it first.
+	 */
 	if (!__atomic_load_n(&mm->index.entries, __ATOMIC_RELAXED))
 		return false;
 	slot = mrn_slot_claim(mm);
