@@ -32,6 +32,7 @@ static void touch_when_wanted(void *arg)
 /* A callback, or a device, waits for the next page's touch. */
 static void wait_for_next(uintptr_t addr)
 {
+	seen_by_tsan();
 	for (size_t i = 0; i < DEPTH; i++) {
 		if (addr != (uintptr_t)chain[i].at)
 			continue;
