@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "hmm/hmm.h"
+#include "os/cancel.h"
 
 int mrn_hmm_check(const struct mrn_hmm *hmm)
 {
@@ -67,6 +68,7 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 	struct mrn_hmm_region *r = c->r;
 	int err;
 
+	c->cancel = mrn_cancel_hold();
 	mmu_notifier_range_init(&c->range, event, flags & MRN_HMM_LATE ? MRN_RANGE_AFTER : 0,
 				r->hmm->mm, mrn_hmm_addr(r, c->first),
 				mrn_hmm_addr(r, c->first + c->n));
@@ -80,6 +82,7 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 				       : mmu_notifier_invalidate_range_start(&c->range);
 	if (err) {
 		mrn_hmm_region_put(r);
+		mrn_cancel_restore(c->cancel);
 		return err;
 	}
 	if (MRN_BROKEN(HMM_EARLY_END))
@@ -89,6 +92,7 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 	} else if (!mrn_hmm_trylock(r, c->first, c->n)) {
 		mmu_notifier_invalidate_range_end(&c->range);
 		mrn_hmm_region_put(r);
+		mrn_cancel_restore(c->cancel);
 		return -EAGAIN;
 	}
 	return 0;
@@ -100,4 +104,5 @@ void mrn_hmm_change_end(struct mrn_hmm_change *c)
 	mmu_notifier_invalidate_range_end(&c->range);
 	mrn_hmm_unlock(c->r, c->first, c->n);
 	mrn_hmm_region_put(c->r);
+	mrn_cancel_restore(c->cancel);
 }

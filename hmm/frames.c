@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "core/check.h"
+#include "os/cancel.h"
 #include "os/syscall.h"
 
 /* Unpinning is for callbacks. */
@@ -131,6 +132,7 @@ int mrn_hmm_frames_init(struct mrn_hmm_frames *f, uint64_t n, uint64_t quarantin
 static void look_at(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	const uint64_t *word = mrn_hmm_frame_memory(f, frame);
+	int cancel;
 
 	for (size_t i = 0; i < mrn_page_size() / sizeof(*word); i++) {
 		uint64_t found = __atomic_load_n(&word[i], __ATOMIC_RELAXED);
@@ -138,8 +140,11 @@ static void look_at(struct mrn_hmm_frames *f, uint64_t frame)
 		if (found == MRN_HMM_POISON(frame))
 			continue;
 		f->violations++;
-		if (f->violation)
+		if (f->violation) {
+			cancel = mrn_cancel_hold();
 			f->violation(f->violation_arg, frame, i * sizeof(*word), found);
+			mrn_cancel_restore(cancel);
+		}
 		return;
 	}
 }

@@ -172,6 +172,7 @@ void mrn_hmm_wait(struct mrn_hmm_region *r, size_t i);
 struct mrn_hmm_change {
 	struct mrn_hmm_region *r;
 	size_t first, n;
+	int cancel; /* what mrn_cancel_hold has returned: from begin to end the thread is not cancelled */
 	struct mmu_notifier_range range;
 };
 

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "hmm/cpu.h"
+#include "os/cancel.h"
 
 static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
 {
@@ -191,13 +192,17 @@ static int announce(struct mrn_hmm_change *c, enum mrn_cause cause)
 static int begin_move(struct move *m)
 {
 	struct mrn_hmm_change *low = &m->from, *high = &m->to;
-	int err = announce(&m->to, MRN_CAUSE_MREMAP_DST);
+	int err;
 
-	if (err)
-		return err;
-	err = announce(&m->from, MRN_CAUSE_MREMAP_SRC);
+	m->to.cancel = m->from.cancel = mrn_cancel_hold();
+	err = announce(&m->to, MRN_CAUSE_MREMAP_DST);
+	if (!err) {
+		err = announce(&m->from, MRN_CAUSE_MREMAP_SRC);
+		if (err)
+			mmu_notifier_invalidate_range_end(&m->to.range);
+	}
 	if (err) {
-		mmu_notifier_invalidate_range_end(&m->to.range);
+		mrn_cancel_restore(m->to.cancel);
 		return err;
 	}
 	if (m->to.range.start < m->from.range.start) {
@@ -237,6 +242,8 @@ int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length)
 		err = -ENOTCONN;
 	else
 		err = move_pages(&m.from, &m.to);
+	/* Both have held cancellation off, and it stays so until the second has ended. */
+	m.from.cancel = PTHREAD_CANCEL_DISABLE;
 	mrn_hmm_change_end(&m.from);
 	mrn_hmm_change_end(&m.to);
 	return err;

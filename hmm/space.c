@@ -12,6 +12,7 @@
 
 #include "core/mm.h"
 #include "hmm/cpu.h"
+#include "os/cancel.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
@@ -166,7 +167,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	struct mrn_hmm_opts o = {.frames = DEFAULT_FRAMES, .handlers = 1, .backing_fd = -1};
 	struct mrn_hmm *hmm;
 	uint64_t got;
-	int err;
+	int err, cancel;
 
 	if (!out || (given && given->size < sizeof(*given)))
 		return -EINVAL;
@@ -204,11 +205,13 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	if (!err)
 		err = mrn_hmm_handlers_start(hmm, o.handlers);
 	if (err) {
+		cancel = mrn_cancel_hold();
 		mrn_hmm_handlers_stop(hmm);
 		mrn_hmm_workers_stop(hmm);
 		if (hmm->mm)
 			mrn_mm_destroy(hmm->mm);
 		tear_down(hmm);
+		mrn_cancel_restore(cancel);
 		return err;
 	}
 	hmm->mm->managed = hmm;
@@ -219,18 +222,21 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 
 int mrn_hmm_destroy(struct mrn_hmm *hmm)
 {
-	int err = mrn_hmm_check(hmm);
+	int err = mrn_hmm_check(hmm), cancel;
 
 	if (err == -ESTALE)
 		forget(hmm);
 	if (err)
 		return err;
+	/* It waits for threads, for callbacks and for devices. */
+	cancel = mrn_cancel_hold();
 	mrn_hmm_handlers_stop(hmm);
 	mrn_hmm_workers_stop(hmm);
 	/* A notifier may outlive the space: hmm_range_fault must not find it. */
 	hmm->mm->managed = NULL;
 	mrn_mm_destroy(hmm->mm);
 	tear_down(hmm);
+	mrn_cancel_restore(cancel);
 	return 0;
 }
 

@@ -186,3 +186,218 @@ TEST(one_callback_for_all_who_touch)
 	free_region(&rig, p);
 	hmm_rig_exit(&rig);
 }
+
+/* -------------------------------------------------------------------------- no call is left in the middle */
+
+/* Every callback and every function of a device is a point where a thread is cancelled if it may be. */
+static uint32_t points;
+
+static void cancel_point(void)
+{
+	ADD(&points, 1);
+	pthread_testcancel();
+}
+
+static void cancel_in_callback(struct hmm_rig *rig, const struct hmm_event *e)
+{
+	cancel_point();
+}
+
+static long cancel_in_alloc(struct mrn_hmm_device *dev, size_t n, uint64_t *to)
+{
+	cancel_point();
+	return test_device_alloc(dev, n, to);
+}
+
+static void cancel_in_free(struct mrn_hmm_device *dev, size_t n, const uint64_t *freed)
+{
+	cancel_point();
+	test_device_free(dev, n, freed);
+}
+
+static int cancel_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *to,
+			    void *const *frames)
+{
+	cancel_point();
+	return test_device_to_device(dev, n, to, frames);
+}
+
+static int cancel_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames,
+			 const uint64_t *from)
+{
+	cancel_point();
+	return test_device_to_ram(dev, n, frames, from);
+}
+
+static void cancel_in_violation(void *arg, uint64_t frame, size_t offset, uint64_t found)
+{
+	cancel_point();
+}
+
+static const struct mrn_hmm_device_ops cancelling_ops = {
+	cancel_in_alloc,
+	cancel_in_free,
+	cancel_to_device,
+	cancel_to_ram,
+};
+
+struct doomed {
+	struct hmm_rig *rig;
+	char *p;
+	void (*call)(struct hmm_rig *rig, char *p);
+	struct test_gate returned;
+};
+
+static void *doomed_main(void *arg)
+{
+	struct doomed *d = arg;
+
+	CHECK_EQ(pthread_cancel(pthread_self()), 0);
+	d->call(d->rig, d->p);
+	test_gate_open(&d->returned);
+	pthread_testcancel();
+	FAIL("not cancelled");
+}
+
+static void call_discard(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_discard(rig->hmm, p, PAGE(4)), 0);
+}
+
+static void call_reap(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_reap(rig->hmm, p, PAGE(4)), 0);
+}
+
+static void call_compact(struct hmm_rig *rig, char *p)
+{
+	CHECK(mrn_hmm_compact(rig->hmm, p, PAGE(4)) >= 0);
+}
+
+static void call_reclaim(struct hmm_rig *rig, char *p)
+{
+	CHECK(mrn_hmm_reclaim(rig->hmm, p, PAGE(4)) >= 0);
+}
+
+static void call_writeback(struct hmm_rig *rig, char *p)
+{
+	CHECK(mrn_hmm_writeback(rig->hmm, p, PAGE(4)) >= 0);
+}
+
+static void call_protect(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_protect(rig->hmm, p, PAGE(4), RW), 0);
+}
+
+static void call_soft_dirty(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_clear_soft_dirty(rig->hmm, p, PAGE(4)), 0);
+}
+
+static void call_unmap(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_unmap(rig->hmm, p, PAGE(4)), 0);
+}
+
+static void call_move(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_move(rig->hmm, p, p + PAGE(4), PAGE(4)), 0);
+}
+
+static void call_to_device(struct hmm_rig *rig, char *p)
+{
+	CHECK_EQ(mrn_hmm_migrate_to_device(rig->hmm, &device.dev, p, PAGE(4), NULL), 4);
+}
+
+static void call_to_ram(struct hmm_rig *rig, char *p)
+{
+	CHECK_EQ(mrn_hmm_migrate_to_ram(rig->hmm, p, PAGE(4)), 2);
+}
+
+static void call_exclusive(struct hmm_rig *rig, char *p)
+{
+	unsigned long pfns[4];
+
+	CHECK_EQ(mrn_hmm_make_exclusive(rig->hmm, p, PAGE(4), rig, pfns), 4);
+}
+
+static void call_pin(struct hmm_rig *rig, char *p)
+{
+	uint64_t frames[4];
+
+	CHECK_EQ(mrn_hmm_pin(rig->hmm, p, PAGE(4), true, frames), 4);
+	mrn_hmm_unpin(rig->hmm, frames, 4, false);
+}
+
+static void call_fault(struct hmm_rig *rig, char *p)
+{
+	static struct hmm_view view;
+
+	view_init(&view, rig, p, 4);
+	CHECK_ERR(view_fault(&view, HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE), 0);
+	view_exit(&view);
+}
+
+static void call_remove(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_device_remove(rig->hmm, &device.dev), 0);
+}
+
+static void call_free(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_free(rig->hmm, p), 0);
+}
+
+static void call_destroy(struct hmm_rig *rig, char *p)
+{
+	CHECK_ERR(mrn_hmm_destroy(rig->hmm), 0);
+}
+
+static void cancel_in(void (*fn)(struct hmm_rig *, char *))
+{
+	static struct hmm_rig rig;
+	struct doomed d = {.rig = &rig, .call = fn};
+	pthread_t thread;
+	void *result;
+
+	hmm_rig_init(&rig, (struct mrn_hmm_opts){.frames = 32,
+						 .quarantine = 2,
+						 .violation = cancel_in_violation});
+	d.p = region(&rig, 8, RW);
+	device_init(&device, &rig, 16);
+	device.dev.ops = &cancelling_ops;
+	fill_pages(d.p, 8, 1);
+	/* One that is not where it was, and some that have to come back: from a device, and lent. */
+	CHECK_EQ(mrn_hmm_migrate_to_device(rig.hmm, &device.dev, d.p, PAGE(2), NULL), 2);
+	settle(&rig, d.p, 8);
+	points = 0;
+	rig.log.hook = cancel_in_callback;
+	CHECK_EQ(pthread_create(&thread, NULL, doomed_main, &d), 0);
+	CHECK_EQ(pthread_join(thread, &result), 0);
+	CHECK(result == PTHREAD_CANCELED);
+	CHECK_MSG(test_gate_is_open(&d.returned), "it was cancelled inside");
+	CHECK(points > 0);
+	if (fn == call_destroy)
+		return;
+	/* All of it can be used on. */
+	rig.log.hook = NULL;
+	if (fn != call_free)
+		free_region(&rig, d.p);
+	check_settled(&rig);
+	CHECK_ERR(mrn_hmm_destroy(rig.hmm), 0);
+}
+
+TEST(calls_are_not_cancelled_in_the_middle)
+{
+	static void (*const call[])(struct hmm_rig *, char *) = {
+		call_discard, call_reap,       call_compact, call_reclaim, call_writeback,
+		call_protect, call_soft_dirty, call_unmap,   call_move,	   call_to_device,
+		call_to_ram,  call_exclusive,  call_pin,     call_fault,   call_remove,
+		call_free,    call_destroy,
+	};
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer's runtime does not bear cancelled threads");
+	for (size_t i = 0; i < sizeof(call) / sizeof(call[0]); i++)
+		cancel_in(call[i]);
+}

@@ -276,7 +276,8 @@ void mrn_hmm_unpin(struct mrn_hmm *hmm, const uint64_t *frames, size_t n, bool d
 /*
  * A device's own memory, numbered by the device in pages of its own. All functions may block and
  * allocate; they run inside an invalidation of the pages that they copy, which nobody else can reach
- * then, and must not call a function that announces one.
+ * then, and must not call a function that announces one, nor leave by longjmp or an exception. A request to
+ * cancel the thread waits until the call that they are in has returned.
  */
 struct mrn_hmm_device_ops {
 	/* Takes up to n pages of device memory; returns how many are in pages[], or -errno. */
