@@ -71,6 +71,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_LOCK,		 /* pages are not locked */
 	MRN_BROKEN_HMM_OURS,		 /* events are read whatever goes on */
 	MRN_BROKEN_HMM_LOST,		 /* lost pages are not marked */
+	MRN_BROKEN_HMM_KEEPER,		 /* descriptors are used as the program has them */
 	MRN_BROKEN_HMM_FREE,		 /* device memory is not given back */
 	MRN_BROKEN_URING_RING,	/* whatever has the ring's descriptor is taken for the ring */
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */

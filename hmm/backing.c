@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hmm/keeper.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 
-void mrn_hmm_backing_init(struct mrn_hmm_backing *b, int fd)
+void mrn_hmm_backing_init(struct mrn_hmm_backing *b, struct mrn_hmm_keeper *keeper, int fd)
 {
-	*b = (struct mrn_hmm_backing){.fd = fd};
+	*b = (struct mrn_hmm_backing){.keeper = keeper, .fd = fd};
 }
 
 void mrn_hmm_backing_destroy(struct mrn_hmm_backing *b)
@@ -56,8 +57,8 @@ static int transfer(long nr, const struct mrn_hmm_backing *b, uintptr_t memory, 
 	size_t done = 0;
 
 	while (done < size) {
-		long n = mrn_sys4(nr, b->fd, (long)(memory + done), (long)(size - done),
-				  (long)(place + done));
+		long n = mrn_hmm_keeper_call(b->keeper, b->fd, nr, b->fd, (long)(memory + done),
+					     (long)(size - done), (long)(place + done), 0, 0);
 
 		if (n == -EINTR)
 			continue;

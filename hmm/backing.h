@@ -10,7 +10,10 @@
 
 #include "os/mutex.h"
 
+struct mrn_hmm_keeper;
+
 struct mrn_hmm_backing {
+	struct mrn_hmm_keeper *keeper;
 	int fd; /* the caller's; <= 0: none */
 	struct mrn_mutex lock;
 	uint32_t *free; /* a stack of slots that have been given back */
@@ -18,7 +21,7 @@ struct mrn_hmm_backing {
 	uint32_t last; /* highest slot ever taken */
 };
 
-void mrn_hmm_backing_init(struct mrn_hmm_backing *b, int fd);
+void mrn_hmm_backing_init(struct mrn_hmm_backing *b, struct mrn_hmm_keeper *keeper, int fd);
 void mrn_hmm_backing_destroy(struct mrn_hmm_backing *b);
 
 /* Writes a page to *slot, taking one when it is 0. 0, or -errno with no slot taken. May allocate. */

@@ -35,6 +35,12 @@ static void call_hook(void (*_Atomic *at)(uintptr_t addr), uintptr_t addr)
 /* Pages that are emptied in one system call: what a page fault of somebody else may have to wait for. */
 #define CHUNK 8192
 
+static long control(struct mrn_hmm *hmm, long what, void *arg)
+{
+	return mrn_hmm_keeper_call(&hmm->keeper, hmm->uffd, SYS_ioctl, hmm->uffd, what, (long)arg,
+				   0, 0, 0);
+}
+
 /* ------------------------------------------------------------------------------------------- ours */
 
 mrn_sigmask mrn_hmm_cpu_enter(struct mrn_hmm *hmm)
@@ -87,7 +93,7 @@ static long bytes(size_t n)
 
 /* Does something to each run of pages that are still ours, `most` at a time. 0 or the first -errno. */
 static long each_run(struct mrn_hmm_region *r, size_t i, size_t n, size_t most,
-		     long (*act)(const struct mrn_hmm *hmm, uintptr_t addr, size_t n))
+		     long (*act)(struct mrn_hmm *hmm, uintptr_t addr, size_t n))
 {
 	long p = 0;
 
@@ -134,7 +140,7 @@ void mrn_hmm_cpu_release(uintptr_t addr, size_t length)
 
 /* ---------------------------------------------------------------------------------------- mappings */
 
-static long watch(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long watch(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	struct uffdio_register arg = {
 		.range = {.start = addr, .len = (uint64_t)bytes(n)},
@@ -143,20 +149,20 @@ static long watch(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 
 	/* A child would see frames by their place in the file, whoever has them now. */
 	mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTFORK);
-	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_REGISTER, (long)&arg);
+	return control(hmm, UFFDIO_REGISTER, &arg);
 }
 
 /* First nobody may read it, then nobody watches it. */
-static long hide(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long hide(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	struct uffdio_range range = {.start = addr, .len = (uint64_t)bytes(n)};
 	long p = mrn_sys3(SYS_mprotect, (long)addr, bytes(n), PROT_NONE);
 
-	return p < 0 ? p : mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_UNREGISTER, (long)&range);
+	return p < 0 ? p : control(hmm, UFFDIO_UNREGISTER, &range);
 }
 
 /* Then it goes. What is still watched stays: this thread would wait for the event. */
-static long unmap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long unmap(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	long p = hide(hmm, addr, n);
 
@@ -169,7 +175,7 @@ static long unmap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
  * MADV_DONTNEED would leave the entries of memory that the program has locked by mlock or mlockall (Linux 5.18).
  * -ENOMEM: somebody has unmapped a part, and we have not been told yet; all else is emptied.
  */
-static long zap(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long zap(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	return mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTNEED_LOCKED);
 }
@@ -193,8 +199,10 @@ static long map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 	for (size_t at = i, run; at < i + n && !mrn_sys_failed(p); at += run) {
 		run = row(r, at, i + n);
 		/* MAP_NORESERVE would set what is rebound apart from what has not been yet. */
-		p = mrn_sys6(SYS_mmap, (long)mrn_hmm_addr(r, at), bytes(run), PROT_NONE,
-			     MAP_SHARED | MAP_FIXED, r->hmm->frames.fd, bytes(r->page[at].home));
+		p = mrn_hmm_keeper_call(&r->hmm->keeper, r->hmm->frames.fd, SYS_mmap,
+					(long)mrn_hmm_addr(r, at), bytes(run), PROT_NONE,
+					MAP_SHARED | MAP_FIXED, r->hmm->frames.fd,
+					bytes(r->page[at].home));
 	}
 	if (!mrn_sys_failed(p))
 		p = watch(r->hmm, addr, n);
@@ -284,7 +292,7 @@ int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 /* ----------------------------------------------------------------------------------------- entries */
 
 /* A hole of somebody else's has no entries, and must not keep those behind it. */
-static long empty(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long empty(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	zap(hmm, addr, n);
 	return 0;
@@ -296,18 +304,18 @@ void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n)
 		each_run(r, i, n, CHUNK, empty);
 }
 
-static long write_protect(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool on)
+static long write_protect(struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool on)
 {
 	struct uffdio_writeprotect arg = {
 		.range = {.start = addr, .len = (uint64_t)bytes(n)},
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
-	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_WRITEPROTECT, (long)&arg);
+	return control(hmm, UFFDIO_WRITEPROTECT, &arg);
 }
 
 /* Where that fails, a change of mappings is under way: no entry is as good as one for reading. */
-static long read_only(const struct mrn_hmm *hmm, uintptr_t addr, size_t n)
+static long read_only(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	return write_protect(hmm, addr, n, true) < 0 ? empty(hmm, addr, n) : 0;
 }
@@ -345,7 +353,7 @@ static long show_each(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t fra
 }
 
 /* Is the mapping at addr one of frames? Yes where that cannot be found out. */
-static bool shows_frames(const struct mrn_hmm *hmm, uintptr_t addr)
+static bool shows_frames(struct mrn_hmm *hmm, uintptr_t addr)
 {
 	struct mrn_mapping m;
 	long n = mrn_maps_from(addr, &m, 1);
@@ -399,18 +407,18 @@ long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t f
 	return p;
 }
 
-static long install(const struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool write)
+static long install(struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool write)
 {
 	struct uffdio_continue arg = {
 		.range = {.start = addr, .len = (uint64_t)bytes(n)},
 		.mode = write ? 0 : UFFDIO_CONTINUE_MODE_WP,
 	};
 
-	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_CONTINUE, (long)&arg);
+	return control(hmm, UFFDIO_CONTINUE, &arg);
 }
 
 /* Where an entry is there already, and perhaps write-protected. */
-static long install_one(const struct mrn_hmm *hmm, uintptr_t addr, bool write)
+static long install_one(struct mrn_hmm *hmm, uintptr_t addr, bool write)
 {
 	long p = install(hmm, addr, 1, write);
 
@@ -434,9 +442,9 @@ int mrn_hmm_cpu_allow(struct mrn_hmm_region *r, size_t i, size_t n, bool write)
 	return (int)p;
 }
 
-void mrn_hmm_cpu_wake(const struct mrn_hmm *hmm, uintptr_t addr, size_t length)
+void mrn_hmm_cpu_wake(struct mrn_hmm *hmm, uintptr_t addr, size_t length)
 {
 	struct uffdio_range range = {.start = addr, .len = length};
 
-	mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_WAKE, (long)&range);
+	control(hmm, UFFDIO_WAKE, &range);
 }

@@ -61,6 +61,6 @@ long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t f
 /* Installs the entry of a page that has a frame, and wakes who waits for it. 0 or -errno. */
 int mrn_hmm_cpu_allow(struct mrn_hmm_region *r, size_t i, size_t n, bool write);
 /* Has who waits try again. */
-void mrn_hmm_cpu_wake(const struct mrn_hmm *hmm, uintptr_t addr, size_t length);
+void mrn_hmm_cpu_wake(struct mrn_hmm *hmm, uintptr_t addr, size_t length);
 
 #endif

@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 
 #include "core/check.h"
+#include "hmm/keeper.h"
 #include "os/cancel.h"
+#include "os/fd.h"
 #include "os/syscall.h"
 
 /* Unpinning is for callbacks. */
@@ -97,14 +99,15 @@ static uint64_t find_run(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t *wa
 
 /* ------------------------------------------------------------------------------------ life and end */
 
-int mrn_hmm_frames_init(struct mrn_hmm_frames *f, uint64_t n, uint64_t quarantine)
+int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper, uint64_t n,
+			uint64_t quarantine)
 {
 	uint64_t bytes = n * mrn_page_size();
 	struct stat st;
 	long alias;
 
-	*f = (struct mrn_hmm_frames){.fd = -1, .n = n, .ring_size = quarantine};
-	f->fd = (int)mrn_sys2(SYS_memfd_create, (long)"mrn-hmm", MFD_CLOEXEC);
+	*f = (struct mrn_hmm_frames){.keeper = keeper, .fd = -1, .n = n, .ring_size = quarantine};
+	f->fd = mrn_fd_move_up((int)mrn_sys2(SYS_memfd_create, (long)"mrn-hmm", MFD_CLOEXEC));
 	if (f->fd < 0)
 		return f->fd;
 	if (!fstat(f->fd, &st))
@@ -161,18 +164,26 @@ void mrn_hmm_frames_destroy(struct mrn_hmm_frames *f)
 	mrn_pages_free(f->word, f->n * sizeof(*f->word));
 	mrn_pages_free(f->ring, (f->ring_size + 1) * sizeof(*f->ring));
 	if (f->fd >= 0)
-		mrn_sys1(SYS_close, f->fd);
+		mrn_hmm_keeper_close(f->keeper, f->fd);
 	*f = (struct mrn_hmm_frames){.fd = -1};
 }
 
 /* ----------------------------------------------------------------------------------- take and leave */
 
+static long allocate(struct mrn_hmm_frames *f, long mode, uint64_t first, uint64_t n)
+{
+	long page = (long)mrn_page_size();
+
+	return mrn_hmm_keeper_call(f->keeper, f->fd, SYS_fallocate, f->fd, mode, (long)first * page,
+				   (long)n * page, 0, 0);
+}
+
 static long give_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 {
-	long page = (long)mrn_page_size(), r;
+	long r;
 
 	do {
-		r = mrn_sys4(SYS_fallocate, f->fd, 0, (long)first * page, (long)n * page);
+		r = allocate(f, 0, first, n);
 	} while (r == -EINTR);
 	return r;
 }
@@ -256,8 +267,6 @@ static void quarantine(struct mrn_hmm_frames *f, uint64_t frame)
 
 static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 {
-	long page = (long)mrn_page_size();
-
 	if (f->ring_size) {
 		for (uint64_t i = first; i < first + n; i++)
 			quarantine(f, i);
@@ -265,8 +274,7 @@ static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 	}
 	for (uint64_t i = first; i < first + n; i++)
 		__atomic_store_n(&f->word[i], 0, __ATOMIC_RELAXED);
-	if (mrn_sys4(SYS_fallocate, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		     (long)first * page, (long)n * page) < 0)
+	if (allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first, n) < 0)
 		memset(mrn_hmm_frame_memory(f, first), 0, (size_t)n * mrn_page_size());
 	give_back(f, first, n);
 }

@@ -17,7 +17,10 @@
 #include "os/mutex.h"
 #include "os/pages.h"
 
+struct mrn_hmm_keeper;
+
 struct mrn_hmm_frames {
+	struct mrn_hmm_keeper *keeper;
 	int fd;
 	uint64_t inode; /* of the memfd */
 	char *alias;
@@ -40,7 +43,8 @@ struct mrn_hmm_frames {
 };
 
 /* 0, -ENOMEM or what memfd_create says. quarantine: how many frames are kept back; 0 for none. */
-int mrn_hmm_frames_init(struct mrn_hmm_frames *f, uint64_t n, uint64_t quarantine);
+int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper, uint64_t n,
+			uint64_t quarantine);
 /* Looks at what is in quarantine, and frees everything. */
 void mrn_hmm_frames_destroy(struct mrn_hmm_frames *f);
 

@@ -5,8 +5,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -83,12 +81,6 @@ int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n)
 	mrn_sigmask mask;
 	int err = 0;
 
-	hmm->end = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (hmm->end < 0)
-		return hmm->end;
-	hmm->handler = calloc(n, sizeof(*hmm->handler));
-	if (!hmm->handler)
-		return -ENOMEM;
 	/* No handler of the program's runs in these threads: it might touch managed memory. */
 	mask = mrn_signals_block();
 	for (; hmm->nr_handlers < n && !err; hmm->nr_handlers += !err)
@@ -102,11 +94,9 @@ void mrn_hmm_handlers_stop(struct mrn_hmm *hmm)
 	uint64_t one = 1;
 
 	/* Never read, so that all find it. */
-	if (hmm->end >= 0)
-		mrn_sys3(SYS_write, hmm->end, (long)&one, sizeof(one));
-	for (unsigned int i = 0; i < hmm->nr_handlers; i++)
-		pthread_join(hmm->handler[i], NULL);
-	if (hmm->end >= 0)
-		mrn_sys1(SYS_close, hmm->end);
-	hmm->end = -1;
+	if (hmm->nr_handlers)
+		mrn_hmm_keeper_call(&hmm->keeper, hmm->end, SYS_write, hmm->end, (long)&one,
+				    sizeof(one), 0, 0, 0);
+	for (; hmm->nr_handlers; hmm->nr_handlers--)
+		pthread_join(hmm->handler[hmm->nr_handlers - 1], NULL);
 }

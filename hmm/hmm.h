@@ -44,6 +44,7 @@
 #include "core/rwlock.h"
 #include "hmm/backing.h"
 #include "hmm/frames.h"
+#include "hmm/keeper.h"
 #include "os/mutex.h"
 
 enum mrn_hmm_state { PAGE_HOLE, PAGE_NONE, PAGE_RAM, PAGE_DEVICE, PAGE_SWAPPED };
@@ -121,6 +122,7 @@ struct mrn_hmm {
 	pthread_t *handler;
 	unsigned int nr_handlers;
 	int end; /* eventfd: the end */
+	struct mrn_hmm_keeper keeper;
 
 	struct mrn_hmm_workers workers;
 
@@ -265,6 +267,7 @@ void mrn_hmm_lose(struct mrn_hmm *hmm);
 
 /* ---- handler.c */
 
+/* By the keeper, whose table of descriptors they have. handler has room for n. */
 int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n);
 void mrn_hmm_handlers_stop(struct mrn_hmm *hmm);
 

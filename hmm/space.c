@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "core/mm.h"
 #include "hmm/cpu.h"
 #include "os/cancel.h"
+#include "os/fd.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
@@ -107,7 +109,6 @@ static int check_opts(const struct mrn_hmm_opts *o)
 static void free_space(struct mrn_hmm *hmm)
 {
 	mrn_hmm_workers_free(hmm);
-	mrn_hmm_frames_destroy(&hmm->frames);
 	mrn_hmm_backing_destroy(&hmm->backing);
 	free(hmm->handler);
 	free(hmm->region);
@@ -128,8 +129,8 @@ static void tear_down(struct mrn_hmm *hmm)
 		mrn_hmm_cpu_hide(r, 0, mrn_hmm_pages(r));
 		next = r->end;
 	}
-	if (hmm->uffd >= 0)
-		mrn_sys1(SYS_close, hmm->uffd);
+	mrn_hmm_keeper_close(&hmm->keeper, hmm->uffd);
+	mrn_hmm_keeper_close(&hmm->keeper, hmm->end);
 	hmm->uffd = -1;
 	while ((r = mrn_hmm_region_next(hmm, 0))) {
 		size_t pages = mrn_hmm_pages(r);
@@ -142,6 +143,8 @@ static void tear_down(struct mrn_hmm *hmm)
 	}
 	for (struct mrn_hmm_device *d = hmm->devices; d; d = d->next)
 		d->hmm = NULL;
+	mrn_hmm_frames_destroy(&hmm->frames);
+	mrn_hmm_keeper_stop(hmm);
 	free_space(hmm);
 }
 
@@ -152,13 +155,16 @@ static void tear_down(struct mrn_hmm *hmm)
  */
 static void forget(struct mrn_hmm *hmm)
 {
-	mrn_sys1(SYS_close, hmm->end);
-	mrn_sys1(SYS_close, hmm->uffd);
+	mrn_hmm_keeper_forget(&hmm->keeper, hmm->end);
+	mrn_hmm_keeper_forget(&hmm->keeper, hmm->uffd);
+	mrn_hmm_keeper_forget(&hmm->keeper, hmm->frames.fd);
+	hmm->frames.fd = -1;
 	for (size_t i = 0; i < hmm->nr_regions; i++)
 		mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
 	/* What is in quarantine is not ours to look at. */
 	hmm->frames.alias = NULL;
 	hmm->frames.ring_count = 0;
+	mrn_hmm_frames_destroy(&hmm->frames);
 	free_space(hmm);
 }
 
@@ -185,14 +191,14 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	hmm->end = -1;
 	hmm->frames.fd = -1;
 	hmm->why = "";
-	mrn_hmm_backing_init(&hmm->backing, o.backing_fd);
-	hmm->uffd = mrn_uffd_open(FEATURES, UFFD_FEATURE_EXACT_ADDRESS, &got);
+	mrn_hmm_backing_init(&hmm->backing, &hmm->keeper, o.backing_fd);
+	hmm->uffd = mrn_fd_move_up(mrn_uffd_open(FEATURES, UFFD_FEATURE_EXACT_ADDRESS, &got));
 	if (hmm->uffd < 0)
 		err = fail_uffd(&o, hmm->uffd);
 	if (!err) {
 		hmm->read_only_maps = has_read_only_maps(hmm);
 		hmm->next_pfn = o.frames;
-		err = mrn_hmm_frames_init(&hmm->frames, o.frames, o.quarantine);
+		err = mrn_hmm_frames_init(&hmm->frames, &hmm->keeper, o.frames, o.quarantine);
 		if (err)
 			fail(&o, err, "frames: %s", strerror(-err));
 	}
@@ -201,9 +207,19 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	if (!err)
 		err = mrn_mm_create(&hmm->mm);
 	if (!err)
+		err = hmm->end =
+			mrn_fd_move_up((int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (err >= 0)
 		err = mrn_hmm_workers_start(hmm);
-	if (!err)
-		err = mrn_hmm_handlers_start(hmm, o.handlers);
+	if (!err) {
+		err = mrn_hmm_keeper_start(hmm, o.handlers);
+		if (err == -EPERM)
+			fail(&o, err,
+			     "managed memory needs a thread with a descriptor table of its own: allow "
+			     "close_range or unshare(CLONE_FILES)");
+		else if (err)
+			fail(&o, err, "descriptors and threads: %s", strerror(-err));
+	}
 	if (err) {
 		cancel = mrn_cancel_hold();
 		mrn_hmm_handlers_stop(hmm);

@@ -64,8 +64,9 @@ struct mrn_hmm_opts {
 	unsigned int handlers;
 	/*
 	 * Where mrn_hmm_reclaim and mrn_hmm_writeback write pages: a file that is open for reading and
-	 * writing, seekable, the caller's to close after mrn_hmm_destroy. Its contents are lost. -1:
-	 * none; 0 is no file, so that a zeroed structure has none.
+	 * writing, seekable. The number is the caller's to close, best after mrn_hmm_destroy; the space uses the
+	 * file until then, whatever becomes of the number. Its contents are lost. -1: none; 0 is no file, so
+	 * that a zeroed structure has none.
 	 */
 	int backing_fd;
 	/*
@@ -91,7 +92,8 @@ struct mrn_hmm_opts {
  * mrn_hmm_destroy.
  *
  * Errors: -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that
- * is not less than the frames; -ENOMEM; -EPERM when this process may not have a userfaultfd;
+ * is not less than the frames; -EBADF for the backing file; -ENOMEM; -EPERM when this process may not have a
+ * userfaultfd, or a thread with a descriptor table of its own (close_range or unshare);
  * -ENOSYS and -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19);
  * -EMFILE; -EAGAIN when no thread can be made. opts->why then says what is missing and how to allow
  * it.

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "hmm/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "core/check.h"
+#include "hmm/hmm.h"
+#include "os/fd.h"
+#include "os/futex.h"
+#include "os/thread.h"
+
+/* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer away. */
+enum { FREE, ASKED, ANSWERED };
+
+/* This thread has the table that nobody else can change. */
+static MRN_TLS bool in_own_table;
+
+static void pass(struct mrn_hmm_keeper *k, uint32_t turn)
+{
+	/* Release: what the other is to read has been written; pairs with wait_for's acquire. */
+	__atomic_store_n(&k->turn, turn, __ATOMIC_RELEASE);
+	mrn_futex_wake(&k->turn, INT_MAX);
+}
+
+static void wait_for(struct mrn_hmm_keeper *k, uint32_t turn)
+{
+	uint32_t now;
+
+	while ((now = __atomic_load_n(&k->turn, __ATOMIC_ACQUIRE)) != turn)
+		mrn_futex_wait(&k->turn, now, NULL);
+}
+
+static bool is_ours(const struct mrn_hmm_keeper *k, int fd)
+{
+	struct stat st;
+
+	if (in_own_table || !k->tid || MRN_BROKEN(HMM_KEEPER))
+		return true;
+	if (fd == k->backing)
+		return !fstat(fd, &st) && st.st_dev == k->backing_dev &&
+		       st.st_ino == k->backing_inode;
+	return mrn_fd_is_marked(fd, k->tid);
+}
+
+static long by_keeper(struct mrn_hmm_keeper *k, long nr, long a, long b, long c, long d, long e,
+		      long f)
+{
+	long r;
+
+	mrn_mutex_lock(&k->lock);
+	k->nr = nr;
+	k->arg[0] = a;
+	k->arg[1] = b;
+	k->arg[2] = c;
+	k->arg[3] = d;
+	k->arg[4] = e;
+	k->arg[5] = f;
+	pass(k, ASKED);
+	wait_for(k, ANSWERED);
+	r = k->result;
+	__atomic_store_n(&k->turn, FREE, __ATOMIC_RELAXED);
+	mrn_mutex_unlock(&k->lock);
+	return r;
+}
+
+long mrn_hmm_keeper_call(struct mrn_hmm_keeper *k, int fd, long nr, long a, long b, long c, long d,
+			 long e, long f)
+{
+	long r;
+
+	if (is_ours(k, fd)) {
+		r = mrn_sys6(nr, a, b, c, d, e, f);
+		/* Closed or exchanged since the look. */
+		if ((r != -EBADF && r != -ENOTTY) || in_own_table || !k->tid ||
+		    MRN_BROKEN(HMM_KEEPER))
+			return r;
+	}
+	return by_keeper(k, nr, a, b, c, d, e, f);
+}
+void mrn_hmm_keeper_close(struct mrn_hmm_keeper *k, int fd)
+{
+	if (fd < 0)
+		return;
+	if (!k->tid) {
+		mrn_sys1(SYS_close, fd);
+		return;
+	}
+	mrn_fd_close_marked(fd, k->tid);
+	by_keeper(k, SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+void mrn_hmm_keeper_forget(const struct mrn_hmm_keeper *k, int fd)
+{
+	mrn_fd_close_marked(fd, k->tid);
+}
+
+/* -------------------------------------------------------------------------------------------- its thread */
+
+struct beginning {
+	struct mrn_hmm *hmm;
+	unsigned int handlers;
+};
+
+/* 0 or -errno. */
+static int begin(const struct beginning *b)
+{
+	struct mrn_hmm *hmm = b->hmm;
+	const int fds[] = {hmm->uffd, hmm->frames.fd, hmm->end, hmm->keeper.backing};
+	long tid = mrn_sys0(SYS_gettid);
+	int err = mrn_fd_table_own(fds, sizeof(fds) / sizeof(fds[0]));
+
+	for (size_t i = 0; i < 3 && !err; i++)
+		err = mrn_fd_mark(fds[i], tid);
+	if (err)
+		return err;
+	in_own_table = true;
+	/* The handlers look at it, and others only when we have answered. */
+	hmm->keeper.tid = tid;
+	err = mrn_hmm_handlers_start(hmm, b->handlers);
+	if (err) {
+		mrn_hmm_handlers_stop(hmm);
+		hmm->keeper.tid = 0;
+	}
+	return err;
+}
+
+static void *run(void *arg)
+{
+	struct beginning *b = arg;
+	struct mrn_hmm_keeper *k = &b->hmm->keeper;
+
+	mrn_own_thread_enter();
+	k->result = begin(b);
+	if (!k->result) {
+		pass(k, ANSWERED);
+		/* A call with number -1 is the end. */
+		for (wait_for(k, ASKED); k->nr >= 0; wait_for(k, ASKED)) {
+			const long *a = k->arg;
+
+			k->result = mrn_sys6(k->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+			pass(k, ANSWERED);
+		}
+	}
+	mrn_own_thread_leave();
+	pass(k, ANSWERED);
+	return NULL;
+}
+
+int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers)
+{
+	struct mrn_hmm_keeper *k = &hmm->keeper;
+	struct beginning b = {hmm, handlers};
+	mrn_sigmask mask;
+	struct stat st;
+	int err;
+
+	hmm->handler = calloc(handlers, sizeof(*hmm->handler));
+	if (!hmm->handler)
+		return -ENOMEM;
+	k->backing = -1;
+	if (hmm->backing.fd > 0) {
+		if (fstat(hmm->backing.fd, &st))
+			return -EBADF;
+		k->backing = hmm->backing.fd;
+		k->backing_dev = st.st_dev;
+		k->backing_inode = st.st_ino;
+	}
+	mask = mrn_signals_block();
+	err = -pthread_create(&k->thread, NULL, run, &b);
+	mrn_signals_restore(mask);
+	if (err)
+		return err;
+	wait_for(k, ANSWERED);
+	err = (int)k->result;
+	__atomic_store_n(&k->turn, FREE, __ATOMIC_RELAXED);
+	if (err)
+		pthread_join(k->thread, NULL);
+	return err;
+}
+
+void mrn_hmm_keeper_stop(struct mrn_hmm *hmm)
+{
+	struct mrn_hmm_keeper *k = &hmm->keeper;
+
+	if (!k->tid)
+		return;
+	k->nr = -1;
+	pass(k, ASKED);
+	pthread_join(k->thread, NULL);
+	k->tid = 0;
+}
