@@ -7,15 +7,19 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "core/process.h"
 #include "os/pages.h"
 
 static struct mrn_mm *self_mm;
 
 static struct mrn_mm *new_mm(void)
 {
-	struct mrn_mm *mm = MRN_BROKEN(FORK_WIPE) ? mrn_pages_alloc(sizeof(*mm))
-						  : mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
+	struct mrn_mm *mm;
 
+	if (mrn_process_init())
+		return NULL;
+	mm = MRN_BROKEN(FORK_WIPE) ? mrn_pages_alloc(sizeof(*mm))
+				   : mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
 	if (!mm)
 		return NULL;
 	mm->counter = 1;

@@ -131,20 +131,33 @@ bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
 int mrn_tokens_wait(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
 		    const struct timespec *deadline);
 
-/* ---- pin.c: keeping notifiers while their callbacks run; pins is a field of either kind */
+/* ---- pin.c: what a notifier is, and keeping it while its callbacks run; pins is a field of either kind */
 
-#define MRN_PIN_INSERTED (1u << 31)
-#define MRN_PIN_REMOVING (1u << 30) /* walks pass it by */
-#define MRN_PIN_COUNT	 (MRN_PIN_REMOVING - 1)
+#define MRN_PIN_INSERTED (UINT64_C(1) << 31)
+#define MRN_PIN_REMOVING (UINT64_C(1) << 30) /* walks pass it by */
+#define MRN_PIN_CLAIMED \
+	(UINT64_C(1) << 29) /* its fields are being filled, or cleared in a forked child */
+#define MRN_PIN_COUNT (MRN_PIN_CLAIMED - 1)
 
+/* For who is about to insert it: 0 for one caller, -EBUSY for every other until it is free again. */
+int mrn_pin_claim(uint64_t *pins);
+/* Claimed, it is inserted from now on; its fields are there before, a release. */
+void mrn_pin_insert(uint64_t *pins);
+/* Claimed or being removed, it is free from now on, a release. */
+void mrn_pin_retire(uint64_t *pins);
+/* 0 when it is inserted and stays so for all that is known, -ENOENT, -ESTALE for a copy of the parent's. */
+int mrn_pin_look(const uint64_t *pins);
+/*
+ * 0 for the one caller that begins the removal; -ESTALE for the one who is to retire a copy of the parent's; -ENOENT for
+ * every other.
+ */
+int mrn_pin_begin_removal(uint64_t *pins);
 /* Takes a pin unless the notifier is being removed. */
-bool mrn_pin(uint32_t *pins);
-void mrn_unpin(struct mrn_mm *mm, uint32_t *pins);
-/* 0 for the one caller that begins the removal, -ENOENT for every other. */
-int mrn_pin_begin_removal(uint32_t *pins);
-bool mrn_pin_is_idle(const uint32_t *pins);
+bool mrn_pin(uint64_t *pins);
+void mrn_unpin(struct mrn_mm *mm, uint64_t *pins);
+bool mrn_pin_is_idle(const uint64_t *pins);
 /* Waits until the notifier, already unlinked, has no pins. */
-void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins);
+void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins);
 
 /* ---- deferred.c */
 

@@ -234,27 +234,46 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 
 /* --------------------------------------------------------------------------------------- reading */
 
-/* Waits for what overlaps; 0 or why there is no seq to be had. */
+/*
+ * From now on its reads go by the mm's state. Not if it has been removed, or inserted anew, while the tokens were waited
+ * for: what we have seen is nothing to that insertion. The pin keeps it as it is meanwhile.
+ *
+ * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's state. Release:
+ * who reads by that from now on knows what we have seen.
+ */
+static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id)
+{
+	const uint64_t *unread = &unread_state;
+
+	if (!mrn_pin(&mrn->pins))
+		return;
+	if (mrn->node.id == id && mrn->mm == mm)
+		__atomic_compare_exchange_n(&mrn->mm_state, &unread, &mm->state, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	mrn_unpin(mm, &mrn->pins);
+}
+
+/*
+ * Waits for what overlaps; 0 or why there is no seq to be had. Another thread may remove the notifier meanwhile, and
+ * insert it again: then the seq that was read before is not that insertion's, and is rejected, wherever we have looked.
+ */
 static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
 {
 	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
-	struct mrn_mm *mm;
+	struct mrn_mm *mm = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
+	uint64_t id = __atomic_load_n(&mrn->node.id, __ATOMIC_RELAXED);
 	int r;
 
-	if (state == &no_mm_state)
+	if (state == &no_mm_state || !mm)
 		return -ENOENT;
-	mm = mrn->mm;
 	if (!(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE))
 		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
 	if (MRN_BROKEN(A2_WAIT))
 		return 0;
-	r = mrn_tokens_wait(mm, mrn->node.start, mrn->node.end, deadline);
-	/*
-	 * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's
-	 * state. Release: who reads by that from now on knows what we have seen.
-	 */
+	r = mrn_tokens_wait(mm, __atomic_load_n(&mrn->node.start, __ATOMIC_RELAXED),
+			    __atomic_load_n(&mrn->node.end, __ATOMIC_RELAXED), deadline);
 	if (!r && state == &unread_state)
-		__atomic_store_n(&mrn->mm_state, &mm->state, __ATOMIC_RELEASE);
+		note_read(mrn, mm, id);
 	return r;
 }
 
@@ -278,8 +297,9 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 
 	if (!mrn || !seq || (deadline && !is_time(deadline)))
 		return -EINVAL;
-	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
-		return -ENOENT;
+	r = mrn_pin_look(&mrn->pins);
+	if (r)
+		return r;
 	/* A4: both loads as in mmu_range_read_begin. */
 	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 	state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
@@ -294,20 +314,12 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 
 /* ---------------------------------------------------------------------------- insert and remove */
 
-static bool is_inserted(const struct mmu_range_notifier *mrn)
-{
-	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
-		return false;
-	/* In a forked child, a copy of the parent's notifier is inserted nowhere. */
-	return !mrn_mm_is_wiped(mrn->mm);
-}
-
 /* Nobody calls back any more: the memory goes back to its owner. */
 static void retire(struct mmu_range_notifier *mrn)
 {
 	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
-	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&mrn->pins, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELAXED);
+	mrn_pin_retire(&mrn->pins);
 }
 
 /* What has been taken out of the index, and is in nobody's hands any more, goes back to it. */
@@ -335,18 +347,20 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 
 	/* The notifier may be as far away as its place in the index is: both are on their way now. */
 	mrn_index_find(&mm->index, start, id, &way);
-	if (is_inserted(mrn))
-		return -EBUSY;
-	mrn->mm = mm;
+	r = mrn_pin_claim(&mrn->pins);
+	if (r)
+		return r;
+	__atomic_store_n(&mrn->mm, mm, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &unread_state,
 			 __ATOMIC_RELAXED);
-	mrn->node.start = start;
-	mrn->node.end = end;
-	mrn->node.id = id;
+	__atomic_store_n(&mrn->node.start, start, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->node.end, end, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->node.id, id, __ATOMIC_RELAXED);
 	/* Nobody has read it yet, and it is no token's. */
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
-	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELAXED);
-	__atomic_store_n(&mrn->pins, MRN_PIN_INSERTED, __ATOMIC_RELEASE);
+	/* Release: whoever reads it, however late, sees this insertion's mm and range, or a later one's. */
+	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELEASE);
+	mrn_pin_insert(&mrn->pins);
 	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
 	/* The notifiers hold one reference together. */
 	if (r)
@@ -421,20 +435,20 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 /* 0 and the mm, for the one caller that removes mrn. */
 static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct mrn_mm **mm)
 {
-	if (!(__atomic_load_n(&mrn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
-		return -ENOENT;
-	*mm = __atomic_load_n(&mrn->mm, __ATOMIC_ACQUIRE);
-	/* Another thread has just removed it. */
-	if (!*mm)
-		return -ENOENT;
-	if (mrn_mm_is_wiped(*mm)) {
-		retire(mrn);
-		return -ESTALE;
-	}
-	if (may_wait && mrn_callback_depth)
+	int r;
+
+	if (may_wait && mrn_callback_depth && !mrn_pin_look(&mrn->pins))
 		return -EDEADLK;
+	r = mrn_pin_begin_removal(&mrn->pins);
+	if (r == -ESTALE)
+		retire(mrn);
+	if (r)
+		return r;
+	*mm = mrn->mm;
+	/* Nobody would be told of what is read from now on. */
+	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
 	mrn_index_prefetch_erase(&(*mm)->index, &mrn->node);
-	return mrn_pin_begin_removal(&mrn->pins);
+	return 0;
 }
 
 int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)

@@ -128,12 +128,12 @@ static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t us
 		return -ESRCH;
 	while (*end)
 		end = &(*end)->next;
-	mn->mm = mm;
+	__atomic_store_n(&mn->mm, mm, __ATOMIC_RELAXED);
 	mn->next = NULL;
 	mn->users = users;
 	mn->released = false;
 	mn->born = mrn_mm_draw(mm);
-	__atomic_store_n(&mn->pins, MRN_PIN_INSERTED, __ATOMIC_RELAXED);
+	mrn_pin_insert(&mn->pins);
 	about_to_link();
 	__atomic_store_n(end, mn, __ATOMIC_RELEASE);
 	mrn_mm_get(mm);
@@ -154,16 +154,8 @@ static void unlink_notifier(struct mmu_notifier *mn, struct mrn_mm *mm)
 /* Nobody calls back any more: the memory goes back to its owner. */
 static void retire(struct mmu_notifier *mn)
 {
-	mn->mm = NULL;
-	__atomic_store_n(&mn->pins, 0, __ATOMIC_RELEASE);
-}
-
-static bool is_registered(const struct mmu_notifier *mn)
-{
-	if (!(__atomic_load_n(&mn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED))
-		return false;
-	/* In a forked child, a copy of the parent's registration is none. */
-	return !mrn_mm_is_wiped(mn->mm);
+	__atomic_store_n(&mn->mm, NULL, __ATOMIC_RELAXED);
+	mrn_pin_retire(&mn->pins);
 }
 
 /*
@@ -187,11 +179,16 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 	r = may_change(mm);
 	if (r)
 		return r;
-	mask = mrn_write_lock(&mm->lock);
-	r = is_registered(mn) ? -EBUSY : link_notifier(mn, mm, 0);
-	mrn_write_unlock(&mm->lock, mask);
+	r = mrn_pin_claim(&mn->pins);
 	if (r)
 		return r;
+	mask = mrn_write_lock(&mm->lock);
+	r = link_notifier(mn, mm, 0);
+	mrn_write_unlock(&mm->lock, mask);
+	if (r) {
+		mrn_pin_retire(&mn->pins);
+		return r;
+	}
 	r = wait_for_tokens(mm);
 	if (r) {
 		/* Not registered after all: no release, as if it had never been. */
@@ -201,23 +198,49 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 	return r;
 }
 
+/* Which list it is in, its list alone can say for sure: it leaves it under the lock. */
+static bool is_linked(const struct mmu_notifier *mn, const struct mrn_mm *mm)
+{
+	const struct mmu_notifier *other = mm->list;
+
+	while (other && other != mn)
+		other = other->next;
+	return other;
+}
+
+static int begin_unregistering(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	mrn_sigmask mask;
+	int r;
+
+	if (mrn_pin_look(&mn->pins) == -ESTALE) {
+		if (__atomic_load_n(&mn->mm, __ATOMIC_RELAXED) != mm)
+			return -ENOENT;
+		r = mrn_pin_begin_removal(&mn->pins);
+		if (r == -ESTALE)
+			retire(mn);
+		return r;
+	}
+	mask = mrn_write_lock(&mm->lock);
+	if (!is_linked(mn, mm) || mrn_pin_look(&mn->pins))
+		r = -ENOENT;
+	else if (__atomic_load_n(&mn->users, __ATOMIC_RELAXED))
+		r = -EINVAL;
+	else if (mrn_callback_depth)
+		r = -EDEADLK;
+	else
+		r = mrn_pin_begin_removal(&mn->pins);
+	mrn_write_unlock(&mm->lock, mask);
+	return r;
+}
+
 int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
 	int r;
 
 	if (!mn || !mm)
 		return -EINVAL;
-	if (!(__atomic_load_n(&mn->pins, __ATOMIC_ACQUIRE) & MRN_PIN_INSERTED) || mn->mm != mm)
-		return -ENOENT;
-	if (mrn_mm_is_wiped(mm)) {
-		retire(mn);
-		return -ESTALE;
-	}
-	if (__atomic_load_n(&mn->users, __ATOMIC_RELAXED))
-		return -EINVAL;
-	if (mrn_callback_depth)
-		return -EDEADLK;
-	r = mrn_pin_begin_removal(&mn->pins);
+	r = begin_unregistering(mn, mm);
 	if (r)
 		return r;
 	release_once(mn, mm);
@@ -316,12 +339,13 @@ int mmu_notifier_put(struct mmu_notifier *mn)
 {
 	struct mrn_mm *mm;
 	uint32_t users;
+	int r;
 
-	if (!mn || !mn->mm)
+	if (!mn)
 		return -EINVAL;
-	mm = mn->mm;
-	if (mrn_mm_is_wiped(mm))
-		return -ESTALE;
+	r = mrn_pin_look(&mn->pins);
+	if (r)
+		return r == -ESTALE ? r : -EINVAL;
 	users = __atomic_load_n(&mn->users, __ATOMIC_RELAXED);
 	do {
 		if (!users)
@@ -330,6 +354,7 @@ int mmu_notifier_put(struct mmu_notifier *mn)
 					      __ATOMIC_RELAXED));
 	if (users > 1)
 		return 0;
+	mm = mn->mm;
 	mrn_pin_begin_removal(&mn->pins);
 	mn->deferred.run = finish_put;
 	mrn_mm_get(mm);

@@ -1,32 +1,103 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pins: a walk drops the index lock before it calls a notifier, and a pin is what keeps the
- * notifier's memory until the callback has returned (A5). The removal flag and the count share one
- * word, so that after the last unpin nobody looks at the notifier again; the wake goes to the mm.
+ * What a notifier is, in one word: whose (the process's generation), what (INSERTED, REMOVING, CLAIMED), and how many
+ * are at it (the count).
+ *
+ *	        claim             insert                 begin_removal               retire
+ *	free ----------> CLAIMED ---------> INSERTED ----------------> INSERTED | REMOVING ---------> free
+ *
+ * Each of the first and third is a compare-and-swap that one caller wins, and whoever has won has the other fields to
+ * himself: from claim to insert, and from begin_removal to retire. Nobody else goes by them: the mm in particular, which a
+ * removal may be the last to keep, is looked at by who has won alone, and by walks, which hold a pin. So the state and the
+ * mm change as one for everybody else.
+ *
+ * In a forked child, a word of another generation is of no insertion there, whatever its parent's threads were about at
+ * that moment: it counts as free. Nothing that it points to is looked at.
+ *
+ * Pins: a walk leaves its section before it calls a notifier, and a pin is what keeps the notifier's memory until the
+ * callback has returned (A5). After the last unpin nobody looks at the notifier again; the wake goes to the mm.
  */
 #include <errno.h>
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "core/process.h"
 
 #include "os/event_path.h"
 
-bool mrn_pin(uint32_t *pins)
+#define STATE	   (MRN_PIN_INSERTED | MRN_PIN_REMOVING | MRN_PIN_CLAIMED)
+#define PROCESS(g) ((uint64_t)(g) << 32)
+#define IS_OURS(p) ((uint32_t)((p) >> 32) == mrn_generation())
+
+int mrn_pin_claim(uint64_t *pins)
 {
-	uint32_t p = __atomic_load_n(pins, __ATOMIC_RELAXED);
+	uint64_t p = __atomic_load_n(pins, __ATOMIC_RELAXED);
 
 	do {
-		if (p & MRN_PIN_REMOVING)
+		if (p & STATE && IS_OURS(p))
+			return -EBUSY;
+		/* Acquire pairs with mrn_pin_retire: whoever had it is done with it. */
+	} while (!__atomic_compare_exchange_n(pins, &p, PROCESS(mrn_generation()) | MRN_PIN_CLAIMED,
+					      true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return 0;
+}
+
+void mrn_pin_insert(uint64_t *pins)
+{
+	__atomic_store_n(pins, PROCESS(mrn_generation()) | MRN_PIN_INSERTED, __ATOMIC_RELEASE);
+}
+
+void mrn_pin_retire(uint64_t *pins)
+{
+	__atomic_store_n(pins, 0, __ATOMIC_RELEASE);
+}
+
+/* What this process is to make of it. */
+static int look(uint64_t p)
+{
+	if (!(p & MRN_PIN_INSERTED))
+		return -ENOENT;
+	if (!IS_OURS(p))
+		return -ESTALE;
+	return p & MRN_PIN_REMOVING ? -ENOENT : 0;
+}
+
+int mrn_pin_look(const uint64_t *pins)
+{
+	return look(__atomic_load_n(pins, __ATOMIC_ACQUIRE));
+}
+
+int mrn_pin_begin_removal(uint64_t *pins)
+{
+	uint64_t p = __atomic_load_n(pins, __ATOMIC_RELAXED), next;
+	int r;
+
+	do {
+		r = look(p);
+		if (r == -ENOENT)
+			return r;
+		next = r ? PROCESS(mrn_generation()) | MRN_PIN_CLAIMED : p | MRN_PIN_REMOVING;
+	} while (!__atomic_compare_exchange_n(pins, &p, next, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	return r;
+}
+
+bool mrn_pin(uint64_t *pins)
+{
+	uint64_t p = __atomic_load_n(pins, __ATOMIC_RELAXED);
+
+	do {
+		if ((p & STATE) != MRN_PIN_INSERTED)
 			return false;
 	} while (!__atomic_compare_exchange_n(pins, &p, p + 1, true, __ATOMIC_ACQUIRE,
 					      __ATOMIC_RELAXED));
 	return true;
 }
 
-void mrn_unpin(struct mrn_mm *mm, uint32_t *pins)
+void mrn_unpin(struct mrn_mm *mm, uint64_t *pins)
 {
 	/* A5: release pairs with the load in mrn_pin_is_idle: the callback happens before the reuse. */
-	uint32_t p = __atomic_sub_fetch(pins, 1, __ATOMIC_RELEASE);
+	uint64_t p = __atomic_sub_fetch(pins, 1, __ATOMIC_RELEASE);
 
 	if ((p & MRN_PIN_REMOVING) && !(p & MRN_PIN_COUNT)) {
 		__atomic_fetch_add(&mm->drained, 1, __ATOMIC_RELEASE);
@@ -34,24 +105,12 @@ void mrn_unpin(struct mrn_mm *mm, uint32_t *pins)
 	}
 }
 
-int mrn_pin_begin_removal(uint32_t *pins)
-{
-	uint32_t p = __atomic_load_n(pins, __ATOMIC_RELAXED);
-
-	do {
-		if (!(p & MRN_PIN_INSERTED) || (p & MRN_PIN_REMOVING))
-			return -ENOENT;
-	} while (!__atomic_compare_exchange_n(pins, &p, p | MRN_PIN_REMOVING, true,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	return 0;
-}
-
-bool mrn_pin_is_idle(const uint32_t *pins)
+bool mrn_pin_is_idle(const uint64_t *pins)
 {
 	return !(__atomic_load_n(pins, __ATOMIC_ACQUIRE) & MRN_PIN_COUNT);
 }
 
-void mrn_pin_wait_idle(struct mrn_mm *mm, const uint32_t *pins)
+void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins)
 {
 	if (MRN_BROKEN(A5_REMOVE_WAIT))
 		return;

@@ -297,6 +297,79 @@ TEST(fork_in_a_storm)
 	check_idle(s.mm);
 }
 
+/*
+ * Forks while other threads insert and remove, register and unregister: in the child, copies of those notifiers are free,
+ * whatever had just been begun with them.
+ */
+struct change_storm {
+	struct mrn_mm *mm[2]; /* the second comes and goes */
+	struct consumer c[2];
+	struct mmu_notifier mn;
+	bool over;
+};
+
+static void *change_storm_run(void *arg)
+{
+	struct change_storm *s = arg;
+
+	while (!LOAD(&s->over)) {
+		struct mrn_mm *mm = new_mm();
+
+		STORE(&s->mm[1], mm);
+		for (int i = 0; i < 2; i++)
+			consumer_insert(&s->c[i], s->mm[i], 4, 6);
+		CHECK_ERR(mmu_notifier_register(&s->mn, mm), 0);
+		for (int i = 0; i < 2; i++)
+			consumer_remove(&s->c[i]);
+		CHECK_ERR(mmu_notifier_unregister(&s->mn, mm), 0);
+		CHECK_ERR(mrn_mm_destroy(mm), 0);
+	}
+	return NULL;
+}
+
+static void child_of_changes(void *arg)
+{
+	struct change_storm *s = arg;
+	struct mrn_mm *own = mrn_mm_self();
+
+	for (int i = 0; i < 2; i++) {
+		struct consumer *c = &s->c[i];
+		struct timespec past = from_now(0);
+		uint64_t seq;
+		int r = mrn_range_read_begin_until(&c->mrn, &past, &seq);
+
+		CHECK(r == -ESTALE || r == -ENOENT);
+		pthread_mutex_init(&c->lock, NULL);
+		c->mrn.driver_lock = NULL;
+		if (getpid() & 1) {
+			r = mmu_range_notifier_remove(&c->mrn);
+			CHECK(r == -ESTALE || r == -ENOENT);
+		}
+		consumer_insert(c, own, 4, 6);
+	}
+	CHECK_ERR(mmu_notifier_register(&s->mn, own), 0);
+	start_and_end(own, 4, 5);
+	for (int i = 0; i < 2; i++)
+		consumer_remove(&s->c[i]);
+	CHECK_ERR(mmu_notifier_unregister(&s->mn, own), 0);
+	check_idle(own);
+}
+
+TEST(fork_in_a_storm_of_changes)
+{
+	struct change_storm s = {.mm = {new_mm()}, .mn.ops = &listener_ops};
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++)
+		consumer_init(&s.c[i]);
+	t = go(change_storm_run, &s);
+	for (int i = 0; i < ROUNDS(400); i++)
+		in_child(child_of_changes, &s);
+	STORE(&s.over, true);
+	done(t);
+	destroy_idle(s.mm[0]);
+}
+
 /* A child that shares the memory is no other process to mrn: what it announces is heard. */
 TEST(fork_children_that_share_memory)
 {

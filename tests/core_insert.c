@@ -75,7 +75,7 @@ static void *start_and_end_4_8(void *mm)
 /* An overlapping invalidation sits in a callback: insert and remove of others go by. */
 TEST(p2_insert_and_remove_while_another_callback_blocks)
 {
-	struct mrn_mm *mm = new_mm();
+	struct mrn_mm *mm = new_mm(), *mm2 = new_mm();
 	struct test_gate entered = {0}, leave = {0};
 	struct consumer blocked, before, after, later[20];
 	pthread_t t;
@@ -98,6 +98,8 @@ TEST(p2_insert_and_remove_while_another_callback_blocks)
 	}
 	consumer_remove(&before);
 	consumer_remove(&after);
+	/* There it can be pinned again, and its id is not above the walk's limit. */
+	consumer_insert(&after, mm2, 6, 8);
 	for (int i = 0; i < 10; i++)
 		consumer_remove(&later[i]);
 	/* None of that has waited: the callback is still in there. */
@@ -111,7 +113,9 @@ TEST(p2_insert_and_remove_while_another_callback_blocks)
 	for (int i = 10; i < 20; i++)
 		consumer_remove(&later[i]);
 	consumer_remove(&blocked);
+	consumer_remove(&after);
 	destroy_idle(mm);
+	destroy_idle(mm2);
 }
 
 TWIN(p2_insert_and_remove_while_another_callback_blocks, looked_up_ahead, BREAK(INDEX_AHEAD));

@@ -571,3 +571,188 @@ TEST(a5_remove_races_async)
 	NOTE("remove was first %u times, remove_async %u", sync_first, async_first);
 	destroy_idle(many.mm);
 }
+
+/* ------------------------------------------------------ insert and remove of the same notifier in many threads */
+
+/* Each of them does something to the one notifier in one of two mms, whatever state it is in. */
+static struct {
+	struct mrn_mm *mm[2];
+	struct consumer c;
+	struct mmu_notifier mn;
+	unsigned int inserted, removed, registered, unregistered;
+	bool over;
+} same;
+
+static void *insert_same(void *arg)
+{
+	struct test_rand rand = rand_stream((uintptr_t)arg);
+
+	while (!LOAD(&same.over)) {
+		int r = mmu_range_notifier_insert(&same.c.mrn, PAGE(4), PAGE(4),
+						  same.mm[below(&rand, 2)]);
+
+		CHECK(r == 0 || r == -EBUSY);
+		ADD(&same.inserted, !r);
+	}
+	return NULL;
+}
+
+static void *remove_same(void *arg)
+{
+	(void)arg;
+	while (!LOAD(&same.over)) {
+		int r = mmu_range_notifier_remove(&same.c.mrn);
+
+		CHECK(r == 0 || r == -ENOENT);
+		ADD(&same.removed, !r);
+	}
+	return NULL;
+}
+
+static void *read_same(void *arg)
+{
+	(void)arg;
+	while (!LOAD(&same.over)) {
+		struct timespec past = {0};
+		uint64_t seq;
+		int r = mrn_range_read_begin_until(&same.c.mrn, &past, &seq);
+
+		CHECK(r == 0 || r == -ENOENT || r == -ETIMEDOUT);
+		mmu_range_read_begin(&same.c.mrn);
+	}
+	return NULL;
+}
+
+static void *start_same(void *mm)
+{
+	while (!LOAD(&same.over))
+		start_and_end(mm, 4, 8);
+	return NULL;
+}
+
+static void *register_same(void *arg)
+{
+	struct test_rand rand = rand_stream((uintptr_t)arg);
+
+	while (!LOAD(&same.over)) {
+		int r = mmu_notifier_register(&same.mn, same.mm[below(&rand, 2)]);
+
+		CHECK(r == 0 || r == -EBUSY);
+		ADD(&same.registered, !r);
+	}
+	return NULL;
+}
+
+static void *unregister_same(void *arg)
+{
+	struct test_rand rand = rand_stream((uintptr_t)arg);
+
+	while (!LOAD(&same.over)) {
+		int r = mmu_notifier_unregister(&same.mn, same.mm[below(&rand, 2)]);
+
+		CHECK(r == 0 || r == -ENOENT);
+		ADD(&same.unregistered, !r);
+	}
+	return NULL;
+}
+
+TEST(a5_insert_remove_and_read_of_the_same_notifier)
+{
+	static void *(*const fn[])(void *) = {insert_same, insert_same, remove_same,
+					      remove_same, read_same,	start_same};
+	enum { N = sizeof(fn) / sizeof(fn[0]) };
+	pthread_t t[N];
+
+	same.mm[0] = new_mm();
+	same.mm[1] = new_mm();
+	consumer_init(&same.c);
+	for (uintptr_t i = 0; i < N; i++)
+		t[i] = go(fn[i], fn[i] == start_same ? (void *)same.mm[0] : (void *)i);
+	while (LOAD(&same.removed) < (unsigned int)ROUNDS(3000))
+		sched_yield();
+	STORE(&same.over, true);
+	for (int i = 0; i < N; i++)
+		done(t[i]);
+	if (mmu_range_notifier_remove(&same.c.mrn) == 0)
+		same.removed++;
+	CHECK_EQ(same.inserted, same.removed);
+	destroy_idle(same.mm[0]);
+	destroy_idle(same.mm[1]);
+}
+
+TEST(a5_register_and_unregister_of_the_same_notifier)
+{
+	static const struct mmu_notifier_ops ops;
+	static void *(*const fn[])(void *) = {register_same, register_same, unregister_same,
+					      unregister_same, start_same};
+	enum { N = sizeof(fn) / sizeof(fn[0]) };
+	pthread_t t[N];
+
+	same.mm[0] = new_mm();
+	same.mm[1] = new_mm();
+	same.mn.ops = &ops;
+	for (uintptr_t i = 0; i < N; i++)
+		t[i] = go(fn[i], fn[i] == start_same ? (void *)same.mm[0] : (void *)i);
+	while (LOAD(&same.unregistered) < (unsigned int)ROUNDS(3000))
+		sched_yield();
+	STORE(&same.over, true);
+	for (int i = 0; i < N; i++)
+		done(t[i]);
+	for (int i = 0; i < 2; i++)
+		if (mmu_notifier_unregister(&same.mn, same.mm[i]) == 0)
+			same.unregistered++;
+	CHECK_EQ(same.registered, same.unregistered);
+	destroy_idle(same.mm[0]);
+	destroy_idle(same.mm[1]);
+}
+
+/*
+ * The first read waits for a token; meanwhile the notifier is removed and inserted again, after another token has begun.
+ * What the read has seen is nothing to that insertion: its own first read waits for that token (A3).
+ */
+TEST(a3_a_first_read_does_not_stand_for_a_later_insertion)
+{
+	struct mrn_mm *mm = new_mm();
+	struct mmu_notifier_range first_token = pages(mm, 4, 5), second = pages(mm, 5, 6);
+	const struct timespec past = from_now(0);
+	struct reader reader, again;
+	struct consumer c;
+
+	consumer_init(&c);
+	watch_waits();
+	start(&first_token);
+	consumer_insert(&c, mm, 4, 8);
+	reader = (struct reader){.c = &c, .until = true};
+	reader_go(&reader);
+	test_gate_wait(&waits.first);
+	consumer_remove(&c);
+	start(&second);
+	consumer_insert(&c, mm, 4, 8);
+	end(&first_token);
+	reader_done(&reader);
+	CHECK(!reader.passed);
+	again = (struct reader){.c = &c, .until = true, .deadline = &past};
+	reader_go(&again);
+	reader_done(&again);
+	CHECK_ERR(again.result, -ETIMEDOUT);
+	end(&second);
+	consumer_check_works(&c);
+	consumer_remove(&c);
+	destroy_idle(mm);
+}
+
+/* Once its removal has begun, nobody would be told of what is read: so nothing is. */
+TEST(a5_nothing_is_read_of_what_is_on_its_way_out)
+{
+	struct mrn_mm *mm = new_mm();
+	struct consumer *c = heap_consumer(mm, 4, 8);
+	uint64_t seq = 77;
+
+	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_read_begin_until(&c->mrn, NULL, &seq), -ENOENT);
+	CHECK_EQ(seq, 77);
+	CHECK_EQ(mmu_range_read_begin(&c->mrn), 0);
+	CHECK_ERR(mmu_notifier_synchronize(mm), 0);
+	CHECK_EQ(LOAD(&freed), 1);
+	destroy_idle(mm);
+}

@@ -226,8 +226,8 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
 /* Two pieces of the structures below, private to mrn. */
 struct mrn_index_entry {
-	uintptr_t start, end;
 	uint64_t id;
+	uintptr_t start, end;
 	uintptr_t place;
 };
 struct mrn_deferred {
@@ -262,8 +262,7 @@ struct mmu_range_notifier {
 	const struct mmu_range_notifier_ops *ops;
 	/* private: what reading and an invalidation touch is in the first 64 bytes */
 	const uint64_t *mm_state;
-	uint64_t invalidate_seq;
-	uint32_t pins;
+	uint64_t invalidate_seq, pins;
 	/* public: events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
 	unsigned int events;
 	/* private */
@@ -284,7 +283,8 @@ struct mmu_range_notifier {
  * A callback may run before insert returns. Never waits for an invalidation (P2).
  *
  * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops, no mm or
- * events that there are not; -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already; -ENOMEM when the kernel has
+ * events that there are not; -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already, or
+ * another thread is just inserting or removing it; -ENOMEM when the kernel has
  * no pages for the index; -ESRCH when mm has ended; -ESTALE in a forked child for its parent's mm;
  * -EDEADLK from a callback. Not from a signal handler. Takes no memory from malloc.
  */
@@ -357,7 +357,8 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
  *
  * Errors: -EINVAL for a deadline that is no time; -ETIMEDOUT; -EDEADLK when this thread would wait for
  * its own invalidation; -ESRCH when the mm has ended; -ESTALE in a forked child for a notifier of its
- * parent; -ENOENT when mrn is not inserted.
+ * parent; -ENOENT when mrn is not inserted, or its removal has begun. Another thread may remove mrn meanwhile, and insert
+ * it again: the seq is then rejected. The mm has to be there until the call returns.
  */
 int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct timespec *deadline,
 			       uint64_t *seq);
@@ -425,8 +426,8 @@ struct mmu_notifier {
 	struct mrn_mm *mm;
 	struct mmu_notifier *next;
 	struct mrn_deferred deferred;
-	uint64_t born;
-	uint32_t pins, users;
+	uint64_t born, pins;
+	uint32_t users;
 	bool released;
 };
 
@@ -434,7 +435,8 @@ struct mmu_notifier {
  * Registers *mn for every invalidation of mm that starts after the return; first waits for those in
  * progress, so that starts and ends pair.
  *
- * Errors, with nothing registered: -EINVAL without ops or mm, -EBUSY when registered already, -ESRCH
+ * Errors, with nothing registered: -EINVAL without ops or mm, -EBUSY when registered already or while another thread
+ * registers or unregisters it, -ESRCH
  * when mm has ended, -ESTALE in a forked child for its parent's mm, -EDEADLK from a callback or
  * inside an invalidation that this thread has started. Not from a signal handler.
  */

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the process has once, whatever mms it has. In pages that a forked child finds zeroed: nothing of its parent's
+ * is under way there.
+ */
+#ifndef MRN_CORE_PROCESS_H
+#define MRN_CORE_PROCESS_H
+
+#include <stdint.h>
+
+struct mrn_process {
+	uint32_t generation; /* 0 until somebody asks */
+};
+
+/* Made with the process's first mm, never freed; NULL before. */
+extern struct mrn_process *mrn_process;
+
+/* Makes it where there is none yet: 0 or -ENOMEM. */
+int mrn_process_init(void);
+
+uint32_t mrn_generation_draw(void);
+
+/*
+ * Which process this is, of those that have forked one from the other: never 0 once there is an mm, and another one in
+ * a forked child. A vfork's child is in its parent's memory, and of its generation.
+ */
+static inline uint32_t mrn_generation(void)
+{
+	uint32_t g;
+
+	if (!__atomic_load_n(&mrn_process, __ATOMIC_ACQUIRE))
+		return 0;
+	g = __atomic_load_n(&mrn_process->generation, __ATOMIC_RELAXED);
+	return __builtin_expect(g != 0, 1) ? g : mrn_generation_draw();
+}
+
+#endif
