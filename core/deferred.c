@@ -3,6 +3,7 @@
  * Deferred freeing: what was removed inside a callback, where nothing may wait or free, is finished
  * by the next caller who may. No thread of ours, and no state but links in the objects themselves.
  */
+#include "core/callback.h"
 #include "core/mm.h"
 
 #include "os/event_path.h"
@@ -28,6 +29,7 @@ void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d)
 void mrn_deferred_run(struct mrn_mm *mm, bool wait)
 {
 	struct mrn_deferred *d, *next;
+	struct mrn_calls calls;
 
 	if (draining)
 		return;
@@ -35,6 +37,7 @@ void mrn_deferred_run(struct mrn_mm *mm, bool wait)
 		mrn_mutex_lock(&mm->drain_lock);
 	else if (!mrn_mutex_trylock(&mm->drain_lock))
 		return;
+	calls = mrn_calls_begin();
 	draining++;
 	mrn_mm_get(mm);
 	for (d = __atomic_exchange_n(&mm->deferred, NULL, __ATOMIC_ACQUIRE); d; d = next) {
@@ -45,4 +48,5 @@ void mrn_deferred_run(struct mrn_mm *mm, bool wait)
 	draining--;
 	mrn_mutex_unlock(&mm->drain_lock);
 	mrn_mm_put(mm);
+	mrn_calls_end(calls);
 }

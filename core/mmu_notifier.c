@@ -45,6 +45,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "core/callback.h"
 #include "core/check.h"
 #include "core/slot.h"
 #include "os/atomic.h"
@@ -104,16 +105,29 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 {
 	bool done = true;
 
-	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
-		int saved = errno;
-
-		mrn_callback_depth++;
-		done = mrn->ops->invalidate(mrn, range, range->seq);
-		mrn_callback_depth--;
-		errno = saved;
-	}
+	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS))
+		MRN_CALLBACK(done = mrn->ops->invalidate(mrn, range, range->seq));
 	mrn_unpin(mm, &mrn->pins);
 	return done || mmu_notifier_range_blockable(range);
+}
+
+/* The walk goes on with the first one that it has found, outside of a section. */
+static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
+		     struct mmu_range_notifier *mrn, struct mrn_index_walk *walk, uint64_t limit)
+{
+	struct mrn_section section;
+
+	mrn_token_raise(mm, range);
+	while (call(mm, mrn, range)) {
+		if (mrn_index_walk_is_over(walk))
+			return 0;
+		section = mrn_section_enter(mm, range->slot);
+		mrn = pin_next(mm, walk, limit);
+		mrn_section_leave(mm, section);
+		if (!mrn)
+			return 0;
+	}
+	return -EAGAIN;
 }
 
 /* With the first section of the walk, which has just begun. */
@@ -123,19 +137,18 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	struct mmu_range_notifier *mrn;
 	struct mrn_index_walk walk;
 
+	struct mrn_calls calls;
+	int r;
+
 	mrn_index_walk_begin(&walk, range->start, range->end);
-	for (;;) {
-		mrn = pin_next(mm, &walk, limit);
-		mrn_section_leave(mm, section);
-		if (!mrn)
-			return 0;
-		mrn_token_raise(mm, range);
-		if (!call(mm, mrn, range))
-			return -EAGAIN;
-		if (mrn_index_walk_is_over(&walk))
-			return 0;
-		section = mrn_section_enter(mm, range->slot);
-	}
+	mrn = pin_next(mm, &walk, limit);
+	mrn_section_leave(mm, section);
+	if (!mrn)
+		return 0;
+	calls = mrn_calls_begin();
+	r = call_each(mm, range, mrn, &walk, limit);
+	mrn_calls_end(calls);
+	return r;
 }
 
 /*
@@ -477,7 +490,7 @@ static bool finish_removal(struct mrn_deferred *d, bool wait)
 		return false;
 	mrn_mm_get(mm);
 	unlink_range(mrn, mm);
-	mrn->free_fn(mrn);
+	MRN_CALL(mrn->free_fn(mrn));
 	mrn_mm_put(mm);
 	return true;
 }

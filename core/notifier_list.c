@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "core/callback.h"
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
@@ -37,7 +38,7 @@ static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t
 int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit)
 {
 	struct mmu_notifier *mn;
-	int saved = errno;
+	struct mrn_calls calls = mrn_calls_begin();
 	bool refused = false;
 	uint64_t cursor = 0;
 
@@ -45,9 +46,7 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 		int r = 0;
 
 		if (mn->ops->invalidate_range_start) {
-			mrn_callback_depth++;
-			r = mn->ops->invalidate_range_start(mn, range);
-			mrn_callback_depth--;
+			MRN_CALLBACK(r = mn->ops->invalidate_range_start(mn, range));
 		}
 		/* A6: who was told before one that refuses, and nobody else, is told of the end. */
 		refused = r && !mmu_notifier_range_blockable(range);
@@ -58,35 +57,35 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 			break;
 	}
 	range->told = refused ? cursor : limit;
-	errno = saved;
+	mrn_calls_end(calls);
 	return refused ? -EAGAIN : 0;
 }
 
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	struct mmu_notifier *mn;
-	int saved = errno;
+	struct mrn_calls calls = mrn_calls_begin();
 	uint64_t cursor = 0;
 
 	while ((mn = pin_next(mm, cursor, range->told))) {
 		cursor = mn->born;
 		if (mn->ops->invalidate_range_end) {
-			mrn_callback_depth++;
-			mn->ops->invalidate_range_end(mn, range);
-			mrn_callback_depth--;
+			MRN_CALLBACK(mn->ops->invalidate_range_end(mn, range));
 		}
 		mrn_unpin(mm, &mn->pins);
 	}
-	errno = saved;
+	mrn_calls_end(calls);
 }
 
 static void release_once(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
+	struct mrn_calls calls;
+
 	if (__atomic_exchange_n(&mn->released, true, __ATOMIC_ACQ_REL) || !mn->ops->release)
 		return;
-	mrn_callback_depth++;
-	mn->ops->release(mn, mm);
-	mrn_callback_depth--;
+	calls = mrn_calls_begin();
+	MRN_CALLBACK(mn->ops->release(mn, mm));
+	mrn_calls_end(calls);
 }
 
 void mrn_list_release(struct mrn_mm *mm)
@@ -290,7 +289,10 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 	r = mm->ending ? -ESRCH : 0;
 	mrn_write_unlock(&mm->lock, mask);
 	if (!mn && !r) {
-		fresh = ops->alloc_notifier(mm);
+		struct mrn_calls calls = mrn_calls_begin();
+
+		MRN_CALL(fresh = ops->alloc_notifier(mm));
+		mrn_calls_end(calls);
 		if (!fresh)
 			return -ENOMEM;
 		if (mrn_sys_failed((long)fresh))
@@ -302,10 +304,13 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		if (!mn)
 			r = link_notifier(fresh, mm, 1);
 		mrn_write_unlock(&mm->lock, mask);
-		if (mn || r)
-			ops->free_notifier(fresh);
-		else
+		if (mn || r) {
+			calls = mrn_calls_begin();
+			MRN_CALL(ops->free_notifier(fresh));
+			mrn_calls_end(calls);
+		} else {
 			mn = fresh;
+		}
 	}
 	if (r)
 		return r;
@@ -330,7 +335,7 @@ static bool finish_put(struct mrn_deferred *d, bool wait)
 	unlink_notifier(mn, mm);
 	mrn_pin_wait_idle(mm, &mn->pins);
 	retire(mn);
-	mn->ops->free_notifier(mn);
+	MRN_CALL(mn->ops->free_notifier(mn));
 	mrn_mm_put(mm);
 	return true;
 }

@@ -27,7 +27,9 @@
  * The guarantees A1-A6 and P1-P5 that the comments cite stand at the top of core/mmu_notifier.c.
  *
  * Conventions. Functions return 0 or -errno. Addresses are bytes; ranges are half open. A *callback*
- * is any function in the ops structures below, except where it says otherwise. "Blocks" means: may
+ * is any function in the ops structures below, except where it says otherwise. It has to return: longjmp, a C++
+ * exception or pthread_exit out of one, or out of a free function, is forbidden, and the last two abort the process;
+ * cancellation is held off until it has returned. "Blocks" means: may
  * wait for another thread to make progress; short internal locks do not count.
  */
 #ifndef MRN_MMU_NOTIFIER_H
