@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Deferred freeing: what was removed inside a callback, where nothing may wait or free, is finished
- * by the next caller who may. No thread of ours, and no state but links in the objects themselves.
+ * Deferred freeing: what was removed where nothing may wait or free is queued, and finished by a thread that holds none
+ * of a consumer's locks for it: the reaper (reaper.c), or whoever calls synchronize or destroy on that mm. No other call
+ * ever runs a free function: its caller may hold a lock that the function takes.
+ *
+ * One stack for the process, of items that name their mm. A push is lock-free, and callable anywhere; items are taken
+ * under `taking`, with signals blocked, by taking all and pushing back what is not wanted. Whoever runs what he has taken
+ * of a mm holds that mm's drain_lock from before he takes until he has run it: so synchronize, which waits for that lock,
+ * has waited for all that was queued before. The reaper only tries the lock, and never waits for a callback.
+ *
+ * No item is forgotten: each event after which one may be run (its push, the last unpin of its notifier, a drain_lock that
+ * is free again) is followed by a kick, and the reaper reads the number of kicks before it looks.
  */
 #include "core/callback.h"
 #include "core/mm.h"
+#include "core/process.h"
+#include "os/atomic.h"
 
 #include "os/event_path.h"
 
@@ -15,38 +26,132 @@ bool mrn_deferred_running(void)
 	return draining;
 }
 
-void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d)
+static void push(struct mrn_deferred *d)
 {
-	struct mrn_deferred *top = __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED);
+	struct mrn_deferred *top = __atomic_load_n(&mrn_process->queue, __ATOMIC_RELAXED);
 
 	/* Only whole stacks are taken, so a push has no ABA to fear. */
 	do {
 		d->next = top;
-	} while (!__atomic_compare_exchange_n(&mm->deferred, &top, d, true, __ATOMIC_RELEASE,
+	} while (!__atomic_compare_exchange_n(&mrn_process->queue, &top, d, true, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
 }
 
-void mrn_deferred_run(struct mrn_mm *mm, bool wait)
+void mrn_deferred_kick(void)
 {
-	struct mrn_deferred *d, *next;
-	struct mrn_calls calls;
+	if (!__atomic_load_n(&mrn_process->queue, __ATOMIC_RELAXED))
+		return;
+	__atomic_fetch_add(&mrn_process->kicks, 1, __ATOMIC_SEQ_CST);
+	mrn_futex_wake(&mrn_process->kicks, 1);
+}
 
-	if (draining)
-		return;
-	if (wait)
-		mrn_mutex_lock(&mm->drain_lock);
-	else if (!mrn_mutex_trylock(&mm->drain_lock))
-		return;
-	calls = mrn_calls_begin();
-	draining++;
-	mrn_mm_get(mm);
-	for (d = __atomic_exchange_n(&mm->deferred, NULL, __ATOMIC_ACQUIRE); d; d = next) {
+/* Which items are taken: of a mm, or one; those whose notifier nobody is at, or all. */
+struct wanted {
+	const struct mrn_mm *mm;
+	const struct mrn_deferred *one;
+	bool idle;
+};
+
+static bool is_wanted(const struct mrn_deferred *d, const struct wanted *w)
+{
+	if (w->one)
+		return d == w->one;
+	return d->mm == w->mm && (!w->idle || mrn_pin_is_idle(d->pins));
+}
+
+/* Under taking. The oldest first. */
+static struct mrn_deferred *take_locked(const struct wanted *w)
+{
+	struct mrn_deferred *d, *next, *taken = NULL, *others = NULL;
+
+	for (d = __atomic_exchange_n(&mrn_process->queue, NULL, __ATOMIC_ACQUIRE); d; d = next) {
+		struct mrn_deferred **to = is_wanted(d, w) ? &taken : &others;
+
 		next = d->next;
-		if (!d->run(d, wait))
-			mrn_deferred_push(mm, d);
+		d->next = *to;
+		*to = d;
+	}
+	for (d = others; d; d = next) {
+		next = d->next;
+		push(d);
+	}
+	return taken;
+}
+
+static struct mrn_deferred *take(const struct wanted *w)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	struct mrn_deferred *d;
+
+	mrn_mutex_lock(&mrn_process->taking);
+	d = take_locked(w);
+	mrn_mutex_unlock(&mrn_process->taking);
+	mrn_signals_restore(mask);
+	return d;
+}
+
+static void run(struct mrn_deferred *d)
+{
+	struct mrn_calls calls = mrn_calls_begin();
+	struct mrn_deferred *next;
+
+	draining++;
+	for (; d; d = next) {
+		next = d->next;
+		mrn_pin_wait_idle(d->mm, d->pins);
+		d->finish(d);
 	}
 	draining--;
+	mrn_calls_end(calls);
+}
+
+void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d, uint64_t *pins,
+		       void (*finish)(struct mrn_deferred *d))
+{
+	d->mm = mm;
+	d->pins = pins;
+	d->finish = finish;
+	push(d);
+	mrn_deferred_kick();
+}
+
+void mrn_deferred_run_one(struct mrn_deferred *d)
+{
+	run(take(&(struct wanted){.one = d}));
+}
+
+void mrn_deferred_drain(struct mrn_mm *mm)
+{
+	mrn_mm_get(mm);
+	mrn_mutex_lock(&mm->drain_lock);
+	run(take(&(struct wanted){.mm = mm}));
 	mrn_mutex_unlock(&mm->drain_lock);
 	mrn_mm_put(mm);
-	mrn_calls_end(calls);
+	mrn_deferred_kick();
+}
+
+bool mrn_deferred_reap(void)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	struct mrn_deferred *d;
+	struct mrn_mm *mm = NULL;
+
+	/* Nothing leaves the queue while we look, and so no item's mm goes. */
+	mrn_mutex_lock(&mrn_process->taking);
+	for (d = __atomic_load_n(&mrn_process->queue, __ATOMIC_ACQUIRE); d; d = d->next)
+		if (mrn_pin_is_idle(d->pins) && mrn_mutex_trylock(&d->mm->drain_lock))
+			break;
+	if (d) {
+		mm = d->mm;
+		mrn_mm_get(mm);
+		d = take_locked(&(struct wanted){.mm = mm, .idle = true});
+	}
+	mrn_mutex_unlock(&mrn_process->taking);
+	mrn_signals_restore(mask);
+	if (!mm)
+		return false;
+	run(d);
+	mrn_mutex_unlock(&mm->drain_lock);
+	mrn_mm_put(mm);
+	return true;
 }

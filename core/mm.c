@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "core/process.h"
+#include "os/atomic.h"
 #include "os/pages.h"
 
 static struct mrn_mm *self_mm;
@@ -97,7 +98,10 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	mrn_list_release(mm);
 	mmu_notifier_invalidate_range_end(&range);
 
-	mrn_deferred_drain(mm, true);
+	/* What is queued from here on is freed by whoever queues it; full fence: one of the two sees the other. */
+	__atomic_store_n(&mm->ended, true, __ATOMIC_RELAXED);
+	mrn_fence_full();
+	mrn_deferred_drain(mm);
 	mrn_mm_put(mm);
 	return 0;
 }

@@ -81,9 +81,9 @@ struct mrn_mm {
 	/* Futex: goes up when a notifier that is being removed has lost its last pin. */
 	uint32_t drained;
 
-	/* Removed asynchronously, not yet freed. A stack; drain_lock is held around freeing a batch. */
-	struct mrn_deferred *deferred;
+	/* Held while what was removed asynchronously is freed: free functions run inside. */
 	struct mrn_mutex drain_lock;
+	bool ended; /* no later call will free anything */
 
 	/* Tokens beyond the slots, in their callers' memory: looked at only under more_lock, held with
 	 * signals blocked. more_ended goes up, and wakes, at each end. */
@@ -161,18 +161,29 @@ void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins);
 
 /* ---- deferred.c */
 
-/* Queues d: its run(d, wait) will be called until it returns true. Lock-free, callable anywhere. */
-void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d);
-void mrn_deferred_run(struct mrn_mm *mm, bool wait);
-/* Runs what can be run now; with wait, everything that was queued before the call. */
-static inline void mrn_deferred_drain(struct mrn_mm *mm, bool wait)
-{
-	/* With wait even where there is none: another thread may be in the middle of what it took. */
-	if (wait || __atomic_load_n(&mm->deferred, __ATOMIC_RELAXED))
-		mrn_deferred_run(mm, wait);
-}
-/* Is this thread inside a free function that a drain calls? */
+/*
+ * Queues d: finish(d) will be called, once, when the notifier that pins is of is in nobody's hands. Lock-free, callable
+ * anywhere.
+ */
+void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d, uint64_t *pins,
+		       void (*finish)(struct mrn_deferred *d));
+/* Something that is queued may be ready now. Callable anywhere. */
+void mrn_deferred_kick(void);
+/* Runs d if it is still queued. */
+void mrn_deferred_run_one(struct mrn_deferred *d);
+/* Waits for everything that was queued for mm before the call, and runs it where nobody has. */
+void mrn_deferred_drain(struct mrn_mm *mm);
+/* The reaper's: runs what is ready of one mm. False when there is nothing. */
+bool mrn_deferred_reap(void);
+/* Is this thread inside a free function? */
 bool mrn_deferred_running(void);
+
+/* ---- reaper.c */
+
+/* Sees to it that there is one, as far as possible. Where memory may be taken and threads be made. */
+void mrn_reaper_start(void);
+/* The same, if something is queued. */
+void mrn_reaper_help(void);
 
 /* ---- notifier_list.c */
 

@@ -474,25 +474,19 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
-	mrn_deferred_drain(mm, false);
 	unlink_range(mrn, mm);
+	mrn_reaper_help();
 	return 0;
 }
 
-static bool finish_removal(struct mrn_deferred *d, bool wait)
+static void finish_removal(struct mrn_deferred *d)
 {
 	struct mmu_range_notifier *mrn =
 		(struct mmu_range_notifier *)((char *)d -
 					      offsetof(struct mmu_range_notifier, deferred));
-	struct mrn_mm *mm = mrn->mm;
 
-	if (!wait && !mrn_pin_is_idle(&mrn->pins))
-		return false;
-	mrn_mm_get(mm);
-	unlink_range(mrn, mm);
+	unlink_range(mrn, d->mm);
 	MRN_CALL(mrn->free_fn(mrn));
-	mrn_mm_put(mm);
-	return true;
 }
 
 int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
@@ -507,7 +501,12 @@ int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 	if (r)
 		return r;
 	mrn->free_fn = free_fn;
-	mrn->deferred.run = finish_removal;
-	mrn_deferred_push(mm, &mrn->deferred);
+	mrn_mm_get(mm);
+	mrn_deferred_push(mm, &mrn->deferred, &mrn->pins, finish_removal);
+	/* Pairs with mrn_mm_destroy's: it finds what we have queued, or we find that it has been. */
+	mrn_fence_full();
+	if (__atomic_load_n(&mm->ended, __ATOMIC_RELAXED) && !mrn_callback_depth)
+		mrn_deferred_run_one(&mrn->deferred);
+	mrn_mm_put(mm);
 	return 0;
 }

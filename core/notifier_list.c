@@ -18,6 +18,7 @@
 #include "core/callback.h"
 #include "core/check.h"
 #include "core/mm.h"
+#include "core/process.h"
 #include "os/atomic.h"
 
 #include "os/event_path.h"
@@ -188,6 +189,7 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 		mrn_pin_retire(&mn->pins);
 		return r;
 	}
+	mrn_reaper_help();
 	r = wait_for_tokens(mm);
 	if (r) {
 		/* Not registered after all: no release, as if it had never been. */
@@ -246,8 +248,8 @@ int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
 	unlink_notifier(mn, mm);
 	mrn_pin_wait_idle(mm, &mn->pins);
 	retire(mn);
-	mrn_deferred_drain(mm, false);
 	mrn_mm_put(mm);
+	mrn_reaper_help();
 	return 0;
 }
 
@@ -303,6 +305,8 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		mn = mm->ending ? NULL : find_user(mm, ops);
 		if (!mn)
 			r = link_notifier(fresh, mm, 1);
+		if (!mn && !r)
+			__atomic_fetch_add(&mrn_process->needed, 1, __ATOMIC_SEQ_CST);
 		mrn_write_unlock(&mm->lock, mask);
 		if (mn || r) {
 			calls = mrn_calls_begin();
@@ -310,6 +314,8 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 			mrn_calls_end(calls);
 		} else {
 			mn = fresh;
+			/* Here it may be made; where the last reference is dropped, perhaps not. */
+			mrn_reaper_start();
 		}
 	}
 	if (r)
@@ -324,20 +330,18 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 	return 0;
 }
 
-static bool finish_put(struct mrn_deferred *d, bool wait)
+static void finish_put(struct mrn_deferred *d)
 {
 	struct mmu_notifier *mn =
 		(struct mmu_notifier *)((char *)d - offsetof(struct mmu_notifier, deferred));
-	struct mrn_mm *mm = mn->mm;
+	struct mrn_mm *mm = d->mm;
 
-	if (!wait && !mrn_pin_is_idle(&mn->pins))
-		return false;
 	unlink_notifier(mn, mm);
 	mrn_pin_wait_idle(mm, &mn->pins);
 	retire(mn);
 	MRN_CALL(mn->ops->free_notifier(mn));
+	__atomic_fetch_sub(&mrn_process->needed, 1, __ATOMIC_RELEASE);
 	mrn_mm_put(mm);
-	return true;
 }
 
 int mmu_notifier_put(struct mmu_notifier *mn)
@@ -361,13 +365,7 @@ int mmu_notifier_put(struct mmu_notifier *mn)
 		return 0;
 	mm = mn->mm;
 	mrn_pin_begin_removal(&mn->pins);
-	mn->deferred.run = finish_put;
-	mrn_mm_get(mm);
-	mrn_deferred_push(mm, &mn->deferred);
-	/* In a blocking context there is no reason to leave it for later. */
-	if (!mrn_callback_depth)
-		mrn_deferred_drain(mm, false);
-	mrn_mm_put(mm);
+	mrn_deferred_push(mm, &mn->deferred, &mn->pins, finish_put);
 	return 0;
 }
 
@@ -382,6 +380,6 @@ int mmu_notifier_synchronize(struct mrn_mm *mm)
 		return r;
 	if (mrn_deferred_running())
 		return -EDEADLK;
-	mrn_deferred_drain(mm, true);
+	mrn_deferred_drain(mm);
 	return 0;
 }

@@ -102,6 +102,7 @@ void mrn_unpin(struct mrn_mm *mm, uint64_t *pins)
 	if ((p & MRN_PIN_REMOVING) && !(p & MRN_PIN_COUNT)) {
 		__atomic_fetch_add(&mm->drained, 1, __ATOMIC_RELEASE);
 		mrn_futex_wake(&mm->drained, INT_MAX);
+		mrn_deferred_kick();
 	}
 }
 

@@ -8,8 +8,16 @@
 
 #include <stdint.h>
 
+#include "os/mutex.h"
+
 struct mrn_process {
 	uint32_t generation; /* 0 until somebody asks */
+	/* Removed asynchronously, not yet freed: a stack, taken from under taking. deferred.c */
+	struct mrn_mutex taking;
+	struct mrn_deferred *queue;
+	uint32_t kicks;	 /* futex: goes up when there may be something to be freed */
+	uint32_t reaper; /* is there one? */
+	uint32_t needed; /* notifiers of mmu_notifier_get that have not been freed */
 };
 
 /* Made with the process's first mm, never freed; NULL before. */

@@ -22,6 +22,8 @@ uint64_t mrn_thread_draw(void)
 		       : first;
 }
 
+void (*mrn_own_thread_joins)(void);
+
 static long own[64];
 
 static void replace(long from, long to)

@@ -35,6 +35,15 @@ static inline uint64_t mrn_thread_self(void)
  */
 void mrn_own_thread_enter(void);
 void mrn_own_thread_leave(void);
+/* For one that is about to run the program's code, and is no own thread meanwhile: a source that watches threads sets it. */
+extern void (*mrn_own_thread_joins)(void);
+static inline void mrn_own_thread_join(void)
+{
+	void (*joins)(void) = __atomic_load_n(&mrn_own_thread_joins, __ATOMIC_ACQUIRE);
+
+	if (joins)
+		joins();
+}
 bool mrn_is_own_thread(long tid);
 
 /* The kernel's signal set, 64 signals; libc's sigset_t is larger. */

@@ -370,6 +370,59 @@ TEST(fork_in_a_storm_of_changes)
 	destroy_idle(s.mm[0]);
 }
 
+/* What the parent has queued is its own; the child frees what it removes itself, and has a reaper of its own. */
+static unsigned int freed_here;
+
+static void count_free(struct mmu_range_notifier *mrn)
+{
+	(void)mrn;
+	ADD(&freed_here, 1);
+}
+
+static void frees_its_own(void *arg)
+{
+	struct family *f = arg;
+	struct mrn_mm *own = mrn_mm_self();
+	struct mmu_notifier *got = NULL;
+
+	CHECK_EQ(LOAD(&freed_here), 0);
+	if (f->got)
+		CHECK_ERR(mmu_notifier_put(f->got), -ESTALE);
+	consumer_insert(&f->c, own, 4, 8);
+	consumer_insert(&f->c2, own, 4, 8);
+	CHECK_ERR(mmu_range_notifier_remove_async(&f->c.mrn, count_free), 0);
+	CHECK_ERR(mmu_notifier_synchronize(own), 0);
+	CHECK_EQ(LOAD(&freed_here), 1);
+	CHECK_ERR(mmu_notifier_get(&listener_ops, own, &got), 0);
+	CHECK_ERR(mmu_range_notifier_remove_async(&f->c2.mrn, count_free), 0);
+	while (LOAD(&freed_here) != 2)
+		sched_yield();
+	CHECK_ERR(mmu_notifier_put(got), 0);
+	CHECK_ERR(mmu_notifier_synchronize(own), 0);
+	check_idle(own);
+}
+
+TEST(fork_with_something_to_be_freed)
+{
+	struct family f = {.mm = mrn_mm_self()};
+
+	consumer_init(&f.c);
+	consumer_init(&f.c2);
+	consumer_insert(&f.c, f.mm, 4, 8);
+	CHECK_ERR(mmu_range_notifier_remove_async(&f.c.mrn, count_free), 0);
+	/* Without a reaper, and with one. */
+	in_child(frees_its_own, &f);
+	CHECK_EQ(LOAD(&freed_here), 0);
+	CHECK_ERR(mmu_notifier_get(&listener_ops, f.mm, &f.got), 0);
+	while (LOAD(&freed_here) != 1)
+		sched_yield();
+	STORE(&freed_here, 0);
+	in_child(frees_its_own, &f);
+	CHECK_ERR(mmu_notifier_put(f.got), 0);
+	CHECK_ERR(mmu_notifier_synchronize(f.mm), 0);
+	check_idle(f.mm);
+}
+
 /* A child that shares the memory is no other process to mrn: what it announces is heard. */
 TEST(fork_children_that_share_memory)
 {

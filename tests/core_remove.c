@@ -366,7 +366,15 @@ TEST(a5_async_from_another_callback_frees_after_its_own)
 	destroy_idle(mm);
 }
 
-TEST(a5_async_is_freed_by_a_later_remove)
+static void await_freed(unsigned int n)
+{
+	while (LOAD(&freed) < n)
+		sched_yield();
+	CHECK_EQ(LOAD(&freed), n);
+}
+
+/* By the reaper, which a later remove starts; not by that remove. */
+TEST(a5_async_is_freed_after_a_later_remove)
 {
 	struct mrn_mm *mm = new_mm();
 	struct consumer c;
@@ -379,7 +387,8 @@ TEST(a5_async_is_freed_by_a_later_remove)
 			  0);
 	CHECK_EQ(LOAD(&freed), 0);
 	consumer_remove(&c);
-	CHECK_EQ(LOAD(&freed), 3);
+	await_freed(3);
+	CHECK_ERR(mmu_notifier_synchronize(mm), 0);
 	destroy_idle(mm);
 }
 
@@ -392,7 +401,7 @@ TEST(a5_async_is_freed_by_unregister_and_by_the_end)
 	CHECK_ERR(mmu_notifier_register(&mn, mm), 0);
 	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
 	CHECK_ERR(mmu_notifier_unregister(&mn, mm), 0);
-	CHECK_EQ(LOAD(&freed), 1);
+	await_freed(1);
 	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
 	CHECK_ERR(mrn_mm_destroy(mm), 0);
 	CHECK_EQ(LOAD(&freed), 2);
@@ -755,4 +764,119 @@ TEST(a5_nothing_is_read_of_what_is_on_its_way_out)
 	CHECK_ERR(mmu_notifier_synchronize(mm), 0);
 	CHECK_EQ(LOAD(&freed), 1);
 	destroy_idle(mm);
+}
+
+/* ------------------------------------------------------------------------------ who runs free functions */
+
+/* A consumer's lock, which its free functions take, and which is held around calls into the library. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_t caller;
+	unsigned int in_caller, elsewhere;
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void free_under_lock(struct mmu_range_notifier *mrn)
+{
+	pthread_mutex_lock(&table.lock);
+	ADD(pthread_equal(pthread_self(), table.caller) ? &table.in_caller : &table.elsewhere, 1);
+	pthread_mutex_unlock(&table.lock);
+	free(consumer_of(mrn));
+	ADD(&freed, 1);
+}
+
+static struct mmu_notifier *plain_alloc(struct mrn_mm *mm)
+{
+	(void)mm;
+	return calloc(1, sizeof(struct mmu_notifier));
+}
+
+static void plain_free(struct mmu_notifier *mn)
+{
+	pthread_mutex_lock(&table.lock);
+	ADD(pthread_equal(pthread_self(), table.caller) ? &table.in_caller : &table.elsewhere, 1);
+	pthread_mutex_unlock(&table.lock);
+	free(mn);
+	ADD(&freed, 1);
+}
+
+static const struct mmu_notifier_ops plain_ops = {.alloc_notifier = plain_alloc,
+						  .free_notifier = plain_free};
+
+/* remove, unregister, remove_async, put and get with the lock held, while something is queued. */
+TEST(a5_no_call_runs_a_free_function_under_its_callers_locks)
+{
+	static const struct mmu_notifier_ops none;
+	struct mrn_mm *mm = new_mm(), *mm2 = new_mm();
+	struct mmu_notifier mn = {.ops = &none}, *got;
+	struct consumer c;
+
+	table.caller = pthread_self();
+	consumer_init(&c);
+	consumer_insert(&c, mm, 1, 2);
+	CHECK_ERR(mmu_notifier_register(&mn, mm), 0);
+	CHECK_ERR(mmu_notifier_get(&plain_ops, mm, &got), 0);
+	pthread_mutex_lock(&table.lock);
+	for (int i = 0; i < 2; i++)
+		CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
+							  free_under_lock),
+			  0);
+	CHECK_ERR(mmu_notifier_put(got), 0);
+	consumer_remove(&c);
+	CHECK_ERR(mmu_notifier_unregister(&mn, mm), 0);
+	/* Nor another mm's, by synchronize. */
+	CHECK_ERR(mmu_notifier_synchronize(mm2), 0);
+	CHECK_EQ(LOAD(&freed), 0);
+	pthread_mutex_unlock(&table.lock);
+	await_freed(3);
+	CHECK_EQ(table.elsewhere, 3);
+	/* By name, it is the caller that runs them. */
+	CHECK_ERR(mmu_notifier_synchronize(mm), 0);
+	destroy_idle(mm);
+	destroy_idle(mm2);
+}
+
+/* One whose callback runs is not waited for by the reaper: the others go first. */
+TEST(a5_async_that_is_not_ready_holds_up_nobody)
+{
+	struct mrn_mm *mm = new_mm(), *mm2 = new_mm();
+	struct test_gate entered = {0}, leave = {0};
+	struct consumer *victim = heap_consumer(mm, 4, 5), c;
+	pthread_t starter;
+
+	consumer_init(&c);
+	consumer_insert(&c, mm, 20, 21);
+	victim->entered = &entered;
+	victim->leave = &leave;
+	starter = go(start_and_end_4_8, mm);
+	test_gate_wait(&entered);
+	CHECK_ERR(mmu_range_notifier_remove_async(&victim->mrn, free_consumer), 0);
+	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 6, 8)->mrn, free_consumer), 0);
+	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm2, 6, 8)->mrn, free_consumer),
+		  0);
+	consumer_remove(&c);
+	await_freed(2);
+	test_gate_open(&leave);
+	done(starter);
+	/* The last unpin wakes it. */
+	await_freed(3);
+	CHECK_ERR(mmu_notifier_synchronize(mm), 0);
+	CHECK_ERR(mmu_notifier_synchronize(mm2), 0);
+	destroy_idle(mm);
+	destroy_idle(mm2);
+}
+
+TEST(a5_async_after_the_end_is_freed)
+{
+	struct mrn_mm *mm = new_mm();
+	struct consumer *c = heap_consumer(mm, 4, 8), *c2 = heap_consumer(mm, 4, 8);
+	struct mmu_notifier *got;
+
+	CHECK_ERR(mmu_notifier_get(&plain_ops, mm, &got), 0);
+	CHECK_ERR(mrn_mm_destroy(mm), 0);
+	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), 0);
+	CHECK_EQ(LOAD(&freed), 1);
+	CHECK_ERR(mmu_range_notifier_remove_async(&c2->mrn, free_consumer), 0);
+	CHECK_EQ(LOAD(&freed), 2);
+	CHECK_ERR(mmu_notifier_put(got), 0);
+	await_freed(3);
 }

@@ -108,7 +108,7 @@ int mrn_mm_create(struct mrn_mm **out);
 /*
  * Ends an mm: refuses new notifiers (-ESRCH), announces MMU_NOTIFY_RELEASE for all addresses to
  * every notifier and calls every list notifier's release, runs what was queued for deferred
- * freeing, and drops the caller's reference. Notifiers that are still inserted stay valid memory
+ * freeing (see mmu_range_notifier_remove_async), and drops the caller's reference. Notifiers that are still inserted stay valid memory
  * that their owners must remove as always; each keeps the mm's memory alive until then. A
  * read_begin on one of them fails from now on (-ESRCH, or a seq that every read_retry rejects).
  *
@@ -234,7 +234,9 @@ struct mrn_index_entry {
 };
 struct mrn_deferred {
 	struct mrn_deferred *next;
-	bool (*run)(struct mrn_deferred *d, bool wait);
+	struct mrn_mm *mm;
+	uint64_t *pins;
+	void (*finish)(struct mrn_deferred *d);
 };
 
 /* ------------------------------------------------------------------------------- range notifiers */
@@ -308,9 +310,19 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
 
 /*
  * Asks for removal, and never waits. No callback into *mrn begins after this has returned; ones that
- * are running may go on. Once they have ended, free_fn(mrn) is called, exactly once, from a later
- * mmu_range_notifier_remove, mmu_notifier_unregister, _put or _synchronize of the same mm, in their
- * thread, with no lock held: it may free *mrn.
+ * are running may go on. Once they have ended, free_fn(mrn) is called, exactly once; it may free *mrn.
+ *
+ * Who runs free functions, and mmu_notifier_ops.free_notifier: mmu_notifier_synchronize and mrn_mm_destroy run those of
+ * their mm, in their caller's thread, under whatever locks he holds. All others are run by a thread of the library's own,
+ * the reaper, which blocks all signals and holds no lock but one that only freeing takes. No other call runs any, with one
+ * exception: after mrn_mm_destroy has returned, free_fn is called inside remove_async itself, except in a callback; so
+ * from then on not from a signal handler, nor with a lock held that free_fn takes.
+ *
+ * The reaper is started by mmu_notifier_get; and by mmu_range_notifier_remove, mmu_notifier_unregister and _register when
+ * something is queued. It ends a second after there is neither anything queued nor a notifier of get. Without it, where it
+ * cannot be started or none of these is called, what is queued waits for synchronize. A forked child has none of its
+ * parent's queue, and a reaper of its own. Before code or data that a free function uses goes away, by exit or dlclose,
+ * call synchronize.
  *
  * Errors: -EINVAL without free_fn, -ENOENT and -ESTALE as remove. May be called from any callback,
  * its own included, and from a signal handler. Allocates nothing.
@@ -468,7 +480,7 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 
 /*
  * Drops a reference of get. With the last, no callback into *mn begins any more, and once those that
- * run have ended, ops->free_notifier(mn) is called, exactly once, as for remove_async. Never waits.
+ * run have ended, ops->free_notifier(mn) is called, exactly once, as for remove_async, but never inside put. Never waits.
  *
  * Errors: -EINVAL for a notifier that get did not make or whose references are all gone; -ESTALE in
  * a forked child. May be called from a callback.
@@ -477,7 +489,7 @@ int mmu_notifier_put(struct mmu_notifier *mn);
 
 /*
  * Waits until everything that was removed asynchronously from mm before the call has been freed;
- * frees it itself where nobody has.
+ * frees it itself, in this thread, where nobody has. Not with a lock held that a free function of this mm takes.
  *
  * Errors: -EDEADLK from a callback or a free function; -EINVAL; -ESTALE.
  */

@@ -7,6 +7,7 @@
 #include <sys/ptrace.h>
 
 #include "core/check.h"
+#include "os/atomic.h"
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
@@ -320,7 +321,10 @@ int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops,
 	if (!++mrn_dispatch_era)
 		++mrn_dispatch_era;
 	ops = *its_ops;
+	__atomic_store_n(&mrn_own_thread_joins, mrn_dispatch_join, __ATOMIC_RELEASE);
 	__atomic_store_n(&mrn_dispatch_on, true, __ATOMIC_RELEASE);
+	/* Before the look for own threads, which those that leave that state pair with: they join, or are asked. */
+	mrn_fence_full();
 	r = mrn_thread_arm();
 	if (!r)
 		r = mrn_threads_arm(why, why_size);

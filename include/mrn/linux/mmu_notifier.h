@@ -35,8 +35,8 @@
  *    that has ended makes insert and register fail (-ESRCH) and every read collide.
  *  - invalidate_range_start's result in a blockable range is ignored, without a warning.
  *  - mmu_notifier_put returns 0 or -errno instead of nothing. After the last put, free_notifier is
- *    called in the thread of that put, or of a later removal, put or synchronize; not by a callback of
- *    RCU. release is not called by put, as in the kernel.
+ *    called in a thread of the library's own, or inside synchronize or mrn_mm_destroy; not by a callback of
+ *    RCU, and not inside put. release is not called by put, as in the kernel.
  *  - mmu_notifier_synchronize takes the mm. There is no list of all mms to wait for, so a call without
  *    an argument does not compile.
  *  - mmu_notifier_invalidate_range_start returns 0 or -errno instead of nothing, and must not be
