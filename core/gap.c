@@ -24,9 +24,9 @@ bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uint
 		uintptr_t end, uintptr_t *gap_end)
 {
 	int slot = mrn_slot_claim(mm);
-	struct mrn_section section = mrn_section_enter(mm, slot);
 	const struct mrn_index_entry *e;
 
+	mrn_section_enter(mm, slot);
 	*gap_end = end;
 	while (*start < end && (e = next_other(mm, *start, end, except))) {
 		if (e->start > *start) {
@@ -35,7 +35,7 @@ bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uint
 		}
 		*start = e->end;
 	}
-	mrn_section_leave(mm, section);
+	mrn_section_leave(mm, slot);
 	mrn_slot_release(mm, slot);
 	return *start < end;
 }
@@ -43,7 +43,6 @@ bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uint
 bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_index_walk walk;
-	struct mrn_section section;
 	bool covered;
 	int slot;
 
@@ -54,11 +53,11 @@ bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 	if (!__atomic_load_n(&mm->index.entries, __ATOMIC_RELAXED))
 		return false;
 	slot = mrn_slot_claim(mm);
-	section = mrn_section_enter(mm, slot);
+	mrn_section_enter(mm, slot);
 	mrn_index_walk_begin(&walk, start, end);
 	covered = mrn_index_may_overlap(&mm->index, start, end) &&
 		  mrn_index_walk_next(&mm->index, &walk);
-	mrn_section_leave(mm, section);
+	mrn_section_leave(mm, slot);
 	mrn_slot_release(mm, slot);
 	return covered;
 }

@@ -88,6 +88,7 @@ struct mrn_mm {
 	/* Tokens beyond the slots, in their callers' memory: looked at only under more_lock, held with
 	 * signals blocked. more_ended goes up, and wakes, at each end. */
 	struct mrn_mutex more_lock;
+	mrn_sigmask more_mask; /* of who holds it for a section */
 	struct mmu_notifier_range *more;
 	uint64_t more_seq; /* of the last one that began */
 	uint32_t more_ended;

@@ -115,15 +115,13 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
 		     struct mmu_range_notifier *mrn, struct mrn_index_walk *walk, uint64_t limit)
 {
-	struct mrn_section section;
-
 	mrn_token_raise(mm, range);
 	while (call(mm, mrn, range)) {
 		if (mrn_index_walk_is_over(walk))
 			return 0;
-		section = mrn_section_enter(mm, range->slot);
+		mrn_section_enter(mm, range->slot);
 		mrn = pin_next(mm, walk, limit);
-		mrn_section_leave(mm, section);
+		mrn_section_leave(mm, range->slot);
 		if (!mrn)
 			return 0;
 	}
@@ -131,8 +129,7 @@ static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
 }
 
 /* With the first section of the walk, which has just begun. */
-static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range,
-				struct mrn_section section, uint64_t limit)
+static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit)
 {
 	struct mmu_range_notifier *mrn;
 	struct mrn_index_walk walk;
@@ -142,7 +139,7 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 
 	mrn_index_walk_begin(&walk, range->start, range->end);
 	mrn = pin_next(mm, &walk, limit);
-	mrn_section_leave(mm, section);
+	mrn_section_leave(mm, range->slot);
 	if (!mrn)
 		return 0;
 	calls = mrn_calls_begin();
@@ -155,7 +152,7 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
  * Of several that end the same range, or copies of it, one does. What has met nobody is over with its withdrawal, and that
  * is one compare-and-swap; before anything else is done, the end has to be ours.
  */
-static void end(struct mmu_notifier_range *range)
+static inline __attribute__((always_inline)) void end(struct mmu_notifier_range *range)
 {
 	struct mrn_mm *mm = range->mm;
 
@@ -173,7 +170,13 @@ static void end(struct mmu_notifier_range *range)
 /* What is in range->started between start's return and end: nothing that is there by accident, or in a callback's copy. */
 static uint64_t mark_of(const struct mmu_notifier_range *range)
 {
-	return range->seq ^ (uintptr_t)range->mm ^ UINT64_C(0x6d726e2073746172);
+	return ~range->seq;
+}
+
+/* Of a start that has been refused. */
+static __attribute__((noinline, cold)) void undo(struct mmu_notifier_range *range)
+{
+	end(range);
 }
 
 static bool is_known(const struct mmu_notifier_range *range)
@@ -185,7 +188,6 @@ static bool is_known(const struct mmu_notifier_range *range)
 
 static int start(struct mmu_notifier_range *range, unsigned int blockable)
 {
-	struct mrn_section section;
 	struct mrn_mm *mm;
 	uint64_t limit;
 	int r = 0;
@@ -195,7 +197,7 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 	mm = range->mm;
 	if (mrn_mm_is_wiped(mm))
 		return -ESTALE;
-	if (mrn_token_is_in_progress(mm, range))
+	if (range->seq && mrn_token_is_in_progress(mm, range))
 		return -EBUSY;
 	MRN_EVENT_PATH_ENTER();
 	range->flags = (range->flags & ~MMU_NOTIFIER_RANGE_BLOCKABLE) | blockable;
@@ -206,12 +208,12 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with
 	 * the fence in insert, which orders the notifier before the look at the tokens.
 	 */
-	section = mrn_section_enter(mm, range->slot);
+	mrn_section_enter(mm, range->slot);
 	limit = __atomic_load_n(&mm->counter, __ATOMIC_ACQUIRE);
 	if (mrn_index_may_overlap(&mm->index, range->start, range->end))
-		r = call_range_notifiers(mm, range, section, limit);
+		r = call_range_notifiers(mm, range, limit);
 	else
-		mrn_section_leave(mm, section);
+		mrn_section_leave(mm, range->slot);
 	range->told = MRN_BROKEN(A6_TOLD) ? limit : 0;
 	if (!r && mrn_list_is_used(mm))
 		r = mrn_list_start(mm, range, limit);
@@ -220,7 +222,7 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 	if (!r)
 		range->started = mark_of(range);
 	else if (!MRN_BROKEN(A6_TOKEN))
-		end(range);
+		undo(range);
 	MRN_EVENT_PATH_LEAVE();
 	return r;
 }

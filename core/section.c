@@ -45,20 +45,22 @@ int mrn_slot_claim_any(struct mrn_mm *mm)
 	return -1;
 }
 
-struct mrn_section mrn_section_enter_locked(struct mrn_mm *mm)
+void mrn_section_enter_locked(struct mrn_mm *mm)
 {
-	struct mrn_section section = {.slot = -1, .mask = mrn_signals_block()};
+	mrn_sigmask mask = mrn_signals_block();
 
 	mrn_mutex_lock(&mm->more_lock);
+	mm->more_mask = mask;
 	/* Orders the lock before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
-	return section;
 }
 
-void mrn_section_leave_locked(struct mrn_mm *mm, struct mrn_section section)
+void mrn_section_leave_locked(struct mrn_mm *mm)
 {
+	mrn_sigmask mask = mm->more_mask;
+
 	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(section.mask);
+	mrn_signals_restore(mask);
 }
 
 void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)

@@ -86,41 +86,37 @@ static inline void mrn_slot_release(struct mrn_mm *mm, int slot)
 
 /* ------------------------------------------------------------------------------------------ sections */
 
-struct mrn_section {
-	int slot;
-	mrn_sigmask mask;
-};
-
-struct mrn_section mrn_section_enter_locked(struct mrn_mm *mm);
-void mrn_section_leave_locked(struct mrn_mm *mm, struct mrn_section section);
+void mrn_section_enter_locked(struct mrn_mm *mm);
+void mrn_section_leave_locked(struct mrn_mm *mm);
 
 /*
  * Between the two, nothing that has been found in the index becomes anybody's. A full fence comes with the
  * beginning. Short, calls nobody's code, does not nest with the same slot.
  */
-static inline struct mrn_section mrn_section_enter(struct mrn_mm *mm, int slot)
+static inline void mrn_section_enter(struct mrn_mm *mm, int slot)
 {
 	uint32_t *walk;
 
-	if (__builtin_expect(slot < 0, 0))
-		return mrn_section_enter_locked(mm);
+	if (__builtin_expect(slot < 0, 0)) {
+		mrn_section_enter_locked(mm);
+		return;
+	}
 	walk = &mm->slot[slot].walk;
 	/* Release: of the slot's sections before; who sees this one takes them for ended, and frees. */
 	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 	/* Orders walk before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
-	return (struct mrn_section){.slot = slot};
 }
 
-static inline void mrn_section_leave(struct mrn_mm *mm, struct mrn_section section)
+static inline void mrn_section_leave(struct mrn_mm *mm, int slot)
 {
 	uint32_t *walk;
 
-	if (__builtin_expect(section.slot < 0, 0)) {
-		mrn_section_leave_locked(mm, section);
+	if (__builtin_expect(slot < 0, 0)) {
+		mrn_section_leave_locked(mm);
 		return;
 	}
-	walk = &mm->slot[section.slot].walk;
+	walk = &mm->slot[slot].walk;
 	/* Releases pair with the acquires in mrn_grace_begin and mrn_grace_has_passed: what was read was read before. */
 	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 }
@@ -131,7 +127,7 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 bool mrn_token_begin_end_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 
-/* Has it begun and not ended? For a range that is anything at all, but for its mm. */
+/* Has it begun and not ended? For a range that is anything at all, but for its mm, and that has a seq. */
 bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 
 /*

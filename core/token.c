@@ -94,8 +94,6 @@ bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range
 	mrn_sigmask mask;
 	bool there;
 
-	if (!range->seq)
-		return false;
 	if (range->slot >= 0)
 		return range->slot < MRN_TOKEN_SLOTS &&
 		       mrn_token_word(&mm->slot[range->slot], range);
