@@ -375,14 +375,20 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
 	/* Release: whoever reads it, however late, sees this insertion's mm and range, or a later one's. */
 	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELEASE);
-	mrn_pin_insert(&mrn->pins);
 	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
 	/* The notifiers hold one reference together. */
-	if (r)
+	if (r) {
 		retire(mrn);
-	else if (mm->index.entries == 1)
+		return r;
+	}
+	if (mm->index.entries == 1)
 		mrn_mm_get(mm);
-	return r;
+	/*
+	 * Only now may it be removed. A walk that has found it before does not call it: A3, as if it had come earlier,
+	 * for this store, too, is before the full fence that the first read comes after.
+	 */
+	mrn_pin_insert(&mrn->pins);
+	return 0;
 }
 
 int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
