@@ -675,6 +675,9 @@ TEST(a5_insert_remove_and_read_of_the_same_notifier)
 	same.mm[0] = new_mm();
 	same.mm[1] = new_mm();
 	consumer_init(&same.c);
+	/* A read wants one that has been inserted at some time. */
+	consumer_insert(&same.c, same.mm[0], 4, 8);
+	consumer_remove(&same.c);
 	for (uintptr_t i = 0; i < N; i++)
 		t[i] = go(fn[i], fn[i] == start_same ? (void *)same.mm[0] : (void *)i);
 	while (LOAD(&same.removed) < (unsigned int)ROUNDS(3000))
