@@ -17,11 +17,20 @@ struct mrn_mapping {
 	uintptr_t start, end;
 	uint64_t offset; /* in the file, bytes */
 	unsigned int dev_major, dev_minor;
-	uint64_t inode; /* 0: anonymous */
+	uint64_t inode; /* 0: anonymous, or the first SysV segment: see mrn_mapping_is_of_file */
 	bool readable, writable, executable, shared;
 	uint64_t page_size; /* bytes, more than the OS page for hugetlb; 0: not told */
 	const char *path;   /* in mrn_maps_visit, while visit runs: "" without one; else NULL */
 };
+
+/*
+ * A SysV segment's inode number is its id, and the first id is 0. The device is never: memory's own files
+ * have a minor number from 1 on.
+ */
+static inline bool mrn_mapping_is_of_file(const struct mrn_mapping *m)
+{
+	return m->inode || m->dev_major || m->dev_minor;
+}
 
 /* What is longer is cut off. */
 #define MRN_MAPS_PATH_MAX 223

@@ -354,6 +354,13 @@ unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage
 	return __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 
+bool mrn_source_is_attached(void)
+{
+	const struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	return s && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+}
+
 const char *mrn_source_name(const struct mrn_source *s)
 {
 	return s->name;
@@ -378,7 +385,7 @@ static bool shows_file(uintptr_t start, uintptr_t end)
 			return n < 0;
 		if (m.start >= end)
 			return false;
-		if (m.inode)
+		if (mrn_mapping_is_of_file(&m))
 			return true;
 	}
 	return false;

@@ -35,6 +35,9 @@ void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
  */
 bool mrn_is_to_be_caught(void);
 
+/* Is a source attached to this process's memory, so that somebody may rely on it? */
+bool mrn_source_is_attached(void);
+
 /* Does any range notifier of this process overlap [start, end)? */
 bool mrn_source_watches(uintptr_t start, uintptr_t end);
 

@@ -12,6 +12,7 @@
 #include <linux/futex.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,11 +25,12 @@
 #include <unistd.h>
 
 #include <mrn/mmu_notifier.h>
+#include <mrn/source.h>
 
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 #include "tests/harness/test.h"
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -327,6 +329,28 @@ TEST(mremap_destination)
 }
 TWINS(mremap_destination);
 
+/* An old size that rounding up makes 0: a second mapping of a shared one, onto what is there. */
+TEST(mremap_of_no_size)
+{
+	for (size_t i = 0; i < NR(ways); i++) {
+		int fd = (int)mrn_sys2(SYS_memfd_create, (long)"other", 0);
+
+		lay_anon();
+		CHECK_EQ(ftruncate(fd, PAGE), 0);
+		lay(AWAY, PAGE, MAP_SHARED, fd, 0);
+		expect_one(&(struct call){SYS_mremap,
+					  {AWAY, -1, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, S(1)},
+					  S(1),
+					  S(2),
+					  MRN_CAUSE_MREMAP_DST,
+					  MMU_NOTIFY_UNMAP,
+					  S(1)},
+			   ways[i]);
+		close(fd);
+	}
+}
+TWINS(mremap_of_no_size);
+
 static void expect_advice(int advice, enum mrn_cause cause, uintptr_t probe)
 {
 	expect_on_anon(&(struct call){
@@ -392,6 +416,37 @@ TEST(process_madvise_on_itself)
 	}
 	expect_on_anon(&c);
 }
+
+_Noreturn static int sleep_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;)
+		mrn_sys4(SYS_ppoll, 0, 0, 0, 0);
+}
+
+/* A process with a number of its own, in this memory. */
+TEST(process_madvise_on_who_shares_memory)
+{
+	static char stack[64 << 10];
+	struct iovec iov = {(void *)S(1), PAGE};
+	pid_t child = clone(sleep_for_ever, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	int fd = (int)mrn_sys2(SYS_pidfd_open, child, 0);
+
+	CHECK(child > 0 && fd >= 0);
+	lay_anon();
+	if (mrn_sys6(SYS_process_madvise, fd, (long)&iov, 1, MADV_DONTNEED, 0, 0) != PAGE)
+		SKIP("this kernel's process_madvise takes harmless advice only");
+	expect_on_anon(&(struct call){SYS_process_madvise,
+				      {fd, (long)&iov, 1, MADV_DONTNEED},
+				      S(1),
+				      S(2),
+				      MRN_CAUSE_DONTNEED,
+				      MMU_NOTIFY_CLEAR,
+				      S(1)});
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+TWINS(process_madvise_on_who_shares_memory);
 
 TEST(protection)
 {
@@ -787,7 +842,7 @@ TEST(harmless_calls)
 		{SYS_openat, {AT_FDCWD, (long)full, O_RDWR | O_CREAT | O_EXCL | O_TRUNC, 0600}},
 		{SYS_openat, {AT_FDCWD, (long)full, O_PATH | O_TRUNC}},
 		{SYS_process_madvise,
-		 {mrn_sys2(SYS_pidfd_open, child, 0), (long)&iov, 1, MADV_PAGEOUT}},
+		 {mrn_sys2(SYS_pidfd_open, child, 0), (long)&iov, 1, MADV_COLD}},
 		{SYS_process_madvise,
 		 {mrn_sys2(SYS_pidfd_open, getpid(), 0), (long)&iov, 1, MADV_COLD}},
 	};
@@ -850,26 +905,59 @@ TEST(overlap)
 }
 TWIN(overlap, no_callbacks, BREAK(A1_CALLBACKS));
 
-/* Two mappings of a file lose the same page; what is mapped between them is hit for nothing. */
+/* Two mappings of a file lose the same page; what is mapped between them does not. */
 TEST(every_mapping_of_a_file)
 {
-	struct counter first, second, beside;
-	int fd = lay_file();
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	struct counter first, second, beside, between;
+	struct iovec advised = {(void *)S(1), PAGE};
+	int fd = lay_file(), self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+	long n;
 
 	lay(AWAY, 4 * PAGE, MAP_PRIVATE, fd, PAGE);
 	watch(&first, S(1), PAGE);
 	watch(&second, AWAY, PAGE);
 	watch(&beside, S(0), PAGE);
-	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), 0);
+	watch(&between, S(30), PAGE);
+	CHECK_EQ(fallocate(fd, hole, PAGE, PAGE), 0);
 	CHECK_EQ(first.calls, 1);
 	CHECK_EQ(second.calls, 1);
 	/* A hole made through one mapping is one in the other. */
 	CHECK_EQ(madvise((void *)S(1), PAGE, MADV_REMOVE), 0);
-	CHECK_EQ(unwatch(&first), 2);
-	CHECK_EQ(unwatch(&second), 2);
+	CHECK_EQ(first.calls, 2);
+	CHECK_EQ(second.calls, 2);
 	CHECK_EQ(unwatch(&beside), 0);
+	CHECK_EQ(unwatch(&between), 0);
+	n = process_madvise(self, &advised, 1, MADV_REMOVE, 0);
+	CHECK_EQ(unwatch(&first), n == PAGE ? 3 : first.calls);
+	CHECK_EQ(unwatch(&second), n == PAGE ? 3 : second.calls);
 }
 TWIN(every_mapping_of_a_file, no_callbacks, BREAK(A1_CALLBACKS));
+TWIN(every_mapping_of_a_file, one_token_over_all, BREAK(BRACKET_HULL));
+
+/* The first segment has the id 0, and so the inode number that otherwise means no file. */
+TEST(the_first_segment)
+{
+	struct counter first, second;
+	int id;
+
+	if (mrn_sys1(SYS_unshare, CLONE_NEWIPC))
+		SKIP("no segments of one's own here");
+	id = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600);
+	CHECK_EQ(id, 0);
+	lay_anon();
+	CHECK_EQ(mrn_sys3(SYS_shmat, id, S(1), SHM_REMAP), S(1));
+	CHECK_EQ(mrn_sys3(SYS_shmat, id, S(3), SHM_REMAP), S(3));
+	watch(&first, S(1), PAGE);
+	watch(&second, S(3), PAGE);
+	CHECK_EQ(madvise((void *)S(1), PAGE, MADV_REMOVE), 0);
+	CHECK_EQ(second.calls, 1);
+	CHECK_EQ(shmdt((void *)S(3)), 0);
+	CHECK_EQ(unwatch(&second), 2);
+	CHECK_EQ(unwatch(&first), 1);
+	shmctl(id, IPC_RMID, NULL);
+}
+TWIN(the_first_segment, no_callbacks, BREAK(A1_CALLBACKS));
 
 static int racing_fd;
 
@@ -898,27 +986,59 @@ TEST(mapped_during_truncation)
 }
 TWIN(mapped_during_truncation, no_callbacks, BREAK(A1_CALLBACKS));
 
-/* Nobody is there to be told at the beginning, so nobody looks where the file is mapped; then somebody comes. */
+/*
+ * Nobody is there to be told at the beginning, so nobody looks where the file is mapped, and nobody is kept waiting; then
+ * somebody comes, and is told late.
+ */
 TEST(watched_during_truncation)
 {
-	struct timespec now = {0, 0};
 	struct mrn_file_change change;
+	struct mrn_held *held;
 	struct counter late;
-	uint64_t seq;
 	int fd = lay_file();
 
 	if (!IS_INTERPOSED)
 		SKIP("a bracket by itself is dispatch's to leave alone");
 	mrn_file_change_ftruncate(&change, fd, 0);
+	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
 	watch(&late, S(0), PAGE);
-	/* This thread would wait for itself. */
-	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), -EDEADLK);
-	mrn_file_change_end(&change);
-	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), 0);
-	CHECK_EQ(unwatch(&late), 0);
+	CHECK(!mrn_tokens_overlap(mrn_mm_self(), 0, UINTPTR_MAX));
+	mrn_held_end(held);
+	CHECK(late.flags & MRN_RANGE_AFTER);
+	CHECK_EQ(unwatch(&late), 1);
 	close(fd);
 }
-TWIN(watched_during_truncation, pre_only, BREAK(BRACKET_PRE_ONLY));
+TWIN(watched_during_truncation, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* Where a source is attached somebody may come who relies on it: a token is there, over the file and nothing else. */
+TEST(watched_during_truncation_beside_a_source)
+{
+	struct timespec now = {0, 0};
+	struct mrn_file_change change;
+	struct counter late, beside;
+	struct mrn_source *source;
+	struct mrn_held *held;
+	uint64_t seq;
+	int fd = lay_file();
+
+	if (!IS_INTERPOSED)
+		SKIP("a bracket by itself is dispatch's to leave alone");
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_INTERPOSE, NULL, &source), 0);
+	mrn_file_change_ftruncate(&change, fd, 0);
+	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
+	watch(&late, S(0), PAGE);
+	watch(&beside, S(8), PAGE);
+	/* This thread would wait for itself. */
+	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), -EDEADLK);
+	CHECK_EQ(mrn_range_read_begin_until(&beside.mrn, &now, &seq), 0);
+	mrn_held_end(held);
+	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), 0);
+	CHECK_EQ(unwatch(&late), 0);
+	CHECK_EQ(unwatch(&beside), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	close(fd);
+}
+TWIN(watched_during_truncation_beside_a_source, pre_only, BREAK(BRACKET_PRE_ONLY));
 
 /* ---------------------------------------------------------------------- signals, threads, forks */
 

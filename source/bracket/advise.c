@@ -2,12 +2,10 @@
 /* madvise, process_madvise. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
 
 #include "os/peek.h"
-#include "os/syscall.h"
 #include "source/bracket/calls.h"
 
 #include "os/event_path.h"
@@ -75,80 +73,20 @@ void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length,
 
 /* ------------------------------------------------------------------------------ process_madvise */
 
-/* Appends n in decimal, and a NUL that is not counted. */
-static char *append_number(char *p, unsigned int n)
-{
-	char digits[10];
-	int i = 0;
-
-	do
-		digits[i++] = (char)('0' + n % 10);
-	while (n /= 10);
-	while (i)
-		*p++ = digits[--i];
-	*p = '\0';
-	return p;
-}
-
-static char *append(char *p, const char *s)
-{
-	while (*s)
-		*p++ = *s++;
-	*p = '\0';
-	return p;
-}
-
-/* The number after "Pid:" in what fdinfo says of a pidfd; -1 when there is none. */
-static int pid_in(const char *p, const char *end)
-{
-	static const char key[] = "Pid:\t";
-	const char *k = key;
-	int pid = 0;
-
-	for (; p < end && *k; p++)
-		k = *p == *k ? k + 1 : key;
-	if (*k || p == end || *p < '0' || *p > '9')
-		return -1;
-	for (; p < end && *p >= '0' && *p <= '9'; p++)
-		pid = pid * 10 + (*p - '0');
-	return pid;
-}
-
 /*
- * Is pidfd certainly another process's? fdinfo gives its number as this /proc counts processes, and
- * task/ has that number if it is one of our threads. Whatever cannot be told may be this process,
- * PIDFD_SELF among it.
+ * Whose memory pidfd means cannot be told: a process that was made to share this memory (CLONE_VM) has a number of its own, and
+ * who asks whether it does (kcmp) is not always answered. So all is taken to be ours, and what is another's, of which the kernel lets
+ * one discard nothing, is invalidated for nothing.
  */
-static bool is_another_process(int pidfd)
-{
-	char path[64], info[512];
-	long fd, n;
-	int pid;
-
-	if (pidfd < 0)
-		return false;
-	append_number(append(path, "/proc/self/fdinfo/"), (unsigned int)pidfd);
-	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	n = mrn_sys3(SYS_read, fd, (long)info, sizeof(info));
-	mrn_sys1(SYS_close, fd);
-	pid = n > 0 ? pid_in(info, info + n) : -1;
-	if (pid <= 0)
-		return false;
-	append_number(append(path, "/proc/self/task/"), (unsigned int)pid);
-	return mrn_sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == -ENOENT;
-}
-
-void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct iovec *iov,
-				 size_t count, int advice)
+void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, size_t count,
+				 int advice)
 {
 	enum { BATCH = 16 };
 	uintptr_t low = UINTPTR_MAX, high = 0;
 	struct iovec batch[BATCH];
 
 	mrn_bracket_none(b);
-	if (mrn_advice_is_harmless(advice) || count > IOV_MAX || is_another_process(pidfd))
+	if (mrn_advice_is_harmless(advice) || count > IOV_MAX)
 		return;
 	for (size_t done = 0; done < count; done += BATCH) {
 		size_t n = count - done < BATCH ? count - done : BATCH;

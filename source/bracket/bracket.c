@@ -23,23 +23,34 @@ static inline bool is_dispatchs(const struct mrn_mm *mm)
 	       mrn_is_to_be_caught();
 }
 
-void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
-		     uintptr_t start, uintptr_t end)
+bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
+		       enum mrn_cause cause, uintptr_t start, uintptr_t end)
 {
-	struct mmu_notifier_range *token = &b->token[b->nr];
 	struct mrn_mm *mm = mrn_mm_self();
 
-	if (!mm)
-		return;
-	if (is_dispatchs(mm))
-		return;
+	if (!mm || is_dispatchs(mm))
+		return false;
 	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
 	token->cause = cause;
 	if (MRN_BROKEN(BRACKET_PRE_ONLY)) {
 		announce(token);
-		return;
+		return false;
 	}
-	if (MRN_BROKEN(BRACKET_POST_ONLY) || mmu_notifier_invalidate_range_start(token) == 0)
+	return MRN_BROKEN(BRACKET_POST_ONLY) || mmu_notifier_invalidate_range_start(token) == 0;
+}
+
+void mrn_bracket_withdraw(struct mmu_notifier_range *token)
+{
+	if (MRN_BROKEN(BRACKET_POST_ONLY))
+		announce(token);
+	else
+		mmu_notifier_invalidate_range_end(token);
+}
+
+void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
+		     uintptr_t start, uintptr_t end)
+{
+	if (mrn_bracket_start(&b->token[b->nr], event, cause, start, end))
 		b->nr++;
 }
 
@@ -59,14 +70,8 @@ bool mrn_bracket_tells_nobody(void)
 
 void mrn_bracket_end(struct mrn_bracket *b)
 {
-	while (b->nr) {
-		struct mmu_notifier_range *token = &b->token[--b->nr];
-
-		if (MRN_BROKEN(BRACKET_POST_ONLY))
-			announce(token);
-		else
-			mmu_notifier_invalidate_range_end(token);
-	}
+	while (b->nr)
+		mrn_bracket_withdraw(&b->token[--b->nr]);
 }
 
 void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,

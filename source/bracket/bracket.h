@@ -8,7 +8,7 @@
  *
  * A bracket lives on the stack. A signal handler that leaves the call by longjmp, and
  * asynchronous cancellation inside it, leave the token behind, and readers wait for it for ever:
- * POSIX makes neither defined for these calls.
+ * POSIX makes neither defined for these calls. Of those that change a file, see held.h.
  */
 #ifndef MRN_SOURCE_BRACKET_BRACKET_H
 #define MRN_SOURCE_BRACKET_BRACKET_H
@@ -42,6 +42,11 @@ static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_no
 {
 	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
 }
+
+/* One token by itself: true when it has been started, and is to be withdrawn. */
+bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
+		       enum mrn_cause cause, uintptr_t start, uintptr_t end);
+void mrn_bracket_withdraw(struct mmu_notifier_range *token);
 
 /* For a bracket that takes some looking. Is the call dispatch's to announce, or is there no mm? */
 bool mrn_bracket_is_anothers(void);

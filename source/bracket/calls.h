@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "source/bracket/bracket.h"
+#include "source/bracket/spans.h"
 
 /* map.c */
 void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length);
@@ -40,37 +41,46 @@ void mrn_bracket_exec_by_name(struct mrn_bracket *b);
 void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flags);
 void mrn_bracket_shmdt(struct mrn_bracket *b, const void *addr);
 
-/* advise.c; MADV_REMOVE changes a file, and has mrn_file_change_remove */
+/* advise.c; MADV_REMOVE changes a file, and has mrn_file_change_remove and _many */
 bool mrn_advice_is_harmless(int advice);
 void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice);
-void mrn_bracket_process_madvise(struct mrn_bracket *b, int pidfd, const struct iovec *iov,
-				 size_t count, int advice);
+void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, size_t count,
+				 int advice);
 
 /*
- * file.c: a change of a file, and so of every mapping of it. Begin, call, mrn_file_change_end.
+ * file.c: a change of a file, and so of every mapping of it. What it may change, before the call; held.h holds the tokens for
+ * as long as the call takes. Asks the kernel for nothing where nobody could be told.
  */
+#define MRN_FILE_SPANS 8
+
 struct mrn_file_change {
-	struct mrn_bracket bracket;
 	enum mrn_cause cause;
 	bool pending;	 /* nothing else is set when the call changes nothing */
+	bool unwatched;	 /* nobody was there to be told: nothing else is set */
 	bool every_file; /* which mappings show the file cannot be told by number */
 	uint64_t inode;
-	uint64_t from, to;   /* of the file, bytes; whole pages, UINT64_MAX for no end */
-	uintptr_t low, high; /* what the bracket covers */
-	int folder;	     /* what path begins at */
-	const char *path;    /* of truncate and open, or NULL */
+	uint64_t from, to; /* of the file, bytes; whole pages, UINT64_MAX for no end */
+	struct mrn_span span[MRN_FILE_SPANS + 1]; /* where it is mapped */
+	unsigned int nr_spans;
+	int folder;	  /* what path begins at */
+	const char *path; /* of truncate and open, or NULL */
+	/* The structure that the third argument points to, read once: the call is made with this one. */
+	bool own_argument;
+	uint64_t argument[6];
 };
 
+void mrn_file_change_none(struct mrn_file_change *c);
 void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,
 			       off_t length);
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
 void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
-/* Pending only when it truncates a file that has something in it: so it will not wait, as the open of a FIFO may. */
+/* Pending only when it truncates a file that has something in it, or nobody has looked. */
 void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path, int flags);
-/* The same of open, openat, openat2 and creat by their numbers. */
-void mrn_file_change_open_number(struct mrn_file_change *c, long nr, long a, long b, long third);
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
-void mrn_file_change_end(struct mrn_file_change *c);
+/* process_madvise's, of many ranges: of all files that are mapped. */
+void mrn_file_change_remove_many(struct mrn_file_change *c);
+/* After the call, of a change that was pending: whatever shows the file by now, and is outside the spans. */
+void mrn_file_change_late(const struct mrn_file_change *c);
 
 /*
  * number.c: all of that for a system call by its number, the call itself included, which real makes. Returns what
@@ -79,10 +89,15 @@ void mrn_file_change_end(struct mrn_file_change *c);
 typedef long (*mrn_real_call)(long nr, long a, long b, long c, long d, long e, long f);
 long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e,
 			long f);
-/*
- * The same of a call that opens a file, if it truncates it. False, and nothing has been done, when it does not: it may wait
- * for ever then, as for a FIFO.
- */
-bool mrn_bracket_open_number(mrn_real_call real, long nr, long a, long b, long c, long d, long *r);
+/* What a call by its number is about: whose tokens end with it at once, and whose may have to be held for long. */
+enum mrn_call_kind {
+	MRN_CALL_OTHER,
+	MRN_CALL_MEMORY,
+	MRN_CALL_FILE,
+};
+enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d);
+/* Of a call of a file's kind: what it may change. */
+void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, long b, long c,
+			    long d);
 
 #endif

@@ -4,19 +4,22 @@
  * from every mapping of it, and nothing in their arguments says where those are.
  *
  * There may be any number of mappings, and nothing may be allocated to remember them. So before the
- * call /proc/self/maps gives the lowest and the highest address at which the changed part of the
- * file is mapped, and one token over all between is held across the call. What lies in between and
- * is something else is invalidated for nothing, which costs time and is never wrong.
+ * call /proc/self/maps gives the ranges at which the changed part of the file is mapped, each of which gets a
+ * token that is held across the call; beyond so many, the two nearest become one. The call may block for as long as it
+ * likes (a lease, FUSE, NFS): who looks something up elsewhere does not wait for it.
  *
- * A mapping that another thread makes after that look, outside the token, may still be read, and
+ * A mapping that another thread makes after that look, outside the tokens, may still be read, and
  * shadowed, before the file changes. So there is a second look afterwards, and what it finds
- * outside the token is announced late (MRN_RANGE_AFTER). That is enough: a mapping that was read
+ * outside the tokens is announced late (MRN_RANGE_AFTER). That is enough: a mapping that was read
  * before the change either stands there still, or has gone or moved by a call that had its own
  * bracket; and a mapping that the second look is too early to see is made after the change, with
  * pages of after it.
  *
- * Where there is no notifier at the beginning nobody looks: one that comes later meets a token over everything, and waits
- * for it. Truncating is as frequent as writing files anew, and a look costs more than many a truncation.
+ * Where there is neither a notifier nor a source at the beginning, nothing is asked of the kernel: truncating is as frequent as
+ * writing files anew, a look costs more than many a truncation, and a sandbox may not let it pass. Whoever has come by the
+ * time that the call is over is told late, of everything. (Its notifier was inserted, and a full fence passed, before it read
+ * a translation that the call then took away; and the call's end, with a full fence of its own, looks for notifiers
+ * afterwards. So the look finds it.)
  *
  * Mappings are matched by inode number alone: the device that maps shows is not the one that stat
  * shows on btrfs, and mistaking another file for this one is harmless. overlayfs has two numbers
@@ -34,15 +37,23 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "core/check.h"
+#include "os/atomic.h"
 #include "os/maps.h"
-#include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define END_OF_FILE	      UINT64_MAX
+
+void mrn_file_change_none(struct mrn_file_change *c)
+{
+	c->pending = false;
+	c->own_argument = false;
+}
 
 /* ---------------------------------------------------------------------- looking at the mappings */
 
@@ -52,7 +63,7 @@ static bool is_changed(const struct mrn_file_change *c, const struct mrn_mapping
 {
 	uint64_t from = m->offset, to = m->offset + (m->end - m->start);
 
-	if (!m->inode || (m->inode != c->inode && !c->every_file))
+	if (!mrn_mapping_is_of_file(m) || (m->inode != c->inode && !c->every_file))
 		return false;
 	if (from < c->from)
 		from = c->from;
@@ -63,17 +74,15 @@ static bool is_changed(const struct mrn_file_change *c, const struct mrn_mapping
 	return from < to;
 }
 
-static bool widen(const struct mrn_mapping *m, void *arg)
+static bool note_mapping(const struct mrn_mapping *m, void *arg)
 {
 	struct mrn_file_change *c = arg;
 	uintptr_t start, end;
 
-	if (!is_changed(c, m, &start, &end))
-		return true;
-	if (start < c->low)
-		c->low = start;
-	if (end > c->high)
-		c->high = end;
+	if (is_changed(c, m, &start, &end))
+		c->nr_spans = mrn_spans_add(c->span, c->nr_spans,
+					    MRN_BROKEN(BRACKET_HULL) ? 1 : MRN_FILE_SPANS, start,
+					    end);
 	return true;
 }
 
@@ -82,42 +91,51 @@ static bool announce_late(const struct mrn_mapping *m, void *arg)
 	const struct mrn_file_change *c = arg;
 	uintptr_t start, end;
 
-	if (is_changed(c, m, &start, &end) && (start < c->low || end > c->high))
+	if (is_changed(c, m, &start, &end) && !mrn_spans_hold(c->span, c->nr_spans, start, end))
 		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, start, end);
 	return true;
 }
 
-static void cover_everything(struct mrn_file_change *c)
+static void everything_late(const struct mrn_file_change *c)
 {
-	c->low = 0;
-	c->high = UINTPTR_MAX;
+	mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
 }
 
-static void nothing(struct mrn_file_change *c, enum mrn_cause cause)
+static void cover_everything(struct mrn_file_change *c)
 {
-	mrn_bracket_none(&c->bracket);
-	c->cause = cause;
-	c->pending = false;
-	c->every_file = false;
-	c->low = UINTPTR_MAX;
-	c->high = 0;
-	c->path = NULL;
+	c->span[0].start = 0;
+	c->span[0].end = UINTPTR_MAX;
+	c->nr_spans = 1;
 }
 
 static bool covers_everything(const struct mrn_file_change *c)
 {
-	return c->low == 0 && c->high == UINTPTR_MAX;
+	return mrn_spans_hold(c->span, c->nr_spans, 0, UINTPTR_MAX);
+}
+
+/* Is there nothing to look at before the call? Sets c up for the calls that change nothing, too. */
+static bool nothing(struct mrn_file_change *c, enum mrn_cause cause)
+{
+	c->cause = cause;
+	c->pending = false;
+	c->unwatched = false;
+	c->every_file = false;
+	c->own_argument = false;
+	c->nr_spans = 0;
+	c->path = NULL;
+	if (mrn_bracket_is_anothers())
+		return true;
+	if (!mrn_bracket_tells_nobody() || mrn_source_is_attached())
+		return false;
+	c->pending = c->unwatched = true;
+	return true;
 }
 
 static void begin(struct mrn_file_change *c)
 {
-	if (mrn_bracket_is_anothers())
-		return;
 	c->pending = true;
-	if (mrn_bracket_tells_nobody() || mrn_maps_visit(widen, c) < 0)
+	if (mrn_maps_visit(note_mapping, c) < 0)
 		cover_everything(c);
-	if (c->low < c->high)
-		mrn_bracket_add(&c->bracket, MMU_NOTIFY_CLEAR, c->cause, c->low, c->high);
 }
 
 /* begin for [from, to) of the file that stat and statfs have described. */
@@ -136,19 +154,23 @@ static void begin_file(struct mrn_file_change *c, const struct stat *st, long fs
 	begin(c);
 }
 
-void mrn_file_change_end(struct mrn_file_change *c)
+void mrn_file_change_late(const struct mrn_file_change *c)
 {
 	struct stat st;
 
-	if (!c->pending)
+	if (c->unwatched) {
+		/* Orders the change before the look for notifiers; pairs with the fence in insert. */
+		mrn_fence_full();
+		if (!mrn_bracket_tells_nobody())
+			everything_late(c);
 		return;
+	}
 	/* The name may have come to mean another file between our look at it and the call's. */
 	if (c->path && (mrn_sys4(SYS_newfstatat, c->folder, (long)c->path, (long)&st, 0) < 0 ||
 			st.st_ino != c->inode))
-		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
-	else if (!covers_everything(c) && mrn_maps_visit(announce_late, c) < 0)
-		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
-	mrn_bracket_end(&c->bracket);
+		everything_late(c);
+	else if (!covers_everything(c) && mrn_maps_visit(announce_late, (void *)(uintptr_t)c) < 0)
+		everything_late(c);
 }
 
 /* ------------------------------------------------------------------------------------ fallocate */
@@ -160,9 +182,12 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 	struct statfs fs;
 	struct stat st;
 
-	nothing(c, MRN_CAUSE_FALLOCATE);
 	/* These only add. */
-	if (!(mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_UNSHARE_RANGE)))
+	if (!(mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_UNSHARE_RANGE))) {
+		mrn_file_change_none(c);
+		return;
+	}
+	if (nothing(c, MRN_CAUSE_FALLOCATE))
 		return;
 	if (offset < 0 || length <= 0 || to > INT64_MAX)
 		return;
@@ -181,7 +206,8 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
 	struct statfs fs;
 	struct stat st;
 
-	nothing(c, MRN_CAUSE_FTRUNCATE);
+	if (nothing(c, MRN_CAUSE_FTRUNCATE))
+		return;
 	if (length < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0 || st.st_size <= length)
 		return;
 	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, (uint64_t)length,
@@ -193,7 +219,8 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 	struct statfs fs;
 	struct stat st;
 
-	nothing(c, MRN_CAUSE_FTRUNCATE);
+	if (nothing(c, MRN_CAUSE_FTRUNCATE))
+		return;
 	if (length < 0 || mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) < 0 ||
 	    st.st_size <= length)
 		return;
@@ -211,11 +238,15 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	struct statfs fs;
 	struct stat st;
 
-	nothing(c, MRN_CAUSE_OPEN_TRUNC);
 	/* O_EXCL: only a file that is not there yet. */
 	if ((flags & (O_TRUNC | O_PATH)) != O_TRUNC ||
-	    (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL) ||
-	    mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0) < 0 ||
+	    (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+		mrn_file_change_none(c);
+		return;
+	}
+	if (nothing(c, MRN_CAUSE_OPEN_TRUNC))
+		return;
+	if (mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0) < 0 ||
 	    !S_ISREG(st.st_mode) || !st.st_size)
 		return;
 	if (folder == AT_FDCWD) {
@@ -232,44 +263,12 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	begin_file(c, &st, fs_error, &fs, 0, END_OF_FILE);
 }
 
-/* Where the kernel may not be asked, as in some containers, it is taken to truncate. */
-static int flags_of_how(long how)
-{
-	uint64_t flags;
-	int r = mrn_peek(&flags, (uintptr_t)how, sizeof(flags));
-
-	return !r ? (int)flags : r == -EFAULT ? 0 : O_TRUNC;
-}
-
-void mrn_file_change_open_number(struct mrn_file_change *c, long nr, long a, long b, long third)
-{
-	switch (nr) {
-	case SYS_openat:
-		mrn_file_change_open(c, (int)a, (const char *)b, (int)third);
-		break;
-	case SYS_openat2:
-		mrn_file_change_open(c, (int)a, (const char *)b, flags_of_how(third));
-		break;
-#ifdef SYS_open
-	case SYS_open:
-		mrn_file_change_open(c, AT_FDCWD, (const char *)a, (int)b);
-		break;
-	case SYS_creat:
-		mrn_file_change_open(c, AT_FDCWD, (const char *)a, O_TRUNC);
-		break;
-#endif
-	default:
-		nothing(c, MRN_CAUSE_OPEN_TRUNC);
-		break;
-	}
-}
-
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */
 
 struct removal {
 	struct mrn_file_change *c;
 	uintptr_t start, end;
-	bool several; /* files */
+	unsigned int files; /* 2: more than one */
 };
 
 static bool note_file(const struct mrn_mapping *m, void *arg)
@@ -277,19 +276,28 @@ static bool note_file(const struct mrn_mapping *m, void *arg)
 	struct removal *r = arg;
 	uint64_t from, to;
 
-	if (!m->inode || m->end <= r->start || m->start >= r->end)
+	if (!mrn_mapping_is_of_file(m) || m->end <= r->start || m->start >= r->end)
 		return m->start < r->end;
 	from = m->offset + (r->start > m->start ? r->start - m->start : 0);
 	to = m->offset + ((r->end < m->end ? r->end : m->end) - m->start);
-	if (!r->c->inode)
-		r->c->inode = m->inode;
+	if (!r->files)
+		r->files = 1;
 	else if (r->c->inode != m->inode)
-		r->several = true;
+		r->files = 2;
+	r->c->inode = m->inode;
 	if (from < r->c->from)
 		r->c->from = from;
 	if (to > r->c->to)
 		r->c->to = to;
 	return true;
+}
+
+/* Every mapping of a file, whichever part it shows. */
+static void any_file(struct mrn_file_change *c)
+{
+	c->every_file = true;
+	c->from = 0;
+	c->to = END_OF_FILE;
 }
 
 /* A hole in the file under [addr, addr + length): other mappings of it lose their pages too. */
@@ -298,16 +306,22 @@ void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t 
 	struct removal r = {.c = c};
 	int error;
 
-	nothing(c, MRN_CAUSE_REMOVE);
-	if (!mrn_pages_spanned(addr, length, &r.start, &r.end))
+	if (nothing(c, MRN_CAUSE_REMOVE) || !mrn_pages_spanned(addr, length, &r.start, &r.end))
 		return;
-	c->inode = 0;
 	c->from = END_OF_FILE;
 	c->to = 0;
 	error = mrn_maps_visit(note_file, &r);
-	c->low = r.start;
-	c->high = r.end;
-	if (error < 0 || r.several)
-		cover_everything(c);
+	c->nr_spans = mrn_spans_add(c->span, 0, MRN_FILE_SPANS, r.start, r.end);
+	/* Of several files, or nobody knows which. */
+	if (error < 0 || r.files > 1)
+		any_file(c);
+	begin(c);
+}
+
+void mrn_file_change_remove_many(struct mrn_file_change *c)
+{
+	if (nothing(c, MRN_CAUSE_REMOVE))
+		return;
+	any_file(c);
 	begin(c);
 }

@@ -109,9 +109,12 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 		return;
 	if (!is_user_span((flags & MREMAP_FIXED) ? new_addr : addr, new_size, &new_start, &new_end))
 		return;
-	/* An old size of 0 makes a second mapping of a shared one, and leaves the first alone. */
+	/*
+	 * An old size of 0 makes a second mapping of a shared one, and leaves the first alone; so does one that
+	 * rounding up makes 0.
+	 */
 	has_source = is_user_span(addr, old_size, &start, &end);
-	if (!has_source && ((start & (mrn_page_size() - 1)) || old_size))
+	if (!has_source && ((start & (mrn_page_size() - 1)) || end != start))
 		return;
 
 	/* A flag that is not known here is taken for one that moves. */

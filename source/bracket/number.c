@@ -2,52 +2,95 @@
 /* The brackets by the number of the system call. */
 #undef _FILE_OFFSET_BITS
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
+#include "os/peek.h"
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 
 #include "os/event_path.h"
 
-static long change_file(mrn_real_call real, const long nr, long a, long b, long c, long d, long e,
-			long f)
-{
-	struct mrn_file_change change;
-	long r;
+/* ---------------------------------------------------------------------------------- calls that change files */
 
+/* What openat2 is given; a longer one has what is not known here. */
+struct how {
+	uint64_t flags, mode, resolve;
+};
+
+/*
+ * Another thread may change what is pointed to between our look and the kernel's: so the call is made with a copy. What cannot
+ * be read, as in some containers, is taken to truncate.
+ */
+static void open_how(struct mrn_file_change *change, int folder, const char *path, long how,
+		     long size)
+{
+	uint64_t copy[6] = {0};
+	bool own = size == sizeof(struct how) &&
+		   mrn_peek(copy, (uintptr_t)how, sizeof(struct how)) == 0;
+
+	mrn_file_change_open(change, folder, path, own ? (int)copy[0] : O_TRUNC);
+	if (!change->pending || !own)
+		return;
+	change->own_argument = true;
+	for (unsigned int i = 0; i < 6; i++)
+		change->argument[i] = copy[i];
+}
+
+void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, long b, long c, long d)
+{
 	switch (nr) {
 	case SYS_fallocate:
-		mrn_file_change_fallocate(&change, (int)a, (int)b, c, d);
+		mrn_file_change_fallocate(change, (int)a, (int)b, c, d);
 		break;
 	case SYS_ftruncate:
-		mrn_file_change_ftruncate(&change, (int)a, b);
+		mrn_file_change_ftruncate(change, (int)a, b);
 		break;
 	case SYS_truncate:
-		mrn_file_change_truncate(&change, (const char *)a, b);
+		mrn_file_change_truncate(change, (const char *)a, b);
 		break;
 	case SYS_madvise:
-		mrn_file_change_remove(&change, (const void *)a, (size_t)b);
+		mrn_file_change_remove(change, (const void *)a, (size_t)b);
 		break;
+	case SYS_process_madvise:
+		mrn_file_change_remove_many(change);
+		break;
+	case SYS_openat:
+		mrn_file_change_open(change, (int)a, (const char *)b, (int)c);
+		break;
+	case SYS_openat2:
+		open_how(change, (int)a, (const char *)b, c, d);
+		break;
+#ifdef SYS_open
+	case SYS_open:
+		mrn_file_change_open(change, AT_FDCWD, (const char *)a, (int)b);
+		break;
+	case SYS_creat:
+		mrn_file_change_open(change, AT_FDCWD, (const char *)a, O_TRUNC);
+		break;
+#endif
 	default:
-		mrn_file_change_open_number(&change, nr, a, b, c);
+		mrn_file_change_none(change);
 		break;
 	}
-	r = real(nr, a, b, c, d, e, f);
-	mrn_file_change_end(&change);
+}
+
+static long change_file(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct mrn_file_change change;
+	const struct mrn_file_change *now = &change;
+	struct mrn_held *held;
+	long r;
+
+	mrn_file_change_number(&change, nr, a, b, c, d);
+	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
+	r = real(nr, a, b, now->own_argument ? (long)now->argument : c, d, e, f);
+	mrn_held_end(held);
 	return r;
 }
 
-bool mrn_bracket_open_number(mrn_real_call real, long nr, long a, long b, long c, long d, long *r)
-{
-	struct mrn_file_change change;
-
-	mrn_file_change_open_number(&change, nr, a, b, c);
-	if (!change.pending)
-		return false;
-	*r = real(nr, a, b, c, d, 0, 0);
-	mrn_file_change_end(&change);
-	return true;
-}
+/* ------------------------------------------------------------------------------------------------ all others */
 
 static long move(mrn_real_call real, long addr, long old_size, long new_size, long flags, long to)
 {
@@ -79,13 +122,17 @@ static long set_break(mrn_real_call real, long to)
 	return r;
 }
 
-/* The numbers here, in interpose/syscall-x86_64.S and in dispatch/handler.c are the same. */
-long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
+/* The numbers here and in interpose/syscall-x86_64.S are the same. */
+static enum mrn_call_kind kind_of_advice(int advice)
 {
-	const void *addr = (const void *)a;
-	struct mrn_bracket bracket;
-	long r;
+	if (mrn_advice_is_harmless(advice))
+		return MRN_CALL_OTHER;
+	return advice == MADV_REMOVE ? MRN_CALL_FILE : MRN_CALL_MEMORY;
+}
 
+enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d)
+{
+	(void)b;
 	switch (nr) {
 	case SYS_fallocate:
 	case SYS_ftruncate:
@@ -96,15 +143,42 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 	case SYS_open:
 	case SYS_creat:
 #endif
-		return change_file(real, nr, a, b, c, d, e, f);
+		return MRN_CALL_FILE;
 	case SYS_madvise:
-		if ((int)c == MADV_REMOVE)
-			return change_file(real, nr, a, b, c, d, e, f);
+		return kind_of_advice((int)c);
+	case SYS_process_madvise:
+		return kind_of_advice((int)d);
+	case SYS_brk:
+	case SYS_execve:
+	case SYS_execveat:
+	case SYS_mmap:
+	case SYS_mprotect:
+	case SYS_mremap:
+	case SYS_munmap:
+	case SYS_pkey_mprotect:
+	case SYS_remap_file_pages:
+	case SYS_shmat:
+	case SYS_shmdt:
+		return MRN_CALL_MEMORY;
+	default:
+		return MRN_CALL_OTHER;
+	}
+}
+
+long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
+{
+	const void *addr = (const void *)a;
+	struct mrn_bracket bracket;
+	long r;
+
+	if (mrn_call_kind(nr, b, c, d) == MRN_CALL_FILE)
+		return change_file(real, nr, a, b, c, d, e, f);
+	switch (nr) {
+	case SYS_madvise:
 		mrn_bracket_madvise(&bracket, addr, (size_t)b, (int)c);
 		break;
 	case SYS_process_madvise:
-		mrn_bracket_process_madvise(&bracket, (int)a, (const struct iovec *)b, (size_t)c,
-					    (int)d);
+		mrn_bracket_process_madvise(&bracket, (const struct iovec *)b, (size_t)c, (int)d);
 		break;
 	case SYS_munmap:
 		mrn_bracket_munmap(&bracket, addr, (size_t)b);

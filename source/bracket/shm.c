@@ -46,7 +46,8 @@ static bool widen(const struct mrn_mapping *m, void *arg)
 {
 	struct attachment *a = arg;
 
-	if (!m->shared || !m->inode || m->start < a->base || m->offset != m->start - a->base)
+	if (!m->shared || !mrn_mapping_is_of_file(m) || m->start < a->base ||
+	    m->offset != m->start - a->base)
 		return true;
 	if (m->start < a->low)
 		a->low = m->start;

@@ -9,7 +9,7 @@
 
 #include "core/check.h"
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -56,6 +56,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	uint64_t arm = arm_of_child(flags);
 
 	mrn_guests_forget();
+	mrn_held_forget();
 	mrn_has_company = false;
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
 	if (stack)

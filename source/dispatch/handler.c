@@ -10,7 +10,7 @@
 #include "os/atomic.h"
 #include "os/peek.h"
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
 
@@ -69,6 +69,16 @@ struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub)
 	return f;
 }
 
+void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
+		     const struct mrn_file_change *change)
+{
+	const struct mrn_held *held = mrn_held_start(change, (uintptr_t)f);
+
+	f->held = true;
+	if (held->change.own_argument)
+		c->reg[REG_RDX] = (greg_t)(uintptr_t)held->change.argument;
+}
+
 void mrn_caught_return(struct mrn_caught *c, long value)
 {
 	c->reg[REG_RAX] = value;
@@ -101,7 +111,7 @@ int mrn_program_write(uint64_t addr, const void *from, size_t size)
 
 /*
  * Made here, with all signals blocked: a handler that does not return, and a thread that is cancelled, must not leave
- * a token behind. None of these calls waits for anything that a signal would end.
+ * a token behind. None of these calls waits for anything that a signal would end, but those that change a file.
  */
 static void bracket(struct mrn_caught *c)
 {
@@ -118,26 +128,31 @@ static void bracket(struct mrn_caught *c)
 	mrn_caught_return(c, r);
 }
 
-/* Most opens change nothing, and one of a FIFO may wait for ever: it goes on like any other call. */
-static void open_call(struct mrn_caught *c)
+/*
+ * It goes on like any other call, since it may block for long, be interrupted, or be cancelled; but that the handler is told when
+ * it is over. See bracket/held.h for the ways in which it may be left.
+ */
+static void file_call(struct mrn_caught *c)
 {
 	const greg_t *reg = c->reg;
+	struct mrn_file_change change;
+	struct mrn_frame *f;
 	int saved = errno;
-	bool made;
-	long r;
 
-	made = mrn_bracket_open_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI],
-				       reg[REG_RDX], reg[REG_R10], &r);
-	errno = saved;
-	if (made)
-		mrn_caught_return(c, r);
-	else
+	mrn_file_change_number(&change, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
+			       reg[REG_R10]);
+	if (change.pending) {
+		f = mrn_caught_resume(c, mrn_stub_tell);
+		mrn_caught_hold(c, f, &change);
+	} else {
 		mrn_caught_resume(c, mrn_stub_resume);
+	}
+	errno = saved;
 }
 
 /*
  * It goes on like any other call, for a new program inherits the mask of signals. The token is over at this thread's next
- * call, whichever that is: mrn_stub_exec makes one at once when there is no new program.
+ * call, whichever that is: mrn_stub_tell makes one at once when there is no new program.
  */
 static MRN_TLS struct mrn_bracket executing;
 
@@ -151,15 +166,44 @@ static void exec_call(struct mrn_caught *c)
 	else
 		mrn_bracket_exec(&executing);
 	errno = saved;
-	mrn_caught_resume(c, mrn_stub_exec);
+	mrn_caught_resume(c, mrn_stub_tell);
 }
 
-/* This thread is caught no more. */
+/* mrn_stub_tell's call is over, with rsp at its frame. */
+static void told(struct mrn_caught *c)
+{
+	const struct mrn_frame *f = (const struct mrn_frame *)c->reg[REG_RSP];
+	int saved = errno;
+
+	if (f->held)
+		mrn_held_end_at((uintptr_t)f);
+	errno = saved;
+	mrn_caught_return(c, 0);
+}
+
+/* Of calls that a handler of the program's, or a cancellation, has left. */
+static void end_what_is_left(const struct mrn_caught *c)
+{
+	const stack_t *alternate = &c->context->uc_stack;
+	int saved = errno;
+
+	if (!mrn_held_any())
+		return;
+	if (mrn_armed_in)
+		mrn_held_end_left((uintptr_t)c->reg[REG_RSP], (uintptr_t)alternate->ss_sp,
+				  alternate->ss_flags & SS_DISABLE ? 0 : alternate->ss_size);
+	else
+		mrn_held_end_all();
+	errno = saved;
+}
+
+/* This thread is caught no more, and so not when such a call is over. */
 static void lose(void)
 {
 	if (ops.lost)
 		ops.lost();
 	mrn_thread_lose();
+	mrn_held_end_all();
 }
 
 /* In an own thread, or in a new one before it goes on: what it does would not be seen. */
@@ -193,34 +237,28 @@ static void ptrace_call(struct mrn_caught *c)
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
+static void by_kind(struct mrn_caught *c)
+{
+	const greg_t *reg = c->reg;
+
+	switch (mrn_call_kind(reg[REG_RAX], reg[REG_RSI], reg[REG_RDX], reg[REG_R10])) {
+	case MRN_CALL_MEMORY:
+		bracket(c);
+		break;
+	case MRN_CALL_FILE:
+		file_call(c);
+		break;
+	default:
+		mrn_caught_resume(c, mrn_stub_resume);
+		break;
+	}
+}
+
 static void caught(struct mrn_caught *c)
 {
 	if (mrn_call_confines(c->reg[REG_RAX], c->reg[REG_RDI]))
 		mrn_confine();
 	switch (c->reg[REG_RAX]) {
-	/* The numbers of bracket/number.c, but those that open a file or execute a program. */
-	case SYS_brk:
-	case SYS_fallocate:
-	case SYS_ftruncate:
-	case SYS_madvise:
-	case SYS_mmap:
-	case SYS_mprotect:
-	case SYS_mremap:
-	case SYS_munmap:
-	case SYS_pkey_mprotect:
-	case SYS_process_madvise:
-	case SYS_remap_file_pages:
-	case SYS_shmat:
-	case SYS_shmdt:
-	case SYS_truncate:
-		bracket(c);
-		break;
-	case SYS_open:
-	case SYS_creat:
-	case SYS_openat:
-	case SYS_openat2:
-		open_call(c);
-		break;
 	case SYS_execve:
 	case SYS_execveat:
 		exec_call(c);
@@ -228,7 +266,7 @@ static void caught(struct mrn_caught *c)
 	case SYS_getpid:
 		/* That was all; a sandbox might not let even this one pass. */
 		if (c->reg[REG_RIP] == (greg_t)(uintptr_t)mrn_stub_told)
-			mrn_caught_return(c, 0);
+			told(c);
 		else
 			mrn_caught_resume(c, mrn_stub_resume);
 		break;
@@ -281,8 +319,12 @@ static void caught(struct mrn_caught *c)
 	case SYS_ptrace:
 		ptrace_call(c);
 		break;
-	default:
+	case SYS_exit:
+		mrn_held_end_all();
 		mrn_caught_resume(c, mrn_stub_resume);
+		break;
+	default:
+		by_kind(c);
 		break;
 	}
 }
@@ -301,6 +343,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		mrn_thread_disarm();
 	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
 	mrn_bracket_end(&executing);
+	end_what_is_left(&c);
 	if (info->si_arch == AUDIT_ARCH_I386)
 		mrn_caught_int80(&c);
 	else

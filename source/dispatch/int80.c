@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -164,19 +164,23 @@ static long make(long nr, long a, long b, long c, long d, long e, long f)
 	return mrn_int80(as_it_came);
 }
 
-static bool opens(long nr)
-{
-	return nr == SYS_open || nr == SYS_creat || nr == SYS_openat || nr == SYS_openat2;
-}
-
-/* False: it is none that is bracketed. */
+/* False: it changes nothing, and goes on. */
 static bool make_bracketed(const struct call *c, long *r)
 {
 	const long *a = c->a;
+	struct mrn_file_change change;
+	struct mrn_held *held;
 
-	if (opens(c->nr))
-		return mrn_bracket_open_number(make, c->nr, a[0], a[1], a[2], a[3], r);
-	*r = mrn_bracket_number(make, c->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (mrn_call_kind(c->nr, a[1], a[2], a[3]) != MRN_CALL_FILE) {
+		*r = mrn_bracket_number(make, c->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+		return true;
+	}
+	mrn_file_change_number(&change, c->nr, a[0], a[1], a[2], a[3]);
+	if (!change.pending)
+		return false;
+	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
+	*r = mrn_int80(as_it_came);
+	mrn_held_end(held);
 	return true;
 }
 

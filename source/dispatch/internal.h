@@ -44,6 +44,10 @@ struct mrn_caught {
 struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub);
 /* There is about to be a guest, and the count says so. */
 void mrn_tell_of_guest(void);
+struct mrn_file_change;
+/* Starts the tokens of a change that is pending, of a call that goes on at f by mrn_stub_tell. */
+void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
+		     const struct mrn_file_change *change);
 /* The call is done, and this is what it returned. */
 void mrn_caught_return(struct mrn_caught *c, long value);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */

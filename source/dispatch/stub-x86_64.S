@@ -72,8 +72,8 @@ go_on:
 	jmp	go_on
 	.cfi_endproc
 
-/* Whoever comes back has failed. Caught once more, at an instruction that is not ours, so that the handler is told. */
-	place	mrn_stub_exec
+/* Whoever comes back from here is caught once more, at an instruction that is not ours, so that the handler is told. */
+	place	mrn_stub_tell
 	.cfi_startproc
 	unwind_by_frame
 	syscall

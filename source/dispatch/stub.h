@@ -39,7 +39,10 @@
 struct mrn_frame {
 	uint64_t rip, rsp, flags; /* where and how to go on */
 	uint64_t rdi, rsi, rdx, r10, r8, r9;
-	uint64_t arm;	  /* of a call that makes a thread or process: what that is, see above */
+	union {
+		uint64_t arm;  /* of a call that makes a thread or process: what that is, see above */
+		uint64_t held; /* of mrn_stub_tell: a file's change, see bracket/held.h */
+	};
 	uint64_t more[6]; /* arguments that had to be changed */
 };
 
@@ -51,8 +54,8 @@ extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
 /* For a call before the caught one, whose number is in more[3] and which is then made, and caught, again. */
 extern const char mrn_stub_again[] __attribute__((visibility("hidden")));
-/* For a call that returns only when it has failed; then another one is caught, which would return to mrn_stub_told. */
-extern const char mrn_stub_exec[] __attribute__((visibility("hidden")));
+/* For a call of which the handler is to know that it is over: another one is caught then, which would return to mrn_stub_told. */
+extern const char mrn_stub_tell[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_told[] __attribute__((visibility("hidden")));
 /* For a call that makes a thread or a process, each of which has a frame. */
 extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));

@@ -2,7 +2,7 @@
 /* madvise, process_madvise. */
 #include <sys/mman.h>
 
-#include "source/bracket/calls.h"
+#include "source/interpose/file_change.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
 
@@ -14,8 +14,7 @@ static int remove_pages(void *addr, size_t length)
 	int r;
 
 	mrn_file_change_remove(&c, addr, length);
-	r = MRN_REAL(madvise)(addr, length, MADV_REMOVE);
-	mrn_file_change_end(&c);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(madvise)(addr, length, MADV_REMOVE));
 	return r;
 }
 
@@ -32,13 +31,25 @@ MRN_INTERPOSED int madvise(void *addr, size_t length, int advice)
 	return r;
 }
 
+static ssize_t remove_many(int pidfd, const struct iovec *iov, size_t count, unsigned int flags)
+{
+	struct mrn_file_change c;
+	ssize_t r;
+
+	mrn_file_change_remove_many(&c);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(process_madvise)(pidfd, iov, count, MADV_REMOVE, flags));
+	return r;
+}
+
 MRN_INTERPOSED ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t count, int advice,
 				       unsigned int flags)
 {
 	struct mrn_bracket b;
 	ssize_t r;
 
-	mrn_bracket_process_madvise(&b, pidfd, iov, count, advice);
+	if (advice == MADV_REMOVE)
+		return remove_many(pidfd, iov, count, flags);
+	mrn_bracket_process_madvise(&b, iov, count, advice);
 	r = MRN_REAL(process_madvise)(pidfd, iov, count, advice, flags);
 	mrn_bracket_end(&b);
 	return r;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "source/bracket/calls.h"
 #include "source/interpose/file_change.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
@@ -31,8 +30,7 @@ MRN_INTERPOSED int ftruncate(int fd, off_t length)
 	int r;
 
 	mrn_file_change_ftruncate(&c, fd, length);
-	r = MRN_REAL(ftruncate)(fd, length);
-	mrn_file_change_end(&c);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(ftruncate)(fd, length));
 	return r;
 }
 
@@ -44,8 +42,7 @@ MRN_INTERPOSED int truncate(const char *path, off_t length)
 	int r;
 
 	mrn_file_change_truncate(&c, path, length);
-	r = MRN_REAL(truncate)(path, length);
-	mrn_file_change_end(&c);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(truncate)(path, length));
 	return r;
 }
 

@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 #include "os/thread.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/held.h"
 
 #include "os/event_path.h"
 
@@ -25,6 +25,7 @@ static void in_parent(void)
 static void in_child(void)
 {
 	mrn_bracket_none(&forking);
+	mrn_held_forget();
 }
 
 __attribute__((constructor(101))) static void install(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ranges that are good for one use at a time, for ever: a set of bounded size. When it is full, the
- * gap between two neighbours that is smallest is filled in, so it errs on the safe side.
+ * Ranges that are good for one use at a time, for ever: a set of bounded size, which errs on the safe side.
  *
  * The monitor adds. Whoever else looks blocks signals first: a handler that interrupted it and changed
  * memory would wait for the monitor, and the monitor for the set's lock.
@@ -13,15 +12,14 @@
 #include <stdint.h>
 
 #include "os/mutex.h"
+#include "source/bracket/spans.h"
 
 #define MRN_USE_ONCE_MAX 64
 
 struct mrn_use_once {
 	struct mrn_mutex lock;
 	unsigned int n;
-	struct {
-		uintptr_t start, end;
-	} range[MRN_USE_ONCE_MAX + 1]; /* ascending, apart from each other */
+	struct mrn_span range[MRN_USE_ONCE_MAX + 1];
 };
 
 void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/bracket/held.h"
+
+#include <signal.h>
+
+#include "os/syscall.h"
+#include "os/thread.h"
+
+#include "os/event_path.h"
+
+/* More threads than this are seldom in such calls at a time. */
+#define RECORDS 64
+
+static struct mrn_held record[RECORDS];
+/* Stands for all that had no room; nobody writes to it. */
+static struct mrn_held no_room;
+static MRN_TLS struct mrn_held *innermost;
+
+static struct mrn_held *take_one(void)
+{
+	for (unsigned int i = 0; i < RECORDS; i++)
+		if (!__atomic_load_n(&record[i].taken, __ATOMIC_RELAXED) &&
+		    !__atomic_exchange_n(&record[i].taken, true, __ATOMIC_ACQUIRE))
+			return &record[i];
+	return NULL;
+}
+
+static void everything_late(void)
+{
+	mrn_bracket_late(MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, 0, UINTPTR_MAX);
+}
+
+/* A signal's handler may take records of its own meanwhile, and ends them before it returns: innermost is as it was. */
+static void end_innermost(void)
+{
+	struct mrn_held *h = innermost;
+
+	mrn_file_change_late(&h->change);
+	while (h->nr_tokens) {
+		mrn_bracket_withdraw(&h->token[h->nr_tokens - 1]);
+		h->nr_tokens--;
+	}
+	innermost = h->outer;
+	__atomic_store_n(&h->taken, false, __ATOMIC_RELEASE);
+}
+
+bool mrn_held_any(void)
+{
+	return innermost;
+}
+
+static bool is_in(uintptr_t addr, uintptr_t start, size_t size)
+{
+	return addr - start < size;
+}
+
+/*
+ * On one and the same stack whoever is further up has left what was called further down. A handler on the alternate stack has
+ * left nothing of what it has interrupted; who is back from there has left what was called there.
+ */
+static bool is_left(const struct mrn_held *h, uintptr_t where, uintptr_t alternate, size_t size)
+{
+	bool was = is_in(h->where, alternate, size), is = is_in(where, alternate, size);
+
+	return was == is ? where > h->where : was;
+}
+
+void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size)
+{
+	while (innermost && is_left(innermost, where, alternate, size))
+		end_innermost();
+}
+
+static void end_left_by_now(uintptr_t where)
+{
+	stack_t alternate;
+
+	if (!innermost)
+		return;
+	if (mrn_sys2(SYS_sigaltstack, 0, (long)&alternate) < 0 || (alternate.ss_flags & SS_DISABLE))
+		alternate.ss_size = 0;
+	mrn_held_end_left(where, (uintptr_t)alternate.ss_sp, alternate.ss_size);
+}
+
+struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where)
+{
+	struct mrn_held *h;
+
+	if (!change->pending)
+		return NULL;
+	/* Who is just where another such call was made has left that one, too. */
+	end_left_by_now(where + 1);
+	h = take_one();
+	if (!h)
+		return &no_room;
+	h->change = *change;
+	h->where = where;
+	h->outer = innermost;
+	h->nr_tokens = 0;
+	/* Of a handler that jumps away from here on, everything is on the list. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	innermost = h;
+	for (unsigned int i = 0; i < change->nr_spans && !change->unwatched; i++)
+		if (mrn_bracket_start(&h->token[h->nr_tokens], MMU_NOTIFY_CLEAR, change->cause,
+				      change->span[i].start, change->span[i].end))
+			h->nr_tokens++;
+	return h;
+}
+
+/* One that is not there any more has been taken to be left, and was not: as where a handler goes on with another stack. */
+static void end(const struct mrn_held *h)
+{
+	const struct mrn_held *it = innermost;
+
+	while (it && it != h)
+		it = it->outer;
+	if (!it) {
+		everything_late();
+		return;
+	}
+	while (innermost != h)
+		end_innermost();
+	end_innermost();
+}
+
+void mrn_held_end(struct mrn_held *h)
+{
+	if (h)
+		end(h);
+}
+
+void mrn_held_end_at(uintptr_t where)
+{
+	const struct mrn_held *h = innermost;
+
+	while (h && h->where != where)
+		h = h->outer;
+	end(h ? h : &no_room);
+}
+
+void mrn_held_end_all(void)
+{
+	while (innermost)
+		end_innermost();
+}
+
+void mrn_held_forget(void)
+{
+	for (unsigned int i = 0; i < RECORDS; i++)
+		record[i].taken = false;
+	innermost = NULL;
+}
