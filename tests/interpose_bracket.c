@@ -638,6 +638,9 @@ static FILE *any_stream(void)
 }
 
 #define TRUNC (O_RDWR | O_TRUNC | O_CLOEXEC)
+int __open(const char *path, int flags, ...);
+int __open64(const char *path, int flags, ...);
+FILE *_IO_fopen(const char *path, const char *mode);
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
 int __openat_2(int folder, const char *path, int flags);
@@ -659,6 +662,9 @@ OPENER(open_2, closed(__open_2(path, TRUNC)))
 OPENER(open64_2, closed(__open64_2(path, TRUNC)))
 OPENER(openat_2, closed(__openat_2(AT_FDCWD, path, TRUNC)))
 OPENER(openat64_2, closed(__openat64_2(AT_FDCWD, path, TRUNC)))
+OPENER(dunder_open, closed(__open(path, TRUNC)))
+OPENER(dunder_open64, closed(__open64(path, TRUNC)))
+OPENER(dunder_fopen, closed_stream(_IO_fopen(path, "w")))
 OPENER(fopen, closed_stream(fopen(path, "we")))
 OPENER(fopen64, closed_stream(fopen64(path, "w+")))
 OPENER(freopen, closed_stream(freopen(path, "w", any_stream())))
@@ -684,14 +690,40 @@ static int open_in_folder(const char *path)
 	return r;
 }
 
+#define HANDLE_MAX 128
+
+/* path is of /proc/self/fd, and what it means is on the file's own mount. */
+static int open_handle(const char *path, bool by_number)
+{
+	struct {
+		struct file_handle h;
+		char bytes[HANDLE_MAX];
+	} handle = {.h.handle_bytes = HANDLE_MAX};
+	int id, mount = open(path, O_RDONLY), r;
+
+	CHECK(mount >= 0);
+	if (name_to_handle_at(AT_FDCWD, path, &handle.h, &id, AT_SYMLINK_FOLLOW))
+		SKIP("no handles here");
+	r = by_number ? (int)syscall(SYS_open_by_handle_at, mount, &handle, TRUNC)
+		      : open_by_handle_at(mount, &handle.h, TRUNC);
+	if (r < 0 && errno == EPERM)
+		SKIP("no file may be opened by its handle here");
+	close(mount);
+	return closed(r);
+}
+
+OPENER(handle, open_handle(path, false))
+OPENER(handle_number, open_handle(path, true))
+
 static int (*const openers[])(const char *path) = {
-	open_by_open,	      open_by_open_create,   open_by_open64,	     open_by_openat,
-	open_by_openat64,     open_in_folder,	     open_by_creat,	     open_by_creat64,
-	open_by_open_2,	      open_by_open64_2,	     open_by_openat_2,	     open_by_openat64_2,
-	open_by_fopen,	      open_by_fopen64,	     open_by_freopen,	     open_by_freopen64,
-	open_by_freopen_same, open_by_openat_number, open_by_openat2_number,
+	open_by_open,	       open_by_open_create,   open_by_open64,	      open_by_openat,
+	open_by_openat64,      open_in_folder,	      open_by_creat,	      open_by_creat64,
+	open_by_open_2,	       open_by_open64_2,      open_by_openat_2,	      open_by_openat64_2,
+	open_by_fopen,	       open_by_fopen64,	      open_by_freopen,	      open_by_freopen64,
+	open_by_freopen_same,  open_by_openat_number, open_by_openat2_number, open_by_dunder_open,
+	open_by_dunder_open64, open_by_dunder_fopen,
 #ifdef SYS_open
-	open_by_open_number,  open_by_creat_number,
+	open_by_open_number,   open_by_creat_number,
 #endif
 };
 
@@ -727,6 +759,20 @@ TEST(open_to_truncate)
 	}
 }
 TWINS(open_to_truncate);
+
+TEST(open_by_handle_to_truncate)
+{
+	int (*const both[])(const char *path) = {open_by_handle, open_by_handle_number};
+
+	for (size_t i = 0; i < NR(both); i++) {
+		int fd = lay_file();
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		expect_truncated(fd, both[i], path);
+	}
+}
+TWINS(open_by_handle_to_truncate);
 
 /* Its name is below a folder that libc knows. No twins, which would leave the file there. */
 TEST(shm_open_to_truncate)

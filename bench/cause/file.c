@@ -116,6 +116,34 @@ const struct cause_kind cause_open = {.prepare = cause_prepare_memfd,
 				      .change = change_open,
 				      .refill = cause_refill_length};
 
+/* Of a memfd, whose mount is no other file's to name. */
+static int change_open_handle(struct cause_place *p)
+{
+	struct {
+		struct file_handle h;
+		char bytes[128];
+	} handle = {.h.handle_bytes = sizeof(handle.bytes)};
+	const int flags = O_WRONLY | O_TRUNC | O_CLOEXEC;
+	char path[PATH_SIZE];
+	int id, fd;
+
+	if (name_to_handle_at(AT_FDCWD, path_of(p, path), &handle.h, &id, AT_SYMLINK_FOLLOW))
+		return cause_lacks(p, "a memfd has no handle here");
+	if (p->cause->raw) {
+		fd = (int)mrn_sys3(SYS_open_by_handle_at, p->fd, (long)&handle, flags);
+	} else {
+		fd = open_by_handle_at(p->fd, &handle.h, flags);
+		if (fd < 0)
+			fd = -errno;
+	}
+	return fd == -EPERM ? cause_lacks(p, "no file may be opened by its handle here")
+			    : close_again(fd);
+}
+
+const struct cause_kind cause_open_handle = {.prepare = cause_prepare_memfd,
+					     .change = change_open_handle,
+					     .refill = cause_refill_length};
+
 static int change_creat(struct cause_place *p)
 {
 	char path[PATH_SIZE];

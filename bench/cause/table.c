@@ -65,6 +65,7 @@ const struct cause cause_table[] = {
 	BOTH("ftruncate", "ftruncate of the mapped file", ftruncate),
 	BOTH("truncate", "truncate of the mapped file by its path", truncate),
 	BOTH("open_trunc", "open of the mapped file with O_TRUNC", open),
+	BOTH("open_by_handle", "open_by_handle_at of the mapped file with O_TRUNC", open_handle),
 	ONE("creat", "creat of the mapped file", creat),
 	ONE("fopen_w", "fopen of the mapped file to write", fopen),
 

@@ -51,7 +51,8 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
  * file.c: a change of a file, and so of every mapping of it. What it may change, before the call; held.h holds the tokens for
  * as long as the call takes. Asks the kernel for nothing where nobody could be told.
  */
-#define MRN_FILE_SPANS 8
+#define MRN_FILE_SPANS	 8
+#define MRN_OWN_ARGUMENT 136 /* bytes; the longest file handle */
 
 struct mrn_file_change {
 	enum mrn_cause cause;
@@ -64,9 +65,9 @@ struct mrn_file_change {
 	unsigned int nr_spans;
 	int folder;	  /* what path begins at */
 	const char *path; /* of truncate and open, or NULL */
-	/* The structure that the third argument points to, read once: the call is made with this one. */
-	bool own_argument;
-	uint64_t argument[6];
+	/* The structure that the second or the third argument points to, read once: the call is made with this one. 0: none. */
+	unsigned int own_argument;
+	uint64_t argument[MRN_OWN_ARGUMENT / sizeof(uint64_t)];
 };
 
 void mrn_file_change_none(struct mrn_file_change *c);
@@ -76,11 +77,21 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
 void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t length);
 /* Pending only when it truncates a file that has something in it, or nobody has looked. */
 void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path, int flags);
+/* open_by_handle_at. handle is a struct file_handle, and becomes the own argument. */
+void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const void *handle,
+				 int flags);
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length);
 /* process_madvise's, of many ranges: of all files that are mapped. */
 void mrn_file_change_remove_many(struct mrn_file_change *c);
 /* After the call, of a change that was pending: whatever shows the file by now, and is outside the spans. */
 void mrn_file_change_late(const struct mrn_file_change *c);
+
+/* What to make the call with, of argument n, which came as this. */
+static inline long mrn_file_change_argument(const struct mrn_file_change *c, unsigned int n,
+					    long came)
+{
+	return c->own_argument == n ? (long)(uintptr_t)c->argument : came;
+}
 
 /*
  * number.c: all of that for a system call by its number, the call itself included, which real makes. Returns what

@@ -40,6 +40,7 @@
 #include "core/check.h"
 #include "os/atomic.h"
 #include "os/maps.h"
+#include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 #include "source/interposer.h"
@@ -52,7 +53,7 @@
 void mrn_file_change_none(struct mrn_file_change *c)
 {
 	c->pending = false;
-	c->own_argument = false;
+	c->own_argument = 0;
 }
 
 /* ---------------------------------------------------------------------- looking at the mappings */
@@ -120,7 +121,7 @@ static bool nothing(struct mrn_file_change *c, enum mrn_cause cause)
 	c->pending = false;
 	c->unwatched = false;
 	c->every_file = false;
-	c->own_argument = false;
+	c->own_argument = 0;
 	c->nr_spans = 0;
 	c->path = NULL;
 	if (mrn_bracket_is_anothers())
@@ -263,6 +264,54 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	begin_file(c, &st, fs_error, &fs, 0, END_OF_FILE);
 }
 
+/* Every mapping of a file, whichever part it shows. */
+static void any_file(struct mrn_file_change *c)
+{
+	c->every_file = true;
+	c->from = 0;
+	c->to = END_OF_FILE;
+}
+
+/* Reads it once, if the kernel may be asked. */
+static void take_handle(struct mrn_file_change *c, const void *handle)
+{
+	uint32_t header[2]; /* how many bytes follow, and of which type they are */
+
+	if (mrn_peek(header, (uintptr_t)handle, sizeof(header)) ||
+	    header[0] > MRN_OWN_ARGUMENT - sizeof(header) ||
+	    mrn_peek(c->argument, (uintptr_t)handle, sizeof(header) + header[0]))
+		return;
+	/* The bytes that follow were counted in the first reading. */
+	__builtin_memcpy(c->argument, header, sizeof(header));
+	c->own_argument = 2;
+}
+
+void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const void *handle,
+				 int flags)
+{
+	struct statfs fs;
+	struct stat st;
+	long fd;
+
+	if ((flags & (O_TRUNC | O_PATH)) != O_TRUNC) {
+		mrn_file_change_none(c);
+		return;
+	}
+	if (nothing(c, MRN_CAUSE_OPEN_TRUNC))
+		return;
+	take_handle(c, handle);
+	fd = mrn_sys3(SYS_open_by_handle_at, mount,
+		      mrn_file_change_argument(c, 2, (long)(uintptr_t)handle), O_PATH | O_CLOEXEC);
+	if (fd < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0) {
+		any_file(c);
+		begin(c);
+	} else if (S_ISREG(st.st_mode) && st.st_size) {
+		begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, 0, END_OF_FILE);
+	}
+	if (fd >= 0)
+		mrn_sys1(SYS_close, fd);
+}
+
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */
 
 struct removal {
@@ -290,14 +339,6 @@ static bool note_file(const struct mrn_mapping *m, void *arg)
 	if (to > r->c->to)
 		r->c->to = to;
 	return true;
-}
-
-/* Every mapping of a file, whichever part it shows. */
-static void any_file(struct mrn_file_change *c)
-{
-	c->every_file = true;
-	c->from = 0;
-	c->to = END_OF_FILE;
 }
 
 /* A hole in the file under [addr, addr + length): other mappings of it lose their pages too. */

@@ -26,15 +26,15 @@ struct how {
 static void open_how(struct mrn_file_change *change, int folder, const char *path, long how,
 		     long size)
 {
-	uint64_t copy[6] = {0};
+	uint64_t copy[3] = {0};
 	bool own = size == sizeof(struct how) &&
 		   mrn_peek(copy, (uintptr_t)how, sizeof(struct how)) == 0;
 
 	mrn_file_change_open(change, folder, path, own ? (int)copy[0] : O_TRUNC);
 	if (!change->pending || !own)
 		return;
-	change->own_argument = true;
-	for (unsigned int i = 0; i < 6; i++)
+	change->own_argument = 3;
+	for (unsigned int i = 0; i < 3; i++)
 		change->argument[i] = copy[i];
 }
 
@@ -59,6 +59,9 @@ void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, lon
 	case SYS_openat:
 		mrn_file_change_open(change, (int)a, (const char *)b, (int)c);
 		break;
+	case SYS_open_by_handle_at:
+		mrn_file_change_open_handle(change, (int)a, (const void *)b, (int)c);
+		break;
 	case SYS_openat2:
 		open_how(change, (int)a, (const char *)b, c, d);
 		break;
@@ -79,13 +82,13 @@ void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, lon
 static long change_file(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
 {
 	struct mrn_file_change change;
-	const struct mrn_file_change *now = &change;
 	struct mrn_held *held;
 	long r;
 
 	mrn_file_change_number(&change, nr, a, b, c, d);
 	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
-	r = real(nr, a, b, now->own_argument ? (long)now->argument : c, d, e, f);
+	r = real(nr, a, mrn_file_change_argument(&change, 2, b),
+		 mrn_file_change_argument(&change, 3, c), d, e, f);
 	mrn_held_end(held);
 	return r;
 }
@@ -136,6 +139,7 @@ enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d)
 	switch (nr) {
 	case SYS_fallocate:
 	case SYS_ftruncate:
+	case SYS_open_by_handle_at:
 	case SYS_openat:
 	case SYS_openat2:
 	case SYS_truncate:

@@ -75,8 +75,8 @@ void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
 	const struct mrn_held *held = mrn_held_start(change, (uintptr_t)f);
 
 	f->held = true;
-	if (held->change.own_argument)
-		c->reg[REG_RDX] = (greg_t)(uintptr_t)held->change.argument;
+	c->reg[REG_RSI] = mrn_file_change_argument(&held->change, 2, c->reg[REG_RSI]);
+	c->reg[REG_RDX] = mrn_file_change_argument(&held->change, 3, c->reg[REG_RDX]);
 }
 
 void mrn_caught_return(struct mrn_caught *c, long value)

@@ -35,6 +35,7 @@ enum {
 	I386_REMAP_FILE_PAGES = 257,
 	I386_OPENAT = 295,
 	I386_FALLOCATE = 324,
+	I386_OPEN_BY_HANDLE_AT = 342,
 	I386_PKEY_MPROTECT = 380,
 	I386_SHMAT = 397,
 	I386_SHMDT = 398,
@@ -145,6 +146,9 @@ static bool translate(struct call *c, long nr, const uint64_t *arg)
 		break;
 	case I386_OPENAT:
 		*c = (struct call){SYS_openat, {(int)a, b, (int)d}};
+		break;
+	case I386_OPEN_BY_HANDLE_AT:
+		*c = (struct call){SYS_open_by_handle_at, {(int)a, b, (int)d}};
 		break;
 	case I386_OPENAT2:
 		*c = (struct call){SYS_openat2, {(int)a, b, d}};

@@ -43,3 +43,6 @@ MRN_INTERPOSED void *sbrk(intptr_t increment)
 				  mrn_page_up((uintptr_t)r + (uintptr_t)increment));
 	return r;
 }
+
+/* glibc's own name of the same, which is everybody's to call. */
+MRN_INTERPOSED void *__sbrk(intptr_t increment) __attribute__((alias("sbrk"), nothrow, leaf));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* open, openat, creat: they truncate a file that may be mapped. */
+/* open, openat, creat, open_by_handle_at: they truncate a file that may be mapped. */
 #undef _FILE_OFFSET_BITS /* or the functions below would be named open64 and so on */
 
 #include <fcntl.h>
@@ -46,6 +46,12 @@ MRN_INTERPOSED int open(const char *path, int flags, ...)
 }
 
 MRN_INTERPOSED int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+/* glibc's own names of the same, which are everybody's to call. */
+MRN_INTERPOSED int __open(const char *path, int flags, ...)
+	__attribute__((alias("open"), nonnull(1)));
+MRN_INTERPOSED int __open64(const char *path, int flags, ...)
+	__attribute__((alias("open"), nonnull(1)));
 
 static int openat_to_truncate(int folder, const char *path, int flags, mode_t mode)
 {
@@ -100,3 +106,14 @@ MRN_INTERPOSED int __openat_2(int folder, const char *path, int flags)
 
 MRN_INTERPOSED int __openat64_2(int folder, const char *path, int flags)
 	__attribute__((alias("__openat_2")));
+
+MRN_INTERPOSED int open_by_handle_at(int mount, struct file_handle *handle, int flags)
+{
+	struct mrn_file_change c;
+	int r;
+
+	mrn_file_change_open_handle(&c, mount, handle, flags);
+	handle = (struct file_handle *)mrn_file_change_argument(&c, 2, (long)handle);
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(open_by_handle_at)(mount, handle, flags));
+	return r;
+}

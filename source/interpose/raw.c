@@ -166,6 +166,11 @@ static int raw_open_2(const char *path, int flags)
 	return raw_openat(AT_FDCWD, path, flags, 0);
 }
 
+static int raw_open_by_handle_at(int mount, struct file_handle *handle, int flags)
+{
+	return (int)result(mrn_sys3(SYS_open_by_handle_at, mount, (long)handle, flags));
+}
+
 static int raw_execve(const char *path, char *const argv[], char *const env[])
 {
 	return (int)result(mrn_sys3(SYS_execve, (long)path, (long)argv, (long)env));
@@ -220,6 +225,7 @@ struct mrn_real mrn_real = {
 	.creat = raw_creat,
 	.open_2 = raw_open_2,
 	.openat_2 = raw_openat_2,
+	.open_by_handle_at = raw_open_by_handle_at,
 	.execve = raw_execve,
 	/* Without a search: nothing is executed before all constructors by its name alone. */
 	.execvpe = raw_execve,

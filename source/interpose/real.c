@@ -71,16 +71,27 @@ const struct mrn_real_heap *mrn_real_heap_look_up(void)
 /* munmap first: it is what everybody is after. */
 #define WRAPPER(name) (const void *)(uintptr_t)name
 static const void *const wrappers[] = {
-	WRAPPER(munmap),    WRAPPER(mmap),
-	WRAPPER(mremap),    WRAPPER(remap_file_pages),
-	WRAPPER(madvise),   WRAPPER(process_madvise),
-	WRAPPER(mprotect),  WRAPPER(pkey_mprotect),
-	WRAPPER(brk),	    WRAPPER(sbrk),
-	WRAPPER(shmat),	    WRAPPER(shmdt),
-	WRAPPER(fallocate), WRAPPER(ftruncate),
-	WRAPPER(truncate),  WRAPPER(open),
-	WRAPPER(openat),    WRAPPER(creat),
-	WRAPPER(execve),    WRAPPER(syscall),
+	WRAPPER(munmap),
+	WRAPPER(mmap),
+	WRAPPER(mremap),
+	WRAPPER(remap_file_pages),
+	WRAPPER(madvise),
+	WRAPPER(process_madvise),
+	WRAPPER(mprotect),
+	WRAPPER(pkey_mprotect),
+	WRAPPER(brk),
+	WRAPPER(sbrk),
+	WRAPPER(shmat),
+	WRAPPER(shmdt),
+	WRAPPER(fallocate),
+	WRAPPER(ftruncate),
+	WRAPPER(truncate),
+	WRAPPER(open),
+	WRAPPER(openat),
+	WRAPPER(creat),
+	WRAPPER(open_by_handle_at),
+	WRAPPER(execve),
+	WRAPPER(syscall),
 };
 
 __attribute__((constructor(101))) static void resolve(void)
@@ -111,6 +122,7 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.creat, "creat");
 	RESOLVE(mrn_real.open_2, "__open_2");
 	RESOLVE(mrn_real.openat_2, "__openat_2");
+	RESOLVE(mrn_real.open_by_handle_at, "open_by_handle_at");
 	RESOLVE(mrn_real.execve, "execve");
 	RESOLVE(mrn_real.execvpe, "execvpe");
 	RESOLVE(mrn_real.execveat, "execveat");

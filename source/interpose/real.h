@@ -13,6 +13,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct file_handle;
+
 struct mrn_real {
 	int (*munmap)(void *addr, size_t length);
 	void *(*mmap)(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
@@ -35,6 +37,7 @@ struct mrn_real {
 	int (*creat)(const char *path, mode_t mode);
 	int (*open_2)(const char *path, int flags);
 	int (*openat_2)(int folder, const char *path, int flags);
+	int (*open_by_handle_at)(int mount, struct file_handle *handle, int flags);
 	int (*execve)(const char *path, char *const argv[], char *const env[]);
 	int (*execvpe)(const char *file, char *const argv[], char *const env[]);
 	int (*execveat)(int folder, const char *path, char *const argv[], char *const env[],

@@ -49,6 +49,8 @@ MRN_INTERPOSED FILE *fopen(const char *path, const char *mode)
 }
 
 MRN_INTERPOSED FILE *fopen64(const char *path, const char *mode) __attribute__((alias("fopen")));
+MRN_INTERPOSED FILE *_IO_fopen(const char *path, const char *mode)
+	__attribute__((alias("fopen"), malloc));
 
 MRN_INTERPOSED FILE *freopen(const char *path, const char *mode, FILE *stream)
 {

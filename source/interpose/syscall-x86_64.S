@@ -24,7 +24,7 @@ syscall:
 	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
 		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
 		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise, \
-		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_execve, SYS_execveat, \
+		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_open_by_handle_at, SYS_execve, SYS_execveat, \
 		SYS_seccomp, SYS_prctl
 	cmpq	$\nr, %rdi
 	je	mrn_syscall_bracketed
