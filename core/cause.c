@@ -25,6 +25,7 @@ const char *mrn_cause_name(enum mrn_cause cause)
 		[MRN_CAUSE_FORK] = "fork",
 		[MRN_CAUSE_EXEC] = "exec",
 		[MRN_CAUSE_DETACH] = "detach",
+		[MRN_CAUSE_OTHER] = "other",
 	};
 
 	return (unsigned int)cause < MRN_NR_CAUSES ? name[cause] : "unknown";

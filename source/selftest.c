@@ -10,15 +10,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/mm.h"
 #include "os/pages.h"
 #include "os/syscall.h"
+#include "source/bracket/other.h"
 #include "source/source.h"
 
 #ifndef MADV_PAGEOUT
@@ -230,6 +233,29 @@ static long do_shmdt(struct scratch *s)
 	return do_shm(s, true);
 }
 
+/*
+ * Of no descriptor: the kernel refuses, and by then it has been announced. Two, since these are functions of libc's of which
+ * somebody may stand in front of one.
+ */
+static long do_uffd_move(struct scratch *s)
+{
+	uint64_t move[5] = {(uintptr_t)s->spare, (uintptr_t)s->anon, s->size};
+
+	return s->raw ? s->raw(SYS_ioctl, -1, (long)MRN_UFFDIO_MOVE, (long)move, 0, 0, 0)
+		      : result(ioctl(-1, MRN_UFFDIO_MOVE, move));
+}
+
+static long do_tcp_receive(struct scratch *s)
+{
+	uint64_t receive[8] = {(uintptr_t)s->anon, s->size};
+	socklen_t length = sizeof(receive);
+
+	return s->raw ? s->raw(SYS_getsockopt, -1, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE,
+			       (long)receive, (long)&length, 0)
+		      : result(getsockopt(-1, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, receive,
+					  &length));
+}
+
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
@@ -262,6 +288,8 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .on_file = true},
 	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap},
 	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt},
+	{.cause = MRN_CAUSE_OTHER, .make = do_uffd_move},
+	{.cause = MRN_CAUSE_OTHER, .make = do_tcp_receive},
 };
 
 /* -------------------------------------------------------------------------------------- the trial */
@@ -403,7 +431,7 @@ static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 
 int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 {
-	uint64_t seen = 0;
+	uint64_t seen = 0, missed = 0;
 
 	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
 		enum outcome o;
@@ -412,14 +440,14 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 		r = attempt(source, &trials[i], NULL, false, &o);
 		if (r)
 			return r;
-		if (o == BEFORE || o == IMPOSSIBLE)
-			seen |= MRN_CAUSE_BIT(trials[i].cause);
+		*(o == BEFORE || o == IMPOSSIBLE ? &seen : &missed) |=
+			MRN_CAUSE_BIT(trials[i].cause);
 	}
 	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	/* Not tried, as that is everybody's business. By libc's handlers, which come with the wrappers. */
 	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
-	*all = seen;
+	*all = seen & ~missed;
 	return 0;
 }
 
@@ -486,7 +514,7 @@ static int try_by_call(struct mrn_source *source)
 	if (!missed)
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC) |
 			MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
-	source->by_call = seen;
+	source->by_call = seen & ~missed;
 	return 0;
 }
 

@@ -11,14 +11,20 @@
 #include <linux/falloc.h>
 #include <linux/futex.h>
 #include <linux/openat2.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -29,8 +35,10 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "os/maps.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
+#include "source/bracket/other.h"
 #include "tests/harness/test.h"
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -181,6 +189,12 @@ static long by_wrapper(long nr, const long *a)
 		return ftruncate((int)a[0], a[1]);
 	case SYS_truncate:
 		return truncate((const char *)p, a[1]);
+	case SYS_ioctl:
+		return ioctl((int)a[0], (unsigned long)a[1], (void *)a[2]);
+	case SYS_getsockopt:
+		return getsockopt((int)a[0], (int)a[1], (int)a[2], (void *)a[3], (void *)a[4]);
+	case SYS_prctl:
+		return prctl((int)a[0], a[1], a[2], a[3], a[4]);
 	case SYS_openat:
 		return openat((int)a[0], (const char *)a[1], (int)a[2], (mode_t)a[3]);
 	default:
@@ -598,6 +612,169 @@ TEST(punch_hole)
 }
 TWINS(punch_hole);
 
+/* As XFS has had it, and all file systems have by now. */
+struct space {
+	int16_t type, whence;
+	int64_t start, length;
+	int32_t more[6];
+};
+
+TEST(punch_hole_by_ioctl)
+{
+	static const unsigned long requests[] = {MRN_FS_UNRESVSP, MRN_FS_UNRESVSP64};
+	struct space at = {.start = PAGE, .length = PAGE};
+
+	_Static_assert(_IOW('X', 41, struct space) == MRN_FS_UNRESVSP &&
+			       _IOW('X', 43, struct space) == MRN_FS_UNRESVSP64 &&
+			       _IOW('X', 57, struct space) == MRN_FS_ZERO_RANGE,
+		       "the kernel's numbers");
+	for (size_t i = 0; i < NR(requests); i++)
+		expect_on_file(&(struct call){SYS_ioctl,
+					      {-1, (long)requests[i], (long)&at},
+					      S(1),
+					      S(2),
+					      MRN_CAUSE_FALLOCATE,
+					      MMU_NOTIFY_CLEAR,
+					      S(1)},
+			       0);
+}
+TWINS(punch_hole_by_ioctl);
+
+/* ------------------------------------------------------------------------- beside what they are for */
+
+struct move {
+	uint64_t to, from, length, mode;
+	int64_t moved;
+};
+
+TEST(uffd_move)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register reg = {.range = {AWAY, PAGE}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	int fd = (int)mrn_sys1(SYS_userfaultfd, O_CLOEXEC);
+
+	_Static_assert(_IOWR(UFFDIO, 5, struct move) == MRN_UFFDIO_MOVE, "the kernel's number");
+	if (fd < 0 || mrn_sys3(SYS_ioctl, fd, (long)UFFDIO_API, (long)&api))
+		SKIP("no userfaultfd here");
+	for (size_t i = 0; i < NR(ways); i++) {
+		struct move m = {AWAY, S(1), PAGE, 0, 0};
+
+		lay_anon();
+		lay(AWAY, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK_EQ(mrn_sys3(SYS_ioctl, fd, (long)UFFDIO_REGISTER, (long)&reg), 0);
+		if (!i && mrn_sys3(SYS_ioctl, fd, MRN_UFFDIO_MOVE, (long)&m) == -EINVAL)
+			SKIP("no UFFDIO_MOVE here (Linux 6.8)");
+		lay_anon();
+		lay(AWAY, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK_EQ(mrn_sys3(SYS_ioctl, fd, (long)UFFDIO_REGISTER, (long)&reg), 0);
+		m = (struct move){AWAY, S(1), PAGE, 0, 0};
+		expect_one(&(struct call){SYS_ioctl,
+					  {fd, (long)MRN_UFFDIO_MOVE, (long)&m},
+					  S(1),
+					  S(2),
+					  MRN_CAUSE_OTHER,
+					  MMU_NOTIFY_CLEAR,
+					  S(1)},
+			   ways[i]);
+	}
+}
+TWINS(uffd_move);
+
+/* Sends a page of the kernel's, which can be mapped as it is: what comes by a pipe. */
+static void send_page(int socket, char byte)
+{
+	char page[PAGE];
+	int fds[2];
+
+	CHECK_EQ(pipe(fds), 0);
+	memset(page, byte, sizeof(page));
+	CHECK_EQ(write(fds[1], page, PAGE), PAGE);
+	CHECK_EQ(splice(fds[0], NULL, socket, NULL, PAGE, 0), PAGE);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void connect_pair(int pair[2])
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t length = sizeof(at);
+
+	if (listener < 0 || bind(listener, (void *)&at, length) || listen(listener, 1) ||
+	    getsockname(listener, (void *)&at, &length))
+		SKIP("no TCP here");
+	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(pair[0], (void *)&at, length))
+		SKIP("no TCP here");
+	pair[1] = accept(listener, NULL, NULL);
+	CHECK(pair[1] >= 0);
+	/* poll is to wait for the whole page. */
+	setsockopt(pair[1], SOL_SOCKET, SO_RCVLOWAT, &(int){(int)PAGE}, sizeof(int));
+	close(listener);
+}
+
+TEST(tcp_zero_copy_receive)
+{
+	struct pollfd readable = {.events = POLLIN};
+	uint64_t receive[8];
+	socklen_t length;
+	int pair[2];
+
+	connect_pair(pair);
+	readable.fd = pair[1];
+	if (mrn_sys6(SYS_mmap, S(1), PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, pair[1], 0) != S(1))
+		SKIP("no zero-copy receive here");
+	for (size_t i = 0; i < NR(ways); i++) {
+		struct call c = {SYS_getsockopt,
+				 {pair[1], IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, (long)receive,
+				  (long)&length},
+				 S(1),
+				 S(2),
+				 MRN_CAUSE_OTHER,
+				 MMU_NOTIFY_CLEAR,
+				 S(1)};
+
+		for (int round = 0; round < 2; round++) {
+			send_page(pair[0], "AB"[round]);
+			CHECK_EQ(poll(&readable, 1, -1), 1);
+			memset(receive, 0, sizeof(receive));
+			receive[0] = S(1);
+			receive[1] = PAGE;
+			length = 32;
+			if (round)
+				expect_one(&c, ways[i]);
+			else
+				CHECK_EQ(mrn_sys6(SYS_getsockopt, c.arg[0], c.arg[1], c.arg[2],
+						  c.arg[3], c.arg[4], 0),
+					 0);
+			if ((uint32_t)receive[1] != PAGE)
+				SKIP("what was sent did not come in pages");
+		}
+	}
+}
+TWINS(tcp_zero_copy_receive);
+
+TEST(io_destroy_unmaps_its_ring)
+{
+	unsigned long ring = 0;
+	struct mrn_mapping m;
+	struct call c = {.nr = SYS_io_destroy, .cause = MRN_CAUSE_OTHER, .event = MMU_NOTIFY_UNMAP};
+
+	if (mrn_sys2(SYS_io_setup, 1, (long)&ring))
+		SKIP("no asynchronous I/O here");
+	CHECK_EQ(mrn_maps_from(ring, &m, 1), 1);
+	CHECK_EQ(m.start, ring);
+	c.arg[0] = (long)ring;
+	c.start = m.start;
+	c.end = m.end;
+	/* Behind what the kernel has there. */
+	c.probe = ring + PAGE - 1;
+	*(char *)c.probe = 'A';
+	expect_one(&c, by_number);
+	CHECK_EQ(mrn_sys3(SYS_mincore, (long)ring, PAGE, (long)&(char){0}), -ENOMEM);
+}
+TWINS(io_destroy_unmaps_its_ring);
+
 TEST(truncation)
 {
 	struct call c = {SYS_ftruncate,	      {-1, 2 * PAGE},	S(2), S(8),
@@ -881,6 +1058,12 @@ TEST(harmless_calls)
 		{SYS_ftruncate, {-1, 0}},
 		{SYS_ftruncate, {other, 0}},
 		{SYS_truncate, {(long)"/nonexistent/file", 0}},
+		{SYS_ioctl, {fd, (long)FIONREAD, (long)&(int){0}}},
+		{SYS_ioctl, {fd, (long)MRN_UFFDIO_MOVE, 0}},
+		{SYS_getsockopt, {fd, SOL_SOCKET, SO_TYPE, 0, 0}},
+		{SYS_getsockopt, {fd, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, 0, 0}},
+		{SYS_prctl, {PR_GET_DUMPABLE}},
+		{SYS_prctl, {MRN_SET_MEMORY_MERGE, 1, 1, 1, 1}},
 		{SYS_openat, {AT_FDCWD, (long)"/nonexistent/file", O_RDWR | O_TRUNC}},
 		{SYS_openat, {AT_FDCWD, (long)"/dev/null", O_RDWR | O_TRUNC}},
 		{SYS_openat, {AT_FDCWD, (long)empty, O_RDWR | O_TRUNC}},
@@ -1004,6 +1187,22 @@ TEST(the_first_segment)
 	shmctl(id, IPC_RMID, NULL);
 }
 TWIN(the_first_segment, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* Pages that are alike become one no longer: copies are made, anywhere. */
+TEST(merging_is_ended)
+{
+	const long off[6] = {MRN_SET_MEMORY_MERGE};
+	struct counter anywhere;
+
+	if (mrn_sys6(SYS_prctl, MRN_SET_MEMORY_MERGE, 0, 0, 0, 0, 0))
+		SKIP("no PR_SET_MEMORY_MERGE here (Linux 6.4)");
+	lay_anon();
+	watch(&anywhere, S(1), PAGE);
+	for (size_t i = 0; i < NR(ways); i++)
+		CHECK_EQ(ways[i](SYS_prctl, off), 0);
+	CHECK_EQ(unwatch(&anywhere), NR(ways));
+}
+TWIN(merging_is_ended, no_callbacks, BREAK(A1_CALLBACKS));
 
 static int racing_fd;
 

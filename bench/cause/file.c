@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +23,24 @@ static int change_fallocate(struct cause_place *p)
 
 const struct cause_kind cause_punch_hole = {.prepare = cause_prepare_memfd,
 					    .change = change_fallocate};
+
+/* XFS's own call once, as all file systems have it by now. */
+static int change_by_ioctl(struct cause_place *p)
+{
+	struct {
+		int16_t type, whence;
+		int64_t start, length;
+		int32_t more[6];
+	} hole = {.length = (int64_t)p->length};
+	const unsigned long unresvsp = _IOW('X', 41, hole);
+
+	if (p->cause->raw)
+		return (int)mrn_sys3(SYS_ioctl, p->fd, (long)unresvsp, (long)&hole);
+	return cause_result(ioctl(p->fd, unresvsp, &hole));
+}
+
+const struct cause_kind cause_punch_hole_ioctl = {.prepare = cause_prepare_memfd,
+						  .change = change_by_ioctl};
 
 /*
  * A file of a file system that can do this: memory's cannot. It is tried first on the new file. Longer

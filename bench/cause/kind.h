@@ -15,11 +15,11 @@ struct cause_kind {
 
 extern const struct cause_kind cause_munmap, cause_mmap_fixed, cause_mremap_move,
 	cause_mremap_shrink, cause_mremap_onto, cause_mremap_dontunmap, cause_remap_file_pages,
-	cause_mprotect, cause_pkey_mprotect;
+	cause_mremap_again, cause_mprotect, cause_pkey_mprotect, cause_uffd_move;
 extern const struct cause_kind cause_advise, cause_advise_locked, cause_advise_file, cause_collapse,
 	cause_guard, cause_process_madvise;
-extern const struct cause_kind cause_punch_hole, cause_fallocate, cause_ftruncate, cause_truncate,
-	cause_open, cause_open_handle, cause_creat, cause_fopen;
+extern const struct cause_kind cause_punch_hole, cause_punch_hole_ioctl, cause_fallocate,
+	cause_ftruncate, cause_truncate, cause_open, cause_open_handle, cause_creat, cause_fopen;
 extern const struct cause_kind cause_shmdt, cause_shmat_remap;
 extern const struct cause_kind cause_brk, cause_sbrk, cause_free, cause_realloc, cause_malloc_trim;
 extern const struct cause_kind cause_thread_stack, cause_dlclose, cause_fork_write, cause_exec;

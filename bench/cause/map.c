@@ -92,6 +92,38 @@ static int change_mremap_onto(struct cause_place *p)
 const struct cause_kind cause_mremap_onto = {.prepare = cause_prepare_spare,
 					     .change = change_mremap_onto};
 
+static int prepare_shared_spare(struct cause_place *p)
+{
+	const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED;
+	int r = cause_prepare_anonymous(p);
+
+	if (r)
+		return r;
+	return cause_raw_result(mrn_sys6(SYS_mmap, (long)p->spare, (long)p->length,
+					 PROT_READ | PROT_WRITE, flags, -1, 0));
+}
+
+/* An old size that the kernel rounds up to 0. */
+static int change_mremap_again(struct cause_place *p)
+{
+	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+	long at;
+
+	if (p->cause->raw) {
+		at = mrn_sys6(SYS_mremap, (long)p->spare, -1, (long)p->length, flags, (long)p->addr,
+			      0);
+	} else {
+		at = (long)mremap(p->spare, (size_t)-1, p->length, flags, p->addr);
+		if ((void *)at == MAP_FAILED)
+			at = -errno;
+	}
+	at = note_stray(p, at, p->addr);
+	return p->is_stray ? -EFAULT : (int)at;
+}
+
+const struct cause_kind cause_mremap_again = {.prepare = prepare_shared_spare,
+					      .change = change_mremap_again};
+
 static int change_mremap_dontunmap(struct cause_place *p)
 {
 	const int r = note_stray(p, move(p, p->addr, p->spare, MREMAP_DONTUNMAP), p->spare);

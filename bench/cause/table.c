@@ -30,6 +30,8 @@ const struct cause cause_table[] = {
 	BOTH("mremap_move", "mremap away from it", mremap_move),
 	BOTH("mremap_shrink", "mremap to half the size", mremap_shrink),
 	BOTH("mremap_onto", "mremap of other memory onto it", mremap_onto),
+	BOTH("mremap_again", "mremap of no size, which maps shared memory once more, onto it",
+	     mremap_again),
 	BOTH("mremap_dontunmap", "mremap of its pages, with MREMAP_DONTUNMAP", mremap_dontunmap),
 	BOTH("remap_file_pages", "remap_file_pages to another part of the file", remap_file_pages),
 	BOTH("mprotect", "mprotect to read-only", mprotect, .keeps_page = true),
@@ -49,6 +51,9 @@ const struct cause cause_table[] = {
 	BOTH("process_madvise", "process_madvise MADV_DONTNEED of the process itself",
 	     process_madvise, .arg = MADV_DONTNEED),
 
+	BOTH("uffd_move", "ioctl UFFDIO_MOVE of its pages to elsewhere", uffd_move,
+	     .keeps_page = true),
+
 	BOTH("brk", "brk below it", brk),
 	ONE("sbrk", "sbrk below it", sbrk),
 	BOTH("shmdt", "shmdt", shmdt),
@@ -56,6 +61,8 @@ const struct cause cause_table[] = {
 
 	BOTH("punch_hole", "fallocate FALLOC_FL_PUNCH_HOLE in the mapped file", punch_hole,
 	     .arg = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
+	BOTH("punch_hole_ioctl", "ioctl FS_IOC_UNRESVSP, a hole in the mapped file",
+	     punch_hole_ioctl),
 	BOTH("collapse_range", "fallocate FALLOC_FL_COLLAPSE_RANGE in the mapped file", fallocate,
 	     .arg = FALLOC_FL_COLLAPSE_RANGE),
 	BOTH("insert_range", "fallocate FALLOC_FL_INSERT_RANGE in the mapped file", fallocate,

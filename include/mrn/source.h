@@ -70,7 +70,7 @@ struct mrn_source;
 	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |          \
 	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | \
 	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) |       \
-	 MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+	 MRN_CAUSE_BIT(MRN_CAUSE_OTHER) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
 
 /* The part of it that userfaultfd sees on its own. */
 #define MRN_COVER_UFFD                                                                  \

@@ -71,6 +71,8 @@ struct mrn_file_change {
 };
 
 void mrn_file_change_none(struct mrn_file_change *c);
+/* Sets c up. True: nobody is there to be told before the call, and that is all. */
+bool mrn_file_change_nobody(struct mrn_file_change *c, enum mrn_cause cause);
 void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_t offset,
 			       off_t length);
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length);
@@ -106,7 +108,7 @@ enum mrn_call_kind {
 	MRN_CALL_MEMORY,
 	MRN_CALL_FILE,
 };
-enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d);
+enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d);
 /* Of a call of a file's kind: what it may change. */
 void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, long b, long c,
 			    long d);

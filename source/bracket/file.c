@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@
 #include "os/maps.h"
 #include "os/peek.h"
 #include "os/syscall.h"
-#include "source/bracket/calls.h"
+#include "source/bracket/other.h"
 #include "source/interposer.h"
 
 #include "os/event_path.h"
@@ -114,8 +115,7 @@ static bool covers_everything(const struct mrn_file_change *c)
 	return mrn_spans_hold(c->span, c->nr_spans, 0, UINTPTR_MAX);
 }
 
-/* Is there nothing to look at before the call? Sets c up for the calls that change nothing, too. */
-static bool nothing(struct mrn_file_change *c, enum mrn_cause cause)
+bool mrn_file_change_nobody(struct mrn_file_change *c, enum mrn_cause cause)
 {
 	c->cause = cause;
 	c->pending = false;
@@ -188,7 +188,7 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 		mrn_file_change_none(c);
 		return;
 	}
-	if (nothing(c, MRN_CAUSE_FALLOCATE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FALLOCATE))
 		return;
 	if (offset < 0 || length <= 0 || to > INT64_MAX)
 		return;
@@ -200,6 +200,35 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, from, to);
 }
 
+/* The same by ioctl. l_start is counted from the beginning, or, with another l_whence, from somewhere else. */
+void mrn_file_change_ioctl(struct mrn_file_change *c, int fd, unsigned int request, const void *arg)
+{
+	const bool is_32 = _IOC_SIZE(request) == _IOC_SIZE(MRN_FS_UNRESVSP_32);
+	const size_t at = is_32 ? 4 : 8;
+	char copy[48] = {0};
+	int16_t whence;
+	int64_t start, length;
+
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FALLOCATE))
+		return;
+	if (mrn_peek(copy, (uintptr_t)arg, _IOC_SIZE(request))) {
+		/* Nobody can say of which part. */
+		mrn_file_change_fallocate(c, fd, FALLOC_FL_COLLAPSE_RANGE, 0, 1);
+		return;
+	}
+	__builtin_memcpy(&whence, copy + 2, sizeof(whence));
+	__builtin_memcpy(&start, copy + at, sizeof(start));
+	__builtin_memcpy(&length, copy + at + 8, sizeof(length));
+	if (whence)
+		mrn_file_change_fallocate(c, fd, FALLOC_FL_COLLAPSE_RANGE, 0, 1);
+	else
+		mrn_file_change_fallocate(c, fd, FALLOC_FL_PUNCH_HOLE, start, length);
+	if (!c->pending)
+		return;
+	__builtin_memcpy(c->argument, copy, sizeof(copy));
+	c->own_argument = 3;
+}
+
 /* -------------------------------------------------------------------------- ftruncate, truncate */
 
 void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
@@ -207,7 +236,7 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
 	struct statfs fs;
 	struct stat st;
 
-	if (nothing(c, MRN_CAUSE_FTRUNCATE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE))
 		return;
 	if (length < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0 || st.st_size <= length)
 		return;
@@ -220,7 +249,7 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 	struct statfs fs;
 	struct stat st;
 
-	if (nothing(c, MRN_CAUSE_FTRUNCATE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE))
 		return;
 	if (length < 0 || mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) < 0 ||
 	    st.st_size <= length)
@@ -245,7 +274,7 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 		mrn_file_change_none(c);
 		return;
 	}
-	if (nothing(c, MRN_CAUSE_OPEN_TRUNC))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_OPEN_TRUNC))
 		return;
 	if (mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0) < 0 ||
 	    !S_ISREG(st.st_mode) || !st.st_size)
@@ -297,7 +326,7 @@ void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const voi
 		mrn_file_change_none(c);
 		return;
 	}
-	if (nothing(c, MRN_CAUSE_OPEN_TRUNC))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_OPEN_TRUNC))
 		return;
 	take_handle(c, handle);
 	fd = mrn_sys3(SYS_open_by_handle_at, mount,
@@ -347,7 +376,8 @@ void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t 
 	struct removal r = {.c = c};
 	int error;
 
-	if (nothing(c, MRN_CAUSE_REMOVE) || !mrn_pages_spanned(addr, length, &r.start, &r.end))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_REMOVE) ||
+	    !mrn_pages_spanned(addr, length, &r.start, &r.end))
 		return;
 	c->from = END_OF_FILE;
 	c->to = 0;
@@ -361,7 +391,7 @@ void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t 
 
 void mrn_file_change_remove_many(struct mrn_file_change *c)
 {
-	if (nothing(c, MRN_CAUSE_REMOVE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_REMOVE))
 		return;
 	any_file(c);
 	begin(c);

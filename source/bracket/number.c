@@ -9,6 +9,7 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
+#include "source/bracket/other.h"
 
 #include "os/event_path.h"
 
@@ -27,9 +28,11 @@ static void open_how(struct mrn_file_change *change, int folder, const char *pat
 		     long size)
 {
 	uint64_t copy[3] = {0};
-	bool own = size == sizeof(struct how) &&
-		   mrn_peek(copy, (uintptr_t)how, sizeof(struct how)) == 0;
+	bool own;
 
+	if (mrn_file_change_nobody(change, MRN_CAUSE_OPEN_TRUNC))
+		return;
+	own = size == sizeof(struct how) && mrn_peek(copy, (uintptr_t)how, sizeof(struct how)) == 0;
 	mrn_file_change_open(change, folder, path, own ? (int)copy[0] : O_TRUNC);
 	if (!change->pending || !own)
 		return;
@@ -55,6 +58,9 @@ void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, lon
 		break;
 	case SYS_process_madvise:
 		mrn_file_change_remove_many(change);
+		break;
+	case SYS_ioctl:
+		mrn_file_change_ioctl(change, (int)a, (unsigned int)b, (const void *)c);
 		break;
 	case SYS_openat:
 		mrn_file_change_open(change, (int)a, (const char *)b, (int)c);
@@ -133,9 +139,8 @@ static enum mrn_call_kind kind_of_advice(int advice)
 	return advice == MADV_REMOVE ? MRN_CALL_FILE : MRN_CALL_MEMORY;
 }
 
-enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d)
+enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d)
 {
-	(void)b;
 	switch (nr) {
 	case SYS_fallocate:
 	case SYS_ftruncate:
@@ -152,9 +157,16 @@ enum mrn_call_kind mrn_call_kind(long nr, long b, long c, long d)
 		return kind_of_advice((int)c);
 	case SYS_process_madvise:
 		return kind_of_advice((int)d);
+	case SYS_ioctl:
+		return mrn_ioctl_kind((unsigned int)b);
+	case SYS_getsockopt:
+		return mrn_getsockopt_kind((int)b, (int)c);
+	case SYS_prctl:
+		return mrn_prctl_kind((int)a, (unsigned long)b);
 	case SYS_brk:
 	case SYS_execve:
 	case SYS_execveat:
+	case SYS_io_destroy:
 	case SYS_mmap:
 	case SYS_mprotect:
 	case SYS_mremap:
@@ -175,9 +187,27 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 	struct mrn_bracket bracket;
 	long r;
 
-	if (mrn_call_kind(nr, b, c, d) == MRN_CALL_FILE)
+	switch (mrn_call_kind(nr, a, b, c, d)) {
+	case MRN_CALL_FILE:
 		return change_file(real, nr, a, b, c, d, e, f);
+	case MRN_CALL_OTHER:
+		return real(nr, a, b, c, d, e, f);
+	case MRN_CALL_MEMORY:
+		break;
+	}
 	switch (nr) {
+	case SYS_ioctl:
+		mrn_bracket_ioctl(&bracket, (const void *)c);
+		break;
+	case SYS_getsockopt:
+		mrn_bracket_getsockopt(&bracket, (const void *)d);
+		break;
+	case SYS_prctl:
+		mrn_bracket_prctl(&bracket);
+		break;
+	case SYS_io_destroy:
+		mrn_bracket_io_destroy(&bracket, (uintptr_t)a);
+		break;
 	case SYS_madvise:
 		mrn_bracket_madvise(&bracket, addr, (size_t)b, (int)c);
 		break;

@@ -222,26 +222,12 @@ void mrn_tell_of_guest(void)
 		ops.guest();
 }
 
-static void prctl_call(struct mrn_caught *c)
-{
-	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH)
-		lose();
-	mrn_caught_resume(c, mrn_stub_resume);
-}
-
-/* Who is about to be traced has a tracer that sees each SIGSYS, and may not hand it on. */
-static void ptrace_call(struct mrn_caught *c)
-{
-	if (c->reg[REG_RDI] == PTRACE_TRACEME)
-		lose();
-	mrn_caught_resume(c, mrn_stub_resume);
-}
-
 static void by_kind(struct mrn_caught *c)
 {
 	const greg_t *reg = c->reg;
 
-	switch (mrn_call_kind(reg[REG_RAX], reg[REG_RSI], reg[REG_RDX], reg[REG_R10])) {
+	switch (mrn_call_kind(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
+			      reg[REG_R10])) {
 	case MRN_CALL_MEMORY:
 		bracket(c);
 		break;
@@ -252,6 +238,21 @@ static void by_kind(struct mrn_caught *c)
 		mrn_caught_resume(c, mrn_stub_resume);
 		break;
 	}
+}
+
+static void prctl_call(struct mrn_caught *c)
+{
+	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH)
+		lose();
+	by_kind(c);
+}
+
+/* Who is about to be traced has a tracer that sees each SIGSYS, and may not hand it on. */
+static void ptrace_call(struct mrn_caught *c)
+{
+	if (c->reg[REG_RDI] == PTRACE_TRACEME)
+		lose();
+	mrn_caught_resume(c, mrn_stub_resume);
 }
 
 static void caught(struct mrn_caught *c)

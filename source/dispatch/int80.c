@@ -21,6 +21,7 @@ enum {
 	I386_OPEN = 5,
 	I386_CREAT = 8,
 	I386_BRK = 45,
+	I386_IOCTL = 54,
 	I386_MMAP = 90,
 	I386_MUNMAP = 91,
 	I386_TRUNCATE = 92,
@@ -28,14 +29,17 @@ enum {
 	I386_IPC = 117,
 	I386_MPROTECT = 125,
 	I386_MREMAP = 163,
+	I386_PRCTL = 172,
 	I386_MMAP2 = 192,
 	I386_TRUNCATE64 = 193,
 	I386_FTRUNCATE64 = 194,
 	I386_MADVISE = 219,
+	I386_IO_DESTROY = 246,
 	I386_REMAP_FILE_PAGES = 257,
 	I386_OPENAT = 295,
 	I386_FALLOCATE = 324,
 	I386_OPEN_BY_HANDLE_AT = 342,
+	I386_GETSOCKOPT = 365,
 	I386_PKEY_MPROTECT = 380,
 	I386_SHMAT = 397,
 	I386_SHMDT = 398,
@@ -138,6 +142,18 @@ static bool translate(struct call *c, long nr, const uint64_t *arg)
 				   {(int)a, (int)b, (long)join(arg[2], arg[3]),
 				    (long)join(arg[4], arg[5])}};
 		break;
+	case I386_IOCTL:
+		*c = (struct call){SYS_ioctl, {(int)a, b, d}};
+		break;
+	case I386_PRCTL:
+		*c = (struct call){SYS_prctl, {(int)a, b, d, e, (long)arg[4]}};
+		break;
+	case I386_IO_DESTROY:
+		*c = (struct call){SYS_io_destroy, {a}};
+		break;
+	case I386_GETSOCKOPT:
+		*c = (struct call){SYS_getsockopt, {(int)a, (int)b, (int)d, e}};
+		break;
 	case I386_OPEN:
 		*c = (struct call){SYS_open, {a, (int)b}};
 		break;
@@ -175,7 +191,11 @@ static bool make_bracketed(const struct call *c, long *r)
 	struct mrn_file_change change;
 	struct mrn_held *held;
 
-	if (mrn_call_kind(c->nr, a[1], a[2], a[3]) != MRN_CALL_FILE) {
+	enum mrn_call_kind kind = mrn_call_kind(c->nr, a[0], a[1], a[2], a[3]);
+
+	if (kind == MRN_CALL_OTHER)
+		return false;
+	if (kind == MRN_CALL_MEMORY) {
 		*r = mrn_bracket_number(make, c->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 		return true;
 	}

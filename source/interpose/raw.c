@@ -171,6 +171,37 @@ static int raw_open_by_handle_at(int mount, struct file_handle *handle, int flag
 	return (int)result(mrn_sys3(SYS_open_by_handle_at, mount, (long)handle, flags));
 }
 
+static int raw_ioctl(int fd, unsigned long request, ...)
+{
+	void *arg;
+	va_list ap;
+
+	/* The wrapper always passes it. */
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return (int)result(mrn_sys3(SYS_ioctl, fd, (long)request, (long)arg));
+}
+
+static int raw_getsockopt(int fd, int level, int name, void *value, unsigned int *length)
+{
+	return (int)result(mrn_sys6(SYS_getsockopt, fd, level, name, (long)value, (long)length, 0));
+}
+
+static int raw_prctl(int option, ...)
+{
+	unsigned long a, b, c, d;
+	va_list ap;
+
+	va_start(ap, option);
+	a = va_arg(ap, unsigned long);
+	b = va_arg(ap, unsigned long);
+	c = va_arg(ap, unsigned long);
+	d = va_arg(ap, unsigned long);
+	va_end(ap);
+	return (int)result(mrn_sys6(SYS_prctl, option, (long)a, (long)b, (long)c, (long)d, 0));
+}
+
 static int raw_execve(const char *path, char *const argv[], char *const env[])
 {
 	return (int)result(mrn_sys3(SYS_execve, (long)path, (long)argv, (long)env));
@@ -226,6 +257,9 @@ struct mrn_real mrn_real = {
 	.open_2 = raw_open_2,
 	.openat_2 = raw_openat_2,
 	.open_by_handle_at = raw_open_by_handle_at,
+	.ioctl = raw_ioctl,
+	.getsockopt = raw_getsockopt,
+	.prctl = raw_prctl,
 	.execve = raw_execve,
 	/* Without a search: nothing is executed before all constructors by its name alone. */
 	.execvpe = raw_execve,

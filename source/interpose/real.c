@@ -11,8 +11,11 @@
 #include <mrn/mmu_notifier.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #ifdef __GLIBC__
 #include <gnu/libc-version.h>
@@ -90,6 +93,9 @@ static const void *const wrappers[] = {
 	WRAPPER(openat),
 	WRAPPER(creat),
 	WRAPPER(open_by_handle_at),
+	WRAPPER(ioctl),
+	WRAPPER(getsockopt),
+	WRAPPER(prctl),
 	WRAPPER(execve),
 	WRAPPER(syscall),
 };
@@ -123,6 +129,9 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.open_2, "__open_2");
 	RESOLVE(mrn_real.openat_2, "__openat_2");
 	RESOLVE(mrn_real.open_by_handle_at, "open_by_handle_at");
+	RESOLVE(mrn_real.ioctl, "ioctl");
+	RESOLVE(mrn_real.getsockopt, "getsockopt");
+	RESOLVE(mrn_real.prctl, "prctl");
 	RESOLVE(mrn_real.execve, "execve");
 	RESOLVE(mrn_real.execvpe, "execvpe");
 	RESOLVE(mrn_real.execveat, "execveat");

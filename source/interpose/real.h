@@ -38,6 +38,9 @@ struct mrn_real {
 	int (*open_2)(const char *path, int flags);
 	int (*openat_2)(int folder, const char *path, int flags);
 	int (*open_by_handle_at)(int mount, struct file_handle *handle, int flags);
+	int (*ioctl)(int fd, unsigned long request, ...);
+	int (*getsockopt)(int fd, int level, int name, void *value, unsigned int *length);
+	int (*prctl)(int option, ...);
 	int (*execve)(const char *path, char *const argv[], char *const env[]);
 	int (*execvpe)(const char *file, char *const argv[], char *const env[]);
 	int (*execveat)(int folder, const char *path, char *const argv[], char *const env[],

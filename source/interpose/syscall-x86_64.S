@@ -24,8 +24,9 @@ syscall:
 	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
 		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
 		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise, \
-		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_open_by_handle_at, SYS_execve, SYS_execveat, \
-		SYS_seccomp, SYS_prctl
+		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_open_by_handle_at, \
+		SYS_ioctl, SYS_getsockopt, SYS_prctl, SYS_io_destroy, SYS_execve, SYS_execveat, \
+		SYS_seccomp
 	cmpq	$\nr, %rdi
 	je	mrn_syscall_bracketed
 	.endr

@@ -15,8 +15,7 @@
  * Out of reach: calls that libc and ld.so make inside themselves (thread stacks, trimming of the heap,
  * dlclose; of free and realloc see heap.c), raw system call instructions, statically linked callers, and everything when the
  * library arrives by dlopen instead of by linking or LD_PRELOAD: then it stands in front of nobody.
- * Of what changes pages without being one of these calls: some ioctls (as
- * FICLONE, FIDEDUPERANGE, UFFDIO_MOVE, BLKDISCARD), and io_uring's ftruncate, fallocate, madvise.
+ * And what io_uring does.
  */
 #ifndef MRN_SOURCE_INTERPOSE_WRAPPER_H
 #define MRN_SOURCE_INTERPOSE_WRAPPER_H

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Calls that change memory beside all else that they do: ioctl, getsockopt, prctl, io_destroy. */
+
+#include <errno.h>
+
+#include "os/maps.h"
+#include "os/peek.h"
+#include "source/bracket/other.h"
+
+#include "os/event_path.h"
+
+/* What is to be at an address that the call was given; everything, where nobody may look there. */
+static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint64_t length)
+{
+	uintptr_t start, end;
+
+	if (error == -EFAULT)
+		return;
+	if (error)
+		mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER);
+	else if (mrn_pages_spanned((const void *)addr, length, &start, &end))
+		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER, start, end);
+}
+
+/* What is moved away. Where it goes to there is nothing, or the kernel refuses. */
+void mrn_bracket_ioctl(struct mrn_bracket *b, const void *arg)
+{
+	struct {
+		uint64_t to, from, length;
+	} move;
+	int r = mrn_peek(&move, (uintptr_t)arg, sizeof(move));
+
+	mrn_bracket_none(b);
+	bracket_range(b, r, move.from, move.length);
+}
+
+/* Pages that have come by the network take the place of what the socket's mapping shows. */
+void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
+{
+	struct {
+		uint64_t address;
+		uint32_t length, more;
+	} receive;
+	int r = mrn_peek(&receive, (uintptr_t)value, sizeof(receive));
+
+	mrn_bracket_none(b);
+	bracket_range(b, r, receive.address, receive.length);
+}
+
+/* As MADV_UNMERGEABLE does, of all memory. */
+void mrn_bracket_prctl(struct mrn_bracket *b)
+{
+	mrn_bracket_none(b);
+	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE);
+}
+
+/* The context's number is where its ring is mapped. */
+void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t ring)
+{
+	struct mrn_mapping m;
+	long n;
+
+	mrn_bracket_none(b);
+	if (mrn_bracket_is_anothers() || mrn_bracket_tells_nobody())
+		return;
+	n = mrn_maps_from(ring, &m, 1);
+	if (n < 0)
+		mrn_bracket_add_everything(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_OTHER);
+	else if (n && m.start <= ring)
+		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_OTHER, m.start, m.end);
+}
