@@ -42,6 +42,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_BRACKET_HULL,   /* one token over all mappings of a file, and what is between */
 	MRN_BROKEN_BRACKET_FREE,   /* free and realloc are not bracketed */
 	MRN_BROKEN_SOURCE_LOSS,	   /* nobody looks whether the wrappers have been written over */
+	MRN_BROKEN_SOURCE_FILES,   /* a file on disk is taken for memory like any other */
 	MRN_BROKEN_DISPATCH_ASK,   /* threads that are there already are not armed */
 	MRN_BROKEN_DISPATCH_NEW,   /* new threads are not armed */
 	MRN_BROKEN_DISPATCH_MASKS, /* the program may block SIGSYS */

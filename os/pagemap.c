@@ -15,7 +15,9 @@ struct pm_scan_arg {
 
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
 /* The mapping is registered for asynchronous write protection. */
-#define PAGE_IS_WPALLOWED (1 << 0)
+#define PAGE_IS_WPALLOWED (1u << 0)
+#define PAGE_IS_FILE	  (1u << 2)
+#define PAGE_IS_PFNZERO	  (1u << 5)
 
 int mrn_pagemap_open(void)
 {
@@ -65,22 +67,42 @@ long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap
 	return n;
 }
 
-int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end)
+/* Is all of it one region of pages that mask asks for, which are alike in what of them is told? *categories is that. */
+static int is_one_region(int fd, uintptr_t start, uintptr_t end, uint64_t mask, uint64_t told,
+			 uint64_t *categories)
 {
-	/* Neighbours come as one region, so more than one means a gap. */
-	struct mrn_pagemap_region region[2];
+	/* Neighbours come as one region, so more than one means a gap, or a difference. */
+	struct mrn_pagemap_region region[2] = {{0}};
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
 		.start = start,
 		.end = end,
 		.vec = (uint64_t)(uintptr_t)region,
 		.vec_len = 2,
-		.category_mask = PAGE_IS_WPALLOWED,
-		.return_mask = PAGE_IS_WPALLOWED,
+		.category_mask = mask,
+		.return_mask = told,
 	};
 	long n = mrn_sys3(SYS_ioctl, fd, (long)PAGEMAP_SCAN, (long)&arg);
 
 	if (n < 0)
 		return (int)n;
+	*categories = region[0].categories;
 	return n == 1 && region[0].start == start && region[0].end == end;
+}
+
+int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own)
+{
+	const uint64_t told = PAGE_IS_WPALLOWED | PAGE_IS_FILE | MRN_PAGE_IS_PRESENT |
+			      PAGE_IS_PFNZERO;
+	uint64_t categories;
+	int r;
+
+	/* Mostly one look answers both. */
+	if (own) {
+		r = is_one_region(fd, start, end, PAGE_IS_WPALLOWED, told, &categories);
+		*own = r == 1 && categories == (PAGE_IS_WPALLOWED | MRN_PAGE_IS_PRESENT);
+		if (r)
+			return r;
+	}
+	return is_one_region(fd, start, end, PAGE_IS_WPALLOWED, PAGE_IS_WPALLOWED, &categories);
 }

@@ -7,6 +7,7 @@
 #ifndef MRN_OS_PAGEMAP_H
 #define MRN_OS_PAGEMAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,8 +48,9 @@ long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap
 
 /*
  * Is all of [start, end) mapped, and registered with a userfaultfd that has WP_ASYNC, in write-protect
- * mode? 1, 0, or -errno: -ENOTTY where the kernel lacks the call.
+ * mode? 1, 0, or -errno: -ENOTTY where the kernel lacks the call. *own, unless NULL: is each page there, and the process's own,
+ * no file's and no zero page?
  */
-int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end);
+int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own);
 
 #endif

@@ -18,6 +18,7 @@
 #include "os/pages.h"
 #include "os/peek.h"
 #include "source/dispatch/dispatch.h"
+#include "source/files.h"
 #include "source/interposer.h"
 #include "source/source.h"
 
@@ -412,8 +413,9 @@ static bool is_uncovered(struct mrn_source *s, uint64_t need)
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full)
 {
+	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
+	bool rings, files = need & MRN_COVER_PAGE_CACHE;
 	unsigned int kinds;
-	bool rings;
 	int r;
 
 	*full = false;
@@ -432,7 +434,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_ARM_USE_ONCE;
-	need &= ~MRN_COVER_IO_URING;
+	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	if (is_uncovered(s, need))
 		return MRN_ARM_USE_ONCE;
 	/* What a guest changes past the interposer is announced by nobody. */
@@ -440,13 +442,16 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return MRN_ARM_USE_ONCE;
 	/* What is bracketed needs no arming. */
 	if (!rings && !(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
-		return 0;
+		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_ARM_USE_ONCE;
 	*full = !mrn_room_take(&s->room);
 	if (*full)
 		return MRN_ARM_USE_ONCE;
-	r = mrn_uffd_arm(&s->uffd, mrn_page_down(addr), mrn_page_up(addr + length));
+	r = mrn_uffd_arm(&s->uffd, start, end, &files);
+	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
+	if (!r && files && mrn_shows_page_cache(start, end))
+		r = MRN_ARM_USE_ONCE;
 	if (r)
 		mrn_room_give_back(&s->room);
 	return r;

@@ -11,6 +11,8 @@ const char *mrn_cover_name(uint64_t bit)
 		return "all_callers";
 	if (bit == MRN_COVER_IO_URING)
 		return "io_uring";
+	if (bit == MRN_COVER_PAGE_CACHE)
+		return "page_cache";
 	for (int cause = 0; cause < MRN_NR_CAUSES; cause++)
 		if (bit == MRN_CAUSE_BIT(cause))
 			return mrn_cause_name((enum mrn_cause)cause);

@@ -356,6 +356,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 		   enum outcome *out)
 {
 	struct scratch s = {.raw = raw, .cause = t->cause, .mrn.ops = &note_ops};
+	bool files = false;
 	char *watched;
 	long r;
 
@@ -366,8 +367,8 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)watched, s.size, source->mm);
 	if (!r) {
 		if (by_event)
-			mrn_uffd_arm(&source->uffd, (uintptr_t)watched,
-				     (uintptr_t)watched + s.size);
+			mrn_uffd_arm(&source->uffd, (uintptr_t)watched, (uintptr_t)watched + s.size,
+				     &files);
 		r = t->make(&s);
 		if (by_event)
 			settle(&s);
@@ -525,6 +526,9 @@ void mrn_source_derive_coverage(struct mrn_source *source)
 	__atomic_store_n(&source->coverage.bracketed, bracketed, __ATOMIC_RELAXED);
 	source->coverage.before_return = source->by_event.before_return & ~bracketed;
 	source->coverage.use_once = source->by_event.use_once & ~bracketed;
+	/* By arming: see mrn_shows_page_cache. */
+	if (source->kinds)
+		source->coverage.use_once |= MRN_COVER_PAGE_CACHE;
 	/* Who sees each call sees each ring come. */
 	if (source->by_call & MRN_COVER_ALL_CALLERS)
 		source->coverage.use_once |= MRN_COVER_IO_URING;

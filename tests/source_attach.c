@@ -89,7 +89,9 @@ TEST(auto_takes_what_there_is)
 	NOTE("%s; %s", mrn_source_name(source), mrn_source_why(source));
 	CHECK(kinds);
 	if (kinds & MRN_SOURCE_INTERPOSE)
-		CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, 0);
+		CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, MRN_COVER_PAGE_CACHE);
+	/* Without a call of anybody's: whoever arms is told. */
+	CHECK(c.use_once & MRN_COVER_PAGE_CACHE);
 	if (kinds == (MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)) {
 		CHECK_EQ(MRN_COVER_PAGES & ~(c.bracketed | c.before_return | c.use_once), 0);
 		CHECK(strcmp(mrn_source_name(source), "interpose+uffd") == 0);
@@ -112,9 +114,10 @@ TEST(uffd_alone_covers_what_the_kernel_reports)
 	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
 	/* The kernel sends nothing for these. */
 	CHECK_EQ((c.before_return | c.use_once) & ~MRN_COVER_UFFD, 0);
-	CHECK_EQ(c.use_once,
-		 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
-			 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE));
+	CHECK_EQ(c.use_once, MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) |
+				     MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |
+				     MRN_CAUSE_BIT(MRN_CAUSE_FREE) |
+				     MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) | MRN_COVER_PAGE_CACHE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
@@ -144,7 +147,8 @@ TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 	mrn_broken = MRN_BROKEN_BIT(A1_CALLBACKS);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
 	mrn_source_coverage(source, &c);
-	CHECK_EQ(c.bracketed | c.before_return | c.use_once, 0);
+	/* But what takes no call to be seen. */
+	CHECK_EQ(c.bracketed | c.before_return | c.use_once, MRN_COVER_PAGE_CACHE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 

@@ -195,7 +195,7 @@ TEST(another_dispatch_is_noticed_at_once)
 	source = attach_or_skip(MRN_SOURCE_DISPATCH);
 	build(source, MRN_COVER_EVERYTHING);
 	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
-	check_lost(source, MRN_COVER_EVERYTHING);
+	check_lost(source, MRN_COVER_EVERYTHING & ~MRN_COVER_PAGE_CACHE);
 	finish(source);
 }
 
@@ -213,7 +213,7 @@ TEST(what_another_kind_covers_stays)
 	CHECK_EQ(told.calls, 1);
 	CHECK(mmu_range_read_retry(&built, built_seq));
 	mrn_source_coverage(source, &c);
-	CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, 0);
+	CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, MRN_COVER_PAGE_CACHE);
 	CHECK_EQ(c.bracketed & MRN_COVER_ALL_CALLERS, 0);
 	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE), 0);
 	finish(source);

@@ -41,7 +41,7 @@ struct mrn_source;
 
 /*
  * Coverage masks hold one MRN_CAUSE_BIT per cause, for calls that this program makes through libc's
- * functions, and two bits more, for who makes them:
+ * functions, and bits more, for who makes them and for what comes by no call:
  */
 /* munmap, mremap, brk and madvise made inside libc: by free, realloc, thread stacks */
 #define MRN_COVER_LIBC_INTERNAL (UINT64_C(1) << 32)
@@ -58,29 +58,40 @@ struct mrn_source;
 #define MRN_COVER_IO_URING (UINT64_C(1) << 35)
 
 /*
+ * What takes pages of a file on disk out of the page cache otherwise than by the causes above: a direct write (O_DIRECT) by
+ * whichever call, io_uring's among them; RWF_DONTCACHE; FICLONE, FIDEDUPERANGE, copy_file_range and other ioctls of file
+ * systems; and whatever another process does to the file. No call need be seen for it: a mapping of such a file is good
+ * for one use at a time. Mappings of memory's own files (memfd, /dev/shm, tmpfs, SysV segments, huge pages) are not, nor are
+ * pages of a private mapping that have been written to, where uffd can look (Linux 6.7). Covered by every source, as use_once.
+ */
+#define MRN_COVER_PAGE_CACHE (UINT64_C(1) << 36)
+
+/*
  * What a registration cache needs: every call named here that can put other pages under it. It leaves out what dispatch
  * alone sees: that is in MRN_COVER_EVERYTHING.
  */
-#define MRN_COVER_PAGES                                                                   \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |           \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |      \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |   \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                \
-	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |          \
-	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) |       \
-	 MRN_CAUSE_BIT(MRN_CAUSE_OTHER) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+#define MRN_COVER_PAGES                                                                    \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |            \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |       \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |    \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                 \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                 \
+	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |           \
+	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) |  \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) |        \
+	 MRN_CAUSE_BIT(MRN_CAUSE_OTHER) | MRN_COVER_PAGE_CACHE | MRN_COVER_LIBC_INTERNAL | \
+	 MRN_COVER_RAW)
 
-/* The part of it that userfaultfd sees on its own. */
-#define MRN_COVER_UFFD                                                                  \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |         \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |    \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |              \
-	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW)
+/* The part of it that userfaultfd covers on its own. */
+#define MRN_COVER_UFFD                                                                   \
+	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |          \
+	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |     \
+	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |  \
+	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |               \
+	 MRN_CAUSE_BIT(MRN_CAUSE_BRK) | MRN_COVER_PAGE_CACHE | MRN_COVER_LIBC_INTERNAL | \
+	 MRN_COVER_RAW)
 
-/* The part of it that an interposer sees on its own: all that goes through libc's functions. */
+/* The part of it that an interposer covers on its own: all that goes through libc's functions. */
 #define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
 
 /* Everything that this process itself can do to its memory by a system call. */

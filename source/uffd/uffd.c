@@ -53,14 +53,22 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
 	uint64_t got;
 	int fd, r;
 
-	/* WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. */
-	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFD_FEATURE_WP_ASYNC, &got);
-	if (fd < 0)
+	u->pagemap = MRN_BROKEN(UFFD_PAGEMAP) ? -1 : mrn_pagemap_open();
+	/*
+	 * WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. Without /proc those are better not: nobody
+	 * could tell the one from the other.
+	 */
+	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+			   u->pagemap >= 0 ? UFFD_FEATURE_WP_ASYNC : 0, &got);
+	if (fd < 0) {
+		close_fd(&u->pagemap);
 		return fd;
+	}
 	u->mm = mm;
 	mrn_use_once_clear(&u->use_once);
-	u->pagemap = (got & UFFD_FEATURE_WP_ASYNC) && !MRN_BROKEN(UFFD_PAGEMAP) ? mrn_pagemap_open()
-										: -1;
+	u->arms_files = got & UFFD_FEATURE_WP_ASYNC;
+	if (!u->arms_files)
+		close_fd(&u->pagemap);
 	u->fd = fd;
 	u->stop = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
 	if (u->stop < 0) {
@@ -125,10 +133,18 @@ static long look_at_page(const struct mrn_uffd *u, uintptr_t page)
 	return mrn_sys3(SYS_ioctl, u->fd, UFFDIO_WRITEPROTECT, (long)&wp);
 }
 
-static long look_at_all(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+/* *files: see mrn_uffd_arm. */
+static long look_at_all(const struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
-	if (u->pagemap >= 0)
-		return mrn_pagemap_all_armed(u->pagemap, start, end) == 1 ? 0 : -ENOENT;
+	bool own = false;
+
+	if (u->pagemap >= 0) {
+		if (mrn_pagemap_all_armed(u->pagemap, start, end, *files ? &own : NULL) != 1)
+			return -ENOENT;
+		*files = *files && !own;
+		return 0;
+	}
+	*files = *files && u->arms_files;
 	for (uintptr_t page = start; page < end; page += mrn_page_size()) {
 		long r = look_at_page(u, page);
 
@@ -143,20 +159,20 @@ static long look_at_all(const struct mrn_uffd *u, uintptr_t start, uintptr_t end
  * a shared one without write access to the file, EBUSY where another userfaultfd is, ENOMEM when the
  * process has as many mappings as it may have. All of these make the range good for one use.
  */
-static int arm_all(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+static int arm_all(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
 	struct uffdio_register reg = {.range = {.start = start, .len = end - start},
 				      .mode = UFFDIO_REGISTER_MODE_WP};
 	long r = mrn_sys3(SYS_ioctl, u->fd, UFFDIO_REGISTER, (long)&reg);
 
 	if (!r && !MRN_BROKEN(UFFD_HOLES))
-		r = look_at_all(u, start, end);
+		r = look_at_all(u, start, end, files);
 	if (r == -EAGAIN)
 		return -EAGAIN;
 	return r ? MRN_ARM_USE_ONCE : 0;
 }
 
-int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
 	mrn_sigmask mask = lock(u);
 	int r;
@@ -173,7 +189,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 	else if (mrn_tokens_overlap(u->mm, start, end))
 		r = -EAGAIN;
 	else
-		r = arm_all(u, start, end);
+		r = arm_all(u, start, end, files);
 	unlock(u, mask);
 	return r;
 }

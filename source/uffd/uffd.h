@@ -30,8 +30,9 @@
 struct mrn_uffd {
 	struct mrn_mm *mm;
 	int fd;
-	int pagemap; /* to look at armed ranges as a whole (Linux 6.7), or -1: page by page */
-	int stop;    /* eventfd */
+	int pagemap;	 /* to look at armed ranges as a whole (Linux 6.7), or -1: page by page */
+	bool arms_files; /* on disk, too (Linux 6.7, WP_ASYNC) */
+	int stop;	 /* eventfd */
 	pthread_t monitor;
 	/*
 	 * Held, with signals blocked, to arm and to disarm; nothing is called inside but the kernel.
@@ -56,8 +57,11 @@ void mrn_uffd_stop(struct mrn_uffd *u);
 /* In a forked child: closes the descriptor, which acts on the parent. */
 void mrn_uffd_forget(struct mrn_uffd *u);
 
-/* 0, MRN_ARM_USE_ONCE, or -EAGAIN while an invalidation of the range is in progress. */
-int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/*
+ * 0, MRN_ARM_USE_ONCE, or -EAGAIN while an invalidation of the range is in progress. *files becomes false when no page there
+ * can be a file's on disk.
+ */
+int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files);
 /*
  * May there be something to disarm for a notifier that is inserted? For its owner, or for its callback: an arming
  * that is not seen here sees the callback's token.

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "core/check.h"
+#include "os/maps.h"
+#include "os/pages.h"
+#include "os/syscall.h"
+
+#ifndef TMPFS_MAGIC
+#define TMPFS_MAGIC 0x01021994
+#endif
+
+static bool is_device(const struct stat *st, const struct mrn_mapping *m)
+{
+	return major(st->st_dev) == m->dev_major && minor(st->st_dev) == m->dev_minor;
+}
+
+/*
+ * The mount that the kernel has for itself: of memfds, SysV segments and shared anonymous memory. It is never unmounted, so its
+ * number stays. 0: not known yet.
+ */
+static bool is_memorys_own(const struct mrn_mapping *m)
+{
+	static uint64_t known;
+	uint64_t device = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	struct stat st;
+
+	if (!device) {
+		long fd = mrn_sys2(SYS_memfd_create, (long)"mrn-device", MFD_CLOEXEC);
+
+		if (fd < 0)
+			return false;
+		if (mrn_sys2(SYS_fstat, fd, (long)&st) == 0)
+			device = st.st_dev;
+		mrn_sys1(SYS_close, fd);
+		__atomic_store_n(&known, device, __ATOMIC_RELAXED);
+	}
+	st.st_dev = device;
+	return device && is_device(&st, m);
+}
+
+/* Looked at each time: something else may be mounted there by now. */
+static bool is_mounted_at(const char *folder, const struct mrn_mapping *m)
+{
+	struct stat st;
+
+	return mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)folder, (long)&st, 0) == 0 &&
+	       is_device(&st, m);
+}
+
+static bool is_tmpfs_at(const char *folder, const struct mrn_mapping *m)
+{
+	struct statfs fs;
+
+	return is_mounted_at(folder, m) && mrn_sys2(SYS_statfs, (long)folder, (long)&fs) == 0 &&
+	       fs.f_type == TMPFS_MAGIC;
+}
+
+/* One line of mountinfo, "id parent major:minor root place options ... - type source options". */
+struct line {
+	unsigned int field; /* from 0 on; after the hyphen, from AFTER on */
+	unsigned int length;
+	char text[24]; /* of the field, as much as matters */
+	bool is_its;   /* the device is the one that is looked for */
+};
+#define DEVICE 2
+#define AFTER  100
+
+static const char *decimal(const char *p, unsigned int *out)
+{
+	for (*out = 0; *p >= '0' && *p <= '9'; p++)
+		*out = *out * 10 + (unsigned int)(*p - '0');
+	return p;
+}
+
+static bool names_device(const char *text, const struct mrn_mapping *m)
+{
+	unsigned int ma, mi;
+	const char *p = decimal(text, &ma);
+
+	if (*p != ':')
+		return false;
+	p = decimal(p + 1, &mi);
+	return !*p && ma == m->dev_major && mi == m->dev_minor;
+}
+
+/* A field has ended. True: it says that this is the one, and a tmpfs. */
+static bool take_field(struct line *l, const struct mrn_mapping *m)
+{
+	l->text[l->length < sizeof(l->text) ? l->length : sizeof(l->text) - 1] = '\0';
+	if (l->field == DEVICE)
+		l->is_its = names_device(l->text, m);
+	if (l->field < AFTER && !strcmp(l->text, "-"))
+		l->field = AFTER - 1;
+	l->field++;
+	l->length = 0;
+	return l->field == AFTER + 1 && l->is_its && !strcmp(l->text, "tmpfs");
+}
+
+static bool is_of_a_tmpfs(const struct mrn_mapping *m)
+{
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/mountinfo", O_RDONLY | O_CLOEXEC,
+			   0);
+	struct line l = {0};
+	char buf[1024];
+	bool found = false;
+	long n;
+
+	if (fd < 0)
+		return false;
+	while (!found && ((n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) > 0 || n == -EINTR))
+		for (long i = 0; i < n && !found; i++) {
+			if (buf[i] == ' ' || buf[i] == '\n')
+				found = take_field(&l, m);
+			else if (l.length++ < sizeof(l.text))
+				l.text[l.length - 1] = buf[i];
+			if (buf[i] == '\n')
+				l = (struct line){0};
+		}
+	mrn_sys1(SYS_close, fd);
+	return found;
+}
+
+/* Device files are where /dev is, also where that is a tmpfs: and what a block device shows is in the page cache. */
+static bool is_memory(const struct mrn_mapping *m)
+{
+	if (!mrn_mapping_is_of_file(m) || m->page_size > mrn_page_size() || is_memorys_own(m) ||
+	    is_tmpfs_at("/dev/shm", m))
+		return true;
+	return !is_mounted_at("/dev", m) && is_of_a_tmpfs(m);
+}
+
+/* The next mapping after addr: 1, 0 for none, or -errno. */
+static long next_mapping(int fd, uintptr_t addr, struct mrn_mapping *m)
+{
+	int r = MRN_BROKEN(PROCMAP_QUERY) ? -ENOTTY : mrn_maps_query(fd, addr, m);
+
+	if (r == -ENOENT)
+		return 0;
+	return r ? mrn_maps_from(addr, m, 1) : 1;
+}
+
+bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
+{
+	struct mrn_mapping m;
+	bool shows = false;
+	long n = 1;
+	int fd;
+
+	if (MRN_BROKEN(SOURCE_FILES))
+		return false;
+	fd = mrn_maps_open();
+	if (fd < 0)
+		return true;
+	for (; start < end && !shows; start = m.end) {
+		n = next_mapping(fd, start, &m);
+		if (n <= 0 || m.start >= end)
+			break;
+		shows = !is_memory(&m);
+	}
+	mrn_sys1(SYS_close, fd);
+	return shows || n < 0;
+}
