@@ -46,10 +46,10 @@ enum mrn_broken_part {
 	MRN_BROKEN_DISPATCH_ASK,   /* threads that are there already are not armed */
 	MRN_BROKEN_DISPATCH_NEW,   /* new threads are not armed */
 	MRN_BROKEN_DISPATCH_MASKS, /* the program may block SIGSYS */
-	MRN_BROKEN_DISPATCH_SIGNALS,  /* signals may come while a caught call is made */
-	MRN_BROKEN_DISPATCH_SIGSYS,   /* the program may take SIGSYS */
-	MRN_BROKEN_DISPATCH_RINGS,    /* an io_uring is made and nobody knows */
-	MRN_BROKEN_DISPATCH_GUESTS,   /* a vfork's child changes memory and nobody minds */
+	MRN_BROKEN_DISPATCH_SIGNALS,	/* signals may come while a caught call is made */
+	MRN_BROKEN_DISPATCH_SIGSYS,	/* the program may take SIGSYS */
+	MRN_BROKEN_DISPATCH_RINGS,	/* an io_uring is made and nobody knows */
+	MRN_BROKEN_DISPATCH_GUESTS,	/* a vfork's child changes memory and nobody minds */
 	MRN_BROKEN_DISPATCH_STAND_BACK, /* the interposer stands back in it, too */
 	MRN_BROKEN_DISPATCH_ALTSTACK,	/* the handler stays where the program changes memory */
 	MRN_BROKEN_CACHE_RETRY,		/* the cache publishes without the retry check */

@@ -13,6 +13,7 @@
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/syscall.h"
+#include "source/confined.h"
 
 #ifndef TMPFS_MAGIC
 #define TMPFS_MAGIC 0x01021994
@@ -157,6 +158,9 @@ bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
 
 	if (MRN_BROKEN(SOURCE_FILES))
 		return false;
+	/* The program may not be allowed to ask any more. */
+	if (mrn_is_confined())
+		return true;
 	fd = mrn_maps_open();
 	if (fd < 0)
 		return true;

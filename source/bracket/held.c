@@ -5,6 +5,7 @@
 
 #include "os/syscall.h"
 #include "os/thread.h"
+#include "source/confined.h"
 
 #include "os/event_path.h"
 
@@ -77,7 +78,9 @@ static void end_left_by_now(uintptr_t where)
 
 	if (!innermost)
 		return;
-	if (mrn_sys2(SYS_sigaltstack, 0, (long)&alternate) < 0 || (alternate.ss_flags & SS_DISABLE))
+	/* Where one may not ask, a call that is taken to be left too early is announced late. */
+	if (mrn_is_confined() || mrn_sys2(SYS_sigaltstack, 0, (long)&alternate) < 0 ||
+	    (alternate.ss_flags & SS_DISABLE))
 		alternate.ss_size = 0;
 	mrn_held_end_left(where, (uintptr_t)alternate.ss_sp, alternate.ss_size);
 }

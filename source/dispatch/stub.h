@@ -40,7 +40,8 @@ struct mrn_frame {
 	uint64_t rip, rsp, flags; /* where and how to go on */
 	uint64_t rdi, rsi, rdx, r10, r8, r9;
 	union {
-		uint64_t arm;  /* of a call that makes a thread or process: what that is, see above */
+		uint64_t
+			arm; /* of a call that makes a thread or process: what that is, see above */
 		uint64_t held; /* of mrn_stub_tell: a file's change, see bracket/held.h */
 	};
 	uint64_t more[6]; /* arguments that had to be changed */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "source/bracket/other.h"
+#include "source/confined.h"
 #include "source/interpose/file_change.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
@@ -76,6 +77,8 @@ MRN_INTERPOSED int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		arg[i] = va_arg(ap, unsigned long);
 	va_end(ap);
+	if (mrn_call_confines(SYS_prctl, option))
+		mrn_confine();
 	if (mrn_prctl_kind(option, arg[0]) == MRN_CALL_OTHER)
 		return MRN_REAL(prctl)(option, arg[0], arg[1], arg[2], arg[3]);
 	mrn_bracket_prctl(&b);
