@@ -9,7 +9,7 @@
 #include "core/mm.h"
 
 #ifdef MRN_CHECK
-_Atomic uint64_t mrn_broken;
+_Atomic bool mrn_broken[MRN_BROKEN_PARTS];
 _Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
 MRN_TLS unsigned int mrn_check_event_path;
 void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);

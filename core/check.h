@@ -80,17 +80,17 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */
 	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
 	MRN_BROKEN_WATCH_TURN,	/* a slot is written whether it has been read or not */
+	MRN_BROKEN_PARTS
 };
 
 #ifdef MRN_CHECK
 
 #include <stdatomic.h>
 
-/* The mask of parts taken out. A test sets it when it likes, monitors may be running. */
-extern _Atomic uint64_t mrn_broken;
-#define MRN_BROKEN(part) \
-	((atomic_load_explicit(&mrn_broken, memory_order_relaxed) >> MRN_BROKEN_##part) & 1)
-#define MRN_BROKEN_BIT(part) (UINT64_C(1) << MRN_BROKEN_##part)
+/* The parts taken out. A test takes one out when it likes, monitors may be running. */
+extern _Atomic bool mrn_broken[MRN_BROKEN_PARTS];
+#define MRN_BROKEN(part) atomic_load_explicit(&mrn_broken[MRN_BROKEN_##part], memory_order_relaxed)
+#define MRN_BREAK(part)	 atomic_store(&mrn_broken[MRN_BROKEN_##part], true)
 
 /* Token slots in use, at most MRN_TOKEN_SLOTS; fewer makes the overflow path easy to reach. */
 extern _Atomic unsigned int mrn_check_slots;

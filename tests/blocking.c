@@ -21,17 +21,16 @@
 
 #include <mrn/mrn.h>
 
-#include "core/check.h"
 #include "core/mm.h"
 #include "os/syscall.h"
+#include "tests/harness/break.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 
-#define PAGE	    4096L
-#define STAGE	    0x7e9000001000L
-#define S(n)	    (STAGE + (n)*PAGE)
-#define TRUNC	    (O_WRONLY | O_TRUNC | O_CLOEXEC)
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
+#define PAGE  4096L
+#define STAGE 0x7e9000001000L
+#define S(n)  (STAGE + (n)*PAGE)
+#define TRUNC (O_WRONLY | O_TRUNC | O_CLOEXEC)
 #ifdef MRN_TEST_INTERPOSED
 #define IS_INTERPOSED 1
 #else

@@ -19,10 +19,9 @@
 #include <sys/wait.h>
 
 #include "dispatch_fixture.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "source/dispatch/dispatch.h"
-
-#define BREAK(part) (mrn_broken = MRN_BROKEN_BIT(part))
 
 /* ------------------------------------------------------------------------------------------ coverage */
 

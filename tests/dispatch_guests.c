@@ -15,13 +15,12 @@
 #include <time.h>
 
 #include "dispatch_fixture.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #endif
-
-#define BREAK(part) (mrn_broken = MRN_BROKEN_BIT(part))
 
 static char stack[256 << 10] __attribute__((aligned(64)));
 

@@ -22,11 +22,11 @@
 
 #include "core/mm.h"
 #include "dispatch_fixture.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "os/peek.h"
 #include "source/dispatch/dispatch.h"
 
-#define BREAK(part) (mrn_broken = MRN_BROKEN_BIT(part))
 #define KERNEL_MASK 8 /* bytes */
 
 /* Is the next call caught, and does the process live on? */

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What tests of more than one layer share: pages by number, an invalidation in one line, and the
- * statement of a twin.
+ * What tests of more than one layer share: pages by number, and an invalidation in one line.
  */
 #ifndef TESTS_FIXTURE_H
 #define TESTS_FIXTURE_H
 
 #include <mrn/mmu_notifier.h>
 
-#include "core/check.h"
 #include "os/pages.h"
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 
 /* Not every program uses all of them. */
 #define HELPER static inline __attribute__((unused))
 
 #define PAGE(n) ((uintptr_t)(n)*mrn_page_size())
-
-/* For TWIN: takes a part of the library out. */
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
 
 /* An invalidation of pages [from, to) of mm. */
 HELPER struct mmu_notifier_range pages(struct mrn_mm *mm, uintptr_t from, uintptr_t to)

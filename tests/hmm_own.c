@@ -756,7 +756,7 @@ TEST(a_kernel_without_madv_populate)
 	char *p = map(3, RW, ANON, -1);
 
 	touch(p);
-	mrn_broken = MRN_BROKEN_BIT(MADV_POPULATE);
+	MRN_BREAK(MADV_POPULATE);
 	CHECK_ERR(ask_once(p, 3, 0), 0);
 	CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
 	/* What is there may be had; whether it may be written to, nobody knows. */

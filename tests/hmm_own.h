@@ -31,22 +31,23 @@
 #endif
 
 /* The newest kernel's ways, and those of two older ones: 6.7 to 6.10, and before 6.7. */
-#define TEST_EACH_KERNEL(name, ...)                                                         \
-	static void each_##name(void);                                                      \
-	TEST(name, ##__VA_ARGS__)                                                           \
-	{                                                                                   \
-		each_##name();                                                              \
-	}                                                                                   \
-	TEST(name##_6_7, ##__VA_ARGS__)                                                     \
-	{                                                                                   \
-		mrn_broken |= MRN_BROKEN_BIT(PROCMAP_QUERY);                                \
-		each_##name();                                                              \
-	}                                                                                   \
-	TEST(name##_6_1, ##__VA_ARGS__)                                                     \
-	{                                                                                   \
-		mrn_broken |= MRN_BROKEN_BIT(PROCMAP_QUERY) | MRN_BROKEN_BIT(PAGEMAP_SCAN); \
-		each_##name();                                                              \
-	}                                                                                   \
+#define TEST_EACH_KERNEL(name, ...)       \
+	static void each_##name(void);    \
+	TEST(name, ##__VA_ARGS__)         \
+	{                                 \
+		each_##name();            \
+	}                                 \
+	TEST(name##_6_7, ##__VA_ARGS__)   \
+	{                                 \
+		MRN_BREAK(PROCMAP_QUERY); \
+		each_##name();            \
+	}                                 \
+	TEST(name##_6_1, ##__VA_ARGS__)   \
+	{                                 \
+		MRN_BREAK(PROCMAP_QUERY); \
+		MRN_BREAK(PAGEMAP_SCAN);  \
+		each_##name();            \
+	}                                 \
 	static void each_##name(void)
 
 HELPER int fault(struct hmm_range *range)
@@ -241,7 +242,7 @@ HELPER bool has_scan(void)
 	long n = mrn_pagemap_scan(fd, 0, PAGE(1), &region, 1, &walked);
 
 	close(fd);
-	return n >= 0 && !(mrn_broken & MRN_BROKEN_BIT(PAGEMAP_SCAN));
+	return n >= 0 && !MRN_BROKEN(PAGEMAP_SCAN);
 }
 
 /* ---------------------------------------------------------------------------------------- children */

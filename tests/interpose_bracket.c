@@ -33,12 +33,12 @@
 #include <mrn/mmu_notifier.h>
 #include <mrn/source.h>
 
-#include "core/check.h"
 #include "core/mm.h"
 #include "os/maps.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/bracket/other.h"
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -227,7 +227,6 @@ static void expect_one(const struct call *c, way how)
 	CHECK_EQ(mmu_range_notifier_remove(&mrn), 0);
 }
 
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
 #define TWINS(test)                                    \
 	TWIN(test, pre_only, BREAK(BRACKET_PRE_ONLY)); \
 	TWIN(test, post_only, BREAK(BRACKET_POST_ONLY))

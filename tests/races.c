@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "core/check.h"
+#include "harness/break.h"
 #include "core/mm.h"
 #include "harness/sync.h"
 #include "harness/test.h"
@@ -47,7 +47,7 @@ struct race {
 static struct race race;
 
 /* What a twin takes out once the source has passed its self-test, which might notice, too. */
-static uint64_t broken;
+static struct break_later broken;
 
 static void set_up(unsigned int kind)
 {
@@ -58,7 +58,7 @@ static void set_up(unsigned int kind)
 	race.p = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(race.p != MAP_FAILED);
 	memset(race.p, OLD, LENGTH);
-	mrn_broken = broken;
+	break_now(&broken);
 }
 
 static void tear_down(void)
@@ -116,15 +116,15 @@ TEST(race_a_interpose)
 {
 	race_a(MRN_SOURCE_INTERPOSE, remap_by_name);
 }
-TWIN(race_a_interpose, no_retry_check, broken = MRN_BROKEN_BIT(CACHE_RETRY));
-TWIN(race_a_interpose, no_notifier, broken = MRN_BROKEN_BIT(CACHE_NOTIFIER));
+TWIN(race_a_interpose, no_retry_check, BREAK_LATER(broken, CACHE_RETRY));
+TWIN(race_a_interpose, no_notifier, BREAK_LATER(broken, CACHE_NOTIFIER));
 
 TEST(race_a_uffd)
 {
 	race_a(MRN_SOURCE_UFFD, remap_raw);
 }
-TWIN(race_a_uffd, no_retry_check, broken = MRN_BROKEN_BIT(CACHE_RETRY));
-TWIN(race_a_uffd, no_notifier, broken = MRN_BROKEN_BIT(CACHE_NOTIFIER));
+TWIN(race_a_uffd, no_retry_check, BREAK_LATER(broken, CACHE_RETRY));
+TWIN(race_a_uffd, no_notifier, BREAK_LATER(broken, CACHE_NOTIFIER));
 
 /* ------------------------------------------- race B: a lookup lands between the notice and the change */
 
@@ -177,7 +177,7 @@ TEST(race_b_interpose)
 	tear_down();
 }
 TWIN(race_b_interpose, no_wait_for_tokens,
-     broken = MRN_BROKEN_BIT(CACHE_TOKENS) | MRN_BROKEN_BIT(A2_WAIT));
+     (BREAK_LATER(broken, CACHE_TOKENS), BREAK_LATER(broken, A2_WAIT)));
 
 /*
  * The monitor has read the event, so the caller's munmap has returned; nobody has been told. Stay here
@@ -207,8 +207,8 @@ TEST(race_b_uffd)
 	CHECK_EQ(byte, NEW);
 	tear_down();
 }
-TWIN(race_b_uffd, token_after_read, broken = MRN_BROKEN_BIT(UFFD_LATE_TOKEN));
-TWIN(race_b_uffd, hit_without_tokens, broken = MRN_BROKEN_BIT(CACHE_TOKENS));
+TWIN(race_b_uffd, token_after_read, BREAK_LATER(broken, UFFD_LATE_TOKEN));
+TWIN(race_b_uffd, hit_without_tokens, BREAK_LATER(broken, CACHE_TOKENS));
 
 /* ---------------------------------------- the trap: REMOVE is read before the pages are taken away */
 
@@ -366,7 +366,7 @@ TEST(a_removed_range_is_good_for_one_use)
 	tear_down();
 }
 TWIN(a_removed_range_is_good_for_one_use, remove_is_taken_for_done,
-     broken = MRN_BROKEN_BIT(UFFD_REMOVE_TRAP));
+     BREAK_LATER(broken, UFFD_REMOVE_TRAP));
 
 TEST(remove_trap_100_rounds, .timeout_s = 300, .slow = true)
 {
@@ -423,12 +423,11 @@ TEST(hole_filled_while_registering)
 	CHECK_ERR(mrn_regcache_destroy(cache), 0);
 	tear_down();
 }
-TWIN(hole_filled_while_registering, no_look_for_holes, broken = MRN_BROKEN_BIT(UFFD_HOLES));
+TWIN(hole_filled_while_registering, no_look_for_holes, BREAK_LATER(broken, UFFD_HOLES));
 
 TEST(hole_filled_without_pagemap_scan)
 {
 	/* Before set_up: the source decides when it starts. */
-	mrn_broken = MRN_BROKEN_BIT(UFFD_PAGEMAP);
-	broken = mrn_broken;
+	BREAK(UFFD_PAGEMAP);
 	test_body_hole_filled_while_registering();
 }

@@ -144,7 +144,7 @@ TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 	struct mrn_coverage c;
 
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
-	mrn_broken = MRN_BROKEN_BIT(A1_CALLBACKS);
+	MRN_BREAK(A1_CALLBACKS);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
 	mrn_source_coverage(source, &c);
 	/* But what takes no call to be seen. */

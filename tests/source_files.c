@@ -16,13 +16,12 @@
 
 #include <mrn/mrn.h>
 
-#include "core/check.h"
+#include "harness/break.h"
 #include "harness/test.h"
 
-#define PAGE	    4096L
-#define RW	    (PROT_READ | PROT_WRITE)
-#define TMPFS	    0x01021994
-#define BREAK(part) mrn_broken = MRN_BROKEN_BIT(part)
+#define PAGE  4096L
+#define RW    (PROT_READ | PROT_WRITE)
+#define TMPFS 0x01021994
 
 static struct mrn_source *source;
 static unsigned int kind = MRN_SOURCE_UFFD;

@@ -15,12 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "harness/break.h"
 #include "harness/raw.h"
 #include "harness/test.h"
 #include "pin_device.h"
-
-#define BREAK(part) (mrn_broken = MRN_BROKEN_BIT(part))
 
 struct told {
 	struct mrn_source_loss loss; /* first */

@@ -534,8 +534,8 @@ TEST(torture_5s, .timeout_s = 60)
 {
 	torture(5);
 }
-TWIN(torture_5s, no_retry_check, mrn_broken = MRN_BROKEN_BIT(CACHE_RETRY));
-TWIN(torture_5s, no_notifier, mrn_broken = MRN_BROKEN_BIT(CACHE_NOTIFIER));
+TWIN(torture_5s, no_retry_check, MRN_BREAK(CACHE_RETRY));
+TWIN(torture_5s, no_notifier, MRN_BREAK(CACHE_NOTIFIER));
 
 TEST(torture_60s, .timeout_s = 180, .slow = true)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "uring_fixture.h"
 
-uint64_t fixture_break;
+struct break_later fixture_break;
 
 void fixture_attach(struct fixture *f)
 {
@@ -40,7 +40,7 @@ void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags
 	f->file = memfd_create("uring-test", MFD_CLOEXEC);
 	CHECK(f->file >= 0);
 	/* The source's thread runs already, and looks at it. */
-	mrn_broken = fixture_break;
+	break_now(&fixture_break);
 }
 
 void fixture_open(struct fixture *f, unsigned int slots)

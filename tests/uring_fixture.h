@@ -14,13 +14,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "harness/test.h"
 
 /* For TWIN: takes a part of the library out, once the source has passed its self-test. */
-#define BREAK(part) fixture_break = MRN_BROKEN_BIT(part)
-extern uint64_t fixture_break;
+#define BREAK_OPEN(part) BREAK_LATER(fixture_break, part)
+extern struct break_later fixture_break;
 
 struct fixture {
 	struct mrn_source *source;

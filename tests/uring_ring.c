@@ -185,7 +185,7 @@ TEST(a_ring_in_its_place_is_left_alone)
 	io_uring_queue_exit(&b.ring);
 }
 
-TWIN(a_ring_in_its_place_is_left_alone, whatever_is_there, BREAK(URING_RING));
+TWIN(a_ring_in_its_place_is_left_alone, whatever_is_there, BREAK_OPEN(URING_RING));
 
 TEST(close_leaves_a_ring_in_its_place_alone)
 {

@@ -116,7 +116,7 @@ TEST(readme_with)
 	fixture_close(&f);
 }
 
-TWIN(readme_with, no_notifier, BREAK(CACHE_NOTIFIER));
+TWIN(readme_with, no_notifier, BREAK_OPEN(CACHE_NOTIFIER));
 
 /* The other direction: what the device writes arrives where the CPU looks. */
 TEST(a_read_arrives_in_the_new_memory)
@@ -134,7 +134,7 @@ TEST(a_read_arrives_in_the_new_memory)
 	fixture_close(&f);
 }
 
-TWIN(a_read_arrives_in_the_new_memory, no_notifier, BREAK(CACHE_NOTIFIER));
+TWIN(a_read_arrives_in_the_new_memory, no_notifier, BREAK_OPEN(CACHE_NOTIFIER));
 
 /* ----------------------------------------------------------------------------- each kind of change */
 
@@ -202,7 +202,7 @@ static void after_a_change(void (*change)(char *p))
 	{                                         \
 		after_a_change(change_by_##kind); \
 	}                                         \
-	TWIN(after_##kind, no_notifier, BREAK(CACHE_NOTIFIER))
+	TWIN(after_##kind, no_notifier, BREAK_OPEN(CACHE_NOTIFIER))
 
 AFTER(map_fixed);
 AFTER(mremap_onto);
@@ -253,7 +253,7 @@ TEST(after_sbrk)
 	fixture_close(&f);
 }
 
-TWIN(after_sbrk, no_notifier, BREAK(CACHE_NOTIFIER));
+TWIN(after_sbrk, no_notifier, BREAK_OPEN(CACHE_NOTIFIER));
 
 /* ------------------------------------------------------------------------------------- in flight */
 
@@ -334,8 +334,8 @@ TEST(a_buffer_in_use_outlives_its_memory)
 	fixture_close(&f);
 }
 
-TWIN(a_buffer_in_use_outlives_its_memory, no_references, BREAK(CACHE_REFS));
-TWIN(a_buffer_in_use_outlives_its_memory, no_notifier, BREAK(CACHE_NOTIFIER));
+TWIN(a_buffer_in_use_outlives_its_memory, no_references, BREAK_OPEN(CACHE_REFS));
+TWIN(a_buffer_in_use_outlives_its_memory, no_notifier, BREAK_OPEN(CACHE_NOTIFIER));
 
 /* --------------------------------------------------------------------------------- many threads */
 
@@ -418,4 +418,4 @@ TEST(threads_share_a_table, .timeout_s = 120)
 	fixture_close(&crowd.f);
 }
 
-TWIN(threads_share_a_table, no_notifier, BREAK(CACHE_NOTIFIER));
+TWIN(threads_share_a_table, no_notifier, BREAK_OPEN(CACHE_NOTIFIER));

@@ -12,15 +12,13 @@
 
 #include <mrn/mmu_notifier.h>
 
-#include "core/check.h"
 #include "os/syscall.h"
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 #include "tools/mrn/watch/histogram.h"
 #include "tools/mrn/watch/log.h"
 #include "watch/lane.h"
 #include "watch/open.h"
-
-#define BREAK(part) (mrn_broken |= MRN_BROKEN_BIT(part))
 
 #define THREADS 4
 
