@@ -36,6 +36,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
 	MRN_BROKEN_UFFD_HOLES,	     /* a range counts as armed without a look for holes */
 	MRN_BROKEN_UFFD_PAGEMAP,     /* as on a kernel without PAGEMAP_SCAN: not a defect */
+	MRN_BROKEN_UFFD_NUMBERS, /* numbers are taken for what they meant: the keeper's are in the program's table */
+	MRN_BROKEN_UFFD_OVERFLOW,    /* what does not fit into a batch is forgotten */
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
 	MRN_BROKEN_BRACKET_POST_ONLY, /* an interposed call invalidates only afterwards */
 	MRN_BROKEN_BRACKET_FRESH,     /* an address that comes back is not taken for a new one */
@@ -121,8 +123,9 @@ extern _Atomic bool mrn_check_no_vectors;
 /* When it is set: what the system's vm.max_map_count is taken to be at the first attach. */
 extern _Atomic uint64_t mrn_check_max_mappings;
 /* Called, when set, by the uffd monitor when there is an event, before it holds lookups and reads it. */
+/* Called, when set, by the uffd keeper when there is an event, before it holds lookups and reads it. */
 extern void (*_Atomic mrn_check_uffd_event_hook)(void);
-/* Called, when set, by the uffd monitor after it has read events, before it has told anybody. */
+/* Called, when set, by the uffd keeper after it has read events, before anybody is told. */
 extern void (*_Atomic mrn_check_uffd_hook)(void);
 /* Called, when set, by the cache before it claims a dead entry, and (is_ours) before it pushes it. */
 extern void (*_Atomic mrn_check_claim_hook)(bool is_ours);

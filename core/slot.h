@@ -132,13 +132,14 @@ bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range
 
 /*
  * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
- * follows.
+ * follows. thread will call back, and must not wait for it.
  */
-static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
+static inline void mrn_token_publish_for(struct mrn_mm *mm, struct mmu_notifier_range *range,
+					 uint64_t thread)
 {
 	struct mrn_token_slot *s;
 
-	range->thread = mrn_thread_self();
+	range->thread = thread;
 	range->slot = mrn_slot_claim(mm);
 	range->raised = range->ending = false;
 	if (__builtin_expect(range->slot < 0, 0)) {
@@ -154,6 +155,11 @@ static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_rang
 	__atomic_store_n(&s->seq, range->seq, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->word, __atomic_load_n(&s->word, __ATOMIC_RELAXED) | MRN_SLOT_ACTIVE,
 			 __ATOMIC_RELEASE);
+}
+
+static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_range *range)
+{
+	mrn_token_publish_for(mm, range, mrn_thread_self());
 }
 
 /*

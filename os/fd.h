@@ -6,7 +6,7 @@
  * exchange one: a file stays open while one table has it. A number in the program's table may serve as a short cut. It
  * has a mark, by which it is known for the library's before it is closed.
  *
- * Not for the event path, but at a thread's or a source's beginning and end.
+ * Not for the event path: a sandbox may not know fcntl.
  */
 #ifndef MRN_OS_FD_H
 #define MRN_OS_FD_H

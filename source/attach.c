@@ -139,6 +139,25 @@ static void what_is_kept_may_change(void)
 		mrn_source_invalidate_all(s);
 }
 
+/* The userfaultfd could not be read any more. On the event path. */
+static void events_are_lost(void)
+{
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	if (s && !mrn_mm_is_wiped(s->mm))
+		mrn_source_has_lost_events(s);
+}
+
+static int start_uffd(struct mrn_source *s)
+{
+	const char *why = NULL;
+	int r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &why);
+
+	if (r)
+		add_why(s, why ? why : uffd_remedy(r));
+	return r;
+}
+
 static int start_dispatch(struct mrn_source *s, unsigned int flags)
 {
 	static const struct mrn_dispatch_ops ops = {
@@ -171,14 +190,11 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 		}
 	}
 	if (wanted & ~kinds & MRN_SOURCE_UFFD) {
-		r = mrn_uffd_start(s->mm, &s->uffd);
-		if (r == 0) {
+		r = start_uffd(s);
+		if (r == 0)
 			kinds |= MRN_SOURCE_UFFD;
-		} else {
-			add_why(s, uffd_remedy(r));
-			if (!failed)
-				failed = r == -EACCES ? -EPERM : r;
-		}
+		else if (!failed)
+			failed = r == -EACCES ? -EPERM : r;
 	}
 	if (wanted & ~kinds & MRN_SOURCE_DISPATCH) {
 		r = start_dispatch(s, flags);

@@ -34,9 +34,10 @@ static void tell(struct mrn_source *s, uint64_t causes)
 	mrn_cancel_restore(cancel);
 }
 
-void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
+/* What had been covered and has been taken out of its mask. */
+static void is_gone(struct mrn_source *s, uint64_t had)
 {
-	uint64_t had = __atomic_fetch_and(by, still, __ATOMIC_SEQ_CST) & ~still, covered;
+	uint64_t covered;
 
 	/* Somebody else has found out, too. */
 	if (!had)
@@ -46,6 +47,19 @@ void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
 	__atomic_fetch_or(&s->lost, had & ~covered, __ATOMIC_RELAXED);
 	mrn_source_invalidate_all(s);
 	tell(s, had);
+}
+
+void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
+{
+	is_gone(s, __atomic_fetch_and(by, still, __ATOMIC_SEQ_CST) & ~still);
+}
+
+void mrn_source_has_lost_events(struct mrn_source *s)
+{
+	uint64_t late = __atomic_exchange_n(&s->by_event.before_return, 0, __ATOMIC_SEQ_CST);
+	uint64_t once = __atomic_exchange_n(&s->by_event.use_once, 0, __ATOMIC_SEQ_CST);
+
+	is_gone(s, late | once);
 }
 
 /* -------------------------------------------------------------------------------------------- the list */

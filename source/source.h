@@ -57,6 +57,8 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *seen);
 void mrn_source_invalidate_all(struct mrn_source *source);
 /* loss.c, event path: the kind whose mask of causes this is, by_name or by_call, does not do its work any more. */
 void mrn_source_has_lost(struct mrn_source *source, uint64_t *by, uint64_t still);
+/* The same of all that is by event. */
+void mrn_source_has_lost_events(struct mrn_source *source);
 /* Makes coverage the best of by_name, by_call and by_event. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 

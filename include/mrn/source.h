@@ -137,6 +137,9 @@ struct mrn_source_opts {
  * -EBUSY when a thread blocks all signals, and -ETIMEDOUT when one does not answer, so that dispatch cannot
  * have it; -ENOMEM. opts->why then names what is missing and how to allow it. Blocks; may allocate; maps and
  * unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
+ *
+ * uffd has two threads and two descriptors, at high numbers, until the last detach. The program may close these or
+ * put others in their place: then arming takes longer, and nothing else changes.
  */
 int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 		      struct mrn_source **out);
@@ -241,7 +244,7 @@ void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifie
 
 /*
  * For an invalidate callback: stops the kernel's events for the part of mrn's range that is about to be
- * unmapped or cleared under a bracket. It saves the round trip through the monitor, and it is how a
+ * unmapped or cleared under a bracket. It saves the round trip through the keeper, and it is how a
  * MADV_DONTNEED that a bracket covers is told from one that nothing covers: no event means covered.
  * Does nothing for other invalidations, nor for those of another mm. Every notifier that relies on a source must therefore take
  * UNMAP and CLEAR events, and arm again after each. Async-signal-safe; preserves errno.

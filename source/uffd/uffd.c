@@ -4,20 +4,21 @@
 #include <errno.h>
 #include <mrn/source.h>
 #include <stddef.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
-#include "os/maps.h"
+#include "os/fd.h"
+#include "os/futex.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "os/thread.h"
-#include "os/uffd.h"
 
 #define EVENTS (UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE)
+
+static const struct mrn_uffd_numbers none = {-1, -1};
 
 static mrn_sigmask lock(struct mrn_uffd *u)
 {
@@ -33,143 +34,203 @@ static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
 	mrn_signals_restore(mask);
 }
 
-static void close_fd(int *fd)
+/* ---------------------------------------------------------------------------- beginning and end */
+
+void mrn_uffd_close_numbers(struct mrn_uffd *u)
 {
-	if (*fd >= 0)
-		mrn_sys1(SYS_close, *fd);
-	*fd = -1;
+	mrn_fd_close_marked(u->kept.fd, u->monitor_tid);
+	mrn_fd_close_marked(u->kept.pagemap, u->monitor_tid);
 }
 
-static void close_all(struct mrn_uffd *u)
+static int open_numbers(struct mrn_uffd_numbers *number)
 {
-	close_fd(&u->fd);
-	close_fd(&u->stop);
-	close_fd(&u->pagemap);
-}
-
-int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u)
-{
-	mrn_sigmask mask;
+	int fd, pagemap = MRN_BROKEN(UFFD_PAGEMAP) ? -1 : mrn_pagemap_open();
 	uint64_t got;
-	int fd, r;
 
-	u->pagemap = MRN_BROKEN(UFFD_PAGEMAP) ? -1 : mrn_pagemap_open();
+	/* Without /proc, or where it is forbidden, there is another way; without a number, there is not. */
+	if (pagemap == -EMFILE || pagemap == -ENFILE)
+		return pagemap;
 	/*
-	 * WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. Without /proc those are better not: nobody
-	 * could tell the one from the other.
+	 * WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. Without the page map those are
+	 * better not: nobody could tell the one from the other.
 	 */
 	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-			   u->pagemap >= 0 ? UFFD_FEATURE_WP_ASYNC : 0, &got);
-	if (fd < 0) {
-		close_fd(&u->pagemap);
+			   pagemap >= 0 ? UFFD_FEATURE_WP_ASYNC : 0, &got);
+	if (pagemap >= 0 && (fd < 0 || !(got & UFFD_FEATURE_WP_ASYNC))) {
+		mrn_sys1(SYS_close, pagemap);
+		pagemap = -1;
+	}
+	if (fd < 0)
 		return fd;
-	}
-	u->mm = mm;
-	mrn_use_once_clear(&u->use_once);
-	u->arms_files = got & UFFD_FEATURE_WP_ASYNC;
-	if (!u->arms_files)
-		close_fd(&u->pagemap);
-	u->fd = fd;
-	u->stop = (int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC);
-	if (u->stop < 0) {
-		r = u->stop;
-		close_all(u);
-		return r;
-	}
-	/* No handler of the application's may run in the monitor: it might unmap what is armed. */
-	mask = mrn_signals_block();
-	r = -pthread_create(&u->monitor, NULL, mrn_uffd_monitor, u);
-	mrn_signals_restore(mask);
-	if (r)
-		close_all(u);
+	number->fd = mrn_fd_move_up(fd);
+	number->pagemap = pagemap < 0 ? -1 : mrn_fd_move_up(pagemap);
+	return 0;
+}
+
+static int start_monitor(struct mrn_uffd *u)
+{
+	uint32_t turns = u->turns;
+	int r = -pthread_create(&u->monitor, NULL, mrn_uffd_monitor, u);
+
+	/* Acquire pairs with the release: monitor_thread is set. */
+	while (!r && __atomic_load_n(&u->turns, __ATOMIC_ACQUIRE) == turns)
+		mrn_futex_wait(&u->turns, turns, NULL);
 	return r;
 }
 
-void mrn_uffd_disarm_now(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+static void stop_monitor(struct mrn_uffd *u)
 {
-	struct uffdio_range range = {.start = start, .len = end - start};
-
-	/* Fails where nothing is mapped any more, and where nothing can be armed: both are disarmed. */
-	mrn_sys3(SYS_ioctl, u->fd, UFFDIO_UNREGISTER, (long)&range);
+	mrn_mutex_lock(&u->batch_lock);
+	u->over = true;
+	__atomic_fetch_add(&u->turns, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&u->turns, 1);
+	mrn_mutex_unlock(&u->batch_lock);
+	pthread_join(u->monitor, NULL);
 }
 
-static bool disarm_mapping(const struct mrn_mapping *m, void *uffd)
+static int start_keeper(struct mrn_uffd *u, const char **why)
 {
-	mrn_uffd_disarm_now(uffd, m->start, m->end);
-	return true;
+	int r = -pthread_create(&u->keeper, NULL, mrn_uffd_keeper, u);
+
+	if (r)
+		return r;
+	while (!__atomic_load_n(&u->running, __ATOMIC_ACQUIRE))
+		mrn_futex_wait(&u->running, 0, NULL);
+	if (!u->error)
+		return 0;
+	pthread_join(u->keeper, NULL);
+	*why = u->error == -EBADF
+		       ? "another thread has closed a descriptor that was just opened: attach "
+			 "again"
+		       : "a thread of the library's own needs its own descriptor table: allow "
+			 "close_range, or unshare(CLONE_FILES), in the seccomp profile";
+	return u->error;
+}
+
+static void drop_bell(struct mrn_uffd *u)
+{
+	if (u->hung)
+		mrn_sys2(SYS_munmap, (long)u->hung, (long)mrn_page_size());
+	u->bell = u->hung = 0;
+}
+
+/* After a beginning that has failed, perhaps because these were closed by somebody. */
+static void close_unmarked(struct mrn_uffd *u)
+{
+	uintptr_t bell = u->bell;
+
+	if (!bell || mrn_uffd_is_ours(u, u->kept.fd))
+		mrn_sys1(SYS_close, u->kept.fd);
+	if (u->kept.pagemap >= 0 &&
+	    (!bell ||
+	     mrn_pagemap_all_armed(u->kept.pagemap, bell, bell + mrn_page_size(), NULL) == 1))
+		mrn_sys1(SYS_close, u->kept.pagemap);
+}
+
+static int start_threads(struct mrn_uffd *u, const char **why)
+{
+	int r = start_monitor(u);
+
+	if (r)
+		return r;
+	r = start_keeper(u, why);
+	if (r)
+		stop_monitor(u);
+	return r;
+}
+
+int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), const char **why)
+{
+	struct mrn_uffd_numbers number = none;
+	mrn_sigmask mask;
+	int r = open_numbers(&number);
+
+	if (r)
+		return r;
+	u->mm = mm;
+	u->lost = lost;
+	u->kept = number;
+	u->over = u->failed = u->reading = u->handling = false;
+	u->running = 0;
+	mrn_use_once_clear(&u->use_once);
+	mrn_uffd_hang_bell(u, number.fd);
+	/* No handler of the application's may run in these threads: it might unmap what is armed. */
+	mask = mrn_signals_block();
+	r = u->bell ? start_threads(u, why) : -ENOMEM;
+	mrn_signals_restore(mask);
+	if (r) {
+		close_unmarked(u);
+		drop_bell(u);
+		return r;
+	}
+	mask = lock(u);
+	u->number = number;
+	unlock(u, mask);
+	return 0;
 }
 
 void mrn_uffd_stop(struct mrn_uffd *u)
 {
-	uint64_t one = 1;
-	mrn_sigmask mask;
+	mrn_sigmask mask = lock(u);
 
-	/*
-	 * Range by range, before the descriptor is closed: a child that was made without running
-	 * fork handlers may hold a copy of it, and then closing ours would leave everything armed
-	 * with nobody to read.
-	 */
-	mrn_maps_visit(disarm_mapping, u);
-	mrn_sys3(SYS_write, u->stop, (long)&one, sizeof(one));
-	pthread_join(u->monitor, NULL);
-	mask = lock(u);
-	close_all(u);
+	/* While the monitor lives, whose mark they have. */
+	mrn_uffd_close_numbers(u);
+	u->number = none;
+	mrn_uffd_ask_keeper(u, MRN_UFFD_STOP, 0, 0);
 	unlock(u, mask);
+	pthread_join(u->keeper, NULL);
+	pthread_join(u->monitor, NULL);
+	drop_bell(u);
 }
 
 void mrn_uffd_forget(struct mrn_uffd *u)
 {
-	close_all(u);
+	mrn_uffd_close_numbers(u);
+	u->number = none;
+	/* There is no keeper here, and nothing is armed. */
+	u->running = 0;
+	drop_bell(u);
 }
+
+/* ------------------------------------------------------------------------- arming and disarming */
 
 /*
- * Is this page mapped and armed, now? To lift a write protection that is not there changes nothing, and
- * fails (ENOENT) on a hole and on a mapping that is not armed; EAGAIN says that an event is unread.
+ * Both with the lock held, and by our number as long as it is ours. Once it is not it never is again, since no other table
+ * than the keeper's has what it meant; and from then on everything goes through the keeper, who is slower by two switches.
+ *
+ * To arm by a userfaultfd of the program's would be worst: the program would get the events, and might sleep for them. So
+ * there is a look before. Between the look and the call, that number can only become a userfaultfd's by a dup2 of just that
+ * moment: numbers that are given out are the lowest that are free. Anything else that it may become fails the call. Of the
+ * page map's number, only another process's map could answer; what it says decides no more than whether there is a hole, or a page of a file.
+ *
+ * To disarm is on the event path, where a look costs the victim, and by fcntl perhaps its life, in a sandbox. What we have
+ * armed, another userfaultfd cannot disarm, or it does so for us (before Linux 6.17): so a look comes after, when it failed.
  */
-static long look_at_page(const struct mrn_uffd *u, uintptr_t page)
+static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
-	struct uffdio_writeprotect wp = {.range = {.start = page, .len = mrn_page_size()}};
+	int r = -EBADF;
 
-	return mrn_sys3(SYS_ioctl, u->fd, UFFDIO_WRITEPROTECT, (long)&wp);
+	if (mrn_fd_is_marked(u->number.fd, u->monitor_tid) || MRN_BROKEN(UFFD_NUMBERS))
+		r = mrn_uffd_arm_by(&u->number, start, end, files);
+	if (r == -EBADF) {
+		u->number = none;
+		u->request.files = *files;
+		r = mrn_uffd_ask_keeper(u, MRN_UFFD_ARM, start, end);
+		*files = u->request.files;
+	}
+	/* Without a keeper nothing is armed any more. */
+	return r < 0 && r != -EAGAIN ? MRN_ARM_USE_ONCE : r;
 }
 
-/* *files: see mrn_uffd_arm. */
-static long look_at_all(const struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
+static void disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	bool own = false;
+	int r = u->number.fd >= 0 ? mrn_uffd_disarm_by(u->number.fd, start, end) : -EBADF;
 
-	if (u->pagemap >= 0) {
-		if (mrn_pagemap_all_armed(u->pagemap, start, end, *files ? &own : NULL) != 1)
-			return -ENOENT;
-		*files = *files && !own;
-		return 0;
-	}
-	*files = *files && u->arms_files;
-	for (uintptr_t page = start; page < end; page += mrn_page_size()) {
-		long r = look_at_page(u, page);
-
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
-/*
- * With the lock held. REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for
- * a shared one without write access to the file, EBUSY where another userfaultfd is, ENOMEM when the
- * process has as many mappings as it may have. All of these make the range good for one use.
- */
-static int arm_all(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
-{
-	struct uffdio_register reg = {.range = {.start = start, .len = end - start},
-				      .mode = UFFDIO_REGISTER_MODE_WP};
-	long r = mrn_sys3(SYS_ioctl, u->fd, UFFDIO_REGISTER, (long)&reg);
-
-	if (!r && !MRN_BROKEN(UFFD_HOLES))
-		r = look_at_all(u, start, end, files);
-	if (r == -EAGAIN)
-		return -EAGAIN;
-	return r ? MRN_ARM_USE_ONCE : 0;
+	/* It also fails where nothing is mapped any more, and where nothing can be armed: both are disarmed. */
+	if (!r || mrn_uffd_is_ours(u, u->number.fd))
+		return;
+	u->number = none;
+	mrn_uffd_ask_keeper(u, MRN_UFFD_DISARM, start, end);
 }
 
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
@@ -183,13 +244,13 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	 */
 	__atomic_store_n(&u->armed, true, __ATOMIC_RELAXED);
 	mrn_fence_full();
-	/* A range that is added after this look collides: the monitor holds a token when it adds. */
+	/* A range that is added after this look collides: the keeper holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end))
 		r = MRN_ARM_USE_ONCE;
 	else if (mrn_tokens_overlap(u->mm, start, end))
 		r = -EAGAIN;
 	else
-		r = arm_all(u, start, end, files);
+		r = arm(u, start, end, files);
 	unlock(u, mask);
 	return r;
 }
@@ -200,7 +261,7 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 	mrn_sigmask mask = lock(u);
 
 	for (; mrn_mm_gap(u->mm, leaving, &start, end, &gap_end); start = gap_end)
-		mrn_uffd_disarm_now(u, start, gap_end);
+		disarm(u, start, gap_end);
 	/* The last notifier there is. Who has inserted another since will say so anew when he arms. */
 	if (__atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) == 1)
 		__atomic_store_n(&u->armed, false, __ATOMIC_RELAXED);
@@ -211,6 +272,6 @@ void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end
 {
 	mrn_sigmask mask = lock(u);
 
-	mrn_uffd_disarm_now(u, start, end);
+	disarm(u, start, end);
 	unlock(u, mask);
 }

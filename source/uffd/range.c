@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Arming and disarming, by numbers in the descriptor table of whichever thread calls. */
+#include <errno.h>
+#include <mrn/source.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+
+#include "core/check.h"
+#include "os/maps.h"
+#include "os/pagemap.h"
+#include "os/pages.h"
+#include "os/syscall.h"
+#include "source/uffd/uffd.h"
+
+#include "os/event_path.h"
+
+int mrn_uffd_register(int fd, uintptr_t start, uintptr_t end)
+{
+	struct uffdio_register reg = {.range = {.start = start, .len = end - start},
+				      .mode = UFFDIO_REGISTER_MODE_WP};
+
+	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_REGISTER, (long)&reg);
+}
+
+bool mrn_uffd_is_ours(const struct mrn_uffd *u, int fd)
+{
+	uintptr_t bell = __atomic_load_n(&u->bell, __ATOMIC_ACQUIRE);
+
+	return fd >= 0 && bell && !mrn_uffd_register(fd, bell, bell + mrn_page_size());
+}
+
+/*
+ * Is this page mapped and armed, now? To lift a write protection that is not there changes nothing, and
+ * fails (ENOENT) on a hole and on a mapping that is not armed; EAGAIN says that an event is unread.
+ */
+static int look_at_page(int fd, uintptr_t page)
+{
+	struct uffdio_writeprotect wp = {.range = {.start = page, .len = mrn_page_size()}};
+
+	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_WRITEPROTECT, (long)&wp);
+}
+
+static int look_at_all(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
+		       bool *files)
+{
+	bool own = false;
+	int r = 0;
+
+	if (number->pagemap >= 0) {
+		r = mrn_pagemap_all_armed(number->pagemap, start, end, *files ? &own : NULL);
+		*files = *files && !own;
+		return r < 0 ? -EBADF : r ? 0 : -ENOENT;
+	}
+	*files = false;
+	for (uintptr_t page = start; page < end && !r; page += mrn_page_size())
+		r = look_at_page(number->fd, page);
+	return r;
+}
+
+/*
+ * REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for a shared one without write
+ * access to the file, EBUSY where another userfaultfd is, ENOMEM when the process has as many mappings as
+ * it may have. All of these make the range good for one use.
+ */
+int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
+		    bool *files)
+{
+	int r = mrn_uffd_register(number->fd, start, end);
+
+	if (!r && !MRN_BROKEN(UFFD_HOLES)) {
+		r = look_at_all(number, start, end, files);
+		if (r == -EAGAIN || r == -EBADF)
+			return r;
+	}
+	return r ? MRN_ARM_USE_ONCE : 0;
+}
+
+int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end)
+{
+	struct uffdio_range range = {.start = start, .len = end - start};
+
+	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_UNREGISTER, (long)&range);
+}
+
+static bool disarm_mapping(const struct mrn_mapping *m, void *fd)
+{
+	mrn_uffd_disarm_by(*(const int *)fd, m->start, m->end);
+	return true;
+}
+
+void mrn_uffd_disarm_all_by(int fd)
+{
+	mrn_maps_visit(disarm_mapping, &fd);
+}
