@@ -55,12 +55,31 @@ static void install_fork_handlers(void)
 	pthread_atfork(before_fork, in_parent, in_child);
 }
 
-/* A sentence more, without its full stop. */
-static void add_why(struct mrn_source *s, const char *sentence)
+void mrn_source_add_why(struct mrn_source *s, const char *sentence)
 {
 	size_t used = strlen(s->why);
 
-	snprintf(s->why + used, sizeof(s->why) - used, "%s%s.", used ? " " : "", sentence);
+	if (!strstr(s->why, sentence))
+		snprintf(s->why + used, sizeof(s->why) - used, "%s%s.", used ? " " : "", sentence);
+}
+
+/* For errors that mean the same whatever was being started. */
+static const char *remedy(int error)
+{
+	switch (error) {
+	case -EMFILE:
+		return "this process has too few descriptors left: raise RLIMIT_NOFILE (ulimit -n) by "
+		       "three, or close some";
+	case -ENFILE:
+		return "this machine has no descriptors left: raise fs.file-max";
+	case -EAGAIN:
+		return "no thread can be made: raise RLIMIT_NPROC (ulimit -u), or the container's limit "
+		       "of processes";
+	case -ENOMEM:
+		return "no memory, or more mappings than vm.max_map_count allows";
+	default:
+		return strerror(-error);
+	}
 }
 
 static const char *uffd_remedy(int error)
@@ -76,7 +95,7 @@ static const char *uffd_remedy(int error)
 		return "this kernel's userfaultfd lacks the unmap, remap and remove events or "
 		       "write protection (Linux 5.7)";
 	default:
-		return strerror(-error);
+		return remedy(error);
 	}
 }
 
@@ -90,7 +109,7 @@ static const char *dispatch_remedy(int error)
 	case -EOPNOTSUPP:
 		return MRN_DISPATCH_REMEDY;
 	default:
-		return strerror(-error);
+		return remedy(error);
 	}
 }
 
@@ -154,7 +173,7 @@ static int start_uffd(struct mrn_source *s)
 	int r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &why);
 
 	if (r)
-		add_why(s, why ? why : uffd_remedy(r));
+		mrn_source_add_why(s, why ? why : uffd_remedy(r));
 	return r;
 }
 
@@ -169,7 +188,7 @@ static int start_dispatch(struct mrn_source *s, unsigned int flags)
 	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
 
 	if (r)
-		add_why(s, *reason ? reason : dispatch_remedy(r));
+		mrn_source_add_why(s, *reason ? reason : dispatch_remedy(r));
 	return r;
 }
 
@@ -184,8 +203,8 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 			kinds |= MRN_SOURCE_INTERPOSE;
 			mrn_interposer_remember();
 		} else {
-			add_why(s, "libmrn-interpose is not in this process: link with "
-				   "-lmrn-interpose, or put it into LD_PRELOAD");
+			mrn_source_add_why(s, "libmrn-interpose is not in this process: link with "
+					      "-lmrn-interpose, or put it into LD_PRELOAD");
 			failed = -EOPNOTSUPP;
 		}
 	}
@@ -209,16 +228,20 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 	return failed;
 }
 
-static void stop(struct mrn_source *s)
+static void stop(struct mrn_source *s, unsigned int kinds)
 {
-	unsigned int kinds = __atomic_exchange_n(&s->kinds, 0, __ATOMIC_SEQ_CST);
-
-	/* The interposer's business again, if it is there. */
-	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
-	s->by_name = s->by_call = 0;
-	s->by_event = (struct mrn_coverage){0};
+	kinds &= __atomic_fetch_and(&s->kinds, ~kinds, __ATOMIC_SEQ_CST);
+	if (kinds & MRN_SOURCE_INTERPOSE)
+		s->by_name = 0;
+	if (kinds & MRN_SOURCE_DISPATCH) {
+		/* The interposer's business again, if it is there. */
+		__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
+		s->by_call = 0;
+	}
+	if (kinds & MRN_SOURCE_UFFD)
+		s->by_event = (struct mrn_coverage){0};
 	mrn_source_derive_coverage(s);
-	/* From here on nobody can arm. What was built while somebody could is torn down. */
+	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
 	mrn_source_invalidate_all(s);
 	/*
 	 * Callbacks use the descriptor without a lock. They run between the publication of a token
@@ -253,26 +276,55 @@ static int check_need(struct mrn_source *s, uint64_t need)
 	snprintf(sentence, sizeof(sentence), "no source here sees %s",
 		 mrn_cover_name(missing & -missing));
 	s->why[0] = '\0';
-	add_why(s, sentence);
+	mrn_source_add_why(s, sentence);
 	if (*rest) {
 		rest[strlen(rest) - 1] = '\0';
-		add_why(s, rest);
+		mrn_source_add_why(s, rest);
 	}
 	return -EOPNOTSUPP;
 }
 
-/* Starts kinds and tries what is new. */
+/* Starts kinds, all if they must be, and tries what is new. What cannot be tried is stopped again: -errno. */
 static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flags, bool must)
 {
-	unsigned int had = s->kinds;
+	unsigned int had = s->kinds, fresh;
 	int r = start_kinds(s, kinds, flags);
 
 	if (r && must)
 		return r;
-	if (s->kinds == had)
+	fresh = s->kinds & ~had;
+	if (!fresh)
 		return 0;
 	__atomic_store_n(&s->lost, 0, __ATOMIC_RELAXED);
-	return mrn_source_self_test(s, had);
+	r = mrn_source_self_test(s, had);
+	if (!r)
+		return 0;
+	mrn_source_add_why(s, r == -EPERM || r == -ENOSYS
+				      ? "the self-test needs memfd_create: allow it in the "
+					"seccomp profile"
+				      : remedy(r));
+	stop(s, fresh);
+	put_name(s);
+	return r;
+}
+
+static int add_what_there_is(struct mrn_source *s, uint64_t need, unsigned int flags)
+{
+	int r = add_kinds(s, MRN_SOURCE_INTERPOSE, flags, false), tried;
+
+	tried = add_kinds(s, MRN_SOURCE_UFFD, flags, false);
+	r = r ? r : tried;
+	if (missing_of(s, need))
+		add_kinds(s, MRN_SOURCE_DISPATCH, flags, false);
+	return s->kinds ? 0 : r;
+}
+
+/* Says it to whoever attaches, if he listens. */
+static int say(const struct mrn_source_opts *opts, const char *why, int error)
+{
+	if (opts && opts->why && opts->why_size)
+		snprintf(opts->why, opts->why_size, "%s", why);
+	return error;
 }
 
 static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
@@ -285,7 +337,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 	if (!s) {
 		s = mrn_pages_alloc(sizeof(*s));
 		if (!s)
-			return -ENOMEM;
+			return say(opts, "no memory.", -ENOMEM);
 		s->mm = mm;
 		mrn_room_init(&s->room, mm);
 		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
@@ -293,21 +345,17 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 	mm->pid = getpid();
 	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
 	s->why[0] = '\0';
-	if (kinds == MRN_SOURCE_AUTO) {
-		r = add_kinds(s, MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, flags, false);
-		if (!r && opts && missing_of(s, opts->need))
-			r = add_kinds(s, MRN_SOURCE_DISPATCH, flags, false);
-	} else {
+	if (kinds == MRN_SOURCE_AUTO)
+		r = add_what_there_is(s, opts ? opts->need : 0, flags);
+	else
 		r = add_kinds(s, kinds, flags, true);
-	}
 	if (!r && opts)
 		r = check_need(s, opts->need);
-	if (opts && opts->why && opts->why_size)
-		snprintf(opts->why, opts->why_size, "%s", s->why);
+	say(opts, s->why, 0);
 	if (r) {
 		/* Kinds that others have not asked for stay until the last of them detaches. */
 		if (!s->refs && s->kinds)
-			stop(s);
+			stop(s, s->kinds);
 		return r;
 	}
 	s->refs++;
@@ -320,12 +368,17 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 {
 	int r, cancel;
 
+	if (opts && opts->size != sizeof(*opts))
+		return -EINVAL;
 	if (!mm || !out || mm != mrn_mm_self() ||
 	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
-	    (opts && (opts->size != sizeof(*opts) || (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))))
-		return -EINVAL;
+	    (opts && (opts->flags & ~MRN_SOURCE_FOLLOW_FORK)))
+		return say(opts,
+			   "only mrn_mm_self() has sources, and only the kinds and flags in "
+			   "<mrn/source.h>.",
+			   -EINVAL);
 	if (mrn_callback_depth)
-		return -EDEADLK;
+		return say(opts, "attaching is not possible in a callback.", -EDEADLK);
 	pthread_once(&fork_handlers, install_fork_handlers);
 	/* The self-tests make calls that are cancellation points. */
 	cancel = mrn_cancel_hold();
@@ -341,7 +394,7 @@ static int detach_locked(struct mrn_source *s)
 	if (!s->refs)
 		return -EINVAL;
 	if (--s->refs == 0)
-		stop(s);
+		stop(s, s->kinds);
 	return 0;
 }
 

@@ -43,6 +43,7 @@ struct scratch {
 	size_t size;
 	int fd;
 	raw_call raw; /* how to make calls past libc; NULL: by libc's functions */
+	bool untried; /* for want of a name */
 	/* What a trial has left as a hole, which another thread may have been given since. */
 	bool anon_gone, spare_gone;
 	/* What the notifier was told. */
@@ -188,19 +189,52 @@ static long do_ftruncate(struct scratch *s)
 	return result(ftruncate(s->fd, 0));
 }
 
-static long do_open_trunc(struct scratch *s)
+static long open_and_truncate(struct scratch *s, const char *name)
 {
-	char name[64];
-	long fd;
+	const int flags = O_RDWR | O_TRUNC | O_CLOEXEC;
+	long fd = s->raw ? s->raw(SYS_openat, AT_FDCWD, (long)name, flags, 0, 0, 0)
+			 : open(name, flags);
 
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
-	fd = s->raw ? s->raw(SYS_openat, AT_FDCWD, (long)name, O_RDWR | O_TRUNC | O_CLOEXEC, 0, 0,
-			     0)
-		    : open(name, O_RDWR | O_TRUNC | O_CLOEXEC);
 	if (fd < 0)
 		return s->raw ? fd : -errno;
 	mrn_sys1(SYS_close, fd);
 	return 0;
+}
+
+/* The same of a file that has a name, mapped in place of the other, where nobody is told. */
+static long open_named_and_truncate(struct scratch *s, const char *folder)
+{
+	const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	char name[64];
+	long fd, p, r;
+
+	snprintf(name, sizeof(name), "%s/.mrn-self-test-%d", folder, (int)getpid());
+	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)name, flags, 0600);
+	if (fd < 0)
+		return fd;
+	r = mrn_sys2(SYS_ftruncate, fd, (long)s->size);
+	p = mrn_sys6(SYS_mmap, (long)s->file, (long)s->size, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_FIXED, fd, 0);
+	mrn_sys1(SYS_close, fd);
+	if (!r)
+		r = mrn_sys_failed(p) ? p : open_and_truncate(s, name);
+	mrn_sys3(SYS_unlinkat, AT_FDCWD, (long)name, 0);
+	return r;
+}
+
+/* A memfd has a name in /proc alone. */
+static long do_open_trunc(struct scratch *s)
+{
+	static const char *const folders[] = {"/dev/shm", "/tmp", "."};
+	char name[64];
+	long r;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
+	r = open_and_truncate(s, name);
+	for (size_t i = 0; r && i < sizeof(folders) / sizeof(folders[0]); i++)
+		r = open_named_and_truncate(s, folders[i]);
+	s->untried = r != 0;
+	return r ? -ENOENT : 0;
 }
 
 /* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
@@ -382,6 +416,10 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 		mmu_range_notifier_remove(&s.mrn);
 		r = 0;
 	}
+	if (s.untried && *out == MISSED)
+		mrn_source_add_why(source,
+				   "open_trunc cannot be tried: mount /proc, or let this process "
+				   "make a file in /dev/shm, /tmp or where it is");
 	drop_scratch(&s);
 	return (int)r;
 }

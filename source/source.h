@@ -51,6 +51,8 @@ int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t len
  * source->coverage with what was seen. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
+/* Says why something is not to be had: a sentence without its full stop, once. */
+void mrn_source_add_why(struct mrn_source *source, const char *sentence);
 /* Tries those that the interposer brackets: *seen gets what it does. */
 int mrn_source_try_by_name(struct mrn_source *source, uint64_t *seen);
 /* loss.c, event path: everything that has been built on this source goes. */

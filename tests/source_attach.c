@@ -8,16 +8,19 @@
 #include <mrn/mrn.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "harness/raw.h"
 #include "harness/sync.h"
 #include "harness/test.h"
 #include "os/syscall.h"
@@ -201,6 +204,143 @@ TEST(out_of_descriptors_is_an_error_with_nothing_left)
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+/* Whatever is left: what can be had is had, and what cannot has a reason. */
+TEST(few_descriptors_are_named)
+{
+	char why[512];
+	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
+	struct rlimit all, few = {.rlim_cur = 64};
+	int copies[64], n;
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_AUTO)), 0);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few.rlim_max = all.rlim_max;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (int left = 0; left < 6; left++) {
+		struct mrn_coverage c;
+		int r;
+
+		for (n = 0; (copies[n] = dup(0)) >= 0; n++)
+			;
+		for (int i = 0; i < left; i++)
+			CHECK_EQ(close(copies[--n]), 0);
+		*why = '\0';
+		r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source);
+		NOTE("%d left: %d %s", left, r, why);
+		if (left < 3)
+			CHECK_MSG(is_in(why, "RLIMIT_NOFILE"), "%d left: \"%s\"", left, why);
+		if (left < 1) {
+			CHECK_ERR(r, -EMFILE);
+		} else {
+			CHECK_ERR(r, 0);
+			mrn_source_coverage(source, &c);
+			CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, 0);
+			CHECK_ERR(mrn_source_detach(source), 0);
+		}
+		*why = '\0';
+		r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source);
+		if (r)
+			CHECK_MSG(is_in(why, "RLIMIT_NOFILE"), "%d left: \"%s\"", left, why);
+		else
+			CHECK_ERR(mrn_source_detach(source), 0);
+		CHECK(left < 3 ? r == -EMFILE : !r);
+		while (n)
+			CHECK_EQ(close(copies[--n]), 0);
+	}
+}
+
+TEST(a_wrong_argument_has_a_reason)
+{
+	char why[128] = "";
+	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
+
+	CHECK_ERR(mrn_source_attach(NULL, MRN_SOURCE_AUTO, &opts, &source), -EINVAL);
+	CHECK_MSG(is_in(why, "mrn_mm_self"), "%s", why);
+}
+
+/* ------------------------------------------------------------------------------------- without /proc */
+
+static char root[] = "/tmp/mrn-root-XXXXXX";
+static int outside;
+
+static void leave_proc_behind(void)
+{
+	outside = open("/", O_PATH | O_CLOEXEC);
+	CHECK(mkdtemp(root));
+	if (chroot(root)) {
+		rmdir(root);
+		SKIP("this process may not chroot");
+	}
+	CHECK_EQ(chdir("/"), 0);
+	CHECK_EQ(mkdir("/tmp", 0700), 0);
+}
+
+/* Nothing has been left there. */
+static void leave_root(void)
+{
+	CHECK_EQ(rmdir("/tmp"), 0);
+	CHECK_EQ(unlinkat(outside, root + 1, AT_REMOVEDIR), 0);
+	close(outside);
+}
+
+TEST(auto_without_proc_covers_the_same)
+{
+	struct mrn_source_opts opts = {.size = sizeof(opts), .need = MRN_COVER_PAGES};
+	char *p = map_some(LENGTH);
+
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)), 0);
+	leave_proc_behind();
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source), 0);
+	CHECK_EQ(mrn_source_coverage(source, NULL), MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_PAGES), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	leave_root();
+}
+
+static struct test_gate may_unmap;
+static bool was_told;
+
+static bool note_call(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		      uint64_t seq)
+{
+	(void)range;
+	mmu_range_notifier_update_seq(mrn, seq);
+	__atomic_store_n(&was_told, true, __ATOMIC_RELAXED);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops note_ops = {.invalidate = note_call};
+
+static void unmap_when_told(void *p)
+{
+	test_gate_wait(&may_unmap);
+	CHECK_EQ(test_raw4(SYS_munmap, (long)p, LENGTH, 0, 0), 0);
+}
+
+/* Threads that are there already are found without their list. */
+TEST(dispatch_without_proc_finds_all_threads)
+{
+	struct mmu_range_notifier mrn = {.ops = &note_ops};
+	char *p = map_some(LENGTH);
+	struct test_thread t;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer makes calls inside itself, where it cannot be entered again");
+	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_DISPATCH)), 0);
+	leave_proc_behind();
+	test_thread(&t, unmap_when_told, p);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, NULL, &source), 0);
+	CHECK_ERR(mmu_range_notifier_insert(&mrn, (uintptr_t)p, LENGTH, mrn_mm_self()), 0);
+	test_gate_open(&may_unmap);
+	test_join(&t);
+	leave_root();
+	CHECK(__atomic_load_n(&was_told, __ATOMIC_RELAXED));
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(dispatch_without_proc_finds_all_threads, nobody_asks,
+     mrn_broken = MRN_BROKEN_BIT(DISPATCH_ASK));
 
 /* --------------------------------------------------------------------------------------- detaching */
 

@@ -135,8 +135,8 @@ struct mrn_source_opts {
  * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind is not
  * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
  * -EBUSY when a thread blocks all signals, and -ETIMEDOUT when one does not answer, so that dispatch cannot
- * have it; -ENOMEM. opts->why then names what is missing and how to allow it. Blocks; may allocate; maps and
- * unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
+ * have it; -EMFILE, -ENFILE; -EAGAIN when no thread can be made; -ENOMEM. opts->why then names what is missing and how to
+ * allow it. Blocks; may allocate; maps and unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
  *
  * uffd has two threads and two descriptors, at high numbers, until the last detach. The program may close these or
  * put others in their place: then arming takes longer, and nothing else changes.

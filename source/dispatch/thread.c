@@ -243,23 +243,42 @@ static int ask(long tid, int sig, char *why, size_t why_size)
 	return 0;
 }
 
+/*
+ * The number of the next thread after tid of this process, each once, or 0 at the end. Without a folder, as where there is no
+ * /proc or no descriptor left, by asking of each number that there can be: that takes a second.
+ */
+static long next_thread(DIR *tasks, long tid)
+{
+	const long top = 1 << 22; /* the kernel's PID_MAX_LIMIT */
+	long pid = mrn_sys0(SYS_getpid);
+	struct dirent *task;
+
+	if (!tasks) {
+		while (++tid <= top)
+			if (!mrn_sys3(SYS_tgkill, pid, tid, 0))
+				return tid;
+		return 0;
+	}
+	while ((task = readdir(tasks))) {
+		tid = strtol(task->d_name, NULL, 10);
+		if (tid > 0)
+			return tid;
+	}
+	return 0;
+}
+
 /* The other threads that there are, each once. */
 static int ask_all(int sig, char *why, size_t why_size)
 {
-	long self = mrn_sys0(SYS_gettid);
+	long self = mrn_sys0(SYS_gettid), tid = 0;
 	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *task;
 	int r = 0;
 
-	if (!tasks)
-		return -errno;
-	while (!r && (task = readdir(tasks))) {
-		long tid = strtol(task->d_name, NULL, 10);
-
-		if (tid > 0 && tid != self && !mrn_is_own_thread(tid) && !is_the_kernels(tid))
+	while (!r && (tid = next_thread(tasks, tid)))
+		if (tid != self && !mrn_is_own_thread(tid) && !is_the_kernels(tid))
 			r = ask(tid, sig, why, why_size);
-	}
-	closedir(tasks);
+	if (tasks)
+		closedir(tasks);
 	return r;
 }
 
