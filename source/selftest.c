@@ -511,8 +511,9 @@ static int try_by_event(struct mrn_source *source)
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
 		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
-	source->by_event.before_return = late;
-	source->by_event.use_once = once;
+	/* Atomic: the monitor may be losing them. */
+	__atomic_store_n(&source->by_event.before_return, late, __ATOMIC_RELAXED);
+	__atomic_store_n(&source->by_event.use_once, once, __ATOMIC_RELAXED);
 	return 0;
 }
 

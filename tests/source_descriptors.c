@@ -51,7 +51,7 @@ static void note_loss(struct mrn_source_loss *l, uint64_t causes)
 {
 	(void)l;
 	NOTE("lost %llx", (unsigned long long)causes);
-	losses++;
+	__atomic_fetch_add(&losses, 1, __ATOMIC_RELEASE);
 }
 
 static void look_at_numbers(bool open[MAX])
