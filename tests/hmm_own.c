@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "hmm_own.h"
 #include "os/maps.h"
@@ -756,7 +757,7 @@ TEST(a_kernel_without_madv_populate)
 	char *p = map(3, RW, ANON, -1);
 
 	touch(p);
-	MRN_BREAK(MADV_POPULATE);
+	BREAK(MADV_POPULATE);
 	CHECK_ERR(ask_once(p, 3, 0), 0);
 	CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
 	/* What is there may be had; whether it may be written to, nobody knows. */

@@ -31,23 +31,23 @@
 #endif
 
 /* The newest kernel's ways, and those of two older ones: 6.7 to 6.10, and before 6.7. */
-#define TEST_EACH_KERNEL(name, ...)       \
-	static void each_##name(void);    \
-	TEST(name, ##__VA_ARGS__)         \
-	{                                 \
-		each_##name();            \
-	}                                 \
-	TEST(name##_6_7, ##__VA_ARGS__)   \
-	{                                 \
-		MRN_BREAK(PROCMAP_QUERY); \
-		each_##name();            \
-	}                                 \
-	TEST(name##_6_1, ##__VA_ARGS__)   \
-	{                                 \
-		MRN_BREAK(PROCMAP_QUERY); \
-		MRN_BREAK(PAGEMAP_SCAN);  \
-		each_##name();            \
-	}                                 \
+#define TEST_EACH_KERNEL(name, ...)     \
+	static void each_##name(void);  \
+	TEST(name, ##__VA_ARGS__)       \
+	{                               \
+		each_##name();          \
+	}                               \
+	TEST(name##_6_7, ##__VA_ARGS__) \
+	{                               \
+		BREAK(PROCMAP_QUERY);   \
+		each_##name();          \
+	}                               \
+	TEST(name##_6_1, ##__VA_ARGS__) \
+	{                               \
+		BREAK(PROCMAP_QUERY);   \
+		BREAK(PAGEMAP_SCAN);    \
+		each_##name();          \
+	}                               \
 	static void each_##name(void)
 
 HELPER int fault(struct hmm_range *range)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "harness/break.h"
 #include "harness/test.h"
 #include "os/pages.h"
 
@@ -79,7 +80,7 @@ TEST(free_of_a_large_block)
 	CHECK(told.end >= at + LARGE && told.end < at + LARGE + mrn_page_size());
 	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
 }
-TWIN(free_of_a_large_block, no_bracket, MRN_BREAK(BRACKET_FREE));
+TWIN(free_of_a_large_block, no_bracket, BREAK(BRACKET_FREE));
 
 TEST(free_of_a_small_block_tells_nobody)
 {
@@ -108,7 +109,7 @@ TEST(realloc_of_a_large_block)
 	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
 	free(q);
 }
-TWIN(realloc_of_a_large_block, no_bracket, MRN_BREAK(BRACKET_FREE));
+TWIN(realloc_of_a_large_block, no_bracket, BREAK(BRACKET_FREE));
 
 TEST(blocks_that_are_aligned_far_into_their_mapping)
 {

@@ -20,6 +20,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "harness/break.h"
 #include "harness/raw.h"
 #include "harness/sync.h"
 #include "harness/test.h"
@@ -147,7 +148,7 @@ TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 	struct mrn_coverage c;
 
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
-	MRN_BREAK(A1_CALLBACKS);
+	BREAK(A1_CALLBACKS);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
 	mrn_source_coverage(source, &c);
 	/* But what takes no call to be seen. */
@@ -339,8 +340,7 @@ TEST(dispatch_without_proc_finds_all_threads)
 	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
-TWIN(dispatch_without_proc_finds_all_threads, nobody_asks,
-     mrn_broken = MRN_BROKEN_BIT(DISPATCH_ASK));
+TWIN(dispatch_without_proc_finds_all_threads, nobody_asks, BREAK(DISPATCH_ASK));
 
 /* --------------------------------------------------------------------------------------- detaching */
 

@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/check.h"
 #include "core/mm.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "harness/test.h"
 #include "os/syscall.h"
@@ -27,15 +27,13 @@
 #include "pin_device.h"
 #include "source/source.h"
 
-#define BREAK(part) broken = MRN_BROKEN_BIT(part)
-
 #define LENGTH 65536
 #define OLD    'A'
 #define NEW    'B'
 #define MAX    4096
 
 /* What a twin takes out, before attaching. */
-static uint64_t broken;
+static struct break_later broken;
 
 static struct pin_device dev;
 static struct mrn_source *source;
@@ -77,7 +75,7 @@ static void rig_open(unsigned int kinds)
 	pin_device_open(&dev);
 	CHECK_ERR(mrn_source_detach(attach_or_skip(kinds)), 0);
 	look_at_numbers(before);
-	mrn_broken = broken;
+	break_now(&broken);
 	source = attach_or_skip(kinds);
 	look_at_numbers(after);
 	for (int fd = 0; fd < MAX; fd++)
@@ -158,7 +156,7 @@ TEST(closing_all_numbers_loses_nothing)
 	rig_close();
 	CHECK_EQ(munmap(early, LENGTH), 0);
 }
-TWIN(closing_all_numbers_loses_nothing, in_the_programs_table, BREAK(UFFD_NUMBERS),
+TWIN(closing_all_numbers_loses_nothing, in_the_programs_table, BREAK_LATER(broken, UFFD_NUMBERS),
      .accept_timeout = true);
 
 /* As a daemon does it, one of each way. */
@@ -268,8 +266,8 @@ TEST(a_pipe_in_a_numbers_place_is_left_alone)
 	for (unsigned int i = 0; i < n_taken; i++)
 		check_pipe(ends[i]);
 }
-TWIN(a_pipe_in_a_numbers_place_is_left_alone, in_the_programs_table, BREAK(UFFD_NUMBERS),
-     .accept_timeout = true);
+TWIN(a_pipe_in_a_numbers_place_is_left_alone, in_the_programs_table,
+     BREAK_LATER(broken, UFFD_NUMBERS), .accept_timeout = true);
 
 /* The table is full, so that whatever is opened gets a number of ours. */
 TEST(numbers_that_the_program_is_given)
@@ -352,7 +350,7 @@ TEST(a_userfaultfd_in_a_numbers_place_is_left_alone)
 	CHECK_EQ(fcntl(taken[0], F_GETFD), 0);
 	CHECK(has_flag(theirs, " um"));
 }
-TWIN(a_userfaultfd_in_a_numbers_place_is_left_alone, no_look, BREAK(UFFD_NUMBERS),
+TWIN(a_userfaultfd_in_a_numbers_place_is_left_alone, no_look, BREAK_LATER(broken, UFFD_NUMBERS),
      .accept_timeout = true);
 
 /* ------------------------------------------------------------------- what nobody is to notice of the table */
@@ -508,7 +506,8 @@ TEST(more_events_than_fit_mean_everything)
 	CHECK_ERR(mmu_range_notifier_remove(&t.mrn), 0);
 	rig_close();
 }
-TWIN(more_events_than_fit_mean_everything, the_rest_is_forgotten, BREAK(UFFD_OVERFLOW));
+TWIN(more_events_than_fit_mean_everything, the_rest_is_forgotten,
+     BREAK_LATER(broken, UFFD_OVERFLOW));
 
 /* ------------------------------------------------------------------------------- what is lost all the same */
 
@@ -517,7 +516,7 @@ TEST(a_keeper_that_cannot_read_is_a_loss)
 {
 	char *p = map_some();
 
-	BREAK(UFFD_NUMBERS);
+	BREAK_LATER(broken, UFFD_NUMBERS);
 	rig_open(MRN_SOURCE_UFFD);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), OLD);
 	for (unsigned int i = 0; i < n_taken; i++)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "harness/break.h"
 #include "harness/sync.h"
 #include "harness/test.h"
 #include "os/syscall.h"
@@ -534,8 +535,8 @@ TEST(torture_5s, .timeout_s = 60)
 {
 	torture(5);
 }
-TWIN(torture_5s, no_retry_check, MRN_BREAK(CACHE_RETRY));
-TWIN(torture_5s, no_notifier, MRN_BREAK(CACHE_NOTIFIER));
+TWIN(torture_5s, no_retry_check, BREAK(CACHE_RETRY));
+TWIN(torture_5s, no_notifier, BREAK(CACHE_NOTIFIER));
 
 TEST(torture_60s, .timeout_s = 180, .slow = true)
 {
