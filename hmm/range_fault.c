@@ -232,7 +232,8 @@ static int managed_fault(struct mrn_hmm *hmm, struct hmm_range *range)
 	return err;
 }
 
-static int check(const struct hmm_range *range)
+/* *mm is read once: another thread may remove the notifier, and then nobody's seq is of use, but the call must come back. */
+static int check(const struct hmm_range *range, struct mrn_mm **mm)
 {
 	const struct mmu_range_notifier *mrn = range ? range->notifier : NULL;
 	uintptr_t in_page = mrn_page_size() - 1;
@@ -240,23 +241,24 @@ static int check(const struct hmm_range *range)
 	if (!mrn || !range->hmm_pfns || range->start >= range->end || (range->start & in_page) ||
 	    (range->end & in_page))
 		return -EINVAL;
-	if (!mrn->mm)
+	*mm = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
+	if (!*mm)
 		return -EINVAL;
-	if (mrn_mm_is_wiped(mrn->mm))
+	if (mrn_mm_is_wiped(*mm))
 		return -ESTALE;
-	if (range->start < mrn->node.start || range->end > mrn->node.end)
+	if (range->start < __atomic_load_n(&mrn->node.start, __ATOMIC_RELAXED) ||
+	    range->end > __atomic_load_n(&mrn->node.end, __ATOMIC_RELAXED))
 		return -EINVAL;
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
 int hmm_range_fault(struct hmm_range *range)
 {
-	int err = check(range);
 	struct mrn_mm *mm;
+	int err = check(range, &mm);
 
 	if (err)
 		return err;
-	mm = range->notifier->mm;
 	if (mm->managed)
 		return managed_fault(mm->managed, range);
 	return mm == mrn_mm_self() ? mrn_hmm_own_fault(range) : -EINVAL;
@@ -275,7 +277,8 @@ static bool passed(const struct timespec *deadline)
 
 int mrn_hmm_range_fault_until(struct hmm_range *range, const struct timespec *deadline)
 {
-	int err = check(range);
+	struct mrn_mm *mm;
+	int err = check(range, &mm);
 
 	if (!err && range->pfn_flags_mask)
 		err = -EINVAL;

@@ -737,3 +737,45 @@ TEST(no_frames_and_no_file)
 	free_region(&rig, p);
 	hmm_rig_exit(&rig);
 }
+
+/* ------------------------------------------------------------------------------------ removed meanwhile */
+
+static bool over;
+
+static void come_and_go(void *arg)
+{
+	struct hmm_rig *rig = arg;
+	uintptr_t start = v.range.start, length = v.range.end - start;
+
+	for (int i = 0; i < ROUNDS(20000); i++) {
+		CHECK_ERR(mmu_range_notifier_remove(&v.mrn), 0);
+		CHECK_ERR(mmu_range_notifier_insert(&v.mrn, start, length, mrn_hmm_mm(rig->hmm)),
+			  0);
+	}
+	STORE(&over, true);
+}
+
+/* Another thread's removal is no answer, and nothing worse. */
+TEST(notifier_that_is_removed_meanwhile)
+{
+	HMM_RIG(rig, .frames = 16);
+	char *p = region(&rig, 4, RW);
+	struct test_thread t;
+
+	fill_pages(p, 4, 1);
+	view_init(&v, &rig, p, 4);
+	v.range.default_flags = FAULT;
+	over = false;
+	test_thread(&t, come_and_go, &rig);
+	while (!LOAD(&over)) {
+		int r = mrn_range_read_begin_until(&v.mrn, NULL, &v.range.notifier_seq);
+
+		CHECK(r == 0 || r == -ENOENT);
+		r = hmm_range_fault(&v.range);
+		CHECK_MSG(r == 0 || r == -EBUSY || r == -EINVAL, "%d", r);
+	}
+	test_join(&t);
+	view_exit(&v);
+	free_region(&rig, p);
+	hmm_rig_exit(&rig);
+}
