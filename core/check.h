@@ -61,6 +61,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_CACHE_QUEUING, /* an entry that is about to be retired is taken for one in use */
 	MRN_BROKEN_CACHE_REFS,	  /* an invalidated entry is deregistered while in use */
 	MRN_BROKEN_HMM_OWN_RETRY, /* hmm_range_fault of own memory does not look for collisions */
+	MRN_BROKEN_HMM_OWN_FD,	  /* nor whether its descriptors are still its own */
 	MRN_BROKEN_PAGEMAP_SCAN,  /* as on a kernel without PAGEMAP_SCAN: not a defect */
 	MRN_BROKEN_PROCMAP_QUERY, /* as on a kernel without PROCMAP_QUERY: not a defect */
 	MRN_BROKEN_MADV_POPULATE, /* as on a kernel without MADV_POPULATE_*: not a defect */

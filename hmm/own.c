@@ -19,6 +19,10 @@
  * file, whose contents would be taken for translations. So threads share nothing, and nothing is left
  * behind, but in a child that another thread forks in the meantime: there a copy stays until exec, and
  * keeps no page of memory. The price is some microseconds a call, whatever the range's length.
+ *
+ * Another thread may close or exchange the numbers within a call, too. What another file says is no answer, nor is an
+ * error that it gives: so at the end, after all that has been read, each number must still stand for its file, or
+ * the call has come to nothing: -EBUSY. A number that does not is not closed.
  */
 #include "hmm/own.h"
 
@@ -453,8 +457,9 @@ int mrn_hmm_own_fault(struct hmm_range *range)
 		return w.pagemap;
 	w.maps = mrn_maps_open();
 	r = w.maps < 0 ? w.maps : walk(&w);
-	if (w.maps >= 0)
-		mrn_sys1(SYS_close, w.maps);
-	mrn_sys1(SYS_close, w.pagemap);
+	if (w.maps >= 0 && !mrn_maps_close(w.maps) && !MRN_BROKEN(HMM_OWN_FD))
+		r = -EBUSY;
+	if (!mrn_pagemap_close(w.pagemap) && !MRN_BROKEN(HMM_OWN_FD))
+		r = -EBUSY;
 	return r;
 }

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "os/syscall.h"
 
@@ -101,6 +102,15 @@ int mrn_fd_table_own(const int *fds, size_t n)
 	if (r)
 		r = keep(fds, n, close_one_by_one);
 	return (int)r;
+}
+
+bool mrn_fd_is_file(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return !mrn_sys4(SYS_newfstatat, fd, (long)"", (long)&here, AT_EMPTY_PATH) &&
+	       !mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&there, 0) &&
+	       here.st_dev == there.st_dev && here.st_ino == there.st_ino;
 }
 
 int mrn_fd_mark(int fd, long tid)

@@ -31,6 +31,12 @@ int mrn_fd_move_up(int fd);
 int mrn_fd_table_own(const int *fds, size_t n);
 
 /*
+ * Does fd stand for the file that the path leads to? One in /proc keeps its number as long as somebody has it open. False
+ * where that cannot be found out.
+ */
+bool mrn_fd_is_file(int fd, const char *path);
+
+/*
  * Marks the open file, in whichever table: its owner for signals, of which none is ever asked for, is thread tid of the
  * library's own. Only that file and its duplicates have the mark; it is there while the thread lives. 0 or -errno.
  */

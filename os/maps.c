@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 
+#include "os/fd.h"
 #include "os/syscall.h"
 
 #include "os/event_path.h"
@@ -81,10 +82,20 @@ static bool parse(const char *p, const char *end, struct mrn_mapping *m)
 	return true;
 }
 
+static const char maps[] = "/proc/self/maps";
+
 int mrn_maps_open(void)
 {
-	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC,
-			     0);
+	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)maps, O_RDONLY | O_CLOEXEC, 0);
+}
+
+bool mrn_maps_close(int fd)
+{
+	bool ours = mrn_fd_is_file(fd, maps);
+
+	if (ours)
+		mrn_sys1(SYS_close, fd);
+	return ours;
 }
 
 int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), void *arg)

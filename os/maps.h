@@ -46,6 +46,11 @@ long mrn_maps_from(uintptr_t addr, struct mrn_mapping *mappings, size_t max);
 
 /* Opens what mrn_maps_query asks. In a forked child the descriptor still means the parent. */
 int mrn_maps_open(void);
+/*
+ * Closes fd. False: it stands for something else by now, or for nothing; then all that was read by it may be another
+ * file's, and nothing is closed.
+ */
+bool mrn_maps_close(int fd);
 
 /*
  * The mapping that holds addr, or else the next one. 0, -ENOENT when there is none, or another -errno:

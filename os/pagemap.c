@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "os/fd.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 
@@ -19,10 +20,20 @@ struct pm_scan_arg {
 #define PAGE_IS_FILE	  (1u << 2)
 #define PAGE_IS_PFNZERO	  (1u << 5)
 
+static const char pagemap[] = "/proc/self/pagemap";
+
 int mrn_pagemap_open(void)
 {
-	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/pagemap", O_RDONLY | O_CLOEXEC,
-			     0);
+	return (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)pagemap, O_RDONLY | O_CLOEXEC, 0);
+}
+
+bool mrn_pagemap_close(int fd)
+{
+	bool ours = mrn_fd_is_file(fd, pagemap);
+
+	if (ours)
+		mrn_sys1(SYS_close, fd);
+	return ours;
 }
 
 int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries)

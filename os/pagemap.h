@@ -17,6 +17,8 @@
  * that has changed its user, and so may not be looked into any longer.
  */
 int mrn_pagemap_open(void);
+/* Closes fd. False: it stands for something else by now, as mrn_maps_close says it. */
+bool mrn_pagemap_close(int fd);
 
 /* An entry. */
 #define MRN_PAGEMAP_PRESENT   (UINT64_C(1) << 63)

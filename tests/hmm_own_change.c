@@ -4,12 +4,14 @@
  * unannounced, which is none; and a race whose outcome is compared with what was really there.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <mrn/hmm.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -143,6 +145,85 @@ static int with_a_change_in_the_middle(struct view *v, unsigned long request, st
 	mrn_check_hmm_own_hook = NULL;
 	return r;
 }
+
+/* ------------------------------------------------------------------------------------- descriptors */
+
+/* The two numbers that the call is going to have, and a file in which everything is there. */
+static int numbers[2], all_there;
+
+static void next_numbers(void)
+{
+	for (int i = 0; i < 2; i++)
+		CHECK((numbers[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+	for (int i = 0; i < 2; i++)
+		close(numbers[i]);
+}
+
+static void make_all_there(const char *p, size_t n)
+{
+	uint64_t entry[64];
+	off_t at = (off_t)((uintptr_t)p / PAGE(1) * sizeof(entry[0]));
+
+	CHECK(n <= 64);
+	for (size_t i = 0; i < n; i++)
+		entry[i] = MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_EXCLUSIVE | 4711;
+	all_there = memfd_create("all there", MFD_CLOEXEC);
+	CHECK(all_there >= 0);
+	CHECK_EQ(pwrite(all_there, entry, n * sizeof(entry[0]), at),
+		 (ssize_t)(n * sizeof(entry[0])));
+}
+
+static void exchange_first(uintptr_t addr)
+{
+	CHECK_EQ(dup2(all_there, numbers[0]), numbers[0]);
+}
+
+static void exchange_second(uintptr_t addr)
+{
+	CHECK_EQ(dup2(all_there, numbers[1]), numbers[1]);
+}
+
+static void close_both(uintptr_t addr)
+{
+	CHECK_EQ(close(numbers[0]), 0);
+	CHECK_EQ(close(numbers[1]), 0);
+}
+
+/* What is in the number's place is no page map, and not the call's to close. */
+static void check_exchanged(struct view *v, const char *p, void (*act)(uintptr_t), int number)
+{
+	struct stat st, other;
+
+	next_numbers();
+	from_now_on(act, p, 1);
+	CHECK_ERR(ask(v, 0), -EBUSY);
+	CHECK_EQ(middle.times, 0);
+	mrn_check_hmm_own_hook = NULL;
+	if (number >= 0) {
+		CHECK_EQ(fstat(numbers[number], &st), 0);
+		CHECK_EQ(fstat(all_there, &other), 0);
+		CHECK_EQ(st.st_ino, other.st_ino);
+		close(numbers[number]);
+	}
+	CHECK_ERR(ask(v, 0), 0);
+	check_all(v, 0, 8, 0);
+}
+
+TEST_EACH_KERNEL(descriptors_that_change_meanwhile)
+{
+	char *p = map(8, RW, ANON, -1);
+	struct view v;
+
+	view_open(&v, p, 8);
+	make_all_there(p, 8);
+	check_exchanged(&v, p, exchange_first, 0);
+	check_exchanged(&v, p, exchange_second, 1);
+	check_exchanged(&v, p, close_both, -1);
+	view_close(&v);
+}
+TWIN(descriptors_that_change_meanwhile, no_look, BREAK(HMM_OWN_FD));
+
+/* ------------------------------------------------------------------------------ more collisions */
 
 TEST_EACH_KERNEL(a_collision_while_it_runs)
 {

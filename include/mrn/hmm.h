@@ -404,7 +404,8 @@ struct hmm_range {
  * Reads the translations of a range, and brings in what is missing where that is asked for. Nothing is
  * held when it returns: the entries are speculation until mmu_range_read_retry, under the driver lock.
  *
- * Errors: -EBUSY on a collision with an invalidation, and only then: begin again (inside an
+ * Errors: -EBUSY on a collision with an invalidation, and, on this process's own memory, when another thread has
+ * closed or exchanged the descriptors that the call has opened, meanwhile: begin again (inside an
  * invalidation that this thread has started, that is for ever; mrn_hmm_range_fault_until says
  * -EDEADLK); -EPERM when writing is asked for and not allowed; -EFAULT when what is asked for
  * cannot be had: a hole, memory that may not be read, past the end of a file; -EINVAL for a range
