@@ -140,6 +140,8 @@ extern void (*_Atomic mrn_check_hmm_fault_hook)(uintptr_t addr);
 extern void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
 /* Called, when set, while the mapping at addr shows its new frames and is not watched yet. */
 extern void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
+/* Called before a system call goes by a number in the program's table, after the number has been looked at. */
+extern void (*_Atomic mrn_check_hmm_call_hook)(int fd);
 /* Called, when set, when it is watched again, and entries that came up meanwhile are still there. */
 extern void (*_Atomic mrn_check_hmm_watched_hook)(uintptr_t addr);
 

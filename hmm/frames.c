@@ -170,22 +170,22 @@ void mrn_hmm_frames_destroy(struct mrn_hmm_frames *f)
 
 /* ----------------------------------------------------------------------------------- take and leave */
 
-static long allocate(struct mrn_hmm_frames *f, long mode, uint64_t first, uint64_t n)
-{
-	long page = (long)mrn_page_size();
-
-	return mrn_hmm_keeper_call(f->keeper, f->fd, SYS_fallocate, f->fd, mode, (long)first * page,
-				   (long)n * page, 0, 0);
-}
-
 static long give_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 {
-	long r;
+	long r, page = (long)mrn_page_size();
 
 	do {
-		r = allocate(f, 0, first, n);
+		r = mrn_hmm_keeper_call(f->keeper, f->fd, SYS_fallocate, f->fd, FALLOC_FL_KEEP_SIZE,
+					(long)first * page, (long)n * page, 0, 0);
 	} while (r == -EINTR);
 	return r;
+}
+
+/* By the alias, which nobody can exchange, not by the descriptor. */
+static long take_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
+{
+	return mrn_sys3(SYS_madvise, (long)mrn_hmm_frame_memory(f, first),
+			(long)(n * mrn_page_size()), MADV_REMOVE);
 }
 
 static bool all_populated(const struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
@@ -274,7 +274,8 @@ static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 	}
 	for (uint64_t i = first; i < first + n; i++)
 		__atomic_store_n(&f->word[i], 0, __ATOMIC_RELAXED);
-	if (allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first, n) < 0)
+	/* Not of memory that the program has locked, by mlockall. */
+	if (take_memory(f, first, n) < 0)
 		memset(mrn_hmm_frame_memory(f, first), 0, (size_t)n * mrn_page_size());
 	give_back(f, first, n);
 }

@@ -66,6 +66,7 @@ static void *run(void *arg)
 	struct uffd_msg msg;
 
 	mrn_own_thread_enter();
+	mrn_hmm_keeper_share_table();
 	while (!(fds[1].revents & POLLIN)) {
 		mrn_sys4(SYS_ppoll, (long)fds, 2, 0, 0);
 		mrn_dispatch_join();

@@ -2,8 +2,8 @@
 #include "hmm/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "core/check.h"
 #include "hmm/hmm.h"
@@ -11,11 +11,27 @@
 #include "os/futex.h"
 #include "os/thread.h"
 
-/* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer away. */
-enum { FREE, ASKED, ANSWERED };
-
 /* This thread has the table that nobody else can change. */
 static MRN_TLS bool in_own_table;
+
+#ifdef MRN_CHECK
+void (*_Atomic mrn_check_hmm_call_hook)(int fd);
+
+static void look_in(int fd)
+{
+	void (*hook)(int) = atomic_load(&mrn_check_hmm_call_hook);
+
+	if (hook && !in_own_table)
+		hook(fd);
+}
+#else
+static void look_in(int fd)
+{
+}
+#endif
+
+/* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer away. */
+enum { FREE, ASKED, ANSWERED };
 
 static void pass(struct mrn_hmm_keeper *k, uint32_t turn)
 {
@@ -32,16 +48,16 @@ static void wait_for(struct mrn_hmm_keeper *k, uint32_t turn)
 		mrn_futex_wait(&k->turn, now, NULL);
 }
 
-static bool is_ours(const struct mrn_hmm_keeper *k, int fd)
+/* The number stands for ours whatever the program does: by this thread's table, or because nobody has been told of it. */
+static bool is_certain(const struct mrn_hmm_keeper *k)
 {
-	struct stat st;
+	return in_own_table || !k->tid || MRN_BROKEN(HMM_KEEPER);
+}
 
-	if (in_own_table || !k->tid || MRN_BROKEN(HMM_KEEPER))
-		return true;
-	if (fd == k->backing)
-		return !fstat(fd, &st) && st.st_dev == k->backing_dev &&
-		       st.st_ino == k->backing_inode;
-	return mrn_fd_is_marked(fd, k->tid);
+/* Calls that do nothing to a file of another kind: a request of userfaultfd's; room, which changes neither size nor contents. */
+static bool is_harmless(long nr, long mode)
+{
+	return nr == SYS_ioctl || (nr == SYS_fallocate && mode == FALLOC_FL_KEEP_SIZE);
 }
 
 static long by_keeper(struct mrn_hmm_keeper *k, long nr, long a, long b, long c, long d, long e,
@@ -70,15 +86,25 @@ long mrn_hmm_keeper_call(struct mrn_hmm_keeper *k, int fd, long nr, long a, long
 {
 	long r;
 
-	if (is_ours(k, fd)) {
+	if (is_certain(k)) {
+		look_in(fd);
+		return mrn_sys6(nr, a, b, c, d, e, f);
+	}
+	if (is_harmless(nr, b) && mrn_fd_is_marked(fd, k->tid)) {
+		look_in(fd);
 		r = mrn_sys6(nr, a, b, c, d, e, f);
-		/* Closed or exchanged since the look. */
-		if ((r != -EBADF && r != -ENOTTY) || in_own_table || !k->tid ||
-		    MRN_BROKEN(HMM_KEEPER))
+		/* Any error may be that of another file, which has come to this number since the look. */
+		if (!mrn_sys_failed(r) || mrn_fd_is_marked(fd, k->tid))
 			return r;
 	}
 	return by_keeper(k, nr, a, b, c, d, e, f);
 }
+
+void mrn_hmm_keeper_share_table(void)
+{
+	in_own_table = true;
+}
+
 void mrn_hmm_keeper_close(struct mrn_hmm_keeper *k, int fd)
 {
 	if (fd < 0)
@@ -107,7 +133,8 @@ struct beginning {
 static int begin(const struct beginning *b)
 {
 	struct mrn_hmm *hmm = b->hmm;
-	const int fds[] = {hmm->uffd, hmm->frames.fd, hmm->end, hmm->keeper.backing};
+	const int backing = hmm->backing.fd > 0 ? hmm->backing.fd : -1;
+	const int fds[] = {hmm->uffd, hmm->frames.fd, hmm->end, backing};
 	long tid = mrn_sys0(SYS_gettid);
 	int err = mrn_fd_table_own(fds, sizeof(fds) / sizeof(fds[0]));
 
@@ -153,20 +180,13 @@ int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers)
 	struct mrn_hmm_keeper *k = &hmm->keeper;
 	struct beginning b = {hmm, handlers};
 	mrn_sigmask mask;
-	struct stat st;
 	int err;
 
 	hmm->handler = calloc(handlers, sizeof(*hmm->handler));
 	if (!hmm->handler)
 		return -ENOMEM;
-	k->backing = -1;
-	if (hmm->backing.fd > 0) {
-		if (fstat(hmm->backing.fd, &st))
-			return -EBADF;
-		k->backing = hmm->backing.fd;
-		k->backing_dev = st.st_dev;
-		k->backing_inode = st.st_ino;
-	}
+	if (hmm->backing.fd > 0 && mrn_sys2(SYS_fcntl, hmm->backing.fd, F_GETFD) < 0)
+		return -EBADF;
 	mask = mrn_signals_block();
 	err = -pthread_create(&k->thread, NULL, run, &b);
 	mrn_signals_restore(mask);

@@ -2,12 +2,12 @@
 /*
  * The descriptors of a space, where nobody can close or exchange them: in the table of a thread of the space's own, the
  * keeper, and of the handlers, which it starts and which share its table. The program's table has them by the same
- * numbers as long as the program leaves them alone, and then a system call of any thread goes there directly. Whether a
- * number still stands for ours is looked at before each use: a mark on the open file (os/fd.h); for the backing file,
- * which is the program's to mark, which file it is. Once a number does not, the keeper makes the call.
+ * numbers as long as the program leaves them alone.
  *
- * Nothing can look and use in one: a program that puts another file into just this number, between two system calls of
- * another thread's, has that one called. What is called then is refused by any file that is not of the kind.
+ * Nothing can look at a number and use it in one step: a program may put another file there in between. So the keeper
+ * makes every call that would read, write, cut or map that file: all of the backing file's among them. The two that do
+ * another file no harm, and are many, go by the caller's own table while the number there has our mark (os/fd.h): ioctl, whose
+ * requests only a userfaultfd knows, and fallocate for room, which changes neither a file's contents nor its size.
  */
 #ifndef MRN_HMM_KEEPER_H
 #define MRN_HMM_KEEPER_H
@@ -23,8 +23,6 @@ struct mrn_hmm;
 struct mrn_hmm_keeper {
 	pthread_t thread;
 	long tid; /* 0: it has not been started, and all numbers are fresh */
-	int backing;
-	uint64_t backing_dev, backing_inode;
 
 	/* Held by whoever has the keeper make a call, as long as that takes. */
 	struct mrn_mutex lock;
@@ -39,6 +37,9 @@ struct mrn_hmm_keeper {
 int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers);
 /* After all else: no thread is left, and no descriptor. */
 void mrn_hmm_keeper_stop(struct mrn_hmm *hmm);
+
+/* By a handler, which the keeper has started: it has the keeper's table. */
+void mrn_hmm_keeper_share_table(void);
 
 /* A system call that takes the descriptor fd. Does not block for longer than that. */
 long mrn_hmm_keeper_call(struct mrn_hmm_keeper *k, int fd, long nr, long a, long b, long c, long d,

@@ -28,6 +28,7 @@ static size_t numbers(struct hmm_rig *rig, int *fd)
 struct other {
 	int fd, end; /* end: the pipe's other one; -1: a file */
 	struct stat st;
+	bool room; /* it may have got some */
 };
 
 static const char text[] = "the program's own";
@@ -62,14 +63,22 @@ static void put_file(struct other *o, int fd)
 /* Nobody has read it, written to it, or closed it. */
 static void check_other(const struct other *o)
 {
-	char found[sizeof(text)];
+	char found[sizeof(text)], rest[4096];
 	struct stat st;
 
 	CHECK_EQ(fstat(o->fd, &st), 0);
 	CHECK_EQ(st.st_ino, o->st.st_ino);
 	if (o->end < 0) {
-		CHECK_EQ(st.st_blocks, o->st.st_blocks);
+		CHECK(o->room || st.st_blocks == o->st.st_blocks);
+		CHECK_EQ(st.st_size, o->st.st_size);
 		CHECK_EQ(pread(o->fd, found, sizeof(found), 0), (ssize_t)sizeof(found));
+		for (off_t at = sizeof(found); at < st.st_size; at += sizeof(rest)) {
+			ssize_t got = pread(o->fd, rest, sizeof(rest), at);
+
+			CHECK(got > 0);
+			for (ssize_t i = 0; i < got; i++)
+				CHECK_EQ(rest[i], 0);
+		}
 	} else {
 		CHECK_EQ(read(o->fd, found, sizeof(found)), (ssize_t)sizeof(found));
 	}
@@ -258,3 +267,76 @@ TEST(descriptors_that_go_at_any_time)
 		hmm_rig_exit(&rig);
 	}
 }
+
+/* ------------------------------------------------------- exchanged between a look at a number and its use */
+
+static struct {
+	size_t n;
+	int fd[MOST], own[MOST], theirs[MOST];
+	uint64_t calls, at; /* by the program's numbers; the one before which they are exchanged */
+} gap;
+
+static void exchange_in_the_gap(int fd)
+{
+	if (__atomic_add_fetch(&gap.calls, 1, __ATOMIC_RELAXED) != LOAD(&gap.at))
+		return;
+	for (size_t i = 0; i < gap.n; i++)
+		CHECK_EQ(dup2(gap.theirs[i], gap.fd[i]), gap.fd[i]);
+}
+
+static int copy_up(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+
+	CHECK(copy >= 0);
+	return copy;
+}
+
+/* Whatever a space does, and at whichever of its calls. Of files there is one for the backing file: a pipe takes nothing. */
+static void check_gaps(void (*put)(struct other *, int))
+{
+	HMM_RIG(rig, .frames = 64);
+	struct other o[MOST];
+	/* In steps: most calls are like the next. */
+	uint64_t at = 1;
+
+	device_init(&device, &rig, 16);
+	gap.n = numbers(&rig, gap.fd);
+	for (size_t i = 0; i < gap.n; i++) {
+		gap.own[i] = copy_up(gap.fd[i]);
+		put(&o[i], gap.fd[i]);
+		gap.theirs[i] = o[i].fd = copy_up(gap.fd[i]);
+		o[i].room = true;
+		CHECK_EQ(dup2(gap.own[i], gap.fd[i]), gap.fd[i]);
+	}
+	mrn_check_hmm_call_hook = exchange_in_the_gap;
+	do {
+		/* A worker's last call for a page may come after what needed the page. */
+		STORE(&gap.calls, 0);
+		STORE(&gap.at, at += 5);
+		use(&rig, at);
+		for (size_t i = 0; i < gap.n; i++)
+			CHECK_EQ(dup2(gap.own[i], gap.fd[i]), gap.fd[i]);
+	} while (LOAD(&gap.calls) >= at);
+	mrn_check_hmm_call_hook = NULL;
+	CHECK(at > 6);
+	for (size_t i = 0; i < gap.n; i++) {
+		check_other(&o[i]);
+		close(gap.own[i]);
+	}
+	device_exit(&device, &rig);
+	hmm_rig_exit(&rig);
+}
+
+TEST(descriptors_that_are_exchanged_before_a_call, .timeout_s = 120)
+{
+	check_gaps(put_pipe);
+}
+
+/* But that room in the frames' place may be made in the program's file. */
+TEST(files_in_the_place_of_descriptors_before_a_call, .timeout_s = 120)
+{
+	check_gaps(put_file);
+}
+TWIN(files_in_the_place_of_descriptors_before_a_call, used_as_they_are, BREAK(HMM_KEEPER),
+     .timeout_s = 5, .accept_timeout = true);
