@@ -101,6 +101,7 @@ TWIN(callbacks_that_wait_for_faults, nobody_is_left, BREAK(HMM_SPARE), .timeout_
 static int copy_and_wait(struct mrn_hmm_device *dev, size_t n, void *const *frames,
 			 const uint64_t *from)
 {
+	seen_by_tsan();
 	/* The device's pages were taken in this order. */
 	wait_for_next((uintptr_t)chain[from[0]].at);
 	return test_device_to_ram(dev, n, frames, from);
