@@ -518,12 +518,13 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (*full)
 		return MRN_ARM_USE_ONCE;
 	r = mrn_uffd_arm(&s->uffd, start, end, &files);
-	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
-	if (!r && files && mrn_shows_page_cache(start, end))
-		r = MRN_ARM_USE_ONCE;
-	if (r)
+	/* Not where something is armed: that has split mappings, however often it may be used. */
+	if (r == MRN_ARM_USE_ONCE || r < 0)
 		mrn_room_give_back(&s->room);
-	return r;
+	if (r == MRN_UFFD_IN_PART)
+		return MRN_ARM_USE_ONCE;
+	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
+	return !r && files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : r;
 }
 
 int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)

@@ -59,12 +59,12 @@ static void set_limit(void)
 		mrn_check_max_mappings = 2 * limit;
 }
 
-static void open_cache(void)
+static void open_cache(uint64_t need)
 {
 	struct mrn_regcache_config config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
-		.need = MRN_COVER_UFFD,
+		.need = need,
 		.ops = &ops,
 		.max_entries = 2 * ISLANDS,
 	};
@@ -119,7 +119,7 @@ TEST(half_of_all_mappings_are_the_programs)
 	char *p;
 
 	set_limit();
-	open_cache();
+	open_cache(MRN_COVER_UFFD);
 	p = map_islands();
 	s = use(p, ISLANDS);
 	NOTE("mappings %u of %u, kept %llu, used once %llu", nr_mappings(), limit,
@@ -162,7 +162,7 @@ TEST(room_without_proc)
 	close(root);
 	if (!gone)
 		SKIP("may not change the root");
-	open_cache();
+	open_cache(MRN_COVER_UFFD);
 	s = use(map_islands(), ISLANDS);
 	CHECK(s.entries >= limit / 4 && s.entries <= limit / 2);
 	CHECK_EQ(s.use_once_full, ISLANDS - s.entries);
@@ -178,7 +178,7 @@ TEST(nothing_is_armed_in_a_crowd)
 	char *own, *p;
 
 	set_limit();
-	open_cache();
+	open_cache(MRN_COVER_UFFD);
 	own = map_islands();
 	for (unsigned int i = 0; i < ISLANDS; i++)
 		CHECK_EQ(mprotect(island(own, i), 1, PROT_READ), 0);
@@ -198,3 +198,38 @@ TEST(nothing_is_armed_in_a_crowd)
 }
 
 TWIN(nothing_is_armed_in_a_crowd, no_limit, without_limit = true);
+
+static void hold_each(char *p)
+{
+	const struct mrn_regcache_entry *entry;
+	struct mrn_regcache_stats s;
+
+	for (unsigned int i = 0; i < ISLANDS; i++)
+		CHECK_ERR(mrn_regcache_get(cache, island(p, i), 1, MRN_ACCESS_READ, &entry), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	NOTE("mappings %u of %u, used once %llu, for want of room %llu", nr_mappings(), limit,
+	     (unsigned long long)s.use_once, (unsigned long long)s.use_once_full);
+	CHECK_EQ(s.use_once, ISLANDS);
+	CHECK(nr_mappings() <= limit + 8);
+}
+
+/* What is armed and good for one use all the same splits mappings, too, for as long as it is in use. */
+TEST(files_that_are_armed_take_room)
+{
+	size_t length = (size_t)ISLANDS * 2 * (size_t)sysconf(_SC_PAGESIZE);
+	char name[] = "/var/tmp/mrn-room-XXXXXX", *p;
+	int fd = mkstemp(name);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(unlink(name), 0);
+	CHECK_EQ(ftruncate(fd, (off_t)length), 0);
+	p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	set_limit();
+	open_cache(MRN_COVER_UFFD | MRN_COVER_PAGE_CACHE);
+	if (mrn_source_arm(source, (uintptr_t)p, 1, MRN_COVER_PAGE_CACHE) != MRN_ARM_USE_ONCE)
+		SKIP("no disk behind /var/tmp");
+	hold_each(p);
+}
+
+TWIN(files_that_are_armed_take_room, no_limit, without_limit = true);

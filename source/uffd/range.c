@@ -67,12 +67,14 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 {
 	int r = mrn_uffd_register(number->fd, start, end);
 
-	if (!r && !MRN_BROKEN(UFFD_HOLES)) {
+	if (r)
+		return MRN_ARM_USE_ONCE;
+	if (!MRN_BROKEN(UFFD_HOLES)) {
 		r = look_at_all(number, start, end, files);
 		if (r == -EAGAIN || r == -EBADF)
 			return r;
 	}
-	return r ? MRN_ARM_USE_ONCE : 0;
+	return r ? MRN_UFFD_IN_PART : 0;
 }
 
 int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end)

@@ -31,7 +31,7 @@ struct mrn_room {
 void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm);
 /* May one more range be armed? May count; must not be called with a lock held that the event path takes. */
 bool mrn_room_take(struct mrn_room *room);
-/* It has not been armed. */
+/* Nothing of it has been armed. */
 void mrn_room_give_back(struct mrn_room *room);
 /* Something has been disarmed: there may be room again. */
 void mrn_room_may_have_grown(struct mrn_room *room);

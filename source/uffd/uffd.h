@@ -123,9 +123,12 @@ void mrn_uffd_stop(struct mrn_uffd *u);
 /* In a forked child: closes the descriptors, which act on the parent. */
 void mrn_uffd_forget(struct mrn_uffd *u);
 
+/* Good for one use, and armed but for a hole: mappings have been split. */
+#define MRN_UFFD_IN_PART (MRN_ARM_USE_ONCE + 1)
+
 /*
- * 0, MRN_ARM_USE_ONCE, or -EAGAIN while an invalidation of the range is in progress. *files becomes false when no page there
- * can be a file's on disk.
+ * 0; MRN_ARM_USE_ONCE, and nothing is armed; MRN_UFFD_IN_PART; or -EAGAIN while an invalidation of the range is in progress. *files
+ * becomes false when no page there can be a file's on disk.
  */
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files);
 /*
@@ -144,7 +147,7 @@ void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end
 
 int mrn_uffd_register(int fd, uintptr_t start, uintptr_t end);
 /*
- * Arms [start, end), and looks whether all of it is. 0, MRN_ARM_USE_ONCE, -EAGAIN when an event is unread, or -EBADF
+ * Arms [start, end), and looks whether all of it is. As mrn_uffd_arm, -EAGAIN when an event is unread; or -EBADF
  * when the page map's number is not a page map's. *files: see mrn_uffd_arm.
  */
 int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
