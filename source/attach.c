@@ -17,6 +17,7 @@
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/peek.h"
+#include "source/confined.h"
 #include "source/dispatch/dispatch.h"
 #include "source/files.h"
 #include "source/interposer.h"
@@ -448,6 +449,9 @@ static bool shows_file(uintptr_t start, uintptr_t end)
 {
 	struct mrn_mapping m;
 
+	/* The program may not be allowed to ask any more. */
+	if (mrn_is_confined())
+		return true;
 	for (; start < end; start = m.end) {
 		long n = mrn_maps_from(start, &m, 1);
 

@@ -59,19 +59,6 @@ static void ring(struct mrn_uffd *u)
 
 /* ------------------------------------------------------------------------------------- requests */
 
-static struct timespec soon(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += 100000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
 int mrn_uffd_ask_keeper(struct mrn_uffd *u, enum mrn_uffd_request what, uintptr_t start,
 			uintptr_t end)
 {
@@ -89,11 +76,8 @@ int mrn_uffd_ask_keeper(struct mrn_uffd *u, enum mrn_uffd_request what, uintptr_
 	/* Acquire pairs with the release in serve: the result is there. */
 	while (__atomic_load_n(&u->request.pending, __ATOMIC_ACQUIRE)) {
 		/* Again if nothing was heard: somebody may have unmapped what is not his. */
-		struct timespec deadline;
-
 		ring(u);
-		deadline = soon();
-		mrn_futex_wait(&u->request.pending, 1, &deadline);
+		mrn_futex_wait_for(&u->request.pending, 1, 100000000);
 	}
 	return u->request.result;
 }

@@ -6,8 +6,8 @@
  *
  * What arming has split, and disarming, unmapping and moving have joined again, only the kernel knows. So mappings are
  * counted, which takes a time that grows with them: once in as many arms as surely fit, each counted as two; and while
- * there is no room, once in as many chances as make the time small. Without /proc they cannot be counted: then each notifier
- * counts as two, since what is armed has one, and the program's own are not known.
+ * there is no room, once in as many chances as make the time small. Without /proc, and in a sandbox, which may not know open, they
+ * cannot be counted: then each notifier counts as two, since what is armed has one, and the program's own are not known.
  */
 #ifndef MRN_SOURCE_UFFD_ROOM_H
 #define MRN_SOURCE_UFFD_ROOM_H

@@ -15,6 +15,7 @@
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "os/thread.h"
+#include "source/confined.h"
 
 #define EVENTS (UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE)
 
@@ -36,10 +37,39 @@ static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
 
 /* ---------------------------------------------------------------------------- beginning and end */
 
+/*
+ * Is fd u's own userfaultfd? By its mark, which is the cheaper look. In a sandbox, which may not know fcntl, by the call that
+ * arming makes anyway.
+ */
+static bool is_our_number(const struct mrn_uffd *u, int fd)
+{
+	return (!mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid)) ||
+	       mrn_uffd_is_ours(u, fd);
+}
+
+/* Is fd a page map in which the bell is armed? It is armed if u's userfaultfd has just been found by it. */
+static bool shows_bell(const struct mrn_uffd *u, int fd)
+{
+	uintptr_t bell = __atomic_load_n(&u->bell, __ATOMIC_ACQUIRE);
+
+	return fd >= 0 && bell &&
+	       mrn_pagemap_all_armed(fd, bell, bell + mrn_page_size(), NULL) == 1;
+}
+
+static bool is_our_page_map(const struct mrn_uffd *u, int fd)
+{
+	return (!mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid)) || shows_bell(u, fd);
+}
+
 void mrn_uffd_close_numbers(struct mrn_uffd *u)
 {
-	mrn_fd_close_marked(u->kept.fd, u->monitor_tid);
-	mrn_fd_close_marked(u->kept.pagemap, u->monitor_tid);
+	bool is_ours = is_our_number(u, u->kept.fd);
+
+	/* While the bell is armed. */
+	if (is_our_page_map(u, u->kept.pagemap))
+		mrn_sys1(SYS_close, u->kept.pagemap);
+	if (is_ours)
+		mrn_sys1(SYS_close, u->kept.fd);
 }
 
 static int open_numbers(struct mrn_uffd_numbers *number)
@@ -117,14 +147,12 @@ static void drop_bell(struct mrn_uffd *u)
 /* After a beginning that has failed, perhaps because these were closed by somebody. */
 static void close_unmarked(struct mrn_uffd *u)
 {
-	uintptr_t bell = u->bell;
+	bool is_ours = !u->bell || mrn_uffd_is_ours(u, u->kept.fd);
 
-	if (!bell || mrn_uffd_is_ours(u, u->kept.fd))
-		mrn_sys1(SYS_close, u->kept.fd);
-	if (u->kept.pagemap >= 0 &&
-	    (!bell ||
-	     mrn_pagemap_all_armed(u->kept.pagemap, bell, bell + mrn_page_size(), NULL) == 1))
+	if (u->kept.pagemap >= 0 && (!u->bell || shows_bell(u, u->kept.pagemap)))
 		mrn_sys1(SYS_close, u->kept.pagemap);
+	if (is_ours)
+		mrn_sys1(SYS_close, u->kept.fd);
 }
 
 static int start_threads(struct mrn_uffd *u, const char **why)
@@ -210,7 +238,7 @@ static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
 	int r = -EBADF;
 
-	if (mrn_fd_is_marked(u->number.fd, u->monitor_tid) || MRN_BROKEN(UFFD_NUMBERS))
+	if (is_our_number(u, u->number.fd) || MRN_BROKEN(UFFD_NUMBERS))
 		r = mrn_uffd_arm_by(&u->number, start, end, files);
 	if (r == -EBADF) {
 		u->number = none;
