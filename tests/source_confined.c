@@ -53,6 +53,8 @@ static void open_cache(void)
 		.ops = &ops,
 	};
 
+	if (test_is_sanitized())
+		SKIP("a sanitizer makes calls of its own");
 	if (mrn_source_attach(config.mm, MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, &opts, &source))
 		SKIP("%s", why);
 	config.source = source;
