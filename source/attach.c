@@ -233,14 +233,16 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 {
 	kinds &= __atomic_fetch_and(&s->kinds, ~kinds, __ATOMIC_SEQ_CST);
 	if (kinds & MRN_SOURCE_INTERPOSE)
-		s->by_name = 0;
+		__atomic_store_n(&s->by_name, 0, __ATOMIC_RELAXED);
 	if (kinds & MRN_SOURCE_DISPATCH) {
 		/* The interposer's business again, if it is there. */
 		__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
-		s->by_call = 0;
+		__atomic_store_n(&s->by_call, 0, __ATOMIC_RELAXED);
 	}
-	if (kinds & MRN_SOURCE_UFFD)
-		s->by_event = (struct mrn_coverage){0};
+	if (kinds & MRN_SOURCE_UFFD) {
+		__atomic_store_n(&s->by_event.before_return, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&s->by_event.use_once, 0, __ATOMIC_RELAXED);
+	}
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
 	mrn_source_invalidate_all(s);
@@ -260,9 +262,9 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 
 static uint64_t missing_of(const struct mrn_source *s, uint64_t need)
 {
-	const struct mrn_coverage *c = &s->coverage;
+	const struct mrn_coverage c = mrn_source_covered(s);
 
-	return need & ~(c->bracketed | c->before_return | c->use_once);
+	return need & ~(c.bracketed | c.before_return | c.use_once);
 }
 
 static int check_need(struct mrn_source *s, uint64_t need)
@@ -419,7 +421,7 @@ unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage
 	bool stale = mrn_mm_is_wiped(s->mm);
 
 	if (coverage)
-		*coverage = stale ? (struct mrn_coverage){0} : s->coverage;
+		*coverage = stale ? (struct mrn_coverage){0} : mrn_source_covered(s);
 	if (stale)
 		return 0;
 	return __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
@@ -475,12 +477,11 @@ static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t leng
 	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
-/* Is there a cause in need that nobody covers: never has, or has lost? */
-static bool is_uncovered(struct mrn_source *s, uint64_t need)
+/* Is there a cause in need that nobody covers, never has or has lost, where these are bracketed? */
+static bool is_uncovered(const struct mrn_source *s, uint64_t need, uint64_t bracketed)
 {
-	return need & ~(__atomic_load_n(&s->by_name, __ATOMIC_RELAXED) |
-			__atomic_load_n(&s->by_call, __ATOMIC_RELAXED) | s->by_event.before_return |
-			s->by_event.use_once);
+	return need & ~(bracketed | __atomic_load_n(&s->by_event.before_return, __ATOMIC_RELAXED) |
+			__atomic_load_n(&s->by_event.use_once, __ATOMIC_RELAXED));
 }
 
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
@@ -488,6 +489,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 {
 	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
 	bool rings, files = need & MRN_COVER_PAGE_CACHE;
+	uint64_t by_name, by_call;
 	unsigned int kinds;
 	int r;
 
@@ -499,22 +501,26 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	if (!kinds)
 		return -ENOTCONN;
-	if ((s->by_name & ~s->by_call & need) && !mrn_interposer_is_intact(true) &&
-	    !MRN_BROKEN(SOURCE_LOSS))
+	by_name = __atomic_load_n(&s->by_name, __ATOMIC_RELAXED);
+	by_call = __atomic_load_n(&s->by_call, __ATOMIC_RELAXED);
+	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true) &&
+	    !MRN_BROKEN(SOURCE_LOSS)) {
 		mrn_source_has_lost(s, &s->by_name, 0);
+		by_name = 0;
+	}
 	/* Without dispatch there may be any. */
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_ARM_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
-	if (is_uncovered(s, need))
+	if (is_uncovered(s, need, by_name | by_call))
 		return MRN_ARM_USE_ONCE;
 	/* What a guest changes past the interposer is announced by nobody. */
-	if ((need & s->by_call & ~s->by_name) && mrn_dispatch_has_guests())
+	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
 		return MRN_ARM_USE_ONCE;
 	/* What is bracketed needs no arming. */
-	if (!rings && !(need & ~__atomic_load_n(&s->coverage.bracketed, __ATOMIC_RELAXED)))
+	if (!rings && !(need & ~(by_name | by_call)))
 		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_ARM_USE_ONCE;

@@ -37,14 +37,15 @@ static void tell(struct mrn_source *s, uint64_t causes)
 /* What had been covered and has been taken out of its mask. */
 static void is_gone(struct mrn_source *s, uint64_t had)
 {
-	uint64_t covered;
+	struct mrn_coverage c;
 
 	/* Somebody else has found out, too. */
 	if (!had)
 		return;
 	mrn_source_derive_coverage(s);
-	covered = s->coverage.bracketed | s->coverage.before_return | s->coverage.use_once;
-	__atomic_fetch_or(&s->lost, had & ~covered, __ATOMIC_RELAXED);
+	c = mrn_source_covered(s);
+	__atomic_fetch_or(&s->lost, had & ~(c.bracketed | c.before_return | c.use_once),
+			  __ATOMIC_RELAXED);
 	mrn_source_invalidate_all(s);
 	tell(s, had);
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "core/mm.h"
+#include "os/atomic.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "source/bracket/other.h"
@@ -486,7 +487,7 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	/* Not tried, as that is everybody's business. By libc's handlers, which come with the wrappers. */
 	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
-	*all = seen & ~missed;
+	__atomic_store_n(all, seen & ~missed, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -554,23 +555,50 @@ static int try_by_call(struct mrn_source *source)
 	if (!missed)
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC) |
 			MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
-	source->by_call = seen & ~missed;
+	__atomic_store_n(&source->by_call, seen & ~missed, __ATOMIC_RELAXED);
 	return 0;
+}
+
+static struct mrn_coverage best(const struct mrn_source *source)
+{
+	uint64_t by_call = __atomic_load_n(&source->by_call, __ATOMIC_RELAXED);
+	uint64_t bracketed = __atomic_load_n(&source->by_name, __ATOMIC_RELAXED) | by_call;
+	uint64_t late = __atomic_load_n(&source->by_event.before_return, __ATOMIC_RELAXED);
+	uint64_t once = __atomic_load_n(&source->by_event.use_once, __ATOMIC_RELAXED) & ~bracketed;
+
+	/* By arming: see mrn_shows_page_cache. */
+	if (__atomic_load_n(&source->kinds, __ATOMIC_RELAXED))
+		once |= MRN_COVER_PAGE_CACHE;
+	/* Who sees each call sees each ring come. */
+	if (by_call & MRN_COVER_ALL_CALLERS)
+		once |= MRN_COVER_IO_URING;
+	return (struct mrn_coverage){bracketed, late & ~bracketed, once};
+}
+
+static bool are_alike(struct mrn_coverage a, struct mrn_coverage b)
+{
+	return a.bracketed == b.bracketed && a.before_return == b.before_return &&
+	       a.use_once == b.use_once;
 }
 
 void mrn_source_derive_coverage(struct mrn_source *source)
 {
-	uint64_t bracketed = source->by_name | source->by_call;
+	struct mrn_coverage c;
 
-	__atomic_store_n(&source->coverage.bracketed, bracketed, __ATOMIC_RELAXED);
-	source->coverage.before_return = source->by_event.before_return & ~bracketed;
-	source->coverage.use_once = source->by_event.use_once & ~bracketed;
-	/* By arming: see mrn_shows_page_cache. */
-	if (source->kinds)
-		source->coverage.use_once |= MRN_COVER_PAGE_CACHE;
-	/* Who sees each call sees each ring come. */
-	if (source->by_call & MRN_COVER_ALL_CALLERS)
-		source->coverage.use_once |= MRN_COVER_IO_URING;
+	/*
+	 * Several may do this at once, each after it has taken something away. Whoever stores last what was so before another took
+	 * away finds that it is not so any more: of the fence here, after a store, and the other's, after what it took away and
+	 * before its own stores, one comes first. Ends, since what is taken away does not come back meanwhile.
+	 */
+	do {
+		mrn_fence_full();
+		c = best(source);
+		__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
+		__atomic_store_n(&source->coverage.before_return, c.before_return,
+				 __ATOMIC_RELAXED);
+		__atomic_store_n(&source->coverage.use_once, c.use_once, __ATOMIC_RELAXED);
+		mrn_fence_full();
+	} while (!are_alike(c, best(source)));
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)

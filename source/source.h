@@ -15,10 +15,10 @@
 
 struct mrn_source {
 	struct mrn_mm *mm;
-	unsigned int refs;  /* under the attach lock */
-	unsigned int kinds; /* atomic: 0 once detached */
-	struct mrn_coverage coverage;
-	/* What the self-tests of the kinds have seen; coverage is the best of all. */
+	unsigned int refs;	      /* under the attach lock */
+	unsigned int kinds;	      /* atomic: 0 once detached */
+	struct mrn_coverage coverage; /* atomic, each of it */
+	/* Atomic. What the self-tests of the kinds have seen, and by_event; coverage is the best of all. */
 	uint64_t by_name;
 	uint64_t by_call;
 	uint64_t lost; /* causes, since something was attached */
@@ -61,6 +61,15 @@ void mrn_source_invalidate_all(struct mrn_source *source);
 void mrn_source_has_lost(struct mrn_source *source, uint64_t *by, uint64_t still);
 /* The same of all that is by event. */
 void mrn_source_has_lost_events(struct mrn_source *source);
+static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *source)
+{
+	return (struct mrn_coverage){
+		.bracketed = __atomic_load_n(&source->coverage.bracketed, __ATOMIC_RELAXED),
+		.before_return = __atomic_load_n(&source->coverage.before_return, __ATOMIC_RELAXED),
+		.use_once = __atomic_load_n(&source->coverage.use_once, __ATOMIC_RELAXED),
+	};
+}
+
 /* Makes coverage the best of by_name, by_call and by_event. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 
