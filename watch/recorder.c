@@ -191,7 +191,6 @@ __attribute__((constructor)) static void begin(void)
 		watch_environment_restore(header);
 	own_pid = mrn_sys0(SYS_getpid);
 	watch_exec_start();
-	watch_prctl_start();
 	watch_frames_start();
 	kind = attach();
 	if (kind < 0 && !header->attached)

@@ -12,8 +12,7 @@ int watch_recorder_start(void);
 struct watch_header;
 struct watch_header *watch_recorder_carries_over(void);
 
-/* exec.c, prctl.c: once, before main. */
+/* exec.c: once, before main. */
 void watch_exec_start(void);
-void watch_prctl_start(void);
 
 #endif
