@@ -582,7 +582,7 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	mrn_uffd_disarm_changing(u, start, end);
 }
 
-void mrn_source_disarm_moving(uintptr_t start, uintptr_t end)
+void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
 {
 	/* In a bracket: what stop() says of callbacks is true of us, too. Of whatever may be armed, left over or not. */
 	struct mrn_uffd *u = uffd_of(__atomic_load_n(&shared, __ATOMIC_ACQUIRE));

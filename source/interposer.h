@@ -23,11 +23,11 @@ void mrn_interposer_remember(void);
 bool mrn_interposer_is_intact(bool first_only);
 
 /*
- * For the mremap wrapper, inside its bracket of [start, end): stops the events of the whole range, also
- * of parts that no notifier covers. The kernel refuses (EFAULT) to move a range of which parts are
- * watched, where it would move the same range unwatched.
+ * Inside a bracket of [start, end): stops the events of the whole range, also of parts that no notifier covers. The kernel
+ * refuses (EFAULT) to move a range of which parts are watched, where it would move the same range unwatched; and (EBUSY,
+ * EINVAL) to give or take another userfaultfd what ours has.
  */
-void mrn_source_disarm_moving(uintptr_t start, uintptr_t end);
+void mrn_source_disarm_range(uintptr_t start, uintptr_t end);
 
 /*
  * Will dispatch catch, and announce, the call that this thread is about to make? No in doubt, and in dispatch's handler: a call

@@ -11,7 +11,6 @@
 #include <linux/falloc.h>
 #include <linux/futex.h>
 #include <linux/openat2.h>
-#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -36,6 +35,7 @@
 #include "core/mm.h"
 #include "os/maps.h"
 #include "os/syscall.h"
+#include "os/uffd.h"
 #include "source/bracket/held.h"
 #include "source/bracket/other.h"
 #include "tests/harness/break.h"
@@ -679,6 +679,31 @@ TEST(uffd_move)
 }
 TWINS(uffd_move);
 
+/* What another userfaultfd has is to be given up before: no page changes. */
+TEST(uffd_registration)
+{
+	struct uffdio_register reg = {.range = {S(1), 2 * PAGE},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+	const unsigned long request[] = {UFFDIO_REGISTER, UFFDIO_UNREGISTER};
+	struct uffdio_api api = {.api = UFFD_API};
+	int fd = (int)mrn_sys1(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0 || mrn_sys3(SYS_ioctl, fd, (long)UFFDIO_API, (long)&api))
+		SKIP("no userfaultfd here");
+	lay_anon();
+	for (size_t i = 0; i < NR(ways); i++)
+		for (size_t j = 0; j < NR(request); j++)
+			expect_one(&(struct call){SYS_ioctl,
+						  {fd, (long)request[j], (long)&reg},
+						  S(1),
+						  S(3),
+						  MRN_CAUSE_OTHER,
+						  MMU_NOTIFY_CLEAR,
+						  0},
+				   ways[i]);
+	close(fd);
+}
+
 /* Sends a page of the kernel's, which can be mapped as it is: what comes by a pipe. */
 static void send_page(int socket, char byte)
 {
@@ -1059,6 +1084,8 @@ TEST(harmless_calls)
 		{SYS_truncate, {(long)"/nonexistent/file", 0}},
 		{SYS_ioctl, {fd, (long)FIONREAD, (long)&(int){0}}},
 		{SYS_ioctl, {fd, (long)MRN_UFFDIO_MOVE, 0}},
+		{SYS_ioctl, {fd, (long)UFFDIO_REGISTER, 0}},
+		{SYS_ioctl, {fd, (long)UFFDIO_UNREGISTER, 8}},
 		{SYS_getsockopt, {fd, SOL_SOCKET, SO_TYPE, 0, 0}},
 		{SYS_getsockopt, {fd, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, 0, 0}},
 		{SYS_prctl, {PR_GET_DUMPABLE}},

@@ -532,6 +532,89 @@ static long register_own(int fd, char *p)
 	return mrn_sys3(SYS_ioctl, fd, UFFDIO_REGISTER, (long)&reg);
 }
 
+static struct mrn_regcache_stats stats(void)
+{
+	struct mrn_regcache_stats s;
+
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	return s;
+}
+
+static int by_name(int fd, unsigned long request, char *p, size_t length)
+{
+	struct uffdio_register reg = {.range = {.start = (uintptr_t)p, .len = length},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	/* UFFDIO_UNREGISTER takes the beginning of it. */
+	return ioctl(fd, request, &reg) ? -errno : 0;
+}
+
+static int own_userfaultfd(void)
+{
+	uint64_t got;
+	int fd = mrn_uffd_open(0, 0, &got);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+/* As without us: whether the entry is idle, in use, wider than what is registered; or is none any more. */
+static void register_and_unregister_what_is_armed(unsigned int kinds, uint64_t need)
+{
+	const struct mrn_regcache_entry *held;
+	int fd = own_userfaultfd();
+	char *p;
+
+	rig_open(kinds, need);
+	if (!(mrn_source_coverage(source, &(struct mrn_coverage){0}) & MRN_SOURCE_INTERPOSE))
+		SKIP("%s", mrn_source_why(source));
+	p = map_some(LENGTH);
+	memset(p, 1, LENGTH);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK(is_armed(p));
+	CHECK_ERR(by_name(fd, UFFDIO_REGISTER, p, LENGTH), 0);
+	CHECK_EQ(stats().invalidations_by[MRN_CAUSE_OTHER], 1);
+	/* Nobody but the program is told of changes now. */
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_EQ(stats().use_once, 1);
+	CHECK_EQ(stats().entries, 0);
+	CHECK_ERR(by_name(fd, UFFDIO_UNREGISTER, p, LENGTH), 0);
+
+	CHECK_ERR(mrn_regcache_get(cache, p, LENGTH, MRN_ACCESS_READ, &held), 0);
+	CHECK(is_armed(p));
+	CHECK_ERR(by_name(fd, UFFDIO_REGISTER, p, 4096), 0);
+	CHECK_ERR(mrn_regcache_put(held), 0);
+	CHECK_EQ(stats().entries, 0);
+	/* What is the program's is so yet. */
+	CHECK_ERR(by_name(fd, UFFDIO_UNREGISTER, p, 4096), 0);
+
+	/* It has the first half, we the other one, and it takes all of it back. */
+	CHECK_ERR(by_name(fd, UFFDIO_REGISTER, p, LENGTH / 2), 0);
+	CHECK_ERR(mrn_regcache_get(cache, p + LENGTH / 2, LENGTH / 2, MRN_ACCESS_READ, &held), 0);
+	CHECK_ERR(mrn_regcache_put(held), 0);
+	CHECK_EQ(stats().entries, 1);
+	CHECK(is_armed(p + LENGTH / 2));
+	CHECK_ERR(by_name(fd, UFFDIO_UNREGISTER, p, LENGTH), 0);
+	CHECK(!is_armed(p + LENGTH / 2));
+	CHECK_ERR(mrn_regcache_reap(cache), 0);
+	CHECK_EQ(stats().entries, 0);
+
+	/* Armed, and no notifier's. */
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, need), 0);
+	CHECK(is_armed(p));
+	CHECK_ERR(by_name(fd, UFFDIO_REGISTER, p, LENGTH), 0);
+	CHECK_ERR(by_name(fd, UFFDIO_UNREGISTER, p, LENGTH), 0);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
+	CHECK_EQ(stats().entries, 1);
+	close(fd);
+	rig_close();
+}
+
+TEST(the_programs_own_userfaultfd_may_have_what_is_armed)
+{
+	register_and_unregister_what_is_armed(MRN_SOURCE_AUTO, MRN_COVER_PAGES);
+}
+
 TEST(flush_leaves_memory_to_the_programs_own_userfaultfd)
 {
 	struct uffdio_range range = {.len = LENGTH};

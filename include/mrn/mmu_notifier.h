@@ -83,7 +83,7 @@ enum mrn_cause {
 	MRN_CAUSE_FORK,		    /* fork: who writes to a page gets a copy, or the child does */
 	MRN_CAUSE_EXEC,		    /* execve: another program takes this one's place */
 	MRN_CAUSE_DETACH,	    /* the source that watched the range stopped watching it */
-	MRN_CAUSE_OTHER,	    /* UFFDIO_MOVE, TCP's zero-copy receive, io_destroy */
+	MRN_CAUSE_OTHER,	    /* userfaultfd's ioctls, TCP's zero-copy receive, io_destroy */
 	MRN_NR_CAUSES
 };
 

@@ -117,8 +117,8 @@ int mrn_regcache_put(const struct mrn_regcache_entry *entry);
 int mrn_regcache_reap(struct mrn_regcache *cache);
 
 /*
- * Deregisters every idle entry, and invalidates those in use. What was idle is not watched any more: the program's own
- * UFFDIO_REGISTER of that memory, which fails with EBUSY while an entry is there, succeeds. Errors as reap.
+ * Deregisters every idle entry, and invalidates those in use. What was idle is not watched any more: a UFFDIO_REGISTER of that
+ * memory that no source sees, which fails with EBUSY while an entry is there, succeeds. Errors as reap.
  */
 int mrn_regcache_flush(struct mrn_regcache *cache);
 

@@ -95,7 +95,9 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)
 {
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, mrn_huge_end(start, end));
-	mrn_source_disarm_moving(start, end);
+	/* Without a token it is dispatch's to disarm: somebody may still rely on it. */
+	if (b->nr)
+		mrn_source_disarm_range(start, end);
 }
 
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,

@@ -197,7 +197,7 @@ long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, lon
 	}
 	switch (nr) {
 	case SYS_ioctl:
-		mrn_bracket_ioctl(&bracket, (const void *)c);
+		mrn_bracket_ioctl(&bracket, (unsigned int)b, (const void *)c);
 		break;
 	case SYS_getsockopt:
 		mrn_bracket_getsockopt(&bracket, (const void *)d);

@@ -6,6 +6,7 @@
 #include "os/maps.h"
 #include "os/peek.h"
 #include "source/bracket/other.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
@@ -23,15 +24,39 @@ static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint6
 }
 
 /* What is moved away. Where it goes to there is nothing, or the kernel refuses. */
-void mrn_bracket_ioctl(struct mrn_bracket *b, const void *arg)
+static void bracket_move(struct mrn_bracket *b, const void *arg)
 {
 	struct {
 		uint64_t to, from, length;
 	} move;
 	int r = mrn_peek(&move, (uintptr_t)arg, sizeof(move));
 
-	mrn_bracket_none(b);
 	bracket_range(b, r, move.from, move.length);
+}
+
+/*
+ * What a userfaultfd of the program's is to have, or to have no more. No page changes by it, but the kernel lets one
+ * userfaultfd have a range: to register what ours has fails (EBUSY); so does to unregister it (EINVAL), which before Linux 6.17
+ * takes it away in silence. So whoever relies on ours is told, and it is gone before the call. Whatever is built from then on
+ * until the end collides with the token, and afterwards finds out by arming who has the range.
+ */
+static void bracket_registration(struct mrn_bracket *b, const void *arg)
+{
+	uint64_t range[2];
+	int r = mrn_peek(range, (uintptr_t)arg, sizeof(range));
+
+	bracket_range(b, r, range[0], range[1]);
+	if (!r && b->nr)
+		mrn_source_disarm_range(b->token[0].start, b->token[0].end);
+}
+
+void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *arg)
+{
+	mrn_bracket_none(b);
+	if (request == MRN_UFFDIO_MOVE)
+		bracket_move(b, arg);
+	else
+		bracket_registration(b, arg);
 }
 
 /* Pages that have come by the network take the place of what the socket's mapping shows. */

@@ -6,7 +6,9 @@
 #ifndef MRN_SOURCE_BRACKET_OTHER_H
 #define MRN_SOURCE_BRACKET_OTHER_H
 
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 
 #include "source/bracket/calls.h"
 
@@ -33,6 +35,8 @@ static inline enum mrn_call_kind mrn_ioctl_kind(unsigned int request)
 	case MRN_FS_ZERO_RANGE_32:
 		return MRN_CALL_FILE;
 	case MRN_UFFDIO_MOVE:
+	case UFFDIO_REGISTER:
+	case UFFDIO_UNREGISTER:
 		return MRN_CALL_MEMORY;
 	default:
 		return MRN_CALL_OTHER;
@@ -51,7 +55,7 @@ static inline enum mrn_call_kind mrn_prctl_kind(int option, unsigned long value)
 }
 
 /* Brackets of calls that are of the kind MEMORY. */
-void mrn_bracket_ioctl(struct mrn_bracket *b, const void *arg);
+void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *arg);
 void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value);
 void mrn_bracket_prctl(struct mrn_bracket *b);
 void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t ring);

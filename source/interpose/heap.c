@@ -81,7 +81,7 @@ static __attribute__((noinline)) void *realloc_mapped(const struct mrn_real_heap
 	bracket_mapped(&b, block);
 	/* It may be moved by mremap, which must not fail for our watching a part of it. */
 	if (b.nr)
-		mrn_source_disarm_moving(b.token[0].start, b.token[0].end);
+		mrn_source_disarm_range(b.token[0].start, b.token[0].end);
 	r = real->realloc(block, size);
 	mrn_bracket_end(&b);
 	return r;

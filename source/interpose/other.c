@@ -29,7 +29,7 @@ static int change_memory(int fd, unsigned long request, void *arg)
 	struct mrn_bracket b;
 	int r;
 
-	mrn_bracket_ioctl(&b, arg);
+	mrn_bracket_ioctl(&b, (unsigned int)request, arg);
 	r = MRN_REAL(ioctl)(fd, request, arg);
 	mrn_bracket_end(&b);
 	return r;
