@@ -36,6 +36,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
 	MRN_BROKEN_UFFD_HOLES,	     /* a range counts as armed without a look for holes */
 	MRN_BROKEN_UFFD_PAGEMAP,     /* as on a kernel without PAGEMAP_SCAN: not a defect */
+	MRN_BROKEN_UFFD_TAKES_ALL,   /* as on a kernel before Linux 6.17: not a defect */
 	MRN_BROKEN_UFFD_NUMBERS, /* numbers are taken for what they meant: the keeper's are in the program's table */
 	MRN_BROKEN_UFFD_OVERFLOW,    /* what does not fit into a batch is forgotten */
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */

@@ -615,6 +615,12 @@ TEST(the_programs_own_userfaultfd_may_have_what_is_armed)
 	register_and_unregister_what_is_armed(MRN_SOURCE_AUTO, MRN_COVER_PAGES);
 }
 
+TEST(the_programs_own_userfaultfd_may_have_what_is_armed_before_linux_6_17)
+{
+	BREAK(UFFD_TAKES_ALL);
+	register_and_unregister_what_is_armed(MRN_SOURCE_AUTO, MRN_COVER_PAGES);
+}
+
 TEST(flush_leaves_memory_to_the_programs_own_userfaultfd)
 {
 	struct uffdio_range range = {.len = LENGTH};

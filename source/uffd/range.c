@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "core/check.h"
+#include "os/kernel.h"
 #include "os/maps.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
@@ -77,10 +78,36 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 	return r ? MRN_UFFD_IN_PART : 0;
 }
 
+/* Of the kernel. Looked up once: who disarms may be in a sandbox. */
+static bool unregister_takes_all;
+
+void mrn_uffd_know_kernel(void)
+{
+	unregister_takes_all = !mrn_kernel_is_at_least(6, 17);
+}
+
+/*
+ * Before Linux 6.17 UNREGISTER takes what other userfaultfds have, too: the program's own, or managed memory's. Whether one has
+ * something there the kernel tells who registers. It looks at all of the range before it changes any: so nobody else
+ * has when it fails for want of memory; and when it fails otherwise, nothing was ever armed by these bounds.
+ */
+static int look_for_others(int fd, uintptr_t start, uintptr_t end)
+{
+	int r = mrn_uffd_register(fd, start, end);
+
+	return r == -ENOMEM ? 0 : r;
+}
+
 int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end)
 {
 	struct uffdio_range range = {.start = start, .len = end - start};
 
+	if (unregister_takes_all || MRN_BROKEN(UFFD_TAKES_ALL)) {
+		int r = look_for_others(fd, start, end);
+
+		if (r)
+			return r;
+	}
 	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_UNREGISTER, (long)&range);
 }
 

@@ -175,6 +175,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 
 	if (r)
 		return r;
+	mrn_uffd_know_kernel();
 	u->mm = mm;
 	u->lost = lost;
 	u->kept = number;
@@ -232,7 +233,8 @@ void mrn_uffd_forget(struct mrn_uffd *u)
  * page map's number, only another process's map could answer; what it says decides no more than whether there is a hole, or a page of a file.
  *
  * To disarm is on the event path, where a look costs the victim, and by fcntl perhaps its life, in a sandbox. What we have
- * armed, another userfaultfd cannot disarm, or it does so for us (before Linux 6.17): so a look comes after, when it failed.
+ * armed, another userfaultfd cannot disarm (before Linux 6.17 because it cannot register it): so a look comes after, when
+ * it failed.
  */
 static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {

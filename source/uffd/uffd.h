@@ -152,7 +152,12 @@ int mrn_uffd_register(int fd, uintptr_t start, uintptr_t end);
  */
 int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
 		    bool *files);
-/* 0 or -errno: -EINVAL where nothing is mapped, where nothing can be armed, and where another userfaultfd is. */
+/* To be called before the next one is, once. */
+void mrn_uffd_know_kernel(void);
+/*
+ * 0 or -errno: -EINVAL where nothing is mapped, where nothing can be armed, and where another userfaultfd is, which keeps what it
+ * has (-EBUSY before Linux 6.17).
+ */
 int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end);
 /* The same for all mappings of the process. */
 void mrn_uffd_disarm_all_by(int fd);
