@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <mrn/mrn.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -652,6 +655,38 @@ TEST(flush_leaves_memory_to_the_programs_own_userfaultfd)
 	CHECK_EQ(s.entries, 1);
 	close(fd);
 	rig_close();
+}
+
+/* ------------------------------------------------------------------------------------- in a sandbox */
+
+/* To open a file is death from now on. */
+static void forbid_files(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		SKIP("no seccomp here");
+}
+
+/* Neither to count mappings nor to look at them. */
+TEST(arming_in_a_sandbox_opens_no_file)
+{
+	char *p = map_some(LENGTH);
+
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
+	memset(p, 1, LENGTH);
+	forbid_files();
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD | MRN_COVER_IO_URING),
+		 MRN_ARM_USE_ONCE);
+	_exit(0);
 }
 
 /* --------------------------------------------------------------------------------- another mm's */
