@@ -400,6 +400,47 @@ TEST(left_by_a_jump)
 	check_free();
 }
 
+static bool count_and_raise(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			    uint64_t seq)
+{
+	count(mrn, range, seq);
+	if (jumps)
+		mrn_sys3(SYS_tgkill, getpid(), mrn_sys0(SYS_gettid), SIGUSR1);
+	return true;
+}
+
+static void jump(int sig)
+{
+	(void)sig;
+	siglongjmp(out, 1);
+}
+
+/* The signal comes while notifiers are told: it has to wait until they have been. */
+TEST(left_by_a_jump_before_the_call)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = count_and_raise};
+	struct sigaction action = {.sa_handler = jump};
+	const int at[] = {0, 63};
+
+	make_file(at, 2);
+	watch(&between, S(30));
+	shown = (struct counter){.mrn.ops = &ops};
+	CHECK_EQ(mmu_range_notifier_insert(&shown.mrn, S(63), PAGE, mrn_mm_self()), 0);
+	sigaction(SIGUSR1, &action, NULL);
+	jumps = true;
+	if (!sigsetjmp(out, 1)) {
+		open(path, TRUNC);
+		FAIL("no jump");
+	}
+	jumps = false;
+	close(open(path, TRUNC));
+	check_free();
+}
+#ifdef MRN_TEST_INTERPOSED
+/* Dispatch announces where all signals are blocked. */
+TWIN(left_by_a_jump_before_the_call, at_once, BREAK(BRACKET_SIGNALS));
+#endif
+
 TEST(cancelled)
 {
 	pthread_t t;

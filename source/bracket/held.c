@@ -3,9 +3,11 @@
 
 #include <signal.h>
 
+#include "core/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
@@ -85,12 +87,23 @@ static void end_left_by_now(uintptr_t where)
 	mrn_held_end_left(where, (uintptr_t)alternate.ss_sp, alternate.ss_size);
 }
 
-struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where)
+/*
+ * A handler may jump out of the call itself, and not out of an announcement: that would leave a walk open, and a token that is
+ * not in the record. So signals wait meanwhile, where anybody may be told, and unless the program might not be allowed that.
+ */
+static bool hold_signals(mrn_sigmask *mask)
+{
+	if (MRN_BROKEN(BRACKET_SIGNALS) || mrn_is_confined() ||
+	    (!mrn_source_is_attached() && mrn_bracket_tells_nobody()))
+		return false;
+	*mask = mrn_signals_block();
+	return true;
+}
+
+static struct mrn_held *start(const struct mrn_file_change *change, uintptr_t where)
 {
 	struct mrn_held *h;
 
-	if (!change->pending)
-		return NULL;
 	/* Who is just where another such call was made has left that one, too. */
 	end_left_by_now(where + 1);
 	h = take_one();
@@ -107,6 +120,21 @@ struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t 
 		if (mrn_bracket_start(&h->token[h->nr_tokens], MMU_NOTIFY_CLEAR, change->cause,
 				      change->span[i].start, change->span[i].end))
 			h->nr_tokens++;
+	return h;
+}
+
+struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where)
+{
+	struct mrn_held *h;
+	mrn_sigmask mask;
+	bool holds;
+
+	if (!change->pending)
+		return NULL;
+	holds = hold_signals(&mask);
+	h = start(change, where);
+	if (holds)
+		mrn_signals_restore(mask);
 	return h;
 }
 
@@ -128,8 +156,15 @@ static void end(const struct mrn_held *h)
 
 void mrn_held_end(struct mrn_held *h)
 {
-	if (h)
-		end(h);
+	mrn_sigmask mask;
+	bool holds;
+
+	if (!h)
+		return;
+	holds = hold_signals(&mask);
+	end(h);
+	if (holds)
+		mrn_signals_restore(mask);
 }
 
 void mrn_held_end_at(uintptr_t where)
