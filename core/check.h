@@ -32,6 +32,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_SEQ_PROCESS,	    /* the first seqs of notifiers are their mm's own numbers */
 	MRN_BROKEN_CANCEL_HOLD,	    /* a thread may be cancelled inside a callback */
 	MRN_BROKEN_FORK_WIPE,	    /* a child keeps its parent's mm */
+	MRN_BROKEN_FORK_ROOM,	    /* and the room that the index of that mm takes */
 	MRN_BROKEN_UFFD_LATE_TOKEN, /* the monitor reads an event, and publishes a token afterwards */
 	MRN_BROKEN_UFFD_REMOVE_TRAP, /* the monitor treats REMOVE as if the zap were over */
 	MRN_BROKEN_UFFD_HOLES,	     /* a range counts as armed without a look for holes */

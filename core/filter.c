@@ -2,6 +2,7 @@
 #include "core/filter.h"
 
 #include "core/check.h"
+#include "core/wiped.h"
 #include "os/pages.h"
 
 #define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */
@@ -116,9 +117,11 @@ struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
 	size_t size =
 		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
-	struct mrn_filter_table *t = MRN_ALLOC_FAILS() ? NULL
-						       : mrn_pages_alloc_large(size, !f->inherited);
+	struct mrn_filter_table *t;
 
+	if (MRN_ALLOC_FAILS())
+		return NULL;
+	t = f->wiped ? mrn_wiped_alloc(size) : mrn_pages_alloc_large(size, false);
 	if (!t)
 		return NULL;
 	t->size = size;
@@ -145,6 +148,6 @@ void mrn_filter_table_free(struct mrn_filter_table *t)
 
 	for (; t; t = next) {
 		next = t->next;
-		mrn_pages_free(t, t->size);
+		mrn_wiped_free(t, t->size);
 	}
 }

@@ -70,10 +70,11 @@ struct mrn_filter {
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 	struct mrn_filter_table *retired;
 	/*
-	 * Set before the first entry, or not: a forked child has a copy of the tables, and of the index's nodes, and can free
-	 * them. Else it finds zeros there, in case that it was reading in the moment of the fork.
+	 * Set before the first entry, or not: a forked child finds zeros in the tables, and in the index's nodes, in case that
+	 * it was reading in the moment of the fork, or writing; wiped.h. Else it has copies of them, and can free them. This, too,
+	 * it finds zeroed: a change that was under way goes on there with what is of no use to anybody, and gives nothing back.
 	 */
-	bool inherited;
+	bool wiped;
 };
 
 /* Pages, the last one included. */

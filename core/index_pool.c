@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/index_node.h"
+#include "core/wiped.h"
 #include "os/pages.h"
 
 #define FIRST_CHUNK ((size_t)32 << 10)
@@ -26,7 +27,9 @@ static bool add_chunk(struct mrn_index *ix)
 	struct mrn_index_chunk *c;
 
 	size = size < LAST_CHUNK ? size : LAST_CHUNK;
-	c = MRN_ALLOC_FAILS() ? NULL : mrn_pages_alloc_large(size, !ix->filter.inherited);
+	if (MRN_ALLOC_FAILS())
+		return false;
+	c = ix->filter.wiped ? mrn_wiped_alloc(size) : mrn_pages_alloc_large(size, false);
 	if (!c)
 		return false;
 	c->next = ix->chunks;
@@ -101,7 +104,7 @@ void mrn_index_destroy(struct mrn_index *ix)
 
 	for (struct mrn_index_chunk *c = ix->chunks; c; c = next) {
 		next = c->next;
-		mrn_pages_free(c, c->size);
+		mrn_wiped_free(c, c->size);
 	}
 	mrn_filter_table_free(ix->filter.retired);
 	mrn_filter_table_free(ix->filter.table);

@@ -26,6 +26,7 @@ static struct mrn_mm *new_mm(void)
 	mm->counter = 1;
 	mm->refs = 1;
 	mm->ours = true;
+	mm->index.filter.wiped = true;
 	__atomic_store_n(&mm->state, MRN_MM_IDLE, __ATOMIC_RELEASE);
 	return mm;
 }

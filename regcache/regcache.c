@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
+#include "core/wiped.h"
 #include "os/cancel.h"
 #include "os/kernel.h"
 #include "os/pages.h"
@@ -140,7 +141,6 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,
 		.max_bytes = config->max_bytes,
 		.flags = config->flags,
-		.index.filter.inherited = true,
 	};
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->freed, NULL);
@@ -180,8 +180,12 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 		return -EINVAL;
 	r = may_wait(c);
 	if (r == -ESTALE) {
+		/* Forked in a callback: the walk that it returns to may be about to call another entry. */
+		if (mrn_callback_depth)
+			return -EDEADLK;
 		/* Not the lock and the condition: threads that the child does not have may be at them. */
 		free_memory(c);
+		mrn_wiped_give_back();
 		return 0;
 	}
 	if (r)

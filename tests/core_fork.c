@@ -4,6 +4,7 @@
  * its own, and gets an mm of its own. The parent notices nothing.
  */
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "core_fixture.h"
@@ -460,3 +461,97 @@ TEST(fork_children_that_share_memory)
 	consumer_remove(&c);
 	check_idle(mm);
 }
+
+/* -------------------------------------------------------------------- the room of the parent's index */
+
+enum { MANY = 12000 };
+
+struct room {
+	struct consumer c[MANY], own;
+	uintptr_t leaf[MANY]; /* pages in which they lie, each once */
+	unsigned int leaves;
+	pid_t child;
+};
+
+/* How much of what the parent's leaves lie in has this process? */
+static size_t mapped(const struct room *room)
+{
+	size_t bytes = 0;
+	unsigned char in;
+
+	for (unsigned int i = 0; i < room->leaves; i++)
+		if (!mincore((void *)room->leaf[i], 1, &in))
+			bytes += mrn_page_size();
+	return bytes;
+}
+
+static struct room *parents;
+
+/* In the midst of a look at the index, as a signal handler would: what it may call takes nothing from under the look. */
+static void fork_in_a_look(void)
+{
+	mrn_check_leaf_hook = NULL;
+	parents->child = fork();
+	CHECK(parents->child >= 0);
+	if (!parents->child)
+		start_and_end(mrn_mm_self(), 4, 5);
+}
+
+static void fill(struct room *room, struct mrn_mm *mm)
+{
+	for (unsigned int i = 0; i < MANY; i++) {
+		consumer_init(&room->c[i]);
+		consumer_insert(&room->c[i], mm, 2 * i, 2 * i + 1);
+	}
+	consumer_init(&room->own);
+	for (unsigned int i = 0; i < MANY; i++) {
+		uintptr_t leaf = mrn_page_down(room->c[i].mrn.node.place);
+		unsigned int j = 0;
+
+		while (j < room->leaves && room->leaf[j] != leaf)
+			j++;
+		room->leaf[j] = leaf;
+		room->leaves += j == room->leaves;
+	}
+}
+
+static void empty(struct room *room)
+{
+	for (unsigned int i = 0; i < MANY; i++)
+		consumer_remove(&room->c[i]);
+	free(room);
+}
+
+/* A child that inserts a notifier has not got its parent's index any more; it may have forked in a look at that. */
+TEST(fork_in_a_look_at_an_index)
+{
+	struct room *room = calloc(1, sizeof(*room));
+	struct mrn_mm *mm = mrn_mm_self(), *own;
+	size_t before;
+
+	CHECK(room);
+	fill(room, mm);
+	parents = room;
+	mrn_check_leaf_hook = fork_in_a_look;
+	start_and_end(mm, 0, 2 * MANY);
+	CHECK(!mrn_check_leaf_hook);
+	if (room->child) {
+		CHECK_EQ(wait_for(room->child), 0);
+		CHECK_EQ(room->c[MANY - 1].calls, 1);
+		empty(room);
+		return;
+	}
+	own = mrn_mm_self();
+	CHECK(own != mm);
+	before = mapped(room);
+	consumer_insert(&room->own, own, 4, 8);
+	/* What it maps now may come to lie where its parent's was. */
+	CHECK(before > 2 * mrn_index_bytes(&own->index));
+	CHECK(mapped(room) <= mrn_index_bytes(&own->index));
+	start_and_end(own, 4, 5);
+	CHECK_EQ(room->own.calls, 1);
+	consumer_check_works(&room->own);
+	consumer_remove(&room->own);
+	_exit(0);
+}
+TWIN(fork_in_a_look_at_an_index, keeps_the_room, BREAK(FORK_ROOM));

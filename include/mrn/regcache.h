@@ -87,7 +87,7 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
  * Deregisters everything and frees the cache. In a forked child it frees the child's memory and
  * deregisters nothing.
  *
- * Errors: -EBUSY while an entry is held; -EDEADLK from a callback; -EINVAL.
+ * Errors: -EBUSY while an entry is held; -EDEADLK from a callback; -EINVAL. Not from a signal handler.
  */
 int mrn_regcache_destroy(struct mrn_regcache *cache);
 
