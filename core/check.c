@@ -13,6 +13,7 @@ _Atomic bool mrn_broken[MRN_BROKEN_PARTS];
 _Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
 MRN_TLS unsigned int mrn_check_event_path;
 void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+void (*_Atomic mrn_check_read_hook)(const struct mmu_range_notifier *mrn);
 void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
 void (*_Atomic mrn_check_leaf_hook)(void);
 void (*_Atomic mrn_check_mark_hook)(unsigned int n);

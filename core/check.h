@@ -108,6 +108,9 @@ extern MRN_TLS unsigned int mrn_check_event_path;
 
 /* Called, when set, each time read_begin is about to wait for a token with this seq. */
 extern void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
+/* Called, when set, by the first read of this notifier, which has waited, and is about to note that. */
+struct mmu_range_notifier;
+extern void (*_Atomic mrn_check_read_hook)(const struct mmu_range_notifier *mrn);
 /* Called, when set, in a section: a walk has found this entry, and is about to pin it. */
 struct mrn_index_entry;
 extern void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);

@@ -249,9 +249,24 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 
 /* --------------------------------------------------------------------------------------- reading */
 
+static void noting(const struct mmu_range_notifier *mrn)
+{
+#ifdef MRN_CHECK
+	void (*hook)(const struct mmu_range_notifier *mrn) = mrn_check_read_hook;
+
+	if (hook)
+		hook(mrn);
+#else
+	(void)mrn;
+#endif
+}
+
 /*
  * From now on its reads go by the mm's state. Not if it has been removed, or inserted anew, while the tokens were waited
- * for: what we have seen is nothing to that insertion. The pin keeps it as it is meanwhile.
+ * for: what we have seen is nothing to that insertion. A removal from mm takes mm's lock before it is complete, so while we
+ * have it, what is still that insertion stays it, or is being removed and does not point to unread_state any more. No pin: to
+ * whom it would have to be told that it is gone, in which mm, nobody could say. Whoever cannot have the lock, in a signal
+ * handler perhaps that has interrupted its holder, leaves it to the next read.
  *
  * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's state. Release:
  * who reads by that from now on knows what we have seen.
@@ -260,12 +275,14 @@ static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 {
 	const uint64_t *unread = &unread_state;
 
-	if (!mrn_pin(&mrn->pins))
+	if (!mrn_mutex_trylock(&mm->writing))
 		return;
-	if (mrn->node.id == id && mrn->mm == mm)
+	noting(mrn);
+	if (!mrn_pin_look(&mrn->pins) && __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED) == mm &&
+	    __atomic_load_n(&mrn->node.id, __ATOMIC_RELAXED) == id)
 		__atomic_compare_exchange_n(&mrn->mm_state, &unread, &mm->state, false,
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-	mrn_unpin(mm, &mrn->pins);
+	mrn_mutex_unlock(&mm->writing);
 }
 
 /*

@@ -487,3 +487,64 @@ TEST(a1_no_seq_comes_twice)
 	destroy_idle(mm[0]);
 	destroy_idle(mm[1]);
 }
+
+/* -------------------------------------------------- a first read, and the notifier in another mm by then */
+
+static struct {
+	struct consumer c;
+	struct test_gate reads, notes, go_on;
+	uint64_t seq;
+} late;
+
+static void late_waits(uint64_t seq)
+{
+	(void)seq;
+	test_gate_open(&late.reads);
+}
+
+static void late_notes(const struct mmu_range_notifier *mrn)
+{
+	CHECK(mrn == &late.c.mrn);
+	mrn_check_read_hook = NULL;
+	test_gate_open(&late.notes);
+	test_gate_wait(&late.go_on);
+}
+
+static void *late_read(void *unused)
+{
+	late.seq = mmu_range_read_begin(&late.c.mrn);
+	return unused;
+}
+
+/* Nobody who removes it from the second mm waits for that reader, and it stands for no insertion but its own. */
+TEST(a5_a_first_read_is_nothing_to_another_insertion)
+{
+	struct mrn_mm *mm[] = {new_mm(), new_mm()};
+	struct mmu_notifier_range r = pages(mm[0], 4, 5);
+	pthread_t reader;
+
+	memset(&late, 0, sizeof(late));
+	mrn_check_wait_hook = late_waits;
+	mrn_check_read_hook = late_notes;
+	start(&r);
+	consumer_init(&late.c);
+	consumer_insert(&late.c, mm[0], 4, 8);
+	reader = go(late_read, NULL);
+	test_gate_wait(&late.reads);
+	consumer_remove(&late.c);
+	consumer_insert(&late.c, mm[1], 4, 8);
+	end(&r);
+	test_gate_wait(&late.notes);
+	consumer_remove(&late.c);
+	consumer_insert(&late.c, mm[1], 4, 8);
+	test_gate_open(&late.go_on);
+	done(reader);
+	CHECK(LOAD(&late.c.mrn.mm_state) != &mm[0]->state);
+	CHECK(LOAD(&late.c.mrn.mm_state) != &mm[1]->state);
+	CHECK(late.c.mrn.invalidate_seq != late.seq);
+	consumer_check_works(&late.c);
+	CHECK(LOAD(&late.c.mrn.mm_state) == &mm[1]->state);
+	consumer_remove(&late.c);
+	destroy_idle(mm[0]);
+	destroy_idle(mm[1]);
+}
