@@ -407,6 +407,8 @@ TEST(fork_with_something_to_be_freed)
 {
 	struct family f = {.mm = mrn_mm_self()};
 
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer lets no child of a process with threads start one");
 	consumer_init(&f.c);
 	consumer_init(&f.c2);
 	consumer_insert(&f.c, f.mm, 4, 8);
