@@ -39,6 +39,11 @@ static void push(struct mrn_deferred *d)
 
 void mrn_deferred_kick(void)
 {
+	/*
+	 * Orders what has made an item ready, an unpin, before the look at the queue; or a push before the reaper's look at the
+	 * item's pins, which the number of kicks brings about. Of an unpin and a push one sees the other.
+	 */
+	mrn_fence_full();
 	if (!__atomic_load_n(&mrn_process->queue, __ATOMIC_RELAXED))
 		return;
 	__atomic_fetch_add(&mrn_process->kicks, 1, __ATOMIC_SEQ_CST);
@@ -118,6 +123,8 @@ void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d, uint64_t *pins
 void mrn_deferred_run_one(struct mrn_deferred *d)
 {
 	run(take(&(struct wanted){.one = d}));
+	/* While all others were taken out as well, an unpin may have found nothing. */
+	mrn_deferred_kick();
 }
 
 void mrn_deferred_drain(struct mrn_mm *mm)
