@@ -279,7 +279,7 @@ static void *use(void *arg)
 {
 	struct user *u = arg;
 
-	for (int i = 0; i < ROUNDS(10000); i++) {
+	for (int i = 0; i < ROUNDS(1500); i++) {
 		struct mmu_notifier *mn = get(u->mm), *again;
 
 		/* As long as this thread has a reference, everybody gets the same. */
