@@ -2,6 +2,7 @@
 #include "pin_device.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -146,4 +147,22 @@ int pin_cache_peek(struct pin_device *dev, struct mrn_regcache *cache, const voi
 	CHECK_ERR(pin_device_read(dev, entry, addr, &byte, 1), 0);
 	CHECK_ERR(mrn_regcache_put(entry), 0);
 	return byte;
+}
+
+bool mapping_has_flag(const void *addr, const char *flag)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool here = false, has = false;
+	unsigned long start, end;
+	char line[512];
+
+	CHECK(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (unsigned long)addr && (unsigned long)addr < end;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			has = strstr(line, flag) != NULL;
+	}
+	fclose(f);
+	return has;
 }

@@ -47,4 +47,7 @@ struct mrn_regcache *pin_cache(struct pin_device *dev, struct mrn_source *source
 /* The byte that a fresh get of addr transfers; with the registration's own entry put again. */
 int pin_cache_peek(struct pin_device *dev, struct mrn_regcache *cache, const void *addr);
 
+/* Has the mapping of addr this flag of /proc/self/smaps, as in " uw"? */
+bool mapping_has_flag(const void *addr, const char *flag);
+
 #endif

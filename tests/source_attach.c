@@ -46,23 +46,10 @@ static bool is_in(const char *list, const char *word)
 	return strstr(list, word) != NULL;
 }
 
-/* Is a mapping that holds this address registered with a userfaultfd? Its VmFlags say "uw". */
+/* Is it registered with a userfaultfd, in write-protect mode? */
 static bool is_armed(const void *addr)
 {
-	FILE *f = fopen("/proc/self/smaps", "re");
-	bool here = false, armed = false;
-	unsigned long start, end;
-	char line[512];
-
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = start <= (unsigned long)addr && (unsigned long)addr < end;
-		else if (here && strncmp(line, "VmFlags:", 8) == 0)
-			armed = is_in(line, " uw");
-	}
-	fclose(f);
-	return armed;
+	return mapping_has_flag(addr, " uw");
 }
 
 /* A device that pins, a source, and a cache: what most tests here need one of. */

@@ -304,25 +304,6 @@ static int own_userfaultfd(void)
 	return fd;
 }
 
-/* Is there an "uffd, missing pages" in what smaps says of addr? */
-static bool has_flag(const void *addr, const char *flag)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	bool here = false, has = false;
-	unsigned long start, end;
-	char line[512];
-
-	CHECK(f);
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = start <= (unsigned long)addr && (unsigned long)addr < end;
-		else if (here && strncmp(line, "VmFlags:", 8) == 0)
-			has = strstr(line, flag) != NULL;
-	}
-	fclose(f);
-	return has;
-}
-
 TEST(a_userfaultfd_in_a_numbers_place_is_left_alone)
 {
 	char *theirs = map_some(), *p = map_some();
@@ -339,8 +320,8 @@ TEST(a_userfaultfd_in_a_numbers_place_is_left_alone)
 	/* Not ours to arm: neither registered anew, nor taken out. */
 	CHECK_EQ(pin_cache_peek(&dev, cache, theirs), OLD);
 	CHECK_EQ(pin_cache_peek(&dev, cache, theirs), OLD);
-	CHECK(has_flag(theirs, " um"));
-	CHECK(!has_flag(theirs, " uw"));
+	CHECK(mapping_has_flag(theirs, " um"));
+	CHECK(!mapping_has_flag(theirs, " uw"));
 	check_watched(p);
 	/* And what is armed is not armed by it: nobody there would read the event. */
 	CHECK_EQ(mrn_sys2(SYS_munmap, (long)p, LENGTH), 0);
@@ -348,7 +329,7 @@ TEST(a_userfaultfd_in_a_numbers_place_is_left_alone)
 	CHECK_EQ(errno, EAGAIN);
 	rig_close();
 	CHECK_EQ(fcntl(taken[0], F_GETFD), 0);
-	CHECK(has_flag(theirs, " um"));
+	CHECK(mapping_has_flag(theirs, " um"));
 }
 TWIN(a_userfaultfd_in_a_numbers_place_is_left_alone, no_look, BREAK_LATER(broken, UFFD_NUMBERS),
      .accept_timeout = true);
