@@ -378,14 +378,15 @@ static void cancel_in(void (*fn)(struct hmm_rig *, char *))
 	CHECK(result == PTHREAD_CANCELED);
 	CHECK_MSG(test_gate_is_open(&d.returned), "it was cancelled inside");
 	CHECK(points > 0);
-	if (fn == call_destroy)
-		return;
-	/* All of it can be used on. */
-	rig.log.hook = NULL;
-	if (fn != call_free)
-		free_region(&rig, d.p);
-	check_settled(&rig);
-	CHECK_ERR(mrn_hmm_destroy(rig.hmm), 0);
+	if (fn != call_destroy) {
+		/* All of it can be used on. */
+		rig.log.hook = NULL;
+		if (fn != call_free)
+			free_region(&rig, d.p);
+		check_settled(&rig);
+		CHECK_ERR(mrn_hmm_destroy(rig.hmm), 0);
+	}
+	free(device.memory);
 }
 
 TEST(calls_are_not_cancelled_in_the_middle)
