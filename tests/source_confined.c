@@ -17,6 +17,7 @@
 
 #include "core/check.h"
 #include "harness/test.h"
+#include "no_device.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/source.h"
@@ -28,19 +29,6 @@ static struct mrn_regcache *cache;
 /* The sandbox comes as nobody sees. */
 static bool unseen;
 
-static int register_range(void *ctx, struct mrn_regcache_entry *entry)
-{
-	(void)ctx, (void)entry;
-	return 0;
-}
-
-static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
-{
-	(void)ctx, (void)entry;
-}
-
-static const struct mrn_regcache_ops ops = {register_range, deregister_range};
-
 static void open_cache(void)
 {
 	static char why[512];
@@ -50,7 +38,7 @@ static void open_cache(void)
 	struct mrn_regcache_config config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
-		.ops = &ops,
+		.ops = &no_device_ops,
 	};
 
 	if (test_is_sanitized())

@@ -14,6 +14,7 @@
 
 #include "core/check.h"
 #include "harness/test.h"
+#include "no_device.h"
 
 /* Pages, each apart from the next; and room for half of them, at two mappings each. */
 enum { ISLANDS = 400, ROOM = ISLANDS };
@@ -36,19 +37,6 @@ static unsigned int nr_mappings(void)
 	return n;
 }
 
-static int register_range(void *ctx, struct mrn_regcache_entry *entry)
-{
-	(void)ctx, (void)entry;
-	return 0;
-}
-
-static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
-{
-	(void)ctx, (void)entry;
-}
-
-static const struct mrn_regcache_ops ops = {register_range, deregister_range};
-
 /* As on a system with twice as many mappings as this process has and ROOM. */
 static void set_limit(void)
 {
@@ -65,7 +53,7 @@ static void open_cache(uint64_t need)
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
 		.need = need,
-		.ops = &ops,
+		.ops = &no_device_ops,
 		.max_entries = 2 * ISLANDS,
 	};
 	char why[256] = "";

@@ -37,14 +37,16 @@ static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
 
 /* ---------------------------------------------------------------------------- beginning and end */
 
-/*
- * Is fd u's own userfaultfd? By its mark, which is the cheaper look. In a sandbox, which may not know fcntl, by the call that
- * arming makes anyway.
- */
+/* By its mark, which is the cheapest look. Not in a sandbox, which may not know fcntl. */
+static bool has_mark(const struct mrn_uffd *u, int fd)
+{
+	return !mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid);
+}
+
+/* Is fd u's own userfaultfd? If the mark does not say so, by the call that arming makes anyway. */
 static bool is_our_number(const struct mrn_uffd *u, int fd)
 {
-	return (!mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid)) ||
-	       mrn_uffd_is_ours(u, fd);
+	return has_mark(u, fd) || mrn_uffd_is_ours(u, fd);
 }
 
 /* Is fd a page map in which the bell is armed? It is armed if u's userfaultfd has just been found by it. */
@@ -58,7 +60,7 @@ static bool shows_bell(const struct mrn_uffd *u, int fd)
 
 static bool is_our_page_map(const struct mrn_uffd *u, int fd)
 {
-	return (!mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid)) || shows_bell(u, fd);
+	return has_mark(u, fd) || shows_bell(u, fd);
 }
 
 void mrn_uffd_close_numbers(struct mrn_uffd *u)
