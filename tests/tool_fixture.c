@@ -70,3 +70,22 @@ unsigned int lines(const char *text)
 		n += *text == '\n';
 	return n;
 }
+
+const char *watched(void)
+{
+	const char *path = getenv("MRN_WATCHED");
+
+	if (!path)
+		SKIP("MRN_WATCHED does not say where the program is");
+	return path;
+}
+
+const char *number(int n)
+{
+	static char text[4][16];
+	static int next;
+	char *t = text[next++ % 4];
+
+	snprintf(t, sizeof(text[0]), "%d", n);
+	return t;
+}

@@ -25,6 +25,11 @@ int64_t figure(struct json_object *in, const char *key);
 
 unsigned int lines(const char *text);
 
+/* The program that tests of mrn watch have watched, tests/watched.c. */
+const char *watched(void);
+/* As an argument; good until four more. */
+const char *number(int n);
+
 /* Wrong options: status 2, and one line that begins with the command's name. */
 #define REFUSED(...)                                                          \
 	do {                                                                  \

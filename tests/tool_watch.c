@@ -20,25 +20,6 @@
 /* What a twin makes the program do less of. */
 static int less;
 
-static const char *watched(void)
-{
-	const char *path = getenv("MRN_WATCHED");
-
-	if (!path)
-		SKIP("MRN_WATCHED does not say where the program is");
-	return path;
-}
-
-static const char *number(int n)
-{
-	static char text[4][16];
-	static int next;
-	char *t = text[next++ % 4];
-
-	snprintf(t, sizeof(text[0]), "%d", n);
-	return t;
-}
-
 /* ---------------------------------------------------------------------------------- what was seen */
 
 static struct json_object *report_of(const struct outcome *o)
@@ -626,76 +607,3 @@ TEST(wrong_options)
 	REFUSED("watch", "--records", "17", "true");
 	REFUSED("watch", "-o");
 }
-
-TEST(a_file_that_cannot_be_written)
-{
-	static struct outcome o;
-
-	RUN(&o, "watch", "-o", "/nonexistent/trace.json", "--", watched(), "copy");
-	CHECK_EQ(o.status, 125);
-	CHECK_EQ(lines(o.err), 1);
-	/* Written, but not to the end. */
-	if (!access("/dev/full", W_OK)) {
-		RUN(&o, "watch", "-o", "/dev/full", "--", watched(), "count", "1000", "0");
-		CHECK_EQ(o.status, 125);
-		CHECK_MSG(strstr(o.err, "mrn watch: /dev/full: "), "%s", o.err);
-	}
-}
-
-/* -------------------------------------------------------------------------------------- files */
-
-/* A folder of the test's own, left again by the test. */
-static char *temporary(const char *name)
-{
-	static char path[64];
-
-	snprintf(path, sizeof(path), "/tmp/mrn-watch-%d-%s", (int)getpid(), name);
-	return path;
-}
-
-static char *text_of(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	char *text = calloc(1, 1 << 22);
-
-	CHECK(f && text);
-	CHECK(fread(text, 1, (1 << 22) - 1, f) > 0);
-	fclose(f);
-	unlink(path);
-	return text;
-}
-
-TEST(a_trace_has_every_event)
-{
-	const char *path = temporary("trace.json");
-	struct json_object *trace, *events;
-	static struct outcome o;
-	int64_t seen = 0;
-
-	RUN(&o, "watch", "--source", "interpose", "-o", path, "--", watched(), "threads", "4",
-	    number(100 - less));
-	CHECK_EQ(o.status, 0);
-	trace = json_tokener_parse(text_of(path));
-	CHECK(trace);
-	events = member(trace, "traceEvents", json_type_array);
-	for (size_t i = 0; i < json_object_array_length(events); i++) {
-		struct json_object *e = json_object_array_get_idx(events, i), *args;
-
-		if (strcmp(json_object_get_string(member(e, "ph", json_type_string)), "X"))
-			continue;
-		args = member(e, "args", json_type_object);
-		CHECK(!strcmp(json_object_get_string(member(e, "name", json_type_string)),
-			      "munmap"));
-		CHECK(json_object_get_double(member(e, "dur", json_type_double)) > 0);
-		CHECK(figure(e, "tid") != figure(e, "pid"));
-		CHECK_EQ(figure(args, "bytes"), 3 * PAGE);
-		member(args, "range", json_type_string);
-		if (has_symbols())
-			CHECK(strstr(json_object_get_string(member(args, "site", json_type_string)),
-				     "watched_unmap"));
-		seen++;
-	}
-	CHECK_EQ(seen, 400);
-	json_object_put(trace);
-}
-TWIN(a_trace_has_every_event, one_less, less = 1);

@@ -18,6 +18,13 @@ void cli_say(const char *command, const char *format, ...)
 	fputc('\n', stderr);
 }
 
+int cli_flush(FILE *out)
+{
+	if (!fflush(out) && !ferror(out))
+		return 0;
+	return errno ? -errno : -EIO;
+}
+
 /* ---------------------------------------------------------------------------------------- options */
 
 /* What both parsers work on: the command's own input, and where to put the words after its options. */

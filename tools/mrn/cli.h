@@ -8,6 +8,7 @@
 
 #include <argp.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum cli_exit {
 	CLI_OK = 0,
@@ -51,5 +52,8 @@ error_t cli_seconds(const struct argp_state *state, const char *option, const ch
 
 /* One line on stderr, with the name of the command in front. */
 __attribute__((format(printf, 2, 3))) void cli_say(const char *command, const char *format, ...);
+
+/* 0, or what has failed since errno was set to 0, now or before, as -errno. */
+int cli_flush(FILE *out);
 
 #endif

@@ -90,7 +90,7 @@ static int finish(struct json *j, FILE *out, int style, const char *ending)
 	if (!text)
 		r = -ENOMEM;
 	else if (fprintf(out, "%s%s", text, ending) < 0)
-		r = -EIO;
+		r = -errno;
 	json_object_put(j->open[0]);
 	return r;
 }
@@ -99,7 +99,7 @@ int json_finish(struct json *j, FILE *out)
 {
 	int r = finish(j, out, JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_PRETTY, "\n");
 
-	return !r && fflush(out) ? -EIO : r;
+	return !r && fflush(out) ? -errno : r;
 }
 
 int json_finish_short(struct json *j, FILE *out)

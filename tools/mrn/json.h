@@ -31,7 +31,7 @@ void json_real(struct json *j, const char *key, double value);	/* with one decim
 void json_real3(struct json *j, const char *key, double value); /* with three */
 void json_string(struct json *j, const char *key, const char *value);
 
-/* Ends and writes everything, and a newline. 0, -ENOMEM or -EIO. */
+/* Ends and writes everything, and a newline. 0 or -errno. */
 int json_finish(struct json *j, FILE *out);
 /* The same in as few bytes as can be, without a newline: for one of very many. */
 int json_finish_short(struct json *j, FILE *out);

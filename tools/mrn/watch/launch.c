@@ -108,6 +108,8 @@ static void become(const struct launch *l, const char *path, char **argv)
 {
 	sigaction(SIGCHLD, &l->on_child, NULL);
 	sigprocmask(SIG_SETMASK, &l->mask, NULL);
+	if (l->output_to_error && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return;
 	/* A script without "#!" is the shell's, as everywhere. */
 	execvp(path, argv);
 }

@@ -8,6 +8,7 @@
 #define MRN_TOOL_WATCH_LAUNCH_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,6 +20,7 @@ struct launch {
 	/* What was set up before us, and is the program's. */
 	sigset_t mask;
 	struct sigaction on_child;
+	bool output_to_error; /* the program's standard output, for ours is wanted for something else */
 };
 
 /* Before any thread is started: from here on signals are kept for launch_wait. */

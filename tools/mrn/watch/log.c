@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "os/futex.h"
@@ -20,6 +21,29 @@ static struct watch_lane *lane_at(const struct watch_log *log, unsigned int i)
 					     watch_lane_offset(i, log->header->lane_size));
 }
 
+/*
+ * A limit on the size of files (ulimit -f) is meant for files on a disk, and whoever goes beyond it gets a
+ * signal. It is raised meanwhile as far as that is allowed.
+ */
+static int set_size(int fd, size_t size)
+{
+	struct rlimit had, more;
+	int err = 0;
+
+	if (getrlimit(RLIMIT_FSIZE, &had))
+		return errno;
+	if (had.rlim_max < size)
+		return EFBIG;
+	more = (struct rlimit){had.rlim_max, had.rlim_max};
+	if (had.rlim_cur < size && setrlimit(RLIMIT_FSIZE, &more))
+		return errno;
+	if (ftruncate(fd, (off_t)size))
+		err = errno;
+	if (had.rlim_cur < size && setrlimit(RLIMIT_FSIZE, &had) && !err)
+		err = errno;
+	return err;
+}
+
 int watch_log_create(struct watch_log *log, uint32_t ring_shift)
 {
 	size_t lane_size = watch_lane_size(ring_shift);
@@ -29,8 +53,11 @@ int watch_log_create(struct watch_log *log, uint32_t ring_shift)
 	*log = (struct watch_log){.fd = -1, .size = watch_lane_offset(WATCH_LANES, lane_size)};
 	pthread_mutex_init(&log->lock, NULL);
 	log->fd = memfd_create("mrn-watch", MFD_CLOEXEC);
+	if (log->fd < 0)
+		goto failed;
 	/* Pages that nobody touches take no memory. */
-	if (log->fd < 0 || ftruncate(log->fd, (off_t)log->size))
+	errno = set_size(log->fd, log->size);
+	if (errno)
 		goto failed;
 	h = mmap(NULL, log->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, log->fd, 0);
 	if (h == MAP_FAILED)

@@ -13,11 +13,16 @@ static const struct argp_option options[] = {
 	{"output", OUTPUT, "FILE", 0, "Write a trace for Perfetto or chrome://tracing", 0},
 	{"report", REPORT, "FILE", 0, "Write a page for a browser: addresses over time", 0},
 	{"source", SOURCE, "NAME", 0,
-	 "What tells of the changes: dispatch, interpose, or auto, the best that works (auto)", 0},
+	 "What tells of the changes: dispatch, interpose, or auto: dispatch where it works, else "
+	 "interpose (auto)",
+	 0},
 	{"children", CHILDREN, NULL, 0, "Follow what the program forks and executes", 0},
 	{"records", RECORDS, "N", 0,
 	 "How many records may wait for this tool, for each process (65536)", 0},
-	{"json", JSON, NULL, 0, "Print the tables as JSON, on standard output", 0},
+	{"json", JSON, "FILE", OPTION_ARG_OPTIONAL,
+	 "Write the tables as JSON to FILE, or to standard output; the program's own output then goes to "
+	 "standard error",
+	 0},
 	{0},
 };
 
@@ -67,6 +72,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return EINVAL;
 	case JSON:
 		o->json = true;
+		o->json_file = arg && strcmp(arg, "-") ? arg : NULL;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

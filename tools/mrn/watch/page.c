@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
 #include "tools/mrn/watch/bands.h"
 #include "tools/mrn/watch/page.h"
@@ -238,10 +239,11 @@ int page_write(FILE *out, const struct tally *t, const struct watch_run *run)
 	if (fclose(f) && !r)
 		r = -ENOMEM;
 	if (!r) {
+		errno = 0;
 		fwrite(watch_page_html, 1, (size_t)(gap - watch_page_html), out);
 		put_escaped(out, data);
 		fputs(gap + sizeof(mark) - 1, out);
-		r = ferror(out) ? -EIO : 0;
+		r = cli_flush(out);
 	}
 	free(data);
 	return r;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
 #include "tools/mrn/watch/symbols.h"
 #include "tools/mrn/watch/tables.h"
@@ -181,6 +182,7 @@ int tables_print(FILE *out, const struct tally *t, const struct watch_run *run)
 	rows = site_rows(t, &n);
 	if (!rows)
 		return -ENOMEM;
+	errno = 0;
 	tables_size(bytes, sizeof(bytes), t->bytes);
 	fprintf(out, "%s: %" PRIu64 " invalidation%s of %s in %.3f s, %" PRIu64 " %s, seen by %s\n",
 		run->program, t->events, t->events == 1 ? "" : "s", bytes, run->seconds,
@@ -191,7 +193,7 @@ int tables_print(FILE *out, const struct tally *t, const struct watch_run *run)
 	}
 	print_losses(out, t, run);
 	free(rows);
-	return ferror(out) ? -EIO : 0;
+	return cli_flush(out);
 }
 
 /* ----------------------------------------------------------------------------------------- as JSON */

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
 #include "tools/mrn/watch/trace.h"
 
@@ -87,6 +88,7 @@ int trace_write(FILE *out, const struct tally *t, const struct watch_run *run)
 	const char *between = "";
 	int r = 0;
 
+	errno = 0;
 	fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", out);
 	for (size_t i = 0; i < t->nr && !r; i++) {
 		if (!is_known(t->event[i].pid)) {
@@ -100,5 +102,5 @@ int trace_write(FILE *out, const struct tally *t, const struct watch_run *run)
 			r = put_event(out, t, &t->event[i]);
 	}
 	fputs("\n]}\n", out);
-	return r ? r : ferror(out) ? -EIO : 0;
+	return r ? r : cli_flush(out);
 }

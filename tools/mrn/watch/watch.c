@@ -4,7 +4,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,13 +24,22 @@
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
+/* A file that was asked for. */
+struct output {
+	const char *path; /* or NULL */
+	FILE *out;
+	int (*write)(FILE *out, const struct tally *t, const struct watch_run *run);
+};
+
+enum { TRACE, REPORT, JSON, NR_OUTPUTS };
+
 struct watch {
 	struct watch_options options;
 	struct watch_log log;
 	struct tally tally;
 	struct launch launch;
 	struct watch_run run;
-	FILE *trace, *report;
+	struct output output[NR_OUTPUTS];
 	uint64_t shown; /* events, a second ago */
 };
 
@@ -63,16 +74,33 @@ static void show(void *arg)
 
 /* ----------------------------------------------------------------------------------------- before */
 
-/* Now, so that a wrong path does not cost a run. */
-static int open_output(const char *path, FILE **out)
+/* Two would write over each other. */
+static bool is_same_file(const struct output *a, const struct output *b)
 {
-	if (!path)
-		return 0;
-	*out = fopen(path, "we");
-	if (*out)
-		return 0;
-	SAY("%s: %s", path, strerror(errno));
-	return WATCH_CANNOT;
+	struct stat x, y;
+
+	return a->out && b->out && !fstat(fileno(a->out), &x) && !fstat(fileno(b->out), &y) &&
+	       S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Now, so that a wrong path does not cost a run. */
+static int open_outputs(struct output *o)
+{
+	for (unsigned int i = 0; i < NR_OUTPUTS; i++) {
+		if (!o[i].path)
+			continue;
+		o[i].out = fopen(o[i].path, "we");
+		if (!o[i].out) {
+			SAY("%s: %s", o[i].path, strerror(errno));
+			return WATCH_CANNOT;
+		}
+		for (unsigned int j = 0; j < i; j++)
+			if (is_same_file(&o[i], &o[j])) {
+				SAY("%s cannot take two outputs", o[i].path);
+				return WATCH_CANNOT;
+			}
+	}
+	return 0;
 }
 
 static uint32_t shift_of(uint64_t records)
@@ -87,10 +115,11 @@ static int prepare(struct watch *w, char path[PATH_MAX])
 
 	if (!r)
 		r = watch_check_program(path);
+	w->output[TRACE] = (struct output){o->trace, NULL, trace_write};
+	w->output[REPORT] = (struct output){o->report, NULL, page_write};
+	w->output[JSON] = (struct output){o->json_file, NULL, tables_print_json};
 	if (!r)
-		r = open_output(o->trace, &w->trace);
-	if (!r)
-		r = open_output(o->report, &w->report);
+		r = open_outputs(w->output);
 	if (r)
 		return r;
 	r = watch_log_create(&w->log, shift_of(o->records));
@@ -107,24 +136,26 @@ static int prepare(struct watch *w, char path[PATH_MAX])
 
 /* ------------------------------------------------------------------------------------------- after */
 
-static int put(FILE **out, const char *path, int err)
+static int write_output(struct output *o, const struct tally *t, const struct watch_run *run)
 {
-	if (*out && fclose(*out) && !err)
+	int err = o->write(o->out, t, run);
+
+	if (fclose(o->out) && !err)
 		err = -errno;
-	*out = NULL;
+	o->out = NULL;
 	if (err)
-		SAY("%s: %s", path, strerror(-err));
+		SAY("%s: %s", o->path, strerror(-err));
 	return err ? WATCH_CANNOT : 0;
 }
 
-static int write_files(struct watch *w)
+/* All of them: one that cannot be written does not cost the others. */
+static int write_outputs(struct watch *w)
 {
 	int r = 0;
 
-	if (w->trace)
-		r = put(&w->trace, w->options.trace, trace_write(w->trace, &w->tally, &w->run));
-	if (w->report && !r)
-		r = put(&w->report, w->options.report, page_write(w->report, &w->tally, &w->run));
+	for (unsigned int i = 0; i < NR_OUTPUTS; i++)
+		if (w->output[i].out && write_output(&w->output[i], &w->tally, &w->run))
+			r = WATCH_CANNOT;
 	return r;
 }
 
@@ -156,11 +187,11 @@ static int describe(struct watch *w, uint64_t ended)
 
 static int tell(struct watch *w)
 {
-	int r = symbols_name(&w->tally.sites), files = r ? 0 : write_files(w);
+	int r = symbols_name(&w->tally.sites), files = r ? 0 : write_outputs(w);
 
 	if (!r)
 		r = tables_print(stderr, &w->tally, &w->run);
-	if (!r && w->options.json)
+	if (!r && w->options.json && !w->options.json_file)
 		r = tables_print_json(stdout, &w->tally, &w->run);
 	if (r)
 		SAY("cannot write the tables: %s", strerror(-r));
@@ -193,12 +224,17 @@ static int run(struct watch *w)
 		return r;
 	watch_log_name(&w->log, name, sizeof(name));
 	launch_prepare(&w->launch);
+	w->launch.output_to_error = w->options.json && !w->options.json_file;
 	w->tally.epoch = now_ns();
 	r = launch_start(&w->launch, path, w->options.program, w->log.header, name);
 	if (r)
 		return r;
-	/* Whoever reads our tables may have had enough of them; the program's status is still to be told. */
+	/*
+	 * Whoever reads our tables may have had enough of them, and a file may grow too large (ulimit -f); the
+	 * program's status is still to be told.
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	r = watch_log_start(&w->log, &sink);
 	if (r)
 		SAY("cannot read what the program does: %s", strerror(-r));
@@ -221,10 +257,9 @@ static int watch_command_run(int argc, char **argv)
 	fill_standard_descriptors();
 	if (!status)
 		status = run(&w);
-	if (w.trace)
-		fclose(w.trace);
-	if (w.report)
-		fclose(w.report);
+	for (unsigned int i = 0; i < NR_OUTPUTS; i++)
+		if (w.output[i].out)
+			fclose(w.output[i].out);
 	symbols_forget(&w.tally.sites);
 	tally_destroy(&w.tally);
 	watch_log_destroy(&w.log);
