@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn watch: the files that it writes. They are whole, and say what the tables say. The program is
+ * mrn watch: the files that it writes. They are whole, small, and say what the tables say. The program is
  * tests/watched.c; MRN_WATCHED says where it is.
  */
 #include <fcntl.h>
@@ -11,14 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tool_fixture.h"
 
 #define PAGE 4096
 
-/* For twins: the program does less. */
+/* For twins: the program does less, or the trace is looked at as it is before it is packed. */
 static int less;
+static bool unpacked;
 
 /* A file of the test's own, left again by the test. */
 static const char *temporary(const char *name)
@@ -31,6 +33,15 @@ static const char *temporary(const char *name)
 	return p;
 }
 
+static size_t size_of(const char *path)
+{
+	struct stat st;
+
+	CHECK_MSG(!stat(path, &st), "%s", path);
+	return (size_t)st.st_size;
+}
+
+/* Unpacked, if it is packed. */
 static char *text_of(const char *path)
 {
 	enum { MOST = 64 << 20 };
@@ -38,7 +49,7 @@ static char *text_of(const char *path)
 	size_t n;
 	FILE *f;
 
-	snprintf(command, sizeof(command), "cat %s", path);
+	snprintf(command, sizeof(command), "gzip -cdf %s", path);
 	f = popen(command, "r");
 	CHECK(f && text);
 	n = fread(text, 1, MOST - 1, f);
@@ -81,7 +92,7 @@ static struct json_object *next_event(struct json_object *trace, size_t *i)
 
 TEST(a_trace_has_every_event)
 {
-	const char *path = temporary("trace.json");
+	const char *path = temporary("trace.json.gz");
 	struct json_object *trace, *e;
 	static struct outcome o;
 	int64_t seen = 0;
@@ -136,7 +147,7 @@ static void count(struct json_object *trace, struct json_object *row, int64_t *e
 
 TEST(a_trace_has_the_rows_of_the_tables)
 {
-	const char *path = temporary("trace.json"), *tables = temporary("tables.json");
+	const char *path = temporary("trace.json.gz"), *tables = temporary("tables.json");
 	struct json_object *trace, *report, *rows;
 	static struct outcome o;
 	int64_t all = 0;
@@ -166,6 +177,33 @@ TEST(a_trace_has_the_rows_of_the_tables)
 	json_object_put(report);
 }
 TWIN(a_trace_has_the_rows_of_the_tables, one_less, less = 1);
+
+/* A million are to be a file that one can send: 30 bytes each at most. */
+TEST(a_trace_is_small, .timeout_s = 120)
+{
+	enum { EVENTS = 100000 };
+	const char *path = temporary("trace"), *text = temporary("text");
+	static struct outcome o;
+	size_t size;
+
+	if (!getenv("MRN_WATCH_ZLIB"))
+		SKIP("built without zlib");
+	RUN(&o, "watch", "--source", "interpose", "-o", path, "--", watched(), "threads", "4",
+	    number(EVENTS / 4));
+	CHECK_EQ(o.status, 0);
+	if (unpacked) {
+		char command[256];
+
+		snprintf(command, sizeof(command), "gzip -cd %s >%s", path, text);
+		CHECK_EQ(system(command), 0);
+	}
+	size = size_of(unpacked ? text : path);
+	unlink(path);
+	unlink(text);
+	NOTE("%zu bytes", size);
+	CHECK(size <= 30l * EVENTS);
+}
+TWIN(a_trace_is_small, unpacked, unpacked = true);
 
 /* -------------------------------------------------------------------------------------------- the JSON */
 

@@ -104,5 +104,5 @@ int json_finish(struct json *j, FILE *out)
 
 int json_finish_short(struct json *j, FILE *out)
 {
-	return finish(j, out, JSON_C_TO_STRING_PLAIN, "");
+	return finish(j, out, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, "");
 }

@@ -10,7 +10,8 @@
 enum { OUTPUT = 'o', REPORT = 256, SOURCE, CHILDREN, RECORDS, JSON };
 
 static const struct argp_option options[] = {
-	{"output", OUTPUT, "FILE", 0, "Write a trace for Perfetto or chrome://tracing", 0},
+	{"output", OUTPUT, "FILE", 0,
+	 "Write a trace for Perfetto or chrome://tracing: JSON, packed by gzip", 0},
 	{"report", REPORT, "FILE", 0, "Write a page for a browser: addresses over time", 0},
 	{"source", SOURCE, "NAME", 0,
 	 "What tells of the changes: dispatch, interpose, or auto: dispatch where it works, else "
