@@ -205,6 +205,46 @@ TEST(a_trace_is_small, .timeout_s = 120)
 }
 TWIN(a_trace_is_small, unpacked, unpacked = true);
 
+/* -------------------------------------------------------------------------------------------- the page */
+
+/* The figures of its rectangles, nine each; where there are very many, some are made one. */
+TEST(a_page_counts_every_event, .timeout_s = 120)
+{
+	enum { EVENTS = 100000, FIGURES = 9, OF_EVENTS = 7, OF_BYTES = 8 };
+	const char *path = temporary("page.html"), *at;
+	int64_t figures[FIGURES], events = 0, bytes = 0;
+	static struct outcome o;
+	size_t rects = 0;
+	char *page;
+
+	RUN(&o, "watch", "--source", "interpose", "--report", path, "--", watched(), "count",
+	    number(EVENTS - less), "0");
+	CHECK_EQ(o.status, 0);
+	page = text_of(path);
+	CHECK(size_of(path) < 6 << 20);
+	unlink(path);
+	at = strstr(page, "\"rects\":[");
+	CHECK(at);
+	for (at += strlen("\"rects\":["); *at != ']'; rects++) {
+		for (int i = 0; i < FIGURES; i++) {
+			char *end;
+
+			figures[i] = strtoll(at, &end, 10);
+			CHECK(end > at);
+			at = *end == ',' ? end + 1 : end;
+		}
+		CHECK(figures[0] <= figures[1] && figures[3] <= figures[4]);
+		events += figures[OF_EVENTS];
+		bytes += figures[OF_BYTES];
+	}
+	NOTE("%zu rectangles", rects);
+	CHECK(rects <= 80000);
+	CHECK_EQ(events, EVENTS);
+	CHECK_EQ(bytes, 3l * PAGE * EVENTS);
+	free(page);
+}
+TWIN(a_page_counts_every_event, one_less, less = 1);
+
 /* -------------------------------------------------------------------------------------------- the JSON */
 
 TEST(json_in_a_file_leaves_the_output_to_the_program)

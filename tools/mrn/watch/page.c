@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,14 @@ struct rect {
 struct grid {
 	uint64_t duration;
 	const struct bands *bands;
-	uint32_t columns, rows;
+	uint32_t columns, rows; /* 0: one place */
+};
+
+struct rects {
+	struct rect *rect;
+	size_t nr, max;
+	uint32_t *hash; /* 1 + an index; 0: free */
+	size_t hash_size;
 };
 
 /* ----------------------------------------------------------------------------------- making fewer */
@@ -52,24 +60,51 @@ static void lay(struct rect *r, const struct grid *g)
 	r->top = cell(r->high, b->stop - b->start, g->rows);
 }
 
-#define COMPARE(member)                                        \
-	do {                                                   \
-		if (a->member != b->member)                    \
-			return a->member < b->member ? -1 : 1; \
-	} while (0)
-
-static int by_place(const void *x, const void *y)
+static struct rect rect_of(const struct event *e, const struct grid *g)
 {
-	const struct rect *a = x, *b = y;
+	unsigned int band = bands_of(g->bands, e);
+	uint64_t base = g->bands->band[band].start, bytes = tally_bytes(e->start, e->stop);
+	struct rect r = {
+		.begin = e->begin,
+		.end = e->end,
+		.low = bytes ? e->start - base : 0,
+		.high = bytes ? e->stop - base : 0,
+		.events = 1,
+		.bytes = bytes,
+		.site = e->site,
+		.band = (uint8_t)band,
+		.cause = e->cause,
+	};
 
-	COMPARE(from);
-	COMPARE(to);
-	COMPARE(band);
-	COMPARE(bottom);
-	COMPARE(top);
-	COMPARE(cause);
-	COMPARE(site);
-	return 0;
+	lay(&r, g);
+	return r;
+}
+
+static bool same_place(const struct rect *a, const struct rect *b)
+{
+	return a->from == b->from && a->to == b->to && a->band == b->band &&
+	       a->bottom == b->bottom && a->top == b->top && a->cause == b->cause &&
+	       a->site == b->site;
+}
+
+static uint64_t hash_of(const struct rect *r)
+{
+	const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = ((uint64_t)r->from << 32 | r->to) * odd;
+
+	h = (h ^ h >> 29 ^ ((uint64_t)r->bottom << 32 | r->top)) * odd;
+	h = (h ^ h >> 29 ^ ((uint64_t)r->site << 16 | (uint32_t)(r->band << 8) | r->cause)) * odd;
+	return h >> 20;
+}
+
+static uint32_t *slot_of(const struct rects *s, const struct rect *r)
+{
+	for (uint64_t i = hash_of(r);; i++) {
+		uint32_t *slot = &s->hash[i & (s->hash_size - 1)];
+
+		if (!*slot || same_place(&s->rect[*slot - 1], r))
+			return slot;
+	}
 }
 
 static void absorb(struct rect *into, const struct rect *r)
@@ -82,55 +117,57 @@ static void absorb(struct rect *into, const struct rect *r)
 	into->bytes += r->bytes;
 }
 
-static size_t merge(struct rect *r, size_t n, const struct grid *g)
+/* Room for max of them, and for merging them where hashed. 0 or -ENOMEM. */
+static int rects_create(struct rects *s, size_t max, bool hashed)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < n; i++)
-		lay(&r[i], g);
-	qsort(r, n, sizeof(*r), by_place);
-	for (size_t i = 0; i < n; i++) {
-		if (kept && !by_place(&r[kept - 1], &r[i]))
-			absorb(&r[kept - 1], &r[i]);
-		else
-			r[kept++] = r[i];
-	}
-	return kept;
+	*s = (struct rects){.max = max, .hash_size = 1};
+	while (s->hash_size < 2 * max)
+		s->hash_size *= 2;
+	s->rect = malloc((max + 1) * sizeof(*s->rect));
+	s->hash = hashed ? calloc(s->hash_size, sizeof(*s->hash)) : NULL;
+	return s->rect && (s->hash || !hashed) ? 0 : -ENOMEM;
 }
 
-/* From finer than a screen to coarser; at the end, one place for each cause and site. */
-static size_t make_fewer(struct rect *r, size_t n, const struct bands *bands, uint64_t duration)
+static void rects_destroy(struct rects *s)
 {
-	struct grid g = {duration, bands, 4096, 256};
-
-	while (n > RECTS_MAX && g.columns) {
-		n = merge(r, n, &g);
-		g.columns /= 2;
-		g.rows /= 2;
-	}
-	return n;
+	free(s->rect);
+	free(s->hash);
+	*s = (struct rects){0};
 }
 
-static struct rect *rects_of(const struct tally *t, const struct bands *bands)
+/* False when there is no room for all. */
+static bool fill(struct rects *s, const struct tally *t, const struct grid *g)
 {
-	struct rect *r = calloc(t->nr + 1, sizeof(*r));
+	for (size_t i = 0; i < t->nr; i++) {
+		struct rect r = rect_of(&t->event[i], g);
+		uint32_t *slot = s->hash ? slot_of(s, &r) : NULL;
 
-	for (size_t i = 0; r && i < t->nr; i++) {
-		const struct event *e = &t->event[i];
-		unsigned int band = bands_of(bands, e);
-		uint64_t base = bands->band[band].start, bytes = tally_bytes(e->start, e->stop);
+		if (slot && *slot) {
+			absorb(&s->rect[*slot - 1], &r);
+			continue;
+		}
+		if (s->nr == s->max)
+			return false;
+		s->rect[s->nr++] = r;
+		if (slot)
+			*slot = (uint32_t)s->nr;
+	}
+	return true;
+}
 
-		r[i] = (struct rect){
-			.begin = e->begin,
-			.end = e->end,
-			.low = bytes ? e->start - base : 0,
-			.high = bytes ? e->stop - base : 0,
-			.events = 1,
-			.bytes = bytes,
-			.site = e->site,
-			.band = (uint8_t)band,
-			.cause = e->cause,
-		};
+/*
+ * All as they are, where they are few; else from finer than a screen to coarser, each until it is seen to be
+ * too fine; at the end, one place for each cause and site, however many.
+ */
+static int make_rects(struct rects *s, const struct tally *t, struct grid *g)
+{
+	bool merge = t->nr > RECTS_MAX, enough = false;
+	int r = 0;
+
+	for (; !r && !enough; g->columns /= 2, g->rows /= 2) {
+		rects_destroy(s);
+		r = rects_create(s, merge && g->columns ? RECTS_MAX : t->nr, merge);
+		enough = !r && fill(s, t, g);
 	}
 	return r;
 }
@@ -187,17 +224,17 @@ static void put_rects(struct json *j, const struct rect *r, size_t n)
 static int put_data(FILE *out, const struct tally *t, const struct watch_run *run)
 {
 	struct bands bands;
-	struct rect *r;
+	struct grid g = {(uint64_t)(run->seconds * 1e9), &bands, 4096, 256};
+	struct rects rects = {0};
 	struct json j;
-	size_t n;
 	int err = bands_find(&bands, t->event, t->nr);
 
-	if (err)
+	if (!err)
+		err = make_rects(&rects, t, &g);
+	if (err) {
+		rects_destroy(&rects);
 		return err;
-	r = rects_of(t, &bands);
-	if (!r)
-		return -ENOMEM;
-	n = make_fewer(r, t->nr, &bands, (uint64_t)(run->seconds * 1e9));
+	}
 	json_start(&j);
 	json_string(&j, "program", run->program);
 	json_string(&j, "source", run->source);
@@ -208,8 +245,8 @@ static int put_data(FILE *out, const struct tally *t, const struct watch_run *ru
 	json_u64(&j, "lost", run->unpaired + t->lost);
 	put_bands(&j, &bands);
 	put_names(&j, t);
-	put_rects(&j, r, n);
-	free(r);
+	put_rects(&j, rects.rect, rects.nr);
+	rects_destroy(&rects);
 	return json_finish_short(&j, out);
 }
 
