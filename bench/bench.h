@@ -47,6 +47,8 @@ struct bench_table {
 	bool quick;
 	uint64_t max_n;	      /* cases with more are left out; 0: none */
 	const char *left_out; /* by quick, as the end of a sentence; or NULL */
+	/* Shows a row as soon as it is there; or NULL. */
+	void (*show)(const struct bench_row *row);
 	/* Says what is measured now; or NULL. */
 	void (*progress)(const char *name, uint64_t n);
 	/* Says something that the figures do not show; or NULL. */

@@ -89,6 +89,8 @@ static void add_row(struct bench_table *table, const char *name, uint64_t n, uns
 		.rival_min = rival->min,
 		.rival_max = rival->max,
 	};
+	if (table->show)
+		table->show(&table->row[table->nr - 1]);
 }
 
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,

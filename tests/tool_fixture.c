@@ -71,6 +71,19 @@ unsigned int lines(const char *text)
 	return n;
 }
 
+size_t longest_line(const char *text)
+{
+	size_t longest = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		longest = n > longest ? n : longest;
+		text += n + (text[n] == '\n');
+	}
+	return longest;
+}
+
 const char *watched(void)
 {
 	const char *path = getenv("MRN_WATCHED");

@@ -24,6 +24,7 @@ struct json_object *member(struct json_object *in, const char *key, enum json_ty
 int64_t figure(struct json_object *in, const char *key);
 
 unsigned int lines(const char *text);
+size_t longest_line(const char *text);
 
 /* The program that tests of mrn watch have watched, tests/watched.c. */
 const char *watched(void);

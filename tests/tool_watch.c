@@ -110,6 +110,24 @@ TEST(tables_for_people)
 	CHECK(!strchr(o.err, '\r'));
 }
 
+/* In a table that fits 80 columns, with the module; whole in JSON. */
+TEST(a_long_name_is_cut_in_the_table)
+{
+	static struct outcome o;
+
+	if (!has_symbols())
+		SKIP("no names for functions");
+	RUN(&o, "watch", "--source", "interpose", "--json", "--", watched(), "long", "50");
+	CHECK_EQ(o.status, 0);
+	CHECK_MSG(strstr(o.err,
+			 "\nmunmap                   50    600.0 KiB   watched_by_a_name_tha"),
+		  "%s", o.err);
+	CHECK_MSG(strstr(o.err, "... in watched"), "%s", o.err);
+	CHECK_MSG(longest_line(strstr(o.err, "\ncause ")) <= 80, "%s", o.err);
+	CHECK_MSG(strstr(o.out, "without_an_end_or_even_a_pause_to_breathe_in in watched"), "%s",
+		  o.out);
+}
+
 TEST(threads_are_counted)
 {
 	static struct outcome o;

@@ -58,6 +58,16 @@ void watched_discard(int n)
 			_exit(97);
 }
 
+/* The same under a name that is longer than a table is wide. */
+#define LONG(name) name##_that_goes_on_and_on_without_an_end_or_even_a_pause_to_breathe_in
+__attribute__((noinline)) void LONG(watched_by_a_name)(int n);
+void LONG(watched_by_a_name)(int n)
+{
+	for (int i = 0; i < n; i++)
+		if (munmap(map(3), 3l * PAGE))
+			_exit(98);
+}
+
 /* libc frees the buffer that was read into: one call that it makes, from here. */
 __attribute__((noinline)) void watched_library(void);
 void watched_library(void)
@@ -327,6 +337,8 @@ int main(int argc, char **argv)
 	if (!strcmp(way, "count")) {
 		watched_unmap(n);
 		watched_discard(m);
+	} else if (!strcmp(way, "long")) {
+		LONG(watched_by_a_name)(n);
 	} else if (!strcmp(way, "status")) {
 		return n;
 	} else if (!strcmp(way, "signal")) {

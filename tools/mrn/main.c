@@ -29,7 +29,7 @@ static void help(void)
 		printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
 	puts("\n"
 	     "Options:\n"
-	     "  --help     print this and exit; mrn COMMAND --help prints the command's options\n"
+	     "  --help     print this and exit; mrn COMMAND --help prints its options\n"
 	     "  --version  print the version and exit");
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tools/mrn/progress.h"
@@ -12,6 +13,14 @@ static void put(const char *text, int length)
 	/* A line that does not appear is no reason to stop. */
 	if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
 		return;
+}
+
+/* A line that is wrapped is not erased. */
+static int columns(void)
+{
+	struct winsize size;
+
+	return !ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col > 1 ? size.ws_col - 1 : 79;
 }
 
 void progress_show(const char *format, ...)
@@ -27,6 +36,8 @@ void progress_show(const char *format, ...)
 	va_end(args);
 	if (length > (int)(sizeof(line) - sizeof(ERASE)))
 		length = (int)(sizeof(line) - sizeof(ERASE));
+	if (length > 1 + columns())
+		length = 1 + columns();
 	length += snprintf(line + length, sizeof(ERASE), ERASE);
 	put(line, length);
 }

@@ -9,6 +9,7 @@
 #include "bench/bench.h"
 #include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
+#include "tools/mrn/print.h"
 #include "tools/mrn/progress.h"
 
 enum { ROUNDS = 256, MAX_N, QUICK, JSON };
@@ -48,33 +49,57 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ------------------------------------------------------------------------------------------- the figures */
 
-/* Of the first column. */
-static int width_of_names(const struct bench_table *table)
-{
-	size_t width = 20;
+/* A name that is longer has a line to itself. */
+#define NAME_WIDTH 20
 
-	for (size_t i = 0; i < table->nr; i++)
-		if (strlen(table->row[i].name) > width)
-			width = strlen(table->row[i].name);
-	return (int)width;
+static void print_heading(void)
+{
+	printf("%-*s %7s %3s %8s  %-15s %8s %6s %5s", NAME_WIDTH, "case", "n", "thr", "ns", "rival",
+	       "ns", "ratio", "noise");
+	print_row_end();
 }
 
-static void print_table(const struct bench_table *table)
+/* How far apart the rounds are, in percent of the median. */
+static double spread(double min, double median, double max)
 {
-	int width = width_of_names(table);
+	return median > 0 ? (max - min) / median * 100 : 0;
+}
 
-	printf("%-*s %8s %7s %10s %21s   %-16s %10s %21s %7s\n", width, "case", "n", "threads",
-	       "ns", "(min - max)", "rival", "ns", "(min - max)", "ratio");
-	for (size_t i = 0; i < table->nr; i++) {
-		const struct bench_row *r = &table->row[i];
+static double noise_of(const struct bench_row *r)
+{
+	double ours = spread(r->min, r->ns, r->max);
+	double theirs = spread(r->rival_min, r->rival_ns, r->rival_max);
 
-		printf("%-*s %8ju %7u %10.1f %10.1f %10.1f   %-16s %10.1f %10.1f %10.1f %7.2f\n",
-		       width, r->name, (uintmax_t)r->n, r->threads, r->ns, r->min, r->max, r->rival,
-		       r->rival_ns, r->rival_min, r->rival_max, r->rival_ns / r->ns);
-	}
-	puts("\nNanoseconds per operation, of all threads together; medians. Ratio: the rival's by ours.");
+	return ours > theirs ? ours : theirs;
+}
+
+static void print_row(const struct bench_row *r)
+{
+	static bool has_heading;
+	bool fits = strlen(r->name) <= NAME_WIDTH;
+
+	progress_remove();
+	if (!has_heading)
+		print_heading();
+	has_heading = true;
+	if (!fits)
+		puts(r->name);
+	printf("%-*s %7s %3u %8s  %-15s %8s %6s %4s%%", NAME_WIDTH, fits ? r->name : "",
+	       COUNT(r->n, 7), r->threads, REAL(r->ns, 1, 8), r->rival, REAL(r->rival_ns, 1, 8),
+	       REAL(r->rival_ns / r->ns, 2, 6), REAL(noise_of(r), 0, 4));
+	print_row_end();
+}
+
+static void print_rest(const struct bench_table *table)
+{
+	putchar('\n');
+	print_filled(
+		"", "",
+		"Nanoseconds per operation, of all threads together; medians. Ratio: the rival's "
+		"by ours. Noise: from the shortest round to the longest, by the median, of the two "
+		"the greater; --json has both.");
 	if (table->left_out)
-		printf("Left out for --quick: %s\n", table->left_out);
+		print_filled("Left out for --quick: ", "  ", table->left_out);
 }
 
 static int print_json(const struct bench_table *table)
@@ -150,6 +175,7 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 	table.max_n = o->max_n;
 	table.progress = show_progress;
 	table.say = say;
+	table.show = o->json ? NULL : print_row;
 	running = command;
 	err = suite->run(&table, why, sizeof(why));
 	progress_remove();
@@ -158,13 +184,14 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 		return err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? CLI_MISSING
 									     : CLI_FAILED;
 	}
+	errno = 0;
 	if (!o->json)
-		print_table(&table);
-	else if (print_json(&table)) {
-		cli_say(command, "cannot write the figures");
-		return CLI_FAILED;
-	}
-	return CLI_OK;
+		print_rest(&table);
+	err = o->json ? print_json(&table) : cli_flush(stdout);
+	if (!err)
+		return CLI_OK;
+	cli_say(command, "cannot write the figures: %s", strerror(-err));
+	return CLI_FAILED;
 }
 
 static int bench_run(int argc, char **argv)
@@ -173,7 +200,8 @@ static int bench_run(int argc, char **argv)
 		.options = options,
 		.parser = parse,
 		.doc = "Measures the library beside its rivals, by turns, in one run.\v"
-		       "Exits with 0, 2 for wrong options, 77 when this machine lacks something.",
+		       "Exits with 0; 1 when something failed; 2 for wrong options; 77 when this machine lacks "
+		       "something.",
 	};
 	struct bench_options o = {0};
 	const struct bench_suite *suite = find_suite(argc > 1 ? argv[1] : NULL);

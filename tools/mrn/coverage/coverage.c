@@ -9,36 +9,50 @@
 #include "tools/mrn/coverage/coverage.h"
 #include "tools/mrn/progress.h"
 
+/* Under each source. */
+static int probe(const struct coverage_options *o, const char *program, struct coverage_row *row)
+{
+	int err = 0;
+
+	for (int s = 0; s < COVERAGE_SOURCES && !err; s++) {
+		if (!o->source[s])
+			continue;
+		progress_show("%s: %s", row->cause->name, coverage_sources[s]);
+		err = coverage_probe(program, coverage_sources[s], row->cause, &row->cell[s]);
+	}
+	progress_remove();
+	if (!err)
+		return CLI_OK;
+	cli_say("mrn coverage", "%s cannot be run: %s", program, strerror(-err));
+	return CLI_FAILED;
+}
+
 static int probe_all(const struct coverage_options *o, const char *program,
 		     struct coverage_row *rows, size_t n)
 {
-	for (int s = 0; s < COVERAGE_SOURCES; s++)
-		for (size_t i = 0; i < n && o->source[s]; i++) {
-			int err;
+	int status = CLI_OK;
 
-			progress_show("%s: %s", coverage_sources[s], rows[i].cause->name);
-			err = coverage_probe(program, coverage_sources[s], rows[i].cause,
-					     &rows[i].cell[s]);
-			if (err) {
-				progress_remove();
-				cli_say("mrn coverage", "%s cannot be run: %s", program,
-					strerror(-err));
-				return CLI_FAILED;
-			}
-		}
-	progress_remove();
-	return CLI_OK;
+	if (!o->json)
+		coverage_report_heading(o);
+	for (size_t i = 0; i < n && !status; i++) {
+		status = probe(o, program, &rows[i]);
+		if (!status && !o->json)
+			coverage_report_row(o, &rows[i]);
+	}
+	return status;
 }
 
 static int show(const struct coverage_options *o, const struct coverage_row *rows, size_t n)
 {
-	if (!o->json) {
-		coverage_report_text(o, rows, n);
+	int err;
+
+	errno = 0;
+	if (!o->json)
+		coverage_report_reasons(o, rows, n);
+	err = o->json ? coverage_report_json(o, rows, n) : cli_flush(stdout);
+	if (!err)
 		return CLI_OK;
-	}
-	if (!coverage_report_json(o, rows, n))
-		return CLI_OK;
-	cli_say("mrn coverage", "cannot write the verdicts");
+	cli_say("mrn coverage", "cannot write the verdicts: %s", strerror(-err));
 	return CLI_FAILED;
 }
 
@@ -67,13 +81,12 @@ static int run(int argc, char **argv)
 	status = probe_all(&o, program, rows, n);
 	if (!status)
 		status = show(&o, rows, n);
-	fflush(stdout);
 	free(rows);
 	return status;
 }
 
 const struct cli_command coverage_command = {
 	.name = "coverage",
-	.summary = "show which changes of memory each source catches, by making them",
+	.summary = "show which changes of memory each source catches",
 	.run = run,
 };

@@ -38,8 +38,10 @@ int coverage_probe(const char *program, const char *source, const struct cause *
 		   struct coverage_cell *cell);
 
 /* report.c */
-void coverage_report_text(const struct coverage_options *o, const struct coverage_row *rows,
-			  size_t n);
+void coverage_report_heading(const struct coverage_options *o);
+void coverage_report_row(const struct coverage_options *o, const struct coverage_row *row);
+void coverage_report_reasons(const struct coverage_options *o, const struct coverage_row *rows,
+			     size_t n);
 int coverage_report_json(const struct coverage_options *o, const struct coverage_row *rows,
 			 size_t n);
 

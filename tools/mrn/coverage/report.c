@@ -1,54 +1,69 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/mrn/coverage/coverage.h"
 #include "tools/mrn/json.h"
+#include "tools/mrn/print.h"
 
 static const char *const names[] = VERDICT_NAMES;
 
-static void heading(const struct coverage_options *o)
+void coverage_report_heading(const struct coverage_options *o)
 {
 	printf("%-22s", "cause");
 	for (int s = 0; s < COVERAGE_SOURCES; s++)
 		if (o->source[s])
-			printf(" %-14s", coverage_sources[s]);
-	putchar('\n');
+			printf(" %-13s", coverage_sources[s]);
+	print_row_end();
 }
 
-/* Reasons, each once: many have the same. */
-static void reasons(const struct coverage_options *o, const struct coverage_row *rows, size_t n)
+void coverage_report_row(const struct coverage_options *o, const struct coverage_row *row)
+{
+	printf("%-22s", row->cause->name);
+	for (int s = 0; s < COVERAGE_SOURCES; s++)
+		if (o->source[s])
+			printf(" %-13s", names[row->cell[s].verdict]);
+	print_row_end();
+}
+
+/* The causes for which a source has this reason, each after a blank. */
+static void name_causes(const struct coverage_row *rows, size_t n, int source, const char *why)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(rows[i].cell[source].why, why))
+			fprintf(f, " %s", rows[i].cause->name);
+	if (!fclose(f))
+		print_filled("    ", "    ", text);
+	free(text);
+}
+
+/* Each once: many have the same. */
+void coverage_report_reasons(const struct coverage_options *o, const struct coverage_row *rows,
+			     size_t n)
 {
 	for (int s = 0; s < COVERAGE_SOURCES; s++)
 		for (size_t i = 0; i < n && o->source[s]; i++) {
 			const char *why = rows[i].cell[s].why;
 			bool is_new = *why;
+			char first[64];
 
 			for (size_t j = 0; j < i && is_new; j++)
 				is_new = strcmp(rows[j].cell[s].why, why) != 0;
 			if (!is_new)
 				continue;
-			printf("\n%s, %s: %s\n   ", coverage_sources[s],
-			       names[rows[i].cell[s].verdict], why);
-			for (size_t j = i; j < n; j++)
-				if (!strcmp(rows[j].cell[s].why, why))
-					printf(" %s", rows[j].cause->name);
 			putchar('\n');
+			snprintf(first, sizeof(first), "%s, %s: ", coverage_sources[s],
+				 names[rows[i].cell[s].verdict]);
+			print_filled(first, "  ", why);
+			name_causes(rows, n, s, why);
 		}
-}
-
-void coverage_report_text(const struct coverage_options *o, const struct coverage_row *rows,
-			  size_t n)
-{
-	heading(o);
-	for (size_t i = 0; i < n; i++) {
-		printf("%-22s", rows[i].cause->name);
-		for (int s = 0; s < COVERAGE_SOURCES; s++)
-			if (o->source[s])
-				printf(" %-14s", names[rows[i].cell[s].verdict]);
-		putchar('\n');
-	}
-	reasons(o, rows, n);
 }
 
 int coverage_report_json(const struct coverage_options *o, const struct coverage_row *rows,

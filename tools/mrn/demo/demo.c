@@ -48,22 +48,34 @@ static int make_file(const char *given)
 
 static int run_ways(struct demo_report *report, int file, struct mrn_source *source)
 {
-	for (int i = 0; i < DEMO_NR_WAYS; i++)
-		if (demo_run_way(demo_ways[i], report->options, file, source, &report->figures[i]))
+	bool json = report->options->json;
+
+	for (int i = 0; i < DEMO_NR_WAYS; i++) {
+		struct demo_figures *f = &report->figures[i];
+
+		if (demo_run_way(demo_ways[i], report->options, file, source, f))
 			return CLI_FAILED;
+		if (!json && !i)
+			demo_report_heading();
+		if (!json)
+			demo_report_way(demo_ways[i]->name, f);
+	}
 	return CLI_OK;
 }
 
 static int print(const struct demo_report *report)
 {
-	if (!report->options->json) {
-		demo_report_text(report);
-	} else if (demo_report_json(report)) {
-		cli_say("mrn demo", "cannot write the figures");
-		return CLI_FAILED;
-	}
-	fflush(stdout);
-	return demo_report_verdict(report);
+	bool json = report->options->json;
+	int err;
+
+	errno = 0;
+	if (!json)
+		demo_report_rest(report);
+	err = json ? demo_report_json(report) : cli_flush(stdout);
+	if (!err)
+		return demo_report_verdict(report);
+	cli_say("mrn demo", "cannot write the figures: %s", strerror(-err));
+	return CLI_FAILED;
 }
 
 static int demo_run(int argc, char **argv)

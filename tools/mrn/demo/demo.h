@@ -89,7 +89,10 @@ struct demo_report {
 	struct demo_figures figures[DEMO_NR_WAYS];
 };
 int demo_report_json(const struct demo_report *report);
-void demo_report_text(const struct demo_report *report);
+/* The table, a line for each way as soon as its time is over; and what follows it. */
+void demo_report_heading(void);
+void demo_report_way(const char *way, const struct demo_figures *f);
+void demo_report_rest(const struct demo_report *report);
 /* Did naive go wrong and the others not? The exit status, after a sentence on stderr when not. */
 int demo_report_verdict(const struct demo_report *report);
 

@@ -8,6 +8,7 @@
 #include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
 #include "tools/mrn/demo/demo.h"
+#include "tools/mrn/print.h"
 
 static double ns_per_transfer(const struct demo_figures *f)
 {
@@ -64,18 +65,19 @@ int demo_report_json(const struct demo_report *report)
 
 /* ------------------------------------------------------------------------------------------- text */
 
-static void print_table(const struct demo_report *report)
+void demo_report_heading(void)
 {
-	printf("%-6s %10s %8s %14s %10s %8s %14s %12s\n", "way", "transfers", "stale",
-	       "registrations", "hits", "retries", "invalidations", "ns/transfer");
-	for (int i = 0; i < DEMO_NR_WAYS; i++) {
-		const struct demo_figures *f = &report->figures[i];
+	printf("%-5s %9s %7s %13s %8s %7s %13s %11s", "way", "transfers", "stale", "registrations",
+	       "hits", "retries", "invalidations", "ns/transfer");
+	print_row_end();
+}
 
-		printf("%-6s %10" PRIu64 " %8" PRIu64 " %14" PRIu64 " %10" PRIu64 " %8" PRIu64
-		       " %14" PRIu64 " %12.0f\n",
-		       demo_ways[i]->name, f->transfers, f->stale, f->registrations, f->hits,
-		       f->retries, f->invalidations, ns_per_transfer(f));
-	}
+void demo_report_way(const char *way, const struct demo_figures *f)
+{
+	printf("%-5s %9s %7s %13s %8s %7s %13s %11s", way, COUNT(f->transfers, 9),
+	       COUNT(f->stale, 7), COUNT(f->registrations, 13), COUNT(f->hits, 8),
+	       COUNT(f->retries, 7), COUNT(f->invalidations, 13), REAL(ns_per_transfer(f), 0, 11));
+	print_row_end();
 }
 
 static void print_what_happened(const char *way, const struct demo_figures *f)
@@ -92,9 +94,8 @@ static void print_what_happened(const char *way, const struct demo_figures *f)
 		       f->fallbacks, mrn_uring_explain(f->why_fallback));
 }
 
-void demo_report_text(const struct demo_report *report)
+void demo_report_rest(const struct demo_report *report)
 {
-	print_table(report);
 	putchar('\n');
 	for (int i = 0; i < DEMO_NR_WAYS; i++)
 		print_what_happened(demo_ways[i]->name, &report->figures[i]);

@@ -65,10 +65,31 @@ static int run_all(const struct lab_options *o, struct lab_line *lines, size_t *
 {
 	int status = CLI_OK, step;
 
-	for (size_t i = 0; lab_drivers[i] && !status; i++)
-		if (is_chosen(o, lab_drivers[i], &step))
-			status = run_one(o, lab_drivers[i], step, &lines[(*n)++]);
+	for (size_t i = 0; lab_drivers[i] && !status; i++) {
+		if (!is_chosen(o, lab_drivers[i], &step))
+			continue;
+		status = run_one(o, lab_drivers[i], step, &lines[*n]);
+		if (!status && !o->json && !*n)
+			lab_report_heading();
+		if (!status && !o->json)
+			lab_report_line(&lines[*n]);
+		++*n;
+	}
 	return status;
+}
+
+static int show(const struct lab_options *o, const struct lab_line *lines, size_t n)
+{
+	int err;
+
+	errno = 0;
+	if (!o->json)
+		lab_report_rest(o, lines, n);
+	err = o->json ? lab_report_json(o, lines, n) : cli_flush(stdout);
+	if (!err)
+		return CLI_OK;
+	cli_say("mrn lab", "cannot write the figures: %s", strerror(-err));
+	return CLI_FAILED;
 }
 
 static int lab_command_run(int argc, char **argv)
@@ -90,13 +111,8 @@ static int lab_command_run(int argc, char **argv)
 		return CLI_FAILED;
 	}
 	status = run_all(&o, lines, &n);
-	if (!status && !o.json)
-		lab_report_text(&o, lines, n);
-	if (!status && o.json && lab_report_json(&o, lines, n)) {
-		cli_say("mrn lab", "cannot write the figures");
-		status = CLI_FAILED;
-	}
-	fflush(stdout);
+	if (!status)
+		status = show(&o, lines, n);
 	if (!status)
 		status = lab_report_verdict(&o, lines, n);
 	free(lines);

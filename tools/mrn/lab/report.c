@@ -1,38 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
 #include "tools/mrn/lab/report.h"
+#include "tools/mrn/print.h"
+
+/* A line for each driver, which programs can read; on a terminal in as many as it takes. */
+static void list_steps(const struct lab_driver *d)
+{
+	bool terminal = isatty(STDOUT_FILENO);
+	char first[16], *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return;
+	for (size_t k = 0; d->steps[k]; k++)
+		fprintf(f, " %s", d->steps[k]);
+	snprintf(first, sizeof(first), "%-*s", terminal ? 13 : 12, d->name);
+	if (fclose(f))
+		return;
+	if (terminal)
+		print_filled(first, "             ", text);
+	else
+		printf("%s%s\n", first, text);
+	free(text);
+}
 
 void lab_report_steps(const struct lab_options *o)
 {
-	for (size_t i = 0; lab_drivers[i]; i++) {
-		const struct lab_driver *d = lab_drivers[i];
-
-		if (strcmp(o->driver, "all") && strcmp(o->driver, d->name))
-			continue;
-		printf("%-12s", d->name);
-		for (size_t k = 0; d->steps[k]; k++)
-			printf(" %s", d->steps[k]);
-		putchar('\n');
-	}
+	for (size_t i = 0; lab_drivers[i]; i++)
+		if (!strcmp(o->driver, "all") || !strcmp(o->driver, lab_drivers[i]->name))
+			list_steps(lab_drivers[i]);
 }
 
-static void print_figures(const struct lab_line *lines, size_t n)
+void lab_report_heading(void)
 {
-	printf("%-11s %10s %10s %9s %13s %9s %7s %7s %7s\n", "driver", "operations", "faults",
-	       "retries", "invalidations", "refusals", "stale", "asserts", "ns/op");
-	for (size_t i = 0; i < n; i++) {
-		const struct lab_result *r = &lines[i].result;
+	printf("%-11s %10s %9s %7s %9s %8s %5s %7s %6s", "driver", "operations", "faults",
+	       "retries", "callbacks", "refusals", "stale", "asserts", "ns/op");
+	print_row_end();
+}
 
-		printf("%-11s %10" PRIu64 " %10" PRIu64 " %9" PRIu64 " %13" PRIu64 " %9" PRIu64
-		       " %7" PRIu64 " %7" PRIu64 " %7.0f\n",
-		       lines[i].driver->name, r->ops, r->faults, r->retries, r->invalidations,
-		       r->refusals, r->stale, r->asserts, r->ns_per_op);
-	}
+void lab_report_line(const struct lab_line *line)
+{
+	const struct lab_result *r = &line->result;
+
+	printf("%-11s %10s %9s %7s %9s %8s %5s %7s %6s", line->driver->name, COUNT(r->ops, 10),
+	       COUNT(r->faults, 9), COUNT(r->retries, 7), COUNT(r->invalidations, 9),
+	       COUNT(r->refusals, 8), COUNT(r->stale, 5), COUNT(r->asserts, 7),
+	       REAL(r->ns_per_op, 0, 6));
+	print_row_end();
 }
 
 static void print_histogram(const struct lab_line *lines, size_t n)
@@ -42,19 +65,18 @@ static void print_histogram(const struct lab_line *lines, size_t n)
 
 	printf("\n%-11s", "retries/op");
 	for (size_t b = 0; b < LAB_RETRY_BUCKETS; b++)
-		printf(" %9s", bucket[b]);
+		printf(" %7s", bucket[b]);
 	putchar('\n');
 	for (size_t i = 0; i < n; i++) {
 		printf("%-11s", lines[i].driver->name);
 		for (size_t b = 0; b < LAB_RETRY_BUCKETS; b++)
-			printf(" %9" PRIu64, lines[i].result.histogram[b]);
+			printf(" %7s", COUNT(lines[i].result.histogram[b], 7));
 		putchar('\n');
 	}
 }
 
-void lab_report_text(const struct lab_options *o, const struct lab_line *lines, size_t n)
+void lab_report_rest(const struct lab_options *o, const struct lab_line *lines, size_t n)
 {
-	print_figures(lines, n);
 	print_histogram(lines, n);
 	for (size_t i = 0; i < n; i++)
 		if (lines[i].result.finding[0])

@@ -6,6 +6,7 @@
 
 #include "tools/mrn/cli.h"
 #include "tools/mrn/json.h"
+#include "tools/mrn/print.h"
 #include "tools/mrn/watch/symbols.h"
 #include "tools/mrn/watch/tables.h"
 
@@ -128,18 +129,34 @@ static void print_causes(FILE *out, const struct tally *t, const struct watch_ru
 	}
 }
 
+/* What the other columns leave. */
+#define SITE_WIDTH (PRINT_WIDTH - 43)
+
+/* " in libfoo.so, via munmap": where a function's name ends. */
+static const char *last_in(const char *label)
+{
+	const char *at = strstr(label, " in "), *next = at;
+
+	for (; next; next = strstr(next + 1, " in "))
+		at = next;
+	return at;
+}
+
 static void print_sites(FILE *out, const struct row *rows, size_t n)
 {
 	enum { SHOWN = 20 };
 
 	fprintf(out, "\n%-16s %10s %12s   %s\n", "cause", "events", "bytes", "call site");
 	for (size_t i = 0; i < n && i < SHOWN; i++) {
-		char bytes[32];
+		const char *label = rows[i].site->label;
+		char bytes[32], place[2 * PRINT_WIDTH];
 
+		/* The module, and what libc has called, are kept of a long one. */
+		print_cut(place, sizeof(place), label, last_in(label), SITE_WIDTH);
 		tables_size(bytes, sizeof(bytes), rows[i].bytes);
 		fprintf(out, "%-16s %10" PRIu64 " %12s   %s\n",
 			mrn_cause_name((enum mrn_cause)rows[i].cause), rows[i].events, bytes,
-			rows[i].site->label);
+			place);
 	}
 	if (n > SHOWN)
 		fprintf(out, "(%zu more; --json has all)\n", n - SHOWN);
