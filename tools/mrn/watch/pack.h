@@ -1,21 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Text on its way into a file: through gzip where this was built with zlib, else as it is.
+ *
+ * Packing takes several times as long as making the text. So the text is cut into blocks, each of which is packed by itself, by
+ * threads; their results, one behind the other, are one gzip stream. They are written in order, by the caller.
  */
 #ifndef MRN_TOOL_WATCH_PACK_H
 #define MRN_TOOL_WATCH_PACK_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#define PACK_TEXT (UINT32_C(1) << 17)
+#define PACK_TEXT    (UINT32_C(1) << 18)
+#define PACK_BLOCKS  6
+#define PACK_WORKERS 3
+
+struct pack_block {
+	char *text;
+	size_t nr; /* of it */
+	unsigned char *packed;
+	size_t size; /* of it; 0: it could not be packed */
+	uint32_t check;
+	bool done;
+};
 
 struct pack {
-	void *to; /* zlib's file, or the FILE */
-	char *text;
-	size_t nr;
+	FILE *out;
 	int error; /* the first; what is put after it is dropped */
+	struct pack_block block[PACK_BLOCKS];
+	/*
+	 * Blocks are used in turn, written <= taken <= filled <= written + PACK_BLOCKS - 1: those from taken on wait for
+	 * a worker; the one at filled is being filled. The lock is for filled, taken, over, and done.
+	 */
+	unsigned int written, taken, filled;
+	bool over;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	pthread_t worker[PACK_WORKERS];
+	unsigned int nr_workers; /* 0: the caller packs */
+	/* Of all that has been written. */
+	uint32_t check;
+	uint64_t size;
 };
 
 /* Into out, which the caller closes after pack_finish. 0 or -errno. */
