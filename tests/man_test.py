@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Do the manual pages of the mrn command say what the command says of itself? Options and their arguments, defaults,
-# exit statuses, suites, commands, and which source is tried first. Speaks TAP.
+# exit statuses, suites, commands, and which source is tried first. And those of functions, what the headers say?
+# Speaks TAP.
 #
 #       man_test.py SOURCE TOOL
 
@@ -179,6 +180,39 @@ def commands_and_suites_are_there():
     ours = re.findall(r"^\.SS (\w+)$", section(page("mrn-bench.1"), "SUITES"), re.M)
     if not suites or sorted(suites) != sorted(ours):
         yield "suites: %s and %s" % (ours, suites)
+
+
+def normal(text):
+    return re.sub(r"\s*([(),*;])\s*", r"\1", one_line(text))
+
+
+@test
+def prototypes_are_those_of_the_headers():
+    headers = "".join(f.read_text() for f in sorted((source / "include/mrn").rglob("*.h")))
+    headers = normal(re.sub(r"/\*.*?\*/", "", headers, flags=re.S))
+    some = 0
+    for f in sorted((source / "man").glob("*.3")):
+        synopsis = plain(section(f.read_text(), "SYNOPSIS"))
+        synopsis = re.sub(r"/\*.*?\*/|^#.*", "", synopsis, flags=re.M)
+        # What is in braces declares types.
+        for declaration in re.sub(r"\{[^{}]*\}", "", synopsis, flags=re.S).split(";"):
+            if re.match(r"[a-z][\w *]*\b\w+\(", normal(declaration)):
+                some += 1
+                if normal(declaration) not in headers:
+                    yield "%s: %s" % (f.name, normal(declaration))
+    if some < 50:
+        yield "only %d prototypes" % some
+
+
+@test
+def every_function_has_a_page():
+    pages = (source / "man/meson.build").read_text()
+    for f in ("mrn.map", "adapters/io_uring/mrn-uring.map"):
+        exported = re.search(r"global:(.*?)local:", (source / f).read_text(), re.S).group(1)
+        for name in re.findall(r"^\s*(\w+);", exported, re.M):
+            # Two are there for inline functions, and nobody else calls them.
+            if "'%s'" % name not in pages and name not in ("mrn_check_driver_lock", "mrn_range_read_begin_slow"):
+                yield "%s has no page" % name
 
 
 @test
