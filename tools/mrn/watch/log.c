@@ -32,11 +32,9 @@ static int set_size(int fd, size_t size)
 
 	if (getrlimit(RLIMIT_FSIZE, &had))
 		return errno;
-	if (had.rlim_max < size)
-		return EFBIG;
-	more = (struct rlimit){had.rlim_max, had.rlim_max};
+	more.rlim_cur = more.rlim_max = had.rlim_max < size ? size : had.rlim_max;
 	if (had.rlim_cur < size && setrlimit(RLIMIT_FSIZE, &more))
-		return errno;
+		return EFBIG;
 	if (ftruncate(fd, (off_t)size))
 		err = errno;
 	if (had.rlim_cur < size && setrlimit(RLIMIT_FSIZE, &had) && !err)

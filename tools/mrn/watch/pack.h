@@ -2,8 +2,9 @@
 /*
  * Text on its way into a file: through gzip where this was built with zlib, else as it is.
  *
- * Packing takes several times as long as making the text. So the text is cut into blocks, each of which is packed by itself, by
- * threads; their results, one behind the other, are one gzip stream. They are written in order, by the caller.
+ * Packing takes several times as long as making the text. So the text is cut into blocks, each of which is
+ * packed by itself, by threads; their results, one behind the other, are one gzip stream. They are written in
+ * order, by the caller.
  */
 #ifndef MRN_TOOL_WATCH_PACK_H
 #define MRN_TOOL_WATCH_PACK_H
@@ -32,8 +33,9 @@ struct pack {
 	int error; /* the first; what is put after it is dropped */
 	struct pack_block block[PACK_BLOCKS];
 	/*
-	 * Blocks are used in turn, written <= taken <= filled <= written + PACK_BLOCKS - 1: those from taken on wait for
-	 * a worker; the one at filled is being filled. The lock is for filled, taken, over, and done.
+	 * Blocks are used in turn, written <= taken <= filled < written + PACK_BLOCKS: those from taken on
+	 * wait for a worker; the one at filled is being filled, and is the caller's alone. The lock is for
+	 * filled, taken, over, and a block's done: who sees done sees what has been packed.
 	 */
 	unsigned int written, taken, filled;
 	bool over;
