@@ -43,13 +43,16 @@ enum mrn_broken_part {
 	MRN_BROKEN_BRACKET_PRE_ONLY, /* an interposed call invalidates before, and holds no token */
 	MRN_BROKEN_BRACKET_POST_ONLY, /* an interposed call invalidates only afterwards */
 	MRN_BROKEN_BRACKET_FRESH,     /* an address that comes back is not taken for a new one */
-	MRN_BROKEN_BRACKET_HULL,    /* one token over all mappings of a file, and what is between */
+	MRN_BROKEN_BRACKET_HULL,   /* one token over all mappings of a file, and what is between */
+	MRN_BROKEN_BRACKET_NESTED, /* a fork in a handler that interrupts a fork has the same token */
 	MRN_BROKEN_BRACKET_SIGNALS, /* a handler may jump out of the announcement of a file's change */
 	MRN_BROKEN_BRACKET_FREE,    /* free and realloc are not bracketed */
 	MRN_BROKEN_SOURCE_LOSS,	    /* nobody looks whether the wrappers have been written over */
-	MRN_BROKEN_SOURCE_FILES,    /* a file on disk is taken for memory like any other */
-	MRN_BROKEN_DISPATCH_ASK,    /* threads that are there already are not armed */
-	MRN_BROKEN_DISPATCH_NEW,    /* new threads are not armed */
+	MRN_BROKEN_SOURCE_HALF, /* of kinds that are attached together, some stay where one fails */
+	MRN_BROKEN_SOURCE_NAMES,	/* dispatch answers the interposer's self-test */
+	MRN_BROKEN_SOURCE_FILES,	/* a file on disk is taken for memory like any other */
+	MRN_BROKEN_DISPATCH_ASK,	/* threads that are there already are not armed */
+	MRN_BROKEN_DISPATCH_NEW,	/* new threads are not armed */
 	MRN_BROKEN_DISPATCH_MASKS,	/* the program may block SIGSYS */
 	MRN_BROKEN_DISPATCH_SIGNALS,	/* signals may come while a caught call is made */
 	MRN_BROKEN_DISPATCH_SIGSYS,	/* the program may take SIGSYS */

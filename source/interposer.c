@@ -38,9 +38,11 @@ bool mrn_interposer_is_intact(bool first_only)
 	return true;
 }
 
+MRN_TLS bool mrn_does_not_stand_back;
+
 bool mrn_is_to_be_caught(void)
 {
-	return mrn_dispatch_catches();
+	return !mrn_does_not_stand_back && mrn_dispatch_catches();
 }
 
 bool mrn_source_watches(uintptr_t start, uintptr_t end)

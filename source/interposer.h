@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "os/thread.h"
+
 /*
  * Called by libmrn-interpose's constructor: its wrappers are in this process, n of them, those first that whoever writes
  * over any writes over.
@@ -30,10 +32,19 @@ bool mrn_interposer_is_intact(bool first_only);
 void mrn_source_disarm_range(uintptr_t start, uintptr_t end);
 
 /*
+ * Set by a thread that tries the wrappers while it is caught: they do not stand back, and what dispatch says of the same call does not
+ * count.
+ */
+extern MRN_TLS bool mrn_does_not_stand_back;
+
+/*
  * Will dispatch catch, and announce, the call that this thread is about to make? No in doubt, and in dispatch's handler: a call
  * that is announced twice is right.
  */
 bool mrn_is_to_be_caught(void);
+
+/* In a forked child: closes the copies of its parent's descriptors. Async-signal-safe; may come twice, and in any process. */
+void mrn_source_forget_parents(void);
 
 /* Is a source attached to this process's memory, so that somebody may rely on it? */
 bool mrn_source_is_attached(void);

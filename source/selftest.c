@@ -18,11 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "source/bracket/other.h"
+#include "source/dispatch/dispatch.h"
+#include "source/interposer.h"
 #include "source/source.h"
 
 #ifndef MADV_PAGEOUT
@@ -44,6 +47,7 @@ struct scratch {
 	size_t size;
 	int fd;
 	raw_call raw; /* how to make calls past libc; NULL: by libc's functions */
+	bool by_name; /* what dispatch says does not count */
 	bool untried; /* for want of a name */
 	/* What a trial has left as a hole, which another thread may have been given since. */
 	bool anon_gone, spare_gone;
@@ -58,6 +62,8 @@ static bool note(struct mmu_range_notifier *mrn, const struct mmu_notifier_range
 	struct scratch *s = (struct scratch *)((char *)mrn - offsetof(struct scratch, mrn));
 
 	mmu_range_notifier_update_seq(mrn, cur_seq);
+	if (s->by_name && mrn_dispatch_handles() && !MRN_BROKEN(SOURCE_NAMES))
+		return true;
 	if (range->flags & MRN_RANGE_AFTER)
 		__atomic_store_n(&s->after, true, __ATOMIC_RELEASE);
 	else if (range->cause == s->cause)
@@ -390,7 +396,7 @@ enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 static int attempt(struct mrn_source *source, const struct trial *t, raw_call raw, bool by_event,
 		   enum outcome *out)
 {
-	struct scratch s = {.raw = raw, .cause = t->cause, .mrn.ops = &note_ops};
+	struct scratch s = {.raw = raw, .by_name = !raw, .cause = t->cause, .mrn.ops = &note_ops};
 	bool files = false;
 	char *watched;
 	long r;
@@ -454,7 +460,7 @@ static uintptr_t start_of_heap(void)
  */
 static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 {
-	struct scratch s = {.cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
+	struct scratch s = {.by_name = !raw, .cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
 	uintptr_t heap = start_of_heap(), below;
 
 	/* The nearer, the fewer others are told; but below for certain. */
@@ -469,7 +475,7 @@ static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 	return s.before;
 }
 
-int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
+static int try_names(struct mrn_source *source, uint64_t *all)
 {
 	uint64_t seen = 0, missed = 0;
 
@@ -485,10 +491,22 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 	}
 	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
-	/* Not tried, as that is everybody's business. By libc's handlers, which come with the wrappers. */
-	seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
+	/* Not tried, as that is everybody's business. By functions that are in front of libc's where munmap is. */
+	if (seen & ~missed & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
+		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
 	__atomic_store_n(all, seen & ~missed, __ATOMIC_RELAXED);
 	return 0;
+}
+
+int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
+{
+	int r;
+
+	/* Dispatch goes on meanwhile, so that whoever else is told of something is told. */
+	mrn_does_not_stand_back = true;
+	r = try_names(source, all);
+	mrn_does_not_stand_back = false;
+	return r;
 }
 
 static int try_by_event(struct mrn_source *source)

@@ -217,6 +217,63 @@ TEST(what_another_kind_covers_stays)
 	finish(source);
 }
 
+/*
+ * An interposer of which a function is in front of nobody, as of one that came by dlopen. While dispatch is there, too, the call is
+ * announced all the same, and that says nothing of the interposer.
+ */
+static void check_what_is_left(struct mrn_source *source)
+{
+	struct mrn_coverage c;
+
+	build(source, MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP));
+	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
+	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC));
+	mrn_source_coverage(source, &c);
+	/* The others are in front. */
+	CHECK(c.bracketed & MRN_CAUSE_BIT(MRN_CAUSE_SHMDT));
+	finish(source);
+}
+
+TEST(dispatch_does_not_answer_for_the_interposer)
+{
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer makes calls inside itself, where it cannot be entered again");
+	write_over((void *)(uintptr_t)munmap, (void *)(uintptr_t)past_everybody);
+	check_what_is_left(attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_DISPATCH));
+}
+TWIN(dispatch_does_not_answer_for_the_interposer, it_does, BREAK(SOURCE_NAMES));
+
+TEST(nor_where_it_was_there_first)
+{
+	struct mrn_source *first, *both;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer makes calls inside itself, where it cannot be entered again");
+	write_over((void *)(uintptr_t)munmap, (void *)(uintptr_t)past_everybody);
+	first = attach_or_skip(MRN_SOURCE_DISPATCH);
+	both = attach_or_skip(MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(first, both);
+	check_what_is_left(both);
+	CHECK_ERR(mrn_source_detach(first), 0);
+}
+TWIN(nor_where_it_was_there_first, it_does, BREAK(SOURCE_NAMES));
+
+/* In a thread that is caught, where each trial is announced by both. */
+TEST(a_check_beside_dispatch)
+{
+	struct mrn_source *source;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer makes calls inside itself, where it cannot be entered again");
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_DISPATCH);
+	build(source, MRN_COVER_INTERPOSE);
+	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
+	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE), 0);
+	CHECK_ERR(mrn_source_check(source), -EOPNOTSUPP);
+	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE), 0);
+	finish(source);
+}
+
 /* ------------------------------------------------------------------------------------------- the list */
 
 TEST(bad_input)

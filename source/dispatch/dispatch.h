@@ -53,6 +53,9 @@ bool mrn_dispatch_has_guests(void);
 /* Will the call that this thread, or guest, is about to make be caught? No in doubt, and in the handler of one that has been. */
 bool mrn_dispatch_catches(void);
 
+/* Is this thread in the handler of a call that has been caught, as a callback is that dispatch calls? */
+bool mrn_dispatch_handles(void);
+
 /* Threads disarm themselves at their next system call. The handler stays, for they do so when they like. */
 void mrn_dispatch_stop(void);
 

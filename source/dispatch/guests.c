@@ -55,3 +55,8 @@ bool mrn_dispatch_catches(void)
 	return mrn_armed_in && (!mrn_is_guest || MRN_BROKEN(DISPATCH_STAND_BACK)) &&
 	       !__atomic_load_n(&mrn_handlers, __ATOMIC_RELAXED);
 }
+
+bool mrn_dispatch_handles(void)
+{
+	return __atomic_load_n(&mrn_handlers, __ATOMIC_RELAXED);
+}

@@ -19,6 +19,11 @@ bool mrn_dispatch_catches(void)
 	return false;
 }
 
+bool mrn_dispatch_handles(void)
+{
+	return false;
+}
+
 int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *ops, char *why,
 		       size_t why_size)
 {
