@@ -287,27 +287,35 @@ static int check_need(struct mrn_source *s, uint64_t need)
 	return -EOPNOTSUPP;
 }
 
-/* Starts kinds, all if they must be, and tries what is new. What cannot be tried is stopped again: -errno. */
+/* As it was before: nothing stays of what has been started since, tried or not. */
+static void back_to(struct mrn_source *s, unsigned int had)
+{
+	if (s->kinds & ~had)
+		stop(s, s->kinds & ~had);
+	put_name(s);
+}
+
+/*
+ * Starts kinds, all if they must be, and tries what is new: what stays has been tried. 0, or why the first of those that are
+ * not there could not be had.
+ */
 static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flags, bool must)
 {
-	unsigned int had = s->kinds, fresh;
-	int r = start_kinds(s, kinds, flags);
+	unsigned int had = s->kinds;
+	int failed = start_kinds(s, kinds, flags), r = 0;
 
-	if (r && must)
-		return r;
-	fresh = s->kinds & ~had;
-	if (!fresh)
-		return 0;
-	__atomic_store_n(&s->lost, 0, __ATOMIC_RELAXED);
-	r = mrn_source_self_test(s, had);
+	/* Nobody gets them: attach_locked takes all of it back. */
+	if (failed && must)
+		return failed;
+	if (s->kinds & ~had)
+		r = mrn_source_self_test(s, had);
 	if (!r)
-		return 0;
+		return failed;
 	mrn_source_add_why(s, r == -EPERM || r == -ENOSYS
 				      ? "the self-test needs memfd_create: allow it in the "
 					"seccomp profile"
 				      : remedy(r));
-	stop(s, fresh);
-	put_name(s);
+	back_to(s, had);
 	return r;
 }
 
@@ -333,8 +341,9 @@ static int say(const struct mrn_source_opts *opts, const char *why, int error)
 static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 			 struct mrn_source **out)
 {
-	unsigned int flags = opts ? opts->flags : 0;
+	unsigned int flags = opts ? opts->flags : 0, had;
 	struct mrn_source *s = shared;
+	char why[sizeof(s->why)];
 	int r;
 
 	if (!s) {
@@ -347,6 +356,8 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 	}
 	mm->pid = getpid();
 	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
+	had = s->kinds;
+	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO)
 		r = add_what_there_is(s, opts ? opts->need : 0, flags);
@@ -356,11 +367,13 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		r = check_need(s, opts->need);
 	say(opts, s->why, 0);
 	if (r) {
-		/* Kinds that others have not asked for stay until the last of them detaches. */
-		if (!s->refs && s->kinds)
-			stop(s, s->kinds);
+		if (!MRN_BROKEN(SOURCE_HALF))
+			back_to(s, had);
+		memcpy(s->why, why, sizeof(why));
 		return r;
 	}
+	/* What is seen again is not lost; nor was anything of whoever attaches first. */
+	__atomic_fetch_and(&s->lost, s->refs ? missing_of(s, UINT64_MAX) : 0, __ATOMIC_RELAXED);
 	s->refs++;
 	*out = s;
 	return 0;

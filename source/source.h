@@ -15,13 +15,13 @@
 
 struct mrn_source {
 	struct mrn_mm *mm;
-	unsigned int refs;	      /* under the attach lock */
+	unsigned int refs;	      /* in turn, see turn.h */
 	unsigned int kinds;	      /* atomic: 0 once detached */
 	struct mrn_coverage coverage; /* atomic, each of it */
 	/* Atomic. What the self-tests of the kinds have seen, and by_event; coverage is the best of all. */
 	uint64_t by_name;
 	uint64_t by_call;
-	uint64_t lost; /* causes, since something was attached */
+	uint64_t lost; /* causes that were covered, and are not */
 	/* Guards losses, whose lost is called under it; the one lock here that somebody's code runs under. */
 	struct mrn_rwlock loss_lock;
 	struct mrn_source_loss *losses;

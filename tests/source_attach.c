@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <mrn/mrn.h>
 #include <signal.h>
@@ -858,6 +859,76 @@ TEST(forks_while_registering_and_unmapping, .timeout_s = 60)
 	}
 	test_join(&forker);
 	rig_close();
+}
+
+/* ------------------------------------------------------------------------- an attach that fails */
+
+/* In this thread, which is the only one. */
+static void forbid_dispatch(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_SYSCALL_USER_DISPATCH, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		SKIP("no seccomp here");
+}
+
+static struct mrn_source_opts wants(uint64_t need)
+{
+	return (struct mrn_source_opts){.size = sizeof(struct mrn_source_opts), .need = need};
+}
+
+/* One of two kinds cannot be had: the other is not there either, and whoever asks for it gets it, tried. */
+TEST(of_kinds_that_fail_none_stays)
+{
+	struct mrn_source_opts uffd = wants(MRN_COVER_UFFD);
+	struct mrn_source *more;
+
+	forbid_dispatch();
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &uffd, &more), 0);
+	CHECK_ERR(mrn_source_detach(more), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE);
+	CHECK(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH, NULL, &more) <
+	      0);
+	CHECK_EQ(mrn_source_coverage(source, NULL), MRN_SOURCE_INTERPOSE);
+	CHECK(!strcmp(mrn_source_name(source), "interpose"));
+	CHECK(!*mrn_source_why(source));
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &uffd, &more), 0);
+	CHECK_ERR(mrn_source_detach(more), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(of_kinds_that_fail_none_stays, one_does, BREAK(SOURCE_HALF));
+
+/* Nor does one that is there, and not enough. */
+TEST(of_kinds_that_do_not_suffice_none_stays)
+{
+	struct mrn_source_opts all = wants(MRN_COVER_ALL_CALLERS);
+	struct mrn_coverage before, after;
+	struct mrn_source *more;
+
+	forbid_dispatch();
+	mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD));
+	source = attach_or_skip(MRN_SOURCE_INTERPOSE);
+	mrn_source_coverage(source, &before);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &all, &more), -EOPNOTSUPP);
+	CHECK_EQ(mrn_source_coverage(source, &after), MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(memcmp(&before, &after, sizeof(before)), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &all, &more), -EOPNOTSUPP);
+	CHECK_EQ(mrn_source_coverage(source, &after), MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(memcmp(&before, &after, sizeof(before)), 0);
+	CHECK(!strcmp(mrn_source_name(source), "interpose"));
+	CHECK_ERR(mrn_source_check(source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
 /* ------------------------------------------------------------------------------------- bad input */
