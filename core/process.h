@@ -18,6 +18,7 @@ struct mrn_process {
 	uint32_t kicks;	 /* futex: goes up when there may be something to be freed */
 	uint32_t reaper; /* is there one? */
 	uint32_t needed; /* notifiers of mmu_notifier_get that have not been freed */
+	struct mrn_mutex attaching; /* source/turn.h */
 };
 
 /* Made with the process's first mm, never freed; NULL before. */

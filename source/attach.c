@@ -22,38 +22,28 @@
 #include "source/files.h"
 #include "source/interposer.h"
 #include "source/source.h"
+#include "source/turn.h"
 
-static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
-/* Under attach_lock. Made once in a process and kept: pointers to it stay good after detach. */
+/* In turn. Made once in a process and kept: pointers to it stay good after detach. In a forked child the parent's, whose mm is wiped. */
 static struct mrn_source *shared;
 
 /*
- * A fork while another thread attaches waits until it is done, so that the child finds the lock free.
- * The child then has no sources: its memory is armed nowhere, and the descriptor acts on the parent.
+ * A child has no sources: its memory is armed nowhere, and its copies of the descriptors act on the parent. The struct is left in
+ * memory: the child's copies of pointers to it must go on to mean "stale". Whatever another thread was about meanwhile, this takes no
+ * lock, makes nothing but system calls of its own, and may come twice.
  */
-static void before_fork(void)
+void mrn_source_forget_parents(void)
 {
-	pthread_mutex_lock(&attach_lock);
-}
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
 
-static void in_parent(void)
-{
-	pthread_mutex_unlock(&attach_lock);
-}
-
-static void in_child(void)
-{
-	if (shared && (shared->kinds & MRN_SOURCE_UFFD))
-		mrn_uffd_forget(&shared->uffd);
-	/* Left in memory: the child's copies of pointers to it must go on to mean "stale". */
-	__atomic_store_n(&shared, NULL, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&attach_lock);
+	if (s && mrn_mm_is_wiped(s->mm))
+		mrn_uffd_forget(&s->uffd);
 }
 
 static void install_fork_handlers(void)
 {
-	pthread_atfork(before_fork, in_parent, in_child);
+	pthread_atfork(NULL, NULL, mrn_source_forget_parents);
 }
 
 void mrn_source_add_why(struct mrn_source *s, const char *sentence)
@@ -246,6 +236,9 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
 	mrn_source_invalidate_all(s);
+	/* A callback has forked, and this is its child: the threads that are asked to end below are the parent's. */
+	if (mrn_mm_is_wiped(s->mm))
+		return;
 	/*
 	 * Callbacks use the descriptor without a lock. They run between the publication of a token
 	 * and its withdrawal, after the fence of a section that began in between. Pairs with that one:
@@ -304,7 +297,7 @@ static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flag
 	unsigned int had = s->kinds;
 	int failed = start_kinds(s, kinds, flags), r = 0;
 
-	/* Nobody gets them: attach_locked takes all of it back. */
+	/* Nobody gets them: attach_in_turn takes all of it back. */
 	if (failed && must)
 		return failed;
 	if (s->kinds & ~had)
@@ -338,22 +331,36 @@ static int say(const struct mrn_source_opts *opts, const char *why, int error)
 	return error;
 }
 
-static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
-			 struct mrn_source **out)
+static struct mrn_source *make(struct mrn_mm *mm)
+{
+	struct mrn_source *s = mrn_pages_alloc(sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->mm = mm;
+	mrn_room_init(&s->room, mm);
+	__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
+	return s;
+}
+
+static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
+			  struct mrn_source **out)
 {
 	unsigned int flags = opts ? opts->flags : 0, had;
 	struct mrn_source *s = shared;
 	char why[sizeof(s->why)];
 	int r;
 
-	if (!s) {
-		s = mrn_pages_alloc(sizeof(*s));
-		if (!s)
-			return say(opts, "no memory.", -ENOMEM);
-		s->mm = mm;
-		mrn_room_init(&s->room, mm);
-		__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
+	/* This is a child, of a handler that forked while we waited. */
+	if (mrn_mm_is_wiped(mm))
+		return say(opts, "this process is a forked child.", -ESTALE);
+	if (!s || mrn_mm_is_wiped(s->mm)) {
+		/* Past libc, no handler of fork's has done it. */
+		mrn_source_forget_parents();
+		s = make(mm);
 	}
+	if (!s)
+		return say(opts, "no memory.", -ENOMEM);
 	mm->pid = getpid();
 	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
 	had = s->kinds;
@@ -382,6 +389,7 @@ static int attach_locked(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 		      struct mrn_source **out)
 {
+	mrn_sigmask mask;
 	int r, cancel;
 
 	if (opts && opts->size != sizeof(*opts))
@@ -395,18 +403,21 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 			   -EINVAL);
 	if (mrn_callback_depth)
 		return say(opts, "attaching is not possible in a callback.", -EDEADLK);
-	pthread_once(&fork_handlers, install_fork_handlers);
 	/* The self-tests make calls that are cancellation points. */
 	cancel = mrn_cancel_hold();
-	pthread_mutex_lock(&attach_lock);
-	r = attach_locked(mm, kinds, opts, out);
-	pthread_mutex_unlock(&attach_lock);
+	mrn_turn_begin(&mask);
+	/* In turn, since libc's lock for it is not to be held by whom a handler interrupts. */
+	pthread_once(&fork_handlers, install_fork_handlers);
+	r = attach_in_turn(mm, kinds, opts, out);
+	mrn_turn_end(mask);
 	mrn_cancel_restore(cancel);
 	return r;
 }
 
-static int detach_locked(struct mrn_source *s)
+static int detach_in_turn(struct mrn_source *s)
 {
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
 	if (!s->refs)
 		return -EINVAL;
 	if (--s->refs == 0)
@@ -417,14 +428,15 @@ static int detach_locked(struct mrn_source *s)
 int mrn_source_detach(struct mrn_source *s)
 {
 	int r = mrn_source_may_wait(s), cancel;
+	mrn_sigmask mask;
 
 	if (r)
 		return r;
 	/* Joining the monitor is a cancellation point. */
 	cancel = mrn_cancel_hold();
-	pthread_mutex_lock(&attach_lock);
-	r = detach_locked(s);
-	pthread_mutex_unlock(&attach_lock);
+	mrn_turn_begin(&mask);
+	r = detach_in_turn(s);
+	mrn_turn_end(mask);
 	mrn_cancel_restore(cancel);
 	return r;
 }
@@ -444,7 +456,7 @@ bool mrn_source_is_attached(void)
 {
 	const struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
 
-	return s && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	return s && !mrn_mm_is_wiped(s->mm) && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 
 const char *mrn_source_name(const struct mrn_source *s)

@@ -132,11 +132,12 @@ struct mrn_source_opts {
  * are shared: attaching again takes a reference to the same *out, with the kinds that were missing
  * added. The caller's reference is dropped by mrn_source_detach.
  *
- * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind is not
+ * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind (or with AUTO, any) is not
  * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
  * -EBUSY when a thread blocks all signals, and -ETIMEDOUT when one does not answer, so that dispatch cannot
  * have it; -EMFILE, -ENFILE; -EAGAIN when no thread can be made; -ENOMEM. opts->why then names what is missing and how to
- * allow it. Blocks; may allocate; maps and unmaps memory of its own. Not from a callback or a signal handler (-EDEADLK).
+ * allow it; and nothing is attached that was not before. Blocks; may allocate; maps and unmaps memory of its own. Signals wait until it
+ * returns. Not from a callback or a signal handler (-EDEADLK).
  *
  * uffd has two threads and two descriptors, at high numbers, until the last detach. The program may close these or
  * put others in their place: then arming takes longer, and nothing else changes.
@@ -149,7 +150,7 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
  * no range stays armed, and mrn_source_arm fails from then on.
  *
  * Errors: -EINVAL; -ESTALE in a forked child, where the parent's source is none; -EDEADLK from a
- * callback. Blocks.
+ * callback. Blocks. Signals wait until it returns.
  */
 int mrn_source_detach(struct mrn_source *source);
 

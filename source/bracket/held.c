@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
+#include "source/bracket/seen.h"
 #include "source/confined.h"
 #include "source/interposer.h"
 
@@ -19,29 +20,13 @@ static struct mrn_held record[RECORDS];
 static struct mrn_held no_room;
 static MRN_TLS struct mrn_held *innermost;
 
-/*
- * Brackets are not instrumented for ThreadSanitizer, which sees the tokens' next user and not what orders him after the
- * last one. So it is told.
- */
-#ifdef MRN_CHECK
-void __tsan_acquire(void *addr) __attribute__((weak));
-void __tsan_release(void *addr) __attribute__((weak));
-#define SEEN(what, addr)                     \
-	do {                                 \
-		if (__tsan_##what)           \
-			__tsan_##what(addr); \
-	} while (0)
-#else
-#define SEEN(what, addr) ((void)0)
-#endif
-
 static struct mrn_held *take_one(void)
 {
 	for (unsigned int i = 0; i < RECORDS; i++) {
 		if (__atomic_load_n(&record[i].taken, __ATOMIC_RELAXED) ||
 		    __atomic_exchange_n(&record[i].taken, true, __ATOMIC_ACQUIRE))
 			continue;
-		SEEN(acquire, &record[i]);
+		MRN_SEEN(acquire, &record[i]);
 		return &record[i];
 	}
 	return NULL;
@@ -63,7 +48,7 @@ static void end_innermost(void)
 		h->nr_tokens--;
 	}
 	innermost = h->outer;
-	SEEN(release, h);
+	MRN_SEEN(release, h);
 	__atomic_store_n(&h->taken, false, __ATOMIC_RELEASE);
 }
 

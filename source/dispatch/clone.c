@@ -11,6 +11,7 @@
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/dispatch/internal.h"
+#include "source/interposer.h"
 
 #include "os/event_path.h"
 
@@ -57,6 +58,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 
 	mrn_guests_forget();
 	mrn_held_forget();
+	mrn_source_forget_parents();
 	mrn_has_company = false;
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
 	if (stack)

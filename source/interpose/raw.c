@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
@@ -219,6 +220,11 @@ static int raw_fexecve(int fd, char *const argv[], char *const env[])
 	return raw_execveat(fd, "", argv, env, AT_EMPTY_PATH);
 }
 
+static pid_t raw_Fork(void)
+{
+	return (pid_t)result(mrn_sys6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0));
+}
+
 static long raw_syscall(long nr, ...)
 {
 	long a, b, c, d, e, f;
@@ -260,6 +266,8 @@ struct mrn_real mrn_real = {
 	.ioctl = raw_ioctl,
 	.getsockopt = raw_getsockopt,
 	.prctl = raw_prctl,
+	.Fork = raw_Fork,
+	.clone = mrn_real_clone_look_up,
 	.execve = raw_execve,
 	/* Without a search: nothing is executed before all constructors by its name alone. */
 	.execvpe = raw_execve,

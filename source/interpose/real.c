@@ -8,8 +8,11 @@
 #include "source/interpose/real.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <mrn/mmu_notifier.h>
+#include <stdarg.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -71,6 +74,25 @@ const struct mrn_real_heap *mrn_real_heap_look_up(void)
 	return &heap;
 }
 
+int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *arg, ...)
+{
+	pid_t *parent_tid, *child_tid;
+	void *tls;
+	va_list ap;
+
+	va_start(ap, arg);
+	parent_tid = va_arg(ap, pid_t *);
+	tls = va_arg(ap, void *);
+	child_tid = va_arg(ap, pid_t *);
+	va_end(ap);
+	RESOLVE(mrn_real.clone, "clone");
+	if (MRN_REAL(clone) == mrn_real_clone_look_up) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return MRN_REAL(clone)(fn, stack, flags, arg, parent_tid, tls, child_tid);
+}
+
 /* munmap first: it is what everybody is after. */
 #define WRAPPER(name) (const void *)(uintptr_t)name
 static const void *const wrappers[] = {
@@ -96,6 +118,7 @@ static const void *const wrappers[] = {
 	WRAPPER(ioctl),
 	WRAPPER(getsockopt),
 	WRAPPER(prctl),
+	WRAPPER(clone),
 	WRAPPER(execve),
 	WRAPPER(syscall),
 };
@@ -132,6 +155,8 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.ioctl, "ioctl");
 	RESOLVE(mrn_real.getsockopt, "getsockopt");
 	RESOLVE(mrn_real.prctl, "prctl");
+	RESOLVE(mrn_real.Fork, "_Fork");
+	RESOLVE(mrn_real.clone, "clone");
 	RESOLVE(mrn_real.execve, "execve");
 	RESOLVE(mrn_real.execvpe, "execvpe");
 	RESOLVE(mrn_real.execveat, "execveat");

@@ -41,6 +41,8 @@ struct mrn_real {
 	int (*ioctl)(int fd, unsigned long request, ...);
 	int (*getsockopt)(int fd, int level, int name, void *value, unsigned int *length);
 	int (*prctl)(int option, ...);
+	pid_t (*Fork)(void); /* _Fork */
+	int (*clone)(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
 	int (*execve)(const char *path, char *const argv[], char *const env[]);
 	int (*execvpe)(const char *file, char *const argv[], char *const env[]);
 	int (*execveat)(int folder, const char *path, char *const argv[], char *const env[],
@@ -49,6 +51,8 @@ struct mrn_real {
 };
 
 extern struct mrn_real mrn_real;
+/* What clone is before the constructor has run: no system call by itself, for it has a function to call in the child. */
+int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
 /* Apart from the others because syscall-x86_64.S jumps through it. */
 extern long (*mrn_real_syscall)(long nr, ...);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed
- * number, and one that may begin a sandbox, to a C function that takes the same seven arguments, for any other to the real syscall.
- * See syscall.c.
+ * number, and one that may begin a sandbox, to a C function that takes the same seven arguments, for any other to the real syscall;
+ * with no frame of ours left below. See syscall.c.
  */
 #ifdef __x86_64__
 
@@ -30,9 +30,31 @@ syscall:
 	cmpq	$\nr, %rdi
 	je	mrn_syscall_bracketed
 	.endr
+	.irp	nr, SYS_fork, SYS_clone, SYS_clone3
+	cmpq	$\nr, %rdi
+	je	1f
+	.endr
+	jmpq	*mrn_real_syscall(%rip)
+1:
+	.irp	argument, rdi, rsi, rdx, rcx, r8, r9
+	pushq	%\argument
+	.cfi_adjust_cfa_offset 8
+	.endr
+	subq	$8, %rsp
+	.cfi_adjust_cfa_offset 8
+	call	mrn_call_copies
+	addq	$8, %rsp
+	.cfi_adjust_cfa_offset -8
+	.irp	argument, r9, r8, rcx, rdx, rsi, rdi
+	popq	%\argument
+	.cfi_adjust_cfa_offset -8
+	.endr
+	testb	%al, %al
+	jnz	mrn_syscall_bracketed
 	jmpq	*mrn_real_syscall(%rip)
 	.cfi_endproc
 	.size	syscall, .-syscall
+	.hidden	mrn_call_copies
 	.hidden	mrn_syscall_bracketed
 	.hidden	mrn_real_syscall
 #endif

@@ -3,9 +3,9 @@
  * syscall(): the same brackets, by number; and what forbids the program system calls.
  *
  * On x86-64 syscall itself is the stub in syscall-x86_64.S, which jumps to libc's for every number
- * that is not bracketed before any frame exists: SYS_vfork and SYS_clone on the caller's stack
+ * that is not bracketed before any frame exists: SYS_vfork and SYS_clone with CLONE_VM on the caller's stack
  * return twice, and a frame of ours in between would be returned through by the child and gone for
- * the parent. Elsewhere syscall is the function below, and those numbers must not be used with it;
+ * the parent. (A child with memory of its own has a copy of that frame.) Elsewhere syscall is the function below, and those numbers must not be used with it;
  * libc's own syscall makes no promise for them either.
  */
 #undef _FILE_OFFSET_BITS
@@ -15,6 +15,7 @@
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 #include "source/confined.h"
+#include "source/interpose/copy.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
 
@@ -25,12 +26,15 @@ static long real(long nr, long a, long b, long c, long d, long e, long f)
 	return __atomic_load_n(&mrn_real_syscall, __ATOMIC_RELAXED)(nr, a, b, c, d, e, f);
 }
 
+/* For the stub. */
 long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long f);
 
 long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long f)
 {
 	if (mrn_call_confines(nr, a))
 		mrn_confine();
+	if (mrn_call_copies(nr, a))
+		return mrn_copy_by_number(nr, a, b, c, d, e, f);
 	return mrn_bracket_number(real, nr, a, b, c, d, e, f);
 }
 

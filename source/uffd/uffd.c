@@ -153,8 +153,12 @@ static void close_unmarked(struct mrn_uffd *u)
 
 	if (u->kept.pagemap >= 0 && (!u->bell || shows_bell(u, u->kept.pagemap)))
 		mrn_sys1(SYS_close, u->kept.pagemap);
-	if (is_ours)
-		mrn_sys1(SYS_close, u->kept.fd);
+	if (!is_ours)
+		return;
+	/* A child that has been forked meanwhile may have it open: closing does not disarm then, and unmapping would wait for ever. */
+	if (u->bell)
+		mrn_uffd_disarm_by(u->kept.fd, u->bell, u->bell + mrn_page_size());
+	mrn_sys1(SYS_close, u->kept.fd);
 }
 
 static int start_threads(struct mrn_uffd *u, const char **why)
@@ -216,6 +220,9 @@ void mrn_uffd_stop(struct mrn_uffd *u)
 
 void mrn_uffd_forget(struct mrn_uffd *u)
 {
+	/* It has not been started, or has been forgotten. */
+	if (!u->bell && !u->hung)
+		return;
 	mrn_uffd_close_numbers(u);
 	u->number = none;
 	/* There is no keeper here, and nothing is armed. */
