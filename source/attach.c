@@ -175,7 +175,7 @@ static int start_dispatch(struct mrn_source *s, unsigned int flags)
 		.ring = what_is_kept_may_change,
 		.guest = what_is_kept_may_change,
 	};
-	char reason[128] = "";
+	char reason[256] = "";
 	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
 
 	if (r)

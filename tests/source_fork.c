@@ -621,6 +621,8 @@ TEST(turns_are_taken_by_many)
 	struct test_thread t[6];
 	sigset_t before, after;
 
+	sigemptyset(&before);
+	sigemptyset(&after);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	mrn_source_detach(attach_or_skip(MRN_SOURCE_INTERPOSE));
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)

@@ -293,6 +293,73 @@ TEST(a_process_that_cannot_be_watched_is_told_of)
 }
 TWIN(a_process_that_cannot_be_watched_is_told_of, can_be, way_out = "execv");
 
+/* --------------------------------------------------------------------------------- tracers, emulators */
+
+/* Its tracer would see each call as a signal. */
+TEST(a_traced_program_is_not_caught)
+{
+	static struct outcome o;
+	struct json_object *report;
+
+	RUN(&o, "watch", "--children", "--source", "dispatch", watched(), "traced", "50", "5");
+	if (o.status == 125)
+		SKIP("%s", o.err);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "1 process could not be followed: thread "), "%s", o.err);
+	CHECK_MSG(strstr(o.err, " is traced by process "), "%s", o.err);
+	/* But by the next best. */
+	RUN(&o, "watch", "--children", "--json", "--", watched(), "traced", number(50 - less), "5");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "seen by dispatch and interpose"), "%s", o.err);
+	report = report_of(&o);
+	check_cause(report, "munmap", 50, 50l * 3 * PAGE);
+	CHECK_EQ(figure(report, "processes"), 2);
+	json_object_put(report);
+}
+TWIN(a_traced_program_is_not_caught, one_less, less = 1);
+
+static bool is_here(const char *program)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "command -v %s >/dev/null", program);
+	return system(command) == 0;
+}
+
+TEST(a_debugger)
+{
+	static struct outcome o;
+
+	if (!is_here("gdb"))
+		SKIP("gdb is not installed");
+	RUN(&o, "watch", "--children", "--source", "dispatch", "--", "gdb", "-nx", "-batch", "-ex",
+	    "run", "--args", "/bin/echo", "hello");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(!strstr(o.out, "SIGSYS"), "%s", o.out);
+	CHECK_MSG(!strncmp(o.out, "hello\n", 6) || strstr(o.out, "\nhello\n"), "%s", o.out);
+}
+
+/* valgrind makes the program's calls itself: there it dies of what is sent to the program's handler. */
+TEST(an_emulator)
+{
+	static struct outcome o;
+	struct json_object *report;
+
+	if (!is_here("valgrind"))
+		SKIP("valgrind is not installed");
+	RUN(&o, "watch", "--json", "--", "valgrind", "-q", watched(), "count", number(50 - less),
+	    "5");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	report = report_of(&o);
+	check_cause(report, "munmap", 50, 50l * 3 * PAGE);
+	check_cause(report, "dontneed", 5, 5l * 2 * PAGE);
+	json_object_put(report);
+	RUN(&o, "watch", "--source", "dispatch", "--", "valgrind", "-q", watched(), "status", "3");
+	CHECK_MSG(o.status == 3, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "could not be followed: dispatch does not work here"), "%s", o.err);
+}
+TWIN(an_emulator, one_less, less = 1);
+
 /* The program by itself: its status as wait has it. */
 static int unwatched(const char *way, const char *n, const char *m)
 {

@@ -77,6 +77,7 @@ struct watch_header {
 	/* From the program. */
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
+	uint32_t sources;    /* what any process has got, a bit as in kinds */
 	uint32_t unwatched;  /* processes that have found no lane */
 	uint32_t unattached; /* processes after the first that could not attach a source */
 	uint32_t failed;     /* the first process could not */

@@ -31,6 +31,8 @@
 static struct watch_header *header;
 /* As getpid says it, which is not what the log calls this process in another namespace. */
 static long own_pid;
+/* The place in watch_kinds of what is attached here: another process may have got another. */
+static int own_kind;
 
 /* clock_gettime is the vdso's: no lock, no errno. */
 static uint64_t now_ns(void)
@@ -147,8 +149,10 @@ static int attach(void)
 		if (header->kinds && !(header->kinds >> i & 1))
 			continue;
 		r = mrn_source_attach(mrn_mm_self(), watch_kinds[i].kind, &opts, &source);
-		if (!r)
+		if (!r) {
+			__atomic_fetch_or(&header->sources, 1u << i, __ATOMIC_RELAXED);
 			return (int)i;
+		}
 	}
 	return r;
 }
@@ -156,8 +160,6 @@ static int attach(void)
 /* A fork's child has an mm of its own, which nobody listens to until it is followed. */
 static void in_child(void)
 {
-	uint32_t attached = header->attached;
-
 	watch_lane_leave();
 	watch_open_restart();
 	watch_modules_restart();
@@ -165,9 +167,12 @@ static void in_child(void)
 	notifier = (struct mmu_notifier){.ops = &ops};
 	if (!header->children)
 		return;
-	if (attached && watch_kinds[attached - 1].in_child)
-		attach();
-	watch_recorder_start();
+	if (own_kind < 0 || watch_kinds[own_kind].in_child)
+		own_kind = attach();
+	if (own_kind < 0)
+		__atomic_fetch_add(&header->unattached, 1, __ATOMIC_RELAXED);
+	else
+		watch_recorder_start();
 }
 
 /* 125: what the tool exits with when it could not run a program as it was asked to. */
@@ -199,6 +204,7 @@ __attribute__((constructor)) static void begin(void)
 		__atomic_fetch_add(&header->unattached, 1, __ATOMIC_RELAXED);
 		return;
 	}
+	own_kind = kind;
 	__atomic_store_n(&header->attached, (uint32_t)kind + 1, __ATOMIC_RELEASE);
 	pthread_atfork(NULL, NULL, in_child);
 	watch_recorder_start();

@@ -357,8 +357,10 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops, char *why,
 		       size_t why_size)
 {
-	int r = mrn_sigsys_take(on_sigsys);
+	int r = mrn_dispatch_try(why, why_size);
 
+	if (!r)
+		r = mrn_sigsys_take(on_sigsys);
 	if (r)
 		return r;
 	mrn_dispatch_follows_fork = follow_fork;

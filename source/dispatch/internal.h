@@ -128,6 +128,13 @@ void mrn_caught_uring_setup(struct mrn_caught *c);
 /* For rings that are there already, when all threads have been armed. ring is called at the first new one, before it is made. */
 void mrn_rings_look(void (*ring)(void));
 
+/* ---- trial.c */
+
+/* Before anything is begun: 0; or -errno, as mrn_dispatch_start. */
+int mrn_dispatch_try(char *why, size_t why_size);
+/* 0, or -EBUSY: why names the tracer. */
+int mrn_thread_is_traced(long tid, char *why, size_t why_size);
+
 /* ---- thread.c */
 
 extern uint32_t mrn_dispatch_era;
@@ -143,6 +150,10 @@ extern MRN_TLS bool mrn_storage_is_shared;
 /* This thread, or another with its storage, has given its dispatch away: which of them? */
 void mrn_thread_lose(void);
 bool mrn_thread_has_lost(void);
+/* The call that does it, for the calling thread: 0 or -errno. */
+long mrn_dispatch_set(bool on);
+/* What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. */
+int mrn_thread_about(long tid, const char *file, char *into, size_t size);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
 

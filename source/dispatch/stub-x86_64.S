@@ -216,6 +216,25 @@ mrn_stub_told:
 	ret
 	.cfi_endproc
 
+/* long mrn_clone_and_call(unsigned long flags, void *stack, void (*fn)(void)) */
+	place	mrn_clone_and_call
+	.cfi_startproc
+	movq	%rdx, %r9
+	xorl	%edx, %edx
+	xorl	%r10d, %r10d
+	xorl	%r8d, %r8d
+	movl	$SYS_clone, %eax
+	syscall
+	testq	%rax, %rax
+	jz	1f
+	ret
+1:
+	.cfi_undefined %rip
+	xorl	%ebp, %ebp
+	call	*%r9
+	hlt
+	.cfi_endproc
+
 /* By these very bytes unwinders and debuggers know a signal's frame. */
 	place	mrn_stub_sigreturn
 	movq	$SYS_rt_sigreturn, %rax

@@ -69,6 +69,9 @@ extern const char mrn_stub_vfork[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_int80[] __attribute__((visibility("hidden")));
 /* Such a call, made here: its number, then ebx, ecx, edx, esi, edi, ebp. The kernel's own value. */
 long mrn_int80(const uint64_t argument[7]) __attribute__((visibility("hidden")));
+/* Makes a process, by clone with these flags and this stack, that calls fn and does not come back from it: its number or -errno. */
+long mrn_clone_and_call(unsigned long flags, void *stack, void (*fn)(void))
+	__attribute__((visibility("hidden")));
 /* With rsp where it was: the frame there is a signal's. */
 extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));
 

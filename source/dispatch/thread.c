@@ -30,7 +30,7 @@ MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
 static MRN_TLS uint32_t lost; /* who, of those that share the storage */
 
-static long dispatch(bool on)
+long mrn_dispatch_set(bool on)
 {
 	return mrn_sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH,
 			on ? PR_SYS_DISPATCH_ON : PR_SYS_DISPATCH_OFF,
@@ -40,7 +40,7 @@ static long dispatch(bool on)
 
 int mrn_thread_arm(void)
 {
-	long r = dispatch(true);
+	long r = mrn_dispatch_set(true);
 
 	if (!r) {
 		mrn_armed_in = mrn_dispatch_era;
@@ -53,7 +53,7 @@ int mrn_thread_arm(void)
 void mrn_thread_disarm(void)
 {
 	/* A sandbox may not let us: then it goes on. */
-	if (dispatch(false))
+	if (mrn_dispatch_set(false))
 		return;
 	/* Who shares the storage is armed still, perhaps: its calls must not be taken for the program's own. */
 	if (mrn_storage_is_shared)
@@ -139,8 +139,7 @@ void mrn_dispatch_join(void)
 
 /* ------------------------------------------------------------------------------------ all the others */
 
-/* What the kernel says of a thread of ours in /proc; 0 or -errno. */
-static int read_about(long tid, const char *file, char *into, size_t size)
+int mrn_thread_about(long tid, const char *file, char *into, size_t size)
 {
 	char path[64];
 	long fd, n;
@@ -164,7 +163,7 @@ static bool is_the_kernels(long tid)
 	char stat[512], *p;
 	unsigned long flags;
 
-	if (read_about(tid, "stat", stat, sizeof(stat)))
+	if (mrn_thread_about(tid, "stat", stat, sizeof(stat)))
 		return false;
 	p = strrchr(stat, ')');
 	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 &&
@@ -175,7 +174,7 @@ static bool blocks(long tid, int sig)
 {
 	char status[4096], *p;
 
-	if (read_about(tid, "status", status, sizeof(status)))
+	if (mrn_thread_about(tid, "status", status, sizeof(status)))
 		return false;
 	p = strstr(status, "\nSigBlk:");
 	return p && (strtoull(p + sizeof("\nSigBlk:") - 1, NULL, 16) >> (sig - 1) & 1);
@@ -274,9 +273,13 @@ static int ask_all(int sig, char *why, size_t why_size)
 	DIR *tasks = opendir("/proc/self/task");
 	int r = 0;
 
-	while (!r && (tid = next_thread(tasks, tid)))
-		if (tid != self && !mrn_is_own_thread(tid) && !is_the_kernels(tid))
+	while (!r && (tid = next_thread(tasks, tid))) {
+		if (tid == self || mrn_is_own_thread(tid) || is_the_kernels(tid))
+			continue;
+		r = mrn_thread_is_traced(tid, why, why_size);
+		if (!r)
 			r = ask(tid, sig, why, why_size);
+	}
 	if (tasks)
 		closedir(tasks);
 	return r;

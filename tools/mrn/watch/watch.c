@@ -159,6 +159,20 @@ static int write_outputs(struct watch *w)
 	return r;
 }
 
+/* "dispatch and interpose", where not all processes could have the best. */
+static const char *sources(uint32_t which)
+{
+	static char names[64];
+	size_t n = 0;
+
+	snprintf(names, sizeof(names), "nothing");
+	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++)
+		if (which >> i & 1)
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
+					      n ? " and " : "", watch_kinds[i].name);
+	return names;
+}
+
 /* What the recorder has said, in the program, of how it got on. */
 static int describe(struct watch *w, uint64_t ended)
 {
@@ -170,7 +184,7 @@ static int describe(struct watch *w, uint64_t ended)
 	}
 	w->run = (struct watch_run){
 		.program = w->options.program[0],
-		.source = h->attached ? watch_kinds[h->attached - 1].name : "nothing",
+		.source = sources(h->sources),
 		.seconds = (double)(ended - w->tally.epoch) / 1e9,
 		.processes = w->log.processes,
 		.unwatched = h->unwatched,

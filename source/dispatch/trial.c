@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Will dispatch work here? Under an emulator, as valgrind, a call that the kernel sends to our handler is the emulator's, and what
+ * comes next is its death, and the program's. So one caught call is tried first, in a process of its own: made like vfork's
+ * child, since no page tables are copied for that, however large this process is; on a stack, with handlers and a mask that are
+ * its own. Its status is the answer, for an emulator may give it other memory.
+ *
+ * And a tracer would see each call as a signal, and may not hand it on: a thread that has one is not to be caught.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "core/check.h"
+#include "os/pages.h"
+#include "os/syscall.h"
+#include "source/dispatch/internal.h"
+
+#define STACK_SIZE ((size_t)64 << 10)
+
+/* The child's statuses; below them, what errno prctl has left. */
+enum { NOT_CAUGHT = 200, CAUGHT };
+
+/* What the handler leaves as the call's result. */
+#define ANSWER INT64_C(0x6d726e)
+
+/* Could it be killed for a call that it makes? Then it makes none but those that count. */
+static bool in_sandbox;
+
+/* The child's frames are left in the middle, on a stack that is unmapped past the sanitizer. */
+#define ON_ITS_STACK __attribute__((no_sanitize("address")))
+
+ON_ITS_STACK static void on_caught(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	if (sig == SIGSYS && info->si_code == SYS_USER_DISPATCH && info->si_syscall == SYS_getpid)
+		uc->uc_mcontext.gregs[REG_RAX] = ANSWER;
+}
+
+/* At an instruction that is not among ours. */
+ON_ITS_STACK static long bare_getpid(void)
+{
+	long r = SYS_getpid;
+
+	__asm__ volatile("syscall" : "+a"(r) : : "rcx", "r11", "memory");
+	return r;
+}
+
+ON_ITS_STACK static long one_caught_call(void)
+{
+	const struct mrn_sigaction action = {
+		.handler = (void *)(uintptr_t)on_caught,
+		.flags = SA_SIGINFO | MRN_SA_RESTORER,
+		.restorer = (void *)(uintptr_t)mrn_stub_sigreturn,
+		.mask = MRN_SIGNALS_BLOCKED,
+	};
+	const mrn_sigmask mask = MRN_SIGNALS_BLOCKED;
+	const struct rlimit none = {0, 0};
+	long r;
+
+	/* Should it be killed, nobody wants its memory. */
+	if (!in_sandbox)
+		mrn_sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0);
+	r = mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	if (!r)
+		r = mrn_sys4(SYS_rt_sigaction, SIGSYS, (long)&action, 0, sizeof(mask));
+	if (!r)
+		r = mrn_dispatch_set(true);
+	if (r)
+		return r < 0 ? -r : NOT_CAUGHT;
+	return bare_getpid() == ANSWER ? CAUGHT : NOT_CAUGHT;
+}
+
+/* In the child, with this thread's storage: nothing here is to touch that. */
+ON_ITS_STACK static void in_child(void)
+{
+	mrn_sys1(SYS_exit_group, one_caught_call());
+}
+
+/* Its status as wait has it, or -errno. */
+static int run_child(void)
+{
+	char *stack = mrn_pages_alloc(STACK_SIZE);
+	int status = -1;
+	long pid, r;
+
+	if (!stack)
+		return -ENOMEM;
+	/* Without a signal at its end: it is waited for by nobody else, unless by __WALL. */
+	pid = mrn_clone_and_call(CLONE_VM | CLONE_VFORK, stack + STACK_SIZE, in_child);
+	r = pid;
+	if (pid > 0)
+		do
+			r = mrn_sys4(SYS_wait4, pid, (long)&status, __WALL, 0);
+		while (r == -EINTR);
+	mrn_pages_free(stack, STACK_SIZE);
+	return r < 0 ? (int)r : status;
+}
+
+static int try(char *why, size_t why_size)
+{
+	int status = run_child();
+
+	/* Emulators refuse to make such a child. */
+	if (status == -EINVAL || status == -ENOSYS)
+		return -EOPNOTSUPP;
+	if (status < 0)
+		return status;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CAUGHT)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) < NOT_CAUGHT) {
+		int error = -WEXITSTATUS(status);
+
+		/* A kernel that does not know it says EINVAL. */
+		return error == -EINVAL || error == -ENOSYS ? -EOPNOTSUPP : error;
+	}
+	snprintf(
+		why, why_size,
+		"dispatch does not work here: a call that was to be caught, in a process of its own, did "
+		"not come back, as under valgrind or another emulator, or in a sandbox that kills for "
+		"it");
+	return -EOPNOTSUPP;
+}
+
+/* ------------------------------------------------------------------------------------------- tracers */
+
+/* A number in what /proc says of a thread; -1 where it does not. */
+static long figure(const char *status, const char *name)
+{
+	const char *p = strstr(status, name);
+
+	return p ? strtol(p + strlen(name), NULL, 10) : -1;
+}
+
+static int is_traced(long tid, const char *status, char *why, size_t why_size)
+{
+	long tracer = figure(status, "\nTracerPid:");
+
+	/* Nor is it known without /proc, which debuggers need, too. */
+	if (tracer <= 0 || MRN_BROKEN(DISPATCH_TRACER))
+		return 0;
+	snprintf(
+		why, why_size,
+		"thread %ld is traced by process %ld, which would see each of its calls as a SIGSYS",
+		tid, tracer);
+	return -EBUSY;
+}
+
+int mrn_thread_is_traced(long tid, char *why, size_t why_size)
+{
+	char status[4096];
+
+	return mrn_thread_about(tid, "status", status, sizeof(status))
+		       ? 0
+		       : is_traced(tid, status, why, why_size);
+}
+
+/* -------------------------------------------------------------------------------------------- both */
+
+int mrn_dispatch_try(char *why, size_t why_size)
+{
+	/* Also for forked children. Filters may have come since, if there are any. */
+	static bool has_worked;
+	long tid = mrn_sys0(SYS_gettid);
+	char status[4096] = "";
+	int r;
+
+	mrn_thread_about(tid, "status", status, sizeof(status));
+	r = is_traced(tid, status, why, why_size);
+	if (r)
+		return r;
+	in_sandbox = figure(status, "\nSeccomp:") != 0;
+	if ((has_worked && !in_sandbox) || MRN_BROKEN(DISPATCH_TRIAL))
+		return 0;
+	r = try(why, why_size);
+	has_worked = !r;
+	return r;
+}
