@@ -16,6 +16,7 @@
 void mrn_confine(void);
 bool mrn_is_confined(void);
 
+/* As the kernel reads them: see bracket/read.h. */
 static inline bool mrn_call_confines(long nr, long first)
 {
 	return nr == SYS_seccomp || (nr == SYS_prctl && first == PR_SET_SECCOMP);

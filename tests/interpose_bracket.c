@@ -207,8 +207,50 @@ static long by_number(long nr, const long *a)
 	return syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+#define WIDE(n) ((long)((uint32_t)(n) | UINT64_C(7) << 32))
+
+/* Which arguments the kernel reads as 32 bits, by the prototypes of its calls; bit n for the n-th. */
+static unsigned int ints_of(long nr)
+{
+	switch (nr) {
+	case SYS_mmap:
+		return 1u << 4;
+	case SYS_madvise:
+		return 1u << 2;
+	case SYS_process_madvise:
+		return 1u << 0 | 1u << 2 | 1u << 3;
+	case SYS_pkey_mprotect:
+		return 1u << 3;
+	case SYS_shmat:
+	case SYS_openat:
+		return 1u << 0 | 1u << 2;
+	case SYS_fallocate:
+	case SYS_ioctl:
+		return 1u << 0 | 1u << 1;
+	case SYS_ftruncate:
+	case SYS_prctl:
+		return 1u << 0;
+	case SYS_getsockopt:
+		return 1u << 0 | 1u << 1 | 1u << 2;
+	default:
+		return 0;
+	}
+}
+
+/* Of the number, and of an int, the kernel reads the lower half. Before Linux 5.13 it read all of the number. */
+static long by_wide_number(long nr, const long *a)
+{
+	long b[6];
+
+	for (int i = 0; i < 6; i++)
+		b[i] = ints_of(nr) >> i & 1 ? WIDE(a[i]) : a[i];
+	if (mrn_sys0(WIDE(SYS_getpid)) == mrn_sys0(SYS_getpid))
+		nr = WIDE(nr);
+	return syscall(nr, b[0], b[1], b[2], b[3], b[4], b[5]);
+}
+
 typedef long (*way)(long nr, const long *arg);
-static const way ways[] = {by_wrapper, by_number};
+static const way ways[] = {by_wrapper, by_number, by_wide_number};
 
 static void expect_one(const struct call *c, way how)
 {
@@ -231,7 +273,7 @@ static void expect_one(const struct call *c, way how)
 	TWIN(test, pre_only, BREAK(BRACKET_PRE_ONLY)); \
 	TWIN(test, post_only, BREAK(BRACKET_POST_ONLY))
 
-/* On fresh anonymous pages, both ways. */
+/* On fresh anonymous pages, each way. */
 static void expect_on_anon(const struct call *c)
 {
 	for (size_t i = 0; i < NR(ways); i++) {
@@ -429,6 +471,47 @@ TEST(process_madvise_on_itself)
 	}
 	expect_on_anon(&c);
 }
+
+/* What the kernel makes of a size_t there: it drops the upper half. */
+TEST(process_madvise_of_too_many)
+{
+	struct iovec iov = {(void *)S(1), PAGE};
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+
+	lay_anon();
+	if (mrn_sys6(SYS_process_madvise, self, (long)&iov, WIDE(1), MADV_DONTNEED, 0, 0) != PAGE)
+		SKIP("this kernel's process_madvise takes harmless advice only");
+	expect_on_anon(&(struct call){SYS_process_madvise,
+				      {self, (long)&iov, WIDE(1), MADV_DONTNEED},
+				      S(1),
+				      S(2),
+				      MRN_CAUSE_DONTNEED,
+				      MMU_NOTIFY_CLEAR,
+				      S(1)});
+}
+TWINS(process_madvise_of_too_many);
+
+/* More ranges than are looked at at a time, and than fit into a page; the last is the furthest. */
+TEST(process_madvise_of_many)
+{
+	static struct iovec iov[1000];
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+
+	for (size_t i = 0; i < NR(iov); i++)
+		iov[i] = (struct iovec){(void *)S(2), PAGE};
+	iov[NR(iov) - 1].iov_base = (void *)S(6);
+	lay_anon();
+	if (mrn_sys6(SYS_process_madvise, self, (long)iov, 1, MADV_DONTNEED, 0, 0) != PAGE)
+		SKIP("this kernel's process_madvise takes harmless advice only");
+	expect_on_anon(&(struct call){SYS_process_madvise,
+				      {self, (long)iov, NR(iov), MADV_DONTNEED},
+				      S(2),
+				      S(7),
+				      MRN_CAUSE_DONTNEED,
+				      MMU_NOTIFY_CLEAR,
+				      S(6)});
+}
+TWINS(process_madvise_of_many);
 
 _Noreturn static int sleep_for_ever(void *arg)
 {
@@ -1583,6 +1666,42 @@ TWIN(exec_of_a_vforks_child, no_child, by_itself = true);
 
 /* -------------------------------------------------------------------------------- other numbers */
 
+/* -------------------------------------------------------------------------------- other forms of a call */
+
+#ifdef __x86_64__
+/* By x32's numbers, which this kernel may not have: then they are announced for nothing. */
+TEST(x32s_numbers)
+{
+	const long bit = 0x40000000;
+	struct iovec iov = {(void *)S(1), PAGE};
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0), fd;
+	struct counter page;
+	long r;
+
+	lay_anon();
+	watch(&page, S(1), PAGE);
+	syscall(SYS_madvise | bit, S(1), PAGE, (long)MADV_DONTNEED);
+	CHECK_EQ(page.calls, 1);
+	/* Its ranges are in a form of their own. */
+	syscall(SYS_process_madvise | bit, (long)self, &iov, 1L, (long)MADV_DONTNEED, 0L);
+	CHECK_EQ(page.calls, 2);
+	syscall(SYS_munmap | bit, S(1), PAGE);
+	CHECK_EQ(unwatch(&page), 3);
+	fd = lay_file();
+	watch(&page, S(1), PAGE);
+	/* ioctl has a number of its own, and x86-64's is none. */
+	CHECK_EQ(syscall(SYS_ioctl | bit, (long)fd, MRN_FS_UNRESVSP64, 0L), -1);
+	CHECK_EQ(page.calls, 0);
+	syscall(514 | bit, (long)fd, MRN_FS_UNRESVSP64, 0L);
+	CHECK_EQ(unwatch(&page), 1);
+	/* Nobody's. */
+	r = syscall(1000 | bit);
+	CHECK(r == -1 && errno == ENOSYS);
+	close(fd);
+}
+TWIN(x32s_numbers, no_callbacks, BREAK(A1_CALLBACKS));
+#endif
+
 TEST(other_numbers_pass)
 {
 	struct timespec soon = {.tv_nsec = 1000000};
@@ -1591,6 +1710,8 @@ TEST(other_numbers_pass)
 	char c = 0;
 
 	CHECK_EQ(syscall(SYS_getpid), getpid());
+	CHECK_EQ(syscall(-1L), -1);
+	CHECK_EQ(errno, ENOSYS);
 	errno = 0;
 	CHECK_EQ(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 8, NULL, NULL, 1), -1);
 	CHECK_EQ(errno, EAGAIN);

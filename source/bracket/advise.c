@@ -73,12 +73,18 @@ void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length,
 
 /* ------------------------------------------------------------------------------ process_madvise */
 
+void mrn_bracket_madvise_anywhere(struct mrn_bracket *b, int advice)
+{
+	mrn_bracket_none(b);
+	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, cause_of(advice));
+}
+
 /*
  * Whose memory pidfd means cannot be told: a process that was made to share this memory (CLONE_VM) has a number of its own, and
  * who asks whether it does (kcmp) is not always answered. So all is taken to be ours, and what is another's, of which the kernel lets
- * one discard nothing, is invalidated for nothing.
+ * one discard nothing, is invalidated for nothing. count is what the kernel makes of a size_t: it drops the upper half.
  */
-void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, size_t count,
+void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, unsigned int count,
 				 int advice)
 {
 	enum { BATCH = 16 };
@@ -88,17 +94,17 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
 	mrn_bracket_none(b);
 	if (mrn_advice_is_harmless(advice) || count > IOV_MAX)
 		return;
-	for (size_t done = 0; done < count; done += BATCH) {
-		size_t n = count - done < BATCH ? count - done : BATCH;
+	for (unsigned int done = 0; done < count; done += BATCH) {
+		unsigned int n = count - done < BATCH ? count - done : BATCH;
 		int r = mrn_peek(batch, (uintptr_t)(iov + done), n * sizeof(*iov));
 
 		if (r == -EFAULT)
 			return;
 		if (r < 0) {
-			mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, cause_of(advice));
+			mrn_bracket_madvise_anywhere(b, advice);
 			return;
 		}
-		for (size_t i = 0; i < n; i++) {
+		for (unsigned int i = 0; i < n; i++) {
 			uintptr_t start, end;
 
 			if (!mrn_pages_spanned(batch[i].iov_base, batch[i].iov_len, &start, &end))

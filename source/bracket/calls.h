@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "source/bracket/bracket.h"
+#include "source/bracket/read.h"
 #include "source/bracket/spans.h"
 
 /* map.c */
@@ -44,8 +45,10 @@ void mrn_bracket_shmdt(struct mrn_bracket *b, const void *addr);
 /* advise.c; MADV_REMOVE changes a file, and has mrn_file_change_remove and _many */
 bool mrn_advice_is_harmless(int advice);
 void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice);
-void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, size_t count,
+void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, unsigned int count,
 				 int advice);
+/* Of ranges that cannot be read here. */
+void mrn_bracket_madvise_anywhere(struct mrn_bracket *b, int advice);
 
 /*
  * file.c: a change of a file, and so of every mapping of it. What it may change, before the call; held.h holds the tokens for
@@ -96,21 +99,19 @@ static inline long mrn_file_change_argument(const struct mrn_file_change *c, uns
 }
 
 /*
- * number.c: all of that for a system call by its number, the call itself included, which real makes. Returns what
+ * number.c: all of that for a system call by its number, the call itself included, which real makes, as it came. Returns what
  * real returned: -errno, or -1, for failure. A number that changes nothing is called and nothing else.
  */
 typedef long (*mrn_real_call)(long nr, long a, long b, long c, long d, long e, long f);
-long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e,
-			long f);
+long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr, const long *a);
 /* What a call by its number is about: whose tokens end with it at once, and whose may have to be held for long. */
 enum mrn_call_kind {
 	MRN_CALL_OTHER,
 	MRN_CALL_MEMORY,
 	MRN_CALL_FILE,
 };
-enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d);
+enum mrn_call_kind mrn_call_kind(const struct mrn_call *call);
 /* Of a call of a file's kind: what it may change. */
-void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, long b, long c,
-			    long d);
+void mrn_file_change_number(struct mrn_file_change *change, const struct mrn_call *call);
 
 #endif

@@ -41,42 +41,44 @@ static void open_how(struct mrn_file_change *change, int folder, const char *pat
 		change->argument[i] = copy[i];
 }
 
-void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, long b, long c, long d)
+void mrn_file_change_number(struct mrn_file_change *change, const struct mrn_call *call)
 {
-	switch (nr) {
+	const long *a = call->a;
+
+	switch (call->nr) {
 	case SYS_fallocate:
-		mrn_file_change_fallocate(change, (int)a, (int)b, c, d);
+		mrn_file_change_fallocate(change, (int)a[0], (int)a[1], a[2], a[3]);
 		break;
 	case SYS_ftruncate:
-		mrn_file_change_ftruncate(change, (int)a, b);
+		mrn_file_change_ftruncate(change, (int)a[0], a[1]);
 		break;
 	case SYS_truncate:
-		mrn_file_change_truncate(change, (const char *)a, b);
+		mrn_file_change_truncate(change, (const char *)a[0], a[1]);
 		break;
 	case SYS_madvise:
-		mrn_file_change_remove(change, (const void *)a, (size_t)b);
+		mrn_file_change_remove(change, (const void *)a[0], (size_t)a[1]);
 		break;
 	case SYS_process_madvise:
 		mrn_file_change_remove_many(change);
 		break;
 	case SYS_ioctl:
-		mrn_file_change_ioctl(change, (int)a, (unsigned int)b, (const void *)c);
+		mrn_file_change_ioctl(change, (int)a[0], (unsigned int)a[1], (const void *)a[2]);
 		break;
 	case SYS_openat:
-		mrn_file_change_open(change, (int)a, (const char *)b, (int)c);
+		mrn_file_change_open(change, (int)a[0], (const char *)a[1], (int)a[2]);
 		break;
 	case SYS_open_by_handle_at:
-		mrn_file_change_open_handle(change, (int)a, (const void *)b, (int)c);
+		mrn_file_change_open_handle(change, (int)a[0], (const void *)a[1], (int)a[2]);
 		break;
 	case SYS_openat2:
-		open_how(change, (int)a, (const char *)b, c, d);
+		open_how(change, (int)a[0], (const char *)a[1], a[2], a[3]);
 		break;
 #ifdef SYS_open
 	case SYS_open:
-		mrn_file_change_open(change, AT_FDCWD, (const char *)a, (int)b);
+		mrn_file_change_open(change, AT_FDCWD, (const char *)a[0], (int)a[1]);
 		break;
 	case SYS_creat:
-		mrn_file_change_open(change, AT_FDCWD, (const char *)a, O_TRUNC);
+		mrn_file_change_open(change, AT_FDCWD, (const char *)a[0], O_TRUNC);
 		break;
 #endif
 	default:
@@ -85,53 +87,67 @@ void mrn_file_change_number(struct mrn_file_change *change, long nr, long a, lon
 	}
 }
 
-static long change_file(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
+static long change_file(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
 {
 	struct mrn_file_change change;
 	struct mrn_held *held;
 	long r;
 
-	mrn_file_change_number(&change, nr, a, b, c, d);
+	mrn_file_change_number(&change, call);
 	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
-	r = real(nr, a, mrn_file_change_argument(&change, 2, b),
-		 mrn_file_change_argument(&change, 3, c), d, e, f);
+	r = real(nr, a[0], mrn_file_change_argument(&change, 2, a[1]),
+		 mrn_file_change_argument(&change, 3, a[2]), a[3], a[4], a[5]);
 	mrn_held_end(held);
 	return r;
 }
 
 /* ------------------------------------------------------------------------------------------------ all others */
 
-static long move(mrn_real_call real, long addr, long old_size, long new_size, long flags, long to)
+static long make(mrn_real_call real, long nr, const long *a)
 {
+	return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static long map(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
+{
+	long r = make(real, nr, a);
+
+	if (!mrn_sys_failed(r))
+		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)(r + call->a[1])));
+	return r;
+}
+
+static long move(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
+{
+	const void *addr = (const void *)call->a[0], *to = (const void *)call->a[4];
+	const size_t old_size = (size_t)call->a[1], new_size = (size_t)call->a[2];
+	const int flags = (int)call->a[3];
 	struct mrn_bracket bracket;
 	long r;
 
-	mrn_bracket_mremap(&bracket, (const void *)addr, (size_t)old_size, (size_t)new_size,
-			   (int)flags, (const void *)to);
-	r = real(SYS_mremap, addr, old_size, new_size, flags, to, 0);
+	mrn_bracket_mremap(&bracket, addr, old_size, new_size, flags, to);
+	r = make(real, nr, a);
 	mrn_bracket_end(&bracket);
 	if (!mrn_sys_failed(r))
-		mrn_bracket_moved((const void *)addr, (size_t)old_size, (size_t)new_size,
-				  (int)flags, (const void *)r);
+		mrn_bracket_moved(addr, old_size, new_size, flags, (const void *)r);
 	return r;
 }
 
 /* This one returns where the break is, whether it has been moved or not. */
-static long set_break(mrn_real_call real, long to)
+static long set_break(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
 {
-	uintptr_t was = to ? (uintptr_t)mrn_sys1(SYS_brk, 0) : 0;
+	uintptr_t to = (uintptr_t)call->a[0], was = to ? (uintptr_t)mrn_sys1(SYS_brk, 0) : 0;
 	struct mrn_bracket bracket;
 	long r;
 
-	mrn_bracket_brk(&bracket, (uintptr_t)to);
-	r = real(SYS_brk, to, 0, 0, 0, 0, 0);
+	mrn_bracket_brk(&bracket, to);
+	r = make(real, nr, a);
 	mrn_bracket_end(&bracket);
 	if (was && (uintptr_t)r > was)
 		mrn_bracket_fresh(mrn_page_up(was), mrn_page_up((uintptr_t)r));
 	return r;
 }
 
-/* The numbers here and in interpose/syscall-x86_64.S are the same. */
 static enum mrn_call_kind kind_of_advice(int advice)
 {
 	if (mrn_advice_is_harmless(advice))
@@ -139,9 +155,12 @@ static enum mrn_call_kind kind_of_advice(int advice)
 	return advice == MADV_REMOVE ? MRN_CALL_FILE : MRN_CALL_MEMORY;
 }
 
-enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d)
+/* The numbers here and in interpose/syscall-x86_64.S are the same. */
+enum mrn_call_kind mrn_call_kind(const struct mrn_call *call)
 {
-	switch (nr) {
+	const long *a = call->a;
+
+	switch (call->nr) {
 	case SYS_fallocate:
 	case SYS_ftruncate:
 	case SYS_open_by_handle_at:
@@ -154,15 +173,15 @@ enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d)
 #endif
 		return MRN_CALL_FILE;
 	case SYS_madvise:
-		return kind_of_advice((int)c);
+		return kind_of_advice((int)a[2]);
 	case SYS_process_madvise:
-		return kind_of_advice((int)d);
+		return kind_of_advice((int)a[3]);
 	case SYS_ioctl:
-		return mrn_ioctl_kind((unsigned int)b);
+		return mrn_ioctl_kind((unsigned int)a[1]);
 	case SYS_getsockopt:
-		return mrn_getsockopt_kind((int)b, (int)c);
+		return mrn_getsockopt_kind((int)a[1], (int)a[2]);
 	case SYS_prctl:
-		return mrn_prctl_kind((int)a, (unsigned long)b);
+		return mrn_prctl_kind((int)a[0], (unsigned long)a[1]);
 	case SYS_brk:
 	case SYS_execve:
 	case SYS_execveat:
@@ -181,76 +200,85 @@ enum mrn_call_kind mrn_call_kind(long nr, long a, long b, long c, long d)
 	}
 }
 
-long mrn_bracket_number(mrn_real_call real, long nr, long a, long b, long c, long d, long e, long f)
+static void of_many_ranges(struct mrn_bracket *bracket, const struct mrn_call *call)
 {
-	const void *addr = (const void *)a;
+	const long *a = call->a;
+
+	if (call->compat)
+		mrn_bracket_madvise_anywhere(bracket, (int)a[3]);
+	else
+		mrn_bracket_process_madvise(bracket, (const struct iovec *)a[1], (unsigned int)a[2],
+					    (int)a[3]);
+}
+
+long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr, const long *came)
+{
+	const long *a = call->a;
+	const void *addr = (const void *)a[0];
+	const size_t size = (size_t)a[1];
 	struct mrn_bracket bracket;
 	long r;
 
-	switch (mrn_call_kind(nr, a, b, c, d)) {
+	switch (mrn_call_kind(call)) {
 	case MRN_CALL_FILE:
-		return change_file(real, nr, a, b, c, d, e, f);
+		return change_file(real, call, nr, came);
 	case MRN_CALL_OTHER:
-		return real(nr, a, b, c, d, e, f);
+		return make(real, nr, came);
 	case MRN_CALL_MEMORY:
 		break;
 	}
-	switch (nr) {
+	switch (call->nr) {
 	case SYS_ioctl:
-		mrn_bracket_ioctl(&bracket, (unsigned int)b, (const void *)c);
+		mrn_bracket_ioctl(&bracket, (unsigned int)a[1], (const void *)a[2]);
 		break;
 	case SYS_getsockopt:
-		mrn_bracket_getsockopt(&bracket, (const void *)d);
+		mrn_bracket_getsockopt(&bracket, (const void *)a[3]);
 		break;
 	case SYS_prctl:
 		mrn_bracket_prctl(&bracket);
 		break;
 	case SYS_io_destroy:
-		mrn_bracket_io_destroy(&bracket, (uintptr_t)a);
+		mrn_bracket_io_destroy(&bracket, (uintptr_t)addr);
 		break;
 	case SYS_madvise:
-		mrn_bracket_madvise(&bracket, addr, (size_t)b, (int)c);
+		mrn_bracket_madvise(&bracket, addr, size, (int)a[2]);
 		break;
 	case SYS_process_madvise:
-		mrn_bracket_process_madvise(&bracket, (const struct iovec *)b, (size_t)c, (int)d);
+		of_many_ranges(&bracket, call);
 		break;
 	case SYS_munmap:
-		mrn_bracket_munmap(&bracket, addr, (size_t)b);
+		mrn_bracket_munmap(&bracket, addr, size);
 		break;
 	case SYS_mmap:
-		if (!mrn_mmap_replaces((int)d)) {
-			r = real(nr, a, b, c, d, e, f);
-			if (!mrn_sys_failed(r))
-				mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)(r + b)));
-			return r;
-		}
-		mrn_bracket_mmap_fixed(&bracket, addr, (size_t)b, (int)d, (int)e);
+		if (!mrn_mmap_replaces((int)a[3]))
+			return map(real, call, nr, came);
+		mrn_bracket_mmap_fixed(&bracket, addr, size, (int)a[3], (int)a[4]);
 		break;
 	case SYS_execve:
 	case SYS_execveat:
 		mrn_bracket_exec_by_name(&bracket);
 		break;
 	case SYS_mremap:
-		return move(real, a, b, c, d, e);
+		return move(real, call, nr, came);
 	case SYS_remap_file_pages:
-		mrn_bracket_remap_file_pages(&bracket, addr, (size_t)b);
+		mrn_bracket_remap_file_pages(&bracket, addr, size);
 		break;
 	case SYS_mprotect:
 	case SYS_pkey_mprotect:
-		mrn_bracket_mprotect(&bracket, addr, (size_t)b, (int)c);
+		mrn_bracket_mprotect(&bracket, addr, size, (int)a[2]);
 		break;
 	case SYS_brk:
-		return set_break(real, a);
+		return set_break(real, call, nr, came);
 	case SYS_shmat:
-		mrn_bracket_shmat(&bracket, (int)a, (const void *)b, (int)c);
+		mrn_bracket_shmat(&bracket, (int)a[0], (const void *)a[1], (int)a[2]);
 		break;
 	case SYS_shmdt:
 		mrn_bracket_shmdt(&bracket, addr);
 		break;
 	default:
-		return real(nr, a, b, c, d, e, f);
+		return make(real, nr, came);
 	}
-	r = real(nr, a, b, c, d, e, f);
+	r = make(real, nr, came);
 	mrn_bracket_end(&bracket);
 	return r;
 }

@@ -39,11 +39,12 @@ bool mrn_handler_is_aside(const struct mrn_caught *c)
 }
 
 /* May the call change what is there? Those that do not say of how much they do are taken to. */
-static bool may_change(const greg_t *reg, const stack_t *stack)
+static bool may_change(const struct mrn_call *call, const stack_t *stack)
 {
-	uint64_t a = (uint64_t)reg[REG_RDI], b = (uint64_t)reg[REG_RSI];
+	const long *arg = call->a;
+	uint64_t a = (uint64_t)arg[0], b = (uint64_t)arg[1];
 
-	switch (reg[REG_RAX]) {
+	switch (call->nr) {
 	case SYS_madvise:
 	case SYS_mprotect:
 	case SYS_munmap:
@@ -51,18 +52,18 @@ static bool may_change(const greg_t *reg, const stack_t *stack)
 	case SYS_remap_file_pages:
 		return overlaps(stack, a, b);
 	case SYS_mmap:
-		return (reg[REG_R10] & MAP_FIXED) && overlaps(stack, a, b);
+		return (arg[3] & MAP_FIXED) && overlaps(stack, a, b);
 	case SYS_mremap:
 		return overlaps(stack, a, b) ||
-		       ((reg[REG_R10] & MREMAP_FIXED) &&
-			overlaps(stack, (uint64_t)reg[REG_R8], (uint64_t)reg[REG_RDX]));
+		       ((arg[3] & MREMAP_FIXED) &&
+			overlaps(stack, (uint64_t)arg[4], (uint64_t)arg[2]));
 	case SYS_brk: {
 		uint64_t now = a ? (uint64_t)mrn_sys1(SYS_brk, 0) : 0;
 
 		return a < now && overlaps(stack, a, now - a);
 	}
 	case SYS_shmat:
-		return reg[REG_RDX] & SHM_REMAP;
+		return arg[2] & SHM_REMAP;
 	case SYS_process_madvise:
 	case SYS_shmdt:
 		return true;
@@ -77,7 +78,8 @@ bool mrn_caught_on_changing_stack(struct mrn_caught *c)
 	stack_t none = {.ss_flags = SS_DISABLE};
 	struct mrn_frame *f;
 
-	if (MRN_BROKEN(DISPATCH_ALTSTACK) || !mrn_handler_is_aside(c) || !may_change(c->reg, stack))
+	if (MRN_BROKEN(DISPATCH_ALTSTACK) || !mrn_handler_is_aside(c) ||
+	    !may_change(&c->call, stack))
 		return false;
 	put_aside = *stack;
 	c->reg[REG_RIP] -= SYSCALL_INSTRUCTION;
@@ -117,23 +119,23 @@ static bool is_there(const stack_t *stack)
 	return mrn_maps_visit(go_up, &look) == 0 && look.from >= look.to;
 }
 
-static bool has_changed(const greg_t *reg, long result)
+static bool has_changed(const struct mrn_call *call, long result)
 {
-	if (may_change(reg, &put_aside))
+	if (may_change(call, &put_aside))
 		return true;
 	if (mrn_sys_failed(result))
 		return false;
-	if (reg[REG_RAX] == SYS_mmap)
-		return overlaps(&put_aside, (uint64_t)result, (uint64_t)reg[REG_RSI]);
-	if (reg[REG_RAX] == SYS_mremap)
-		return overlaps(&put_aside, (uint64_t)result, (uint64_t)reg[REG_RDX]);
+	if (call->nr == SYS_mmap)
+		return overlaps(&put_aside, (uint64_t)result, (uint64_t)call->a[1]);
+	if (call->nr == SYS_mremap)
+		return overlaps(&put_aside, (uint64_t)result, (uint64_t)call->a[2]);
 	return false;
 }
 
 void mrn_caught_stack_changed(struct mrn_caught *c, long result)
 {
 	/* Only a look at all mappings says whether it is there: so not at every call. */
-	if (!put_aside.ss_size || !has_changed(c->reg, result) || !is_there(&put_aside))
+	if (!put_aside.ss_size || !has_changed(&c->call, result) || !is_there(&put_aside))
 		return;
 	c->context->uc_stack = put_aside;
 	put_aside.ss_size = 0;

@@ -109,20 +109,30 @@ int mrn_program_write(uint64_t addr, const void *from, size_t size)
 
 /* ------------------------------------------------------------------------------------------- the calls */
 
+static void as_they_came(long a[6], const greg_t *reg)
+{
+	a[0] = reg[REG_RDI];
+	a[1] = reg[REG_RSI];
+	a[2] = reg[REG_RDX];
+	a[3] = reg[REG_R10];
+	a[4] = reg[REG_R8];
+	a[5] = reg[REG_R9];
+}
+
 /*
  * Made here, with all signals blocked: a handler that does not return, and a thread that is cancelled, must not leave
  * a token behind. None of these calls waits for anything that a signal would end, but those that change a file.
  */
 static void bracket(struct mrn_caught *c)
 {
-	const greg_t *reg = c->reg;
+	long came[6];
 	int saved = errno;
 	long r;
 
 	if (mrn_caught_on_changing_stack(c))
 		return;
-	r = mrn_bracket_number(mrn_sys6, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
-			       reg[REG_R10], reg[REG_R8], reg[REG_R9]);
+	as_they_came(came, c->reg);
+	r = mrn_bracket_number(mrn_sys6, &c->call, c->reg[REG_RAX], came);
 	mrn_caught_stack_changed(c, r);
 	errno = saved;
 	mrn_caught_return(c, r);
@@ -134,13 +144,11 @@ static void bracket(struct mrn_caught *c)
  */
 static void file_call(struct mrn_caught *c)
 {
-	const greg_t *reg = c->reg;
 	struct mrn_file_change change;
 	struct mrn_frame *f;
 	int saved = errno;
 
-	mrn_file_change_number(&change, reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
-			       reg[REG_R10]);
+	mrn_file_change_number(&change, &c->call);
 	if (change.pending) {
 		f = mrn_caught_resume(c, mrn_stub_tell);
 		mrn_caught_hold(c, f, &change);
@@ -197,8 +205,7 @@ static void end_what_is_left(const struct mrn_caught *c)
 	errno = saved;
 }
 
-/* This thread is caught no more, and so not when such a call is over. */
-static void lose(void)
+void mrn_caught_lose(void)
 {
 	if (ops.lost)
 		ops.lost();
@@ -224,10 +231,7 @@ void mrn_tell_of_guest(void)
 
 static void by_kind(struct mrn_caught *c)
 {
-	const greg_t *reg = c->reg;
-
-	switch (mrn_call_kind(reg[REG_RAX], reg[REG_RDI], reg[REG_RSI], reg[REG_RDX],
-			      reg[REG_R10])) {
+	switch (mrn_call_kind(&c->call)) {
 	case MRN_CALL_MEMORY:
 		bracket(c);
 		break;
@@ -242,24 +246,36 @@ static void by_kind(struct mrn_caught *c)
 
 static void prctl_call(struct mrn_caught *c)
 {
-	if (c->reg[REG_RDI] == PR_SET_SYSCALL_USER_DISPATCH)
-		lose();
+	if (c->call.a[0] == PR_SET_SYSCALL_USER_DISPATCH)
+		mrn_caught_lose();
 	by_kind(c);
 }
 
 /* Who is about to be traced has a tracer that sees each SIGSYS, and may not hand it on. */
 static void ptrace_call(struct mrn_caught *c)
 {
-	if (c->reg[REG_RDI] == PTRACE_TRACEME)
-		lose();
+	if (c->call.a[0] == PTRACE_TRACEME)
+		mrn_caught_lose();
+	mrn_caught_resume(c, mrn_stub_resume);
+}
+
+/* x32's actions and alternate stacks are in a form of their own, and would be the end of ours; the same call asks whether there are any. */
+static void x32_signals(struct mrn_caught *c)
+{
+	if (mrn_sys4(c->reg[REG_RAX], 0, 0, 0, sizeof(mrn_sigmask)) != -ENOSYS)
+		mrn_caught_lose();
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
 static void caught(struct mrn_caught *c)
 {
-	if (mrn_call_confines(c->reg[REG_RAX], c->reg[REG_RDI]))
+	long came[6];
+
+	as_they_came(came, c->reg);
+	c->call = mrn_call_read(c->reg[REG_RAX], came);
+	if (mrn_call_confines(c->call.nr, c->call.a[0]))
 		mrn_confine();
-	switch (c->reg[REG_RAX]) {
+	switch (c->call.nr) {
 	case SYS_execve:
 	case SYS_execveat:
 		exec_call(c);
@@ -323,6 +339,9 @@ static void caught(struct mrn_caught *c)
 	case SYS_exit:
 		mrn_held_end_all();
 		mrn_caught_resume(c, mrn_stub_resume);
+		break;
+	case MRN_CALL_X32_SIGNALS:
+		x32_signals(c);
 		break;
 	default:
 		by_kind(c);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+#include "source/bracket/read.h"
 #include "source/dispatch/dispatch.h"
 #include "source/dispatch/stub.h"
 
@@ -33,7 +34,8 @@ struct mrn_sigaction {
 #define MRN_SIGSYS_BIT (UINT64_C(1) << (SIGSYS - 1))
 
 struct mrn_caught {
-	greg_t *reg;
+	greg_t *reg;	      /* as it came: what the call is made with */
+	struct mrn_call call; /* as the kernel reads it: what it is. Not of int $0x80. */
 	siginfo_t *info;
 	ucontext_t *context;
 };
@@ -50,6 +52,8 @@ void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
 		     const struct mrn_file_change *change);
 /* The call is done, and this is what it returned. */
 void mrn_caught_return(struct mrn_caught *c, long value);
+/* This thread is caught no more, and so not when a call that changes a file is over. */
+void mrn_caught_lose(void);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
 int mrn_program_read(void *into, uint64_t addr, size_t size);
 int mrn_program_write(uint64_t addr, const void *from, size_t size);

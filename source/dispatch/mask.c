@@ -42,7 +42,7 @@ void mrn_caught_mask(struct mrn_caught *c, int reg)
 
 void mrn_caught_procmask(struct mrn_caught *c)
 {
-	if (c->reg[REG_RDI] == SIG_UNBLOCK)
+	if (c->call.a[0] == SIG_UNBLOCK)
 		mrn_caught_resume(c, mrn_stub_resume);
 	else
 		mrn_caught_mask(c, REG_RSI);
@@ -116,7 +116,7 @@ void mrn_caught_sigaction(struct mrn_caught *c)
 	bool change;
 	struct mrn_frame *f;
 
-	if (c->reg[REG_RDI] == SIGSYS && !MRN_BROKEN(DISPATCH_SIGSYS) &&
+	if (c->call.a[0] == SIGSYS && !MRN_BROKEN(DISPATCH_SIGSYS) &&
 	    c->reg[REG_R10] == sizeof(mrn_sigmask)) {
 		mrn_caught_return(c, set_programs_action((uint64_t)c->reg[REG_RSI],
 							 (uint64_t)c->reg[REG_RDX]));

@@ -49,7 +49,7 @@ MRN_INTERPOSED ssize_t process_madvise(int pidfd, const struct iovec *iov, size_
 
 	if (advice == MADV_REMOVE)
 		return remove_many(pidfd, iov, count, flags);
-	mrn_bracket_process_madvise(&b, iov, count, advice);
+	mrn_bracket_process_madvise(&b, iov, (unsigned int)count, advice);
 	r = MRN_REAL(process_madvise)(pidfd, iov, count, advice, flags);
 	mrn_bracket_end(&b);
 	return r;

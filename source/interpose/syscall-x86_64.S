@@ -2,7 +2,8 @@
 /*
  * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed
  * number, and one that may begin a sandbox, to a C function that takes the same seven arguments, for any other to the real syscall;
- * with no frame of ours left below. See syscall.c.
+ * with no frame of ours left below. The kernel looks at 32 bits of the number, and x32's calls are the same with bit 30, or have
+ * numbers from 512 on. r11 is nobody's here. See syscall.c.
  */
 #ifdef __x86_64__
 
@@ -21,17 +22,21 @@
 syscall:
 	.cfi_startproc
 	_CET_ENDBR
+	movl	%edi, %r11d
+	andl	$~0x40000000, %r11d
 	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
 		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
 		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise, \
 		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_open_by_handle_at, \
 		SYS_ioctl, SYS_getsockopt, SYS_prctl, SYS_io_destroy, SYS_execve, SYS_execveat, \
 		SYS_seccomp
-	cmpq	$\nr, %rdi
+	cmpl	$\nr, %r11d
 	je	mrn_syscall_bracketed
 	.endr
+	cmpl	$512, %r11d
+	jae	mrn_syscall_bracketed
 	.irp	nr, SYS_fork, SYS_clone, SYS_clone3
-	cmpq	$\nr, %rdi
+	cmpl	$\nr, %r11d
 	je	1f
 	.endr
 	jmpq	*mrn_real_syscall(%rip)
