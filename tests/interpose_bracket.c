@@ -1668,6 +1668,45 @@ TWIN(exec_of_a_vforks_child, no_child, by_itself = true);
 
 /* -------------------------------------------------------------------------------- other forms of a call */
 
+#ifdef __aarch64__
+#define TAG (UINT64_C(5) << 56)
+#else
+#define TAG (UINT64_C(5) << 57)
+#endif
+
+/* What a pointer's uppermost bits say is nobody's business, where the kernel has been told so; else it refuses them. */
+TEST(tagged_addresses)
+{
+	const long tagged = (long)(S(1) + TAG);
+	struct iovec iov = {(void *)tagged, PAGE};
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+	const struct call tries[] = {
+		{SYS_madvise, {tagged, PAGE, MADV_DONTNEED}, 0, 0, 0, 0, 0},
+		{SYS_process_madvise, {self, (long)&iov, 1, MADV_DONTNEED}, 0, 0, 0, 0, 0},
+		{SYS_mprotect, {tagged, PAGE, RW}, 0, 0, 0, 0, 0},
+		{SYS_mremap,
+		 {tagged, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, AWAY},
+		 0,
+		 0,
+		 0,
+		 0,
+		 0},
+		{SYS_munmap, {tagged, PAGE}, 0, 0, 0, 0, 0},
+	};
+	struct counter page;
+
+	if (TEST_ASAN || TEST_TSAN)
+		SKIP("a sanitizer's munmap has a shadow of what it is given");
+	for (size_t w = 0; w < NR(ways); w++)
+		for (size_t i = 0; i < NR(tries); i++) {
+			lay_anon();
+			watch(&page, S(1), PAGE);
+			ways[w](tries[i].nr, tries[i].arg);
+			CHECK_MSG(unwatch(&page) == 1, "number %ld", tries[i].nr);
+		}
+}
+TWIN(tagged_addresses, no_callbacks, BREAK(A1_CALLBACKS));
+
 #ifdef __x86_64__
 /* By x32's numbers, which this kernel may not have: then they are announced for nothing. */
 TEST(x32s_numbers)

@@ -66,13 +66,18 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
  */
 void mrn_bracket_fresh(uintptr_t start, uintptr_t end);
 
-/* The address that the kernel means: on aarch64 it ignores the tag in a pointer's top byte. */
+/*
+ * The address that the kernel means. It ignores what is in a pointer's uppermost bits: on aarch64 the top byte, on x86-64 those
+ * above five-level paging, in a program that has asked for that (linear address masking). In one that has not, it refuses such an
+ * address, and then too much is covered. munmap, madvise, process_madvise, mprotect and mremap's source take one that is
+ * tagged; of all others they are refused.
+ */
 static inline uintptr_t mrn_untagged(const void *addr)
 {
 #ifdef __aarch64__
 	return (uintptr_t)addr & (UINTPTR_MAX >> 8);
 #else
-	return (uintptr_t)addr;
+	return (uintptr_t)addr & (UINTPTR_MAX >> 7);
 #endif
 }
 

@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "os/maps.h"
 #include "os/syscall.h"
+#include "source/bracket/bracket.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -42,7 +43,7 @@ bool mrn_handler_is_aside(const struct mrn_caught *c)
 static bool may_change(const struct mrn_call *call, const stack_t *stack)
 {
 	const long *arg = call->a;
-	uint64_t a = (uint64_t)arg[0], b = (uint64_t)arg[1];
+	uint64_t a = mrn_untagged((const void *)arg[0]), b = (uint64_t)arg[1];
 
 	switch (call->nr) {
 	case SYS_madvise:

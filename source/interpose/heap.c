@@ -29,10 +29,19 @@ struct chunk {
 #define CHUNK_IS_MAPPED 2ul
 #define CHUNK_FLAGS	7ul
 
+/* To be read. Where memory has tags of its own (aarch64), those of a header are 0; on x86-64 the processor ignores a pointer's. */
+static inline const struct chunk *chunk_of(const void *block)
+{
+#ifdef __aarch64__
+	block = (const void *)mrn_untagged(block);
+#endif
+	return (const struct chunk *)block - 1;
+}
+
 /* Is it a block that free unmaps? */
 static inline bool is_mapped(const struct mrn_real_heap *real, const void *block)
 {
-	const struct chunk *c = (const struct chunk *)mrn_untagged(block) - 1;
+	const struct chunk *c = chunk_of(block);
 
 	return block && real->is_glibcs && (c->size & CHUNK_IS_MAPPED) && !MRN_BROKEN(BRACKET_FREE);
 }
