@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 #include "os/fd.h"
 #include "os/syscall.h"
@@ -160,6 +164,43 @@ long mrn_maps_from(uintptr_t addr, struct mrn_mapping *mappings, size_t max)
 	int r = mrn_maps_visit(collect, &w);
 
 	return r ? r : (long)w.n;
+}
+
+static char *hex(char *p, uintptr_t v)
+{
+	unsigned int digits = 1;
+
+	while (digits < 2 * sizeof(v) && v >> (4 * digits))
+		digits++;
+	while (digits--)
+		*p++ = "0123456789abcdef"[v >> (4 * digits) & 15];
+	return p;
+}
+
+static int look_at(const char *path, struct stat *st, struct statfs *fs)
+{
+	long r = mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)st, 0);
+
+	return (int)(r ? r : mrn_sys2(SYS_statfs, (long)path, (long)fs));
+}
+
+int mrn_mapping_file(const struct mrn_mapping *m, struct stat *st, struct statfs *fs)
+{
+	static const char folder[] = "/proc/self/map_files/";
+	char link[sizeof(folder) + 4 * sizeof(uintptr_t) + 1], *p = link + sizeof(folder) - 1;
+
+	memcpy(link, folder, sizeof(folder));
+	p = hex(p, m->start);
+	*p++ = '-';
+	*hex(p, m->end) = '\0';
+	if (!look_at(link, st, fs))
+		return 0;
+	if (!m->path || *m->path != '/' || look_at(m->path, st, fs))
+		return -ENOENT;
+	return st->st_ino == m->inode && major(st->st_dev) == m->dev_major &&
+			       minor(st->st_dev) == m->dev_minor
+		       ? 0
+		       : -ENOENT;
 }
 
 int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *m)

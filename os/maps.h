@@ -36,6 +36,14 @@ static inline bool mrn_mapping_is_of_file(const struct mrn_mapping *m)
 #define MRN_MAPS_PATH_MAX 223
 
 /*
+ * The file that a mapping shows, and what it lies on: as /proc/self/map_files has it, where this process may look there, or else
+ * by its path, if that is in mapping, and still leads to the same number on the same device. 0, or -errno: nobody can say.
+ */
+struct stat;
+struct statfs;
+int mrn_mapping_file(const struct mrn_mapping *mapping, struct stat *st, struct statfs *fs);
+
+/*
  * Calls visit(mapping, arg) for each mapping until it returns false. 0, or -errno when the file
  * cannot be read; then some mappings may have been visited.
  */

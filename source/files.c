@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
 #include "core/check.h"
@@ -14,10 +16,6 @@
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "source/confined.h"
-
-#ifndef TMPFS_MAGIC
-#define TMPFS_MAGIC 0x01021994
-#endif
 
 static bool is_device(const struct stat *st, const struct mrn_mapping *m)
 {
@@ -57,23 +55,33 @@ static bool is_mounted_at(const char *folder, const struct mrn_mapping *m)
 	       is_device(&st, m);
 }
 
+/* A tmpfs that shows no devices. */
 static bool is_tmpfs_at(const char *folder, const struct mrn_mapping *m)
 {
 	struct statfs fs;
 
 	return is_mounted_at(folder, m) && mrn_sys2(SYS_statfs, (long)folder, (long)&fs) == 0 &&
-	       fs.f_type == TMPFS_MAGIC;
+	       fs.f_type == TMPFS_MAGIC && (fs.f_flags & ST_NODEV);
 }
 
 /* One line of mountinfo, "id parent major:minor root place options ... - type source options". */
 struct line {
 	unsigned int field; /* from 0 on; after the hyphen, from AFTER on */
 	unsigned int length;
-	char text[24]; /* of the field, as much as matters */
-	bool is_its;   /* the device is the one that is looked for */
+	char text[64];	 /* of the field, as much as matters */
+	bool is_its;	 /* the device is the one that is looked for */
+	bool has_no_dev; /* it is mounted so that it shows no devices */
 };
-#define DEVICE 2
-#define AFTER  100
+#define DEVICE	2
+#define OPTIONS 5
+#define AFTER	100
+
+/* What the lines say of a device. */
+enum mounted {
+	NOT_A_TMPFS,
+	TMPFS,
+	TMPFS_WITH_DEVICES,
+};
 
 static const char *decimal(const char *p, unsigned int *out)
 {
@@ -93,12 +101,26 @@ static bool names_device(const char *text, const struct mrn_mapping *m)
 	return !*p && ma == m->dev_major && mi == m->dev_minor;
 }
 
+static bool has_option(const char *text, const char *option)
+{
+	const size_t n = strlen(option);
+
+	for (; text; text = strchr(text, ',')) {
+		text += *text == ',';
+		if (!strncmp(text, option, n) && (!text[n] || text[n] == ','))
+			return true;
+	}
+	return false;
+}
+
 /* A field has ended. True: it says that this is the one, and a tmpfs. */
 static bool take_field(struct line *l, const struct mrn_mapping *m)
 {
 	l->text[l->length < sizeof(l->text) ? l->length : sizeof(l->text) - 1] = '\0';
 	if (l->field == DEVICE)
 		l->is_its = names_device(l->text, m);
+	if (l->field == OPTIONS)
+		l->has_no_dev = has_option(l->text, "nodev");
 	if (l->field < AFTER && !strcmp(l->text, "-"))
 		l->field = AFTER - 1;
 	l->field++;
@@ -106,37 +128,76 @@ static bool take_field(struct line *l, const struct mrn_mapping *m)
 	return l->field == AFTER + 1 && l->is_its && !strcmp(l->text, "tmpfs");
 }
 
-static bool is_of_a_tmpfs(const struct mrn_mapping *m)
+static enum mounted how_it_is_mounted(const struct mrn_mapping *m)
 {
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/mountinfo", O_RDONLY | O_CLOEXEC,
 			   0);
+	enum mounted how = NOT_A_TMPFS;
 	struct line l = {0};
 	char buf[1024];
-	bool found = false;
 	long n;
 
 	if (fd < 0)
-		return false;
-	while (!found && ((n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) > 0 || n == -EINTR))
-		for (long i = 0; i < n && !found; i++) {
-			if (buf[i] == ' ' || buf[i] == '\n')
-				found = take_field(&l, m);
-			else if (l.length++ < sizeof(l.text))
+		return NOT_A_TMPFS;
+	/* It may be mounted more than once. */
+	while ((n = mrn_sys3(SYS_read, fd, (long)buf, sizeof(buf))) > 0 || n == -EINTR)
+		for (long i = 0; i < n; i++) {
+			if (buf[i] == ' ' || buf[i] == '\n') {
+				if (take_field(&l, m) && how != TMPFS_WITH_DEVICES)
+					how = l.has_no_dev ? TMPFS : TMPFS_WITH_DEVICES;
+			} else if (l.length++ < sizeof(l.text)) {
 				l.text[l.length - 1] = buf[i];
+			}
 			if (buf[i] == '\n')
 				l = (struct line){0};
 		}
 	mrn_sys1(SYS_close, fd);
-	return found;
+	return how;
 }
 
-/* Device files are where /dev is, also where that is a tmpfs: and what a block device shows is in the page cache. */
+/* Of the file that is mapped at start: 0 where nobody can say. */
+struct look {
+	uintptr_t start;
+	mode_t mode;
+};
+
+static bool look_at_file(const struct mrn_mapping *m, void *arg)
+{
+	struct look *look = arg;
+	struct statfs fs;
+	struct stat st;
+
+	if (m->start < look->start)
+		return true;
+	if (m->start == look->start && !mrn_mapping_file(m, &st, &fs))
+		look->mode = st.st_mode;
+	return false;
+}
+
+static bool is_of_a_regular_file(const struct mrn_mapping *m)
+{
+	struct look look = {.start = m->start};
+
+	return mrn_maps_visit(look_at_file, &look) == 0 && S_ISREG(look.mode);
+}
+
+/*
+ * On a tmpfs there may be nodes of block devices, whoever made them, and under whichever name: what those show is in the page
+ * cache of the device. Where it is mounted without devices nobody can have opened one.
+ */
 static bool is_memory(const struct mrn_mapping *m)
 {
 	if (!mrn_mapping_is_of_file(m) || m->page_size > mrn_page_size() || is_memorys_own(m) ||
 	    is_tmpfs_at("/dev/shm", m))
 		return true;
-	return !is_mounted_at("/dev", m) && is_of_a_tmpfs(m);
+	switch (how_it_is_mounted(m)) {
+	case TMPFS:
+		return true;
+	case TMPFS_WITH_DEVICES:
+		return is_of_a_regular_file(m);
+	default:
+		return false;
+	}
 }
 
 /* The next mapping after addr: 1, 0 for none, or -errno. */

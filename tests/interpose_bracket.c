@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -40,6 +41,7 @@
 #include "source/bracket/other.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
+#include "tests/loop_device.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
@@ -1276,6 +1278,68 @@ TEST(every_mapping_of_a_file)
 }
 TWIN(every_mapping_of_a_file, no_callbacks, BREAK(A1_CALLBACKS));
 TWIN(every_mapping_of_a_file, one_token_over_all, BREAK(BRACKET_HULL));
+
+/* ---------------------------------------------------------------------------- one file, several numbers */
+
+/* Each node has a number of its own, and what they show is the same. */
+TEST(a_block_device_by_two_nodes)
+{
+	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	struct counter first, second;
+	char path[64], node[64];
+	int fd, other;
+
+	snprintf(node, sizeof(node), "/var/tmp/mrn-node-%d", (int)getpid());
+	fd = loop_device(make_file(), path);
+	other = fd < 0 || loop_node(fd, node) ? -1 : open(node, O_RDWR);
+	unlink(node);
+	if (other < 0)
+		SKIP("no loop device, or no node of one, may be made here");
+	lay(S(0), 4 * PAGE, MAP_SHARED, fd, 0);
+	lay(AWAY, 4 * PAGE, MAP_SHARED, other, 0);
+	watch(&first, S(1), PAGE);
+	watch(&second, AWAY + PAGE, PAGE);
+	CHECK_EQ(fallocate(other, hole, PAGE, PAGE), 0);
+	CHECK_EQ(first.calls, 1);
+	CHECK_EQ(second.calls, 1);
+	CHECK_NE(byte_at(S(1)), 'A');
+	CHECK_EQ(madvise((void *)(AWAY + PAGE), PAGE, MADV_REMOVE), 0);
+	CHECK_EQ(unwatch(&first), 2);
+	CHECK_EQ(unwatch(&second), 2);
+}
+TWIN(a_block_device_by_two_nodes, no_callbacks, BREAK(A1_CALLBACKS));
+
+/* What has been copied up keeps the number that stat shows, and what it shows is another file's. */
+TEST(a_file_on_an_overlay)
+{
+	struct counter shown;
+	int fd;
+
+	/* They go with this process. */
+	if (mrn_sys1(SYS_unshare, CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP("no mounts of one's own here");
+	CHECK_EQ(mount("mrn", "/var/tmp", "tmpfs", 0, NULL), 0);
+	CHECK_EQ(chdir("/var/tmp"), 0);
+	CHECK(!mkdir("lower", 0700) && !mkdir("upper", 0700) && !mkdir("all", 0700));
+	CHECK_EQ(mount("mrn", "upper", "tmpfs", 0, NULL), 0);
+	CHECK(!mkdir("upper/files", 0700) && !mkdir("upper/work", 0700));
+	fd = open("lower/file", O_RDWR | O_CREAT, 0600);
+	CHECK_EQ(ftruncate(fd, 4 * PAGE), 0);
+	close(fd);
+	if (mount("mrn", "all", "overlay", 0,
+		  "lowerdir=lower,upperdir=upper/files,workdir=upper/work"))
+		SKIP("no overlay here");
+	fd = open("all/file", O_RDWR);
+	lay(S(0), 4 * PAGE, MAP_SHARED, fd, 0);
+	memset((void *)S(0), 'A', 4 * PAGE);
+	watch(&shown, S(1), PAGE);
+	CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), 0);
+	CHECK_EQ(shown.calls, 1);
+	CHECK_EQ(truncate("all/file", PAGE), 0);
+	CHECK_EQ(unwatch(&shown), 2);
+}
+TWIN(a_file_on_an_overlay, no_callbacks, BREAK(A1_CALLBACKS));
 
 /* The first segment has the id 0, and so the inode number that otherwise means no file. */
 TEST(the_first_segment)

@@ -5,10 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/shm.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
@@ -18,6 +20,7 @@
 
 #include "harness/break.h"
 #include "harness/test.h"
+#include "loop_device.h"
 
 #define PAGE  4096L
 #define RW    (PROT_READ | PROT_WRITE)
@@ -113,9 +116,9 @@ static void check_each(void)
 	snprintf(shm_name, sizeof(shm_name), "/mrn-files-%d", (int)getpid());
 	shm = shm_open(shm_name, O_RDWR | O_CREAT, 0600);
 	CHECK(shm >= 0);
-	shm_unlink(shm_name);
 	CHECK_EQ(ftruncate(shm, PAGE), 0);
 	CHECK_EQ(armed(map(shm, RW, MAP_SHARED)), 0);
+	shm_unlink(shm_name);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
@@ -154,6 +157,52 @@ TEST(a_private_page_of_ones_own)
 		SKIP("Linux 6.7 can look at pages");
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+/* What is mounted there is so for this process alone, and goes with it. */
+static const char folder[] = "/var/tmp";
+
+static void mounts_or_skip(void)
+{
+	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP("no mounts of one's own here");
+}
+
+/* What a block device shows is in its page cache, wherever its node is. */
+TEST(a_block_device_on_a_tmpfs)
+{
+	int backing = memfd_create("disk", 0), device, fd;
+	char path[64], name[80];
+
+	attach_or_skip();
+	CHECK_EQ(ftruncate(backing, 1 << 20), 0);
+	device = loop_device(backing, path);
+	if (device < 0)
+		SKIP("no loop device may be made here");
+	mounts_or_skip();
+	for (size_t i = 0; i < 2; i++) {
+		CHECK_EQ(mount("mrn", folder, "tmpfs", 0, NULL), 0);
+		snprintf(name, sizeof(name), "%s/node", folder);
+		CHECK_EQ(loop_node(device, name), 0);
+		fd = open(name, O_RDWR);
+		CHECK(fd >= 0);
+		/* Without its name, the second time. */
+		if (i)
+			unlink(name);
+		CHECK_EQ(armed(map(fd, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
+		CHECK_EQ(armed(map(device, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
+		/* And a file beside it. */
+		snprintf(name, sizeof(name), "%s/file", folder);
+		fd = open(name, O_RDWR | O_CREAT, 0600);
+		CHECK_EQ(ftruncate(fd, PAGE), 0);
+		CHECK_EQ(armed(map(fd, RW, MAP_SHARED)), 0);
+		/* Which may be reached without devices, too. */
+		CHECK_EQ(mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_NODEV, NULL), 0);
+		CHECK_EQ(armed(map(fd, RW, MAP_SHARED)), 0);
+		umount2(folder, MNT_DETACH);
+	}
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_block_device_on_a_tmpfs, like_any_other, BREAK(SOURCE_FILES));
 
 /* A range counts for all that is in it. */
 TEST(a_file_in_the_middle)
@@ -245,3 +294,63 @@ TEST(a_direct_write)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(a_direct_write, like_any_other, BREAK(SOURCE_FILES));
+
+static int filled(const char *name, char with)
+{
+	static char block[16 * PAGE];
+	char path[80];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	memset(block, with, sizeof(block));
+	CHECK_EQ(write(fd, block, sizeof(block)), (long)sizeof(block));
+	CHECK_EQ(fsync(fd), 0);
+	return fd;
+}
+
+/* A file system whose files can share blocks. */
+static void xfs_or_skip(void)
+{
+	int disk = memfd_create("disk", 0), device;
+	char path[64], command[128];
+
+	CHECK_EQ(ftruncate(disk, 320 << 20), 0);
+	device = loop_device(disk, path);
+	if (device < 0)
+		SKIP("no loop device may be made here");
+	snprintf(command, sizeof(command), "mkfs.xfs -q -m reflink=1 %s >/dev/null 2>&1", path);
+	if (system(command))
+		SKIP("no mkfs.xfs (xfsprogs)");
+	mounts_or_skip();
+	if (mount(path, folder, "xfs", 0, NULL))
+		SKIP("no XFS here");
+}
+
+/* By blocks that are shared from then on; the pages that showed the old ones are thrown out. */
+TEST(a_copy_that_shares_blocks)
+{
+	struct mrn_regcache_config config = {.size = sizeof(config),
+					     .mm = mrn_mm_self(),
+					     .need = MRN_COVER_UFFD,
+					     .ops = &pipe_ops};
+	struct mrn_regcache *cache;
+	off64_t from = 0, to = 0;
+	int a, b;
+	char *p;
+
+	attach_or_skip();
+	xfs_or_skip();
+	a = filled("a", 'A');
+	b = filled("b", 'B');
+	config.source = source;
+	CHECK_ERR(mrn_regcache_create(&config, &cache), 0);
+	p = map(a, RW, MAP_SHARED);
+	CHECK_EQ(seen_through(cache, p), 'A');
+	CHECK_EQ(copy_file_range(b, &from, a, &to, 16 * PAGE, 0), 16 * PAGE);
+	CHECK_EQ(*(volatile char *)p, 'B');
+	CHECK_EQ(seen_through(cache, p), 'B');
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_copy_that_shares_blocks, like_any_other, BREAK(SOURCE_FILES));

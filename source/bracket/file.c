@@ -21,9 +21,11 @@
  * a translation that the call then took away; and the call's end, with a full fence of its own, looks for notifiers
  * afterwards. So the look finds it.)
  *
- * Mappings are matched by inode number alone: the device that maps shows is not the one that stat
- * shows on btrfs, and mistaking another file for this one is harmless. overlayfs has two numbers
- * for one file; there every file mapping matches.
+ * Mappings are matched by inode number alone: the device that maps shows is not the one that stat shows on btrfs, and mistaking
+ * another file for this one is harmless. Where the two numbers need not be the same, every file mapping matches: on all file
+ * systems but those that are known to have one number (overlayfs has two), and of a block device, which may have been opened
+ * by any number of nodes, each with a number of its own, and has one page cache. Not seen: a file that is mapped by way of an
+ * overlay or of FUSE's passthrough, and changed past it; such a mapping is good for one use (source/files.h).
  *
  * Two sizes that race: a truncation is taken for one that grows the file by the size before it.
  * Where another thread makes the file longer in between, the two calls have no order to begin with.
@@ -33,6 +35,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -44,17 +48,42 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/other.h"
+#include "source/confined.h"
 #include "source/interposer.h"
 
 #include "os/event_path.h"
 
-#define OVERLAYFS_SUPER_MAGIC 0x794c7630
-#define END_OF_FILE	      UINT64_MAX
+#define END_OF_FILE UINT64_MAX
 
 void mrn_file_change_none(struct mrn_file_change *c)
 {
 	c->pending = false;
 	c->own_argument = 0;
+}
+
+/* ------------------------------------------------------------------------------ which file it is */
+
+/* File systems on which stat shows the number that maps shows. */
+static bool has_one_number(const struct statfs *fs)
+{
+	switch ((uint32_t)fs->f_type) {
+	case BTRFS_SUPER_MAGIC:
+	case EXT4_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case HUGETLBFS_MAGIC:
+	case NFS_SUPER_MAGIC:
+	case RAMFS_MAGIC:
+	case TMPFS_MAGIC:
+	case XFS_SUPER_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_known_by_number(const struct stat *st, long fs_error, const struct statfs *fs)
+{
+	return fs_error >= 0 && !S_ISBLK(st->st_mode) && has_one_number(fs);
 }
 
 /* ---------------------------------------------------------------------- looking at the mappings */
@@ -151,7 +180,7 @@ static void begin_file(struct mrn_file_change *c, const struct stat *st, long fs
 	c->from = from - from % unit;
 	c->to = to >= END_OF_FILE - unit ? END_OF_FILE : (to + unit - 1) / unit * unit;
 	c->inode = st->st_ino;
-	c->every_file = fs_error < 0 || fs->f_type == OVERLAYFS_SUPER_MAGIC;
+	c->every_file = !is_known_by_number(st, fs_error, fs);
 	begin(c);
 }
 
@@ -343,10 +372,28 @@ void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const voi
 
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */
 
+/* A memfd, a SysV segment, shared anonymous memory: the kernel gives them these names, on a mount of its own. */
+static bool is_memorys_own(const struct mrn_mapping *m)
+{
+	return !m->dev_major && (!strncmp(m->path, "/memfd:", 7) || !strncmp(m->path, "/SYSV", 5) ||
+				 !strcmp(m->path, "/dev/zero (deleted)"));
+}
+
+static bool is_mapped_by_number(const struct mrn_mapping *m)
+{
+	struct statfs fs;
+	struct stat st;
+
+	/* Where the program may not be allowed to ask, it is not known. */
+	return is_memorys_own(m) || (!mrn_is_confined() && mrn_mapping_file(m, &st, &fs) == 0 &&
+				     is_known_by_number(&st, 0, &fs));
+}
+
 struct removal {
 	struct mrn_file_change *c;
 	uintptr_t start, end;
 	unsigned int files; /* 2: more than one */
+	bool is_known;	    /* by its number */
 };
 
 static bool note_file(const struct mrn_mapping *m, void *arg)
@@ -358,10 +405,11 @@ static bool note_file(const struct mrn_mapping *m, void *arg)
 		return m->start < r->end;
 	from = m->offset + (r->start > m->start ? r->start - m->start : 0);
 	to = m->offset + ((r->end < m->end ? r->end : m->end) - m->start);
-	if (!r->files)
-		r->files = 1;
-	else if (r->c->inode != m->inode)
+	if (r->files && r->c->inode != m->inode)
 		r->files = 2;
+	else if (!r->files)
+		r->files = 1;
+	r->is_known = r->is_known && is_mapped_by_number(m);
 	r->c->inode = m->inode;
 	if (from < r->c->from)
 		r->c->from = from;
@@ -373,7 +421,7 @@ static bool note_file(const struct mrn_mapping *m, void *arg)
 /* A hole in the file under [addr, addr + length): other mappings of it lose their pages too. */
 void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t length)
 {
-	struct removal r = {.c = c};
+	struct removal r = {.c = c, .is_known = true};
 	int error;
 
 	if (mrn_file_change_nobody(c, MRN_CAUSE_REMOVE) ||
@@ -386,6 +434,8 @@ void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t 
 	/* Of several files, or nobody knows which. */
 	if (error < 0 || r.files > 1)
 		any_file(c);
+	else if (!r.is_known)
+		c->every_file = true;
 	begin(c);
 }
 
