@@ -17,6 +17,7 @@
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/peek.h"
+#include "source/bracket/bracket.h"
 #include "source/confined.h"
 #include "source/dispatch/dispatch.h"
 #include "source/files.h"
@@ -519,7 +520,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	int r;
 
 	*full = false;
-	if (!s || !length || addr + length < addr)
+	if (!s || !length || addr + length < addr || addr != mrn_untagged((const void *)addr))
 		return -EINVAL;
 	if (mrn_mm_is_wiped(s->mm))
 		return -ESTALE;

@@ -950,6 +950,8 @@ TEST(bad_input)
 	source = attach_or_skip(MRN_SOURCE_UFFD);
 	CHECK_ERR(mrn_source_arm(source, 4096, 0, MRN_COVER_UFFD), -EINVAL);
 	CHECK_ERR(mrn_source_arm(source, UINTPTR_MAX, 4096, MRN_COVER_UFFD), -EINVAL);
+	/* With a tag, which changes are announced without. */
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)&small | UINT64_C(5) << 58, 8, 0), -EINVAL);
 	/* Not mapped: nothing that could be kept. */
 	CHECK_EQ(mrn_source_arm(source, 4096, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
 	CHECK_ERR(mrn_source_detach(source), 0);

@@ -95,7 +95,7 @@ int mrn_regcache_destroy(struct mrn_regcache *cache);
  * Takes a registration that covers [addr, addr + length) with at least this access; the caller puts
  * it when the device is done. A hit takes no lock and writes nothing shared but the reference.
  *
- * Errors, with nothing held and nothing left registered: -EINVAL for length 0 or no access;
+ * Errors, with nothing held and nothing left registered: -EINVAL for length 0, no access or a tagged address;
  * -EOVERFLOW for a range that wraps; -EFAULT for unmapped memory; -ENOSPC when the limits are used up
  * by entries in use; -EAGAIN when invalidations kept colliding; -EDEADLK from a callback, but perhaps not
  * for a hit that waits for nobody, or inside an invalidation of this range by this thread; -ESTALE in a

@@ -229,7 +229,8 @@ int mrn_source_check(struct mrn_source *source);
  *
  * Returns 0, or MRN_ARM_USE_ONCE: what is built now is good for one use and must not be kept, because
  * later changes of this range may go unseen; so it is where need has a cause that is not in the coverage. Errors: -EAGAIN
- * while an invalidation of the range is in progress: begin again; -EINVAL; -ENOTCONN after detach; -ESTALE in a forked child.
+ * while an invalidation of the range is in progress: begin again; -EINVAL, also for an address with a tag in its uppermost bits,
+ * since changes are announced without; -ENOTCONN after detach; -ESTALE in a forked child.
  * Memory that is not mapped is not its business. May block for the kernel's mmap lock. Not from a callback.
  */
 int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need);
