@@ -888,6 +888,30 @@ TEST(io_destroy_unmaps_its_ring)
 }
 TWINS(io_destroy_unmaps_its_ring);
 
+/* All that the ring has been given goes, what is something else by now, too. */
+TEST(io_destroy_of_a_ring_in_pieces)
+{
+	struct call c = {.nr = SYS_io_destroy, .cause = MRN_CAUSE_OTHER, .event = MMU_NOTIFY_UNMAP};
+	unsigned long ring = 0;
+	struct mrn_mapping m;
+
+	if (mrn_sys2(SYS_io_setup, 1000, (long)&ring))
+		SKIP("no asynchronous I/O here");
+	CHECK_EQ(mrn_maps_from(ring, &m, 1), 1);
+	CHECK_EQ(m.start, ring);
+	CHECK(m.end - m.start >= 5 * PAGE);
+	c.arg[0] = (long)ring;
+	c.start = m.start;
+	c.end = m.end;
+	c.probe = m.end - 1;
+	CHECK_EQ(mprotect((void *)(ring + PAGE), PAGE, PROT_READ), 0);
+	lay((long)m.end - PAGE, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	*(char *)c.probe = 'A';
+	expect_one(&c, by_number);
+	CHECK_EQ(byte_at(c.probe), '!');
+}
+TWINS(io_destroy_of_a_ring_in_pieces);
+
 TEST(truncation)
 {
 	struct call c = {SYS_ftruncate,	      {-1, 2 * PAGE},	S(2), S(8),

@@ -6,6 +6,7 @@
 #include "os/maps.h"
 #include "os/peek.h"
 #include "source/bracket/other.h"
+#include "source/confined.h"
 #include "source/interposer.h"
 
 #include "os/event_path.h"
@@ -79,18 +80,57 @@ void mrn_bracket_prctl(struct mrn_bracket *b)
 	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE);
 }
 
-/* The context's number is where its ring is mapped. */
-void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t ring)
+/* What is left of a ring's mapping, perhaps in pieces. */
+struct ring {
+	uintptr_t start, end;
+	uint64_t inode;
+	bool is_there;
+};
+
+static bool note_piece(const struct mrn_mapping *m, void *arg)
 {
-	struct mrn_mapping m;
-	long n;
+	struct ring *r = arg;
+
+	if (m->end <= r->start)
+		return true;
+	if (!r->is_there) {
+		if (m->start > r->start)
+			return false;
+		r->inode = m->inode;
+		r->is_there = true;
+	}
+	if (m->inode == r->inode && m->offset == m->start - r->start && m->end > r->end)
+		r->end = m->end;
+	return true;
+}
+
+/*
+ * The context's number is where its ring is mapped. As much goes as the kernel has mapped there, whatever the program has put in the
+ * place of a part since: how many events there is room for is at the beginning.
+ */
+void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t start)
+{
+	struct {
+		uint32_t id, events, head, tail, more[4];
+	} header;
+	struct ring ring = {.start = start};
+	uintptr_t end;
+	int r;
 
 	mrn_bracket_none(b);
 	if (mrn_bracket_is_anothers() || mrn_bracket_tells_nobody())
 		return;
-	n = mrn_maps_from(ring, &m, 1);
-	if (n < 0)
+	/* The kernel looks there first, too. Where the program may not be allowed to, it goes without. */
+	r = mrn_is_confined() ? -EPERM : mrn_peek(&header, start, sizeof(header));
+	if (r == -EFAULT)
+		return;
+	if (r || mrn_maps_visit(note_piece, &ring) < 0) {
 		mrn_bracket_add_everything(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_OTHER);
-	else if (n && m.start <= ring)
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_OTHER, m.start, m.end);
+		return;
+	}
+	/* An event is as long as the header. */
+	end = start + (header.events + UINT64_C(1)) * sizeof(header);
+	if (ring.is_there)
+		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_OTHER, start,
+				end > ring.end ? end : ring.end);
 }
