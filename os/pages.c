@@ -39,11 +39,92 @@ uintptr_t mrn_page_size(void)
 	return s;
 }
 
+/*
+ * Room for small ones, kept from the first on. A program, and a child that it forks, may count on a hole that it has made: what
+ * it unmaps stays so until it maps something itself. A bit of taken is a page; who sets it (acquire) has the page until
+ * it clears it (release). Pages that are not taken cannot be touched.
+ */
+#define ROOM MRN_PAGES_ROOM
+static char *room;
+static uint64_t taken;
+
+static char *get_room(void)
+{
+	char *have = __atomic_load_n(&room, __ATOMIC_ACQUIRE);
+	long p;
+
+	if (have)
+		return have;
+	p = mrn_sys6(SYS_mmap, 0, (long)(ROOM * mrn_page_size()), PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mrn_sys_failed(p))
+		return NULL;
+	if (__atomic_compare_exchange_n(&room, &have, (char *)p, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return (char *)p;
+	mrn_sys2(SYS_munmap, p, (long)(ROOM * mrn_page_size()));
+	return have;
+}
+
+static uint64_t bits(size_t n, unsigned int at)
+{
+	return ((UINT64_C(1) << n) - 1) << at;
+}
+
+static void *take_room(size_t size)
+{
+	size_t n = size / mrn_page_size();
+	char *from = n && n <= ROOM / 2 ? get_room() : NULL, *p;
+	uint64_t had = __atomic_load_n(&taken, __ATOMIC_RELAXED);
+	unsigned int at = 0;
+
+	while (from && at + n <= ROOM) {
+		if (had & bits(n, at)) {
+			at++;
+			continue;
+		}
+		if (!__atomic_compare_exchange_n(&taken, &had, had | bits(n, at), false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			at = 0;
+			continue;
+		}
+		p = from + at * mrn_page_size();
+		if (!mrn_sys_failed(mrn_sys6(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE,
+					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)))
+			return p;
+		__atomic_fetch_and(&taken, ~bits(n, at), __ATOMIC_RELEASE);
+		return NULL;
+	}
+	return NULL;
+}
+
+/* False: it is not from there. */
+static bool give_room(char *p, size_t size)
+{
+	char *from = __atomic_load_n(&room, __ATOMIC_ACQUIRE);
+	size_t at = (size_t)(p - from) / mrn_page_size();
+
+	if (!from || p < from || at >= ROOM)
+		return false;
+	/* What cannot be given back to the kernel is not given to anybody else. */
+	if (!mrn_sys_failed(mrn_sys6(SYS_mmap, (long)p, (long)size, PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+				     0)))
+		__atomic_fetch_and(&taken, ~bits(size / mrn_page_size(), (unsigned int)at),
+				   __ATOMIC_RELEASE);
+	return true;
+}
+
 void *mrn_pages_alloc(size_t size)
 {
-	long p = mrn_sys6(SYS_mmap, 0, (long)mrn_page_up(size), PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *small;
+	long p;
 
+	size = mrn_page_up(size);
+	small = take_room(size);
+	p = small ? (long)small
+		  : mrn_sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	TSAN_ACQUIRE();
 	return mrn_sys_failed(p) ? NULL : (void *)p;
 }
@@ -86,6 +167,6 @@ void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork)
 void mrn_pages_free(void *pages, size_t size)
 {
 	TSAN_RELEASE();
-	if (pages)
+	if (pages && !give_room(pages, mrn_page_up(size)))
 		mrn_sys2(SYS_munmap, (long)pages, (long)mrn_page_up(size));
 }

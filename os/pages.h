@@ -25,7 +25,13 @@ static inline uintptr_t mrn_page_up(uintptr_t addr)
 	return up < addr ? UINTPTR_MAX : up;
 }
 
-/* Zeroed private pages, size bytes rounded up; NULL when there are none. Preserves errno. */
+/* Pages of addresses that stay, from the first allocation on. */
+#define MRN_PAGES_ROOM 64
+
+/*
+ * Zeroed private pages, size bytes rounded up; NULL when there are none. Preserves errno. The first call keeps room for small
+ * ones that come later, so that those take no hole which the program has made meanwhile.
+ */
 void *mrn_pages_alloc(size_t size);
 
 /* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */

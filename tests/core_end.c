@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The end of an mm: who is told, what is refused from then on, and when its memory goes. */
 #include "core_fixture.h"
+#include "os/peek.h"
 
 struct listener {
 	struct mmu_notifier mn;
@@ -41,10 +42,9 @@ static const struct mmu_notifier_ops listener_ops = {
 /* Is the page there? */
 static bool is_mapped(const void *p)
 {
-	unsigned char vec;
-	uintptr_t page = mrn_page_down((uintptr_t)p);
+	char byte;
 
-	return mrn_sys3(SYS_mincore, (long)page, (long)mrn_page_size(), (long)&vec) == 0;
+	return !mrn_peek(&byte, (uintptr_t)p, 1);
 }
 
 static struct mmu_notifier *no_alloc(struct mrn_mm *mm)

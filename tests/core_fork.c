@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "os/peek.h"
 #include "core_fixture.h"
 
 extern char **environ;
@@ -482,7 +483,7 @@ static size_t mapped(const struct room *room)
 	unsigned char in;
 
 	for (unsigned int i = 0; i < room->leaves; i++)
-		if (!mincore((void *)room->leaf[i], 1, &in))
+		if (!mrn_peek(&in, room->leaf[i], 1))
 			bytes += mrn_page_size();
 	return bytes;
 }
