@@ -9,13 +9,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #include <gnu/libc-version.h>
 
+#include "os/pages.h"
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 #include "watch/cfi.h"
+#include "watch/stack.h"
 
 static struct {
 	uintptr_t start, end;
@@ -56,13 +60,16 @@ static void walk_out(const uintptr_t *frame)
 {
 	struct watch_regs r = {frame[1], (uintptr_t)(frame + 2), frame[0]};
 
+	struct watch_stack stack;
+
+	watch_stack_enter(&stack, r.sp);
 	came_out = 0;
 	for (passed = 0; passed < enough; passed++) {
 		if (r.pc - libc.start >= libc.end - libc.start) {
 			came_out = r.pc;
 			return;
 		}
-		if (!watch_cfi_step(&libc.cfi, &r))
+		if (!watch_cfi_step(&libc.cfi, &r, &stack))
 			return;
 	}
 }
@@ -154,18 +161,62 @@ TEST(out_of_a_signal_handler)
 }
 TWIN(out_of_a_signal_handler, one_frame, enough = 1);
 
+static void crashed(int sig)
+{
+	FAIL("it has read what is not there");
+}
+
+static void *read_up(void *page)
+{
+	struct watch_stack stack;
+	uintptr_t value, top = (uintptr_t)page + 2 * mrn_page_size();
+
+	watch_stack_enter(&stack, top - 64);
+	CHECK(watch_stack_read(&stack, top - 8, &value) && value == 7);
+	/* A page further down, which is there. */
+	CHECK(watch_stack_read(&stack, (uintptr_t)page, &value) && value == 5);
+	CHECK(!watch_stack_read(&stack, top - 4, &value));
+	CHECK(!watch_stack_read(&stack, top, &value));
+	CHECK(!watch_stack_read(&stack, UINTPTR_MAX - 7, &value));
+	return NULL;
+}
+
+/* Nothing is touched above a stack that ends, in whichever thread. */
+TEST(reads_no_further_than_the_stack)
+{
+	size_t size = mrn_page_size();
+	char *p = mmap(NULL, 3 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t value, there = 3;
+	struct watch_stack stack;
+	pthread_t t;
+
+	CHECK(signal(SIGSEGV, crashed) != SIG_ERR);
+	CHECK(p != MAP_FAILED && !mprotect(p + 2 * size, size, PROT_NONE));
+	*(uintptr_t *)(void *)p = 5;
+	*(uintptr_t *)(void *)(p + 2 * size - 8) = 7;
+	watch_stack_start();
+	read_up(p);
+	CHECK_EQ(pthread_create(&t, NULL, read_up, p), 0);
+	pthread_join(t, NULL);
+	watch_stack_enter(&stack, (uintptr_t)&there);
+	CHECK(watch_stack_read(&stack, (uintptr_t)&there, &value) && value == 3);
+}
+TWIN(reads_no_further_than_the_stack, reads_all, BREAK(WATCH_STACK));
+
 /* What is no table, and what is in no function of it. */
 TEST(refuses_what_it_does_not_know)
 {
 	static const uint8_t other[16] = {2};
 	struct watch_regs r = {(uintptr_t)compare, 4096, 4096};
+	struct watch_stack stack;
 
 	NEEDS_A_TABLE();
-	CHECK(!watch_cfi_step(&(struct watch_cfi){NULL}, &r));
-	CHECK(!watch_cfi_step(&(struct watch_cfi){other}, &r));
-	CHECK(!watch_cfi_step(&libc.cfi, &r));
+	watch_stack_enter(&stack, 4096);
+	CHECK(!watch_cfi_step(&(struct watch_cfi){NULL}, &r, &stack));
+	CHECK(!watch_cfi_step(&(struct watch_cfi){other}, &r, &stack));
+	CHECK(!watch_cfi_step(&libc.cfi, &r, &stack));
 	r.pc = 0;
-	CHECK(!watch_cfi_step(&libc.cfi, &r));
+	CHECK(!watch_cfi_step(&libc.cfi, &r, &stack));
 	r.pc = UINTPTR_MAX;
-	CHECK(!watch_cfi_step(&libc.cfi, &r));
+	CHECK(!watch_cfi_step(&libc.cfi, &r, &stack));
 }

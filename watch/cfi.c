@@ -356,16 +356,19 @@ static bool run(struct bytes b, const struct entry *e, uintptr_t pc, struct row 
 
 /* --------------------------------------------------------------------------------------- the step */
 
-void watch_cfi_leave_signal(struct watch_regs *r)
+bool watch_cfi_leave_signal(struct watch_regs *r, struct watch_stack *stack)
 {
-	const ucontext_t *u = (const ucontext_t *)r->sp;
+	const uintptr_t at = r->sp + offsetof(ucontext_t, uc_mcontext.gregs);
 
-	r->pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
-	r->sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
-	r->bp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP];
+	if (!watch_stack_read(stack, at + REG_RIP * sizeof(greg_t), &r->pc) ||
+	    !watch_stack_read(stack, at + REG_RBP * sizeof(greg_t), &r->bp) ||
+	    !watch_stack_read(stack, at + REG_RSP * sizeof(greg_t), &r->sp))
+		return false;
+	watch_stack_enter(stack, r->sp);
+	return true;
 }
 
-bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r)
+bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct watch_stack *stack)
 {
 	struct row initial = {0}, row;
 	/* A return address may lie behind the function that made the call, if that never returns. */
@@ -375,10 +378,8 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r)
 
 	if (!p || !read_entry(p, pc, &e))
 		return false;
-	if (e.is_signal_frame) {
-		watch_cfi_leave_signal(r);
-		return true;
-	}
+	if (e.is_signal_frame)
+		return watch_cfi_leave_signal(r, stack);
 	if (!run(e.common, &e, UINTPTR_MAX, &initial, &initial))
 		return false;
 	row = initial;
@@ -388,9 +389,11 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r)
 	frame = (row.reg == REG_SP ? r->sp : r->bp) + (uintptr_t)row.offset;
 	if (frame <= r->sp || frame - r->sp > FRAME_MAX || (frame & 7))
 		return false;
-	r->pc = *(const uintptr_t *)(frame + (uintptr_t)row.ra.offset);
-	if (row.bp.how == AT_OFFSET)
-		r->bp = *(const uintptr_t *)(frame + (uintptr_t)row.bp.offset);
+	if (row.bp.how == AT_OFFSET &&
+	    !watch_stack_read(stack, frame + (uintptr_t)row.bp.offset, &r->bp))
+		return false;
+	if (!watch_stack_read(stack, frame + (uintptr_t)row.ra.offset, &r->pc))
+		return false;
 	r->sp = frame;
 	return row.bp.how != LOST;
 }
@@ -398,16 +401,19 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r)
 #else
 
 /* Elsewhere a call that libc makes has no call site. */
-bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r)
+bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct watch_stack *stack)
 {
 	(void)cfi;
 	(void)r;
+	(void)stack;
 	return false;
 }
 
-void watch_cfi_leave_signal(struct watch_regs *r)
+bool watch_cfi_leave_signal(struct watch_regs *r, struct watch_stack *stack)
 {
 	(void)r;
+	(void)stack;
+	return false;
 }
 
 #endif
