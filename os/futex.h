@@ -32,6 +32,19 @@ static inline int mrn_futex_wait_for(uint32_t *word, uint32_t expected, long ns)
 	return (int)mrn_sys4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, expected, (long)&timeout);
 }
 
+/* Both for words that another process has mapped, too. */
+static inline int mrn_futex_shared_wait_for(uint32_t *word, uint32_t expected, long ns)
+{
+	struct timespec timeout = {.tv_nsec = ns};
+
+	return (int)mrn_sys4(SYS_futex, (long)word, FUTEX_WAIT, expected, (long)&timeout);
+}
+
+static inline void mrn_futex_shared_wake(uint32_t *word, int how_many)
+{
+	mrn_sys3(SYS_futex, (long)word, FUTEX_WAKE, how_many);
+}
+
 static inline void mrn_futex_wake(uint32_t *word, int how_many)
 {
 	mrn_sys3(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, how_many);

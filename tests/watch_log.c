@@ -49,7 +49,7 @@ static void check_record(void *arg, const struct watch_record *r, const struct w
 	seen++;
 }
 
-static const struct watch_sink sink = {check_record, NULL};
+static const struct watch_sink sink = {.record = check_record};
 
 static void open_log(uint32_t shift)
 {
@@ -152,6 +152,46 @@ TEST(a_killed_writer_holds_up_nobody)
 	CHECK_EQ(watch_log_unpaired(&tool), ROUNDS);
 	CHECK_EQ(watch_log_dropped(&tool), 0);
 }
+
+/* So often at least. */
+static void look(unsigned int n)
+{
+	while (n--) {
+		CHECK_ERR(watch_log_start(&tool, &sink), 0);
+		watch_log_finish(&tool);
+		tool.stop = 0;
+	}
+}
+
+/*
+ * A handler has left one by longjmp: it costs its record, and its slot, but nobody else's. Whoever comes back to it late
+ * after all changes nothing.
+ */
+TEST(a_writer_that_never_comes_back)
+{
+	struct watch_record *slot;
+	uint32_t turn = 0;
+
+	open_log(4);
+	put_many(0, 3);
+	slot = &watch_ring(watch_lane_mine())[watch_lane_mine()->head++];
+	put_many(1, 11);
+	look(3);
+	CHECK_EQ(seen, 14);
+	CHECK_EQ(slot->turn, WATCH_SKIPPED);
+	CHECK(!__atomic_compare_exchange_n(&slot->turn, &turn, 1, false, __ATOMIC_RELEASE,
+					   __ATOMIC_RELAXED));
+	/* The ring goes round, past it. */
+	for (unsigned int n = 0; n < 100; n++) {
+		next_of[2] = 0;
+		put_many(2, 7);
+		look(1);
+	}
+	CHECK_EQ(seen, 14 + 700);
+	CHECK_EQ(watch_log_dropped(&tool), 1);
+	CHECK_EQ(slot->turn, WATCH_SKIPPED);
+}
+TWIN(a_writer_that_never_comes_back, waited_for, BREAK(WATCH_SKIP));
 
 TEST(another_log_is_not_taken_for_ours)
 {

@@ -8,7 +8,9 @@
 #include <sys/mman.h>
 
 #include "core/check.h"
+#include "os/futex.h"
 #include "os/syscall.h"
+#include "source/confined.h"
 #include "watch/environment.h"
 
 #include "os/event_path.h"
@@ -17,6 +19,8 @@
 static char log_path[64];
 static struct watch_header *header;
 static struct watch_lane *mine;
+/* Where this process's lane is mapped, a forked child's where its parent's was: from the start, when no hole is the program's. */
+static char *place;
 static uint32_t my_pid;
 
 /* ------------------------------------------------------------------------------------- opening */
@@ -40,20 +44,31 @@ static bool parse(const char *text, uint64_t *cookie)
 	return !*text;
 }
 
-/* NULL when it cannot be mapped. The descriptor does not stay. */
-static void *map_log(size_t offset, size_t size)
+/* At that address if it is not NULL. NULL when it cannot be mapped. The descriptor does not stay. */
+static void *map_log(void *at, size_t offset, size_t size)
 {
+	long flags = MAP_SHARED | (at ? MAP_FIXED : 0);
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)log_path, O_RDWR | O_CLOEXEC, 0), p;
 
 	if (fd < 0)
 		return NULL;
-	p = mrn_sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)offset);
+	p = mrn_sys6(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE, flags, fd,
+		     (long)offset);
 	mrn_sys1(SYS_close, fd);
 	if (mrn_sys_failed(p))
 		return NULL;
 	/* No part of what the program leaves behind when it crashes. */
 	mrn_sys3(SYS_madvise, p, (long)size, MADV_DONTDUMP);
 	return (void *)p;
+}
+
+/* Memory that nobody else sees, where the lane is or is to be. MAP_FIXED makes no hole on the way. */
+static char *map_nothing(char *at, size_t size)
+{
+	long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
+	long p = mrn_sys6(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	return mrn_sys_failed(p) ? NULL : (char *)p;
 }
 
 struct watch_header *watch_log_open(void)
@@ -64,7 +79,7 @@ struct watch_header *watch_log_open(void)
 
 	if (!text || !parse(text, &cookie))
 		return NULL;
-	h = map_log(0, WATCH_HEADER_SIZE);
+	h = map_log(NULL, 0, WATCH_HEADER_SIZE);
 	if (!h)
 		return NULL;
 	if (h->magic != WATCH_MAGIC || h->version != WATCH_VERSION || h->cookie != cookie) {
@@ -72,6 +87,7 @@ struct watch_header *watch_log_open(void)
 		return NULL;
 	}
 	header = h;
+	place = map_nothing(NULL, h->lane_size);
 	return h;
 }
 
@@ -92,26 +108,23 @@ static uint32_t own_number(void)
 /* An index, or -1. One that this process had before exec is over. */
 static int take(uint32_t pid)
 {
-	uint32_t again = 0;
-	int got = -1;
+	uint64_t owner = pid;
 
 	for (int i = 0; i < WATCH_LANES; i++) {
-		if (__atomic_load_n(&header->lane[i].owner, __ATOMIC_RELAXED) != pid)
+		if ((uint32_t)__atomic_load_n(&header->lane[i].owner, __ATOMIC_RELAXED) != pid)
 			continue;
-		again = 1;
+		owner |= WATCH_AGAIN;
 		__atomic_store_n(&header->lane[i].ended, 1, __ATOMIC_RELEASE);
 	}
-	for (int i = 0; i < WATCH_LANES && got < 0; i++) {
-		uint32_t none = 0;
+	for (int i = 0; i < WATCH_LANES; i++) {
+		uint64_t none = 0;
 
 		/* Acquire: the tool has put the lane in order before it stored the 0. */
-		if (__atomic_compare_exchange_n(&header->lane[i].owner, &none, pid, false,
+		if (__atomic_compare_exchange_n(&header->lane[i].owner, &none, owner, false,
 						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			got = i;
+			return i;
 	}
-	if (got >= 0)
-		__atomic_store_n(&header->lane[got].again, again, __ATOMIC_RELAXED);
-	return got;
+	return -1;
 }
 
 int watch_lane_take(void)
@@ -120,12 +133,12 @@ int watch_lane_take(void)
 	uint32_t pid;
 	int i;
 
-	if (!header)
+	if (!header || !place)
 		return -ENOENT;
 	pid = own_number();
 	i = pid ? take(pid) : -1;
 	lane = i < 0 ? NULL
-		     : map_log(watch_lane_offset((unsigned int)i, header->lane_size),
+		     : map_log(place, watch_lane_offset((unsigned int)i, header->lane_size),
 			       header->lane_size);
 	if (!lane) {
 		if (i >= 0)
@@ -138,12 +151,31 @@ int watch_lane_take(void)
 	return 0;
 }
 
+/* A tool that is stopped must not stop the program. */
+#define KNOCK_NS 50000000
+
+void watch_lane_knock(void)
+{
+	struct watch_lane *lane = watch_lane_mine();
+
+	if (!lane)
+		return;
+	/* Release pairs with the tool's acquire: it finds this lane. */
+	__atomic_fetch_add(&header->knocks, 1, __ATOMIC_RELEASE);
+	mrn_futex_shared_wake(&header->knocks, 1);
+	mrn_futex_shared_wait_for(&lane->seen, 0, KNOCK_NS);
+}
+
 void watch_lane_leave(void)
 {
 	struct watch_lane *lane = __atomic_exchange_n(&mine, NULL, __ATOMIC_ACQ_REL);
 
-	if (lane)
-		mrn_sys2(SYS_munmap, (long)lane, (long)header->lane_size);
+	/*
+	 * Out of our parent's lane, but not out of memory: what lies there may be put to use by a handler's return into
+	 * watch_lane_put, and a hole would be one that the program has not made.
+	 */
+	if (lane && !mrn_is_confined())
+		map_nothing(place, header->lane_size);
 }
 
 struct watch_lane *watch_lane_mine(void)
@@ -158,17 +190,28 @@ uint32_t watch_lane_pid(void)
 
 /* ------------------------------------------------------------------------------------- records */
 
-/* A free slot, which is the caller's from now on; NULL when the ring is full. */
+/* How many slots that are out of use are passed over for one record. */
+#define PASSED_MAX 64
+
+/*
+ * A free slot, which is the caller's from now on; NULL when the ring is full.
+ *
+ * A turn ahead of what head says would be one that has been moved on, and so, by its release and our acquire, a head that has
+ * been, too. Where head is as before, nobody has taken the slot that is full: fork, in a handler in the middle of
+ * watch_lane_put, has brought over a writer that believes to have it.
+ */
 static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
 {
 	uint64_t mask = (UINT64_C(1) << header->ring_shift) - 1;
 	uint64_t pos = __atomic_load_n(&lane->head, __ATOMIC_RELAXED);
+	unsigned int passed = 0;
 
-	for (;;) {
+	while (passed < PASSED_MAX) {
 		struct watch_record *slot = &watch_ring(lane)[pos & mask];
 		uint32_t vacant = watch_free_turn(pos, header->ring_shift);
 		/* Acquire pairs with the tool's release when it has read the slot. */
 		uint32_t turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
+		uint64_t head;
 
 		if (turn == vacant || MRN_BROKEN(WATCH_TURN)) {
 			if (__atomic_compare_exchange_n(&lane->head, &pos, pos + 1, true,
@@ -176,18 +219,29 @@ static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
 				*at = pos;
 				return slot;
 			}
-		} else if ((int32_t)(turn - vacant) < 0) {
-			return NULL;
-		} else {
-			pos = __atomic_load_n(&lane->head, __ATOMIC_RELAXED);
+			continue;
 		}
+		if (turn != WATCH_SKIPPED && (int32_t)(turn - vacant) < 0)
+			return NULL;
+		head = __atomic_load_n(&lane->head, __ATOMIC_RELAXED);
+		if (head != pos) {
+			pos = head;
+			continue;
+		}
+		__atomic_store_n(&slot->turn, WATCH_SKIPPED, __ATOMIC_RELAXED);
+		passed++;
+		if (__atomic_compare_exchange_n(&lane->head, &pos, pos + 1, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			pos++;
 	}
+	return NULL;
 }
 
 void watch_lane_put(const struct watch_record *record)
 {
 	struct watch_lane *lane = watch_lane_mine();
 	struct watch_record *slot;
+	uint32_t vacant;
 	uint64_t pos;
 
 	if (!lane)
@@ -199,6 +253,8 @@ void watch_lane_put(const struct watch_record *record)
 		return;
 	}
 	__builtin_memcpy(slot, record, offsetof(struct watch_record, turn));
-	__atomic_store_n(&slot->turn, watch_free_turn(pos, header->ring_shift) + 1,
-			 __ATOMIC_RELEASE);
+	vacant = watch_free_turn(pos, header->ring_shift);
+	/* Unless the tool has given us up, and counted the record. */
+	__atomic_compare_exchange_n(&slot->turn, &vacant, vacant + 1, false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
 }

@@ -24,6 +24,12 @@ int watch_lane_take(void);
 /* From now on nothing is recorded: in a forked child, the lane is its parent's. */
 void watch_lane_leave(void);
 
+/*
+ * Lets the tool look at what code is there, while it is: a program may be short, and its file be replaced at once. Waits for
+ * that, but not long. Not on the event path, nor where the program may have forbidden itself calls.
+ */
+void watch_lane_knock(void);
+
 /* This process's lane and number, or NULL and 0. On the event path. */
 struct watch_lane *watch_lane_mine(void);
 uint32_t watch_lane_pid(void);

@@ -2,7 +2,7 @@
 /*
  * The log that a watched program writes and `mrn watch` reads: shared memory that the tool has made.
  *
- *	struct watch_header		one page: what the tool asks for
+ *	struct watch_header		what the tool asks for
  *	lane 0, lane 1, ...		one for each process: struct watch_lane, then its ring of slots
  *
  * A lane has many writers (threads, and signal handlers inside them) and one reader, the tool. Nobody
@@ -11,8 +11,16 @@
  *
  * A slot (a record's place) goes round: in round g of the ring it is free when turn == 2g, and full when turn == 2g + 1.
  * Zeroed pages are an empty ring. The writer that has moved head past a free slot owns it until it
- * stores the turn (release); the reader's acquire of that sees the record, and its own release of the
+ * moves the turn on (release); the reader's acquire of that sees the record, and its own release of the
  * next turn is what the next writer acquires.
+ *
+ * A writer may never come back: a signal handler in the middle of it leaves by longjmp. When the ring fills up behind
+ * its slot, the reader takes that away, from 2g to WATCH_SKIPPED. Whether the writer is gone or only slow cannot be known, so
+ * the slot is nobody's from then on: writers and reader pass over it, and a late writer changes nothing that anybody reads.
+ * Both move the turn by compare-and-swap from 2g, so that one of them wins: the record is either read or counted.
+ *
+ * No record wakes the reader, which looks every few milliseconds: so there is no store of a writer that the reader must see
+ * before it goes to sleep, and no barrier but the turn's. Only a program that begins wakes it, by the word that it sleeps on.
  *
  * Both sides come from one build; the version is for a tool that meets another's library.
  */
@@ -49,12 +57,16 @@ struct watch_record {
 /* An executable mapping, as /proc/self/maps has it. A later one replaces what it overlaps. */
 struct watch_module {
 	uint64_t since; /* when it was seen */
+	uint64_t until; /* when something of it was unmapped; 0: not yet */
 	uint64_t start, end, offset;
+	uint64_t inode;
+	uint32_t dev_major, dev_minor;
 	char path[224]; /* "" for memory that has no name */
 };
 
 struct watch_lane {
 	uint32_t nr_modules; /* stored (release) when the entry is complete */
+	uint32_t seen;	     /* futex: the tool has looked at the first of them */
 	uint64_t dropped;    /* the ring was full */
 	uint64_t
 		unpaired; /* too many invalidations at once: the end would not have found its start */
@@ -78,20 +90,24 @@ struct watch_header {
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
 	uint32_t sources;    /* what any process has got, a bit as in kinds */
+	uint32_t knocks;     /* futex: what the tool sleeps on */
 	uint32_t unwatched;  /* processes that have found no lane */
 	uint32_t unattached; /* processes after the first that could not attach a source */
 	uint32_t failed;     /* the first process could not */
 	char why[512];	     /* why the last of them could not */
 	struct {
-		uint32_t owner; /* the process's number; 0: free */
+		/* The process's number, and WATCH_AGAIN: in one word, so that whoever sees one sees the other. 0: free. */
+		uint64_t owner;
 		uint32_t ended; /* it goes on in another lane, after exec */
-		uint32_t again; /* this is that other one */
 	} lane[WATCH_LANES];
 };
 
-#define WATCH_HEADER_SIZE 4096
+/* This lane is the other one, after exec. */
+#define WATCH_AGAIN (UINT64_C(1) << 32)
 
-_Static_assert(sizeof(struct watch_header) <= WATCH_HEADER_SIZE, "the header fits its page");
+#define WATCH_HEADER_SIZE 8192
+
+_Static_assert(sizeof(struct watch_header) <= WATCH_HEADER_SIZE, "the header fits");
 _Static_assert(sizeof(struct watch_record) == 64, "one line of the cache");
 
 static inline struct watch_record *watch_ring(struct watch_lane *lane)
@@ -111,6 +127,9 @@ static inline size_t watch_lane_offset(unsigned int i, size_t lane_size)
 {
 	return WATCH_HEADER_SIZE + i * lane_size;
 }
+
+/* Of a slot that is out of use. Odd, and no ring goes round so often that it were a turn. */
+#define WATCH_SKIPPED UINT32_MAX
 
 /* The turn of a slot that is free for the writer of position pos. */
 static inline uint32_t watch_free_turn(uint64_t pos, uint32_t shift)

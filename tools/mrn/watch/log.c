@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "tools/mrn/watch/log.h"
@@ -92,11 +93,21 @@ void watch_log_name(const struct watch_log *log, char *text, size_t size)
 
 /* ----------------------------------------------------------------------------------- reading a lane */
 
+/* Takes a slot away from the writer that has taken it, and has not filled it. False: it just has. */
+static bool skip(struct watch_lane *lane, struct watch_record *slot, uint32_t vacant)
+{
+	if (!__atomic_compare_exchange_n(&slot->turn, &vacant, WATCH_SKIPPED, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return false;
+	__atomic_fetch_add(&lane->dropped, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
 /*
  * What is in the ring, at most one round of it. over: the writers are gone, so a slot that one of them has
- * taken and not filled never will be.
+ * taken and not filled never will be. stuck: so it may be with the first that is not filled.
  */
-static void drain(struct watch_log *log, struct watch_lane *lane, bool over)
+static void drain(struct watch_log *log, struct watch_lane *lane, bool over, bool stuck)
 {
 	uint32_t shift = log->header->ring_shift;
 	uint64_t size = UINT64_C(1) << shift, tail = lane->tail;
@@ -104,18 +115,41 @@ static void drain(struct watch_log *log, struct watch_lane *lane, bool over)
 
 	for (uint64_t n = 0; n < size && tail != head; n++) {
 		struct watch_record *slot = &watch_ring(lane)[tail & (size - 1)];
-		uint32_t turn = watch_free_turn(tail, shift);
-
+		uint32_t vacant = watch_free_turn(tail, shift);
 		/* Acquire pairs with the writer's release: the record is there. */
-		if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == turn + 1)
+		uint32_t turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
+
+		if (turn == vacant + 1) {
 			log->sink.record(log->sink.arg, slot, lane);
-		else if (over)
+		} else if (over && turn != WATCH_SKIPPED) {
 			lane->unpaired++;
-		else
-			break;
+		} else if (turn != WATCH_SKIPPED) {
+			if (!stuck)
+				break;
+			stuck = false;
+			if (!skip(lane, slot, vacant))
+				continue;
+			turn = WATCH_SKIPPED;
+		}
 		/* Release: the next writer here overwrites what we have read. */
-		__atomic_store_n(&slot->turn, turn + 2, __ATOMIC_RELEASE);
+		if (turn != WATCH_SKIPPED)
+			__atomic_store_n(&slot->turn, vacant + 2, __ATOMIC_RELEASE);
 		__atomic_store_n(&lane->tail, ++tail, __ATOMIC_RELAXED);
+	}
+}
+
+/* Nobody is left who could write late: all slots are in use again. */
+static void renew(const struct watch_log *log, struct watch_lane *lane)
+{
+	uint32_t shift = log->header->ring_shift;
+	uint64_t size = UINT64_C(1) << shift, head = lane->head;
+
+	lane->tail = head;
+	for (uint64_t pos = head; pos < head + size; pos++) {
+		struct watch_record *slot = &watch_ring(lane)[pos & (size - 1)];
+
+		if (slot->turn == WATCH_SKIPPED)
+			slot->turn = watch_free_turn(pos, shift);
 	}
 }
 
@@ -124,15 +158,32 @@ static void give_back(struct watch_log *log, unsigned int i)
 {
 	struct watch_lane *lane = lane_at(log, i);
 
-	drain(log, lane, true);
+	drain(log, lane, true, false);
+	renew(log, lane);
 	log->dropped += lane->dropped;
 	log->unpaired += lane->unpaired;
 	lane->dropped = lane->unpaired = 0;
 	lane->nr_modules = 0;
+	lane->seen = 0;
 	log->counted[i] = false;
+	log->waits_at[i] = 0;
 	__atomic_store_n(&log->header->lane[i].ended, 0, __ATOMIC_RELAXED);
 	/* Release pairs with the next owner's acquire. */
 	__atomic_store_n(&log->header->lane[i].owner, 0, __ATOMIC_RELEASE);
+}
+
+/*
+ * Has the ring filled up by half while the same slot was not being filled? A look is long, and a writer that is only slow
+ * loses no more by this than the others would, for whom there is soon no room.
+ */
+static bool is_stuck(struct watch_log *log, unsigned int i, const struct watch_lane *lane)
+{
+	uint64_t half = UINT64_C(1) << log->header->ring_shift >> 1, tail = lane->tail;
+	uint64_t ahead = __atomic_load_n(&lane->head, __ATOMIC_RELAXED) - tail;
+	bool before = log->waits_at[i] == tail + 1;
+
+	log->waits_at[i] = ahead ? tail + 1 : 0;
+	return before && ahead >= half && !MRN_BROKEN(WATCH_SKIP);
 }
 
 static bool is_gone(const struct watch_log *log, unsigned int i, uint32_t owner)
@@ -140,6 +191,15 @@ static bool is_gone(const struct watch_log *log, unsigned int i, uint32_t owner)
 	if (__atomic_load_n(&log->header->lane[i].ended, __ATOMIC_ACQUIRE))
 		return true;
 	return kill((pid_t)owner, 0) && errno == ESRCH;
+}
+
+/* The program waits for this. */
+static void greet(struct watch_log *log, struct watch_lane *lane, uint32_t pid)
+{
+	if (log->sink.begins)
+		log->sink.begins(log->sink.arg, pid, lane);
+	__atomic_store_n(&lane->seen, 1, __ATOMIC_RELEASE);
+	mrn_futex_shared_wake(&lane->seen, 1);
 }
 
 /* True when a ring has filled up again meanwhile. */
@@ -150,24 +210,33 @@ static bool read_all(struct watch_log *log)
 
 	pthread_mutex_lock(&log->lock);
 	for (unsigned int i = 0; i < WATCH_LANES; i++) {
-		uint32_t owner = __atomic_load_n(&log->header->lane[i].owner, __ATOMIC_ACQUIRE);
+		uint64_t owner = __atomic_load_n(&log->header->lane[i].owner, __ATOMIC_ACQUIRE);
 		struct watch_lane *lane = lane_at(log, i);
+		uint64_t tail = lane->tail;
 		bool gone;
 
 		if (!owner)
 			continue;
 		if (!log->counted[i]) {
 			log->counted[i] = true;
-			log->processes +=
-				!__atomic_load_n(&log->header->lane[i].again, __ATOMIC_RELAXED);
+			log->processes += !(owner & WATCH_AGAIN);
 		}
 		/* Looked at before the ring, so that a process's last records are in it. */
-		gone = is_gone(log, i, owner);
-		drain(log, lane, false);
+		gone = is_gone(log, i, (uint32_t)owner);
+		drain(log, lane, false, is_stuck(log, i, lane));
 		if (gone)
 			give_back(log, i);
-		else if (__atomic_load_n(&lane->head, __ATOMIC_RELAXED) - lane->tail >= quarter)
+		else if (tail != lane->tail &&
+			 __atomic_load_n(&lane->head, __ATOMIC_RELAXED) - lane->tail >= quarter)
 			busy = true;
+	}
+	/* When all is read that was there: a file that has been written anew is another to who begins now. */
+	for (unsigned int i = 0; i < WATCH_LANES; i++) {
+		uint64_t owner = __atomic_load_n(&log->header->lane[i].owner, __ATOMIC_ACQUIRE);
+		struct watch_lane *lane = lane_at(log, i);
+
+		if (owner && !lane->seen && __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE))
+			greet(log, lane, (uint32_t)owner);
 	}
 	pthread_mutex_unlock(&log->lock);
 	return busy;
@@ -175,15 +244,22 @@ static bool read_all(struct watch_log *log)
 
 /* -------------------------------------------------------------------------------------- the thread */
 
-/* The program does not wake us: that would be a system call, which it may have forbidden itself. */
+/*
+ * The program does not wake us but when it begins: that would be a system call, which it may have forbidden itself. knocks is read
+ * (acquire) before we look: who knocks later is either seen, or the kernel finds another number there, and we do not sleep.
+ */
 static void *read_while_it_runs(void *arg)
 {
 	struct watch_log *log = arg;
 
-	while (!__atomic_load_n(&log->stop, __ATOMIC_ACQUIRE))
+	for (;;) {
+		uint32_t knocks = __atomic_load_n(&log->header->knocks, __ATOMIC_ACQUIRE);
+
+		if (__atomic_load_n(&log->stop, __ATOMIC_RELAXED))
+			return NULL;
 		if (!read_all(log))
-			mrn_futex_wait_for(&log->stop, 0, LOOK_NS);
-	return NULL;
+			mrn_futex_shared_wait_for(&log->header->knocks, knocks, LOOK_NS);
+	}
 }
 
 int watch_log_start(struct watch_log *log, const struct watch_sink *sink)
@@ -200,8 +276,10 @@ void watch_log_finish(struct watch_log *log)
 {
 	if (!log->running)
 		return;
-	__atomic_store_n(&log->stop, 1, __ATOMIC_RELEASE);
-	mrn_futex_wake(&log->stop, 1);
+	__atomic_store_n(&log->stop, 1, __ATOMIC_RELAXED);
+	/* Release pairs with the thread's acquire: who sees the number sees stop. */
+	__atomic_fetch_add(&log->header->knocks, 1, __ATOMIC_RELEASE);
+	mrn_futex_shared_wake(&log->header->knocks, 1);
 	pthread_join(log->thread, NULL);
 	log->running = false;
 	read_all(log);

@@ -20,6 +20,8 @@ struct watch_sink {
 	/* Called in order for each lane; lane->module says what code is where. With the lock held. */
 	void (*record)(void *arg, const struct watch_record *record, const struct watch_lane *lane);
 	void *arg;
+	/* Called once for each program, when it begins; or NULL. With the lock held. */
+	void (*begins)(void *arg, uint32_t pid, const struct watch_lane *lane);
 };
 
 struct watch_log {
@@ -29,7 +31,7 @@ struct watch_log {
 	int fd;
 	pthread_t thread;
 	bool running;
-	uint32_t stop; /* futex */
+	uint32_t stop;
 	pthread_mutex_t
 		lock; /* around the sink's calls, and for who looks at what it has collected */
 	struct watch_sink sink;
@@ -37,6 +39,7 @@ struct watch_log {
 	uint64_t dropped, unpaired;
 	uint64_t processes; /* that have had a lane */
 	bool counted[WATCH_LANES];
+	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look has ended */
 };
 
 /* 0 or -errno. */
