@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "os/maps.h"
 #include "source/confined.h"
 #include "watch/lane.h"
@@ -18,8 +19,10 @@
 
 static bool looking, distrusted;
 static uint64_t last_futile;
+/* How often something of the list has been unmapped. */
+static uint32_t changes;
 
-/* The newest entry that holds pc, or NULL. */
+/* The newest entry that holds pc, or NULL; it may be over. */
 static const struct watch_module *find(const struct watch_lane *lane, uint64_t pc)
 {
 	for (uint32_t i = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE); i-- > 0;)
@@ -28,34 +31,63 @@ static const struct watch_module *find(const struct watch_lane *lane, uint64_t p
 	return NULL;
 }
 
+/* One that is not over. */
+static bool has(const struct watch_lane *lane, uint64_t pc)
+{
+	const struct watch_module *m = find(lane, pc);
+
+	return m && !__atomic_load_n(&m->until, __ATOMIC_RELAXED);
+}
+
 struct look {
 	struct watch_lane *lane;
 	uint64_t now;
+	uint32_t changes;
 };
+
+static bool is_same(const struct watch_module *a, const struct mrn_mapping *b)
+{
+	return a->start == b->start && a->end == b->end && a->offset == b->offset &&
+	       a->inode == b->inode && a->dev_major == b->dev_major &&
+	       a->dev_minor == b->dev_minor && !strcmp(a->path, b->path);
+}
+
+/* It is there, whatever was announced: the call has failed. Unless it was unmapped after we have read that it is there. */
+static void is_there_still(const struct look *look, struct watch_module *m)
+{
+	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) == look->changes)
+		__atomic_store_n(&m->until, 0, __ATOMIC_RELAXED);
+}
 
 static bool note(const struct mrn_mapping *m, void *arg)
 {
 	struct look *look = arg;
 	struct watch_lane *lane = look->lane;
-	const struct watch_module *have;
-	struct watch_module *entry;
+	struct watch_module *have, *entry;
 	uint32_t n = lane->nr_modules;
 
 	if (!m->executable)
 		return true;
-	have = find(lane, m->start);
-	if (have && have->start == m->start && have->end == m->end && have->offset == m->offset &&
-	    !strcmp(have->path, m->path))
+	have = (struct watch_module *)(uintptr_t)find(lane, m->start);
+	if (have && is_same(have, m)) {
+		if (__atomic_load_n(&have->until, __ATOMIC_RELAXED))
+			is_there_still(look, have);
 		return true;
+	}
 	if (n == WATCH_MODULES)
 		return false;
 	if (n >= NAMELESS_MAX && m->path[0] != '/')
 		return true;
 	entry = &lane->module[n];
 	entry->since = look->now;
+	entry->until = 0;
 	entry->start = m->start;
 	entry->end = m->end;
 	entry->offset = m->offset;
+	entry->inode = m->inode;
+	entry->dev_major = m->dev_major;
+	entry->dev_minor = m->dev_minor;
+	/* All of it: the lane may have been another process's. */
 	strncpy(entry->path, m->path, sizeof(entry->path) - 1);
 	__atomic_store_n(&lane->nr_modules, n + 1, __ATOMIC_RELEASE);
 	return true;
@@ -63,12 +95,14 @@ static bool note(const struct mrn_mapping *m, void *arg)
 
 void watch_modules_look(uint64_t now)
 {
-	struct look look = {watch_lane_mine(), now};
+	struct look look = {watch_lane_mine(), now, __atomic_load_n(&changes, __ATOMIC_ACQUIRE)};
 
 	if (!look.lane || __atomic_exchange_n(&looking, true, __ATOMIC_ACQUIRE))
 		return;
 	__atomic_store_n(&distrusted, false, __ATOMIC_RELAXED);
 	mrn_maps_visit(note, &look);
+	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) != look.changes)
+		watch_modules_distrust();
 	__atomic_store_n(&looking, false, __ATOMIC_RELEASE);
 }
 
@@ -81,11 +115,34 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 		return;
 	if (__atomic_load_n(&distrusted, __ATOMIC_RELAXED)) {
 		watch_modules_look(now);
-	} else if (!find(lane, pc) &&
+	} else if (!has(lane, pc) &&
 		   now - __atomic_load_n(&last_futile, __ATOMIC_RELAXED) > LOOK_AGAIN_NS) {
 		watch_modules_look(now);
-		if (!find(lane, pc))
+		if (!has(lane, pc))
 			__atomic_store_n(&last_futile, now, __ATOMIC_RELAXED);
+	}
+}
+
+/* Of everything, as exec says, there is nothing to be marked: either it fails, or this list has an end. */
+#define EVERYTHING (UINT64_C(1) << 56)
+
+void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
+{
+	struct watch_lane *lane = watch_lane_mine();
+	uint32_t n;
+
+	if (!lane || end - start >= EVERYTHING)
+		return;
+	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < n && !MRN_BROKEN(WATCH_UNMAPPED); i++) {
+		struct watch_module *m = &lane->module[i];
+
+		if (m->start >= end || m->end <= start ||
+		    __atomic_load_n(&m->until, __ATOMIC_RELAXED))
+			continue;
+		__atomic_store_n(&m->until, now, __ATOMIC_RELAXED);
+		/* Release pairs with the look's acquire: who sees the same number as before has read before this. */
+		__atomic_fetch_add(&changes, 1, __ATOMIC_RELEASE);
 	}
 }
 

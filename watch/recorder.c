@@ -72,7 +72,8 @@ static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range
 	struct watch_lane *lane = watch_lane_mine();
 	struct watch_open *o;
 
-	if (!lane)
+	/* Also what a source says that takes no chances while a vfork's child has this memory: nothing has changed. */
+	if (!lane || range->cause == MRN_CAUSE_DETACH)
 		return 0;
 	o = watch_open_take(range);
 	if (!o) {
@@ -106,6 +107,8 @@ static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 		.cause = (uint8_t)range->cause,
 	};
 	watch_open_free(o);
+	if (range->event == MMU_NOTIFY_UNMAP)
+		watch_modules_unmapped(r.start, r.stop, r.end);
 	watch_lane_put(&r);
 }
 
@@ -114,6 +117,24 @@ static const struct mmu_notifier_ops ops = {
 	.invalidate_range_end = end,
 };
 static struct mmu_notifier notifier = {.ops = &ops};
+
+/* From now on less is seen than was: that is told where it happens, among what has been seen. On the event path. */
+static void lost(struct mrn_source_loss *loss, uint64_t causes)
+{
+	const struct watch_record r = {
+		.begin = now_ns(),
+		.end = now_ns(),
+		.stop = UINT64_MAX,
+		.pid = watch_lane_pid(),
+		.tid = thread_number(),
+		.event = MMU_NOTIFY_CLEAR,
+		.cause = MRN_CAUSE_DETACH,
+	};
+
+	watch_lane_put(&r);
+}
+
+static struct mrn_source_loss loss;
 
 int watch_recorder_start(void)
 {
@@ -149,6 +170,10 @@ static int attach(void)
 		if (header->kinds && !(header->kinds >> i & 1))
 			continue;
 		r = mrn_source_attach(mrn_mm_self(), watch_kinds[i].kind, &opts, &source);
+		if (r)
+			continue;
+		loss = (struct mrn_source_loss){.lost = lost};
+		r = mrn_source_watch_loss(source, &loss);
 		if (!r) {
 			__atomic_fetch_or(&header->sources, 1u << i, __ATOMIC_RELAXED);
 			return (int)i;
@@ -208,4 +233,5 @@ __attribute__((constructor)) static void begin(void)
 	__atomic_store_n(&header->attached, (uint32_t)kind + 1, __ATOMIC_RELEASE);
 	pthread_atfork(NULL, NULL, in_child);
 	watch_recorder_start();
+	watch_lane_knock();
 }

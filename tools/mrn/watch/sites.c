@@ -8,25 +8,62 @@
 
 /* --------------------------------------------------------------------------------------- files */
 
-static uint32_t find_file(struct sites *s, const char *path)
+/* As many are kept open. The others are looked for again when all is over. */
+#define OPEN_MAX_FILES 256
+
+static uint32_t add_file(struct sites *s, uint32_t pid, const struct watch_module *m)
 {
-	for (uint32_t i = 0; i < s->nr_files; i++)
-		if (!strcmp(s->file[i], path))
-			return i;
 	if (s->nr_files == s->max_files) {
 		uint32_t max = s->max_files ? 2 * s->max_files : 64;
-		char **more = realloc(s->file, max * sizeof(*more));
+		struct origin *more = realloc(s->file, max * sizeof(*more));
 
 		if (!more)
 			return 0;
 		s->file = more;
 		s->max_files = max;
 	}
-	s->file[s->nr_files] = strdup(path);
-	return s->file[s->nr_files] ? s->nr_files++ : 0;
+	if (origin_init(&s->file[s->nr_files], pid, m, s->nr_files < OPEN_MAX_FILES))
+		return 0;
+	return s->nr_files++;
 }
 
-/* What lay at pc at that time: of what was there by then, the newest; else the oldest that came later. */
+/* The newest of that path and inode; 0: there is none. */
+static uint32_t known_file(const struct sites *s, const struct watch_module *m)
+{
+	for (uint32_t i = s->nr_files; i-- > 1;)
+		if (origin_is_of(&s->file[i], m))
+			return i;
+	return 0;
+}
+
+static uint32_t find_file(struct sites *s, uint32_t pid, const struct watch_module *m)
+{
+	uint32_t i = known_file(s, m);
+
+	return i ? i : add_file(s, pid, m);
+}
+
+void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane)
+{
+	uint32_t n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+
+	for (uint32_t k = 0; k < n; k++) {
+		const struct watch_module *m = &lane->module[k];
+		uint32_t i = m->path[0] == '/' ? find_file(s, pid, m) : 0;
+
+		if (!i)
+			continue;
+		/* What has been written to the file is another program's. */
+		origin_check(&s->file[i]);
+		if (s->file[i].replaced)
+			add_file(s, pid, m);
+	}
+}
+
+/*
+ * What lay at pc at that time: of what was there by then, the newest; if that has been unmapped before, or there was none, the
+ * oldest that came later.
+ */
 static const struct watch_module *module_at(const struct watch_lane *lane, uint64_t pc,
 					    uint64_t when)
 {
@@ -38,22 +75,25 @@ static const struct watch_module *module_at(const struct watch_lane *lane, uint6
 
 		if (pc - m->start >= m->end - m->start)
 			continue;
+		if (m->since <= when) {
+			uint64_t until = __atomic_load_n(&m->until, __ATOMIC_RELAXED);
+
+			return !until || when < until ? m : best;
+		}
 		best = m;
-		if (m->since <= when)
-			break;
 	}
 	return best;
 }
 
 /* The call itself: one byte before what it returns to. */
-static struct place place_of(struct sites *s, uint64_t pc, uint64_t when,
+static struct place place_of(struct sites *s, uint64_t pc, const struct watch_record *r,
 			     const struct watch_lane *lane)
 {
-	const struct watch_module *m = pc ? module_at(lane, pc, when) : NULL;
+	const struct watch_module *m = pc ? module_at(lane, pc, r->begin) : NULL;
 
 	if (!m || m->path[0] != '/')
 		return (struct place){0, pc};
-	return (struct place){find_file(s, m->path), pc - 1 - m->start + m->offset};
+	return (struct place){find_file(s, r->pid, m), pc - 1 - m->start + m->offset};
 }
 
 /* --------------------------------------------------------------------------------------- sites */
@@ -127,8 +167,8 @@ static uint32_t find_or_add(struct sites *s, const struct site *t)
 uint32_t sites_find(struct sites *s, const struct watch_record *r, const struct watch_lane *lane)
 {
 	struct site t = {
-		.at = place_of(s, r->site, r->begin, lane),
-		.via = place_of(s, r->via, r->begin, lane),
+		.at = place_of(s, r->site, r, lane),
+		.via = place_of(s, r->via, r, lane),
 	};
 
 	return find_or_add(s, &t);
@@ -136,10 +176,11 @@ uint32_t sites_find(struct sites *s, const struct watch_record *r, const struct 
 
 int sites_create(struct sites *s)
 {
+	static const struct watch_module none;
 	const struct site unknown = {0};
 
 	*s = (struct sites){0};
-	find_file(s, "");
+	add_file(s, 0, &none);
 	find_or_add(s, &unknown);
 	if (s->nr && s->nr_files)
 		return 0;
@@ -150,7 +191,7 @@ int sites_create(struct sites *s)
 void sites_destroy(struct sites *s)
 {
 	for (uint32_t i = 0; i < s->nr_files; i++)
-		free(s->file[i]);
+		origin_destroy(&s->file[i]);
 	free(s->file);
 	free(s->site);
 	free(s->hash);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tools/mrn/watch/origin.h"
 #include "watch/log.h"
 
 /* A byte in a file, or a bare address where no file is known. */
@@ -29,13 +30,16 @@ struct sites {
 	uint32_t nr, max;
 	uint32_t *hash; /* 1 + an index; 0: free */
 	uint32_t hash_size;
-	char **file; /* paths; file[0] is "" */
+	struct origin *file; /* file[0] has the path "" */
 	uint32_t nr_files, max_files;
 };
 
 /* 0 or -ENOMEM. */
 int sites_create(struct sites *s);
 void sites_destroy(struct sites *s);
+
+/* A program has begun: opens the files of its code, while they are there. */
+void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane);
 
 /* The index of the record's call site; 0 is the one of which nothing is known. */
 uint32_t sites_find(struct sites *s, const struct watch_record *record,

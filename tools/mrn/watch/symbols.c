@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #ifdef MRN_HAVE_LIBDW
 #include <elfutils/libdwfl.h>
 #include <gelf.h>
@@ -108,16 +109,22 @@ static void look_up(void *module, uint64_t offset, struct found *f)
 	snprintf(f->line, sizeof(f->line), "%s:%d", slash ? slash + 1 : file, number);
 }
 
-/* NULL when it is no file that can be read: deleted, or not a library. */
-static void *open_module(const char *path)
+/* NULL when it is no file that can be read: deleted, replaced, or not a library. */
+static void *open_module(struct origin *o)
 {
+	int fd = origin_open(o);
 	void *module;
 
-	if (!session)
+	if (!session || fd < 0) {
+		if (fd >= 0)
+			close(fd);
 		return NULL;
+	}
 	dwfl_report_begin_add(session);
-	module = dwfl_report_offline(session, path, path, -1);
+	module = dwfl_report_offline(session, o->path, o->path, fd);
 	dwfl_report_end(session, NULL, NULL);
+	if (!module)
+		close(fd);
 	return module;
 }
 
@@ -144,9 +151,12 @@ static void look_up(void *module, uint64_t offset, struct found *f)
 	(void)f;
 }
 
-static void *open_module(const char *path)
+static void *open_module(struct origin *o)
 {
-	(void)path;
+	int fd = origin_open(o);
+
+	if (fd >= 0)
+		close(fd);
 	return NULL;
 }
 
@@ -161,10 +171,22 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* "function in module", "module+0x123", or "0x7f00" for code that has no file. */
+/* As the kernel marks the path of what is deleted. */
+static int name_length(const char *name)
+{
+	static const char mark[] = " (deleted)";
+	size_t n = strlen(name), m = sizeof(mark) - 1;
+
+	return (int)(n > m && !strcmp(name + n - m, mark) ? n - m : n);
+}
+
+/* "function in module", "module+0x123", or what is known of code that has no file. */
 static void describe(const struct sites *s, void *const *module, const struct place *p, char *text,
 		     size_t size, struct found *f)
 {
+	const struct origin *o = &s->file[p->file];
+	const char *name = base_name(o->path);
+
 	*f = (struct found){"", ""};
 	if (!p->file) {
 		snprintf(text, size, p->offset ? "code made at run time" : "unknown");
@@ -173,9 +195,10 @@ static void describe(const struct sites *s, void *const *module, const struct pl
 	if (module[p->file])
 		look_up(module[p->file], p->offset, f);
 	if (f->function[0])
-		snprintf(text, size, "%s in %s", f->function, base_name(s->file[p->file]));
+		snprintf(text, size, "%s in %.*s", f->function, name_length(name), name);
 	else
-		snprintf(text, size, "%s+0x%" PRIx64, base_name(s->file[p->file]), p->offset);
+		snprintf(text, size, "%.*s+0x%" PRIx64 "%s", name_length(name), name, p->offset,
+			 o->replaced ? " (replaced since)" : "");
 }
 
 static int name_one(const struct sites *s, void *const *module, struct site *t)
@@ -205,7 +228,7 @@ int symbols_name(struct sites *s)
 		return -ENOMEM;
 	if (begin())
 		for (uint32_t i = 1; i < s->nr_files; i++)
-			module[i] = open_module(s->file[i]);
+			module[i] = open_module(&s->file[i]);
 	for (uint32_t i = 0; i < s->nr && !r; i++)
 		r = name_one(s, module, &s->site[i]);
 	free(module);

@@ -56,6 +56,13 @@ static void record(void *arg, const struct watch_record *r, const struct watch_l
 	tally_add(arg, r, lane);
 }
 
+static void begins(void *arg, uint32_t pid, const struct watch_lane *lane)
+{
+	struct tally *t = arg;
+
+	sites_begin(&t->sites, pid, lane);
+}
+
 static void show(void *arg)
 {
 	struct watch *w = arg;
@@ -229,7 +236,7 @@ static void fill_standard_descriptors(void)
 
 static int run(struct watch *w)
 {
-	const struct watch_sink sink = {record, &w->tally};
+	const struct watch_sink sink = {record, &w->tally, begins};
 	char path[PATH_MAX], name[64];
 	uint64_t ended;
 	int r = prepare(w, path);

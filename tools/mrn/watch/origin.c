@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "tools/mrn/watch/origin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "os/maps.h"
+#include "os/pages.h"
+
+/* How the kernel writes this file's device and inode where it is mapped: so in our own list, too. */
+static bool is_the_file(const struct origin *o, int fd)
+{
+	void *p = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
+	struct mrn_mapping m;
+	bool same;
+
+	if (p == MAP_FAILED)
+		return false;
+	same = mrn_maps_from((uintptr_t)p, &m, 1) == 1 && m.start <= (uintptr_t)p &&
+	       m.inode == o->inode && m.dev_major == o->dev_major && m.dev_minor == o->dev_minor;
+	munmap(p, 1);
+	return same || MRN_BROKEN(WATCH_ORIGIN);
+}
+
+static int try(const struct origin *o, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0 || is_the_file(o, fd))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static int try_all(const struct origin *o, uint32_t pid, const struct watch_module *m)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	/* The very file, deleted or not, for those who may. */
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, pid,
+		 m->start, m->end);
+	fd = try(o, path);
+	if (fd >= 0)
+		return fd;
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/root%s", pid, o->path);
+	fd = try(o, path);
+	return fd >= 0 ? fd : try(o, o->path);
+}
+
+/* Is the file younger than the program's mapping of it? */
+static bool is_younger(const struct timespec *modified, uint64_t since)
+{
+	struct timespec real, mono;
+	int64_t then;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	then = (real.tv_sec - mono.tv_sec) * INT64_C(1000000000) + real.tv_nsec - mono.tv_nsec +
+	       (int64_t)since;
+	return modified->tv_sec * INT64_C(1000000000) + modified->tv_nsec > then;
+}
+
+int origin_init(struct origin *o, uint32_t pid, const struct watch_module *m, bool keep)
+{
+	struct stat st;
+
+	*o = (struct origin){.path = strdup(m->path),
+			     .inode = m->inode,
+			     .dev_major = m->dev_major,
+			     .dev_minor = m->dev_minor,
+			     .fd = -1};
+	if (!o->path)
+		return -ENOMEM;
+	if (*o->path != '/')
+		return 0;
+	o->fd = try_all(o, pid, m);
+	if (o->fd < 0 || fstat(o->fd, &st))
+		return 0;
+	o->size = st.st_size;
+	o->modified = st.st_mtim;
+	o->replaced = is_younger(&o->modified, m->since) && !MRN_BROKEN(WATCH_ORIGIN);
+	if (!keep) {
+		close(o->fd);
+		o->fd = -1;
+	}
+	return 0;
+}
+
+void origin_destroy(struct origin *o)
+{
+	free(o->path);
+	if (o->fd >= 0)
+		close(o->fd);
+	o->fd = -1;
+}
+
+bool origin_is_of(const struct origin *o, const struct watch_module *m)
+{
+	return o->inode == m->inode && o->dev_major == m->dev_major &&
+	       o->dev_minor == m->dev_minor && !strcmp(o->path, m->path);
+}
+
+static bool has_changed(const struct origin *o, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) || st.st_size != o->size || st.st_mtim.tv_sec != o->modified.tv_sec ||
+	       st.st_mtim.tv_nsec != o->modified.tv_nsec;
+}
+
+void origin_check(struct origin *o)
+{
+	if (o->fd >= 0 && has_changed(o, o->fd) && !MRN_BROKEN(WATCH_ORIGIN))
+		o->replaced = true;
+}
+
+int origin_open(struct origin *o)
+{
+	int fd = o->fd;
+
+	o->fd = -1;
+	if (fd < 0 && !o->replaced)
+		fd = try(o, o->path);
+	/* What is there is another; or it may not be read, and nothing is known. */
+	if (fd < 0)
+		o->replaced = o->replaced || (access(o->path, R_OK) ? errno == ENOENT : true);
+	else if (has_changed(o, fd) && !MRN_BROKEN(WATCH_ORIGIN))
+		o->replaced = true;
+	if (fd < 0 || !o->replaced)
+		return fd;
+	close(fd);
+	return -1;
+}
