@@ -152,7 +152,7 @@ int watch_lane_take(void)
 }
 
 /* A tool that is stopped must not stop the program. */
-#define KNOCK_NS 50000000
+#define KNOCK_NS 500000000
 
 void watch_lane_knock(void)
 {
