@@ -16,6 +16,7 @@
 #include "os/peek.h"
 #include "os/thread.h"
 #include "source/bracket/held.h"
+#include "source/bracket/read.h"
 #include "source/bracket/seen.h"
 #include "source/interpose/copy.h"
 #include "source/interpose/real.h"
@@ -170,12 +171,22 @@ MRN_INTERPOSED int __clone(int (*fn)(void *arg), void *stack, int flags, void *a
 
 /* --------------------------------------------------------------------------------------- by the number */
 
+/* As the kernel looks at it: 32 bits; and x32's forks have the numbers of ours. */
+static uint32_t number_of(long nr)
+{
+#ifdef __x86_64__
+	return (uint32_t)nr & ~(uint32_t)MRN_X32_BIT;
+#else
+	return (uint32_t)nr;
+#endif
+}
+
 /* False when it makes no process. */
 static bool read_flags(long nr, long a, uint64_t *flags)
 {
 	int r;
 
-	switch (nr) {
+	switch (number_of(nr)) {
 #ifdef SYS_fork
 	case SYS_fork:
 		*flags = 0;
@@ -201,7 +212,7 @@ bool mrn_call_copies(long nr, long a)
 	uint64_t flags;
 
 	/* Asks the kernel, which a sandbox may punish, only where it matters. */
-	if (nr == SYS_clone3 && mrn_bracket_tells_nobody())
+	if (number_of(nr) == SYS_clone3 && mrn_bracket_tells_nobody())
 		return false;
 	return read_flags(nr, a, &flags) && !(flags & CLONE_VM);
 }
