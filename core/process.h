@@ -15,9 +15,9 @@ struct mrn_process {
 	/* Removed asynchronously, not yet freed: a stack, taken from under taking. deferred.c */
 	struct mrn_mutex taking;
 	struct mrn_deferred *queue;
-	uint32_t kicks;	 /* futex: goes up when there may be something to be freed */
-	uint32_t reaper; /* is there one? */
-	uint32_t needed; /* notifiers of mmu_notifier_get that have not been freed */
+	uint32_t kicks;		    /* futex: goes up when there may be something to be freed */
+	uint32_t reaper;	    /* is there one? */
+	uint32_t needed;	    /* notifiers of mmu_notifier_get that have not been freed */
 	struct mrn_mutex attaching; /* source/turn.h */
 };
 
