@@ -90,11 +90,9 @@ enum mrn_broken_part {
 	MRN_BROKEN_URING_RING,	/* whatever has the ring's descriptor is taken for the ring */
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */
 	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
-	MRN_BROKEN_WATCH_ORIGIN, /* whatever file has the path is taken for what the program has run */
-	MRN_BROKEN_WATCH_SKIP,	   /* a slot that is never filled is waited for */
-	MRN_BROKEN_WATCH_STACK,	   /* the stack is read whether it is known to be there or not */
-	MRN_BROKEN_WATCH_UNMAPPED, /* code that is unmapped keeps its name */
-	MRN_BROKEN_WATCH_TURN,	   /* a slot is written whether it has been read or not */
+	MRN_BROKEN_WATCH_SKIP,	/* a slot that is never filled is waited for */
+	MRN_BROKEN_WATCH_STACK, /* the stack is read whether it is known to be there or not */
+	MRN_BROKEN_WATCH_TURN,	/* a slot is written whether it has been read or not */
 	MRN_BROKEN_PARTS
 };
 

@@ -339,17 +339,22 @@ TEST(a_child_that_is_waited_for_holds_nothing)
 static unsigned int handled;
 static bool child_goes_on;
 
-static void fork_in_handler(int sig)
+static void end_child(pid_t pid)
 {
-	int saved = errno;
-	pid_t pid = fork();
-
-	(void)sig;
 	CHECK(pid >= 0);
 	if (!pid && !child_goes_on)
 		_exit(7);
+	/* One that goes on is the parent of those that come. */
 	if (pid)
 		CHECK_EQ(child_status(pid), 7);
+}
+
+static void fork_in_handler(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	end_child(fork());
 	handled++;
 	errno = saved;
 }
@@ -417,15 +422,8 @@ static pid_t interrupted_fork(void)
 
 static void fork_deeper(int sig)
 {
-	pid_t pid = _Fork();
-
 	(void)sig;
-	CHECK(pid >= 0);
-	if (!pid && !child_goes_on)
-		_exit(7);
-	/* One that goes on is the parent of those that come. */
-	if (pid)
-		CHECK_EQ(child_status(pid), 7);
+	end_child(_Fork());
 }
 
 static void interrupt_inside(unsigned int deep)

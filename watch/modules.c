@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "core/check.h"
 #include "os/maps.h"
 #include "source/confined.h"
 #include "watch/lane.h"
@@ -134,7 +133,7 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 	if (!lane || end - start >= EVERYTHING)
 		return;
 	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
-	for (uint32_t i = 0; i < n && !MRN_BROKEN(WATCH_UNMAPPED); i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct watch_module *m = &lane->module[i];
 
 		if (m->start >= end || m->end <= start ||

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/check.h"
 #include "os/maps.h"
 #include "os/pages.h"
 
@@ -28,7 +27,7 @@ static bool is_the_file(const struct origin *o, int fd)
 	same = mrn_maps_from((uintptr_t)p, &m, 1) == 1 && m.start <= (uintptr_t)p &&
 	       m.inode == o->inode && m.dev_major == o->dev_major && m.dev_minor == o->dev_minor;
 	munmap(p, 1);
-	return same || MRN_BROKEN(WATCH_ORIGIN);
+	return same;
 }
 
 static int try(const struct origin *o, const char *path)
@@ -88,7 +87,7 @@ int origin_init(struct origin *o, uint32_t pid, const struct watch_module *m, bo
 		return 0;
 	o->size = st.st_size;
 	o->modified = st.st_mtim;
-	o->replaced = is_younger(&o->modified, m->since) && !MRN_BROKEN(WATCH_ORIGIN);
+	o->replaced = is_younger(&o->modified, m->since);
 	if (!keep) {
 		close(o->fd);
 		o->fd = -1;
@@ -120,7 +119,7 @@ static bool has_changed(const struct origin *o, int fd)
 
 void origin_check(struct origin *o)
 {
-	if (o->fd >= 0 && has_changed(o, o->fd) && !MRN_BROKEN(WATCH_ORIGIN))
+	if (o->fd >= 0 && has_changed(o, o->fd))
 		o->replaced = true;
 }
 
@@ -134,7 +133,7 @@ int origin_open(struct origin *o)
 	/* What is there is another; or it may not be read, and nothing is known. */
 	if (fd < 0)
 		o->replaced = o->replaced || (access(o->path, R_OK) ? errno == ENOENT : true);
-	else if (has_changed(o, fd) && !MRN_BROKEN(WATCH_ORIGIN))
+	else if (has_changed(o, fd))
 		o->replaced = true;
 	if (fd < 0 || !o->replaced)
 		return fd;
