@@ -155,7 +155,7 @@ static uint64_t count_ops(struct lab *lab)
 	return ops;
 }
 
-static uint64_t now_ns(void)
+uint64_t lab_now_ns(void)
 {
 	struct timespec now;
 
@@ -232,14 +232,14 @@ static void run(struct lab *lab)
 {
 	struct lab_thread *workers[LAB_MAX_THREADS], *others[LAB_STORMS + 1];
 	unsigned int nr_workers, nr_others;
-	uint64_t began = now_ns();
+	uint64_t began = lab_now_ns();
 
 	nr_others = start(lab, LAB_STORMS, lab_storm, others);
 	nr_others += start(lab, 1, lab_cpu, others + nr_others);
 	nr_workers = start(lab, lab->config->threads, work, workers);
 	watch(lab, nr_workers);
 	join(workers, nr_workers);
-	lab->ns = now_ns() - began;
+	lab->ns = lab_now_ns() - began;
 	__atomic_store_n(&lab->stop, true, __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);

@@ -4,6 +4,10 @@
 
 #include "lab/world.h"
 
+/* How long a thread lingers: until others have done so many operations, but no longer than this. */
+#define LINGER_OPS 8
+#define LINGER_NS  1000000
+
 struct lab_thread *lab_thread_new(struct lab *lab)
 {
 	struct lab_thread *t = calloc(1, sizeof(*t));
@@ -95,16 +99,19 @@ void lab_pause(struct lab_thread *t)
 
 void lab_linger(struct lab_thread *t)
 {
-	uint64_t left = __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED);
+	uint64_t left = __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED), until;
 
 	if (!lab_chance(t, 4))
 		return;
-	/* Bounded: the others may be waiting for this thread, or lingering, too. */
-	for (unsigned int i = 0; i < 1024; i++) {
-		if (left - __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED) >= 8)
-			break;
+	/*
+	 * Bounded: the others may be waiting for this thread, or lingering, too. By time, for on a machine
+	 * that is short of processors a single yield lets the others run for as long as this.
+	 */
+	until = lab_now_ns() + LINGER_NS;
+	do
 		sched_yield();
-	}
+	while (left - __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED) < LINGER_OPS &&
+	       lab_now_ns() < until);
 }
 
 void lab_count_faults(struct lab_thread *t, size_t n)

@@ -85,6 +85,10 @@ struct lab {
 /* Makes a thread's state, for a thread that lab_thread_start starts, or for the caller's own. */
 struct lab_thread *lab_thread_new(struct lab *lab);
 
+/* ---- run.c */
+
+uint64_t lab_now_ns(void);
+
 /* ---- findings.c */
 
 void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);

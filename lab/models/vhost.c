@@ -46,10 +46,11 @@ static const char *const steps[] = {
 };
 
 enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
-#define NR_VQS		 2
-#define MAX_PAGES	 2  /* of an area */
-#define KICK		 4  /* accesses */
-#define OPS_PER_SET_ADDR 64 /* one in so many operations moves a queue */
+#define NR_VQS		    2
+#define MAX_PAGES	    2  /* of an area */
+#define KICK		    4  /* accesses */
+#define OPS_PER_SET_ADDR    64 /* one in so many operations moves a queue */
+#define ACCESSES_PER_LINGER 64
 
 struct vhost_uaddr {
 	size_t first, n;
@@ -209,7 +210,7 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	    is_contiguous(pages, uaddr->n)) {
 		if (lab_is_broken(vq->lab, UNLOCK_EARLY)) {
 			pthread_mutex_unlock(&vq->mmu_lock);
-			lab_pause(t);
+			lab_linger(t);
 			pthread_mutex_lock(&vq->mmu_lock);
 		}
 		lab_mmu_map(&vq->maps, (size_t)index, pages[0], uaddr->write);
@@ -251,6 +252,9 @@ static void access_area(struct vhost_virtqueue *vq, int index, struct lab_thread
 	if (uaddr->write)
 		__atomic_fetch_add(&vq->writers[index], 1, __ATOMIC_RELAXED);
 	lab_pause(t);
+	/* Time for two invalidations at once: does the second wait, too? */
+	if (lab_chance(t, ACCESSES_PER_LINGER))
+		lab_linger(t);
 	lab_dma(t, mrn_hmm_frame(lab_hmm(vq->lab), frame + i), uaddr->first + i, uaddr->write);
 	if (uaddr->write)
 		__atomic_fetch_sub(&vq->writers[index], 1, __ATOMIC_RELEASE);
