@@ -5,7 +5,8 @@
  * child, since no page tables are copied for that, however large this process is; on a stack, with handlers and a mask that are
  * its own. Its status is the answer, for an emulator may give it other memory.
  *
- * And a tracer would see each call as a signal, and may not hand it on: a thread that has one is not to be caught.
+ * And a tracer would see each call as a signal, and may not hand it on: a thread that has one is not to be caught. Nor is a
+ * program with ThreadSanitizer, whose runtime holds locks around calls, and in the handler enters itself again.
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,6 +23,9 @@
 #include "source/dispatch/internal.h"
 
 #define STACK_SIZE ((size_t)64 << 10)
+
+/* Of its runtime. */
+void __tsan_init(void) __attribute__((weak));
 
 /* The child's statuses; below them, what errno prctl has left. */
 enum { NOT_CAUGHT = 200, CAUGHT };
@@ -171,6 +175,12 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	char status[4096] = "";
 	int r;
 
+	if (__tsan_init) {
+		snprintf(
+			why, why_size,
+			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be entered in its own calls");
+		return -EOPNOTSUPP;
+	}
 	mrn_thread_about(tid, "status", status, sizeof(status));
 	r = is_traced(tid, status, why, why_size);
 	if (r)

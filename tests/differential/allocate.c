@@ -8,7 +8,9 @@
 
 #define THREADS 4
 #define BLOCKS	256
-#define STEPS	20000
+#ifndef STEPS
+#define STEPS 20000
+#endif
 
 struct block {
 	unsigned char *p;

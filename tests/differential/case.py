@@ -16,7 +16,7 @@ import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_S = 60
-WATCHED = re.compile(rb"^.*: (\d+) invalidations? of .*, seen by (\w+)\n", re.M)
+WATCHED = re.compile(rb"^.*: (\d+) invalidations? of .*, seen by ([\w ,]+)\n", re.M)
 
 
 @dataclasses.dataclass

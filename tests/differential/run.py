@@ -17,6 +17,7 @@ import tempfile
 sys.dont_write_bytecode = True
 
 from case import check
+from guests import guests
 from programs import programs
 from server import servers
 from stressors import stressors
@@ -27,7 +28,7 @@ def main():
     parser.add_argument("tool", help="mrn")
     parser.add_argument("corners", help="what corners.c is built into")
     parser.add_argument("allocate", help="what allocate.c is built into")
-    parser.add_argument("family", choices=["programs", "stress"])
+    parser.add_argument("family", choices=["programs", "guests", "stress"])
     parser.add_argument("--jemalloc", help="allocate, linked with jemalloc")
     parser.add_argument("--only", default="", help="those whose names contain this")
     args = parser.parse_args()
@@ -37,6 +38,8 @@ def main():
 
     if args.family == "stress":
         cases = stressors()
+    elif args.family == "guests":
+        cases = guests(os.path.abspath(args.allocate), scratch)
     else:
         cases = programs(os.path.abspath(args.corners), os.path.abspath(args.allocate),
                          args.jemalloc and os.path.abspath(args.jemalloc), scratch) + servers()
