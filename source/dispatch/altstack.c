@@ -11,13 +11,12 @@
 
 #include "core/check.h"
 #include "os/maps.h"
+#include "os/pages.h"
 #include "os/syscall.h"
 #include "source/bracket/bracket.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
-
-#define SYSCALL_INSTRUCTION 2 /* bytes */
 
 /* Size 0: none. */
 static MRN_TLS stack_t put_aside;
@@ -39,11 +38,10 @@ bool mrn_handler_is_aside(const struct mrn_caught *c)
 	       (uintptr_t)c->reg[REG_RSP] - bottom - 1 >= stack->ss_size;
 }
 
-/* May the call change what is there? Those that do not say of how much they do are taken to. */
-static bool may_change(const struct mrn_call *call, const stack_t *stack)
+bool mrn_call_may_change(const struct mrn_call *call, const stack_t *stack)
 {
 	const long *arg = call->a;
-	uint64_t a = mrn_untagged((const void *)arg[0]), b = (uint64_t)arg[1];
+	uint64_t a = mrn_untagged((const void *)arg[0]), b = mrn_page_up((uint64_t)arg[1]);
 
 	switch (call->nr) {
 	case SYS_madvise:
@@ -73,25 +71,33 @@ static bool may_change(const struct mrn_call *call, const stack_t *stack)
 	}
 }
 
-bool mrn_caught_on_changing_stack(struct mrn_caught *c)
+void mrn_caught_put_aside(struct mrn_caught *c, const stack_t *instead)
 {
-	const stack_t *stack = &c->context->uc_stack;
-	stack_t none = {.ss_flags = SS_DISABLE};
 	struct mrn_frame *f;
 
-	if (MRN_BROKEN(DISPATCH_ALTSTACK) || !mrn_handler_is_aside(c) ||
-	    !may_change(&c->call, stack))
-		return false;
-	put_aside = *stack;
-	c->reg[REG_RIP] -= SYSCALL_INSTRUCTION;
+	/* Another thread that has this storage must not be given it. */
+	if (!mrn_storage_is_shared)
+		put_aside = c->context->uc_stack;
+	c->reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
 	/* Returning from the signal cannot do it: newer kernels would still take us to be on that stack. */
 	f = mrn_caught_resume(c, mrn_stub_again);
-	_Static_assert(sizeof(none) == 3 * sizeof(f->more[0]), "there is room for it");
-	memcpy(f->more, &none, sizeof(none));
+	_Static_assert(sizeof(*instead) == 3 * sizeof(f->more[0]), "there is room for it");
+	memcpy(f->more, instead, sizeof(*instead));
 	f->more[3] = (uint64_t)c->reg[REG_RAX];
 	c->reg[REG_RAX] = SYS_sigaltstack;
 	c->reg[REG_RDI] = (greg_t)(uintptr_t)f->more;
 	c->reg[REG_RSI] = 0;
+}
+
+bool mrn_caught_on_changing_stack(struct mrn_caught *c)
+{
+	stack_t instead;
+
+	if (MRN_BROKEN(DISPATCH_ALTSTACK) || !mrn_handler_is_aside(c) || mrn_stack_is_a_spare(c) ||
+	    !mrn_call_may_change(&c->call, &c->context->uc_stack))
+		return false;
+	instead = mrn_spare_or_none(c);
+	mrn_caught_put_aside(c, &instead);
 	return true;
 }
 
@@ -112,7 +118,7 @@ static bool go_up(const struct mrn_mapping *m, void *arg)
 	return look->from < look->to;
 }
 
-static bool is_there(const stack_t *stack)
+bool mrn_stack_is_there(const stack_t *stack)
 {
 	uintptr_t bottom = (uintptr_t)stack->ss_sp;
 	struct look look = {bottom, bottom + stack->ss_size};
@@ -122,7 +128,7 @@ static bool is_there(const stack_t *stack)
 
 static bool has_changed(const struct mrn_call *call, long result)
 {
-	if (may_change(call, &put_aside))
+	if (mrn_call_may_change(call, &put_aside))
 		return true;
 	if (mrn_sys_failed(result))
 		return false;
@@ -136,7 +142,7 @@ static bool has_changed(const struct mrn_call *call, long result)
 void mrn_caught_stack_changed(struct mrn_caught *c, long result)
 {
 	/* Only a look at all mappings says whether it is there: so not at every call. */
-	if (!put_aside.ss_size || !has_changed(&c->call, result) || !is_there(&put_aside))
+	if (!put_aside.ss_size || !has_changed(&c->call, result) || !mrn_stack_is_there(&put_aside))
 		return;
 	c->context->uc_stack = put_aside;
 	put_aside.ss_size = 0;
@@ -146,5 +152,6 @@ void mrn_caught_sigaltstack(struct mrn_caught *c)
 {
 	if (c->reg[REG_RDI])
 		put_aside.ss_size = 0;
-	mrn_caught_resume(c, mrn_stub_resume);
+	if (!mrn_caught_sigaltstack_on_spare(c))
+		mrn_caught_resume(c, mrn_stub_resume);
 }

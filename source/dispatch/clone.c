@@ -58,6 +58,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 
 	mrn_guests_forget();
 	mrn_held_forget();
+	mrn_spares_forget(c);
 	mrn_source_forget_parents();
 	mrn_has_company = false;
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
@@ -131,10 +132,11 @@ static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t
 
 	if (!runs_beside(flags))
 		guest_comes();
-	if (!(flags & CLONE_THREAD) && arm) {
+	if (!(flags & CLONE_THREAD) && arm)
 		__atomic_store_n(&mrn_has_company, true, __ATOMIC_RELAXED);
-		if (!(flags & CLONE_SETTLS))
-			mrn_storage_is_shared = true;
+	if (!(flags & CLONE_SETTLS) && arm) {
+		mrn_storage_is_shared = true;
+		mrn_spare_own(c);
 	}
 	parent = mrn_caught_resume(c, mrn_stub_clone);
 	*child = *parent;

@@ -35,9 +35,12 @@ static struct mrn_frame *frame_of(const struct mrn_caught *c)
 {
 	uintptr_t sp = (uintptr_t)c->reg[REG_RSP], info = (uintptr_t)c->info;
 	const uintptr_t near = 64 << 10;
+	struct mrn_frame *spare = mrn_spare_frame(c);
 
 	_Static_assert(sizeof(struct mrn_frame) <= sizeof(siginfo_t),
 		       "a frame goes where siginfo is");
+	if (spare)
+		return spare;
 	/* An alternate stack may be near, too, but a thread that goes on there would be taken to be on it. */
 	if (info < sp && sp - info < near && !mrn_handler_is_aside(c))
 		return (struct mrn_frame *)info;
@@ -129,11 +132,12 @@ static void bracket(struct mrn_caught *c)
 	int saved = errno;
 	long r;
 
-	if (mrn_caught_on_changing_stack(c))
+	if (mrn_caught_on_changing_stack(c) || mrn_caught_takes_own_stack(c, &c->call))
 		return;
 	as_they_came(came, c->reg);
 	r = mrn_bracket_number(mrn_sys6, &c->call, c->reg[REG_RAX], came);
 	mrn_caught_stack_changed(c, r);
+	mrn_caught_own_stack_taken(c, &c->call, r);
 	errno = saved;
 	mrn_caught_return(c, r);
 }
@@ -338,7 +342,7 @@ static void caught(struct mrn_caught *c)
 		break;
 	case SYS_exit:
 		mrn_held_end_all();
-		mrn_caught_resume(c, mrn_stub_resume);
+		mrn_caught_exit(c);
 		break;
 	case MRN_CALL_X32_SIGNALS:
 		x32_signals(c);
@@ -362,12 +366,15 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	if (!mrn_dispatch_is_on())
 		mrn_thread_disarm();
 	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
+	mrn_spare_look(&c);
 	mrn_bracket_end(&executing);
 	end_what_is_left(&c);
 	if (info->si_arch == AUDIT_ARCH_I386)
 		mrn_caught_int80(&c);
 	else
 		caught(&c);
+	if (!mrn_armed_in)
+		mrn_spare_leave(&c);
 	__atomic_fetch_sub(&mrn_handlers, 1, __ATOMIC_RELAXED);
 }
 

@@ -218,6 +218,19 @@ static bool make_bracketed(const struct mrn_call *c, long *r)
 	return true;
 }
 
+static bool make_here(struct mrn_caught *c, const struct mrn_call *call)
+{
+	long r;
+
+	if (mrn_call_kind(call) == MRN_CALL_MEMORY && mrn_caught_takes_own_stack(c, call))
+		return true;
+	if (!make_bracketed(call, &r))
+		return false;
+	mrn_caught_own_stack_taken(c, call, r);
+	c->reg[REG_RAX] = r;
+	return true;
+}
+
 static void go_on(struct mrn_caught *c)
 {
 	uint64_t segments = (uint64_t)c->reg[REG_CSGSFS];
@@ -269,13 +282,10 @@ void mrn_caught_int80(struct mrn_caught *c)
 				  (uint32_t)reg[REG_RBP]};
 	int saved = errno;
 	struct mrn_call call;
-	long r;
 
 	look_ahead(came[0], came + 1);
 	as_it_came = came;
-	if (translate(&call, (long)came[0], came + 1) && make_bracketed(&call, &r))
-		c->reg[REG_RAX] = r;
-	else
+	if (!translate(&call, (long)came[0], came + 1) || !make_here(c, &call))
 		go_on(c);
 	errno = saved;
 }

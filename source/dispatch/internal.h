@@ -31,11 +31,13 @@ struct mrn_sigaction {
 #define SYS_USER_DISPATCH 2 /* si_code; Debian 12's headers lack it */
 #endif
 
-#define MRN_SIGSYS_BIT (UINT64_C(1) << (SIGSYS - 1))
+#define MRN_SYSCALL_INSTRUCTION 2 /* bytes, of int $0x80 as well */
+#define MRN_SIGSYS_BIT		(UINT64_C(1) << (SIGSYS - 1))
 
 struct mrn_caught {
-	greg_t *reg;	      /* as it came: what the call is made with */
-	struct mrn_call call; /* as the kernel reads it: what it is. Not of int $0x80. */
+	greg_t *reg;		 /* as it came: what the call is made with */
+	struct mrn_call call;	 /* as the kernel reads it: what it is. Not of int $0x80. */
+	struct mrn_spare *spare; /* of this thread, whose stack has gone; or NULL */
 	siginfo_t *info;
 	ucontext_t *context;
 };
@@ -118,9 +120,40 @@ void mrn_sigsys_unmask_handlers(void);
 bool mrn_handler_is_aside(const struct mrn_caught *c);
 /* The call would change the stack that the handler runs on: true when it is to be made again, and is caught elsewhere. */
 bool mrn_caught_on_changing_stack(struct mrn_caught *c);
+/* The same, for a stack that stands in for it. */
+void mrn_caught_put_aside(struct mrn_caught *c, const stack_t *instead);
+/* May the call change what is there? Those that do not say of how much they do are taken to. */
+bool mrn_call_may_change(const struct mrn_call *call, const stack_t *stack);
+bool mrn_stack_is_there(const stack_t *stack);
 /* After such a call: gives the stack back if it is there. */
 void mrn_caught_stack_changed(struct mrn_caught *c, long result);
 void mrn_caught_sigaltstack(struct mrn_caught *c);
+
+/* ---- spare.c: stacks of ours, for threads that take away the one that they are on */
+
+/* At each caught call, before anything else. Another stack than the one that has gone ends it. */
+void mrn_spare_look(struct mrn_caught *c);
+/* The call would take it: true when it is to be made again, and is caught elsewhere, or not any more. */
+bool mrn_caught_takes_own_stack(struct mrn_caught *c, const struct mrn_call *call);
+/* After a call that was made in the handler: is the stack there? */
+void mrn_caught_own_stack_taken(struct mrn_caught *c, const struct mrn_call *call, long result);
+/* Where a frame goes when there is no stack; NULL where there is. */
+struct mrn_frame *mrn_spare_frame(const struct mrn_caught *c);
+/* Is ours the alternate stack? */
+bool mrn_stack_is_a_spare(const struct mrn_caught *c);
+/* For a thread that is to have no alternate stack. */
+stack_t mrn_spare_or_none(const struct mrn_caught *c);
+/* A program that asks and sets finds no stack of ours; and where it sets none, ours stays. False where there is none. */
+bool mrn_caught_sigaltstack_on_spare(struct mrn_caught *c);
+/* A signal's frame says what was the alternate stack when it came. */
+void mrn_spare_in_frame(const struct mrn_caught *c, stack_t *stack);
+void mrn_caught_exit(struct mrn_caught *c);
+/* It is caught no more. */
+void mrn_spare_leave(struct mrn_caught *c);
+/* When mrn_storage_is_shared has changed. */
+void mrn_spare_own(struct mrn_caught *c);
+/* In a forked child, whose memory has those of other threads. */
+void mrn_spares_forget(struct mrn_caught *c);
 
 /* ---- int80.c: calls by int $0x80, which have numbers and arguments of their own */
 
@@ -149,7 +182,7 @@ int mrn_thread_arm(void);
 void mrn_thread_disarm(void);
 /* Coverage ends: this thread is to be caught, and cannot be. mrn_stub_clone calls it, too. */
 void mrn_thread_is_not_armed(void);
-/* Another process that runs at the same time has this storage, too; what is said here of one is true of neither for certain. */
+/* Another thread, or a process that runs at the same time, has this storage, too; what is said here of one is true of neither for certain. */
 extern MRN_TLS bool mrn_storage_is_shared;
 /* This thread, or another with its storage, has given its dispatch away: which of them? */
 void mrn_thread_lose(void);

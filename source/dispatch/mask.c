@@ -147,7 +147,10 @@ static void let_sigsys_pass(ucontext_t *context)
 /* The program's handler has returned, and below its return address is what the kernel goes on with. */
 void mrn_caught_sigreturn(struct mrn_caught *c)
 {
-	let_sigsys_pass((ucontext_t *)(uintptr_t)c->reg[REG_RSP]);
+	ucontext_t *context = (ucontext_t *)(uintptr_t)c->reg[REG_RSP];
+
+	let_sigsys_pass(context);
+	mrn_spare_in_frame(c, &context->uc_stack);
 	c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;
 }
 

@@ -235,6 +235,14 @@ mrn_stub_told:
 	hlt
 	.cfi_endproc
 
+	place	mrn_stub_exit
+	.cfi_startproc
+	.cfi_undefined %rip
+	movl	$0, (%r8)
+	syscall
+	hlt
+	.cfi_endproc
+
 /* By these very bytes unwinders and debuggers know a signal's frame. */
 	place	mrn_stub_sigreturn
 	movq	$SYS_rt_sigreturn, %rax

@@ -273,6 +273,119 @@ static void stack_overflow(void)
 	SAY("came: %d", (int)came);
 }
 
+/* -------------------------------------------------------------------------------------------- own stacks */
+
+/* Unmaps the stack that it is on, and ends without one, as musl's threads do. */
+static int end_without_stack(void *stack)
+{
+	__asm__ volatile("syscall\n\t"
+			 "movl %0, %%eax\n\t"
+			 "xorl %%edi, %%edi\n\t"
+			 "syscall"
+			 :
+			 : "i"(SYS_exit), "a"(SYS_munmap), "D"(stack), "S"(65536l)
+			 : "rcx", "r11", "memory");
+	return 0;
+}
+
+/* The same, on an alternate stack in the same memory. */
+static int end_without_either(void *stack)
+{
+	stack_t ss = {.ss_sp = stack, .ss_size = 32768};
+
+	sigaltstack(&ss, NULL);
+	return end_without_stack(stack);
+}
+
+static void own_stacks_of_threads(void)
+{
+	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+		    CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+	static int tid;
+
+	for (int i = 0; i < 40; i++) {
+		char *stack = map(65536);
+
+		tid = 1;
+		if (clone(i % 2 ? end_without_either : end_without_stack, stack + 65536, flags,
+			  stack, NULL, NULL, &tid) < 0)
+			_exit(88);
+		while (__atomic_load_n(&tid, __ATOMIC_ACQUIRE))
+			syscall(SYS_futex, &tid, 0, 1, NULL, NULL, 0);
+	}
+	churn(10);
+	SAY("ended");
+}
+
+/* Forbids the stack that it is on, and allows it again, without using it in between. */
+static void *forbid_own(void *stack)
+{
+	register long flags __asm__("r12") = PROT_READ | PROT_WRITE;
+	long none, again;
+
+	__asm__ volatile("syscall\n\t"
+			 "movq %%rax, %%r13\n\t"
+			 "movl %3, %%eax\n\t"
+			 "movq %%r12, %%rdx\n\t"
+			 "syscall\n\t"
+			 "movq %%r13, %1"
+			 : "=a"(again), "=&r"(none)
+			 : "0"(SYS_mprotect), "i"(SYS_mprotect), "D"(stack), "S"(65536l),
+			   "d"(PROT_NONE), "r"(flags)
+			 : "rcx", "r11", "r13", "memory");
+	SAY("none: %ld, back: %ld", none, again);
+	churn(5);
+	return stack;
+}
+
+/* Empties what it does not use. */
+static void *empty_own(void *stack)
+{
+	char here, *top = (char *)((uintptr_t)&here & ~(PAGE - 1));
+
+	for (int i = 0; i < 5; i++)
+		SAY("emptied: %d", madvise(stack, (size_t)(top - (char *)stack), MADV_DONTNEED));
+	churn(5);
+	return stack;
+}
+
+/* On a coroutine's stack, for a thread's has its storage, too. */
+static void *(*with_own)(void *);
+static char *own;
+
+static void use_own(void)
+{
+	with_own(own);
+}
+
+static void on_own(void *(*fn)(void *))
+{
+	with_own = fn;
+	own = map(65536);
+	getcontext(&there);
+	there.uc_stack.ss_sp = own;
+	there.uc_stack.ss_size = 65536;
+	there.uc_link = &back;
+	makecontext(&there, use_own, 0);
+	swapcontext(&back, &there);
+	churn(5);
+	SAY("back");
+}
+
+static void own_stack_forbidden(void)
+{
+	on_own(forbid_own);
+	use_stack(65536);
+	on_own(forbid_own);
+}
+
+static void own_stack_emptied(void)
+{
+	on_own(empty_own);
+	use_stack(65536);
+	on_own(empty_own);
+}
+
 /* ------------------------------------------------------------------------------------------ small stacks */
 
 static void *small_thread(void *arg)
@@ -738,6 +851,9 @@ static const struct {
 	CORNER(limits),
 	CORNER(many_threads),
 	CORNER(new_namespaces),
+	CORNER(own_stack_emptied),
+	CORNER(own_stack_forbidden),
+	CORNER(own_stacks_of_threads),
 	CORNER(seccomp_kills),
 	CORNER(seccomp_lets_exec_fail),
 	CORNER(seccomp_traps),
