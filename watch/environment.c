@@ -8,9 +8,10 @@
 
 static const char preload_name[] = "LD_PRELOAD=";
 static const char watch_name[] = WATCH_ENVIRONMENT "=";
+static const char asan_name[] = "ASAN_OPTIONS=";
 
-/* What has been taken out; "" when it was too long to be kept. */
-static char our_preload[4096], our_watch[128];
+/* WATCH_ENVIRONMENT's value; "" when there was none. */
+static char our_watch[128];
 
 static bool begins(const char *entry, const char *with)
 {
@@ -30,73 +31,147 @@ const char *watch_environment_get(const char *name)
 	return find(environ, name);
 }
 
-static void remember(const struct watch_header *header)
+void watch_environment_start(void)
 {
-	const char *preload = find(environ, preload_name), *watch = find(environ, watch_name);
-	size_t n = header->preload_bytes;
+	const char *watch = watch_environment_get(watch_name);
 
-	if (!preload || !watch || strlen(preload) < n || n >= sizeof(our_preload) ||
-	    strlen(watch) >= sizeof(our_watch))
-		return;
-	memcpy(our_preload, preload, n);
-	our_preload[n] = '\0';
-	memcpy(our_watch, watch, strlen(watch) + 1);
+	if (watch && strlen(watch) < sizeof(our_watch))
+		strcpy(our_watch, watch);
+}
+
+/* ---------------------------------------------------------------------------------- what is the tool's */
+
+/* Where item is in a list whose items have one of these between them, or NULL. */
+static char *find_item(char *list, const char *item, const char *between)
+{
+	size_t n = strlen(item);
+
+	for (char *at = list; *item && (at = strstr(at, item)); at += n)
+		if ((at == list || strchr(between, at[-1])) && strchr(between, at[n]))
+			return at;
+	return NULL;
+}
+
+/* With the sign before it, or else the one behind it. False when nothing is left, not even an empty list. */
+static bool remove_item(char *list, const char *item, const char *between)
+{
+	char *at = find_item(list, item, between), *rest = at ? at + strlen(item) : NULL;
+
+	if (!at)
+		return true;
+	if (at == list && !*rest)
+		return false;
+	if (at > list)
+		at--;
+	else
+		rest++;
+	memmove(at, rest, strlen(rest) + 1);
+	return true;
+}
+
+static bool has_a_name_of_ours(const char *entry)
+{
+	return begins(entry, watch_name) || begins(entry, preload_name) || begins(entry, asan_name);
+}
+
+/* In place. False when all of the entry was the tool's. */
+static bool strip(char *entry, const struct watch_header *header)
+{
+	if (begins(entry, watch_name))
+		return false;
+	if (begins(entry, preload_name))
+		return remove_item(entry + strlen(preload_name), header->preload, ": ");
+	if (begins(entry, asan_name))
+		return remove_item(entry + strlen(asan_name), WATCH_ASAN_OPTION, ": ,");
+	return true;
 }
 
 void watch_environment_restore(const struct watch_header *header)
 {
 	char **to = environ;
 
-	remember(header);
-	for (char **from = environ; *from; from++) {
-		if (begins(*from, watch_name))
-			continue;
-		if (begins(*from, preload_name)) {
-			char *value = *from + sizeof(preload_name) - 1;
-
-			if (!header->had_preload)
-				continue;
-			if (strlen(value) >= header->preload_bytes)
-				memmove(value, value + header->preload_bytes,
-					strlen(value + header->preload_bytes) + 1);
-		}
-		*to++ = *from;
-	}
+	for (char **from = environ; *from; from++)
+		if (strip(*from, header))
+			*to++ = *from;
 	*to = NULL;
 }
 
-/* ----------------------------------------------------------------------------------- putting it back */
+/* ------------------------------------------------------------------------------------------- copies */
 
-void watch_environment_extend(struct watch_environment *e, char *const env[],
-			      struct watch_header *header)
+bool watch_environment_is_ours(const struct watch_header *header, char *const env[])
 {
-	const char *had = find(env, preload_name);
-	size_t n = 0, length = sizeof(preload_name) + sizeof(our_preload) + sizeof(watch_name) +
-			       sizeof(our_watch) + (had ? strlen(had) : 0);
+	const char *preload = find(env, preload_name), *watch = find(env, watch_name);
+
+	return preload && watch && !strcmp(watch, our_watch) &&
+	       find_item((char *)(uintptr_t)preload, header->preload, ": ");
+}
+
+/* What we add to an entry, or make one of. */
+static char *add(char *text, const char *name, const char *first, const char *second)
+{
+	text = stpcpy(stpcpy(text, name), first ? first : "");
+	if (first && second)
+		text = stpcpy(text, ":");
+	return stpcpy(text, second ? second : "") + 1;
+}
+
+/* The bytes of all that is ours, and of the entries that it is added to. */
+static size_t room(const struct watch_header *header, char *const env[], size_t *n)
+{
+	size_t length = sizeof(preload_name) + sizeof(header->preload) + sizeof(watch_name) +
+			sizeof(our_watch) + sizeof(asan_name) + sizeof(WATCH_ASAN_OPTION) + 2;
+
+	for (*n = 0; env && env[*n]; (*n)++)
+		if (has_a_name_of_ours(env[*n]))
+			length += strlen(env[*n]) + 1;
+	return (*n + 4) * sizeof(char *) + 2 * length;
+}
+
+void watch_environment_copy(struct watch_environment *e, char *const env[],
+			    const struct watch_header *header, bool with)
+{
+	const char *preload = NULL, *asan = NULL;
 	char *text, **to;
+	size_t n;
 
 	*e = (struct watch_environment){.env = (char **)(uintptr_t)env};
-	while (env && env[n])
-		n++;
-	e->size = (n + 3) * sizeof(char *) + length;
-	if (*our_preload)
-		e->pages = mrn_pages_alloc(e->size);
+	e->size = room(header, env, &n);
+	e->pages = mrn_pages_alloc(e->size);
 	if (!e->pages)
 		return;
-	header->had_preload = had != NULL;
 	e->env = to = e->pages;
-	text = (char *)(to + n + 3);
-	for (size_t i = 0; i < n; i++)
-		if (!begins(env[i], preload_name) && !begins(env[i], watch_name))
+	text = (char *)(to + n + 4);
+	for (size_t i = 0; i < n; i++) {
+		char *entry = text;
+
+		if (!has_a_name_of_ours(env[i])) {
 			*to++ = env[i];
-	*to++ = text;
-	text = stpcpy(stpcpy(stpcpy(text, preload_name), our_preload), had ? had : "") + 1;
-	*to++ = text;
-	stpcpy(stpcpy(text, watch_name), our_watch);
+			continue;
+		}
+		text = stpcpy(text, env[i]) + 1;
+		if (!strip(entry, header))
+			continue;
+		if (with && begins(entry, preload_name))
+			preload = entry + strlen(preload_name);
+		else if (with && begins(entry, asan_name))
+			asan = entry + strlen(asan_name);
+		else
+			*to++ = entry;
+	}
+	if (with) {
+		*to++ = text;
+		text = add(text, preload_name, header->preload, preload);
+		*to++ = text;
+		text = add(text, watch_name, our_watch, NULL);
+		*to++ = text;
+		add(text, asan_name, asan, WATCH_ASAN_OPTION);
+	}
 	*to = NULL;
 }
 
 void watch_environment_drop(struct watch_environment *e)
 {
-	mrn_pages_free(e->pages, e->size);
+	if (e->pages)
+		mrn_pages_free(e->pages, e->size);
+	e->pages = NULL;
 }

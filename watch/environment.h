@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the tool has put into the environment: LD_PRELOAD's first entries, and WATCH_ENVIRONMENT.
+ * What the tool has put into the environment: LD_PRELOAD's first entries, WATCH_ENVIRONMENT, and an option for AddressSanitizer,
+ * whose runtime would not run behind another library.
  */
 #ifndef MRN_WATCH_ENVIRONMENT_H
 #define MRN_WATCH_ENVIRONMENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "watch/log.h"
 
@@ -13,24 +15,30 @@
 const char *watch_environment_get(const char *name);
 
 /*
- * Makes the environment what it was before the tool came, so that what this program starts runs without us;
- * and remembers what it has taken out. In place: main's third argument is the same array. Before main.
+ * Makes the environment what it was before the tool came, so that what this program starts runs without us. In place: main's
+ * third argument is the same array. What is not the tool's stays. Before main.
  */
 void watch_environment_restore(const struct watch_header *header);
 
-/*
- * A copy of env with all of it in again, for this process to execute another program with; env itself when
- * that cannot be done. Not on the event path, but without malloc: exec may be called where
- * that must not be.
- */
+/* Remembers what this program was given. Before main, and before the above. */
+void watch_environment_start(void);
+
+/* A copy to execute another program with, or what it was to be copied from. */
 struct watch_environment {
 	char **env;
 	void *pages;
 	size_t size;
 };
-void watch_environment_extend(struct watch_environment *e, char *const env[],
-			      struct watch_header *header);
-/* When exec has failed. */
+
+/* Does env have what the recorder needs? */
+bool watch_environment_is_ours(const struct watch_header *header, char *const env[]);
+
+/*
+ * A copy of env, without all that is the tool's, or with it. env itself when there is no memory. Not on the event path, but
+ * without malloc: exec may be called where that must not be.
+ */
+void watch_environment_copy(struct watch_environment *e, char *const env[],
+			    const struct watch_header *header, bool with);
 void watch_environment_drop(struct watch_environment *e);
 
 #endif

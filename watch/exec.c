@@ -1,26 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * exec, in front of libc's: a program that is replaced by another one, as a script that ends in
- * `exec program` is, is still the one that was asked for. What is taken out of the environment for
- * its children is put back for that. A child, of vfork too, has another number, and gets what it was given.
+ * exec and posix_spawn, in front of libc's: a program that is replaced by another one, as a script that ends in `exec program` is, is still the
+ * one that was asked for. What is taken out of the environment for its children is put back for that.
  *
- * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here.
+ * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here. posix_spawn, system and popen
+ * execute inside libc, the latter a shell, which is watched like any other program.
  */
 #include <dlfcn.h>
-#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stddef.h>
 #include <unistd.h>
 
-#include "os/syscall.h"
-#include "watch/environment.h"
+#include "watch/exec_plan.h"
 #include "watch/recorder.h"
 
 #define INTERPOSED __attribute__((visibility("default")))
 
+/* Declared by newer C libraries only. */
+INTERPOSED int execveat(int folder, const char *path, char *const argv[], char *const env[],
+			int flags);
+
 /* The next library's functions: looked up at the start, for exec may be called where dlsym must not be. */
 static __typeof__(execve) *real_execve;
+static __typeof__(execveat) *real_execveat;
 static __typeof__(execvpe) *real_execvpe;
 static __typeof__(fexecve) *real_fexecve;
+static __typeof__(posix_spawn) *real_posix_spawn;
+static __typeof__(posix_spawnp) *real_posix_spawnp;
 
 #define LOOK_UP(name) (real_##name = (__typeof__(real_##name))dlsym(RTLD_NEXT, #name))
 #define REAL(name)    (real_##name ? real_##name : LOOK_UP(name))
@@ -28,55 +35,104 @@ static __typeof__(fexecve) *real_fexecve;
 void watch_exec_start(void)
 {
 	LOOK_UP(execve);
+	LOOK_UP(execveat);
 	LOOK_UP(execvpe);
 	LOOK_UP(fexecve);
-}
-
-/* True when the watching has to be carried over. */
-static bool begin(struct watch_environment *e, char *const env[])
-{
-	struct watch_header *header = watch_recorder_carries_over();
-
-	if (header)
-		watch_environment_extend(e, env, header);
-	return header;
-}
-
-static int end(struct watch_environment *e, int r)
-{
-	int saved = errno;
-
-	watch_environment_drop(e);
-	errno = saved;
-	return r;
+	LOOK_UP(posix_spawn);
+	LOOK_UP(posix_spawnp);
 }
 
 INTERPOSED int execve(const char *path, char *const argv[], char *const env[])
 {
 	__typeof__(real_execve) real = REAL(execve);
-	struct watch_environment e;
+	struct watch_exec_plan plan;
+	int r;
 
-	if (!begin(&e, env))
-		return real(path, argv, env);
-	return end(&e, real(path, argv, e.env));
+	watch_exec_begin(&plan, &(struct watch_exec){.folder = AT_FDCWD, .path = path, .env = env});
+	r = real(path, argv, plan.environment.env);
+	watch_exec_end(&plan, 0);
+	return r;
+}
+
+INTERPOSED int execveat(int folder, const char *path, char *const argv[], char *const env[],
+			int flags)
+{
+	__typeof__(real_execveat) real = REAL(execveat);
+	struct watch_exec_plan plan;
+	int r;
+
+	watch_exec_begin(&plan, &(struct watch_exec){.folder = folder,
+						     .path = path,
+						     .flags = flags,
+						     .env = env});
+	r = real(folder, path, argv, plan.environment.env, flags);
+	watch_exec_end(&plan, 0);
+	return r;
 }
 
 INTERPOSED int execvpe(const char *file, char *const argv[], char *const env[])
 {
 	__typeof__(real_execvpe) real = REAL(execvpe);
-	struct watch_environment e;
+	struct watch_exec_plan plan;
+	int r;
 
-	if (!begin(&e, env))
-		return real(file, argv, env);
-	return end(&e, real(file, argv, e.env));
+	watch_exec_begin(&plan, &(struct watch_exec){.folder = AT_FDCWD,
+						     .path = file,
+						     .search = true,
+						     .env = env});
+	r = real(file, argv, plan.environment.env);
+	watch_exec_end(&plan, 0);
+	return r;
 }
 
 INTERPOSED int fexecve(int fd, char *const argv[], char *const env[])
 {
 	__typeof__(real_fexecve) real = REAL(fexecve);
-	struct watch_environment e;
+	struct watch_exec_plan plan;
+	int r;
 
-	if (!begin(&e, env))
-		return real(fd, argv, env);
-	return end(&e, real(fd, argv, e.env));
+	watch_exec_begin(&plan, &(struct watch_exec){.folder = fd,
+						     .path = "",
+						     .flags = AT_EMPTY_PATH,
+						     .env = env});
+	r = real(fd, argv, plan.environment.env);
+	watch_exec_end(&plan, 0);
+	return r;
+}
+
+/* Where a file action changes the folder, a relative path may mean another file than here. */
+static int spawn(__typeof__(posix_spawn) *real, const struct watch_exec *exec, pid_t *pid,
+		 const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+		 char *const argv[])
+{
+	struct watch_exec_plan plan;
+	pid_t child;
+	int r;
+
+	watch_exec_begin(&plan, exec);
+	r = real(&child, exec->path, actions, attr, argv, plan.environment.env);
+	watch_exec_end(&plan, r ? 0 : child);
+	if (!r && pid)
+		*pid = child;
+	return r;
+}
+
+INTERPOSED int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+			   const posix_spawnattr_t *attr, char *const argv[], char *const env[])
+{
+	const struct watch_exec exec = {.folder = AT_FDCWD,
+					.path = path,
+					.in_child = true,
+					.env = env};
+
+	return spawn(REAL(posix_spawn), &exec, pid, actions, attr, argv);
+}
+
+INTERPOSED int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+			    const posix_spawnattr_t *attr, char *const argv[], char *const env[])
+{
+	const struct watch_exec exec = {
+		.folder = AT_FDCWD, .path = file, .search = true, .in_child = true, .env = env};
+
+	return spawn(REAL(posix_spawnp), &exec, pid, actions, attr, argv);
 }

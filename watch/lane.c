@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/prctl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "core/check.h"
 #include "os/futex.h"
@@ -44,22 +47,62 @@ static bool parse(const char *text, uint64_t *cookie)
 	return !*text;
 }
 
-/* At that address if it is not NULL. NULL when it cannot be mapped. The descriptor does not stay. */
-static void *map_log(void *at, size_t offset, size_t size)
+/* Its descriptor, or -errno. It may be another file, a fifo too, where /proc is another. */
+static long open_log(struct stat *st)
 {
-	long flags = MAP_SHARED | (at ? MAP_FIXED : 0);
-	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)log_path, O_RDWR | O_CLOEXEC, 0), p;
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)log_path,
+			   O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0),
+	     r;
 
 	if (fd < 0)
-		return NULL;
+		return fd;
+	r = mrn_sys2(SYS_fstat, fd, (long)st);
+	/* Touching what lies behind the end would be the program's death. */
+	if (!r && st->st_size < WATCH_HEADER_SIZE)
+		r = -ENOENT;
+	if (r)
+		mrn_sys1(SYS_close, fd);
+	return r ? r : fd;
+}
+
+/* At that address if it is not NULL. What cannot be mapped is -errno. The descriptor does not stay. */
+static long map_log(void *at, size_t offset, size_t size)
+{
+	long flags = MAP_SHARED | (at ? MAP_FIXED : 0), fd, p;
+	struct stat st;
+
+	fd = open_log(&st);
+	if (fd < 0)
+		return fd;
 	p = mrn_sys6(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE, flags, fd,
 		     (long)offset);
 	mrn_sys1(SYS_close, fd);
-	if (mrn_sys_failed(p))
-		return NULL;
 	/* No part of what the program leaves behind when it crashes. */
-	mrn_sys3(SYS_madvise, p, (long)size, MADV_DONTDUMP);
-	return (void *)p;
+	if (!mrn_sys_failed(p))
+		mrn_sys3(SYS_madvise, p, (long)size, MADV_DONTDUMP);
+	return p;
+}
+
+/* It will lose the rights of root's in exec, if it has any left: those to look at a process of another's, as the tool is. */
+static bool is_another_user(void)
+{
+	long uid = mrn_sys0(SYS_geteuid);
+
+	if (!uid || (uid == header->uid && mrn_sys0(SYS_getegid) == header->gid))
+		return false;
+	return mrn_sys6(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_SYS_PTRACE, 0, 0,
+			0) != 1;
+}
+
+int watch_log_reach(void)
+{
+	struct stat st;
+	long fd = is_another_user() ? -EACCES : open_log(&st);
+
+	if (fd < 0)
+		return (int)fd;
+	mrn_sys1(SYS_close, fd);
+	return st.st_dev == header->log_dev && st.st_ino == header->log_ino ? 0 : -ENOENT;
 }
 
 /* Memory that nobody else sees, where the lane is or is to be. MAP_FIXED makes no hole on the way. */
@@ -76,12 +119,14 @@ struct watch_header *watch_log_open(void)
 	const char *text = watch_environment_get(WATCH_ENVIRONMENT "=");
 	struct watch_header *h;
 	uint64_t cookie;
+	long p;
 
 	if (!text || !parse(text, &cookie))
 		return NULL;
-	h = map_log(NULL, 0, WATCH_HEADER_SIZE);
-	if (!h)
+	p = map_log(NULL, 0, WATCH_HEADER_SIZE);
+	if (mrn_sys_failed(p))
 		return NULL;
+	h = (struct watch_header *)p;
 	if (h->magic != WATCH_MAGIC || h->version != WATCH_VERSION || h->cookie != cookie) {
 		mrn_sys2(SYS_munmap, (long)h, WATCH_HEADER_SIZE);
 		return NULL;
@@ -93,8 +138,8 @@ struct watch_header *watch_log_open(void)
 
 /* ------------------------------------------------------------------------------------- the lane */
 
-/* What the tool's /proc calls this process: in another pid namespace getpid says something else. */
-static uint32_t own_number(void)
+/* In another pid namespace getpid says something else. */
+uint32_t watch_lane_number(void)
 {
 	char text[16];
 	long n = mrn_sys4(SYS_readlinkat, AT_FDCWD, (long)"/proc/self", (long)text, sizeof(text));
@@ -119,35 +164,44 @@ static int take(uint32_t pid)
 	for (int i = 0; i < WATCH_LANES; i++) {
 		uint64_t none = 0;
 
-		/* Acquire: the tool has put the lane in order before it stored the 0. */
+		/* Acquire, and more: the tool has put the lane in order before it stored the 0. */
 		if (__atomic_compare_exchange_n(&header->lane[i].owner, &none, owner, false,
-						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 			return i;
 	}
 	return -1;
 }
 
+bool watch_lane_is_taken(uint32_t pid)
+{
+	for (int i = 0; i < WATCH_LANES; i++)
+		if ((uint32_t)__atomic_load_n(&header->lane[i].owner, __ATOMIC_SEQ_CST) == pid)
+			return true;
+	return false;
+}
+
 int watch_lane_take(void)
 {
-	struct watch_lane *lane;
 	uint32_t pid;
+	long lane;
 	int i;
 
 	if (!header || !place)
+		return -ENOMEM;
+	pid = watch_lane_number();
+	if (!pid)
 		return -ENOENT;
-	pid = own_number();
-	i = pid ? take(pid) : -1;
-	lane = i < 0 ? NULL
-		     : map_log(place, watch_lane_offset((unsigned int)i, header->lane_size),
-			       header->lane_size);
-	if (!lane) {
-		if (i >= 0)
-			__atomic_store_n(&header->lane[i].owner, 0, __ATOMIC_RELEASE);
-		__atomic_fetch_add(&header->unwatched, 1, __ATOMIC_RELAXED);
-		return -EMFILE;
+	i = take(pid);
+	if (i < 0)
+		return -EUSERS;
+	lane = map_log(place, watch_lane_offset((unsigned int)i, header->lane_size),
+		       header->lane_size);
+	if (mrn_sys_failed(lane)) {
+		__atomic_store_n(&header->lane[i].owner, 0, __ATOMIC_RELEASE);
+		return (int)lane;
 	}
 	__atomic_store_n(&my_pid, pid, __ATOMIC_RELAXED);
-	__atomic_store_n(&mine, lane, __ATOMIC_RELEASE);
+	__atomic_store_n(&mine, (struct watch_lane *)lane, __ATOMIC_RELEASE);
 	return 0;
 }
 

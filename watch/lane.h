@@ -6,6 +6,7 @@
 #ifndef MRN_WATCH_LANE_H
 #define MRN_WATCH_LANE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "watch/log.h"
@@ -16,8 +17,11 @@
  */
 struct watch_header *watch_log_open(void);
 
+/* Can a program that this process executes open the log? 0 or -errno. Raw calls only. */
+int watch_log_reach(void);
+
 /*
- * Takes a lane for this process, also for a child that fork has just made. 0, or -errno: -EMFILE when all
+ * Takes a lane for this process, also for a child that fork has just made. 0, or -errno: -EUSERS when all
  * are taken. Raw calls only.
  */
 int watch_lane_take(void);
@@ -29,6 +33,11 @@ void watch_lane_leave(void);
  * that, but not long. Not on the event path, nor where the program may have forbidden itself calls.
  */
 void watch_lane_knock(void);
+
+/* What the tool's /proc calls this process, or a vfork's child in its memory; 0: there is no /proc. Raw calls only. */
+uint32_t watch_lane_number(void);
+/* Has a process of this number a lane? */
+bool watch_lane_is_taken(uint32_t pid);
 
 /* This process's lane and number, or NULL and 0. On the event path. */
 struct watch_lane *watch_lane_mine(void);

@@ -31,13 +31,18 @@
 #include <stdint.h>
 
 #define WATCH_MAGIC   UINT64_C(0x6863746177206e72) /* "rn watch" */
-#define WATCH_VERSION 2
+#define WATCH_VERSION 3
 
 /* In the environment: "COOKIE:PATH", the header's cookie in hexadecimal and where to open the log. */
 #define WATCH_ENVIRONMENT "MRN_WATCH"
 
+/* In the environment, too: AddressSanitizer's runtime is not to refuse to be loaded behind the recorder. */
+#define WATCH_ASAN_OPTION "verify_asan_link_order=0"
+
 #define WATCH_LANES   256
 #define WATCH_MODULES 448
+#define WATCH_REASONS 16
+#define WATCH_DOUBTED 256
 
 /* One invalidation. Times are nanoseconds of CLOCK_MONOTONIC, addresses are the program's. */
 struct watch_record {
@@ -75,6 +80,13 @@ struct watch_lane {
 	struct watch_module module[WATCH_MODULES] __attribute__((aligned(64)));
 };
 
+/* Why processes run unwatched: see watch/unfollowed.h. */
+struct watch_reason {
+	enum { WATCH_REASON_NONE, WATCH_REASON_WRITTEN, WATCH_REASON_THERE } state; /* atomic */
+	uint32_t processes;
+	char text[248];
+};
+
 struct watch_header {
 	uint64_t magic;
 	uint32_t version;
@@ -83,18 +95,23 @@ struct watch_header {
 	uint32_t kinds;	     /* sources to try: a bit for each of watch_kinds (watch/kinds.h) */
 	uint32_t ring_shift; /* a ring has 1 << ring_shift slots */
 	uint64_t lane_size;  /* bytes, with the ring */
-	/* How many bytes the tool has put in front of the program's LD_PRELOAD, and was there one? */
-	uint32_t preload_bytes, had_preload;
+	uint32_t uid, gid;   /* the tool's */
+	uint32_t pid; /* the program's: without children all that is watched is this process */
+	uint64_t log_dev, log_ino;	 /* the log's own, as fstat has them */
+	uint64_t loader_dev, loader_ino; /* of a loader that is known to load the recorder */
+	char preload
+		[2048]; /* our libraries, with colons between them: what stands first in LD_PRELOAD */
+	char library[512]; /* one of them, by its plain path */
 
 	/* From the program. */
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
-	uint32_t sources;    /* what any process has got, a bit as in kinds */
-	uint32_t knocks;     /* futex: what the tool sleeps on */
-	uint32_t unwatched;  /* processes that have found no lane */
-	uint32_t unattached; /* processes after the first that could not attach a source */
-	uint32_t failed;     /* the first process could not */
-	char why[512];	     /* why the last of them could not */
+	uint32_t sources; /* what any process has got, a bit as in kinds */
+	uint32_t knocks;  /* futex: what the tool sleeps on */
+	uint32_t failed;  /* the first process could not attach a source */
+	char why[512];	  /* why */
+	struct watch_reason reason[WATCH_REASONS];
+	uint64_t doubted[WATCH_DOUBTED]; /* see watch/unfollowed.h */
 	struct {
 		/* The process's number, and WATCH_AGAIN: in one word, so that whoever sees one sees the other. 0: free. */
 		uint64_t owner;
@@ -105,7 +122,7 @@ struct watch_header {
 /* This lane is the other one, after exec. */
 #define WATCH_AGAIN (UINT64_C(1) << 32)
 
-#define WATCH_HEADER_SIZE 8192
+#define WATCH_HEADER_SIZE 16384
 
 _Static_assert(sizeof(struct watch_header) <= WATCH_HEADER_SIZE, "the header fits");
 _Static_assert(sizeof(struct watch_record) == 64, "one line of the cache");

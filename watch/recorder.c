@@ -12,6 +12,7 @@
 #include <mrn/source.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -25,6 +26,7 @@
 #include "watch/modules.h"
 #include "watch/open.h"
 #include "watch/recorder.h"
+#include "watch/unfollowed.h"
 
 #include "os/event_path.h"
 
@@ -147,23 +149,36 @@ int watch_recorder_start(void)
 	return mmu_notifier_register(&notifier, mrn_mm_self());
 }
 
-struct watch_header *watch_recorder_carries_over(void)
-{
-	bool ours = header && !header->children && mrn_sys0(SYS_getpid) == own_pid;
+/* The number of a process that is counted as unwatched: the one that runs, or that was forked from. */
+static long told_of;
 
-	return ours ? header : NULL;
+struct watch_reason *watch_recorder_unfollowed(long pid, const char *text)
+{
+	return pid == told_of ? NULL : watch_unfollowed_add(header, text);
+}
+
+struct watch_header *watch_recorder_header(void)
+{
+	return header;
+}
+
+bool watch_recorder_is(long pid)
+{
+	return pid == own_pid;
 }
 
 /* ---------------------------------------------------------------------------------- where it begins */
 
-/* The place in watch_kinds of what could be attached, or -errno. */
+/* Why nothing could be attached here. */
+static char why[sizeof(((struct watch_header *)0)->why)];
+
+/* The place in watch_kinds of what could be attached, or -errno and why. */
 static int attach(void)
 {
-	struct mrn_source_opts opts = {.size = sizeof(opts),
-				       .why = header->why,
-				       .why_size = sizeof(header->why)};
+	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
 	int r = -EOPNOTSUPP;
 
+	*why = '\0';
 	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++) {
 		struct mrn_source *source;
 
@@ -179,12 +194,31 @@ static int attach(void)
 			return (int)i;
 		}
 	}
+	if (!*why)
+		strcpy(why, "no source could be attached");
 	return r;
+}
+
+/* This process runs on, and nobody sees what it does. */
+static void run_unwatched(const char *text)
+{
+	watch_unfollowed_add(header, text);
+	told_of = own_pid;
+}
+
+static void run_without_lane(int err)
+{
+	char text[sizeof(header->reason[0].text)];
+
+	watch_unfollowed_say_log(err, text, sizeof(text));
+	run_unwatched(text);
 }
 
 /* A fork's child has an mm of its own, which nobody listens to until it is followed. */
 static void in_child(void)
 {
+	int r;
+
 	watch_lane_leave();
 	watch_open_restart();
 	watch_modules_restart();
@@ -192,17 +226,23 @@ static void in_child(void)
 	notifier = (struct mmu_notifier){.ops = &ops};
 	if (!header->children)
 		return;
+	own_pid = mrn_sys0(SYS_getpid);
+	told_of = 0;
 	if (own_kind < 0 || watch_kinds[own_kind].in_child)
 		own_kind = attach();
-	if (own_kind < 0)
-		__atomic_fetch_add(&header->unattached, 1, __ATOMIC_RELAXED);
-	else
-		watch_recorder_start();
+	if (own_kind < 0) {
+		run_unwatched(why);
+		return;
+	}
+	r = watch_recorder_start();
+	if (r)
+		run_without_lane(r);
 }
 
 /* 125: what the tool exits with when it could not run a program as it was asked to. */
 static void refuse(void)
 {
+	memcpy(header->why, why, sizeof(why));
 	__atomic_store_n(&header->failed, 1, __ATOMIC_RELEASE);
 	mrn_sys1(SYS_exit_group, 125);
 }
@@ -212,26 +252,35 @@ __attribute__((used)) static int (*const needs_interposer)(void *addr, size_t le
 
 __attribute__((constructor)) static void begin(void)
 {
-	int kind;
+	int r;
 
 	header = watch_log_open();
 	if (!header)
 		return;
+	watch_environment_start();
 	if (!header->children)
 		watch_environment_restore(header);
+	/* Another one's child, as a static program has handed the environment on. */
+	if (!header->children && watch_lane_number() != header->pid) {
+		header = NULL;
+		return;
+	}
 	own_pid = mrn_sys0(SYS_getpid);
 	watch_exec_start();
 	watch_frames_start();
-	kind = attach();
-	if (kind < 0 && !header->attached)
+	own_kind = attach();
+	if (own_kind < 0 && !header->attached)
 		refuse();
-	if (kind < 0) {
-		__atomic_fetch_add(&header->unattached, 1, __ATOMIC_RELAXED);
+	if (own_kind < 0) {
+		run_unwatched(why);
 		return;
 	}
-	own_kind = kind;
-	__atomic_store_n(&header->attached, (uint32_t)kind + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&header->attached, (uint32_t)own_kind + 1, __ATOMIC_RELEASE);
 	pthread_atfork(NULL, NULL, in_child);
-	watch_recorder_start();
+	r = watch_recorder_start();
+	if (r)
+		run_without_lane(r);
+	else
+		watch_unfollowed_arrives(header, watch_lane_pid());
 	watch_lane_knock();
 }

@@ -2,15 +2,18 @@
 #ifndef MRN_WATCH_RECORDER_H
 #define MRN_WATCH_RECORDER_H
 
+#include <stdbool.h>
+
 /* Records from now on, in a lane of its own, what happens to this process. 0 or -errno. */
 int watch_recorder_start(void);
 
-/*
- * The header, when this is the program that was asked for, children are not followed, and so it takes the
- * watching along when it executes another; else NULL. Raw calls only.
- */
+/* The log's header, NULL while there is none; and whether this is not a vfork's child in this process's memory, by its number. */
 struct watch_header;
-struct watch_header *watch_recorder_carries_over(void);
+struct watch_header *watch_recorder_header(void);
+bool watch_recorder_is(long pid);
+
+/* This process, or a vfork's child in its memory, by its number, goes on unwatched. NULL when that has been told already. */
+struct watch_reason *watch_recorder_unfollowed(long pid, const char *text);
 
 /* exec.c: once, before main. */
 void watch_exec_start(void);

@@ -16,6 +16,7 @@
 #include "tools/mrn/cli.h"
 #include "tools/mrn/watch/launch.h"
 #include "tools/mrn/watch/program.h"
+#include "watch/target.h"
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
@@ -46,25 +47,55 @@ void launch_prepare(struct launch *l)
 
 /* -------------------------------------------------------------------------------------- libraries */
 
-/*
- * The three libraries by their full paths, a colon after each: they lie where libmrn does. libmrn is among
- * them so that the loader need not look for it.
- */
-static int our_libraries(char *text, size_t size)
+/* Where libmrn lies. 0, or an exit status after a sentence on stderr. */
+static int find_folder(char dir[PATH_MAX])
 {
-	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
-					    "libmrn.so.0"};
-	char dir[PATH_MAX];
-	char *slash;
 	Dl_info info;
-	size_t n = 0;
 
 	if (!dladdr((void *)(uintptr_t)mrn_mm_self, &info) || !realpath(info.dli_fname, dir)) {
 		SAY("cannot tell where libmrn is");
 		return WATCH_CANNOT;
 	}
-	slash = strrchr(dir, '/');
-	*slash = '\0';
+	*strrchr(dir, '/') = '\0';
+	if (strpbrk(dir, ": \t\n$")) {
+		SAY("%s: LD_PRELOAD cannot name a library in such a folder", dir);
+		return WATCH_CANNOT;
+	}
+	return 0;
+}
+
+/*
+ * What is put before the folder. glibc alone knows what $LIB is: another loader, as musl's, finds no such file and goes on without,
+ * where it would take our libraries, and fail. Where there is no such folder it is the plain path.
+ */
+static const char *before_folder(const char *dir)
+{
+	static const char before[] = "/usr/$LIB/../../../../..";
+	char one[PATH_MAX + 64];
+	void *libmrn;
+
+	snprintf(one, sizeof(one), "%s%s/libmrn.so.0", before, dir);
+	libmrn = dlopen(one, RTLD_LAZY | RTLD_NOLOAD);
+	if (!libmrn)
+		return "";
+	dlclose(libmrn);
+	return before;
+}
+
+/* The three libraries. libmrn is among them so that the loader need not look for it. */
+static int name_libraries(struct watch_header *header)
+{
+	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
+					    "libmrn.so.0"};
+	const size_t size = sizeof(header->preload);
+	char dir[PATH_MAX];
+	const char *before;
+	size_t n = 0;
+	int r = find_folder(dir);
+
+	if (r)
+		return r;
+	before = before_folder(dir);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		char one[PATH_MAX + 32];
 
@@ -73,32 +104,48 @@ static int our_libraries(char *text, size_t size)
 			SAY("%s is missing", one);
 			return WATCH_CANNOT;
 		}
-		n += (size_t)snprintf(text + n, n < size ? size - n : 0, "%s:", one);
-	}
-	if (n >= size || strpbrk(dir, ": \t\n")) {
-		SAY("%s: LD_PRELOAD cannot name a library in such a folder", dir);
-		return WATCH_CANNOT;
+		n += (size_t)snprintf(header->preload + n, n < size ? size - n : 0, "%s%s%s",
+				      n ? ":" : "", before, one);
+		if (n >= size || strlen(one) >= sizeof(header->library)) {
+			SAY("%s: too long a path for LD_PRELOAD", dir);
+			return WATCH_CANNOT;
+		}
+		strcpy(header->library, one);
 	}
 	return 0;
 }
 
+/* Puts first, and what name has had, if it has. */
+static bool extend(const char *name, const char *first, bool in_front)
+{
+	const char *had = getenv(name);
+	char *value;
+	bool ok;
+
+	if (!had)
+		return !setenv(name, first, 1);
+	if (asprintf(&value, "%s:%s", in_front ? first : had, in_front ? had : first) < 0)
+		return false;
+	ok = !setenv(name, value, 1);
+	free(value);
+	return ok;
+}
+
 static int set_environment(struct watch_header *header, const char *log_name)
 {
-	const char *had = getenv("LD_PRELOAD");
-	char ours[3 * PATH_MAX], *value;
-	int r = our_libraries(ours, sizeof(ours));
+	const struct watch_file loader = watch_target_loader("/proc/self/exe");
+	int r = name_libraries(header);
 
 	if (r)
 		return r;
-	header->had_preload = had != NULL;
-	header->preload_bytes = (uint32_t)strlen(ours);
-	if (asprintf(&value, "%s%s", ours, had ? had : "") < 0) {
-		SAY("no memory");
-		return WATCH_CANNOT;
-	}
-	r = setenv("LD_PRELOAD", value, 1) || setenv(WATCH_ENVIRONMENT, log_name, 1);
-	free(value);
-	return r ? WATCH_CANNOT : 0;
+	header->loader_dev = loader.dev;
+	header->loader_ino = loader.ino;
+	if (extend("LD_PRELOAD", header->preload, true) &&
+	    extend("ASAN_OPTIONS", WATCH_ASAN_OPTION, false) &&
+	    !setenv(WATCH_ENVIRONMENT, log_name, 1))
+		return 0;
+	SAY("no memory");
+	return WATCH_CANNOT;
 }
 
 /* -------------------------------------------------------------------------------------- starting */
@@ -128,6 +175,7 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 	}
 	l->pid = fork();
 	if (!l->pid) {
+		header->pid = (uint32_t)getpid();
 		become(l, path, argv);
 		error = errno;
 		n = write(report[1], &error, sizeof(error));

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -47,6 +48,7 @@ int watch_log_create(struct watch_log *log, uint32_t ring_shift)
 {
 	size_t lane_size = watch_lane_size(ring_shift);
 	struct watch_header *h;
+	struct stat st;
 	int err;
 
 	*log = (struct watch_log){.fd = -1, .size = watch_lane_offset(WATCH_LANES, lane_size)};
@@ -63,6 +65,12 @@ int watch_log_create(struct watch_log *log, uint32_t ring_shift)
 		goto failed;
 	log->base = (char *)h;
 	log->header = h;
+	if (fstat(log->fd, &st))
+		goto failed;
+	h->uid = geteuid();
+	h->gid = getegid();
+	h->log_dev = st.st_dev;
+	h->log_ino = st.st_ino;
 	h->magic = WATCH_MAGIC;
 	h->version = WATCH_VERSION;
 	h->lane_size = lane_size;

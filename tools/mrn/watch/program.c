@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -7,17 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "tools/mrn/cli.h"
 #include "tools/mrn/watch/program.h"
-
-#if defined(__x86_64__)
-#define OUR_MACHINE EM_X86_64
-#elif defined(__aarch64__)
-#define OUR_MACHINE EM_AARCH64
-#endif
+#include "watch/target.h"
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
@@ -75,93 +68,16 @@ int watch_find_program(const char *name, char path[PATH_MAX])
 
 /* ----------------------------------------------------------------------------------- looking at it */
 
-/* Would the kernel give the program rights that its caller has not? Then ld.so preloads nothing. */
-static bool raises_rights(int fd, const char *path)
-{
-	struct stat st;
-
-	if (fstat(fd, &st))
-		return false;
-	if ((st.st_mode & S_ISUID) && st.st_uid != geteuid())
-		return true;
-	if ((st.st_mode & S_ISGID) && (st.st_mode & S_IXGRP) && st.st_gid != getegid())
-		return true;
-	return geteuid() && getxattr(path, "security.capability", NULL, 0) > 0;
-}
-
-static bool has_interpreter(int fd, const Elf64_Ehdr *eh)
-{
-	for (unsigned int i = 0; i < eh->e_phnum; i++) {
-		Elf64_Phdr ph;
-		off_t at = (off_t)(eh->e_phoff + (uint64_t)i * sizeof(ph));
-
-		if (pread(fd, &ph, sizeof(ph), at) != (ssize_t)sizeof(ph))
-			return false;
-		if (ph.p_type == PT_INTERP)
-			return true;
-	}
-	return false;
-}
-
-/* "#!/bin/sh -e" -> "/bin/sh" */
-static bool read_interpreter(const char *head, char path[PATH_MAX])
-{
-	size_t n;
-
-	if (strncmp(head, "#!", 2))
-		return false;
-	head += 2 + strspn(head + 2, " \t");
-	n = strcspn(head, " \t\n");
-	snprintf(path, PATH_MAX, "%.*s", (int)n, head);
-	return n > 0;
-}
-
-static int check_elf(int fd, const char *path, const char *head, size_t n)
-{
-	const Elf64_Ehdr *eh = (const Elf64_Ehdr *)(const void *)head;
-
-	if (n < sizeof(*eh) || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
-	    eh->e_machine != OUR_MACHINE) {
-		SAY("%s is a program for another kind of machine than this library, so it cannot be watched",
-		    path);
-		return WATCH_CANNOT;
-	}
-	/* The loader itself has no interpreter, and preloads all the same. */
-	if (!has_interpreter(fd, eh) && !strstr(path, "/ld-linux")) {
-		SAY("%s is linked statically, so nothing can be preloaded into it, and it cannot be watched",
-		    path);
-		return WATCH_CANNOT;
-	}
-	return 0;
-}
-
-static int check(const char *path, unsigned int depth)
-{
-	char head[256] __attribute__((aligned(8))) = "", next[PATH_MAX];
-	int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
-	ssize_t n;
-
-	/* To be executed it need not be readable. Then we shall see. */
-	if (fd < 0)
-		return 0;
-	n = read(fd, head, sizeof(head) - 1);
-	if (n >= SELFMAG && !memcmp(head, ELFMAG, SELFMAG)) {
-		if (raises_rights(fd, path)) {
-			SAY("%s is setuid, setgid or has capabilities, so nothing is preloaded into it, and "
-			    "it cannot be watched",
-			    path);
-			r = WATCH_CANNOT;
-		} else {
-			r = check_elf(fd, path, head, (size_t)n);
-		}
-	} else if (read_interpreter(head, next) && depth < 4) {
-		r = check(next, depth + 1);
-	}
-	close(fd);
-	return r;
-}
-
 int watch_check_program(const char *path)
 {
-	return check(path, 0);
+	const struct watch_file known = watch_target_loader("/proc/self/exe");
+	struct watch_target target;
+	char text[1024];
+
+	watch_target_look(&target, AT_FDCWD, path, 0, &known);
+	if (target.what == WATCH_FITS)
+		return 0;
+	watch_target_say(&target, text, sizeof(text));
+	SAY("%s", text);
+	return WATCH_CANNOT;
 }

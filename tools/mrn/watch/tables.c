@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,11 +163,22 @@ static void print_sites(FILE *out, const struct row *rows, size_t n)
 		fprintf(out, "(%zu more; --json has all)\n", n - SHOWN);
 }
 
-static void print_unfollowed(FILE *out, uint64_t n, const char *why)
+/* Whoever writes to the log may be killed, or be another program: a sentence that is not whole is not shown. */
+static bool is_reason(const struct watch_reason *r)
 {
-	if (n)
-		fprintf(out, "%" PRIu64 " process%s could not be followed: %s\n", n,
-			n == 1 ? "" : "es", why);
+	return r->state == WATCH_REASON_THERE && r->processes &&
+	       memchr(r->text, '\0', sizeof(r->text));
+}
+
+static void print_unfollowed(FILE *out, const struct watch_run *run)
+{
+	for (unsigned int i = 0; i < WATCH_REASONS; i++) {
+		const struct watch_reason *r = &run->reasons[i];
+
+		if (is_reason(r))
+			fprintf(out, "%" PRIu32 " process%s could not be followed: %s\n",
+				r->processes, r->processes == 1 ? "" : "es", r->text);
+	}
 }
 
 static void print_losses(FILE *out, const struct tally *t, const struct watch_run *run)
@@ -184,8 +196,7 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 	if (t->lost)
 		fprintf(out, "%" PRIu64 " are in no table or file by site, for want of memory.\n",
 			t->lost);
-	print_unfollowed(out, run->unwatched, "too many at once.");
-	print_unfollowed(out, run->unattached, run->why);
+	print_unfollowed(out, run);
 	if (!symbols_are_there())
 		fputs("Functions have no names here: this command was built without libdw.\n", out);
 }
@@ -215,6 +226,32 @@ int tables_print(FILE *out, const struct tally *t, const struct watch_run *run)
 
 /* ----------------------------------------------------------------------------------------- as JSON */
 
+static uint64_t unfollowed(const struct watch_run *run)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < WATCH_REASONS; i++)
+		if (is_reason(&run->reasons[i]))
+			n += run->reasons[i].processes;
+	return n;
+}
+
+static void json_unfollowed(struct json *j, const struct watch_run *run)
+{
+	json_begin_array(j, "unwatched");
+	for (unsigned int i = 0; i < WATCH_REASONS; i++) {
+		const struct watch_reason *r = &run->reasons[i];
+
+		if (!is_reason(r))
+			continue;
+		json_begin_object(j, NULL);
+		json_string(j, "why", r->text);
+		json_u64(j, "processes", r->processes);
+		json_end(j);
+	}
+	json_end(j);
+}
+
 int tables_print_json(FILE *out, const struct tally *t, const struct watch_run *run)
 {
 	unsigned int order[MRN_NR_CAUSES];
@@ -229,11 +266,12 @@ int tables_print_json(FILE *out, const struct tally *t, const struct watch_run *
 	json_string(&j, "source", run->source);
 	json_real3(&j, "seconds", run->seconds);
 	json_u64(&j, "processes", run->processes);
-	json_u64(&j, "unwatched_processes", run->unwatched + run->unattached);
+	json_u64(&j, "unwatched_processes", unfollowed(run));
 	json_u64(&j, "events", t->events);
 	json_u64(&j, "bytes", t->bytes);
 	json_u64(&j, "dropped", run->dropped);
 	json_u64(&j, "lost", run->unpaired + t->lost);
+	json_unfollowed(&j, run);
 	json_begin_array(&j, "causes");
 	for (size_t i = 0; i < n; i++) {
 		const struct cause_tally *c = &t->cause[order[i]];

@@ -15,8 +15,9 @@ struct watch_run {
 	const char *program;
 	const char *source; /* "" when the program has not come so far */
 	double seconds;
-	uint64_t processes, unwatched, unattached;
-	const char *why; /* they are not attached */
+	uint64_t processes;
+	const struct watch_reason
+		*reasons; /* that processes have run unwatched for: WATCH_REASONS */
 	uint64_t dropped, unpaired;
 };
 

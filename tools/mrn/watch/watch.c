@@ -194,9 +194,7 @@ static int describe(struct watch *w, uint64_t ended)
 		.source = sources(h->sources),
 		.seconds = (double)(ended - w->tally.epoch) / 1e9,
 		.processes = w->log.processes,
-		.unwatched = h->unwatched,
-		.unattached = h->unattached,
-		.why = h->why,
+		.reasons = h->reason,
 		.dropped = watch_log_dropped(&w->log),
 		.unpaired = watch_log_unpaired(&w->log),
 	};

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn watch and the programs that are executed under it: those that are watched on, whichever way they were executed, and
+ * those that cannot be, which run as they do without, and are told of. By tests/watched_exec.c, of tests/watched_small.c.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tool_fixture.h"
+
+#define EVENTS "50"
+
+static const char *needs(const char *name)
+{
+	const char *path = getenv(name);
+
+	if (!path || !*path)
+		SKIP("%s is not to be had here", name);
+	return path;
+}
+
+static bool is_json(const char *const *args)
+{
+	for (; *args; args++)
+		if (!strcmp(*args, "--json"))
+			return true;
+	return false;
+}
+
+/* It runs as it would without us: nothing is said but by the program and by the tables. */
+static struct json_object *run(struct outcome *o, const char *const *args)
+{
+	struct json_object *report;
+
+	run_tool(o, args);
+	if (o->status == 125)
+		SKIP("%s", o->err);
+	CHECK_MSG(o->status == 0, "%d: %s%s", o->status, o->out, o->err);
+	CHECK_MSG(!strstr(o->err, "rror"), "%s", o->err);
+	CHECK_MSG(!strncmp(o->err, "small\n", 6), "%s", o->err);
+	CHECK(is_json(args));
+	report = json_tokener_parse(o->out);
+	CHECK_MSG(report, "%s", o->out);
+	return report;
+}
+#define REPORT(o, ...) run(o, (const char *const[]){"watch", "--json", __VA_ARGS__, NULL})
+
+static int64_t unmapped(struct json_object *report)
+{
+	struct json_object *causes = member(report, "causes", json_type_array);
+
+	for (size_t i = 0; i < json_object_array_length(causes); i++) {
+		struct json_object *c = json_object_array_get_idx(causes, i);
+
+		if (!strcmp(json_object_get_string(member(c, "cause", json_type_string)), "munmap"))
+			return figure(c, "events");
+	}
+	return 0;
+}
+
+/* One process is not watched, for this reason, which the tables say, too. */
+static void check_unwatched(const struct outcome *o, struct json_object *report, const char *says)
+{
+	struct json_object *reasons = member(report, "unwatched", json_type_array), *r;
+	const char *why;
+
+	CHECK_EQ(figure(report, "unwatched_processes"), 1);
+	CHECK_EQ(json_object_array_length(reasons), 1);
+	r = json_object_array_get_idx(reasons, 0);
+	why = json_object_get_string(member(r, "why", json_type_string));
+	CHECK_EQ(figure(r, "processes"), 1);
+	CHECK_MSG(strstr(why, says), "%s", why);
+	CHECK_MSG(strstr(o->err, "\n1 process could not be followed: "), "%s", o->err);
+	CHECK(unmapped(report) < 50);
+}
+
+/* ---------------------------------------------------------------------------- programs that cannot be watched */
+
+static const struct kind {
+	const char *program; /* in the environment */
+	const char *says;
+} kinds[] = {
+	{"MRN_SMALL_MUSL", "which is not glibc's, so the recorder cannot be loaded into it"},
+	{"MRN_SMALL_STATIC", " is linked statically, so nothing can be preloaded into it"},
+	{"MRN_SMALL_32", " is a program for another kind of machine than this library"},
+};
+
+static void check_refused(const struct kind *kind)
+{
+	static struct outcome o;
+
+	RUN(&o, "watch", "--", needs(kind->program), EVENTS);
+	CHECK_MSG(o.status == 125, "%d: %s%s", o.status, o.out, o.err);
+	CHECK_MSG(lines(o.err) == 1 && strstr(o.err, kind->says), "%s", o.err);
+	CHECK(!*o.out);
+}
+
+static void check_left_alone(const struct kind *kind)
+{
+	static const char *const ways[] = {"posix_spawn", "vfork",    "execve",	    "execvpe",
+					   "fexecve",	  "execveat", "execveat-fd"};
+	const char *program = needs(kind->program), *by = needs("MRN_WATCHED_EXEC");
+	static struct outcome o;
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		NOTE("%s", ways[i]);
+		check_unwatched(&o,
+				REPORT(&o, "--children", "--", by, "child", ways[i], program,
+				       EVENTS),
+				kind->says);
+		if (i >= 2)
+			check_unwatched(&o, REPORT(&o, "--", by, "self", ways[i], program, EVENTS),
+					kind->says);
+	}
+	/* Without us, nothing is there to be told of. */
+	CHECK_EQ(figure(REPORT(&o, "--", by, "child", "execve", program, EVENTS),
+			"unwatched_processes"),
+		 0);
+}
+
+TEST(musl_is_refused)
+{
+	check_refused(&kinds[0]);
+}
+
+TEST(musl_is_left_alone)
+{
+	check_left_alone(&kinds[0]);
+}
+
+TEST(static_programs_are_left_alone)
+{
+	check_refused(&kinds[1]);
+	check_left_alone(&kinds[1]);
+}
+
+TEST(programs_of_32_bits_are_left_alone)
+{
+	check_refused(&kinds[2]);
+	check_left_alone(&kinds[2]);
+}
+
+/* Where an exec is not seen musl's loader finds no library of ours, and goes on without. */
+TEST(musl_by_a_bare_call)
+{
+	const char *program = needs("MRN_SMALL_MUSL");
+	static struct outcome o;
+
+	RUN(&o, "watch", "--children", "--source", "interpose", "--", needs("MRN_WATCHED_EXEC"),
+	    "child", "raw", program, "1");
+	CHECK_MSG(!o.status && !strcmp(o.out, "small\n"), "%d: %s%s", o.status, o.out, o.err);
+}
+
+/* ------------------------------------------------------------------------- users, namespaces, environments */
+
+TEST(a_child_that_has_changed_its_user)
+{
+	const char *by = needs("MRN_WATCHED_EXEC");
+	static struct outcome o;
+
+	if (geteuid())
+		SKIP("only root can become somebody else");
+	/* The program is to be executed by others, too, which a folder of root's may not allow. */
+	check_unwatched(&o,
+			REPORT(&o, "--children", "--", by, "nobody", "execve", "/bin/echo",
+			       "small"),
+			"user 65534, with the rights that it had, may not open the log");
+}
+
+static bool works(const char *command)
+{
+	return system(command) == 0;
+}
+
+TEST(a_child_with_another_proc)
+{
+	static struct outcome o;
+	struct json_object *report;
+
+	if (!works("unshare -fp --mount-proc true 2>/dev/null"))
+		SKIP("no namespaces");
+	report = REPORT(&o, "--children", "--", "unshare", "-fp", "--mount-proc", "echo", "small");
+	CHECK_EQ(figure(report, "unwatched_processes"), 1);
+	CHECK_MSG(strstr(o.err, "1 process could not be followed: in its namespace, or root "
+				"folder, the log of mrn watch is not to be found"),
+		  "%s", o.err);
+}
+
+/* It is a child all the same. */
+TEST(a_child_with_an_empty_environment)
+{
+	const char *by = needs("MRN_WATCHED_EXEC"), *small = needs("MRN_SMALL");
+	static struct outcome o;
+	struct json_object *report = REPORT(&o, "--children", "--source", "interpose", "--", by,
+					    "bare", "execve", small, EVENTS);
+
+	CHECK_EQ(unmapped(report), 50);
+	CHECK_EQ(figure(report, "unwatched_processes"), 0);
+}
+
+/* What somebody has set is there as it was, and no more. */
+TEST(an_environment_of_the_users)
+{
+	static const char *const values[] = {"", "libm.so.6", "libm.so.6:", "libm.so.6 libc.so.6"};
+	static struct outcome o;
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		char want[128];
+
+		CHECK_EQ(setenv("LD_PRELOAD", values[i], 1), 0);
+		CHECK_EQ(setenv("ASAN_OPTIONS", values[i], 1), 0);
+		snprintf(want, sizeof(want), "%s|%s|none\n", values[i], values[i]);
+		RUN(&o, "watch", "--", "sh", "-c",
+		    "exec sh -c 'echo \"$LD_PRELOAD|$ASAN_OPTIONS|${MRN_WATCH-none}\"'");
+		CHECK_MSG(!strcmp(o.out, want), "%s%s", o.out, o.err);
+	}
+	CHECK_EQ(unsetenv("LD_PRELOAD") | unsetenv("ASAN_OPTIONS"), 0);
+	RUN(&o, "watch", "--", "sh", "-c",
+	    "exec sh -c 'echo \"${LD_PRELOAD-none}${ASAN_OPTIONS-none}\"'");
+	CHECK_MSG(!strcmp(o.out, "nonenone\n"), "%s%s", o.out, o.err);
+}
+
+/* ------------------------------------------------------------------------------------- sanitizers' runtimes */
+
+/* gcc's AddressSanitizer wants to be the first library, and would end the program. */
+TEST(a_runtime_that_wants_to_be_first)
+{
+	const char *small = needs("MRN_SMALL_ASAN");
+	static struct outcome o;
+
+	CHECK(unmapped(REPORT(&o, "--", small, EVENTS)) >= 50);
+	CHECK_EQ(unmapped(REPORT(&o, "--source", "interpose", "--", small, EVENTS)), 50);
+	CHECK_EQ(unmapped(REPORT(&o, "--source", "interpose", "--children", "--",
+				 needs("MRN_WATCHED_EXEC"), "bare", "execve", small, EVENTS)),
+		 50);
+}

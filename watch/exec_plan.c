@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "watch/exec_plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "os/pages.h"
+#include "os/syscall.h"
+#include "os/thread.h"
+#include "source/confined.h"
+#include "watch/lane.h"
+#include "watch/recorder.h"
+#include "watch/target.h"
+#include "watch/text.h"
+#include "watch/unfollowed.h"
+
+#include "os/event_path.h"
+
+struct scratch {
+	struct watch_target target;
+	char text[sizeof(((struct watch_reason *)0)->text)];
+	char path[4096];
+};
+
+/*
+ * The last copy that this thread has made, or its vfork's child, which cannot free it. By it a call is known, too, that has been here
+ * already: libc's function, and then the system call that it makes.
+ */
+static MRN_TLS struct {
+	long pid;
+	struct watch_environment environment;
+} last;
+
+/* ---------------------------------------------------------------------------------------- finding out */
+
+/* As execvpe and posix_spawnp look for it; false when there is none. */
+static bool search(const char *file, char *path, size_t size)
+{
+	const char *dirs = watch_environment_get("PATH="), *end;
+
+	for (dirs = dirs ? dirs : "/bin:/usr/bin"; dirs && *file; dirs = *end ? end + 1 : NULL) {
+		struct watch_text w = {path, size, 0};
+
+		end = strchrnul(dirs, ':');
+		if ((size_t)(end - dirs) + strlen(file) + 2 > size)
+			continue;
+		memcpy(path, dirs, (size_t)(end - dirs));
+		w.used = (size_t)(end - dirs);
+		/* An empty entry is the current folder. */
+		if (w.used)
+			watch_text_add(&w, "/");
+		watch_text_add(&w, file);
+		if (!mrn_sys3(SYS_faccessat, AT_FDCWD, (long)path, X_OK))
+			return true;
+	}
+	return false;
+}
+
+/* Can a program that this process executes open our libraries? */
+static int reach_libraries(const struct watch_header *header)
+{
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)header->library, O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd >= 0)
+		mrn_sys1(SYS_close, fd);
+	return fd < 0 ? (int)fd : 0;
+}
+
+/* True: it cannot be watched, and why. In doubt it can. */
+static bool is_hindered(const struct watch_header *header, const struct watch_exec *exec,
+			struct scratch *s)
+{
+	const struct watch_file known = {header->loader_dev, header->loader_ino};
+	const char *path = exec->path;
+	int r;
+
+	if (exec->search && path && !strchr(path, '/'))
+		path = search(path, s->path, sizeof(s->path)) ? s->path : NULL;
+	watch_target_look(&s->target, exec->folder, path, exec->flags, &known);
+	if (s->target.what != WATCH_FITS) {
+		watch_target_say(&s->target, s->text, sizeof(s->text));
+		return true;
+	}
+	r = watch_log_reach();
+	/* It has the same numbers as we have, when those are gone that exec closes. */
+	if (r && r != -EMFILE && r != -ENFILE) {
+		watch_unfollowed_say_log(r, s->text, sizeof(s->text));
+		return true;
+	}
+	r = reach_libraries(header);
+	if (r && r != -EMFILE && r != -ENFILE) {
+		struct watch_text w = {s->text, sizeof(s->text), 0};
+
+		watch_text_add(&w, r == -EACCES ? "its user may not read "
+						: "where it runs there is no ");
+		watch_text_add(&w, header->library);
+		return true;
+	}
+	return false;
+}
+
+/* ----------------------------------------------------------------------------------------------- the plan */
+
+static void free_last(long pid)
+{
+	/* Of a child that has executed it, or has gone. */
+	if (last.environment.pages && last.pid != pid)
+		watch_environment_drop(&last.environment);
+}
+
+static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
+		 const struct watch_header *header, long pid)
+{
+	watch_environment_copy(&plan->environment, exec->env, header, !plan->without);
+	if (last.environment.pages || !plan->environment.pages)
+		return;
+	last.pid = pid;
+	last.environment = plan->environment;
+}
+
+static void look(struct watch_exec_plan *plan, const struct watch_exec *exec,
+		 struct watch_header *header, long pid)
+{
+	struct scratch *s = mrn_pages_alloc(sizeof(*s));
+
+	if (s && is_hindered(header, exec, s)) {
+		plan->without = s->target.what == WATCH_FITS || watch_target_minds(&s->target);
+		plan->in_doubt = s->target.what == WATCH_STATIC;
+		plan->reason = watch_recorder_unfollowed(exec->in_child ? -1 : pid, s->text);
+		if (plan->reason && plan->in_doubt && !exec->in_child)
+			watch_unfollowed_doubt(header, watch_lane_number(), plan->reason);
+	}
+	if (s)
+		mrn_pages_free(s, sizeof(*s));
+}
+
+void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exec)
+{
+	struct watch_header *header = watch_recorder_header();
+	int saved = errno;
+	long pid;
+
+	*plan = (struct watch_exec_plan){.environment = {.env = (char **)(uintptr_t)exec->env}};
+	if (!header || (!header->children && exec->in_child) ||
+	    (header->children && mrn_is_confined()))
+		return;
+	pid = mrn_sys0(SYS_getpid);
+	if (!header->children && !watch_recorder_is(pid))
+		return;
+	free_last(pid);
+	if (last.environment.pages && last.environment.env == exec->env)
+		return;
+	if (!mrn_is_confined())
+		look(plan, exec, header, pid);
+	if (plan->without || !watch_environment_is_ours(header, exec->env))
+		copy(plan, exec, header, pid);
+	errno = saved;
+}
+
+/* Of a process that may already be there. */
+static void doubt(struct watch_reason *reason, uint32_t pid)
+{
+	struct watch_header *header = watch_recorder_header();
+
+	watch_unfollowed_doubt(header, pid, reason);
+	if (watch_lane_is_taken(pid))
+		watch_unfollowed_arrives(header, pid);
+}
+
+void watch_exec_end(struct watch_exec_plan *plan, pid_t child)
+{
+	int saved = errno;
+
+	if (plan->reason && plan->in_doubt && !child)
+		watch_unfollowed_arrives(watch_recorder_header(), watch_lane_number());
+	else if (plan->reason && !child)
+		watch_unfollowed_take_back(plan->reason);
+	/* The number is the tool's, too, where our own is. */
+	else if (plan->reason && plan->in_doubt &&
+		 watch_lane_number() == (uint32_t)mrn_sys0(SYS_getpid))
+		doubt(plan->reason, (uint32_t)child);
+	if (plan->environment.pages && last.environment.pages == plan->environment.pages)
+		last.environment.pages = NULL;
+	watch_environment_drop(&plan->environment);
+	errno = saved;
+}

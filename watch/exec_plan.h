@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What is done about a program that is about to be executed. One that is to be watched gets an environment with the recorder in it,
+ * whatever the caller has left out; one that cannot be is left alone: it gets an environment without us, and is counted, with the
+ * reason. Without --children this is for the process alone that was asked for: what others execute is theirs.
+ *
+ * Also in a vfork's child, in a handler of signals and in dispatch's: raw calls, no malloc, and little stack. Once the program has begun
+ * to forbid itself calls nothing is looked at.
+ */
+#ifndef MRN_WATCH_EXEC_PLAN_H
+#define MRN_WATCH_EXEC_PLAN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "watch/environment.h"
+
+struct watch_exec_plan {
+	struct watch_environment environment; /* .env is to be executed with */
+	bool without;		     /* the environment, as the program would suffer from us */
+	bool in_doubt;		     /* of the reason: see watch/unfollowed.h */
+	struct watch_reason *reason; /* what it was counted under for that */
+};
+
+/* What is to be executed: as of execveat; or by a search for a name. */
+struct watch_exec {
+	int folder, flags;
+	const char *path;
+	bool search;
+	bool in_child; /* of posix_spawn */
+	char *const *env;
+};
+
+void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exec);
+/* Afterwards, with the child that there is, or 0: an exec that worked never gets here. Keeps errno. */
+void watch_exec_end(struct watch_exec_plan *plan, pid_t child);
+
+#endif
