@@ -58,6 +58,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_DISPATCH_MASKS,	/* the program may block SIGSYS */
 	MRN_BROKEN_DISPATCH_SIGNALS,	/* signals may come while a caught call is made */
 	MRN_BROKEN_DISPATCH_SIGSYS,	/* the program may take SIGSYS */
+	MRN_BROKEN_DISPATCH_SETTLE,	/* nobody waits for calls on their way to the handler */
 	MRN_BROKEN_DISPATCH_RINGS,	/* an io_uring is made and nobody knows */
 	MRN_BROKEN_DISPATCH_GUESTS,	/* a vfork's child changes memory and nobody minds */
 	MRN_BROKEN_DISPATCH_STAND_BACK, /* the interposer stands back in it, too */

@@ -19,6 +19,7 @@ struct mrn_process {
 	uint32_t reaper;	    /* is there one? */
 	uint32_t needed;	    /* notifiers of mmu_notifier_get that have not been freed */
 	struct mrn_mutex attaching; /* source/turn.h */
+	struct mrn_mutex signals;   /* source/dispatch/sigsys.c */
 };
 
 /* Made with the process's first mm, never freed; NULL before. */

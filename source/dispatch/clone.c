@@ -66,6 +66,8 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 		c->reg[REG_RSP] = (greg_t)stack;
 	if (!arm) {
 		mrn_armed_in = 0;
+		mrn_dispatch_release();
+		mrn_sigsys_leave_to_child(flags & CLONE_CLEAR_SIGHAND);
 		return;
 	}
 	if (arm == CHILD_IS_FRESH)

@@ -7,8 +7,8 @@
  * A thread is armed by itself: at start each thread that there is, by a signal; from then on each new one before its
  * first own instruction. So they all are: a thread that is not armed could only be made by one that is not.
  *
- * SIGSYS is ours meanwhile. The program may set it and sees what it has set, and gets those signals that are not
- * from here. It cannot block it: a caught call would then end the process. Masks lose it, and nothing else.
+ * SIGSYS is ours meanwhile, see sigsys.c. The program cannot block it: a caught call would then end the process. Masks
+ * lose it, and nothing else.
  *
  * Not caught: a vfork's child until it execs, which is no thread of this process though it runs in its memory: see guests.c;
  * what the kernel does for io_uring: see rings.c.
@@ -56,7 +56,10 @@ bool mrn_dispatch_catches(void);
 /* Is this thread in the handler of a call that has been caught, as a callback is that dispatch calls? */
 bool mrn_dispatch_handles(void);
 
-/* Threads disarm themselves at their next system call. The handler stays, for they do so when they like. */
+/*
+ * Lets all threads go, and gives the program's SIGSYS back. Waits for calls under way whose end was to be told here, and for
+ * those on their way to the handler.
+ */
 void mrn_dispatch_stop(void);
 
 #endif

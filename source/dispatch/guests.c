@@ -52,7 +52,7 @@ void mrn_guests_forget(void)
 
 bool mrn_dispatch_catches(void)
 {
-	return mrn_armed_in && (!mrn_is_guest || MRN_BROKEN(DISPATCH_STAND_BACK)) &&
+	return mrn_thread_is_armed() && (!mrn_is_guest || MRN_BROKEN(DISPATCH_STAND_BACK)) &&
 	       !__atomic_load_n(&mrn_handlers, __ATOMIC_RELAXED);
 }
 

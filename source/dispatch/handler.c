@@ -22,8 +22,6 @@
 #define RED_ZONE 128
 
 MRN_TLS struct mrn_frame mrn_vfork_frame;
-bool mrn_dispatch_on, mrn_dispatch_follows_fork;
-static struct mrn_dispatch_ops ops;
 
 /* --------------------------------------------------------------------------------- the caught thread */
 
@@ -143,6 +141,16 @@ static void bracket(struct mrn_caught *c)
 }
 
 /*
+ * Dispatch stops, and nobody will be told when the call is over. mrn_dispatch_stop waits for tokens that have begun before it
+ * began: those that begin after that are ended at once. Pairs with the fence there.
+ */
+static bool is_to_be_let_go(void)
+{
+	mrn_fence_full();
+	return !mrn_dispatch_is_on();
+}
+
+/*
  * It goes on like any other call, since it may block for long, be interrupted, or be cancelled; but that the handler is told when
  * it is over. See bracket/held.h for the ways in which it may be left.
  */
@@ -156,6 +164,8 @@ static void file_call(struct mrn_caught *c)
 	if (change.pending) {
 		f = mrn_caught_resume(c, mrn_stub_tell);
 		mrn_caught_hold(c, f, &change);
+		if (is_to_be_let_go())
+			mrn_held_end_at((uintptr_t)f);
 	} else {
 		mrn_caught_resume(c, mrn_stub_resume);
 	}
@@ -177,6 +187,8 @@ static void exec_call(struct mrn_caught *c)
 		mrn_bracket_exec_by_name(&executing);
 	else
 		mrn_bracket_exec(&executing);
+	if (is_to_be_let_go())
+		mrn_bracket_end(&executing);
 	errno = saved;
 	mrn_caught_resume(c, mrn_stub_tell);
 }
@@ -211,8 +223,8 @@ static void end_what_is_left(const struct mrn_caught *c)
 
 void mrn_caught_lose(void)
 {
-	if (ops.lost)
-		ops.lost();
+	if (mrn_dispatch_tells.lost)
+		mrn_dispatch_tells.lost();
 	mrn_thread_lose();
 	mrn_held_end_all();
 }
@@ -222,15 +234,15 @@ void mrn_thread_is_not_armed(void)
 {
 	int saved = errno;
 
-	if (ops.lost)
-		ops.lost();
+	if (mrn_dispatch_tells.lost)
+		mrn_dispatch_tells.lost();
 	errno = saved;
 }
 
 void mrn_tell_of_guest(void)
 {
-	if (ops.guest && !MRN_BROKEN(DISPATCH_GUESTS))
-		ops.guest();
+	if (mrn_dispatch_tells.guest && !MRN_BROKEN(DISPATCH_GUESTS))
+		mrn_dispatch_tells.guest();
 }
 
 static void by_kind(struct mrn_caught *c)
@@ -353,13 +365,14 @@ static void caught(struct mrn_caught *c)
 	}
 }
 
-static void on_sigsys(int sig, siginfo_t *info, void *context)
+void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 	struct mrn_caught c = {.reg = uc->uc_mcontext.gregs, .info = info, .context = uc};
 
 	/* A thread that is not armed has a dispatch of the program's. */
-	if (info->si_code != SYS_USER_DISPATCH || !mrn_armed_in || mrn_thread_has_lost()) {
+	if (info->si_code != SYS_USER_DISPATCH || !mrn_sigsys_is_of_a_call(info, c.reg) ||
+	    !mrn_thread_is_armed() || mrn_thread_has_lost()) {
 		mrn_foreign_sigsys(sig, info, uc);
 		return;
 	}
@@ -376,41 +389,4 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	if (!mrn_armed_in)
 		mrn_spare_leave(&c);
 	__atomic_fetch_sub(&mrn_handlers, 1, __ATOMIC_RELAXED);
-}
-
-/* -------------------------------------------------------------------------------------- start and stop */
-
-int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops, char *why,
-		       size_t why_size)
-{
-	int r = mrn_dispatch_try(why, why_size);
-
-	if (!r)
-		r = mrn_sigsys_take(on_sigsys);
-	if (r)
-		return r;
-	mrn_dispatch_follows_fork = follow_fork;
-	if (!++mrn_dispatch_era)
-		++mrn_dispatch_era;
-	ops = *its_ops;
-	__atomic_store_n(&mrn_own_thread_joins, mrn_dispatch_join, __ATOMIC_RELEASE);
-	__atomic_store_n(&mrn_dispatch_on, true, __ATOMIC_RELEASE);
-	/* Before the look for own threads, which those that leave that state pair with: they join, or are asked. */
-	mrn_fence_full();
-	r = mrn_thread_arm();
-	if (!r)
-		r = mrn_threads_arm(why, why_size);
-	if (r) {
-		mrn_dispatch_stop();
-		return r;
-	}
-	mrn_rings_look(ops.ring);
-	mrn_sigsys_unmask_handlers();
-	return 0;
-}
-
-void mrn_dispatch_stop(void)
-{
-	__atomic_store_n(&mrn_dispatch_on, false, __ATOMIC_RELEASE);
-	mrn_thread_disarm();
 }

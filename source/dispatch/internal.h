@@ -59,11 +59,25 @@ void mrn_caught_lose(void);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
 int mrn_program_read(void *into, uint64_t addr, size_t size);
 int mrn_program_write(uint64_t addr, const void *from, size_t size);
+void mrn_on_sigsys(int sig, siginfo_t *info, void *context);
+
+/* ---- start.c */
+
+extern struct mrn_dispatch_ops mrn_dispatch_tells;
 extern bool mrn_dispatch_on, mrn_dispatch_follows_fork;
 static inline bool mrn_dispatch_is_on(void)
 {
 	return __atomic_load_n(&mrn_dispatch_on, __ATOMIC_RELAXED);
 }
+/*
+ * Of this start: never 0. A thread is armed with the byte of its start, see SELECTORS, and the kernel catches its calls while
+ * that says so: so all are let go at once, wherever they are, and none has to be visited. Each start has a byte of its own:
+ * a thread that was let go may block SIGSYS, and is caught again only once it has armed itself anew.
+ */
+extern uint32_t mrn_dispatch_era;
+extern uint8_t mrn_selector[SELECTORS];
+/* All threads are let go: no further call is caught. On the event path. */
+void mrn_dispatch_release(void);
 
 /* ---- clone.c: clone, clone3, fork, vfork */
 
@@ -103,16 +117,34 @@ void mrn_caught_pselect(struct mrn_caught *c);
 void mrn_caught_uring_enter(struct mrn_caught *c);
 void mrn_caught_sigaction(struct mrn_caught *c);
 void mrn_caught_sigreturn(struct mrn_caught *c);
+/* Takes SIGSYS out of the mask that a signal's handler returns to. */
+void mrn_let_sigsys_pass(ucontext_t *context);
+
+/* ---- sigsys.c */
+
+/* As rt_sigaction, for what the program takes to be its SIGSYS. */
+long mrn_sigsys_set(uint64_t act, uint64_t old);
+/* Has the kernel sent it for the call that was interrupted? Anybody here can send one with the same code. */
+bool mrn_sigsys_is_of_a_call(const siginfo_t *info, const greg_t *reg);
 /* A SIGSYS that is not from here. */
 void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
 /* What the kernel has for SIGSYS while this is attached; to be set anew where a child starts without handlers. */
 extern struct mrn_sigaction mrn_sigsys_ours;
-/* In a copy of this process that starts without handlers: sets it, the program's being the default. */
-void mrn_sigsys_take_again(void);
-/* Puts handler in the place of the program's, once. 0 or -errno. */
+/* Puts handler in the place of the program's, and unblocks SIGSYS here. 0 or -errno. */
 int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
+/* Once no call is caught any more. */
+void mrn_sigsys_give_back(void);
+/* In a copy of this process, which is caught and starts without handlers: sets ours, the program's being the default. */
+void mrn_sigsys_take_again(void);
+/* In one that is not caught; fresh: it starts without handlers. */
+void mrn_sigsys_leave_to_child(bool fresh);
 /* Takes SIGSYS out of the masks that handlers run with. */
 void mrn_sigsys_unmask_handlers(void);
+
+/* ---- settle.c */
+
+/* Waits until no other thread that has been let go can still come to the handler: false where one cannot be known not to. */
+bool mrn_threads_settle(void);
 
 /* ---- altstack.c: the handler runs on the program's alternate stack, where there is one */
 
@@ -174,9 +206,13 @@ int mrn_thread_is_traced(long tid, char *why, size_t why_size);
 
 /* ---- thread.c */
 
-extern uint32_t mrn_dispatch_era;
-/* Not 0 in a thread that is armed. */
+/* The start in which this thread was armed, or 0. */
 extern MRN_TLS uint32_t mrn_armed_in;
+/* With the byte of this start: are its calls caught, while there is one? */
+static inline bool mrn_thread_is_armed(void)
+{
+	return mrn_armed_in && mrn_armed_in == __atomic_load_n(&mrn_dispatch_era, __ATOMIC_RELAXED);
+}
 /* Arms the calling thread. 0 or -errno. */
 int mrn_thread_arm(void);
 void mrn_thread_disarm(void);
@@ -187,11 +223,13 @@ extern MRN_TLS bool mrn_storage_is_shared;
 /* This thread, or another with its storage, has given its dispatch away: which of them? */
 void mrn_thread_lose(void);
 bool mrn_thread_has_lost(void);
-/* The call that does it, for the calling thread: 0 or -errno. */
-long mrn_dispatch_set(bool on);
+/* The call that does it, for the calling thread: NULL for none. 0 or -errno. */
+long mrn_dispatch_set(const uint8_t *selector);
 /* What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. */
 int mrn_thread_about(long tid, const char *file, char *into, size_t size);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
+/* The number of the next thread after tid of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */
+long mrn_next_thread(void *tasks, long tid);
 
 #endif

@@ -116,14 +116,18 @@ mrn_stub_told:
 	leaq	__start_mrn_syscalls(%rip), %rdx
 	leaq	__stop_mrn_syscalls(%rip), %r10
 	subq	%rdx, %r10
-	xorl	%r8d, %r8d
+	/* Kept, for there may be another start meanwhile. */
+	movl	mrn_dispatch_era(%rip), %r9d
+	movl	%r9d, %eax
+	andl	$(SELECTORS - 1), %eax
+	leaq	mrn_selector(%rip), %r8
+	addq	%rax, %r8
 	movl	$SYS_prctl, %eax
 	syscall
 	testl	%eax, %eax
 	jnz	2f
-	movl	mrn_dispatch_era(%rip), %ecx
 	movq	mrn_armed_in@gottpoff(%rip), %rdx
-	movl	%ecx, %fs:(%rdx)
+	movl	%r9d, %fs:(%rdx)
 	xorl	%eax, %eax
 	jmp	1f
 /* The coverage is over before the child's first instruction. */

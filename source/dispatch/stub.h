@@ -28,6 +28,9 @@
 /* FRAME_ARM, of a child: it is to be caught, too. Else it is a guest (guests.c), or no process of this memory. */
 #define CHILD_ARMS_ITSELF 1
 #define CHILD_IS_FRESH	  2 /* and has none of our handlers */
+/* Bytes of which each start takes the next, and so many starts later the same: by its number, modulo this. */
+#define SELECTORS 4096
+
 /* Of a parent: its child is a guest, which has gone when the call returns. */
 #define PARENT_OF_GUEST 1
 

@@ -24,26 +24,27 @@
 
 static uint32_t answers; /* futex: threads that have answered */
 static bool any_fresh;	 /* one of them had not been armed */
-/* Of this start: never 0. The second is written by the stub in which a new thread arms itself, too. */
-uint32_t mrn_dispatch_era;
+/* Written by the stub in which a new thread arms itself, too. */
 MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
 static MRN_TLS uint32_t lost; /* who, of those that share the storage */
 
-long mrn_dispatch_set(bool on)
+long mrn_dispatch_set(const uint8_t *selector)
 {
 	return mrn_sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH,
-			on ? PR_SYS_DISPATCH_ON : PR_SYS_DISPATCH_OFF,
-			on ? (long)__start_mrn_syscalls : 0,
-			on ? __stop_mrn_syscalls - __start_mrn_syscalls : 0, 0, 0);
+			selector ? PR_SYS_DISPATCH_ON : PR_SYS_DISPATCH_OFF,
+			selector ? (long)__start_mrn_syscalls : 0,
+			selector ? __stop_mrn_syscalls - __start_mrn_syscalls : 0, (long)selector,
+			0);
 }
 
 int mrn_thread_arm(void)
 {
-	long r = mrn_dispatch_set(true);
+	const uint32_t era = __atomic_load_n(&mrn_dispatch_era, __ATOMIC_RELAXED);
+	long r = mrn_dispatch_set(&mrn_selector[era % SELECTORS]);
 
 	if (!r) {
-		mrn_armed_in = mrn_dispatch_era;
+		mrn_armed_in = era;
 		mrn_is_guest = 0;
 	}
 	/* A kernel that does not know it says EINVAL. */
@@ -53,7 +54,7 @@ int mrn_thread_arm(void)
 void mrn_thread_disarm(void)
 {
 	/* A sandbox may not let us: then it goes on. */
-	if (mrn_dispatch_set(false))
+	if (mrn_dispatch_set(NULL))
 		return;
 	/* Who shares the storage is armed still, perhaps: its calls must not be taken for the program's own. */
 	if (mrn_storage_is_shared)
@@ -85,7 +86,7 @@ static void on_asked(int sig, siginfo_t *info, void *context)
 	(void)sig;
 	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &answers)
 		return;
-	if (mrn_armed_in != mrn_dispatch_era) {
+	if (!mrn_thread_is_armed()) {
 		/* What it goes on with. */
 		((mrn_sigmask *)&uc->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
 		mrn_thread_arm();
@@ -129,9 +130,7 @@ static void give_signal_back(int sig)
 
 void mrn_dispatch_join(void)
 {
-	uint32_t era = __atomic_load_n(&mrn_dispatch_era, __ATOMIC_RELAXED);
-
-	if (mrn_armed_in == era || !mrn_dispatch_is_on())
+	if (mrn_thread_is_armed() || !mrn_dispatch_is_on())
 		return;
 	if (mrn_thread_arm())
 		mrn_thread_is_not_armed();
@@ -243,10 +242,10 @@ static int ask(long tid, int sig, char *why, size_t why_size)
 }
 
 /*
- * The number of the next thread after tid of this process, each once, or 0 at the end. Without a folder, as where there is no
- * /proc or no descriptor left, by asking of each number that there can be: that takes a second.
+ * Without a folder, as where there is no /proc or no descriptor left, by asking of each number that there can be: that takes a
+ * second.
  */
-static long next_thread(DIR *tasks, long tid)
+long mrn_next_thread(void *tasks, long tid)
 {
 	const long top = 1 << 22; /* the kernel's PID_MAX_LIMIT */
 	long pid = mrn_sys0(SYS_getpid);
@@ -273,7 +272,7 @@ static int ask_all(int sig, char *why, size_t why_size)
 	DIR *tasks = opendir("/proc/self/task");
 	int r = 0;
 
-	while (!r && (tid = next_thread(tasks, tid))) {
+	while (!r && (tid = mrn_next_thread(tasks, tid))) {
 		if (tid == self || mrn_is_own_thread(tid) || is_the_kernels(tid))
 			continue;
 		r = mrn_thread_is_traced(tid, why, why_size);

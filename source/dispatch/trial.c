@@ -65,6 +65,7 @@ ON_ITS_STACK static long one_caught_call(void)
 		.mask = MRN_SIGNALS_BLOCKED,
 	};
 	const mrn_sigmask mask = MRN_SIGNALS_BLOCKED;
+	static const uint8_t catches = SYSCALL_DISPATCH_FILTER_BLOCK;
 	const struct rlimit none = {0, 0};
 	long r;
 
@@ -75,7 +76,7 @@ ON_ITS_STACK static long one_caught_call(void)
 	if (!r)
 		r = mrn_sys4(SYS_rt_sigaction, SIGSYS, (long)&action, 0, sizeof(mask));
 	if (!r)
-		r = mrn_dispatch_set(true);
+		r = mrn_dispatch_set(&catches);
 	if (r)
 		return r < 0 ? -r : NOT_CAUGHT;
 	return bare_getpid() == ANSWER ? CAUGHT : NOT_CAUGHT;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * When threads have been let go, one may still be on its way to our handler: the kernel has looked at the selector before, and
+ * is about to send it SIGSYS. With any other action than ours that would be its end. It has not slept since, unless
+ * with the signal pending; and if it has run for longer than that takes it has arrived.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/check.h"
+#include "os/syscall.h"
+#include "source/dispatch/internal.h"
+
+#define PATIENCE_S	5
+#define ARRIVES_WITHIN	1000000	 /* ns of its own time, a thousandfold */
+#define WITHOUT_PROC_NS 20000000 /* of everybody's */
+
+/* Its time on processors, as the kernel numbers threads' clocks. */
+static int64_t time_of(long tid)
+{
+	clockid_t clock = (clockid_t)((~(unsigned int)tid << 3) | 6);
+	struct timespec t;
+
+	return clock_gettime(clock, &t) ? INT64_MAX : (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void doze(long ns)
+{
+	struct timespec t = {0, ns};
+
+	mrn_sys2(SYS_nanosleep, (long)&t, 0);
+}
+
+static mrn_sigmask signals(const char *status, const char *name)
+{
+	const char *p = strstr(status, name);
+
+	return p ? strtoull(p + strlen(name), NULL, 16) : 0;
+}
+
+static bool may_be_on_its_way(const char *status)
+{
+	/* One that is pending and blocked is the program's affair. */
+	const mrn_sigmask pending = signals(status, "\nSigPnd:") & ~signals(status, "\nSigBlk:");
+
+	return strstr(status, "\nState:\tR") || (pending & MRN_SIGSYS_BIT);
+}
+
+static bool settle(long tid, int64_t deadline)
+{
+	const int64_t then = time_of(tid);
+	char status[4096];
+
+	/* Or it has ended. */
+	while (!mrn_thread_about(tid, "status", status, sizeof(status)) &&
+	       may_be_on_its_way(status) && time_of(tid) < then + ARRIVES_WITHIN) {
+		struct timespec now;
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec > deadline)
+			return false;
+		doze(100000);
+	}
+	return true;
+}
+
+bool mrn_threads_settle(void)
+{
+	const long self = mrn_sys0(SYS_gettid);
+	struct timespec now;
+	bool all = true;
+	long tid = 0;
+	DIR *tasks;
+
+	if (MRN_BROKEN(DISPATCH_SETTLE))
+		return true;
+	tasks = opendir("/proc/self/task");
+	if (!tasks) {
+		doze(WITHOUT_PROC_NS);
+		return true;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	while (all && (tid = mrn_next_thread(tasks, tid)))
+		all = tid == self || settle(tid, now.tv_sec + PATIENCE_S);
+	closedir(tasks);
+	return all;
+}

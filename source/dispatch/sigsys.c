@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The program's SIGSYS, while the kernel has our handler for it: what the program sets and reads, and those signals that are not
+ * from here. Processes that share this memory share this action.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/process.h"
+#include "os/syscall.h"
+#include "source/confined.h"
+#include "source/dispatch/internal.h"
+
+#include "os/event_path.h"
+
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1 /* si_code; Debian 12's headers lack it */
+#endif
+
+#define NR_SIGNALS 64
+
+#define SIG_DEFAULT ((void *)(uintptr_t)SIG_DFL)
+#define SIG_IGNORED ((void *)(uintptr_t)SIG_IGN)
+
+struct mrn_sigaction mrn_sigsys_ours;
+
+static long set(int sig, const struct mrn_sigaction *action, struct mrn_sigaction *was)
+{
+	return mrn_sys4(SYS_rt_sigaction, sig, (long)action, (long)was, sizeof(mrn_sigmask));
+}
+
+/* ------------------------------------------------------------------------------------ the program's */
+
+/*
+ * One of two, by the version: a writer fills in the other one. So a signal's handler reads it without a lock and without a
+ * system call, which in a thread with a dispatch of the program's would be caught again. Writers have the process's lock.
+ */
+static struct mrn_sigaction programs[2];
+static uint32_t version;
+/* The version whose handler was good for one signal (SA_RESETHAND), which has come; plus one. */
+static uint32_t spent;
+
+static struct mrn_sigaction read_programs(uint32_t *of)
+{
+	struct mrn_sigaction copy;
+	uint32_t v;
+
+	do {
+		v = __atomic_load_n(&version, __ATOMIC_ACQUIRE);
+		copy = programs[v & 1];
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (__atomic_load_n(&version, __ATOMIC_RELAXED) != v);
+	*of = v;
+	if (__atomic_load_n(&spent, __ATOMIC_RELAXED) == v + 1)
+		copy.handler = SIG_DEFAULT;
+	return copy;
+}
+
+/* Under the lock, or where nobody else can be. */
+static void write_programs(const struct mrn_sigaction *action)
+{
+	const uint32_t v = version + 1;
+
+	programs[v & 1] = *action;
+	__atomic_store_n(&version, v, __ATOMIC_RELEASE);
+}
+
+/* With SIGSYS blocked, too, for its handler must not come in between: so nothing that could be caught is called until it ends. */
+static mrn_sigmask lock_programs(void)
+{
+	const mrn_sigmask all = ~UINT64_C(0);
+	mrn_sigmask mask = 0;
+
+	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&mask, sizeof(all));
+	mrn_mutex_lock(&mrn_process->signals);
+	return mask;
+}
+
+static void unlock_programs(mrn_sigmask mask)
+{
+	mrn_mutex_unlock(&mrn_process->signals);
+	mrn_signals_restore(mask);
+}
+
+/* What the kernel keeps of an action that is set. */
+static void as_kept(struct mrn_sigaction *action)
+{
+	const uint64_t expose_tag_bits = 0x800;
+
+	action->flags &= SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART |
+			 SA_NODEFER | SA_RESETHAND | expose_tag_bits | MRN_SA_RESTORER;
+	action->mask &= ~(UINT64_C(1) << (SIGKILL - 1) | UINT64_C(1) << (SIGSTOP - 1));
+}
+
+long mrn_sigsys_set(uint64_t act, uint64_t old)
+{
+	struct mrn_sigaction fresh, was;
+	mrn_sigmask mask;
+	uint32_t v;
+
+	if (act && mrn_program_read(&fresh, act, sizeof(fresh)))
+		return -EFAULT;
+	mask = lock_programs();
+	was = read_programs(&v);
+	if (act) {
+		as_kept(&fresh);
+		write_programs(&fresh);
+	}
+	unlock_programs(mask);
+	return old ? mrn_program_write(old, &was, sizeof(was)) : 0;
+}
+
+/* ----------------------------------------------------------------------------------- ours, and back */
+
+static bool same(const struct mrn_sigaction *a, const struct mrn_sigaction *b)
+{
+	return a->handler == b->handler && a->flags == b->flags && a->mask == b->mask;
+}
+
+/*
+ * Puts an action in the place of one that has been read. Another thread may have set one since, which then comes back, and is
+ * put there: the last one stays.
+ */
+static void exchange(int sig, struct mrn_sigaction expected, struct mrn_sigaction put,
+		     mrn_sigmask without)
+{
+	struct mrn_sigaction was;
+
+	while (!set(sig, &put, &was) && !same(&was, &expected)) {
+		expected = put;
+		put = was;
+		put.mask &= ~without;
+	}
+}
+
+int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))
+{
+	/*
+	 * The mask: see bracket() in handler.c. NODEFER: what is called in a bracket may make calls of its own. ONSTACK:
+	 * some stacks, of Go's threads for one, are too small for a signal.
+	 */
+	struct mrn_sigaction ours = {
+		.handler = (void *)(uintptr_t)handler,
+		.flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART | MRN_SA_RESTORER,
+		.restorer = (void *)(uintptr_t)mrn_stub_sigreturn,
+		.mask = MRN_BROKEN(DISPATCH_SIGNALS) ? 0 : MRN_SIGNALS_BLOCKED,
+	};
+	struct mrn_sigaction was;
+	mrn_sigmask mask;
+	long r;
+
+	as_kept(&ours);
+	mrn_sigsys_ours = ours;
+	mask = lock_programs();
+	r = set(SIGSYS, &ours, &was);
+	/* Ours may be there: from last time, when it could not be given back, or from this process's parent. */
+	if (!r && was.handler != ours.handler)
+		write_programs(&was);
+	unlock_programs(mask & ~MRN_SIGSYS_BIT);
+	return (int)r;
+}
+
+void mrn_sigsys_give_back(void)
+{
+	uint32_t v;
+
+	exchange(SIGSYS, mrn_sigsys_ours, read_programs(&v), 0);
+}
+
+/* As the kernel does in a child that is to start without handlers. */
+static void forget_handler(void)
+{
+	const struct mrn_sigaction none = {.handler = SIG_DEFAULT};
+	uint32_t v;
+
+	if (read_programs(&v).handler != SIG_IGNORED)
+		write_programs(&none);
+}
+
+void mrn_sigsys_take_again(void)
+{
+	set(SIGSYS, &mrn_sigsys_ours, NULL);
+	forget_handler();
+}
+
+void mrn_sigsys_leave_to_child(bool fresh)
+{
+	struct mrn_sigaction action;
+	uint32_t v;
+
+	if (fresh)
+		forget_handler();
+	action = read_programs(&v);
+	/* A sandbox may kill for it: then our handler stays there, and hands all on. */
+	if (!mrn_is_confined())
+		set(SIGSYS, &action, NULL);
+}
+
+void mrn_sigsys_unmask_handlers(void)
+{
+	for (int sig = 1; sig <= NR_SIGNALS; sig++) {
+		struct mrn_sigaction a, without;
+
+		if (sig == SIGSYS || set(sig, NULL, &a) || !(a.mask & MRN_SIGSYS_BIT))
+			continue;
+		without = a;
+		without.mask &= ~MRN_SIGSYS_BIT;
+		exchange(sig, a, without, MRN_SIGSYS_BIT);
+	}
+}
+
+/* ---------------------------------------------------------------------------------- not from here */
+
+bool mrn_sigsys_is_of_a_call(const siginfo_t *info, const greg_t *reg)
+{
+	return info->si_call_addr == (void *)reg[REG_RIP] && info->si_syscall == (int)reg[REG_RAX];
+}
+
+static void as_if_we_were_not_here(int sig)
+{
+	struct mrn_sigaction plain = {.handler = SIG_DEFAULT};
+
+	set(sig, &plain, NULL);
+	mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), mrn_sys0(SYS_gettid), sig);
+}
+
+/* The action for one that has come, and may have been the last for it. */
+static struct mrn_sigaction action_for(const siginfo_t *info, const ucontext_t *context)
+{
+	uint32_t v, before;
+	struct mrn_sigaction action = read_programs(&v);
+	bool forced = info->si_code > 0 &&
+		      mrn_sigsys_is_of_a_call(info, context->uc_mcontext.gregs);
+
+	/* What the kernel has to bring home is not ignored. */
+	if (action.handler == SIG_IGNORED) {
+		if (forced)
+			action.handler = SIG_DEFAULT;
+		return action;
+	}
+	if (action.flags & SA_RESETHAND) {
+		before = __atomic_exchange_n(&spent, v + 1, __ATOMIC_RELAXED);
+		if (before == v + 1)
+			action.handler = SIG_DEFAULT;
+	}
+	return action;
+}
+
+void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
+{
+	const struct mrn_sigaction action = action_for(info, context);
+	mrn_sigmask mask;
+
+	if (action.handler == SIG_DEFAULT) {
+		as_if_we_were_not_here(sig);
+		return;
+	}
+	if (action.handler == SIG_IGNORED)
+		return;
+	if (info->si_code == SYS_USER_DISPATCH) {
+		/* Of the program's own: a call made here would be caught again, and so would the return, but at its own place. */
+		if (action.flags & MRN_SA_RESTORER)
+			((void **)context)[-1] = action.restorer;
+	} else {
+		/* As the kernel would have called it. Returning from the signal puts the program's mask back. */
+		memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+		mask = (mask | action.mask) & ~MRN_SIGSYS_BIT;
+		mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	}
+	((void (*)(int, siginfo_t *, void *))action.handler)(sig, info, context);
+	mrn_let_sigsys_pass(context);
+}
