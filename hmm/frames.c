@@ -118,7 +118,7 @@ int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper,
 	f->ring = quarantine ? mrn_pages_alloc((quarantine + 1) * sizeof(*f->ring)) : NULL;
 	alias = mrn_sys2(SYS_ftruncate, f->fd, (long)bytes);
 	if (!alias)
-		alias = mrn_sys6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
+		alias = mrn_own6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_NORESERVE, f->fd, 0);
 	if (mrn_sys_failed(alias) || !f->spare || !f->word || (quarantine && !f->ring)) {
 		mrn_hmm_frames_destroy(f);

@@ -20,7 +20,7 @@
  */
 static inline int mrn_futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
 {
-	return (int)mrn_sys6(SYS_futex, (long)word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+	return (int)mrn_own6(SYS_futex, (long)word, FUTEX_WAIT_BITSET_PRIVATE, expected,
 			     (long)deadline, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 

@@ -55,7 +55,7 @@ static char *get_room(void)
 
 	if (have)
 		return have;
-	p = mrn_sys6(SYS_mmap, 0, (long)(ROOM * mrn_page_size()), PROT_NONE,
+	p = mrn_own6(SYS_mmap, 0, (long)(ROOM * mrn_page_size()), PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (mrn_sys_failed(p))
 		return NULL;
@@ -89,7 +89,7 @@ static void *take_room(size_t size)
 			continue;
 		}
 		p = from + at * mrn_page_size();
-		if (!mrn_sys_failed(mrn_sys6(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE,
+		if (!mrn_sys_failed(mrn_own6(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE,
 					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)))
 			return p;
 		__atomic_fetch_and(&taken, ~bits(n, at), __ATOMIC_RELEASE);
@@ -107,7 +107,7 @@ static bool give_room(char *p, size_t size)
 	if (!from || p < from || at >= ROOM)
 		return false;
 	/* What cannot be given back to the kernel is not given to anybody else. */
-	if (!mrn_sys_failed(mrn_sys6(SYS_mmap, (long)p, (long)size, PROT_NONE,
+	if (!mrn_sys_failed(mrn_own6(SYS_mmap, (long)p, (long)size, PROT_NONE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 				     0)))
 		__atomic_fetch_and(&taken, ~bits(size / mrn_page_size(), (unsigned int)at),
@@ -123,7 +123,7 @@ void *mrn_pages_alloc(size_t size)
 	size = mrn_page_up(size);
 	small = take_room(size);
 	p = small ? (long)small
-		  : mrn_sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+		  : mrn_own6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	TSAN_ACQUIRE();
 	return mrn_sys_failed(p) ? NULL : (void *)p;

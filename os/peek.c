@@ -21,7 +21,7 @@ static long own_number(void)
 static int copy(long nr, void *ours, uintptr_t addr, size_t size)
 {
 	struct iovec local = {ours, size}, there = {(void *)addr, size};
-	long n = mrn_sys6(nr, own_number(), (long)&local, 1, (long)&there, 1, 0);
+	long n = mrn_own6(nr, own_number(), (long)&local, 1, (long)&there, 1, 0);
 
 	if (n < 0)
 		return (int)n;

@@ -5,12 +5,18 @@
  * Not libc's syscall(): that one is among the calls that source/interpose stands in front of, it
  * changes errno, and its callers here run inside other people's munmap and free. Every function
  * returns the kernel's own value, -errno on failure; none touches errno; all are async-signal-safe.
+ *
+ * mrn_sys6 and mrn_raw make a call in any case: the program's own. All others are ours, and not made where a sandbox of the
+ * program's is known to refuse them: os/refused.h.
  */
 #ifndef MRN_OS_SYSCALL_H
 #define MRN_OS_SYSCALL_H
 
+#include <errno.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+
+#include "os/refused.h"
 
 #if defined(__x86_64__)
 /* In syscall-x86_64.S, which says why it is no inline function. */
@@ -37,27 +43,37 @@ static inline long mrn_sys6(long nr, long a, long b, long c, long d, long e, lon
 #error "mrn knows the system call convention of x86-64 and aarch64 only"
 #endif
 
+static inline long mrn_own6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return mrn_is_refused(nr) ? -EPERM : mrn_sys6(nr, a, b, c, d, e, f);
+}
+
 static inline long mrn_sys0(long nr)
 {
-	return mrn_sys6(nr, 0, 0, 0, 0, 0, 0);
+	return mrn_own6(nr, 0, 0, 0, 0, 0, 0);
 }
 
 static inline long mrn_sys1(long nr, long a)
 {
-	return mrn_sys6(nr, a, 0, 0, 0, 0, 0);
+	return mrn_own6(nr, a, 0, 0, 0, 0, 0);
 }
 
 static inline long mrn_sys2(long nr, long a, long b)
 {
-	return mrn_sys6(nr, a, b, 0, 0, 0, 0);
+	return mrn_own6(nr, a, b, 0, 0, 0, 0);
 }
 
 static inline long mrn_sys3(long nr, long a, long b, long c)
 {
-	return mrn_sys6(nr, a, b, c, 0, 0, 0);
+	return mrn_own6(nr, a, b, c, 0, 0, 0);
 }
 
 static inline long mrn_sys4(long nr, long a, long b, long c, long d)
+{
+	return mrn_own6(nr, a, b, c, d, 0, 0);
+}
+
+static inline long mrn_raw(long nr, long a, long b, long c, long d)
 {
 	return mrn_sys6(nr, a, b, c, d, 0, 0);
 }

@@ -39,12 +39,14 @@ static void replace(long from, long to)
 
 void mrn_own_thread_enter(void)
 {
+	mrn_refused_inherit();
 	replace(0, mrn_sys0(SYS_gettid));
 }
 
 void mrn_own_thread_leave(void)
 {
 	replace(mrn_sys0(SYS_gettid), 0);
+	mrn_refused_inherit_nothing();
 }
 
 bool mrn_is_own_thread(long tid)

@@ -8,5 +8,5 @@
 
 long mrn_source_bypass(long nr, long a, long b, long c, long d, long e, long f)
 {
-	return mrn_sys6(nr, a, b, c, d, e, f);
+	return mrn_own6(nr, a, b, c, d, e, f);
 }

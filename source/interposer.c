@@ -38,6 +38,11 @@ bool mrn_interposer_is_intact(bool first_only)
 	return true;
 }
 
+const struct mrn_refused *mrn_source_refused(void)
+{
+	return mrn_refused;
+}
+
 MRN_TLS bool mrn_does_not_stand_back;
 
 bool mrn_is_to_be_caught(void)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "os/refused.h"
 #include "os/thread.h"
 
 /*
@@ -42,6 +43,9 @@ extern MRN_TLS bool mrn_does_not_stand_back;
  * that is announced twice is right.
  */
 bool mrn_is_to_be_caught(void);
+
+/* What is not to be called any more: libmrn's own, for libmrn-interpose to keep to. */
+const struct mrn_refused *mrn_source_refused(void);
 
 /* In a forked child: closes the copies of its parent's descriptors. Async-signal-safe; may come twice, and in any process. */
 void mrn_source_forget_parents(void);

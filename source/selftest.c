@@ -220,7 +220,7 @@ static long open_named_and_truncate(struct scratch *s, const char *folder)
 	if (fd < 0)
 		return fd;
 	r = mrn_sys2(SYS_ftruncate, fd, (long)s->size);
-	p = mrn_sys6(SYS_mmap, (long)s->file, (long)s->size, PROT_READ | PROT_WRITE,
+	p = mrn_own6(SYS_mmap, (long)s->file, (long)s->size, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_FIXED, fd, 0);
 	mrn_sys1(SYS_close, fd);
 	if (!r)
@@ -345,9 +345,9 @@ static int make_scratch(struct scratch *s)
 	if (s->fd < 0)
 		return s->fd;
 	/* Two anonymous pieces side by side, so that either can be unmapped or moved onto. */
-	anon = mrn_sys6(SYS_mmap, 0, (long)(2 * s->size), prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	anon = mrn_own6(SYS_mmap, 0, (long)(2 * s->size), prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	mrn_sys2(SYS_ftruncate, s->fd, (long)s->size);
-	file = mrn_sys6(SYS_mmap, 0, (long)s->size, prot, MAP_SHARED, s->fd, 0);
+	file = mrn_own6(SYS_mmap, 0, (long)s->size, prot, MAP_SHARED, s->fd, 0);
 	if (!mrn_sys_failed(anon) && !mrn_sys_failed(file)) {
 		s->anon = (char *)anon;
 		s->spare = (char *)anon + s->size;

@@ -3,8 +3,10 @@
  * Caught calls are what the kernel reads: 32 bits of the number and of an int, whatever is in the upper half of the register.
  * And calls in other forms, of x32 and of i386, that would end dispatch unseen.
  */
+#include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
@@ -158,9 +160,12 @@ TEST(a_wide_number_takes_dispatch_away)
 
 TEST(a_wide_option_begins_a_sandbox)
 {
+	struct sock_filter pass = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = {1, &pass};
 	struct mrn_source *source = wide_dispatch_or_skip(0);
 
-	CHECK(test_raw4(WIDE(SYS_prctl), WIDE(PR_SET_SECCOMP), -1, 0, 0) < 0);
+	/* Allowed or not. */
+	test_raw4(WIDE(SYS_prctl), WIDE(PR_SET_SECCOMP), SECCOMP_MODE_FILTER, (long)&program, 0);
 	CHECK(mrn_is_confined());
 	CHECK_ERR(mrn_source_detach(source), 0);
 }

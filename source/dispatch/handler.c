@@ -11,7 +11,6 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
-#include "source/confined.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -221,12 +220,18 @@ static void end_what_is_left(const struct mrn_caught *c)
 	errno = saved;
 }
 
+void mrn_caught_end_all(void)
+{
+	mrn_bracket_end(&executing);
+	mrn_held_end_all();
+}
+
 void mrn_caught_lose(void)
 {
 	if (mrn_dispatch_tells.lost)
 		mrn_dispatch_tells.lost();
 	mrn_thread_lose();
-	mrn_held_end_all();
+	mrn_caught_end_all();
 }
 
 /* In an own thread, or in a new one before it goes on: what it does would not be seen. */
@@ -278,7 +283,7 @@ static void ptrace_call(struct mrn_caught *c)
 /* x32's actions and alternate stacks are in a form of their own, and would be the end of ours; the same call asks whether there are any. */
 static void x32_signals(struct mrn_caught *c)
 {
-	if (mrn_sys4(c->reg[REG_RAX], 0, 0, 0, sizeof(mrn_sigmask)) != -ENOSYS)
+	if (mrn_raw(c->reg[REG_RAX], 0, 0, 0, sizeof(mrn_sigmask)) != -ENOSYS)
 		mrn_caught_lose();
 	mrn_caught_resume(c, mrn_stub_resume);
 }
@@ -289,8 +294,7 @@ static void caught(struct mrn_caught *c)
 
 	as_they_came(came, c->reg);
 	c->call = mrn_call_read(c->reg[REG_RAX], came);
-	if (mrn_call_confines(c->call.nr, c->call.a[0]))
-		mrn_confine();
+	mrn_caught_confine(&c->call);
 	switch (c->call.nr) {
 	case SYS_execve:
 	case SYS_execveat:

@@ -14,7 +14,6 @@
 
 #include "os/syscall.h"
 #include "source/bracket/held.h"
-#include "source/confined.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -90,7 +89,7 @@ static bool from_old_mmap(struct mrn_call *c, const uint64_t *arg)
 	return true;
 }
 
-/* What it is on x86-64, if it changes memory. arg: ebx and on. */
+/* What it is on x86-64, if it changes memory, or forbids calls. arg: ebx and on. */
 static bool translate(struct mrn_call *c, long nr, const uint64_t *arg)
 {
 	const long a = (long)arg[0], b = (long)arg[1], d = (long)arg[2], e = (long)arg[3];
@@ -152,7 +151,7 @@ static bool translate(struct mrn_call *c, long nr, const uint64_t *arg)
 		*c = (struct mrn_call){SYS_ioctl, {(int)a, b, d}};
 		break;
 	case I386_PRCTL:
-		*c = (struct mrn_call){SYS_prctl, {(int)a, b, d, e, (long)arg[4]}};
+		*c = (struct mrn_call){SYS_prctl, {(int)a, b, d, e, (long)arg[4]}, true};
 		break;
 	case I386_IO_DESTROY:
 		*c = (struct mrn_call){SYS_io_destroy, {a}};
@@ -177,6 +176,9 @@ static bool translate(struct mrn_call *c, long nr, const uint64_t *arg)
 		*c = (struct mrn_call){SYS_process_madvise,
 				       {(int)a, b, d, (int)e, (long)arg[4]},
 				       true};
+		break;
+	case I386_SECCOMP:
+		*c = (struct mrn_call){SYS_seccomp, {a, b, d}, true};
 		break;
 	case I386_OPENAT2:
 		*c = (struct mrn_call){SYS_openat2, {(int)a, b, d}};
@@ -258,15 +260,10 @@ static void look_ahead(uint64_t nr, const uint64_t *arg)
 	case I386_PRCTL:
 		if (arg[0] == PR_SET_SYSCALL_USER_DISPATCH)
 			mrn_caught_lose();
-		if (mrn_call_confines(SYS_prctl, (long)arg[0]))
-			mrn_confine();
 		break;
 	case I386_PTRACE:
 		if (arg[0] == PTRACE_TRACEME)
 			mrn_caught_lose();
-		break;
-	case I386_SECCOMP:
-		mrn_confine();
 		break;
 	default:
 		break;
@@ -282,10 +279,14 @@ void mrn_caught_int80(struct mrn_caught *c)
 				  (uint32_t)reg[REG_RBP]};
 	int saved = errno;
 	struct mrn_call call;
+	bool is_known;
 
 	look_ahead(came[0], came + 1);
 	as_it_came = came;
-	if (!translate(&call, (long)came[0], came + 1) || !make_here(c, &call))
+	is_known = translate(&call, (long)came[0], came + 1);
+	if (is_known)
+		mrn_caught_confine(&call);
+	if (!is_known || !make_here(c, &call))
 		go_on(c);
 	errno = saved;
 }

@@ -54,7 +54,9 @@ void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
 		     const struct mrn_file_change *change);
 /* The call is done, and this is what it returned. */
 void mrn_caught_return(struct mrn_caught *c, long value);
-/* This thread is caught no more, and so not when a call that changes a file is over. */
+/* Ends the tokens of calls of this thread's that are under way: it will not be caught when they are over. */
+void mrn_caught_end_all(void);
+/* This thread is caught no more. */
 void mrn_caught_lose(void);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
 int mrn_program_read(void *into, uint64_t addr, size_t size);
@@ -191,6 +193,11 @@ void mrn_spares_forget(struct mrn_caught *c);
 
 void mrn_caught_int80(struct mrn_caught *c);
 
+/* ---- leave.c: filters, after which we could not go on */
+
+/* Looks at a call that may forbid others, before it is made. */
+void mrn_caught_confine(const struct mrn_call *call);
+
 /* ---- rings.c */
 
 void mrn_caught_uring_setup(struct mrn_caught *c);
@@ -225,6 +232,12 @@ void mrn_thread_lose(void);
 bool mrn_thread_has_lost(void);
 /* The call that does it, for the calling thread: NULL for none. 0 or -errno. */
 long mrn_dispatch_set(const uint8_t *selector);
+/* A real-time signal that the program does not use, and handler is called for until it is given back; 0 for none. */
+int mrn_signal_take(void (*handler)(int, siginfo_t *, void *));
+void mrn_signal_give_back(int sig);
+/* Sends it with a value, by which the handler knows it for ours: 0 or -errno. */
+long mrn_signal_send(long tid, int sig, void *value);
+bool mrn_thread_blocks(long tid, int sig);
 /* What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. */
 int mrn_thread_about(long tid, const char *file, char *into, size_t size);
 /* Arms all others; why names the one that it fails for. */

@@ -29,6 +29,10 @@ MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
 static MRN_TLS uint32_t lost; /* who, of those that share the storage */
 
+/*
+ * In any case: a thread that is armed is under no filter that would refuse this, nor are those that it makes (leave.c); and whoever
+ * attaches has asked before.
+ */
 long mrn_dispatch_set(const uint8_t *selector)
 {
 	return mrn_sys6(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH,
@@ -53,7 +57,9 @@ int mrn_thread_arm(void)
 
 void mrn_thread_disarm(void)
 {
-	/* A sandbox may not let us: then it goes on. */
+	if (!mrn_armed_in)
+		return;
+	/* A sandbox that nobody has seen may not let us: then it goes on. */
 	if (mrn_dispatch_set(NULL))
 		return;
 	/* Who shares the storage is armed still, perhaps: its calls must not be taken for the program's own. */
@@ -108,20 +114,19 @@ static long set_action(int sig, void *handler)
 	return mrn_sys4(SYS_rt_sigaction, sig, (long)&action, 0, sizeof(mrn_sigmask));
 }
 
-/* One that the program does not use; 0 for none. */
-static int take_signal(void)
+int mrn_signal_take(void (*handler)(int, siginfo_t *, void *))
 {
 	for (int sig = SIGRTMAX; sig >= SIGRTMIN; sig--) {
 		struct mrn_sigaction was;
 
 		if (mrn_sys4(SYS_rt_sigaction, sig, 0, (long)&was, sizeof(mrn_sigmask)) == 0 &&
 		    was.handler == (void *)(uintptr_t)SIG_DFL)
-			return set_action(sig, (void *)(uintptr_t)on_asked) ? 0 : sig;
+			return set_action(sig, (void *)(uintptr_t)handler) ? 0 : sig;
 	}
 	return 0;
 }
 
-static void give_signal_back(int sig)
+void mrn_signal_give_back(int sig)
 {
 	/* To be ignored first: that drops those that have been sent twice. */
 	set_action(sig, (void *)(uintptr_t)SIG_IGN);
@@ -132,7 +137,7 @@ void mrn_dispatch_join(void)
 {
 	if (mrn_thread_is_armed() || !mrn_dispatch_is_on())
 		return;
-	if (mrn_thread_arm())
+	if (mrn_is_refused(SYS_prctl) || mrn_thread_arm())
 		mrn_thread_is_not_armed();
 }
 
@@ -169,7 +174,7 @@ static bool is_the_kernels(long tid)
 	       (flags & KERNELS_OWN);
 }
 
-static bool blocks(long tid, int sig)
+bool mrn_thread_blocks(long tid, int sig)
 {
 	char status[4096], *p;
 
@@ -192,19 +197,19 @@ static struct timespec now_plus(long ns)
 	return t;
 }
 
-static long send(long tid, int sig)
+long mrn_signal_send(long tid, int sig, void *value)
 {
 	siginfo_t info = {.si_signo = sig, .si_code = SI_QUEUE};
 
 	info.si_pid = (pid_t)mrn_sys0(SYS_getpid);
 	info.si_uid = (uid_t)mrn_sys0(SYS_getuid);
-	info.si_value.sival_ptr = &answers;
+	info.si_value.sival_ptr = value;
 	return mrn_sys4(SYS_rt_tgsigqueueinfo, info.si_pid, tid, sig, (long)&info);
 }
 
 static int gave_up_on(long tid, int sig, char *why, size_t why_size)
 {
-	if (blocks(tid, sig)) {
+	if (mrn_thread_blocks(tid, sig)) {
 		snprintf(why, why_size, "thread %ld blocks all signals, so it cannot be armed",
 			 tid);
 		return -EBUSY;
@@ -221,7 +226,7 @@ static int ask(long tid, int sig, char *why, size_t why_size)
 	struct timespec until;
 
 	while (__atomic_load_n(&answers, __ATOMIC_ACQUIRE) == before) {
-		long r = send(tid, sig);
+		long r = mrn_signal_send(tid, sig, &answers);
 
 		/* It may just have begun. */
 		if (mrn_is_own_thread(tid))
@@ -304,13 +309,13 @@ int mrn_threads_arm(char *why, size_t why_size)
 
 	if (MRN_BROKEN(DISPATCH_ASK))
 		return 0;
-	sig = take_signal();
+	sig = mrn_signal_take(on_asked);
 	if (!sig) {
 		snprintf(why, why_size,
 			 "all real-time signals are in use, so threads cannot be asked");
 		return -EBUSY;
 	}
 	r = ask_until_all_are_armed(sig, why, why_size);
-	give_signal_back(sig);
+	mrn_signal_give_back(sig);
 	return r;
 }

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "source/bracket/other.h"
 #include "source/confined.h"
@@ -77,8 +78,7 @@ MRN_INTERPOSED int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		arg[i] = va_arg(ap, unsigned long);
 	va_end(ap);
-	if (mrn_call_confines(SYS_prctl, option))
-		mrn_confine();
+	mrn_confine_by_name(&(struct mrn_call){SYS_prctl, {option, (long)arg[0], (long)arg[1]}});
 	if (mrn_prctl_kind(option, arg[0]) == MRN_CALL_OTHER)
 		return MRN_REAL(prctl)(option, arg[0], arg[1], arg[2], arg[3]);
 	mrn_bracket_prctl(&b);

@@ -29,7 +29,7 @@ static long result(long r)
 
 static int raw_munmap(void *addr, size_t length)
 {
-	return (int)result(mrn_sys2(SYS_munmap, (long)addr, (long)length));
+	return (int)result(mrn_raw(SYS_munmap, (long)addr, (long)length, 0, 0));
 }
 
 static void *raw_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
@@ -59,7 +59,7 @@ static int raw_remap_file_pages(void *addr, size_t size, int prot, size_t pgoff,
 
 static int raw_madvise(void *addr, size_t length, int advice)
 {
-	return (int)result(mrn_sys3(SYS_madvise, (long)addr, (long)length, advice));
+	return (int)result(mrn_raw(SYS_madvise, (long)addr, (long)length, advice, 0));
 }
 
 static ssize_t raw_process_madvise(int pidfd, const struct iovec *iov, size_t count, int advice,
@@ -71,17 +71,17 @@ static ssize_t raw_process_madvise(int pidfd, const struct iovec *iov, size_t co
 
 static int raw_mprotect(void *addr, size_t length, int prot)
 {
-	return (int)result(mrn_sys3(SYS_mprotect, (long)addr, (long)length, prot));
+	return (int)result(mrn_raw(SYS_mprotect, (long)addr, (long)length, prot, 0));
 }
 
 static int raw_pkey_mprotect(void *addr, size_t length, int prot, int pkey)
 {
-	return (int)result(mrn_sys4(SYS_pkey_mprotect, (long)addr, (long)length, prot, pkey));
+	return (int)result(mrn_raw(SYS_pkey_mprotect, (long)addr, (long)length, prot, pkey));
 }
 
 static int raw_brk(void *addr)
 {
-	void *now = (void *)mrn_sys1(SYS_brk, (long)addr);
+	void *now = (void *)mrn_raw(SYS_brk, (long)addr, 0, 0, 0);
 
 	if (&__curbrk)
 		__curbrk = now;
@@ -93,7 +93,7 @@ static int raw_brk(void *addr)
 
 static void *raw_sbrk(intptr_t increment)
 {
-	uintptr_t now = (uintptr_t)mrn_sys1(SYS_brk, 0), to = now + (uintptr_t)increment;
+	uintptr_t now = (uintptr_t)mrn_raw(SYS_brk, 0, 0, 0, 0), to = now + (uintptr_t)increment;
 
 	if (increment > 0 ? to < now : to > now) {
 		errno = ENOMEM;
@@ -106,27 +106,27 @@ static void *raw_sbrk(intptr_t increment)
 
 static void *raw_shmat(int id, const void *addr, int flags)
 {
-	return (void *)result(mrn_sys3(SYS_shmat, id, (long)addr, flags));
+	return (void *)result(mrn_raw(SYS_shmat, id, (long)addr, flags, 0));
 }
 
 static int raw_shmdt(const void *addr)
 {
-	return (int)result(mrn_sys1(SYS_shmdt, (long)addr));
+	return (int)result(mrn_raw(SYS_shmdt, (long)addr, 0, 0, 0));
 }
 
 static int raw_fallocate(int fd, int mode, off_t offset, off_t length)
 {
-	return (int)result(mrn_sys4(SYS_fallocate, fd, mode, (long)offset, (long)length));
+	return (int)result(mrn_raw(SYS_fallocate, fd, mode, (long)offset, (long)length));
 }
 
 static int raw_ftruncate(int fd, off_t length)
 {
-	return (int)result(mrn_sys2(SYS_ftruncate, fd, (long)length));
+	return (int)result(mrn_raw(SYS_ftruncate, fd, (long)length, 0, 0));
 }
 
 static int raw_truncate(const char *path, off_t length)
 {
-	return (int)result(mrn_sys2(SYS_truncate, (long)path, (long)length));
+	return (int)result(mrn_raw(SYS_truncate, (long)path, (long)length, 0, 0));
 }
 
 static int raw_openat(int folder, const char *path, int flags, ...)
@@ -138,7 +138,7 @@ static int raw_openat(int folder, const char *path, int flags, ...)
 	va_start(ap, flags);
 	mode = va_arg(ap, mode_t);
 	va_end(ap);
-	return (int)result(mrn_sys4(SYS_openat, folder, (long)path, flags, mode));
+	return (int)result(mrn_raw(SYS_openat, folder, (long)path, flags, mode));
 }
 
 static int raw_open(const char *path, int flags, ...)
@@ -169,7 +169,7 @@ static int raw_open_2(const char *path, int flags)
 
 static int raw_open_by_handle_at(int mount, struct file_handle *handle, int flags)
 {
-	return (int)result(mrn_sys3(SYS_open_by_handle_at, mount, (long)handle, flags));
+	return (int)result(mrn_raw(SYS_open_by_handle_at, mount, (long)handle, flags, 0));
 }
 
 static int raw_ioctl(int fd, unsigned long request, ...)
@@ -181,7 +181,7 @@ static int raw_ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	return (int)result(mrn_sys3(SYS_ioctl, fd, (long)request, (long)arg));
+	return (int)result(mrn_raw(SYS_ioctl, fd, (long)request, (long)arg, 0));
 }
 
 static int raw_getsockopt(int fd, int level, int name, void *value, unsigned int *length)
@@ -205,7 +205,7 @@ static int raw_prctl(int option, ...)
 
 static int raw_execve(const char *path, char *const argv[], char *const env[])
 {
-	return (int)result(mrn_sys3(SYS_execve, (long)path, (long)argv, (long)env));
+	return (int)result(mrn_raw(SYS_execve, (long)path, (long)argv, (long)env, 0));
 }
 
 static int raw_execveat(int folder, const char *path, char *const argv[], char *const env[],

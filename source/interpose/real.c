@@ -162,5 +162,6 @@ __attribute__((constructor(101))) static void resolve(void)
 	RESOLVE(mrn_real.execveat, "execveat");
 	RESOLVE(mrn_real.fexecve, "fexecve");
 	RESOLVE(mrn_real_syscall, "syscall");
+	mrn_refused = mrn_source_refused();
 	mrn_interposer_present(wrappers, sizeof(wrappers) / sizeof(wrappers[0]));
 }

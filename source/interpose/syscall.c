@@ -34,8 +34,7 @@ long mrn_syscall_bracketed(long nr, long a, long b, long c, long d, long e, long
 	const long came[6] = {a, b, c, d, e, f};
 	const struct mrn_call call = mrn_call_read(nr, came);
 
-	if (mrn_call_confines(call.nr, call.a[0]))
-		mrn_confine();
+	mrn_confine_by_name(&call);
 	if (mrn_call_copies(call.nr, call.a[0]))
 		return mrn_copy_by_number(nr, a, b, c, d, e, f);
 	return mrn_bracket_number(real, &call, nr, came);

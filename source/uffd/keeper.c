@@ -35,7 +35,7 @@
 void mrn_uffd_hang_bell(struct mrn_uffd *u, int fd)
 {
 	size_t size = mrn_page_size();
-	long p = mrn_sys6(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long p = mrn_own6(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	u->hung = mrn_sys_failed(p) ? 0 : (uintptr_t)p;
 	if (u->hung && mrn_uffd_register(fd, u->hung, u->hung + size)) {

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Filters (seccomp) that would not let dispatch go on. Without rt_sigreturn no handler comes back, and without prctl no thread can
+ * leave, nor a new one arm itself. So who puts itself under such a filter leaves before it is there, and says so: its call goes
+ * on after the handler has returned, and nothing of what follows is ours. From that comes what the rest of dispatch relies on:
+ *
+ *	a thread that is armed is under no filter that refuses rt_sigreturn or prctl
+ *
+ * for a new thread has its maker's filters. A filter may be for all threads at once (TSYNC), wherever they are: in a handler of
+ * ours, too, with its return before them. So all are let go, and then asked by a signal: who answers is in no handler, since
+ * those run with signals blocked, nor on its way to one, which the kernel sees to first; and is back from the answer when it does
+ * not block the signal any more. One that blocks it all the while is not waited for longer than a handler takes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "os/futex.h"
+#include "os/syscall.h"
+#include "source/bracket/held.h"
+#include "source/confined.h"
+#include "source/dispatch/internal.h"
+
+#include "os/event_path.h"
+
+#define STEP_NS	  1000000
+#define STEPS_MAX 100
+#define PASSES	  100
+
+static uint32_t answers; /* futex */
+static bool any_left;	 /* one of them had been armed */
+
+static void on_asked(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &answers)
+		return;
+	if (mrn_armed_in) {
+		mrn_caught_end_all();
+		mrn_thread_disarm();
+		__atomic_store_n(&any_left, true, __ATOMIC_RELAXED);
+	}
+	__atomic_fetch_add(&answers, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&answers, 1);
+}
+
+/* Until it does not block it; at most so long. */
+static bool wait_until_open(long tid, int sig)
+{
+	for (unsigned int i = 0; i < STEPS_MAX; i++) {
+		uint32_t now = __atomic_load_n(&answers, __ATOMIC_RELAXED);
+
+		if (!mrn_thread_blocks(tid, sig))
+			return true;
+		mrn_futex_wait_for(&answers, now, STEP_NS);
+	}
+	return false;
+}
+
+static void ask(long tid, int sig)
+{
+	uint32_t before = __atomic_load_n(&answers, __ATOMIC_RELAXED);
+
+	if (!wait_until_open(tid, sig) || mrn_signal_send(tid, sig, &answers))
+		return;
+	for (unsigned int i = 0; i < STEPS_MAX; i++) {
+		if (__atomic_load_n(&answers, __ATOMIC_ACQUIRE) != before)
+			break;
+		mrn_futex_wait_for(&answers, before, STEP_NS);
+	}
+	wait_until_open(tid, sig);
+}
+
+/* The kernel's, of which libc's may be another. */
+struct entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+static long number(const char *name)
+{
+	long n = 0;
+
+	for (; *name >= '0' && *name <= '9'; name++)
+		n = n * 10 + (*name - '0');
+	return n;
+}
+
+static void ask_all(int sig)
+{
+	long self = mrn_sys0(SYS_gettid), n;
+	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
+			   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	_Alignas(struct entry) char buf[512];
+
+	if (fd < 0)
+		return;
+	while ((n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < n;) {
+			const struct entry *e = (const struct entry *)(buf + at);
+			long tid = number(e->name);
+
+			at += e->length;
+			if (tid && tid != self && !mrn_is_own_thread(tid))
+				ask(tid, sig);
+		}
+	}
+	mrn_sys1(SYS_close, fd);
+}
+
+static void all_others_leave(void)
+{
+	int sig;
+
+	/* From here on no new one is armed, and none comes to a handler that was not on its way. */
+	mrn_dispatch_release();
+	sig = mrn_signal_take(on_asked);
+	if (!sig)
+		return;
+	for (int pass = 0; pass < PASSES; pass++) {
+		__atomic_store_n(&any_left, false, __ATOMIC_RELAXED);
+		ask_all(sig);
+		if (!__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
+			break;
+	}
+	mrn_signal_give_back(sig);
+}
+
+void mrn_caught_confine(const struct mrn_call *call)
+{
+	struct mrn_confinement next;
+	int saved = errno;
+
+	if (!mrn_confines(call, &next))
+		return;
+	if ((mrn_call_set_has(&next.refused, SYS_rt_sigreturn) ||
+	     mrn_call_set_has(&next.refused, SYS_prctl)) &&
+	    !MRN_BROKEN(DISPATCH_LEAVE)) {
+		if (next.everywhere)
+			all_others_leave();
+		mrn_caught_lose();
+	}
+	mrn_confine(&next);
+	errno = saved;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A seccomp filter, run here as the kernel would: what would become of a call? */
+#ifndef MRN_SOURCE_FILTER_RUN_H
+#define MRN_SOURCE_FILTER_RUN_H
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* SECCOMP_RET_..., with its data. For what the kernel would not take as a filter, SECCOMP_RET_KILL_PROCESS. Event path. */
+uint32_t mrn_filter_run(const struct sock_filter *code, unsigned int length,
+			const struct seccomp_data *data);
+
+static inline bool mrn_filter_lets_pass(const struct sock_filter *code, unsigned int length,
+					const struct seccomp_data *data)
+{
+	uint32_t action = mrn_filter_run(code, length, data) & SECCOMP_RET_ACTION_FULL;
+
+	return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG;
+}
+
+#endif

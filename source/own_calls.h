@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls that libmrn makes on its own, with the arguments that a filter may look at. All others are harmless: a call that is
+ * made with these does nothing. docs/sources.md says when each is made.
+ */
+#ifndef MRN_SOURCE_OWN_CALLS_H
+#define MRN_SOURCE_OWN_CALLS_H
+
+#include <stdbool.h>
+
+struct mrn_own_call {
+	long nr;
+	long a[6];
+	bool cannot_be_tried; /* it ends whoever makes it, or makes somebody else */
+};
+
+extern const struct mrn_own_call mrn_own_calls[];
+extern const unsigned int mrn_nr_own_calls;
+
+#endif
