@@ -155,6 +155,14 @@ static struct step *way_put_other_memory_there(struct walk *w)
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
 }
 
+static struct step *way_remove(struct walk *w)
+{
+	stack_at = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(stack_at != MAP_FAILED);
+	w->step[w->n - 1].nr = (long)stack_at + STACK;
+	return add(w, CALL, SYS_madvise, (long)stack_at, STACK, MADV_REMOVE, 0);
+}
+
 static struct step *way_detach(struct walk *w)
 {
 	int id = shmget(IPC_PRIVATE, STACK, IPC_CREAT | 0600);
@@ -254,6 +262,7 @@ TAKE_BY(forbid_writing);
 TAKE_BY(empty);
 TAKE_BY(move);
 TAKE_BY(put_other_memory_there);
+TAKE_BY(remove);
 TAKE_BY(detach);
 
 /* ------------------------------------------------------------------------------------------------ afterwards */

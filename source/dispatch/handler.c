@@ -161,6 +161,7 @@ static void file_call(struct mrn_caught *c)
 
 	mrn_file_change_number(&change, &c->call);
 	if (change.pending) {
+		mrn_caught_empties_own_stack(c);
 		f = mrn_caught_resume(c, mrn_stub_tell);
 		mrn_caught_hold(c, f, &change);
 		if (is_to_be_let_go())

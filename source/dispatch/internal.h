@@ -169,6 +169,8 @@ void mrn_caught_sigaltstack(struct mrn_caught *c);
 void mrn_spare_look(struct mrn_caught *c);
 /* The call would take it: true when it is to be made again, and is caught elsewhere, or not any more. */
 bool mrn_caught_takes_own_stack(struct mrn_caught *c, const struct mrn_call *call);
+/* Of one that goes on, and empties it: its frame is on ours. */
+void mrn_caught_empties_own_stack(struct mrn_caught *c);
 /* After a call that was made in the handler: is the stack there? */
 void mrn_caught_own_stack_taken(struct mrn_caught *c, const struct mrn_call *call, long result);
 /* Where a frame goes when there is no stack; NULL where there is. */

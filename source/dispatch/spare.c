@@ -289,7 +289,7 @@ bool mrn_caught_takes_own_stack(struct mrn_caught *c, const struct mrn_call *cal
 	if (MRN_BROKEN(DISPATCH_OWN_STACK) || (c->spare && is_in(c->spare, rsp_of(c))) ||
 	    !(stuck || mrn_call_may_change(call, &own)))
 		return false;
-	if (!mrn_armed_in) {
+	if (!mrn_armed_in || !mrn_dispatch_is_on()) {
 		make_again(c);
 		return true;
 	}
@@ -299,10 +299,22 @@ bool mrn_caught_takes_own_stack(struct mrn_caught *c, const struct mrn_call *cal
 		return true;
 	/* Or there is no memory for a stack of ours. */
 	mrn_caught_lose();
-	if (mrn_dispatch_set(false))
+	if (mrn_dispatch_set(NULL))
 		return false;
 	make_again(c);
 	return true;
+}
+
+void mrn_caught_empties_own_stack(struct mrn_caught *c)
+{
+	stack_t own = needed(c, mrn_handler_is_aside(c));
+
+	if (MRN_BROKEN(DISPATCH_OWN_STACK) || c->spare || !mrn_call_may_change(&c->call, &own) ||
+	    !get_ours(c))
+		return;
+	/* What is there afterwards serves as well. */
+	c->spare->gone_at = 0;
+	c->spare->pending = false;
 }
 
 static bool is_gone(const struct mrn_call *call, long result, const stack_t *own)
