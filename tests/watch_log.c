@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,6 +116,30 @@ TEST(many_writers, .timeout_s = 120)
 }
 TWIN(many_writers, uncounted, BREAK(WATCH_DROPS));
 TWIN(many_writers, overwritten, BREAK(WATCH_TURN));
+
+/* A million short-lived processes may follow each other: each has the pages that it writes to, and no more. */
+TEST(a_lane_takes_the_memory_that_it_uses)
+{
+	struct stat st;
+	int status;
+	pid_t pid;
+
+	open_log(16);
+	watch_lane_leave();
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	pid = fork();
+	if (!pid)
+		_exit(watch_lane_take() ? 1 : (put_many(0, 3), 0));
+	CHECK(pid > 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	watch_log_finish(&tool);
+	CHECK_EQ(seen, 3);
+	CHECK_EQ(fstat(tool.fd, &st), 0);
+	CHECK_MSG((uint64_t)st.st_blocks * 512 < tool.header->lane_size / 8, "%lu bytes",
+		  (unsigned long)st.st_blocks * 512);
+}
+TWIN(a_lane_takes_the_memory_that_it_uses, whole, BREAK(WATCH_RENEW));
 
 /* A slot that a killed process has taken and not filled is passed over, and its lane serves again. */
 TEST(a_killed_writer_holds_up_nobody)

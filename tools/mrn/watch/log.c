@@ -146,18 +146,22 @@ static void drain(struct watch_log *log, struct watch_lane *lane, bool over, boo
 	}
 }
 
-/* Nobody is left who could write late: all slots are in use again. */
-static void renew(const struct watch_log *log, struct watch_lane *lane)
+/*
+ * Nobody is left who could write late: all slots are in use again. Of those that the owner came to, the one at head among them: to
+ * look at all would take the memory of a whole ring for each lane.
+ */
+static void renew(const struct watch_log *log, struct watch_lane *lane, uint64_t began)
 {
 	uint32_t shift = log->header->ring_shift;
 	uint64_t size = UINT64_C(1) << shift, head = lane->head;
+	uint64_t pos = head - began < size && !MRN_BROKEN(WATCH_RENEW) ? began + size : head;
 
 	lane->tail = head;
-	for (uint64_t pos = head; pos < head + size; pos++) {
+	for (; pos <= head + size; pos++) {
 		struct watch_record *slot = &watch_ring(lane)[pos & (size - 1)];
 
 		if (slot->turn == WATCH_SKIPPED)
-			slot->turn = watch_free_turn(pos, shift);
+			slot->turn = watch_free_turn(pos < head + size ? pos : head, shift);
 	}
 }
 
@@ -167,7 +171,8 @@ static void give_back(struct watch_log *log, unsigned int i)
 	struct watch_lane *lane = lane_at(log, i);
 
 	drain(log, lane, true, false);
-	renew(log, lane);
+	renew(log, lane, log->began[i]);
+	log->began[i] = lane->head;
 	log->dropped += lane->dropped;
 	log->unpaired += lane->unpaired;
 	lane->dropped = lane->unpaired = 0;

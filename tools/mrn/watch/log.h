@@ -40,6 +40,7 @@ struct watch_log {
 	uint64_t processes; /* that have had a lane */
 	bool counted[WATCH_LANES];
 	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look has ended */
+	uint64_t began[WATCH_LANES]; /* where the head was when the lane was given to its owner */
 };
 
 /* 0 or -errno. */
