@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -155,6 +156,55 @@ TEST(a_program_that_is_written_anew)
 
 	snprintf(with, sizeof(with), "cat %s > conftest", needs("MRN_SECOND"));
 	check_conftest(with);
+}
+
+/* A copy of the first program in a folder of its own, of which something is done; then it, or what is made of it, runs. */
+static struct json_object *report_of_copies(struct outcome *o, const char *what)
+{
+	char folder[] = "/tmp/mrn-copies-XXXXXX", remove[64];
+	static char script[2048];
+
+	needs_symbols();
+	CHECK(mkdtemp(folder));
+	snprintf(script, sizeof(script), "cd %s && cp %s one && %s", folder, needs("MRN_FIRST"),
+		 what);
+	RUN(o, "watch", "--children", "--json", "--source", "interpose", "--", "sh", "-c", script);
+	snprintf(remove, sizeof(remove), "rm -rf %s", folder);
+	CHECK_EQ(system(remove), 0);
+	return report_of(o);
+}
+
+/* Nobody has written to it tomorrow. */
+TEST(a_file_with_a_time_to_come)
+{
+	static struct outcome o;
+	struct json_object *report = report_of_copies(&o, "touch -d tomorrow one && ./one");
+
+	CHECK_MSG(events(report, "dontneed", "first_function in one") == 1, "%s", o.out);
+}
+
+/* The recorder has no room for all of it; but that is no sign of another file. */
+TEST(a_path_that_is_cut_off)
+{
+	static struct outcome o;
+	struct json_object *report = report_of_copies(
+		&o, "a=$(printf %0200d 0) && mkdir -p $a/$a && mv one $a/$a && $a/$a/one");
+
+	CHECK_MSG(events(report, "dontneed", "") == 1, "%s", o.out);
+	CHECK_MSG(!strstr(o.out, "(replaced since)"), "%s", o.out);
+}
+
+/* More programs than the command may have files open. */
+TEST(more_files_than_descriptors, .timeout_s = 60)
+{
+	const struct rlimit few = {32, 32};
+	static struct outcome o;
+	struct json_object *report;
+
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	report = report_of_copies(&o,
+				  "for i in $(seq 60); do cp one two$i && ./two$i || exit 1; done");
+	CHECK_MSG(events(report, "dontneed", "first_function in two") == 60, "%s", o.out);
 }
 
 /* From what one page takes to more than a lane. */

@@ -15,29 +15,38 @@
 #include "os/maps.h"
 #include "os/pages.h"
 
-/* How the kernel writes this file's device and inode where it is mapped: so in our own list, too. */
-static bool is_the_file(const struct origin *o, int fd)
+/* How the kernel writes this file's device and inode where it is mapped: so in our own list, too. 0, -ESTALE, or -errno: not known. */
+static int is_the_file(const struct origin *o, int fd)
 {
 	void *p = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
 	struct mrn_mapping m;
-	bool same;
+	long n;
 
 	if (p == MAP_FAILED)
-		return false;
-	same = mrn_maps_from((uintptr_t)p, &m, 1) == 1 && m.start <= (uintptr_t)p &&
-	       m.inode == o->inode && m.dev_major == o->dev_major && m.dev_minor == o->dev_minor;
+		return -errno;
+	n = mrn_maps_from((uintptr_t)p, &m, 1);
 	munmap(p, 1);
-	return same;
+	if (n < 0)
+		return (int)n;
+	return n == 1 && m.start <= (uintptr_t)p && m.inode == o->inode &&
+			       m.dev_major == o->dev_major && m.dev_minor == o->dev_minor
+		       ? 0
+		       : -ESTALE;
 }
 
+/* A descriptor; -ESTALE: another file is there, or none; -errno: not known. */
 static int try(const struct origin *o, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), r;
 
-	if (fd < 0 || is_the_file(o, fd))
+	/* A path that was cut off leads nowhere. */
+	if (fd < 0)
+		return errno == ENOENT && strlen(o->path) < MRN_MAPS_PATH_MAX ? -ESTALE : -errno;
+	r = is_the_file(o, fd);
+	if (!r)
 		return fd;
 	close(fd);
-	return -1;
+	return r;
 }
 
 static int try_all(const struct origin *o, uint32_t pid, const struct watch_module *m)
@@ -56,38 +65,50 @@ static int try_all(const struct origin *o, uint32_t pid, const struct watch_modu
 	return fd >= 0 ? fd : try(o, o->path);
 }
 
-/* Is the file younger than the program's mapping of it? */
+static int64_t ns(const struct timespec *t)
+{
+	return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
+
+/* Is the file younger than the program's mapping of it? A time that is yet to come was set, and says nothing. */
 static bool is_younger(const struct timespec *modified, uint64_t since)
 {
 	struct timespec real, mono;
-	int64_t then;
 
 	clock_gettime(CLOCK_REALTIME, &real);
 	clock_gettime(CLOCK_MONOTONIC, &mono);
-	then = (real.tv_sec - mono.tv_sec) * INT64_C(1000000000) + real.tv_nsec - mono.tv_nsec +
-	       (int64_t)since;
-	return modified->tv_sec * INT64_C(1000000000) + modified->tv_nsec > then;
+	return ns(modified) > ns(&real) - ns(&mono) + (int64_t)since && ns(modified) <= ns(&real);
+}
+
+/* For the first time. */
+static void look(struct origin *o, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return;
+	o->size = st.st_size;
+	o->modified = st.st_mtim;
+	o->replaced = is_younger(&o->modified, o->since);
+	o->is_known = true;
 }
 
 int origin_init(struct origin *o, uint32_t pid, const struct watch_module *m, bool keep)
 {
-	struct stat st;
-
 	*o = (struct origin){.path = strdup(m->path),
 			     .inode = m->inode,
 			     .dev_major = m->dev_major,
 			     .dev_minor = m->dev_minor,
+			     .since = m->since,
 			     .fd = -1};
 	if (!o->path)
 		return -ENOMEM;
 	if (*o->path != '/')
 		return 0;
 	o->fd = try_all(o, pid, m);
-	if (o->fd < 0 || fstat(o->fd, &st))
+	if (o->fd < 0)
 		return 0;
-	o->size = st.st_size;
-	o->modified = st.st_mtim;
-	o->replaced = is_younger(&o->modified, m->since);
+	look(o, o->fd);
 	if (!keep) {
 		close(o->fd);
 		o->fd = -1;
@@ -130,13 +151,13 @@ int origin_open(struct origin *o)
 	o->fd = -1;
 	if (fd < 0 && !o->replaced)
 		fd = try(o, o->path);
-	/* What is there is another; or it may not be read, and nothing is known. */
-	if (fd < 0)
-		o->replaced = o->replaced || (access(o->path, R_OK) ? errno == ENOENT : true);
-	else if (has_changed(o, fd))
+	if (fd >= 0 && !o->is_known)
+		look(o, fd);
+	else if (fd == -ESTALE || (fd >= 0 && has_changed(o, fd)))
 		o->replaced = true;
-	if (fd < 0 || !o->replaced)
-		return fd;
-	close(fd);
-	return -1;
+	if (fd >= 0 && o->replaced) {
+		close(fd);
+		fd = -1;
+	}
+	return fd < 0 ? -1 : fd;
 }

@@ -17,10 +17,12 @@ struct origin {
 	char *path; /* as the program's list of mappings has it */
 	uint64_t inode;
 	uint32_t dev_major, dev_minor;
-	int fd; /* -1: not open */
-	/* Of the file when it was opened. */
+	uint64_t since; /* when it was seen to be mapped */
+	int fd;		/* -1: not open */
+	/* Of the file when it was opened, if it could be. */
 	int64_t size;
 	struct timespec modified;
+	bool is_known;
 	bool replaced; /* it is not, or no longer, what the program has run */
 };
 

@@ -3,13 +3,23 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "tools/mrn/watch/sites.h"
 
 /* --------------------------------------------------------------------------------------- files */
 
-/* As many are kept open. The others are looked for again when all is over. */
+/* As many are kept open, and no more than half of what this process may. The others are looked for again when all is over. */
 #define OPEN_MAX_FILES 256
+
+static uint32_t most_open(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur / 2 > OPEN_MAX_FILES)
+		return OPEN_MAX_FILES;
+	return (uint32_t)limit.rlim_cur / 2;
+}
 
 static uint32_t add_file(struct sites *s, uint32_t pid, const struct watch_module *m)
 {
@@ -22,7 +32,7 @@ static uint32_t add_file(struct sites *s, uint32_t pid, const struct watch_modul
 		s->file = more;
 		s->max_files = max;
 	}
-	if (origin_init(&s->file[s->nr_files], pid, m, s->nr_files < OPEN_MAX_FILES))
+	if (origin_init(&s->file[s->nr_files], pid, m, s->nr_files < s->max_open))
 		return 0;
 	return s->nr_files++;
 }
@@ -179,7 +189,7 @@ int sites_create(struct sites *s)
 	static const struct watch_module none;
 	const struct site unknown = {0};
 
-	*s = (struct sites){0};
+	*s = (struct sites){.max_open = most_open()};
 	add_file(s, 0, &none);
 	find_or_add(s, &unknown);
 	if (s->nr && s->nr_files)

@@ -31,7 +31,7 @@ struct sites {
 	uint32_t *hash; /* 1 + an index; 0: free */
 	uint32_t hash_size;
 	struct origin *file; /* file[0] has the path "" */
-	uint32_t nr_files, max_files;
+	uint32_t nr_files, max_files, max_open;
 };
 
 /* 0 or -ENOMEM. */
