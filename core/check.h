@@ -94,6 +94,8 @@ enum mrn_broken_part {
 	MRN_BROKEN_URING_RING,	/* whatever has the ring's descriptor is taken for the ring */
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */
 	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
+	MRN_BROKEN_WATCH_FULL, /* what has no room in the list of code leaves there what it replaces */
+	MRN_BROKEN_WATCH_OVER,	/* code that is unmapped is not marked */
 	MRN_BROKEN_WATCH_RENEW, /* all of a ring is looked at when its lane is given back */
 	MRN_BROKEN_WATCH_SKIP,	/* a slot that is never filled is waited for */
 	MRN_BROKEN_WATCH_STACK, /* the stack is read whether it is known to be there or not */

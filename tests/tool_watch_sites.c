@@ -207,6 +207,32 @@ TEST(more_files_than_descriptors, .timeout_s = 60)
 	CHECK_MSG(events(report, "dontneed", "first_function in two") == 60, "%s", o.out);
 }
 
+/* More pieces of code than the recorder lists, one after the other at one address: some are unknown, none has another's name. */
+TEST(more_code_than_can_be_listed, .timeout_s = 60)
+{
+	enum { TURNS = 1200 };
+	static struct outcome o;
+
+	needs_symbols();
+	for
+		EACH_SOURCE(s)
+		{
+			struct json_object *report;
+			int64_t a, b, unknown;
+
+			RUN(&o, "watch", "--json", "--source", sources[s], "--",
+			    needs("MRN_WATCHED"), "turns", number(TURNS), needs("MRN_TURNS_A"),
+			    needs("MRN_TURNS_B"));
+			report = report_of(&o);
+			a = events(report, "munmap", "turns_a in ");
+			b = events(report, "munmap", "turns_b in ");
+			unknown = events(report, "munmap", "unknown");
+			CHECK_MSG(a && a <= TURNS / 2, "%s", o.out);
+			CHECK_MSG(b && b <= TURNS / 2, "%s", o.out);
+			CHECK_MSG(a + b + unknown == TURNS, "%s", o.out);
+		}
+}
+
 /* From what one page takes to more than a lane. */
 TEST(holes_stay_holes, .timeout_s = 120)
 {

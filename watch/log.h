@@ -72,6 +72,7 @@ struct watch_module {
 struct watch_lane {
 	uint32_t nr_modules; /* stored (release) when the entry is complete */
 	uint32_t seen;	     /* futex: the tool has looked at the first of them */
+	uint64_t full_since; /* when the first came for whom there was no room; 0: there has been */
 	uint64_t dropped;    /* the ring was full */
 	uint64_t
 		unpaired; /* too many invalidations at once: the end would not have found its start */

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "os/maps.h"
 #include "source/confined.h"
 #include "watch/lane.h"
@@ -58,6 +59,18 @@ static void is_there_still(const struct look *look, struct watch_module *m)
 		__atomic_store_n(&m->until, 0, __ATOMIC_RELAXED);
 }
 
+/* It gets no entry. But those that it has taken the place of are over. */
+static void note_the_end(struct watch_lane *lane, const struct mrn_mapping *m, uint64_t now)
+{
+	for (uint32_t i = 0; i < lane->nr_modules && !MRN_BROKEN(WATCH_FULL); i++) {
+		struct watch_module *old = &lane->module[i];
+
+		if (old->start < m->end && old->end > m->start &&
+		    !__atomic_load_n(&old->until, __ATOMIC_RELAXED))
+			__atomic_store_n(&old->until, now, __ATOMIC_RELAXED);
+	}
+}
+
 static bool note(const struct mrn_mapping *m, void *arg)
 {
 	struct look *look = arg;
@@ -69,14 +82,17 @@ static bool note(const struct mrn_mapping *m, void *arg)
 		return true;
 	have = (struct watch_module *)(uintptr_t)find(lane, m->start);
 	if (have && is_same(have, m)) {
-		if (__atomic_load_n(&have->until, __ATOMIC_RELAXED))
+		/* Once there are some without an entry, one of them may have been there meanwhile. */
+		if (__atomic_load_n(&have->until, __ATOMIC_RELAXED) && !lane->full_since)
 			is_there_still(look, have);
 		return true;
 	}
-	if (n == WATCH_MODULES)
-		return false;
-	if (n >= NAMELESS_MAX && m->path[0] != '/')
+	if (n == WATCH_MODULES || (n >= NAMELESS_MAX && m->path[0] != '/')) {
+		note_the_end(lane, m, look->now);
+		if (n == WATCH_MODULES && !lane->full_since)
+			__atomic_store_n(&lane->full_since, look->now, __ATOMIC_RELAXED);
 		return true;
+	}
 	entry = &lane->module[n];
 	entry->since = look->now;
 	entry->until = 0;
@@ -130,7 +146,7 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 	struct watch_lane *lane = watch_lane_mine();
 	uint32_t n;
 
-	if (!lane || end - start >= EVERYTHING)
+	if (!lane || end - start >= EVERYTHING || MRN_BROKEN(WATCH_OVER))
 		return;
 	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
 	for (uint32_t i = 0; i < n; i++) {

@@ -2,7 +2,8 @@
 /*
  * Which code is where, for whoever reads the log when the program has gone. The lane has a list of the
  * executable mappings. It is made at the start, and again when a call comes from none of them, or
- * after a dlclose. What is unmapped is marked: something else may come to lie there.
+ * after a dlclose. What is unmapped is marked: something else may come to lie there. What
+ * comes when the list is full has no entry, and what it replaces is marked as well.
  */
 #ifndef MRN_WATCH_MODULES_H
 #define MRN_WATCH_MODULES_H

@@ -177,6 +177,7 @@ static void give_back(struct watch_log *log, unsigned int i)
 	log->unpaired += lane->unpaired;
 	lane->dropped = lane->unpaired = 0;
 	lane->nr_modules = 0;
+	lane->full_since = 0;
 	lane->seen = 0;
 	log->counted[i] = false;
 	log->waits_at[i] = 0;

@@ -100,7 +100,11 @@ static struct place place_of(struct sites *s, uint64_t pc, const struct watch_re
 			     const struct watch_lane *lane)
 {
 	const struct watch_module *m = pc ? module_at(lane, pc, r->begin) : NULL;
+	uint64_t full = __atomic_load_n(&lane->full_since, __ATOMIC_RELAXED);
 
+	/* It may be of a file that has found no room in the list. */
+	if (!m && full && r->begin >= full)
+		return (struct place){0, 0};
 	if (!m || m->path[0] != '/')
 		return (struct place){0, pc};
 	return (struct place){find_file(s, r->pid, m), pc - 1 - m->start + m->offset};
