@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <json-c/json.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "tools/mrn/json.h"
 
@@ -73,9 +77,45 @@ void json_real3(struct json *j, const char *key, double value)
 	put_real(j, key, value, 3);
 }
 
+/* How many bytes the character at s has, as UTF-8 may have them; 0: it is none. */
+static size_t character(const unsigned char *s)
+{
+	/* By the first byte's upper bits: the least that so many bytes are for. */
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = *s < 0x80 ? 1 : *s >> 5 == 6 ? 2 : *s >> 4 == 14 ? 3 : *s >> 3 == 30 ? 4 : 0;
+	uint32_t c = n > 1 ? *s & 0x7f >> n : 0;
+
+	for (size_t i = 1; i < n; i++) {
+		if (s[i] >> 6 != 2)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	return n < 2 || (c >= least[n] && c <= 0x10ffff && c >> 11 != 0x1b) ? n : 0;
+}
+
+/* A name may be any bytes, and JSON is UTF-8: in place of each that is not stands U+FFFD. NULL without memory. */
+static char *as_utf8(const char *value)
+{
+	static const char instead[] = "\xef\xbf\xbd";
+	char *text = malloc(strlen(value) * (sizeof(instead) - 1) + 1), *to = text;
+
+	while (text && *value) {
+		size_t n = character((const unsigned char *)value);
+
+		to = mempcpy(to, n ? value : instead, n ? n : sizeof(instead) - 1);
+		value += n ? n : 1;
+	}
+	if (text)
+		*to = '\0';
+	return text;
+}
+
 void json_string(struct json *j, const char *key, const char *value)
 {
-	put(j, key, json_object_new_string(value));
+	char *text = as_utf8(value);
+
+	put(j, key, text ? json_object_new_string(text) : NULL);
+	free(text);
 }
 
 static int finish(struct json *j, FILE *out, int style, const char *ending)
