@@ -46,8 +46,9 @@ enum mrn_broken_part {
 	MRN_BROKEN_BRACKET_HULL,   /* one token over all mappings of a file, and what is between */
 	MRN_BROKEN_BRACKET_NESTED, /* a fork in a handler that interrupts a fork has the same token */
 	MRN_BROKEN_BRACKET_SIGNALS, /* a handler may jump out of the announcement of a file's change */
-	MRN_BROKEN_BRACKET_FREE,    /* free and realloc are not bracketed */
-	MRN_BROKEN_SOURCE_LOSS,	    /* nobody looks whether the wrappers have been written over */
+	MRN_BROKEN_BRACKET_LOOKS, /* it is asked what a call changes though nobody is to be told */
+	MRN_BROKEN_BRACKET_FREE,  /* free and realloc are not bracketed */
+	MRN_BROKEN_SOURCE_LOSS,	  /* nobody looks whether the wrappers have been written over */
 	MRN_BROKEN_SOURCE_HALF, /* of kinds that are attached together, some stay where one fails */
 	MRN_BROKEN_SOURCE_NAMES,	/* dispatch answers the interposer's self-test */
 	MRN_BROKEN_SOURCE_FILES,	/* a file on disk is taken for memory like any other */

@@ -92,7 +92,8 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
 	struct iovec batch[BATCH];
 
 	mrn_bracket_none(b);
-	if (mrn_advice_is_harmless(advice) || count > IOV_MAX)
+	if (mrn_advice_is_harmless(advice) || count > IOV_MAX ||
+	    mrn_bracket_needs_no_look(b, MMU_NOTIFY_CLEAR, cause_of(advice)))
 		return;
 	for (unsigned int done = 0; done < count; done += BATCH) {
 		unsigned int n = count - done < BATCH ? count - done : BATCH;

@@ -68,6 +68,17 @@ bool mrn_bracket_tells_nobody(void)
 	return !mm || (!mrn_list_is_used(mm) && !mrn_source_watches(0, UINTPTR_MAX));
 }
 
+bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
+			       enum mrn_cause cause)
+{
+	if (mrn_bracket_is_anothers())
+		return true;
+	if (!mrn_bracket_tells_nobody() || MRN_BROKEN(BRACKET_LOOKS))
+		return false;
+	mrn_bracket_add_everything(b, event, cause);
+	return true;
+}
+
 void mrn_bracket_end(struct mrn_bracket *b)
 {
 	while (b->nr)

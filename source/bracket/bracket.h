@@ -53,6 +53,13 @@ bool mrn_bracket_is_anothers(void);
 /* Is there no notifier? Who comes later meets the tokens that are there. */
 bool mrn_bracket_tells_nobody(void);
 
+/*
+ * For a bracket that has to ask what the call may change: true where that is left out, since the call is dispatch's to announce,
+ * or nobody is there to be told. Who comes meanwhile meets a token over everything.
+ */
+bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
+			       enum mrn_cause cause);
+
 /* Ends what was added, last first. Once per bracket; nothing added is fine. */
 void mrn_bracket_end(struct mrn_bracket *b);
 

@@ -18,9 +18,14 @@ void mrn_bracket_exec(struct mrn_bracket *b)
 void mrn_bracket_exec_by_name(struct mrn_bracket *b)
 {
 	const struct mrn_mm *mm = mrn_mm_self();
+	long pid;
 
 	mrn_bracket_none(b);
 	/* Asks the kernel, which a sandbox may punish, only where it matters. */
-	if (mm && mm->pid && !mrn_bracket_tells_nobody() && mm->pid == mrn_sys0(SYS_getpid))
+	if (!mm || !mm->pid || mrn_bracket_tells_nobody())
+		return;
+	pid = mrn_sys0(SYS_getpid);
+	/* Who must not ask is taken for this process. */
+	if (pid == mm->pid || pid < 0)
 		mrn_bracket_exec(b);
 }

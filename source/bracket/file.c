@@ -81,6 +81,12 @@ static bool has_one_number(const struct statfs *fs)
 	}
 }
 
+/* Not that the call itself will fail: a sandbox does not let us look. */
+static bool is_not_to_be_known(long error)
+{
+	return error == -EPERM || error == -ENOSYS;
+}
+
 static bool is_known_by_number(const struct stat *st, long fs_error, const struct statfs *fs)
 {
 	return fs_error >= 0 && !S_ISBLK(st->st_mode) && has_one_number(fs);
@@ -168,6 +174,20 @@ static void begin(struct mrn_file_change *c)
 		cover_everything(c);
 }
 
+/* Every mapping of a file, whichever part it shows. */
+static void any_file(struct mrn_file_change *c)
+{
+	c->every_file = true;
+	c->from = 0;
+	c->to = END_OF_FILE;
+}
+
+static void begin_any_file(struct mrn_file_change *c)
+{
+	any_file(c);
+	begin(c);
+}
+
 /* begin for [from, to) of the file that stat and statfs have described. */
 static void begin_file(struct mrn_file_change *c, const struct stat *st, long fs_error,
 		       const struct statfs *fs, uint64_t from, uint64_t to)
@@ -211,6 +231,7 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 	uint64_t from = (uint64_t)offset, to = from + (uint64_t)length;
 	struct statfs fs;
 	struct stat st;
+	long error;
 
 	/* These only add. */
 	if (!(mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_UNSHARE_RANGE))) {
@@ -221,7 +242,10 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 		return;
 	if (offset < 0 || length <= 0 || to > INT64_MAX)
 		return;
-	if (mrn_sys2(SYS_fstat, fd, (long)&st) < 0)
+	error = mrn_sys2(SYS_fstat, fd, (long)&st);
+	if (is_not_to_be_known(error))
+		begin_any_file(c);
+	if (error < 0)
 		return;
 	/* What is not a hole in place moves all that follows, or is not known here. */
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
@@ -264,10 +288,14 @@ void mrn_file_change_ftruncate(struct mrn_file_change *c, int fd, off_t length)
 {
 	struct statfs fs;
 	struct stat st;
+	long error;
 
-	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE) || length < 0)
 		return;
-	if (length < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0 || st.st_size <= length)
+	error = mrn_sys2(SYS_fstat, fd, (long)&st);
+	if (is_not_to_be_known(error))
+		begin_any_file(c);
+	if (error < 0 || st.st_size <= length)
 		return;
 	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, (uint64_t)length,
 		   END_OF_FILE);
@@ -277,11 +305,14 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 {
 	struct statfs fs;
 	struct stat st;
+	long error;
 
-	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE))
+	if (mrn_file_change_nobody(c, MRN_CAUSE_FTRUNCATE) || length < 0)
 		return;
-	if (length < 0 || mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0) < 0 ||
-	    st.st_size <= length)
+	error = mrn_sys4(SYS_newfstatat, AT_FDCWD, (long)path, (long)&st, 0);
+	if (is_not_to_be_known(error))
+		begin_any_file(c);
+	if (error < 0 || st.st_size <= length)
 		return;
 	c->folder = AT_FDCWD;
 	c->path = path;
@@ -293,7 +324,7 @@ void mrn_file_change_truncate(struct mrn_file_change *c, const char *path, off_t
 
 void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *path, int flags)
 {
-	long fd, fs_error = -1;
+	long fd, error, fs_error = -1;
 	struct statfs fs;
 	struct stat st;
 
@@ -305,8 +336,10 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	}
 	if (mrn_file_change_nobody(c, MRN_CAUSE_OPEN_TRUNC))
 		return;
-	if (mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0) < 0 ||
-	    !S_ISREG(st.st_mode) || !st.st_size)
+	error = mrn_sys4(SYS_newfstatat, folder, (long)path, (long)&st, 0);
+	if (is_not_to_be_known(error))
+		begin_any_file(c);
+	if (error < 0 || !S_ISREG(st.st_mode) || !st.st_size)
 		return;
 	if (folder == AT_FDCWD) {
 		fs_error = mrn_sys2(SYS_statfs, (long)path, (long)&fs);
@@ -320,14 +353,6 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	c->folder = folder;
 	c->path = path;
 	begin_file(c, &st, fs_error, &fs, 0, END_OF_FILE);
-}
-
-/* Every mapping of a file, whichever part it shows. */
-static void any_file(struct mrn_file_change *c)
-{
-	c->every_file = true;
-	c->from = 0;
-	c->to = END_OF_FILE;
 }
 
 /* Reads it once, if the kernel may be asked. */
@@ -361,8 +386,7 @@ void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const voi
 	fd = mrn_sys3(SYS_open_by_handle_at, mount,
 		      mrn_file_change_argument(c, 2, (long)(uintptr_t)handle), O_PATH | O_CLOEXEC);
 	if (fd < 0 || mrn_sys2(SYS_fstat, fd, (long)&st) < 0) {
-		any_file(c);
-		begin(c);
+		begin_any_file(c);
 	} else if (S_ISREG(st.st_mode) && st.st_size) {
 		begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, 0, END_OF_FILE);
 	}

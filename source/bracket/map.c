@@ -85,7 +85,8 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 		return;
 	huge = mrn_huge_end(start, end);
 	if (huge != end &&
-	    ((flags & MAP_ANONYMOUS) ? (flags & MAP_HUGETLB) != 0 : is_hugetlbfs(fd)))
+	    ((flags & MAP_ANONYMOUS) ? (flags & MAP_HUGETLB) != 0
+				     : mrn_bracket_tells_nobody() || is_hugetlbfs(fd)))
 		end = huge;
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, start, end);
 }

@@ -136,14 +136,17 @@ static long move(mrn_real_call real, const struct mrn_call *call, long nr, const
 /* This one returns where the break is, whether it has been moved or not. */
 static long set_break(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
 {
-	uintptr_t to = (uintptr_t)call->a[0], was = to ? (uintptr_t)mrn_sys1(SYS_brk, 0) : 0;
+	uintptr_t to = (uintptr_t)call->a[0], was = 0;
 	struct mrn_bracket bracket;
 	long r;
 
+	/* What is new matters to who is there. */
+	if (to && !mrn_bracket_tells_nobody())
+		was = (uintptr_t)mrn_sys1(SYS_brk, 0);
 	mrn_bracket_brk(&bracket, to);
 	r = make(real, nr, a);
 	mrn_bracket_end(&bracket);
-	if (was && (uintptr_t)r > was)
+	if (was && !mrn_sys_failed((long)was) && (uintptr_t)r > was)
 		mrn_bracket_fresh(mrn_page_up(was), mrn_page_up((uintptr_t)r));
 	return r;
 }

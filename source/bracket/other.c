@@ -54,6 +54,10 @@ static void bracket_registration(struct mrn_bracket *b, const void *arg)
 void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *arg)
 {
 	mrn_bracket_none(b);
+	/* Nobody may rely on it any more, and a userfaultfd of ours still have it. */
+	if ((request == MRN_UFFDIO_MOVE || !mrn_source_is_attached()) &&
+	    mrn_bracket_needs_no_look(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER))
+		return;
 	if (request == MRN_UFFDIO_MOVE)
 		bracket_move(b, arg);
 	else
@@ -67,9 +71,12 @@ void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
 		uint64_t address;
 		uint32_t length, more;
 	} receive;
-	int r = mrn_peek(&receive, (uintptr_t)value, sizeof(receive));
+	int r;
 
 	mrn_bracket_none(b);
+	if (mrn_bracket_needs_no_look(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER))
+		return;
+	r = mrn_peek(&receive, (uintptr_t)value, sizeof(receive));
 	bracket_range(b, r, receive.address, receive.length);
 }
 

@@ -18,7 +18,8 @@ void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flag
 	long r;
 
 	mrn_bracket_none(b);
-	if (!(flags & SHM_REMAP))
+	if (!(flags & SHM_REMAP) ||
+	    mrn_bracket_needs_no_look(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_SHMAT_REMAP))
 		return;
 	if (flags & SHM_RND)
 		start &= ~(uintptr_t)(SHMLBA - 1);
@@ -61,6 +62,8 @@ void mrn_bracket_shmdt(struct mrn_bracket *b, const void *addr)
 	struct attachment a = {.base = mrn_untagged(addr), .low = UINTPTR_MAX, .high = 0};
 
 	mrn_bracket_none(b);
+	if (mrn_bracket_needs_no_look(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_SHMDT))
+		return;
 	if (mrn_maps_visit(widen, &a) < 0)
 		mrn_bracket_add_everything(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_SHMDT);
 	else if (a.low < a.high)
