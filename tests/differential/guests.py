@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Programs that the recorder cannot enter, or that somebody else has in hand: tracers, sandboxes, sanitizers."""
+"""Programs that the recorder cannot enter, or that somebody else has in hand: tracers, sandboxes, other libcs."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import subprocess
 
 from case import HERE, Case
 
+SSHD = "/usr/sbin/sshd"
 NOT_ROOT = "" if os.getuid() == 0 else "only root can"
 GDB = "gdb -nx -q -batch -ex 'set print thread-events off' -ex run --args"
 
@@ -30,7 +31,7 @@ def built(scratch, name, compiler, *options):
 
 
 def sanitized(scratch):
-    kinds = {"address": ("clang",), "thread": ("gcc", "clang"), "undefined": ("gcc", "clang"),
+    kinds = {"address": ("gcc", "clang"), "thread": ("gcc", "clang"), "undefined": ("gcc", "clang"),
              "memory": ("clang",)}
     for kind, compilers in kinds.items():
         for compiler in compilers:
@@ -38,6 +39,20 @@ def sanitized(scratch):
             # What the sanitizer does about its memory is its own; that the program runs is the point.
             yield Case(f"{compiler}'s {kind} sanitizer", ["sh", "-c", "./work; echo $?"], needs=(compiler,),
                        prepare=built(scratch, name, compiler, f"-fsanitize={kind}", "-DSTEPS=1000"), events=0, bad=())
+
+
+def prepare_sshd(folder):
+    for key in "host", "user":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    os.rename(folder / "user.pub", folder / "authorized")
+    os.makedirs("/run/sshd", exist_ok=True)
+    (folder / "sshd_config").write_text(
+        f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nLogLevel ERROR\n"
+        "PermitRootLogin yes\nPrintMotd no\nPrintLastLog no\n")
+    # The connection is a pair of pipes: no port is taken.
+    (folder / "ssh_config").write_text(
+        f"Host *\nProxyCommand {SSHD} -i -f {folder}/sshd_config 2>>{folder}/log\nIdentityFile {folder}/user\n"
+        f"StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\nBatchMode yes\n")
 
 
 def guests(allocate, scratch):
@@ -53,9 +68,14 @@ def guests(allocate, scratch):
              sources=("auto", "interpose"), options=((),), plain=without_notes),
         by_shell("gdb", f"{GDB} {allocate}", "gdb", plain=without_notes),
         by_shell("strace", f"strace -f -o /dev/null {allocate}", "strace"),
+        by_shell("musl", "./work", "musl-gcc", prepare=built(scratch, "musl", "musl-gcc")),
+        by_shell("musl, in the place of a shell", "(exec ./work)", "musl-gcc",
+                 prepare=built(scratch, "musl", "musl-gcc")),
         by_shell("static", "./work", "gcc", prepare=built(scratch, "static", "gcc", "-static")),
         by_shell("bubblewrap", f"bwrap --ro-bind / / --unshare-pid --unshare-user --proc /proc {allocate}", "bwrap"),
         by_shell("another user", f"setpriv --reuid=65534 --regid=65534 --clear-groups {allocate}", "setpriv",
                  asked=NOT_ROOT),
+        by_shell("sshd", "for i in 1 2 3; do ssh -F ssh_config root@here 'echo hello; id -un'; done", SSHD, "ssh",
+                 "ssh-keygen", prepare=prepare_sshd, asked=NOT_ROOT),
         *sanitized(scratch),
     ]
