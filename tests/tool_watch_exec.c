@@ -237,3 +237,15 @@ TEST(a_runtime_that_wants_to_be_first)
 				 needs("MRN_WATCHED_EXEC"), "bare", "execve", small, EVENTS)),
 		 50);
 }
+
+/* With a lane as it can be at most, a shell that has a limit goes on as a program that has no room for one. */
+TEST(no_addresses_for_a_lane)
+{
+	static const char script[] = "ulimit -v 40000; exec \"$0\" " EVENTS;
+	static struct outcome o;
+
+	check_unwatched(&o,
+			REPORT(&o, "--records", "1048576", "--", "sh", "-c", script,
+			       needs("MRN_SMALL")),
+			"ulimit -v");
+}

@@ -114,6 +114,11 @@ static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
 		 const struct watch_header *header, long pid)
 {
 	watch_environment_copy(&plan->environment, exec->env, header, !plan->without);
+	if (!plan->environment.pages && !plan->without && !plan->reason)
+		plan->reason = watch_recorder_unfollowed(
+			exec->in_child ? -1 : pid,
+			"there was no memory for what it needs: raise the limit (ulimit -v), or "
+			"take fewer --records");
 	if (last.environment.pages || !plan->environment.pages)
 		return;
 	last.pid = pid;

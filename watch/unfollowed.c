@@ -101,6 +101,11 @@ void watch_unfollowed_say_log(int err, char *text, size_t size)
 			&w, "in its namespace, or root folder, the log of mrn watch is not to be "
 			    "found");
 		break;
+	case -ENOMEM:
+		watch_text_add(&w,
+			       "no addresses were left for its records: raise its limit (ulimit "
+			       "-v), or take fewer --records");
+		break;
 	default:
 		watch_text_add(&w, "the log of mrn watch could not be opened there: error ");
 		watch_text_add_number(&w, (uint64_t)-err);
