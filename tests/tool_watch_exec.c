@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -248,4 +249,28 @@ TEST(no_addresses_for_a_lane)
 			REPORT(&o, "--records", "1048576", "--", "sh", "-c", script,
 			       needs("MRN_SMALL")),
 			"ulimit -v");
+}
+
+TEST(no_descriptor_for_the_log)
+{
+	static struct outcome o;
+
+	check_unwatched(&o,
+			REPORT(&o, "--children", "--source", "interpose", "--", "sh", "-c",
+			       "echo small >&2; ulimit -n 3; (:); :"),
+			"ulimit -n");
+}
+
+/* What helps is said at once. */
+TEST(no_addresses_for_the_log)
+{
+	const struct rlimit few = {256 << 20, RLIM_INFINITY};
+	static struct outcome o;
+
+	CHECK_EQ(setrlimit(RLIMIT_AS, &few), 0);
+	RUN(&o, "watch", "--", needs("MRN_SMALL"), EVENTS);
+	CHECK_MSG(o.status == 125 && lines(o.err) == 1, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "ulimit -v") && strstr(o.err, "--records"), "%s", o.err);
+	RUN(&o, "watch", "--records", "1024", "--", needs("MRN_SMALL"), EVENTS);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
 }

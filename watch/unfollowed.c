@@ -101,6 +101,10 @@ void watch_unfollowed_say_log(int err, char *text, size_t size)
 			&w, "in its namespace, or root folder, the log of mrn watch is not to be "
 			    "found");
 		break;
+	case -EMFILE:
+		watch_text_add(&w,
+			       "no descriptor was left for its log: raise its limit (ulimit -n)");
+		break;
 	case -ENOMEM:
 		watch_text_add(&w,
 			       "no addresses were left for its records: raise its limit (ulimit "

@@ -170,7 +170,8 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 	if (r)
 		return r;
 	if (pipe2(report, O_CLOEXEC)) {
-		SAY("pipe: %s", strerror(errno));
+		SAY("pipe: %s%s", strerror(errno),
+		    errno == EMFILE ? "; raise the limit on descriptors (ulimit -n)" : "");
 		return WATCH_CANNOT;
 	}
 	l->pid = fork();

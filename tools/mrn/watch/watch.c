@@ -110,6 +110,21 @@ static int open_outputs(struct output *o)
 	return 0;
 }
 
+/* What helps where there can be no log. */
+static const char *remedy(int error)
+{
+	switch (error) {
+	case ENOMEM:
+		return "raise the limit on addresses (ulimit -v), or take fewer --records";
+	case EFBIG:
+		return "raise the limit on the size of files (ulimit -f), or take fewer --records";
+	case EMFILE:
+		return "raise the limit on descriptors (ulimit -n)";
+	default:
+		return "its memory is a file of memfd_create's";
+	}
+}
+
 static uint32_t shift_of(uint64_t records)
 {
 	return 63 - (uint32_t)__builtin_clzll(records);
@@ -133,7 +148,7 @@ static int prepare(struct watch *w, char path[PATH_MAX])
 	if (!r)
 		r = tally_create(&w->tally, o->trace || o->report);
 	if (r) {
-		SAY("cannot make the log: %s", strerror(-r));
+		SAY("cannot make the log: %s; %s", strerror(-r), remedy(-r));
 		return WATCH_CANNOT;
 	}
 	w->log.header->children = o->children;
