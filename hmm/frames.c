@@ -116,13 +116,13 @@ int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper,
 	f->word = mrn_pages_alloc(n * sizeof(*f->word));
 	/* One more: a frame comes in before the oldest goes. */
 	f->ring = quarantine ? mrn_pages_alloc((quarantine + 1) * sizeof(*f->ring)) : NULL;
-	alias = mrn_sys2(SYS_ftruncate, f->fd, (long)bytes);
+	alias = mrn_fd_set_size(f->fd, bytes);
 	if (!alias)
 		alias = mrn_own6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_NORESERVE, f->fd, 0);
 	if (mrn_sys_failed(alias) || !f->spare || !f->word || (quarantine && !f->ring)) {
 		mrn_hmm_frames_destroy(f);
-		return -ENOMEM;
+		return alias == -EFBIG ? -EFBIG : -ENOMEM;
 	}
 	f->alias = (char *)alias;
 	mrn_sys3(SYS_madvise, alias, (long)bytes, MADV_DONTFORK);

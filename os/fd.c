@@ -25,6 +25,19 @@ static struct rlimit limit_of_descriptors(void)
 	return l;
 }
 
+uint64_t mrn_fd_size_max(void)
+{
+	struct rlimit l = {.rlim_cur = RLIM_INFINITY};
+
+	mrn_sys4(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)&l);
+	return l.rlim_cur;
+}
+
+int mrn_fd_set_size(int fd, uint64_t size)
+{
+	return size > mrn_fd_size_max() ? -EFBIG : (int)mrn_sys2(SYS_ftruncate, fd, (long)size);
+}
+
 int mrn_fd_move_up(int fd)
 {
 	rlim_t top = limit_of_descriptors().rlim_cur;

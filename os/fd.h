@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Moves fd, close-on-exec, to a high number, out of the way of the program's. Not near the limit where that is large: the
@@ -29,6 +30,14 @@ int mrn_fd_move_up(int fd);
  * 0 or -errno: -EPERM where a sandbox allows neither close_range nor unshare. It does not tell whether fds are open.
  */
 int mrn_fd_table_own(const int *fds, size_t n);
+
+/*
+ * Gives an empty file a size. 0 or -errno: -EFBIG where that is more than the program's limit on files (RLIMIT_FSIZE), without
+ * asking, for that would be the program's end (SIGXFSZ).
+ */
+int mrn_fd_set_size(int fd, uint64_t size);
+/* That limit. */
+uint64_t mrn_fd_size_max(void);
 
 /*
  * Does fd stand for the file that the path leads to? One in /proc keeps its number as long as somebody has it open. False

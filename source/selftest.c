@@ -21,6 +21,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
+#include "os/fd.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "source/bracket/other.h"
@@ -45,10 +46,11 @@ struct scratch {
 	struct mmu_range_notifier mrn;
 	char *anon, *spare, *file;
 	size_t size;
+	size_t file_size; /* as much of it as a limit on files lets be */
 	int fd;
-	raw_call raw; /* how to make calls past libc; NULL: by libc's functions */
-	bool by_name; /* what dispatch says does not count */
-	bool untried; /* for want of a name */
+	raw_call raw;	     /* how to make calls past libc; NULL: by libc's functions */
+	bool by_name;	     /* what dispatch says does not count */
+	const char *untried; /* why not */
 	/* What a trial has left as a hole, which another thread may have been given since. */
 	bool anon_gone, spare_gone;
 	/* What the notifier was told. */
@@ -189,8 +191,18 @@ static long do_fallocate(struct scratch *s)
 	return result(fallocate(s->fd, hole, 0, (off_t)s->size));
 }
 
+static long is_untried(struct scratch *s, const char *why)
+{
+	s->untried = why;
+	return -ENOENT;
+}
+
 static long do_ftruncate(struct scratch *s)
 {
+	if (!s->file_size)
+		return is_untried(s,
+				  "ftruncate cannot be tried where files may have no size: raise "
+				  "RLIMIT_FSIZE (ulimit -f)");
 	if (s->raw)
 		return s->raw(SYS_ftruncate, s->fd, 0, 0, 0, 0, 0);
 	return result(ftruncate(s->fd, 0));
@@ -219,7 +231,7 @@ static long open_named_and_truncate(struct scratch *s, const char *folder)
 	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)name, flags, 0600);
 	if (fd < 0)
 		return fd;
-	r = mrn_sys2(SYS_ftruncate, fd, (long)s->size);
+	r = mrn_fd_set_size((int)fd, s->file_size);
 	p = mrn_own6(SYS_mmap, (long)s->file, (long)s->size, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_FIXED, fd, 0);
 	mrn_sys1(SYS_close, fd);
@@ -236,12 +248,18 @@ static long do_open_trunc(struct scratch *s)
 	char name[64];
 	long r;
 
+	if (!s->file_size)
+		return is_untried(s,
+				  "open_trunc cannot be tried where files may have no size: raise "
+				  "RLIMIT_FSIZE (ulimit -f)");
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
 	r = open_and_truncate(s, name);
 	for (size_t i = 0; r && i < sizeof(folders) / sizeof(folders[0]); i++)
 		r = open_named_and_truncate(s, folders[i]);
-	s->untried = r != 0;
-	return r ? -ENOENT : 0;
+	return r ? is_untried(s,
+			      "open_trunc cannot be tried: mount /proc, or let this process make a "
+			      "file in /dev/shm, /tmp or where it is")
+		 : 0;
 }
 
 /* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
@@ -346,7 +364,8 @@ static int make_scratch(struct scratch *s)
 		return s->fd;
 	/* Two anonymous pieces side by side, so that either can be unmapped or moved onto. */
 	anon = mrn_own6(SYS_mmap, 0, (long)(2 * s->size), prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	mrn_sys2(SYS_ftruncate, s->fd, (long)s->size);
+	s->file_size = mrn_fd_size_max() < s->size ? (size_t)mrn_fd_size_max() : s->size;
+	mrn_fd_set_size(s->fd, s->file_size);
 	file = mrn_own6(SYS_mmap, 0, (long)s->size, prot, MAP_SHARED, s->fd, 0);
 	if (!mrn_sys_failed(anon) && !mrn_sys_failed(file)) {
 		s->anon = (char *)anon;
@@ -424,9 +443,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 		r = 0;
 	}
 	if (s.untried && *out == MISSED)
-		mrn_source_add_why(source,
-				   "open_trunc cannot be tried: mount /proc, or let this process "
-				   "make a file in /dev/shm, /tmp or where it is");
+		mrn_source_add_why(source, s.untried);
 	drop_scratch(&s);
 	return (int)r;
 }

@@ -1370,3 +1370,22 @@ TEST(end_with_pages_in_every_state)
 	view_exit(&v);
 	CHECK_ERR(mmu_notifier_unregister(&rig.log.mn, rig.mm), 0);
 }
+
+/* Frames are a file of memory's: what its limit refuses is an error, and no signal. */
+TEST(a_limit_on_files)
+{
+	const struct rlimit limit = {4096, RLIM_INFINITY};
+	char why[512] = "";
+	struct mrn_hmm_opts o = {.size = sizeof(o),
+				 .frames = 64,
+				 .why = why,
+				 .why_size = sizeof(why)};
+	struct mrn_hmm *hmm;
+	int r = mrn_hmm_create(&o, &hmm);
+
+	if (r)
+		SKIP("%s", why);
+	CHECK_ERR(mrn_hmm_destroy(hmm), 0);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	CHECK_ERR(mrn_hmm_create(&o, &hmm), -EFBIG);
+}

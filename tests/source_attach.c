@@ -991,3 +991,32 @@ TEST(mremap_of_partly_watched_memory_succeeds)
 	}
 	rig_close();
 }
+
+/* --------------------------------------------------------------------------------- limits of the program's */
+
+static const uint64_t of_size = MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) |
+				MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC);
+
+/* The self-test's file is small, and a limit smaller: to make it larger would be a signal that kills. */
+static void attach_under(rlim_t limit, uint64_t want, const char *says)
+{
+	const struct rlimit of_files = {limit, RLIM_INFINITY};
+	char why[512] = "";
+	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
+	struct mrn_coverage c;
+
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &of_files), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_INTERPOSE, &opts, &source), 0);
+	mrn_source_coverage(source, &c);
+	CHECK_EQ(c.bracketed & of_size, want);
+	CHECK_MSG(strstr(why, says), "%s", why);
+	CHECK_ERR(mrn_source_check(source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_limit_on_files)
+{
+	attach_under(8192, of_size, "");
+	attach_under(1, of_size, "");
+	attach_under(0, 0, "ulimit -f");
+}

@@ -95,7 +95,7 @@ struct mrn_hmm_opts {
  * is not less than the frames; -EBADF for the backing file; -ENOMEM; -EPERM when this process may not have a
  * userfaultfd, or a thread with a descriptor table of its own (close_range or unshare);
  * -ENOSYS and -EOPNOTSUPP when the kernel lacks it, or minor faults on shared memory (Linux 5.19);
- * -EMFILE; -EAGAIN when no thread can be made. opts->why then says what is missing and how to allow
+ * -EMFILE; -EFBIG for more frames than RLIMIT_FSIZE lets a file have; -EAGAIN when no thread can be made. opts->why then says what is missing and how to allow
  * it.
  */
 int mrn_hmm_create(const struct mrn_hmm_opts *opts, struct mrn_hmm **out);
