@@ -181,13 +181,13 @@ TWIN(threads_that_come_meanwhile, not_armed, BREAK(DISPATCH_NEW));
 
 static struct test_gate blocked, may_end;
 
+/* Libc's own, too, which takes a bare call. */
 static void block_all(void *arg)
 {
-	sigset_t all;
+	const uint64_t all = ~UINT64_C(0);
 
 	(void)arg;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	test_raw4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof(all));
 	test_gate_open(&blocked);
 	test_gate_wait(&may_end);
 }
@@ -203,7 +203,7 @@ TEST(a_thread_that_blocks_all_signals_is_named)
 	test_thread(&t, block_all, NULL);
 	test_gate_wait(&blocked);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, &opts, &source), -EBUSY);
-	CHECK_MSG(strstr(why, "blocks all signals"), "%s", why);
+	CHECK_MSG(strstr(why, "blocks or waits for all signals"), "%s", why);
 	test_gate_open(&may_end);
 	test_join(&t);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, &opts, &source), 0);

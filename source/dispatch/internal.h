@@ -124,6 +124,21 @@ void mrn_let_sigsys_pass(ucontext_t *context);
 
 /* ---- sigsys.c */
 
+/* Between these no signal comes, not even SIGSYS: so nothing is called that could be caught. */
+mrn_sigmask mrn_actions_lock(void);
+void mrn_actions_unlock(mrn_sigmask mask);
+
+/* What the kernel takes out of every mask that is set. */
+#define MRN_SIGNALS_NEVER_BLOCKED (UINT64_C(1) << (SIGKILL - 1) | UINT64_C(1) << (SIGSTOP - 1))
+
+long mrn_action_set(int sig, const struct mrn_sigaction *action, struct mrn_sigaction *was);
+/*
+ * Puts an action in the place of one that has been read. Another thread may have set one since, which then comes back, and is
+ * put there, its mask without these signals: the last one stays.
+ */
+void mrn_action_exchange(int sig, struct mrn_sigaction expected, struct mrn_sigaction put,
+			 mrn_sigmask without);
+
 /* As rt_sigaction, for what the program takes to be its SIGSYS. */
 long mrn_sigsys_set(uint64_t act, uint64_t old);
 /* Has the kernel sent it for the call that was interrupted? Anybody here can send one with the same code. */
@@ -213,6 +228,22 @@ int mrn_dispatch_try(char *why, size_t why_size);
 /* 0, or -EBUSY: why names the tracer. */
 int mrn_thread_is_traced(long tid, char *why, size_t why_size);
 
+/* ---- ask.c */
+
+/* What a thread is asked for; and what it does then, context being what it goes on with. */
+enum mrn_ask { MRN_ASK_TO_ARM, MRN_ASK_TO_LEAVE, MRN_ASKS };
+void mrn_asked_to_arm(ucontext_t *context);   /* thread.c */
+void mrn_asked_to_leave(ucontext_t *context); /* leave.c */
+/* Whoever asks begins before, and ends. Several may at a time. 0 or -errno. */
+int mrn_ask_begin(void);
+void mrn_ask_end(void);
+/* Asks a thread, which may take its time. 0 or -errno: -EAGAIN while it waits for the signal itself. */
+long mrn_ask(long tid, enum mrn_ask what);
+/* Waits for its answer, which may be lost to that of another one: then ask again. */
+bool mrn_answers_within(long tid, enum mrn_ask what, unsigned int ms);
+/* As long as it likes: it blocks the signal, or waits for it. */
+bool mrn_cannot_be_asked(long tid);
+
 /* ---- thread.c */
 
 /* The start in which this thread was armed, or 0. */
@@ -234,12 +265,6 @@ void mrn_thread_lose(void);
 bool mrn_thread_has_lost(void);
 /* The call that does it, for the calling thread: NULL for none. 0 or -errno. */
 long mrn_dispatch_set(const uint8_t *selector);
-/* A real-time signal that the program does not use, and handler is called for until it is given back; 0 for none. */
-int mrn_signal_take(void (*handler)(int, siginfo_t *, void *));
-void mrn_signal_give_back(int sig);
-/* Sends it with a value, by which the handler knows it for ours: 0 or -errno. */
-long mrn_signal_send(long tid, int sig, void *value);
-bool mrn_thread_blocks(long tid, int sig);
 /* What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. */
 int mrn_thread_about(long tid, const char *file, char *into, size_t size);
 /* Arms all others; why names the one that it fails for. */

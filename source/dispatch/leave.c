@@ -29,49 +29,37 @@
 #define STEPS_MAX 100
 #define PASSES	  100
 
-static uint32_t answers; /* futex */
-static bool any_left;	 /* one of them had been armed */
+static bool any_left; /* a thread that was asked had been armed */
 
-static void on_asked(int sig, siginfo_t *info, void *context)
+void mrn_asked_to_leave(ucontext_t *context)
 {
-	(void)sig;
 	(void)context;
-	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &answers)
-		return;
 	if (mrn_armed_in) {
 		mrn_caught_end_all();
 		mrn_thread_disarm();
 		__atomic_store_n(&any_left, true, __ATOMIC_RELAXED);
 	}
-	__atomic_fetch_add(&answers, 1, __ATOMIC_RELEASE);
-	mrn_futex_wake(&answers, 1);
 }
 
 /* Until it does not block it; at most so long. */
-static bool wait_until_open(long tid, int sig)
+static bool wait_until_open(long tid)
 {
-	for (unsigned int i = 0; i < STEPS_MAX; i++) {
-		uint32_t now = __atomic_load_n(&answers, __ATOMIC_RELAXED);
+	uint32_t nobody = 0;
 
-		if (!mrn_thread_blocks(tid, sig))
+	for (unsigned int i = 0; i < STEPS_MAX; i++) {
+		if (!mrn_cannot_be_asked(tid))
 			return true;
-		mrn_futex_wait_for(&answers, now, STEP_NS);
+		mrn_futex_wait_for(&nobody, 0, STEP_NS);
 	}
 	return false;
 }
 
-static void ask(long tid, int sig)
+static void ask(long tid)
 {
-	uint32_t before = __atomic_load_n(&answers, __ATOMIC_RELAXED);
-
-	if (!wait_until_open(tid, sig) || mrn_signal_send(tid, sig, &answers))
+	if (!wait_until_open(tid) || mrn_ask(tid, MRN_ASK_TO_LEAVE))
 		return;
-	for (unsigned int i = 0; i < STEPS_MAX; i++) {
-		if (__atomic_load_n(&answers, __ATOMIC_ACQUIRE) != before)
-			break;
-		mrn_futex_wait_for(&answers, before, STEP_NS);
-	}
-	wait_until_open(tid, sig);
+	mrn_answers_within(tid, MRN_ASK_TO_LEAVE, STEPS_MAX);
+	wait_until_open(tid);
 }
 
 /* The kernel's, of which libc's may be another. */
@@ -92,7 +80,7 @@ static long number(const char *name)
 	return n;
 }
 
-static void ask_all(int sig)
+static void ask_all(void)
 {
 	long self = mrn_sys0(SYS_gettid), n;
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
@@ -108,7 +96,7 @@ static void ask_all(int sig)
 
 			at += e->length;
 			if (tid && tid != self && !mrn_is_own_thread(tid))
-				ask(tid, sig);
+				ask(tid);
 		}
 	}
 	mrn_sys1(SYS_close, fd);
@@ -116,20 +104,17 @@ static void ask_all(int sig)
 
 static void all_others_leave(void)
 {
-	int sig;
-
 	/* From here on no new one is armed, and none comes to a handler that was not on its way. */
 	mrn_dispatch_release();
-	sig = mrn_signal_take(on_asked);
-	if (!sig)
+	if (mrn_ask_begin())
 		return;
 	for (int pass = 0; pass < PASSES; pass++) {
 		__atomic_store_n(&any_left, false, __ATOMIC_RELAXED);
-		ask_all(sig);
+		ask_all();
 		if (!__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
 			break;
 	}
-	mrn_signal_give_back(sig);
+	mrn_ask_end();
 }
 
 void mrn_caught_confine(const struct mrn_call *call)

@@ -25,7 +25,7 @@
 
 struct mrn_sigaction mrn_sigsys_ours;
 
-static long set(int sig, const struct mrn_sigaction *action, struct mrn_sigaction *was)
+long mrn_action_set(int sig, const struct mrn_sigaction *action, struct mrn_sigaction *was)
 {
 	return mrn_sys4(SYS_rt_sigaction, sig, (long)action, (long)was, sizeof(mrn_sigmask));
 }
@@ -66,8 +66,7 @@ static void write_programs(const struct mrn_sigaction *action)
 	__atomic_store_n(&version, v, __ATOMIC_RELEASE);
 }
 
-/* With SIGSYS blocked, too, for its handler must not come in between: so nothing that could be caught is called until it ends. */
-static mrn_sigmask lock_programs(void)
+mrn_sigmask mrn_actions_lock(void)
 {
 	const mrn_sigmask all = ~UINT64_C(0);
 	mrn_sigmask mask = 0;
@@ -77,7 +76,7 @@ static mrn_sigmask lock_programs(void)
 	return mask;
 }
 
-static void unlock_programs(mrn_sigmask mask)
+void mrn_actions_unlock(mrn_sigmask mask)
 {
 	mrn_mutex_unlock(&mrn_process->signals);
 	mrn_signals_restore(mask);
@@ -90,7 +89,7 @@ static void as_kept(struct mrn_sigaction *action)
 
 	action->flags &= SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART |
 			 SA_NODEFER | SA_RESETHAND | expose_tag_bits | MRN_SA_RESTORER;
-	action->mask &= ~(UINT64_C(1) << (SIGKILL - 1) | UINT64_C(1) << (SIGSTOP - 1));
+	action->mask &= ~MRN_SIGNALS_NEVER_BLOCKED;
 }
 
 long mrn_sigsys_set(uint64_t act, uint64_t old)
@@ -101,13 +100,13 @@ long mrn_sigsys_set(uint64_t act, uint64_t old)
 
 	if (act && mrn_program_read(&fresh, act, sizeof(fresh)))
 		return -EFAULT;
-	mask = lock_programs();
+	mask = mrn_actions_lock();
 	was = read_programs(&v);
 	if (act) {
 		as_kept(&fresh);
 		write_programs(&fresh);
 	}
-	unlock_programs(mask);
+	mrn_actions_unlock(mask);
 	return old ? mrn_program_write(old, &was, sizeof(was)) : 0;
 }
 
@@ -118,16 +117,12 @@ static bool same(const struct mrn_sigaction *a, const struct mrn_sigaction *b)
 	return a->handler == b->handler && a->flags == b->flags && a->mask == b->mask;
 }
 
-/*
- * Puts an action in the place of one that has been read. Another thread may have set one since, which then comes back, and is
- * put there: the last one stays.
- */
-static void exchange(int sig, struct mrn_sigaction expected, struct mrn_sigaction put,
-		     mrn_sigmask without)
+void mrn_action_exchange(int sig, struct mrn_sigaction expected, struct mrn_sigaction put,
+			 mrn_sigmask without)
 {
 	struct mrn_sigaction was;
 
-	while (!set(sig, &put, &was) && !same(&was, &expected)) {
+	while (!mrn_action_set(sig, &put, &was) && !same(&was, &expected)) {
 		expected = put;
 		put = was;
 		put.mask &= ~without;
@@ -152,12 +147,12 @@ int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))
 
 	as_kept(&ours);
 	mrn_sigsys_ours = ours;
-	mask = lock_programs();
-	r = set(SIGSYS, &ours, &was);
+	mask = mrn_actions_lock();
+	r = mrn_action_set(SIGSYS, &ours, &was);
 	/* Ours may be there: from last time, when it could not be given back, or from this process's parent. */
 	if (!r && was.handler != ours.handler)
 		write_programs(&was);
-	unlock_programs(mask & ~MRN_SIGSYS_BIT);
+	mrn_actions_unlock(mask & ~MRN_SIGSYS_BIT);
 	return (int)r;
 }
 
@@ -165,7 +160,7 @@ void mrn_sigsys_give_back(void)
 {
 	uint32_t v;
 
-	exchange(SIGSYS, mrn_sigsys_ours, read_programs(&v), 0);
+	mrn_action_exchange(SIGSYS, mrn_sigsys_ours, read_programs(&v), 0);
 }
 
 /* As the kernel does in a child that is to start without handlers. */
@@ -180,7 +175,7 @@ static void forget_handler(void)
 
 void mrn_sigsys_take_again(void)
 {
-	set(SIGSYS, &mrn_sigsys_ours, NULL);
+	mrn_action_set(SIGSYS, &mrn_sigsys_ours, NULL);
 	forget_handler();
 }
 
@@ -194,7 +189,7 @@ void mrn_sigsys_leave_to_child(bool fresh)
 	action = read_programs(&v);
 	/* A sandbox may kill for it: then our handler stays there, and hands all on. */
 	if (!mrn_is_confined())
-		set(SIGSYS, &action, NULL);
+		mrn_action_set(SIGSYS, &action, NULL);
 }
 
 void mrn_sigsys_unmask_handlers(void)
@@ -202,11 +197,11 @@ void mrn_sigsys_unmask_handlers(void)
 	for (int sig = 1; sig <= NR_SIGNALS; sig++) {
 		struct mrn_sigaction a, without;
 
-		if (sig == SIGSYS || set(sig, NULL, &a) || !(a.mask & MRN_SIGSYS_BIT))
+		if (sig == SIGSYS || mrn_action_set(sig, NULL, &a) || !(a.mask & MRN_SIGSYS_BIT))
 			continue;
 		without = a;
 		without.mask &= ~MRN_SIGSYS_BIT;
-		exchange(sig, a, without, MRN_SIGSYS_BIT);
+		mrn_action_exchange(sig, a, without, MRN_SIGSYS_BIT);
 	}
 }
 
@@ -221,7 +216,7 @@ static void as_if_we_were_not_here(int sig)
 {
 	struct mrn_sigaction plain = {.handler = SIG_DEFAULT};
 
-	set(sig, &plain, NULL);
+	mrn_action_set(sig, &plain, NULL);
 	mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), mrn_sys0(SYS_gettid), sig);
 }
 

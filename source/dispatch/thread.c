@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Arming: only a thread itself can. Those that are there when dispatch starts are asked to, one after the other, by a
- * signal that its handler knows; until a look at all of them has found none that was not armed. Then there is
+ * signal (ask.c); until a look at all of them has found none that was not armed. Then there is
  * nobody left who could make another that is not.
  */
 #include <dirent.h>
@@ -14,7 +14,6 @@
 #include <time.h>
 
 #include "core/check.h"
-#include "os/futex.h"
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"
 
@@ -22,8 +21,7 @@
 #define PATIENCE_S 5
 #define PASSES	   10000
 
-static uint32_t answers; /* futex: threads that have answered */
-static bool any_fresh;	 /* one of them had not been armed */
+static bool any_fresh; /* a thread that was asked had not been armed */
 /* Written by the stub in which a new thread arms itself, too. */
 MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
@@ -81,56 +79,14 @@ bool mrn_thread_has_lost(void)
 	return lost && lost == (uint32_t)mrn_sys0(SYS_gettid);
 }
 
-/*
- * Not SIGSYS: of that one there is no more than one pending, and a call that is caught while it is would be taken for
- * made.
- */
-static void on_asked(int sig, siginfo_t *info, void *context)
+void mrn_asked_to_arm(ucontext_t *context)
 {
-	ucontext_t *uc = context;
-
-	(void)sig;
-	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &answers)
-		return;
 	if (!mrn_thread_is_armed()) {
 		/* What it goes on with. */
-		((mrn_sigmask *)&uc->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
+		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
 		mrn_thread_arm();
 		__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 	}
-	__atomic_fetch_add(&answers, 1, __ATOMIC_RELEASE);
-	mrn_futex_wake(&answers, 1);
-}
-
-static long set_action(int sig, void *handler)
-{
-	struct mrn_sigaction action = {
-		.handler = handler,
-		.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | MRN_SA_RESTORER,
-		.restorer = (void *)(uintptr_t)mrn_stub_sigreturn,
-		.mask = MRN_SIGNALS_BLOCKED,
-	};
-
-	return mrn_sys4(SYS_rt_sigaction, sig, (long)&action, 0, sizeof(mrn_sigmask));
-}
-
-int mrn_signal_take(void (*handler)(int, siginfo_t *, void *))
-{
-	for (int sig = SIGRTMAX; sig >= SIGRTMIN; sig--) {
-		struct mrn_sigaction was;
-
-		if (mrn_sys4(SYS_rt_sigaction, sig, 0, (long)&was, sizeof(mrn_sigmask)) == 0 &&
-		    was.handler == (void *)(uintptr_t)SIG_DFL)
-			return set_action(sig, (void *)(uintptr_t)handler) ? 0 : sig;
-	}
-	return 0;
-}
-
-void mrn_signal_give_back(int sig)
-{
-	/* To be ignored first: that drops those that have been sent twice. */
-	set_action(sig, (void *)(uintptr_t)SIG_IGN);
-	set_action(sig, (void *)(uintptr_t)SIG_DFL);
 }
 
 void mrn_dispatch_join(void)
@@ -174,43 +130,12 @@ static bool is_the_kernels(long tid)
 	       (flags & KERNELS_OWN);
 }
 
-bool mrn_thread_blocks(long tid, int sig)
+static int gave_up_on(long tid, char *why, size_t why_size)
 {
-	char status[4096], *p;
-
-	if (mrn_thread_about(tid, "status", status, sizeof(status)))
-		return false;
-	p = strstr(status, "\nSigBlk:");
-	return p && (strtoull(p + sizeof("\nSigBlk:") - 1, NULL, 16) >> (sig - 1) & 1);
-}
-
-static struct timespec now_plus(long ns)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += ns;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
-long mrn_signal_send(long tid, int sig, void *value)
-{
-	siginfo_t info = {.si_signo = sig, .si_code = SI_QUEUE};
-
-	info.si_pid = (pid_t)mrn_sys0(SYS_getpid);
-	info.si_uid = (uid_t)mrn_sys0(SYS_getuid);
-	info.si_value.sival_ptr = value;
-	return mrn_sys4(SYS_rt_tgsigqueueinfo, info.si_pid, tid, sig, (long)&info);
-}
-
-static int gave_up_on(long tid, int sig, char *why, size_t why_size)
-{
-	if (mrn_thread_blocks(tid, sig)) {
-		snprintf(why, why_size, "thread %ld blocks all signals, so it cannot be armed",
+	if (mrn_cannot_be_asked(tid)) {
+		snprintf(why, why_size,
+			 "thread %ld blocks or waits for all signals, libc's own among them, so it "
+			 "cannot be armed",
 			 tid);
 		return -EBUSY;
 	}
@@ -219,14 +144,13 @@ static int gave_up_on(long tid, int sig, char *why, size_t why_size)
 }
 
 /* Asks until there is an answer, and anew, for the number may have become another thread's. */
-static int ask(long tid, int sig, char *why, size_t why_size)
+static int ask(long tid, char *why, size_t why_size)
 {
-	uint32_t before = __atomic_load_n(&answers, __ATOMIC_RELAXED);
-	const struct timespec start = now_plus(0);
-	struct timespec until;
+	struct timespec start, now;
 
-	while (__atomic_load_n(&answers, __ATOMIC_ACQUIRE) == before) {
-		long r = mrn_signal_send(tid, sig, &answers);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		long r = mrn_ask(tid, MRN_ASK_TO_ARM);
 
 		/* It may just have begun. */
 		if (mrn_is_own_thread(tid))
@@ -236,13 +160,12 @@ static int ask(long tid, int sig, char *why, size_t why_size)
 			__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 			return 0;
 		}
-		if (r)
+		if (r && r != -EAGAIN)
 			return (int)r;
-		until = now_plus(10000000);
-		if (until.tv_sec > start.tv_sec + PATIENCE_S)
-			return gave_up_on(tid, sig, why, why_size);
-		mrn_futex_wait(&answers, before, &until);
-	}
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec > start.tv_sec + PATIENCE_S)
+			return gave_up_on(tid, why, why_size);
+	} while (!mrn_answers_within(tid, MRN_ASK_TO_ARM, 10));
 	return 0;
 }
 
@@ -271,7 +194,7 @@ long mrn_next_thread(void *tasks, long tid)
 }
 
 /* The other threads that there are, each once. */
-static int ask_all(int sig, char *why, size_t why_size)
+static int ask_all(char *why, size_t why_size)
 {
 	long self = mrn_sys0(SYS_gettid), tid = 0;
 	DIR *tasks = opendir("/proc/self/task");
@@ -282,20 +205,20 @@ static int ask_all(int sig, char *why, size_t why_size)
 			continue;
 		r = mrn_thread_is_traced(tid, why, why_size);
 		if (!r)
-			r = ask(tid, sig, why, why_size);
+			r = ask(tid, why, why_size);
 	}
 	if (tasks)
 		closedir(tasks);
 	return r;
 }
 
-static int ask_until_all_are_armed(int sig, char *why, size_t why_size)
+static int ask_until_all_are_armed(char *why, size_t why_size)
 {
 	for (int pass = 0; pass < PASSES; pass++) {
 		int r;
 
 		__atomic_store_n(&any_fresh, false, __ATOMIC_RELAXED);
-		r = ask_all(sig, why, why_size);
+		r = ask_all(why, why_size);
 		if (r || !__atomic_load_n(&any_fresh, __ATOMIC_ACQUIRE))
 			return r;
 	}
@@ -305,17 +228,14 @@ static int ask_until_all_are_armed(int sig, char *why, size_t why_size)
 
 int mrn_threads_arm(char *why, size_t why_size)
 {
-	int sig, r;
+	int r;
 
 	if (MRN_BROKEN(DISPATCH_ASK))
 		return 0;
-	sig = mrn_signal_take(on_asked);
-	if (!sig) {
-		snprintf(why, why_size,
-			 "all real-time signals are in use, so threads cannot be asked");
-		return -EBUSY;
-	}
-	r = ask_until_all_are_armed(sig, why, why_size);
-	mrn_signal_give_back(sig);
+	r = mrn_ask_begin();
+	if (r)
+		return r;
+	r = ask_until_all_are_armed(why, why_size);
+	mrn_ask_end();
 	return r;
 }
