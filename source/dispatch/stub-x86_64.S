@@ -122,6 +122,11 @@ mrn_stub_told:
 	subq	%rdx, %r10
 	/* Kept, for there may be another start meanwhile. */
 	movl	mrn_dispatch_era(%rip), %r9d
+	/* Known before: a handler that comes in between may be caught already. */
+	movq	mrn_armed_in@gottpoff(%rip), %rcx
+	movl	%fs:(%rcx), %eax
+	movl	%eax, FRAME_MORE(%rsp)
+	movl	%r9d, %fs:(%rcx)
 	movl	%r9d, %eax
 	andl	$(SELECTORS - 1), %eax
 	leaq	mrn_selector(%rip), %r8
@@ -130,12 +135,13 @@ mrn_stub_told:
 	syscall
 	testl	%eax, %eax
 	jnz	2f
-	movq	mrn_armed_in@gottpoff(%rip), %rdx
-	movl	%r9d, %fs:(%rdx)
 	xorl	%eax, %eax
 	jmp	1f
 /* The coverage is over before the child's first instruction. */
 2:
+	movq	mrn_armed_in@gottpoff(%rip), %rcx
+	movl	FRAME_MORE(%rsp), %eax
+	movl	%eax, %fs:(%rcx)
 	set_guest 1
 	call	mrn_thread_is_not_armed
 	xorl	%eax, %eax

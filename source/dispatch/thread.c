@@ -43,12 +43,17 @@ long mrn_dispatch_set(const uint8_t *selector)
 int mrn_thread_arm(void)
 {
 	const uint32_t era = __atomic_load_n(&mrn_dispatch_era, __ATOMIC_RELAXED);
-	long r = mrn_dispatch_set(&mrn_selector[era % SELECTORS]);
+	const uint32_t was = mrn_armed_in;
+	long r;
 
-	if (!r) {
-		mrn_armed_in = era;
+	/* Before: a handler that comes in between may be caught already. */
+	mrn_armed_in = era;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	r = mrn_dispatch_set(&mrn_selector[era % SELECTORS]);
+	if (r)
+		mrn_armed_in = was;
+	else
 		mrn_is_guest = 0;
-	}
 	/* A kernel that does not know it says EINVAL. */
 	return r == -EINVAL || r == -ENOSYS ? -EOPNOTSUPP : (int)r;
 }
