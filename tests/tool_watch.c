@@ -289,7 +289,7 @@ TEST(a_process_that_cannot_be_watched_is_told_of)
 	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
 	says = strstr(o.err, "\n1 process could not be followed: ");
 	CHECK_MSG(says && strstr(says, "not permitted"), "%s", o.err);
-	CHECK_MSG(strstr(o.err, ": 5 invalidations"), "%s", o.err);
+	CHECK_MSG(strstr(o.err, ": 7 invalidations"), "%s", o.err);
 }
 TWIN(a_process_that_cannot_be_watched_is_told_of, can_be, way_out = "execv");
 

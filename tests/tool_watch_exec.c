@@ -49,17 +49,22 @@ static struct json_object *run(struct outcome *o, const char *const *args)
 }
 #define REPORT(o, ...) run(o, (const char *const[]){"watch", "--json", __VA_ARGS__, NULL})
 
-static int64_t unmapped(struct json_object *report)
+static int64_t events(struct json_object *report, const char *cause)
 {
 	struct json_object *causes = member(report, "causes", json_type_array);
 
 	for (size_t i = 0; i < json_object_array_length(causes); i++) {
 		struct json_object *c = json_object_array_get_idx(causes, i);
 
-		if (!strcmp(json_object_get_string(member(c, "cause", json_type_string)), "munmap"))
+		if (!strcmp(json_object_get_string(member(c, "cause", json_type_string)), cause))
 			return figure(c, "events");
 	}
 	return 0;
+}
+
+static int64_t unmapped(struct json_object *report)
+{
+	return events(report, "munmap");
 }
 
 /* One process is not watched, for this reason, which the tables say, too. */
@@ -76,6 +81,83 @@ static void check_unwatched(const struct outcome *o, struct json_object *report,
 	CHECK_MSG(strstr(why, says), "%s", why);
 	CHECK_MSG(strstr(o->err, "\n1 process could not be followed: "), "%s", o->err);
 	CHECK(unmapped(report) < 50);
+}
+
+/* --------------------------------------------------------------------------------------- every way to execute */
+
+/* It is the same process, whose exec is an event, and which is watched on. */
+static void check_followed(const char *source, const char *way)
+{
+	const char *by = needs("MRN_WATCHED_EXEC"), *small = needs("MRN_SMALL");
+	static struct outcome o;
+
+	for (int children = 0; children < 2; children++) {
+		struct json_object *report = children ? REPORT(&o, "--source", source, "--children",
+							       "--", by, "self", way, small, EVENTS)
+						      : REPORT(&o, "--source", source, "--", by,
+							       "self", way, small, EVENTS);
+
+		NOTE("%s, %s", source, way);
+		CHECK_EQ(unmapped(report), 50);
+		CHECK_EQ(events(report, "exec"), 1);
+		CHECK_EQ(figure(report, "processes"), 1);
+		CHECK_EQ(figure(report, "unwatched_processes"), 0);
+		json_object_put(report);
+	}
+}
+
+TEST(exec_is_followed_by_interpose)
+{
+	static const char *const ways[] = {"execve",   "execvpe",     "fexecve",
+					   "execveat", "execveat-fd", "syscall"};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		check_followed("interpose", ways[i]);
+#ifdef __x86_64__
+	check_followed("interpose", "syscall-at");
+#endif
+}
+
+TEST(exec_is_followed_by_dispatch)
+{
+	static const char *const ways[] = {"execve",	 "execvpe",	"fexecve",
+					   "execveat",	 "execveat-fd", "syscall",
+					   "syscall-at", "raw",		"raw-at"};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		check_followed("dispatch", ways[i]);
+}
+
+/* The kernel's to say. */
+TEST(an_environment_that_cannot_be_read)
+{
+	static const char *const sources[] = {"dispatch", "interpose"};
+	static struct outcome o;
+
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		RUN(&o, "watch", "--source", sources[i], "--", needs("MRN_WATCHED_EXEC"), "self",
+		    "no-environment", needs("MRN_SMALL"));
+		if (o.status == 125)
+			SKIP("%s", o.err);
+		CHECK_MSG(o.status == 14, "%d: %s%s", o.status, o.out, o.err);
+	}
+}
+
+/* Nothing is wrong with it, but the recorder does not get there: the loader only lists what it would load. */
+TEST(a_program_that_never_comes_to_the_recorder)
+{
+	static const char loader[] = "/lib64/ld-linux-x86-64.so.2";
+	static struct outcome o;
+
+	if (access(loader, X_OK))
+		SKIP("another loader");
+	RUN(&o, "watch", "--", needs("MRN_WATCHED_EXEC"), "self", "execve", loader, "--list",
+	    needs("MRN_SMALL"));
+	CHECK_MSG(o.status == 0, "%d: %s%s", o.status, o.out, o.err);
+	CHECK_MSG(strstr(o.err, "\n1 process could not be followed: the recorder was not loaded "
+				"into the program that it executed\n"),
+		  "%s", o.err);
+	CHECK_MSG(strstr(o.err, "\nexec                      1 "), "%s", o.err);
 }
 
 /* ---------------------------------------------------------------------------- programs that cannot be watched */

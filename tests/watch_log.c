@@ -60,7 +60,7 @@ static void open_log(uint32_t shift)
 	watch_log_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());
-	CHECK_ERR(watch_lane_take(), 0);
+	CHECK_ERR(watch_lane_take(1), 0);
 }
 
 static void put_many(uint32_t writer, uint64_t n)
@@ -129,7 +129,7 @@ TEST(a_lane_takes_the_memory_that_it_uses)
 	CHECK_ERR(watch_log_start(&tool, &sink), 0);
 	pid = fork();
 	if (!pid)
-		_exit(watch_lane_take() ? 1 : (put_many(0, 3), 0));
+		_exit(watch_lane_take(1) ? 1 : (put_many(0, 3), 0));
 	CHECK(pid > 0);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
@@ -153,7 +153,7 @@ TEST(a_killed_writer_holds_up_nobody)
 	for (int round = 0; round < ROUNDS; round++) {
 		pid = fork();
 		if (!pid) {
-			if (watch_lane_take())
+			if (watch_lane_take(1))
 				_exit(1);
 			put_many(0, 3);
 			watch_lane_mine()->head++;

@@ -26,7 +26,7 @@ static void *start(void)
 	watch_log_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());
-	CHECK_ERR(watch_lane_take(), 0);
+	CHECK_ERR(watch_lane_take(1), 0);
 	for (int i = 0; i < 2; i++) {
 		code[i] = memfd_create(i ? "b" : "a", MFD_CLOEXEC);
 		CHECK(code[i] >= 0 && !ftruncate(code[i], PAGE));

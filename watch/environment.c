@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "watch/environment.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "os/pages.h"
+#include "os/peek.h"
 
 static const char preload_name[] = "LD_PRELOAD=";
 static const char watch_name[] = WATCH_ENVIRONMENT "=";
@@ -97,6 +99,24 @@ void watch_environment_restore(const struct watch_header *header)
 }
 
 /* ------------------------------------------------------------------------------------------- copies */
+
+bool watch_environment_is_readable(char *const env[])
+{
+	const char *entry = NULL;
+	char first;
+
+	for (size_t i = 0; env; i++) {
+		int r = mrn_peek(&entry, (uintptr_t)&env[i], sizeof(entry));
+
+		if (r == -EFAULT)
+			return false;
+		if (r || !entry)
+			break;
+		if (mrn_peek(&first, (uintptr_t)entry, 1) == -EFAULT)
+			return false;
+	}
+	return true;
+}
 
 bool watch_environment_is_ours(const struct watch_header *header, char *const env[])
 {

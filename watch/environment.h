@@ -30,6 +30,9 @@ struct watch_environment {
 	size_t size;
 };
 
+/* Can its strings be touched? */
+bool watch_environment_is_readable(char *const env[]);
+
 /* Does env have what the recorder needs? */
 bool watch_environment_is_ours(const struct watch_header *header, char *const env[]);
 

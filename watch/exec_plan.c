@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "os/pages.h"
+#include "os/peek.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"
+#include "source/exec.h"
 #include "watch/lane.h"
 #include "watch/recorder.h"
 #include "watch/target.h"
@@ -25,11 +27,12 @@ struct scratch {
 };
 
 /*
- * The last copy that this thread has made, or its vfork's child, which cannot free it. By it a call is known, too, that has been here
+ * What this thread is executing, or its vfork's child has, which cannot free the copy. By it a call is known that has been here
  * already: libc's function, and then the system call that it makes.
  */
 static MRN_TLS struct {
-	long pid;
+	long pid; /* 0: nothing */
+	bool told;
 	struct watch_environment environment;
 } last;
 
@@ -103,34 +106,39 @@ static bool is_hindered(const struct watch_header *header, const struct watch_ex
 
 /* ----------------------------------------------------------------------------------------------- the plan */
 
-static void free_last(long pid)
+/* A child has executed it, or has gone. */
+static void forget_childs(long pid)
 {
-	/* Of a child that has executed it, or has gone. */
-	if (last.environment.pages && last.pid != pid)
-		watch_environment_drop(&last.environment);
+	if (!last.pid || last.pid == pid)
+		return;
+	watch_environment_drop(&last.environment);
+	last.pid = 0;
 }
 
-static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
-		 const struct watch_header *header, long pid)
+/* A handler that executes something in the middle of another exec leaves that one's alone. */
+static void remember(struct watch_exec_plan *plan, long pid, bool told)
 {
-	watch_environment_copy(&plan->environment, exec->env, header, !plan->without);
-	if (!plan->environment.pages && !plan->without && !plan->reason)
-		plan->reason = watch_recorder_unfollowed(
-			exec->in_child ? -1 : pid,
-			"there was no memory for what it needs: raise the limit (ulimit -v), or "
-			"take fewer --records");
-	if (last.environment.pages || !plan->environment.pages)
+	plan->is_last = !last.pid;
+	if (!plan->is_last)
 		return;
 	last.pid = pid;
+	last.told = told;
 	last.environment = plan->environment;
 }
 
-static void look(struct watch_exec_plan *plan, const struct watch_exec *exec,
+bool watch_exec_is_told(void)
+{
+	return last.pid && watch_recorder_is(last.pid) && last.told;
+}
+
+/* True: it will not be watched. */
+static bool look(struct watch_exec_plan *plan, const struct watch_exec *exec,
 		 struct watch_header *header, long pid)
 {
 	struct scratch *s = mrn_pages_alloc(sizeof(*s));
+	bool hindered = s && is_hindered(header, exec, s);
 
-	if (s && is_hindered(header, exec, s)) {
+	if (hindered) {
 		plan->without = s->target.what == WATCH_FITS || watch_target_minds(&s->target);
 		plan->in_doubt = s->target.what == WATCH_STATIC;
 		plan->reason = watch_recorder_unfollowed(exec->in_child ? -1 : pid, s->text);
@@ -139,28 +147,52 @@ static void look(struct watch_exec_plan *plan, const struct watch_exec *exec,
 	}
 	if (s)
 		mrn_pages_free(s, sizeof(*s));
+	return hindered;
+}
+
+static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
+		 struct watch_header *header, long pid)
+{
+	watch_environment_copy(&plan->environment, exec->env, header, !plan->without);
+	if (!plan->environment.pages && !plan->without && !plan->reason)
+		plan->reason = watch_recorder_unfollowed(
+			exec->in_child ? -1 : pid,
+			"there was no memory for what it needs: raise the limit (ulimit -v), or "
+			"take fewer --records");
+}
+
+/* Nothing of ours may touch what the kernel would refuse. Where it may not be asked it is believed. */
+static bool is_readable(const struct watch_exec *exec)
+{
+	char first;
+
+	return mrn_peek(&first, (uintptr_t)exec->path, 1) != -EFAULT &&
+	       watch_environment_is_readable(exec->env);
 }
 
 void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exec)
 {
 	struct watch_header *header = watch_recorder_header();
+	bool hindered = false, confined = mrn_is_confined();
 	int saved = errno;
 	long pid;
 
 	*plan = (struct watch_exec_plan){.environment = {.env = (char **)(uintptr_t)exec->env}};
-	if (!header || (!header->children && exec->in_child) ||
-	    (header->children && mrn_is_confined()))
+	if (!header || (!header->children && exec->in_child) || (header->children && confined))
 		return;
 	pid = mrn_sys0(SYS_getpid);
 	if (!header->children && !watch_recorder_is(pid))
 		return;
-	free_last(pid);
-	if (last.environment.pages && last.environment.env == exec->env)
+	forget_childs(pid);
+	if (last.pid && last.environment.env == exec->env)
 		return;
-	if (!mrn_is_confined())
-		look(plan, exec, header, pid);
+	if (!confined && !is_readable(exec))
+		return;
+	if (!confined)
+		hindered = look(plan, exec, header, pid);
 	if (plan->without || !watch_environment_is_ours(header, exec->env))
 		copy(plan, exec, header, pid);
+	remember(plan, pid, hindered || plan->reason);
 	errno = saved;
 }
 
@@ -186,8 +218,39 @@ void watch_exec_end(struct watch_exec_plan *plan, pid_t child)
 	else if (plan->reason && plan->in_doubt &&
 		 watch_lane_number() == (uint32_t)mrn_sys0(SYS_getpid))
 		doubt(plan->reason, (uint32_t)child);
-	if (plan->environment.pages && last.environment.pages == plan->environment.pages)
-		last.environment.pages = NULL;
+	if (plan->is_last)
+		last.pid = 0;
 	watch_environment_drop(&plan->environment);
 	errno = saved;
+}
+
+/* ---------------------------------------------------------------------------------- by the system call itself */
+
+static MRN_TLS struct watch_exec_plan by_number;
+
+static void before(long nr, long a[6])
+{
+	const bool at = nr == SYS_execveat;
+	const struct watch_exec exec = {
+		.folder = at ? (int)a[0] : AT_FDCWD,
+		.path = (const char *)(at ? a[1] : a[0]),
+		.flags = at ? (int)a[4] : 0,
+		.env = (char *const *)(at ? a[3] : a[2]),
+	};
+
+	watch_exec_begin(&by_number, &exec);
+	a[at ? 3 : 2] = (long)by_number.environment.env;
+}
+
+static void failed(void)
+{
+	watch_exec_end(&by_number, 0);
+	by_number = (struct watch_exec_plan){.reason = NULL};
+}
+
+void watch_exec_plan_start(void)
+{
+	static const struct mrn_exec_ask ask = {before, failed};
+
+	mrn_exec_ask(&ask);
 }

@@ -17,6 +17,7 @@
 
 struct watch_exec_plan {
 	struct watch_environment environment; /* .env is to be executed with */
+	bool is_last;			      /* of this thread's */
 	bool without;		     /* the environment, as the program would suffer from us */
 	bool in_doubt;		     /* of the reason: see watch/unfollowed.h */
 	struct watch_reason *reason; /* what it was counted under for that */
@@ -31,8 +32,14 @@ struct watch_exec {
 	char *const *env;
 };
 
+/* Has this process been told of, as one that executes a program which will not be watched? */
+bool watch_exec_is_told(void);
+
 void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exec);
 /* Afterwards, with the child that there is, or 0: an exec that worked never gets here. Keeps errno. */
 void watch_exec_end(struct watch_exec_plan *plan, pid_t child);
+
+/* From now on for programs that are executed by the system call, too. Once, before main. */
+void watch_exec_plan_start(void);
 
 #endif

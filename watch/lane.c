@@ -150,17 +150,31 @@ uint32_t watch_lane_number(void)
 	return pid;
 }
 
-/* An index, or -1. One that this process had before exec is over. */
-static int take(uint32_t pid)
-{
-	uint64_t owner = pid;
+/* Had this process a lane before exec? */
+static bool again;
 
+static void end_former(uint32_t pid, uint64_t now)
+{
 	for (int i = 0; i < WATCH_LANES; i++) {
 		if ((uint32_t)__atomic_load_n(&header->lane[i].owner, __ATOMIC_RELAXED) != pid)
 			continue;
-		owner |= WATCH_AGAIN;
-		__atomic_store_n(&header->lane[i].ended, 1, __ATOMIC_RELEASE);
+		again = true;
+		__atomic_store_n(&header->lane[i].ended, now, __ATOMIC_RELEASE);
 	}
+}
+
+void watch_lane_arrive(uint64_t now)
+{
+	end_former(watch_lane_number(), now);
+}
+
+/* An index, or -1. */
+static int take(uint32_t pid, uint64_t now)
+{
+	uint64_t owner;
+
+	end_former(pid, now);
+	owner = again ? pid | WATCH_AGAIN : pid;
 	for (int i = 0; i < WATCH_LANES; i++) {
 		uint64_t none = 0;
 
@@ -180,7 +194,7 @@ bool watch_lane_is_taken(uint32_t pid)
 	return false;
 }
 
-int watch_lane_take(void)
+int watch_lane_take(uint64_t now)
 {
 	uint32_t pid;
 	long lane;
@@ -191,7 +205,7 @@ int watch_lane_take(void)
 	pid = watch_lane_number();
 	if (!pid)
 		return -ENOENT;
-	i = take(pid);
+	i = take(pid, now);
 	if (i < 0)
 		return -EUSERS;
 	lane = map_log(place, watch_lane_offset((unsigned int)i, header->lane_size),
@@ -224,6 +238,7 @@ void watch_lane_leave(void)
 {
 	struct watch_lane *lane = __atomic_exchange_n(&mine, NULL, __ATOMIC_ACQ_REL);
 
+	again = false;
 	/*
 	 * Out of our parent's lane, but not out of memory: what lies there may be put to use by a handler's return into
 	 * watch_lane_put, and a hole would be one that the program has not made.
@@ -243,6 +258,32 @@ uint32_t watch_lane_pid(void)
 }
 
 /* ------------------------------------------------------------------------------------- records */
+
+void watch_lane_executes(const void *token, const struct watch_record *record, bool told)
+{
+	struct watch_lane *lane = watch_lane_mine();
+
+	for (int i = 0; lane && i < WATCH_EXECS; i++) {
+		struct watch_exec_mark *m = &lane->exec[i];
+		uint64_t none = 0;
+
+		if (!__atomic_compare_exchange_n(&m->token, &none, (uintptr_t)token, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		m->record = *record;
+		m->told = told;
+		return;
+	}
+}
+
+void watch_lane_stays(const void *token)
+{
+	struct watch_lane *lane = watch_lane_mine();
+
+	for (int i = 0; lane && i < WATCH_EXECS; i++)
+		if (__atomic_load_n(&lane->exec[i].token, __ATOMIC_RELAXED) == (uintptr_t)token)
+			__atomic_store_n(&lane->exec[i].token, 0, __ATOMIC_RELEASE);
+}
 
 /* How many slots that are out of use are passed over for one record. */
 #define PASSED_MAX 64

@@ -20,11 +20,14 @@ struct watch_header *watch_log_open(void);
 /* Can a program that this process executes open the log? 0 or -errno. Raw calls only. */
 int watch_log_reach(void);
 
+/* The program that this process has executed is here, now: the lane that it had before is over. */
+void watch_lane_arrive(uint64_t now);
+
 /*
- * Takes a lane for this process, also for a child that fork has just made. 0, or -errno: -EUSERS when all
+ * Takes a lane for this process, now, also for a child that fork has just made. 0, or -errno: -EUSERS when all
  * are taken. Raw calls only.
  */
-int watch_lane_take(void);
+int watch_lane_take(uint64_t now);
 /* From now on nothing is recorded: in a forked child, the lane is its parent's. */
 void watch_lane_leave(void);
 
@@ -42,6 +45,10 @@ bool watch_lane_is_taken(uint32_t pid);
 /* This process's lane and number, or NULL and 0. On the event path. */
 struct watch_lane *watch_lane_mine(void);
 uint32_t watch_lane_pid(void);
+
+/* Notes that a program is being executed: by that token, and told: see struct watch_exec_mark; and that it has failed. On the event path. */
+void watch_lane_executes(const void *token, const struct watch_record *record, bool told);
+void watch_lane_stays(const void *token);
 
 /* Adds a record, or counts it as dropped. On the event path. */
 void watch_lane_put(const struct watch_record *record);

@@ -69,6 +69,17 @@ struct watch_module {
 	char path[224]; /* "" for memory that has no name */
 };
 
+/*
+ * A program that is being executed. If that works nobody is left who could write the record: then the tool has it from here, and
+ * whether the new program has come to have a lane.
+ */
+struct watch_exec_mark {
+	uint64_t token; /* atomic; 0: free */
+	uint32_t told;	/* if not, that is known already */
+	struct watch_record record;
+};
+#define WATCH_EXECS 4
+
 struct watch_lane {
 	uint32_t nr_modules; /* stored (release) when the entry is complete */
 	uint32_t seen;	     /* futex: the tool has looked at the first of them */
@@ -76,6 +87,7 @@ struct watch_lane {
 	uint64_t dropped;    /* the ring was full */
 	uint64_t
 		unpaired; /* too many invalidations at once: the end would not have found its start */
+	struct watch_exec_mark exec[WATCH_EXECS];
 	uint64_t head __attribute__((aligned(64)));
 	uint64_t tail __attribute__((aligned(64))); /* the tool's */
 	struct watch_module module[WATCH_MODULES] __attribute__((aligned(64)));
@@ -116,7 +128,7 @@ struct watch_header {
 	struct {
 		/* The process's number, and WATCH_AGAIN: in one word, so that whoever sees one sees the other. 0: free. */
 		uint64_t owner;
-		uint32_t ended; /* it goes on in another lane, after exec */
+		uint64_t ended; /* when it has gone on in another lane, after exec; 0: not yet */
 	} lane[WATCH_LANES];
 };
 

@@ -20,6 +20,7 @@
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "watch/environment.h"
+#include "watch/exec_plan.h"
 #include "watch/frames.h"
 #include "watch/kinds.h"
 #include "watch/lane.h"
@@ -69,9 +70,28 @@ static uint32_t thread_number(void)
 #endif
 }
 
+/* All but its end. */
+static struct watch_record record_of(const struct watch_open *o,
+				     const struct mmu_notifier_range *range)
+{
+	return (struct watch_record){
+		.begin = o->begin,
+		.start = range->start,
+		.stop = range->end,
+		.site = o->site,
+		.via = o->via,
+		.pid = watch_lane_pid(),
+		.tid = thread_number(),
+		.flags = (uint16_t)range->flags,
+		.event = (uint8_t)range->event,
+		.cause = (uint8_t)range->cause,
+	};
+}
+
 static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
 	struct watch_lane *lane = watch_lane_mine();
+	struct watch_record r;
 	struct watch_open *o;
 
 	/* Also what a source says that takes no chances while a vfork's child has this memory: nothing has changed. */
@@ -85,6 +105,10 @@ static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range
 	watch_frames_capture(&o->site, &o->via);
 	o->begin = now_ns();
 	watch_modules_need(o->site, o->begin);
+	if (range->cause == MRN_CAUSE_EXEC) {
+		r = record_of(o, range);
+		watch_lane_executes(range, &r, watch_exec_is_told());
+	}
 	return 0;
 }
 
@@ -95,22 +119,13 @@ static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 
 	if (!o)
 		return;
-	r = (struct watch_record){
-		.begin = o->begin,
-		.end = now_ns(),
-		.start = range->start,
-		.stop = range->end,
-		.site = o->site,
-		.via = o->via,
-		.pid = watch_lane_pid(),
-		.tid = thread_number(),
-		.flags = (uint16_t)range->flags,
-		.event = (uint8_t)range->event,
-		.cause = (uint8_t)range->cause,
-	};
+	r = record_of(o, range);
+	r.end = now_ns();
 	watch_open_free(o);
 	if (range->event == MMU_NOTIFY_UNMAP)
 		watch_modules_unmapped(r.start, r.stop, r.end);
+	if (range->cause == MRN_CAUSE_EXEC)
+		watch_lane_stays(range);
 	watch_lane_put(&r);
 }
 
@@ -141,7 +156,7 @@ static struct mrn_source_loss loss;
 int watch_recorder_start(void)
 {
 	uint64_t now = now_ns();
-	int r = watch_lane_take();
+	int r = watch_lane_take(now);
 
 	if (r)
 		return r;
@@ -265,8 +280,10 @@ __attribute__((constructor)) static void begin(void)
 		header = NULL;
 		return;
 	}
+	watch_lane_arrive(now_ns());
 	own_pid = mrn_sys0(SYS_getpid);
 	watch_exec_start();
+	watch_exec_plan_start();
 	watch_frames_start();
 	own_kind = attach();
 	if (own_kind < 0 && !header->attached)

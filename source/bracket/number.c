@@ -10,6 +10,7 @@
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/bracket/other.h"
+#include "source/exec.h"
 
 #include "os/event_path.h"
 
@@ -130,6 +131,22 @@ static long move(mrn_real_call real, const struct mrn_call *call, long nr, const
 	mrn_bracket_end(&bracket);
 	if (!mrn_sys_failed(r))
 		mrn_bracket_moved(addr, old_size, new_size, flags, (const void *)r);
+	return r;
+}
+
+static long execute(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
+{
+	long copy[6] = {a[0], a[1], a[2], a[3], a[4], a[5]}, r;
+	struct mrn_bracket bracket;
+
+	/* x32's has pointers of its own. */
+	if (!call->compat)
+		mrn_exec_before(call->nr, copy);
+	mrn_bracket_exec_by_name(&bracket);
+	r = make(real, nr, copy);
+	mrn_bracket_end(&bracket);
+	if (!call->compat)
+		mrn_exec_failed();
 	return r;
 }
 
@@ -259,8 +276,7 @@ long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr
 		break;
 	case SYS_execve:
 	case SYS_execveat:
-		mrn_bracket_exec_by_name(&bracket);
-		break;
+		return execute(real, call, nr, came);
 	case SYS_mremap:
 		return move(real, call, nr, came);
 	case SYS_remap_file_pages:

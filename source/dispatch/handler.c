@@ -11,6 +11,7 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
+#include "source/exec.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -177,11 +178,19 @@ static void file_call(struct mrn_caught *c)
  * call, whichever that is: mrn_stub_tell makes one at once when there is no new program.
  */
 static MRN_TLS struct mrn_bracket executing;
+/* Somebody was asked about it. */
+static MRN_TLS bool execution_asked;
 
 static void exec_call(struct mrn_caught *c)
 {
 	int saved = errno;
+	long a[6];
 
+	as_they_came(a, c->reg);
+	/* x32's has pointers of its own. */
+	execution_asked = !c->call.compat;
+	if (execution_asked)
+		mrn_exec_before(c->call.nr, a);
 	/* By a process that only runs in this memory it is not changed. */
 	if (__atomic_load_n(&mrn_has_company, __ATOMIC_RELAXED))
 		mrn_bracket_exec_by_name(&executing);
@@ -191,6 +200,9 @@ static void exec_call(struct mrn_caught *c)
 		mrn_bracket_end(&executing);
 	errno = saved;
 	mrn_caught_resume(c, mrn_stub_tell);
+	/* The environment, for the call alone: execve's and execveat's. */
+	c->reg[REG_RDX] = a[2];
+	c->reg[REG_R10] = a[3];
 }
 
 /* mrn_stub_tell's call is over, with rsp at its frame. */
@@ -199,8 +211,12 @@ static void told(struct mrn_caught *c)
 	const struct mrn_frame *f = (const struct mrn_frame *)c->reg[REG_RSP];
 	int saved = errno;
 
-	if (f->held)
+	if (f->held) {
 		mrn_held_end_at((uintptr_t)f);
+	} else if (execution_asked) {
+		execution_asked = false;
+		mrn_exec_failed();
+	}
 	errno = saved;
 	mrn_caught_return(c, 0);
 }

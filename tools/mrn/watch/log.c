@@ -7,15 +7,25 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "tools/mrn/watch/log.h"
+#include "watch/unfollowed.h"
 
 /* How often it looks. A ring of the default size takes longer to fill than this, whatever the program does. */
 #define LOOK_NS 5000000
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
 
 static struct watch_lane *lane_at(const struct watch_log *log, unsigned int i)
 {
@@ -165,12 +175,53 @@ static void renew(const struct watch_log *log, struct watch_lane *lane, uint64_t
 	}
 }
 
+/*
+ * What was being executed when the process was seen last. arrived: when the new program came to have a lane; 0: it has none, for it is
+ * one that the recorder cannot be loaded into, or the process was killed.
+ */
+static void end_execs(struct watch_log *log, struct watch_lane *lane, uint64_t arrived)
+{
+	for (unsigned int i = 0; i < WATCH_EXECS; i++) {
+		struct watch_exec_mark *m = &lane->exec[i];
+
+		if (!__atomic_load_n(&m->token, __ATOMIC_ACQUIRE))
+			continue;
+		m->record.end = arrived ? arrived : m->record.begin;
+		if (m->record.begin)
+			log->sink.record(log->sink.arg, &m->record, lane);
+		if (!arrived && !m->told)
+			watch_unfollowed_add(
+				log->header,
+				"the recorder was not loaded into the program that it executed");
+		m->token = 0;
+		m->record.begin = 0;
+	}
+}
+
+/* A moment longer ago than any program takes from exec to the recorder. */
+#define EXEC_NS UINT64_C(2000000000)
+
+/* Of a process that is still there when all is over, as a server that was started: was that long ago, and nothing came of it? */
+static void end_old_execs(struct watch_log *log, struct watch_lane *lane)
+{
+	for (unsigned int i = 0; i < WATCH_EXECS; i++) {
+		const struct watch_exec_mark *m = &lane->exec[i];
+
+		if (__atomic_load_n(&m->token, __ATOMIC_ACQUIRE) &&
+		    now_ns() - m->record.begin > EXEC_NS) {
+			end_execs(log, lane, 0);
+			return;
+		}
+	}
+}
+
 /* The process is gone: so its lane is another's. */
 static void give_back(struct watch_log *log, unsigned int i)
 {
 	struct watch_lane *lane = lane_at(log, i);
 
 	drain(log, lane, true, false);
+	end_execs(log, lane, __atomic_load_n(&log->header->lane[i].ended, __ATOMIC_ACQUIRE));
 	renew(log, lane, log->began[i]);
 	log->began[i] = lane->head;
 	log->dropped += lane->dropped;
@@ -297,6 +348,9 @@ void watch_log_finish(struct watch_log *log)
 	pthread_join(log->thread, NULL);
 	log->running = false;
 	read_all(log);
+	for (unsigned int i = 0; i < WATCH_LANES; i++)
+		if (log->header->lane[i].owner)
+			end_old_execs(log, lane_at(log, i));
 }
 
 static uint64_t sum(const struct watch_log *log, size_t member)
