@@ -358,14 +358,19 @@ static void caught(struct mrn_caught *c)
 	case SYS_epoll_pwait2:
 		mrn_caught_mask(c, REG_R8);
 		break;
+	case SYS_io_pgetevents:
 	case SYS_pselect6:
-		mrn_caught_pselect(c);
+		mrn_caught_mask_and_size(c);
 		break;
 	case SYS_io_uring_setup:
 		mrn_caught_uring_setup(c);
 		break;
 	case SYS_io_uring_enter:
 		mrn_caught_uring_enter(c);
+		break;
+	case SYS_io_uring_register:
+		if (!mrn_caught_uring_register(c))
+			by_kind(c);
 		break;
 	case SYS_prctl:
 		prctl_call(c);

@@ -115,7 +115,10 @@ void mrn_guests_forget(void);
 /* Goes on with a copy of the mask at the register's address, without SIGSYS. */
 void mrn_caught_mask(struct mrn_caught *c, int reg);
 void mrn_caught_procmask(struct mrn_caught *c);
-void mrn_caught_pselect(struct mrn_caught *c);
+/* The same, of one that a structure with its size points to, as for pselect. */
+void mrn_caught_mask_and_size(struct mrn_caught *c);
+/* False: it goes on. */
+bool mrn_caught_uring_register(struct mrn_caught *c);
 void mrn_caught_uring_enter(struct mrn_caught *c);
 void mrn_caught_sigaction(struct mrn_caught *c);
 void mrn_caught_sigreturn(struct mrn_caught *c);

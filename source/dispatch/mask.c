@@ -3,6 +3,7 @@
  * SIGSYS stays unblocked. A caught call finds SIGSYS blocked, and the kernel ends the process:
  * so no mask that a thread can come to run with may have it.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "core/check.h"
@@ -10,7 +11,12 @@
 
 #include "os/event_path.h"
 
-#define IORING_ENTER_EXT_ARG (1u << 3)
+/* linux/io_uring.h; Debian 12's lacks most of it. */
+#define IORING_ENTER_EXT_ARG		    (1u << 3)
+#define IORING_ENTER_EXT_ARG_REG	    (1u << 6)
+#define IORING_REGISTER_MEM_REGION	    34
+#define IORING_REGISTER_USE_REGISTERED_RING (1u << 31)
+#define IORING_MEM_REGION_REG_WAIT_ARG	    1
 
 /* ------------------------------------------------------------------------------------------------ masks */
 
@@ -62,14 +68,34 @@ static void pointed_to(struct mrn_caught *c, int reg, unsigned int words)
 	c->reg[reg] = (greg_t)(uintptr_t)&f->more[1];
 }
 
-void mrn_caught_pselect(struct mrn_caught *c)
+void mrn_caught_mask_and_size(struct mrn_caught *c)
 {
 	pointed_to(c, REG_R9, 2);
 }
 
+/*
+ * Memory that is registered once, and in which the kernel looks for the mask at each wait, can be given no copy. So both what
+ * registers it and what waits by it are refused as by a kernel before Linux 6.13.
+ */
+bool mrn_caught_uring_register(struct mrn_caught *c)
+{
+	uint64_t region[2]; /* its description, and flags */
+
+	if (((uint32_t)c->call.a[1] & ~IORING_REGISTER_USE_REGISTERED_RING) !=
+		    IORING_REGISTER_MEM_REGION ||
+	    MRN_BROKEN(DISPATCH_MASKS) ||
+	    mrn_program_read(region, (uint64_t)c->reg[REG_RDX], sizeof(region)) ||
+	    !(region[1] & IORING_MEM_REGION_REG_WAIT_ARG))
+		return false;
+	mrn_caught_return(c, -EINVAL);
+	return true;
+}
+
 void mrn_caught_uring_enter(struct mrn_caught *c)
 {
-	if (c->reg[REG_R10] & IORING_ENTER_EXT_ARG)
+	if ((c->reg[REG_R10] & IORING_ENTER_EXT_ARG_REG) && !MRN_BROKEN(DISPATCH_MASKS))
+		mrn_caught_return(c, -EINVAL);
+	else if (c->reg[REG_R10] & IORING_ENTER_EXT_ARG)
 		pointed_to(c, REG_R8, 3);
 	else
 		mrn_caught_mask(c, REG_R8);
