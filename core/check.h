@@ -67,6 +67,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_DISPATCH_GUESTS,	/* a vfork's child changes memory and nobody minds */
 	MRN_BROKEN_DISPATCH_STAND_BACK, /* the interposer stands back in it, too */
 	MRN_BROKEN_DISPATCH_ALTSTACK,	/* the handler stays where the program changes memory */
+	MRN_BROKEN_DISPATCH_OTHERS,	/* or another's alternate one */
 	MRN_BROKEN_DISPATCH_OWN_STACK,	/* and where a thread takes its own stack away */
 	MRN_BROKEN_CACHE_RETRY,		/* the cache publishes without the retry check */
 	MRN_BROKEN_CACHE_NOTIFIER,	/* the cache inserts no notifier */

@@ -17,6 +17,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/sync.h"
 #include "os/pages.h"
 
 #define STACK 65536
@@ -550,6 +551,162 @@ TEST(threads_without_storage_end_without_a_stack)
 }
 TWIN(threads_without_storage_end_without_a_stack, under_us, BREAK(DISPATCH_OWN_STACK));
 
+/* ------------------------------------------------------------------------------- another thread's alternate one */
+
+static struct test_gate has_one;
+static uint32_t calls_made, enough;
+
+static void *call_on_it(void *arg)
+{
+	use_alternate(arg, STACK);
+	test_gate_open(&has_one);
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		test_raw4(SYS_getppid, 0, 0, 0, 0);
+		__atomic_fetch_add(&calls_made, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static bool is_covered(const struct mrn_source *source)
+{
+	struct mrn_coverage c;
+
+	mrn_source_coverage(source, &c);
+	return c.bracketed & MRN_COVER_ALL_CALLERS;
+}
+
+static long (*take_anothers)(char *stack);
+
+static long forbid_anothers(char *stack)
+{
+	return mprotect(stack, STACK, PROT_READ);
+}
+
+static long unmap_anothers(char *stack)
+{
+	return munmap(stack, STACK);
+}
+
+static long unmap_anothers_by_int80(char *stack)
+{
+	static struct walk w;
+
+	add(&w, INT80, 91, (long)stack, STACK, 0, 0);
+	take_steps(w.step, w.n, w.keep);
+	return w.step[0].result;
+}
+
+static long put_other_memory_there(char *stack)
+{
+	return mmap(stack, STACK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+			       stack
+		       ? 0
+		       : -1;
+}
+
+/* Its thread is not on it, and goes on. */
+static void take_it_from_another(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	char *stack = map_stack(MAP_32BIT);
+	pthread_t t;
+	uint32_t made;
+
+	CHECK_EQ(pthread_create(&t, NULL, call_on_it, stack), 0);
+	test_gate_wait(&has_one);
+	CHECK_EQ(mprotect(stack, STACK, PROT_READ | PROT_WRITE), 0);
+	CHECK(is_covered(source));
+	made = __atomic_load_n(&calls_made, __ATOMIC_RELAXED);
+	CHECK_EQ(take_anothers(stack), 0);
+	while (__atomic_load_n(&calls_made, __ATOMIC_RELAXED) < made + 1000)
+		sched_yield();
+	/* What it does now is not seen, and whoever asks is told. */
+	CHECK(!is_covered(source));
+	__atomic_store_n(&enough, 1, __ATOMIC_RELAXED);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+static void take_from_another_by(long (*way)(char *))
+{
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	take_anothers = way;
+	CHECK_EQ(in_a_child(take_it_from_another), 0);
+}
+
+#define TAKE_FROM_ANOTHER_BY(way)                  \
+	TEST(an_alternate_stack_is_taken_by_##way) \
+	{                                          \
+		take_from_another_by(way);         \
+	}                                          \
+	TWIN(an_alternate_stack_is_taken_by_##way, under_it, BREAK(DISPATCH_OTHERS))
+
+TAKE_FROM_ANOTHER_BY(forbid_anothers);
+TAKE_FROM_ANOTHER_BY(unmap_anothers);
+TAKE_FROM_ANOTHER_BY(unmap_anothers_by_int80);
+TAKE_FROM_ANOTHER_BY(put_other_memory_there);
+
+static void *have_one(void *arg)
+{
+	use_alternate(arg, STACK);
+	test_raw4(SYS_getppid, 0, 0, 0, 0);
+	return NULL;
+}
+
+/* More than are noted at first, and again and again: those that have ended are forgotten. */
+static void take_those_that_were(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+
+	for (int round = 0; round < 4; round++) {
+		char *stack[100];
+		pthread_t t[100];
+
+		for (int i = 0; i < 100; i++) {
+			stack[i] = map_stack(0);
+			CHECK_EQ(pthread_create(&t[i], NULL, have_one, stack[i]), 0);
+		}
+		for (int i = 0; i < 100; i++)
+			CHECK_EQ(pthread_join(t[i], NULL), 0);
+		for (int i = 0; i < 100; i++)
+			CHECK_EQ(munmap(stack[i], STACK), 0);
+	}
+	CHECK(is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(alternate_stacks_of_threads_that_have_ended)
+{
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	CHECK_EQ(in_a_child(take_those_that_were), 0);
+}
+
+static void take_the_parents(void)
+{
+	CHECK_EQ(munmap(stack_at, STACK), 0);
+}
+
+static void fork_and_take(void)
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+	pthread_t t;
+
+	stack_at = map_stack(0);
+	CHECK_EQ(pthread_create(&t, NULL, call_on_it, stack_at), 0);
+	test_gate_wait(&has_one);
+	CHECK_EQ(in_a_child(take_the_parents), 0);
+	CHECK(is_covered(source));
+	__atomic_store_n(&enough, 1, __ATOMIC_RELAXED);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(alternate_stacks_of_the_parents_threads)
+{
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	CHECK_EQ(in_a_child(fork_and_take), 0);
+}
+
 /* ------------------------------------------------------------------------------------------ where it cannot be */
 
 /* The call is made; what the thread does from then on is not seen, and whoever asks is told. */
@@ -557,7 +714,6 @@ static void take_and_lose(void (*before)(void))
 {
 	struct mrn_source *source = dispatch_or_skip(0);
 	struct walk walk = {.n = 0};
-	struct mrn_coverage c;
 	struct step *taken;
 
 	stack_at = map_stack(0);
@@ -568,8 +724,7 @@ static void take_and_lose(void (*before)(void))
 	take_steps(walk.step, walk.n, walk.keep);
 	CHECK_EQ(taken->result, 0);
 	CHECK_EQ(walk.step[walk.n - 1].result, getppid());
-	mrn_source_coverage(source, &c);
-	CHECK(!(c.bracketed & MRN_COVER_ALL_CALLERS));
+	CHECK(!is_covered(source));
 }
 
 static int reached[2];

@@ -150,8 +150,12 @@ void mrn_caught_stack_changed(struct mrn_caught *c, long result)
 
 void mrn_caught_sigaltstack(struct mrn_caught *c)
 {
+	stack_t fresh;
+
 	if (c->reg[REG_RDI])
 		put_aside.ss_size = 0;
+	if (c->reg[REG_RDI] && !mrn_program_read(&fresh, (uint64_t)c->reg[REG_RDI], sizeof(fresh)))
+		mrn_altstack_note_next(&fresh);
 	if (!mrn_caught_sigaltstack_on_spare(c))
 		mrn_caught_resume(c, mrn_stub_resume);
 }

@@ -59,6 +59,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	mrn_guests_forget();
 	mrn_held_forget();
 	mrn_spares_forget(c);
+	mrn_altstacks_forget();
 	mrn_source_forget_parents();
 	mrn_has_company = false;
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */

@@ -130,6 +130,7 @@ static void bracket(struct mrn_caught *c)
 	int saved = errno;
 	long r;
 
+	mrn_caught_takes_anothers_stack(&c->call);
 	if (mrn_caught_on_changing_stack(c) || mrn_caught_takes_own_stack(c, &c->call))
 		return;
 	as_they_came(came, c->reg);
@@ -406,6 +407,7 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 		mrn_thread_disarm();
 	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
 	mrn_spare_look(&c);
+	mrn_altstack_note(&c);
 	mrn_bracket_end(&executing);
 	end_what_is_left(&c);
 	if (info->si_arch == AUDIT_ARCH_I386)

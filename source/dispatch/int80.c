@@ -224,8 +224,11 @@ static bool make_here(struct mrn_caught *c, const struct mrn_call *call)
 {
 	long r;
 
-	if (mrn_call_kind(call) == MRN_CALL_MEMORY && mrn_caught_takes_own_stack(c, call))
-		return true;
+	if (mrn_call_kind(call) == MRN_CALL_MEMORY) {
+		mrn_caught_takes_anothers_stack(call);
+		if (mrn_caught_takes_own_stack(c, call))
+			return true;
+	}
 	if (!make_bracketed(call, &r))
 		return false;
 	mrn_caught_own_stack_taken(c, call, r);

@@ -213,10 +213,24 @@ void mrn_spares_forget(struct mrn_caught *c);
 
 void mrn_caught_int80(struct mrn_caught *c);
 
+/* ---- others.c: alternate stacks, which other threads may take away */
+
+/* At each caught call: what the alternate stack is; and what it may be by the next one. */
+void mrn_altstack_note(const struct mrn_caught *c);
+void mrn_altstack_note_next(const stack_t *stack);
+/* Becomes 0 when the thread has no stack any more; NULL for one that has had none. */
+uint32_t *mrn_altstack_noted(void);
+/* In a forked child. */
+void mrn_altstacks_forget(void);
+/* The call may take another thread's: then all leave before it. */
+void mrn_caught_takes_anothers_stack(const struct mrn_call *call);
+
 /* ---- leave.c: filters, after which we could not go on */
 
 /* Looks at a call that may forbid others, before it is made. */
 void mrn_caught_confine(const struct mrn_call *call);
+/* It is told that no thread is caught any more, and that is so when this returns. */
+void mrn_all_leave(void);
 
 /* ---- rings.c */
 

@@ -117,6 +117,14 @@ static void all_others_leave(void)
 	mrn_ask_end();
 }
 
+void mrn_all_leave(void)
+{
+	/* Told first: what others do from then on is seen by nobody. */
+	mrn_thread_is_not_armed();
+	all_others_leave();
+	mrn_caught_lose();
+}
+
 void mrn_caught_confine(const struct mrn_call *call)
 {
 	struct mrn_confinement next;
@@ -128,8 +136,9 @@ void mrn_caught_confine(const struct mrn_call *call)
 	     mrn_call_set_has(&next.refused, SYS_prctl)) &&
 	    !MRN_BROKEN(DISPATCH_LEAVE)) {
 		if (next.everywhere)
-			all_others_leave();
-		mrn_caught_lose();
+			mrn_all_leave();
+		else
+			mrn_caught_lose();
 	}
 	mrn_confine(&next);
 	errno = saved;

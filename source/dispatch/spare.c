@@ -387,14 +387,18 @@ void mrn_spare_leave(struct mrn_caught *c)
 
 void mrn_caught_exit(struct mrn_caught *c)
 {
-	if (!c->spare) {
+	uint32_t *noted = mrn_altstack_noted();
+
+	if (!c->spare && !noted) {
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
-	/* From the moment that it is given back nothing may be put on it. The store pairs with the exchange in take, too. */
+	/* From the moment that they are given back nothing may be put on them. The store pairs with the exchange in take, too. */
 	memset(&c->context->uc_sigmask, 0xff, sizeof(mrn_sigmask));
-	disown(c->spare);
-	c->reg[REG_R8] = (greg_t)(uintptr_t)&c->spare->taken;
+	if (c->spare)
+		disown(c->spare);
+	c->reg[REG_R8] = (greg_t)(uintptr_t)(c->spare ? &c->spare->taken : noted);
+	c->reg[REG_R9] = (greg_t)(uintptr_t)(noted ? noted : &c->spare->taken);
 	c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_exit;
 }
 

@@ -253,6 +253,7 @@ mrn_stub_told:
 	.cfi_startproc
 	.cfi_undefined %rip
 	movl	$0, (%r8)
+	movl	$0, (%r9)
 	syscall
 	hlt
 	.cfi_endproc

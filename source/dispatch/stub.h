@@ -75,7 +75,7 @@ long mrn_int80(const uint64_t argument[7]) __attribute__((visibility("hidden")))
 /* Makes a process, by clone with these flags and this stack, that calls fn and does not come back from it: its number or -errno. */
 long mrn_clone_and_call(unsigned long flags, void *stack, void (*fn)(void))
 	__attribute__((visibility("hidden")));
-/* For exit, without a stack: r8 points to a word that becomes 0 when no stack is needed any more. */
+/* For exit, without a stack: r8 and r9 point to words that become 0 when no stack is needed any more. */
 extern const char mrn_stub_exit[] __attribute__((visibility("hidden")));
 /* With rsp where it was: the frame there is a signal's. */
 extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));

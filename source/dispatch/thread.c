@@ -90,6 +90,7 @@ void mrn_asked_to_arm(ucontext_t *context)
 		/* What it goes on with. */
 		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
 		mrn_thread_arm();
+		mrn_altstack_note_next(&context->uc_stack);
 		__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 	}
 }

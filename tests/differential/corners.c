@@ -273,6 +273,32 @@ static void stack_overflow(void)
 	SAY("came: %d", (int)came);
 }
 
+/* Another thread forbids it for a while, again and again, as LTP's signal06 has it. */
+static volatile int enough;
+
+static void *forbid_it(void *stack)
+{
+	while (!enough) {
+		mprotect(stack, 65536, PROT_READ);
+		mprotect(stack, 65536, PROT_READ | PROT_WRITE);
+	}
+	return NULL;
+}
+
+static void altstack_of_another_thread(void)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, forbid_it, use_stack(65536)))
+		_exit(87);
+	for (int i = 0; i < 30000; i++)
+		syscall(SYS_getppid);
+	enough = 1;
+	pthread_join(t, NULL);
+	churn(10);
+	SAY("done");
+}
+
 /* -------------------------------------------------------------------------------------------- own stacks */
 
 /* Unmaps the stack that it is on, and ends without one, as musl's threads do. */
@@ -841,6 +867,7 @@ static const struct {
 	CORNER(altstack_discarded),
 	CORNER(altstack_forbidden_for_a_while),
 	CORNER(altstack_nested),
+	CORNER(altstack_of_another_thread),
 	CORNER(altstack_of_8_kib),
 	CORNER(altstack_small),
 	CORNER(altstack_unmapped),
