@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "watch/environment.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,14 +89,28 @@ static bool strip(char *entry, const struct watch_header *header)
 	return true;
 }
 
+/*
+ * The environment ends at to, and has ended at end. Behind it lies the auxiliary vector, where Go's runtime looks for it: an even
+ * gap becomes entries to be ignored, an odd one an empty vector, and then it asks /proc.
+ */
+static void close_gap(char **to, char **end)
+{
+	const bool even = (end - to) % 2 == 0;
+
+	for (char **p = to; p < end; p++)
+		*p = NULL;
+	for (char **p = to + 1; even && p < end; p += 2)
+		*p = (char *)AT_IGNORE;
+}
+
 void watch_environment_restore(const struct watch_header *header)
 {
-	char **to = environ;
+	char **to = environ, **from;
 
-	for (char **from = environ; *from; from++)
+	for (from = environ; *from; from++)
 		if (strip(*from, header))
 			*to++ = *from;
-	*to = NULL;
+	close_gap(to, from);
 }
 
 /* ------------------------------------------------------------------------------------------- copies */

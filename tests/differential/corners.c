@@ -6,6 +6,7 @@
  *	corners NAME
  *	corners --list
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -851,6 +852,21 @@ static void interrupted(void)
 	SAY("came: %d", (int)came);
 }
 
+/* Behind the environment, where Go's runtime looks for it. What a recorder has taken out of that must leave it there. */
+static void auxiliary_vector(void)
+{
+	char **p = environ;
+	const unsigned long *pair;
+	unsigned int n = 0;
+
+	while (*p)
+		p++;
+	for (pair = (const unsigned long *)(p + 1); pair[0] != AT_NULL; pair += 2)
+		n += pair[0] == AT_PAGESZ && pair[1] == PAGE;
+	/* It may be empty: then one asks /proc. */
+	SAY("right: %d", pair == (const unsigned long *)(p + 1) || n == 1);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -871,6 +887,7 @@ static const struct {
 	CORNER(altstack_of_8_kib),
 	CORNER(altstack_small),
 	CORNER(altstack_unmapped),
+	CORNER(auxiliary_vector),
 	CORNER(clone_stacks),
 	CORNER(exec_chain),
 	CORNER(exec_from_a_thread),
