@@ -356,3 +356,32 @@ TEST(no_addresses_for_the_log)
 	RUN(&o, "watch", "--records", "1024", "--", needs("MRN_SMALL"), EVENTS);
 	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
 }
+
+/* They free by system calls of their own, past libc: that nothing is seen of it is said. */
+static void check_unseen(const char *program, const char *runtime)
+{
+	static struct outcome o;
+	struct json_object *report =
+		REPORT(&o, "--source", "interpose", "--", needs(program), EVENTS, "big");
+
+	CHECK_EQ(unmapped(report), 0);
+	CHECK_MSG(strstr(o.err, runtime) && strstr(o.err, ", which interpose does not see."), "%s",
+		  o.err);
+	CHECK(strstr(json_object_get_string(member(report, "unseen", json_type_string)), runtime));
+}
+
+TEST(a_runtime_that_frees_by_itself)
+{
+	static struct outcome o;
+	struct json_object *report;
+
+	check_unseen("MRN_SMALL_ASAN", "AddressSanitizer");
+	report = REPORT(&o, "--source", "interpose", "--", needs("MRN_SMALL"), EVENTS, "big");
+	CHECK_EQ(unmapped(report), 50);
+	CHECK_EQ(json_object_get_string_len(member(report, "unseen", json_type_string)), 0);
+}
+
+TEST(thread_sanitizer_frees_by_itself)
+{
+	check_unseen("MRN_SMALL_TSAN", "ThreadSanitizer");
+}

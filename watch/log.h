@@ -119,6 +119,8 @@ struct watch_header {
 	/* From the program. */
 	uint32_t
 		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
+	uint32_t
+		runtimes; /* that processes with interpose alone have: a bit for each of WATCH_RUNTIMES */
 	uint32_t sources; /* what any process has got, a bit as in kinds */
 	uint32_t knocks;  /* futex: what the tool sleeps on */
 	uint32_t failed;  /* the first process could not attach a source */

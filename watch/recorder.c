@@ -27,6 +27,7 @@
 #include "watch/modules.h"
 #include "watch/open.h"
 #include "watch/recorder.h"
+#include "watch/runtimes.h"
 #include "watch/unfollowed.h"
 
 #include "os/event_path.h"
@@ -214,6 +215,20 @@ static int attach(void)
 	return r;
 }
 
+#define DECLARE(init, name) extern void init(void) __attribute__((weak, visibility("default")));
+WATCH_RUNTIMES(DECLARE)
+
+static uint32_t own_runtimes(void)
+{
+#define ADDRESS(init, name) (uintptr_t) init,
+	static const uintptr_t inits[] = {WATCH_RUNTIMES(ADDRESS)};
+	uint32_t bits = 0;
+
+	for (unsigned int i = 0; i < sizeof(inits) / sizeof(inits[0]); i++)
+		bits |= (inits[i] ? 1u : 0) << i;
+	return bits;
+}
+
 /* This process runs on, and nobody sees what it does. */
 static void run_unwatched(const char *text)
 {
@@ -292,6 +307,8 @@ __attribute__((constructor)) static void begin(void)
 		run_unwatched(why);
 		return;
 	}
+	if (watch_kinds[own_kind].kind == MRN_SOURCE_INTERPOSE)
+		__atomic_fetch_or(&header->runtimes, own_runtimes(), __ATOMIC_RELAXED);
 	__atomic_store_n(&header->attached, (uint32_t)own_kind + 1, __ATOMIC_RELEASE);
 	pthread_atfork(NULL, NULL, in_child);
 	r = watch_recorder_start();

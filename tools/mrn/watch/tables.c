@@ -10,6 +10,7 @@
 #include "tools/mrn/print.h"
 #include "tools/mrn/watch/symbols.h"
 #include "tools/mrn/watch/tables.h"
+#include "watch/runtimes.h"
 
 /* ----------------------------------------------------------------------------------- by call site */
 
@@ -181,6 +182,26 @@ static void print_unfollowed(FILE *out, const struct watch_run *run)
 	}
 }
 
+/* Why so little is seen of a sanitizer's program. One line, or "". */
+static const char *unseen(const struct watch_run *run)
+{
+#define NAME(init, name) name,
+	static const char *const names[] = {WATCH_RUNTIMES(NAME)};
+	static char text[256];
+	size_t n = 0;
+
+	*text = '\0';
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (run->runtimes >> i & 1)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "",
+					      names[i]);
+	if (n)
+		snprintf(text + n, sizeof(text) - n,
+			 ": the runtime takes and frees memory by system calls of its own, which "
+			 "interpose does not see.");
+	return text;
+}
+
 static void print_losses(FILE *out, const struct tally *t, const struct watch_run *run)
 {
 	if (run->dropped)
@@ -197,6 +218,8 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 		fprintf(out, "%" PRIu64 " are in no table or file by site, for want of memory.\n",
 			t->lost);
 	print_unfollowed(out, run);
+	if (*unseen(run))
+		fprintf(out, "%s\n", unseen(run));
 	if (!symbols_are_there())
 		fputs("Functions have no names here: this command was built without libdw.\n", out);
 }
@@ -272,6 +295,7 @@ int tables_print_json(FILE *out, const struct tally *t, const struct watch_run *
 	json_u64(&j, "dropped", run->dropped);
 	json_u64(&j, "lost", run->unpaired + t->lost);
 	json_unfollowed(&j, run);
+	json_string(&j, "unseen", unseen(run));
 	json_begin_array(&j, "causes");
 	for (size_t i = 0; i < n; i++) {
 		const struct cause_tally *c = &t->cause[order[i]];

@@ -17,7 +17,8 @@ struct watch_run {
 	double seconds;
 	uint64_t processes;
 	const struct watch_reason
-		*reasons; /* that processes have run unwatched for: WATCH_REASONS */
+		*reasons;  /* that processes have run unwatched for: WATCH_REASONS */
+	uint32_t runtimes; /* as in the log's header */
 	uint64_t dropped, unpaired;
 };
 

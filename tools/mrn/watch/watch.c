@@ -210,6 +210,7 @@ static int describe(struct watch *w, uint64_t ended)
 		.seconds = (double)(ended - w->tally.epoch) / 1e9,
 		.processes = w->log.processes,
 		.reasons = h->reason,
+		.runtimes = h->runtimes,
 		.dropped = watch_log_dropped(&w->log),
 		.unpaired = watch_log_unpaired(&w->log),
 	};
