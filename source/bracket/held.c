@@ -66,16 +66,16 @@ static bool is_in(uintptr_t addr, uintptr_t start, size_t size)
  * On one and the same stack whoever is further up has left what was called further down. A handler on the alternate stack has
  * left nothing of what it has interrupted; who is back from there has left what was called there.
  */
-static bool is_left(const struct mrn_held *h, uintptr_t where, uintptr_t alternate, size_t size)
+bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size_t size)
 {
-	bool was = is_in(h->where, alternate, size), is = is_in(where, alternate, size);
+	bool was = is_in(from, alternate, size), is = is_in(where, alternate, size);
 
-	return was == is ? where > h->where : was;
+	return was == is ? where > from : was;
 }
 
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size)
 {
-	while (innermost && is_left(innermost, where, alternate, size))
+	while (innermost && mrn_held_is_left(innermost->where, where, alternate, size))
 		end_innermost();
 }
 

@@ -39,6 +39,8 @@ void mrn_held_end(struct mrn_held *held);
 
 /* Has this thread such a call under way? */
 bool mrn_held_any(void);
+/* Has a thread left a call that it has made at from, if it makes another one at where? See mrn_held_end_left. */
+bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size_t size);
 /* Ends those of calls that the thread has left, as where shows; alternate is the stack that its signal handlers run on. */
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size);
 /* Ends that of the call that was made at where. Where it has been ended before, everything is announced late. */

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
+#include "source/confined.h"
 #include "source/dispatch/internal.h"
 #include "source/interposer.h"
 
@@ -58,6 +59,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 
 	mrn_guests_forget();
 	mrn_held_forget();
+	mrn_caught_exec_forget();
 	mrn_spares_forget(c);
 	mrn_altstacks_forget();
 	mrn_source_forget_parents();
@@ -110,6 +112,14 @@ static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uin
 
 /* ---------------------------------------------------------------------------------------- in this memory */
 
+/* For SIGSYS, which it is about to hand on to another program; 0: as it is. */
+static uint64_t action_of_guest(uint64_t flags)
+{
+	return !(flags & CLONE_SIGHAND) && mrn_sigsys_is_ignored() && !mrn_is_confined()
+		       ? (uint64_t)(uintptr_t)&mrn_sigsys_ignored
+		       : 0;
+}
+
 /*
  * The child runs on this stack itself, and overwrites what lies below rsp, before the parent goes on. So it is a guest. Where
  * the parent does not wait, nobody can say how long it stays.
@@ -123,6 +133,7 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 	f->arm = (flags & CLONE_VFORK) ? PARENT_OF_GUEST : 0;
 	/* A handler in between could call vfork, and has the same frame for it. */
 	memcpy(&f->more[0], &c->context->uc_sigmask, sizeof(f->more[0]));
+	f->more[1] = action_of_guest(flags);
 	memset(&c->context->uc_sigmask, 0xff, sizeof(f->more[0]));
 }
 
@@ -145,6 +156,7 @@ static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t
 	*child = *parent;
 	child->rsp = top;
 	child->arm = arm;
+	child->more[1] = arm ? 0 : action_of_guest(flags);
 	if (!runs_beside(flags))
 		parent->arm = PARENT_OF_GUEST;
 	return child;

@@ -11,7 +11,6 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
-#include "source/exec.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
@@ -141,11 +140,7 @@ static void bracket(struct mrn_caught *c)
 	mrn_caught_return(c, r);
 }
 
-/*
- * Dispatch stops, and nobody will be told when the call is over. mrn_dispatch_stop waits for tokens that have begun before it
- * began: those that begin after that are ended at once. Pairs with the fence there.
- */
-static bool is_to_be_let_go(void)
+bool mrn_caught_is_let_go(void)
 {
 	mrn_fence_full();
 	return !mrn_dispatch_is_on();
@@ -166,44 +161,12 @@ static void file_call(struct mrn_caught *c)
 		mrn_caught_empties_own_stack(c);
 		f = mrn_caught_resume(c, mrn_stub_tell);
 		mrn_caught_hold(c, f, &change);
-		if (is_to_be_let_go())
+		if (mrn_caught_is_let_go())
 			mrn_held_end_at((uintptr_t)f);
 	} else {
 		mrn_caught_resume(c, mrn_stub_resume);
 	}
 	errno = saved;
-}
-
-/*
- * It goes on like any other call, for a new program inherits the mask of signals. The token is over at this thread's next
- * call, whichever that is: mrn_stub_tell makes one at once when there is no new program.
- */
-static MRN_TLS struct mrn_bracket executing;
-/* Somebody was asked about it. */
-static MRN_TLS bool execution_asked;
-
-static void exec_call(struct mrn_caught *c)
-{
-	int saved = errno;
-	long a[6];
-
-	as_they_came(a, c->reg);
-	/* x32's has pointers of its own. */
-	execution_asked = !c->call.compat;
-	if (execution_asked)
-		mrn_exec_before(c->call.nr, a);
-	/* By a process that only runs in this memory it is not changed. */
-	if (__atomic_load_n(&mrn_has_company, __ATOMIC_RELAXED))
-		mrn_bracket_exec_by_name(&executing);
-	else
-		mrn_bracket_exec(&executing);
-	if (is_to_be_let_go())
-		mrn_bracket_end(&executing);
-	errno = saved;
-	mrn_caught_resume(c, mrn_stub_tell);
-	/* The environment, for the call alone: execve's and execveat's. */
-	c->reg[REG_RDX] = a[2];
-	c->reg[REG_R10] = a[3];
 }
 
 /* mrn_stub_tell's call is over, with rsp at its frame. */
@@ -212,12 +175,9 @@ static void told(struct mrn_caught *c)
 	const struct mrn_frame *f = (const struct mrn_frame *)c->reg[REG_RSP];
 	int saved = errno;
 
-	if (f->held) {
+	if (f->held)
 		mrn_held_end_at((uintptr_t)f);
-	} else if (execution_asked) {
-		execution_asked = false;
-		mrn_exec_failed();
-	}
+	mrn_caught_exec_told((uintptr_t)f);
 	errno = saved;
 	mrn_caught_return(c, 0);
 }
@@ -226,21 +186,24 @@ static void told(struct mrn_caught *c)
 static void end_what_is_left(const struct mrn_caught *c)
 {
 	const stack_t *alternate = &c->context->uc_stack;
+	const uintptr_t where = (uintptr_t)c->reg[REG_RSP], bottom = (uintptr_t)alternate->ss_sp;
+	const size_t size = alternate->ss_flags & SS_DISABLE ? 0 : alternate->ss_size;
 	int saved = errno;
 
-	if (!mrn_held_any())
+	if (!mrn_held_any() && !mrn_caught_exec_any())
 		return;
-	if (mrn_armed_in)
-		mrn_held_end_left((uintptr_t)c->reg[REG_RSP], (uintptr_t)alternate->ss_sp,
-				  alternate->ss_flags & SS_DISABLE ? 0 : alternate->ss_size);
-	else
-		mrn_held_end_all();
+	if (mrn_armed_in) {
+		mrn_held_end_left(where, bottom, size);
+		mrn_caught_exec_end_left(where, bottom, size);
+	} else {
+		mrn_caught_end_all();
+	}
 	errno = saved;
 }
 
 void mrn_caught_end_all(void)
 {
-	mrn_bracket_end(&executing);
+	mrn_caught_exec_end();
 	mrn_held_end_all();
 }
 
@@ -316,7 +279,7 @@ static void caught(struct mrn_caught *c)
 	switch (c->call.nr) {
 	case SYS_execve:
 	case SYS_execveat:
-		exec_call(c);
+		mrn_caught_exec(c);
 		break;
 	case SYS_getpid:
 		/* That was all; a sandbox might not let even this one pass. */
@@ -380,7 +343,7 @@ static void caught(struct mrn_caught *c)
 		ptrace_call(c);
 		break;
 	case SYS_exit:
-		mrn_held_end_all();
+		mrn_caught_end_all();
 		mrn_caught_exit(c);
 		break;
 	case MRN_CALL_X32_SIGNALS:
@@ -408,7 +371,6 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
 	mrn_spare_look(&c);
 	mrn_altstack_note(&c);
-	mrn_bracket_end(&executing);
 	end_what_is_left(&c);
 	if (info->si_arch == AUDIT_ARCH_I386)
 		mrn_caught_int80(&c);

@@ -52,6 +52,11 @@ struct mrn_file_change;
 /* Starts the tokens of a change that is pending, of a call that goes on at f by mrn_stub_tell. */
 void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
 		     const struct mrn_file_change *change);
+/*
+ * Dispatch stops, and nobody will be told when the call is over. mrn_dispatch_stop waits for tokens that have begun before it
+ * began: those that begin after that are to be ended at once. Pairs with the fence there.
+ */
+bool mrn_caught_is_let_go(void);
 /* The call is done, and this is what it returned. */
 void mrn_caught_return(struct mrn_caught *c, long value);
 /* Ends the tokens of calls of this thread's that are under way: it will not be caught when they are over. */
@@ -90,6 +95,17 @@ void mrn_caught_fork(struct mrn_caught *c);
 void mrn_caught_vfork(struct mrn_caught *c);
 void mrn_caught_clone(struct mrn_caught *c);
 void mrn_caught_clone3(struct mrn_caught *c);
+
+/* ---- exec.c */
+
+void mrn_caught_exec(struct mrn_caught *c);
+/* Has this thread one under way? */
+bool mrn_caught_exec_any(void);
+/* It has failed, and come back to this frame; it may have been left, see mrn_held_end_left; nobody will tell; it is the parent's. */
+void mrn_caught_exec_told(uintptr_t frame);
+void mrn_caught_exec_end_left(uintptr_t where, uintptr_t alternate, size_t size);
+void mrn_caught_exec_end(void);
+void mrn_caught_exec_forget(void);
 
 /* ---- guests.c */
 
@@ -146,6 +162,9 @@ void mrn_action_exchange(int sig, struct mrn_sigaction expected, struct mrn_siga
 long mrn_sigsys_set(uint64_t act, uint64_t old);
 /* Has the kernel sent it for the call that was interrupted? Anybody here can send one with the same code. */
 bool mrn_sigsys_is_of_a_call(const siginfo_t *info, const greg_t *reg);
+/* Does the program ignore it? Who makes a program or a process of this one is to hand that on. */
+bool mrn_sigsys_is_ignored(void);
+extern const struct mrn_sigaction mrn_sigsys_ignored;
 /* A SIGSYS that is not from here. */
 void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
 /* What the kernel has for SIGSYS while this is attached; to be set anew where a child starts without handlers. */

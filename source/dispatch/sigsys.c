@@ -57,6 +57,15 @@ static struct mrn_sigaction read_programs(uint32_t *of)
 	return copy;
 }
 
+const struct mrn_sigaction mrn_sigsys_ignored = {.handler = SIG_IGNORED};
+
+bool mrn_sigsys_is_ignored(void)
+{
+	uint32_t v;
+
+	return read_programs(&v).handler == SIG_IGNORED;
+}
+
 /* Under the lock, or where nobody else can be. */
 static void write_programs(const struct mrn_sigaction *action)
 {

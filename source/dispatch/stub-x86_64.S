@@ -52,6 +52,30 @@
 	lock decl mrn_guests(%rip)
 	.endm
 
+/* To what rsi points to. */
+	.macro	set_sigsys
+	movl	$SIGSYS, %edi
+	xorl	%edx, %edx
+	movl	$8, %r10d
+	movl	$SYS_rt_sigaction, %eax
+	syscall
+	.endm
+
+/* This thread, by the start whose number is in r9d; eax: 0 or -errno. */
+	.macro	arm
+	movl	$PR_SET_SYSCALL_USER_DISPATCH, %edi
+	movl	$PR_SYS_DISPATCH_ON, %esi
+	leaq	__start_mrn_syscalls(%rip), %rdx
+	leaq	__stop_mrn_syscalls(%rip), %r10
+	subq	%rdx, %r10
+	movl	%r9d, %eax
+	andl	$(SELECTORS - 1), %eax
+	leaq	mrn_selector(%rip), %r8
+	addq	%rax, %r8
+	movl	$SYS_prctl, %eax
+	syscall
+	.endm
+
 /* As the kernel would have left it: rcx is the return address, r11 the flags, and nothing else has changed. */
 	place	mrn_stub_resume
 	.cfi_startproc
@@ -78,6 +102,7 @@ go_on:
 	unwind_by_frame
 	syscall
 	movq	%rax, FRAME_MORE(%rsp)
+tell:
 	/* Not where the thread has left meanwhile: this would go to the kernel, and a sandbox may punish it. Changes no flags. */
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
 	movl	%fs:(%rcx), %ecx
@@ -99,6 +124,20 @@ mrn_stub_told:
 	.cfi_endproc
 	.section mrn_syscalls, "ax", @progbits
 
+/* Were it not to be armed, the token would stay. But it has been, and a filter that would refuse that is seen before. */
+	place	mrn_stub_exec
+	.cfi_startproc
+	unwind_by_frame
+	syscall
+	movq	%rax, FRAME_MORE(%rsp)
+	leaq	mrn_sigsys_ours(%rip), %rsi
+	set_sigsys
+	movq	mrn_armed_in@gottpoff(%rip), %rcx
+	movl	%fs:(%rcx), %r9d
+	arm
+	jmp	tell
+	.cfi_endproc
+
 	place	mrn_stub_clone
 	.cfi_startproc
 	unwind_by_frame
@@ -108,18 +147,9 @@ mrn_stub_told:
 	cmpq	$CHILD_ARMS_ITSELF, FRAME_ARM(%rsp)
 	jb	3f
 	je	5f
-	movl	$SIGSYS, %edi
 	leaq	mrn_sigsys_ours(%rip), %rsi
-	xorl	%edx, %edx
-	movl	$8, %r10d
-	movl	$SYS_rt_sigaction, %eax
-	syscall
+	set_sigsys
 5:
-	movl	$PR_SET_SYSCALL_USER_DISPATCH, %edi
-	movl	$PR_SYS_DISPATCH_ON, %esi
-	leaq	__start_mrn_syscalls(%rip), %rdx
-	leaq	__stop_mrn_syscalls(%rip), %r10
-	subq	%rdx, %r10
 	/* Kept, for there may be another start meanwhile. */
 	movl	mrn_dispatch_era(%rip), %r9d
 	/* Known before: a handler that comes in between may be caught already. */
@@ -127,12 +157,7 @@ mrn_stub_told:
 	movl	%fs:(%rcx), %eax
 	movl	%eax, FRAME_MORE(%rsp)
 	movl	%r9d, %fs:(%rcx)
-	movl	%r9d, %eax
-	andl	$(SELECTORS - 1), %eax
-	leaq	mrn_selector(%rip), %r8
-	addq	%rax, %r8
-	movl	$SYS_prctl, %eax
-	syscall
+	arm
 	testl	%eax, %eax
 	jnz	2f
 	xorl	%eax, %eax
@@ -148,6 +173,11 @@ mrn_stub_told:
 	jmp	1f
 3:
 	set_guest 1
+	movq	FRAME_ACTION(%rsp), %rsi
+	testq	%rsi, %rsi
+	jz	1f
+	set_sigsys
+	xorl	%eax, %eax
 	jmp	1f
 4:
 	cmpq	$PARENT_OF_GUEST, FRAME_ARM(%rsp)
@@ -166,6 +196,12 @@ mrn_stub_told:
 	testq	%rax, %rax
 	jnz	1f
 	set_guest 1
+	movq	mrn_vfork_frame@gottpoff(%rip), %rcx
+	movq	%fs:FRAME_ACTION(%rcx), %rsi
+	testq	%rsi, %rsi
+	jz	2f
+	set_sigsys
+	xorl	%eax, %eax
 	jmp	2f
 1:
 	movq	mrn_vfork_frame@gottpoff(%rip), %rcx

@@ -24,6 +24,8 @@
 #define FRAME_ARM    72
 #define FRAME_MORE   80
 #define FRAME_NUMBER (FRAME_MORE + 24)
+#define FRAME_ACTION \
+	(FRAME_MORE + 8) /* of a guest: where the action for SIGSYS is that it is to have, or 0 */
 
 /* FRAME_ARM, of a child: it is to be caught, too. Else it is a guest (guests.c), or no process of this memory. */
 #define CHILD_ARMS_ITSELF 1
@@ -61,6 +63,8 @@ extern const char mrn_stub_again[] __attribute__((visibility("hidden")));
 /* For a call of which the handler is to know that it is over: another one is caught then, which would return to mrn_stub_told. */
 extern const char mrn_stub_tell[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_told[] __attribute__((visibility("hidden")));
+/* As mrn_stub_tell, for an exec by a thread that has let itself go, and SIGSYS be ignored: when it has failed both end. */
+extern const char mrn_stub_exec[] __attribute__((visibility("hidden")));
 /* For a call that makes a thread or a process, each of which has a frame. */
 extern const char mrn_stub_clone[] __attribute__((visibility("hidden")));
 /*
@@ -80,7 +84,7 @@ extern const char mrn_stub_exit[] __attribute__((visibility("hidden")));
 /* With rsp where it was: the frame there is a signal's. */
 extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));
 
-/* more[0] is the signal mask to put back. */
+/* more[0] is the signal mask to put back, more[1] FRAME_ACTION. */
 extern MRN_TLS struct mrn_frame mrn_vfork_frame __attribute__((visibility("hidden")));
 #endif
 

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * exec. It goes on like any other call, for a new program inherits the mask of signals. So a handler may come between its
+ * announcement and the call itself: the token is over when mrn_stub_tell says so, and there is no new program; or when the thread
+ * is caught where the call has been left.
+ *
+ * A new program inherits, too, that a signal is ignored; but with SIGSYS ignored no call can be caught. So where the program
+ * ignores it, and nobody shares the actions of this process, the thread is not caught from here until the call has failed: its
+ * token is over everything meanwhile. Where somebody does, the new program has the default.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "os/syscall.h"
+#include "source/bracket/held.h"
+#include "source/confined.h"
+#include "source/dispatch/internal.h"
+#include "source/exec.h"
+
+#include "os/event_path.h"
+
+static MRN_TLS struct mrn_bracket executing;
+static MRN_TLS uintptr_t at; /* its frame; 0: there is none under way */
+static MRN_TLS bool asked;   /* somebody was, about it */
+
+static bool goes_with_it_ignored(void)
+{
+	if (!mrn_sigsys_is_ignored() || mrn_is_confined() || !mrn_dispatch_is_on())
+		return false;
+	/* Which asks whether anybody shares them, and does nothing. */
+	if (mrn_sys1(SYS_unshare, CLONE_SIGHAND) ||
+	    mrn_action_set(SIGSYS, &mrn_sigsys_ignored, NULL))
+		return false;
+	if (!mrn_dispatch_set(NULL))
+		return true;
+	mrn_action_set(SIGSYS, &mrn_sigsys_ours, NULL);
+	return false;
+}
+
+static void announce(uintptr_t frame)
+{
+	at = frame;
+	/* By a process that only runs in this memory it is not changed. */
+	if (__atomic_load_n(&mrn_has_company, __ATOMIC_RELAXED))
+		mrn_bracket_exec_by_name(&executing);
+	else
+		mrn_bracket_exec(&executing);
+	if (mrn_caught_is_let_go())
+		mrn_bracket_end(&executing);
+}
+
+void mrn_caught_exec(struct mrn_caught *c)
+{
+	const char *stub = goes_with_it_ignored() ? mrn_stub_exec : mrn_stub_tell;
+	long a[6] = {c->reg[REG_RDI], c->reg[REG_RSI], c->reg[REG_RDX], c->reg[REG_R10],
+		     c->reg[REG_R8]};
+	int saved = errno;
+	uintptr_t frame;
+
+	/* x32's has pointers of its own. */
+	if (!c->call.compat) {
+		mrn_exec_before(c->call.nr, a);
+		asked = true;
+	}
+	frame = (uintptr_t)mrn_caught_resume(c, stub);
+	/* One in a handler that has interrupted another one: all is announced already. */
+	if (!at)
+		announce(frame);
+	errno = saved;
+	/* The environment, for the call alone: execve's and execveat's. */
+	c->reg[REG_RDX] = a[2];
+	c->reg[REG_R10] = a[3];
+}
+
+bool mrn_caught_exec_any(void)
+{
+	return at;
+}
+
+void mrn_caught_exec_end(void)
+{
+	mrn_bracket_end(&executing);
+	at = 0;
+	if (asked)
+		mrn_exec_failed();
+	asked = false;
+}
+
+void mrn_caught_exec_told(uintptr_t frame)
+{
+	if (frame == at)
+		mrn_caught_exec_end();
+}
+
+void mrn_caught_exec_end_left(uintptr_t where, uintptr_t alternate, size_t size)
+{
+	if (at && mrn_held_is_left(at, where, alternate, size))
+		mrn_caught_exec_end();
+}
+
+void mrn_caught_exec_forget(void)
+{
+	mrn_bracket_none(&executing);
+	at = 0;
+	asked = false;
+}
