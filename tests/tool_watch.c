@@ -546,6 +546,21 @@ TEST(the_exit_status_is_the_programs)
 	CHECK_EQ(WEXITSTATUS(finish(&r)), 77);
 }
 
+/* 0 when it begins, and in a child what it was. */
+TEST(errno_is_the_programs)
+{
+	static const char *const names[] = {"interpose", "dispatch"};
+	static struct outcome o;
+
+	for (int i = 0; i < 4; i++) {
+		RUN(&o, "watch", i % 2 ? "--children" : "--json", "--source", names[i / 2], "--",
+		    watched(), "errno");
+		if (o.status == 125)
+			SKIP("%s", o.err);
+		CHECK_MSG(o.status == 0, "%s: %s", names[i / 2], strerror(o.status));
+	}
+}
+
 TEST(the_signal_that_kills_is_the_programs)
 {
 	static const int signals[] = {SIGKILL, SIGTERM, SIGINT, SIGSEGV, SIGHUP, SIGABRT};

@@ -111,6 +111,18 @@ static void take_turns(int n, const char *const library[2], const char *const fu
 	}
 }
 
+/* As its child finds it after fork. */
+static int errno_of_child(void)
+{
+	pid_t pid;
+
+	errno = 0;
+	pid = fork();
+	if (!pid)
+		_exit(errno);
+	return wait_for(pid);
+}
+
 static int in_child(int n)
 {
 	pid_t pid = fork();
@@ -353,6 +365,7 @@ static int trace(char *self, char *n)
 
 int main(int argc, char **argv)
 {
+	const int at_start = errno;
 	const char *way = argc > 1 ? argv[1] : "";
 	int n = argc > 2 ? atoi(argv[2]) : 0, m = argc > 3 ? atoi(argv[3]) : 0;
 
@@ -363,6 +376,8 @@ int main(int argc, char **argv)
 		LONG(watched_by_a_name)(n);
 	} else if (!strcmp(way, "status")) {
 		return n;
+	} else if (!strcmp(way, "errno")) {
+		return at_start ? at_start : errno_of_child();
 	} else if (!strcmp(way, "signal")) {
 		return raise(n);
 	} else if (!strcmp(way, "fork")) {

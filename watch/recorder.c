@@ -244,18 +244,10 @@ static void run_without_lane(int err)
 	run_unwatched(text);
 }
 
-/* A fork's child has an mm of its own, which nobody listens to until it is followed. */
-static void in_child(void)
+static void follow(void)
 {
 	int r;
 
-	watch_lane_leave();
-	watch_open_restart();
-	watch_modules_restart();
-	mmu_notifier_unregister(&notifier, notifier.mm);
-	notifier = (struct mmu_notifier){.ops = &ops};
-	if (!header->children)
-		return;
 	own_pid = mrn_sys0(SYS_getpid);
 	told_of = 0;
 	if (own_kind < 0 || watch_kinds[own_kind].in_child)
@@ -269,6 +261,21 @@ static void in_child(void)
 		run_without_lane(r);
 }
 
+/* A fork's child has an mm of its own, which nobody listens to until it is followed. */
+static void in_child(void)
+{
+	int saved = errno;
+
+	watch_lane_leave();
+	watch_open_restart();
+	watch_modules_restart();
+	mmu_notifier_unregister(&notifier, notifier.mm);
+	notifier = (struct mmu_notifier){.ops = &ops};
+	if (header->children)
+		follow();
+	errno = saved;
+}
+
 /* 125: what the tool exits with when it could not run a program as it was asked to. */
 static void refuse(void)
 {
@@ -280,7 +287,7 @@ static void refuse(void)
 /* A library that needs another is set up after it: so the interposer is there when we ask for it. */
 __attribute__((used)) static int (*const needs_interposer)(void *addr, size_t length) = munmap;
 
-__attribute__((constructor)) static void begin(void)
+static void begin(void)
 {
 	int r;
 
@@ -317,4 +324,13 @@ __attribute__((constructor)) static void begin(void)
 	else
 		watch_unfollowed_arrives(header, watch_lane_pid());
 	watch_lane_knock();
+}
+
+/* It is 0 when main begins. */
+__attribute__((constructor)) static void begin_unnoticed(void)
+{
+	int saved = errno;
+
+	begin();
+	errno = saved;
 }
