@@ -218,6 +218,42 @@ TEST(a_writer_that_never_comes_back)
 }
 TWIN(a_writer_that_never_comes_back, waited_for, BREAK(WATCH_SKIP));
 
+/*
+ * A handler comes where a thread has taken its slot, and forks. In the child it goes on where it was: that must not be seen in the
+ * parent's lane, nor stand in the way of what the child records in its own.
+ */
+TEST(a_fork_in_the_middle_of_a_record)
+{
+	struct watch_record *slot, r = record_of(1, 0);
+	int status;
+	pid_t pid;
+
+	open_log(4);
+	slot = watch_ring(watch_lane_mine());
+	watch_lane_mine()->head++;
+	pid = fork();
+	if (!pid) {
+		watch_lane_leave();
+		slot->turn = 1;
+		if (watch_lane_take(1))
+			_exit(1);
+		slot->turn = 1;
+		put_many(0, 3);
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(slot->turn, 0);
+	memcpy(slot, &r, offsetof(struct watch_record, turn));
+	slot->turn = 1;
+	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	watch_log_finish(&tool);
+	CHECK_EQ(seen, 3 + 1);
+	CHECK_EQ(watch_log_dropped(&tool), 0);
+}
+TWIN(a_fork_in_the_middle_of_a_record, in_the_way, BREAK(WATCH_SKIP));
+
 TEST(another_log_is_not_taken_for_ours)
 {
 	char name[64];

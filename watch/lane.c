@@ -323,6 +323,8 @@ static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
 			pos = head;
 			continue;
 		}
+		if (MRN_BROKEN(WATCH_SKIP))
+			return NULL;
 		__atomic_store_n(&slot->turn, WATCH_SKIPPED, __ATOMIC_RELAXED);
 		passed++;
 		if (__atomic_compare_exchange_n(&lane->head, &pos, pos + 1, false, __ATOMIC_RELAXED,
