@@ -98,11 +98,12 @@ enum mrn_broken_part {
 	MRN_BROKEN_HMM_SPARE,	/* a worker leaves nobody behind who could run the next job */
 	MRN_BROKEN_WATCH_DROPS, /* what does not fit into the ring is not counted */
 	MRN_BROKEN_WATCH_FULL, /* what has no room in the list of code leaves there what it replaces */
-	MRN_BROKEN_WATCH_OVER,	/* code that is unmapped is not marked */
-	MRN_BROKEN_WATCH_RENEW, /* all of a ring is looked at when its lane is given back */
-	MRN_BROKEN_WATCH_SKIP,	/* a slot that is never filled is waited for */
-	MRN_BROKEN_WATCH_STACK, /* the stack is read whether it is known to be there or not */
-	MRN_BROKEN_WATCH_TURN,	/* a slot is written whether it has been read or not */
+	MRN_BROKEN_WATCH_ORIGIN, /* the file at a path is taken for the one that was run */
+	MRN_BROKEN_WATCH_OVER,	 /* code that is unmapped is not marked */
+	MRN_BROKEN_WATCH_RENEW,	 /* all of a ring is looked at when its lane is given back */
+	MRN_BROKEN_WATCH_SKIP,	 /* a slot that is never filled is waited for */
+	MRN_BROKEN_WATCH_STACK,	 /* the stack is read whether it is known to be there or not */
+	MRN_BROKEN_WATCH_TURN,	 /* a slot is written whether it has been read or not */
 	MRN_BROKEN_PARTS
 };
 

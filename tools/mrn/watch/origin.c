@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/check.h"
 #include "os/maps.h"
 #include "os/pages.h"
 
@@ -28,6 +29,8 @@ static int is_the_file(const struct origin *o, int fd)
 	munmap(p, 1);
 	if (n < 0)
 		return (int)n;
+	if (MRN_BROKEN(WATCH_ORIGIN))
+		return 0;
 	return n == 1 && m.start <= (uintptr_t)p && m.inode == o->inode &&
 			       m.dev_major == o->dev_major && m.dev_minor == o->dev_minor
 		       ? 0
@@ -134,6 +137,8 @@ static bool has_changed(const struct origin *o, int fd)
 {
 	struct stat st;
 
+	if (MRN_BROKEN(WATCH_ORIGIN))
+		return false;
 	return fstat(fd, &st) || st.st_size != o->size || st.st_mtim.tv_sec != o->modified.tv_sec ||
 	       st.st_mtim.tv_nsec != o->modified.tv_nsec;
 }
