@@ -93,7 +93,8 @@ static void give_back(void)
 int mrn_ask_begin(void)
 {
 	const mrn_sigmask mask = mrn_actions_lock();
-	long r = askers ? 0 : take();
+	/* Each time, for a child that starts without handlers has the count of a parent that asked, and not the handler. */
+	long r = take();
 
 	askers += !r;
 	mrn_actions_unlock(mask);

@@ -19,7 +19,7 @@
 #define ARRIVES_WITHIN	1000000	 /* ns of its own time, a thousandfold */
 #define WITHOUT_PROC_NS 20000000 /* of everybody's */
 
-/* Its time on processors, as the kernel numbers threads' clocks. */
+/* Its time on processors, as the kernel numbers threads' clocks; 0 once it has ended. */
 static int64_t time_of(long tid)
 {
 	clockid_t clock = (clockid_t)((~(unsigned int)tid << 3) | 6);
