@@ -272,13 +272,34 @@ TEST(another_log_is_not_taken_for_ours)
 }
 
 /* As many at once as there are places, whichever way they nest. */
+/* As when a handler has jumped out of the first. */
+TEST(a_start_that_has_no_end_is_forgotten)
+{
+	const struct mmu_notifier_range *token = (const void *)(uintptr_t)0x7000;
+	struct watch_open *o;
+	bool cut_off;
+
+	for (uint64_t i = 1; i < 2 * WATCH_OPEN_MAX; i++) {
+		o = watch_open_take(token, &cut_off);
+		CHECK_MSG(o, "%lu", (unsigned long)i);
+		CHECK_EQ(cut_off, i > 1);
+		o->begin = i;
+		o = watch_open_find(token);
+		CHECK(o);
+		CHECK_EQ(o->begin, i);
+	}
+	watch_open_free(o);
+	CHECK(!watch_open_find(token));
+}
+
 TEST(ends_find_their_starts)
 {
 	static struct mmu_notifier_range token[2 * WATCH_OPEN_MAX];
 	unsigned int open = 0;
+	bool cut_off;
 
 	for (unsigned int i = 0; i < 2 * WATCH_OPEN_MAX; i++) {
-		struct watch_open *o = watch_open_take(&token[i]);
+		struct watch_open *o = watch_open_take(&token[i], &cut_off);
 
 		if (!o)
 			continue;

@@ -265,10 +265,12 @@ void watch_lane_executes(const void *token, const struct watch_record *record, b
 
 	for (int i = 0; lane && i < WATCH_EXECS; i++) {
 		struct watch_exec_mark *m = &lane->exec[i];
-		uint64_t none = 0;
+		uint64_t was = 0;
 
-		if (!__atomic_compare_exchange_n(&m->token, &none, (uintptr_t)token, false,
-						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		/* One that a handler has jumped out of has had the same token. */
+		if (!__atomic_compare_exchange_n(&m->token, &was, (uintptr_t)token, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) &&
+		    was != (uintptr_t)token)
 			continue;
 		m->record = *record;
 		m->told = told;

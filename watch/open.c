@@ -17,22 +17,6 @@ static size_t first_place(const struct mmu_notifier_range *token)
 	return (size_t)(((uintptr_t)token >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
 }
 
-struct watch_open *watch_open_take(const struct mmu_notifier_range *token)
-{
-	size_t place = first_place(token);
-
-	for (size_t i = 0; i < PROBES; i++) {
-		struct watch_open *o = &table[(place + i) % WATCH_OPEN_MAX];
-		const struct mmu_notifier_range *none = NULL;
-
-		/* Acquire pairs with watch_open_free: the last user has read what we overwrite. */
-		if (__atomic_compare_exchange_n(&o->token, &none, token, false, __ATOMIC_ACQUIRE,
-						__ATOMIC_RELAXED))
-			return o;
-	}
-	return NULL;
-}
-
 struct watch_open *watch_open_find(const struct mmu_notifier_range *token)
 {
 	size_t place = first_place(token);
@@ -42,6 +26,31 @@ struct watch_open *watch_open_find(const struct mmu_notifier_range *token)
 
 		/* Whoever ends a token is ordered after who started it. */
 		if (__atomic_load_n(&o->token, __ATOMIC_RELAXED) == token)
+			return o;
+	}
+	return NULL;
+}
+
+struct watch_open *watch_open_take(const struct mmu_notifier_range *token, bool *cut_off)
+{
+	size_t place = first_place(token);
+	struct watch_open *left = watch_open_find(token);
+
+	*cut_off = left;
+
+	/*
+	 * A token is at one place in memory, so what has begun there is over: a signal handler has left it by longjmp. It must not be
+	 * taken for the start of what begins now.
+	 */
+	if (left)
+		return left;
+	for (size_t i = 0; i < PROBES; i++) {
+		struct watch_open *o = &table[(place + i) % WATCH_OPEN_MAX];
+		const struct mmu_notifier_range *none = NULL;
+
+		/* Acquire pairs with watch_open_free: the last user has read what we overwrite. */
+		if (__atomic_compare_exchange_n(&o->token, &none, token, false, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
 			return o;
 	}
 	return NULL;

@@ -6,6 +6,7 @@
 #ifndef MRN_WATCH_OPEN_H
 #define MRN_WATCH_OPEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mmu_notifier_range;
@@ -18,8 +19,8 @@ struct watch_open {
 /* At most so many at a time; neighbours in the table share places. */
 #define WATCH_OPEN_MAX 512
 
-/* A place for a token that starts, or NULL when there is none left. */
-struct watch_open *watch_open_take(const struct mmu_notifier_range *token);
+/* A place for a token that starts, or NULL when there is none left. cut_off: what was there before has had no end. */
+struct watch_open *watch_open_take(const struct mmu_notifier_range *token, bool *cut_off);
 /* The place of a token that ends, or NULL when it never got one. The caller frees it. */
 struct watch_open *watch_open_find(const struct mmu_notifier_range *token);
 void watch_open_free(struct watch_open *open);

@@ -94,15 +94,16 @@ static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range
 	struct watch_lane *lane = watch_lane_mine();
 	struct watch_record r;
 	struct watch_open *o;
+	bool cut_off;
 
 	/* Also what a source says that takes no chances while a vfork's child has this memory: nothing has changed. */
 	if (!lane || range->cause == MRN_CAUSE_DETACH)
 		return 0;
-	o = watch_open_take(range);
-	if (!o) {
+	o = watch_open_take(range, &cut_off);
+	if (!o || cut_off)
 		__atomic_fetch_add(&lane->unpaired, 1, __ATOMIC_RELAXED);
+	if (!o)
 		return 0;
-	}
 	watch_frames_capture(&o->site, &o->via);
 	o->begin = now_ns();
 	watch_modules_need(o->site, o->begin);

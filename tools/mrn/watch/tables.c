@@ -197,8 +197,7 @@ static const char *unseen(const struct watch_run *run)
 					      names[i]);
 	if (n)
 		snprintf(text + n, sizeof(text) - n,
-			 ": the runtime takes and frees memory by system calls of its own, which "
-			 "interpose does not see.");
+			 " frees memory by calls of its own, which interpose does not see.");
 	return text;
 }
 
@@ -212,7 +211,7 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 	if (run->unpaired)
 		fprintf(out,
 			"%" PRIu64
-			" were lost: too many at once, or cut off when a process was killed.\n",
+			" were lost: too many at once, or cut off (a process killed, a handler's jump).\n",
 			run->unpaired);
 	if (t->lost)
 		fprintf(out, "%" PRIu64 " are in no table or file by site, for want of memory.\n",
