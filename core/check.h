@@ -52,6 +52,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_SOURCE_HALF, /* of kinds that are attached together, some stay where one fails */
 	MRN_BROKEN_SOURCE_NAMES,	/* dispatch answers the interposer's self-test */
 	MRN_BROKEN_SOURCE_FILES,	/* a file on disk is taken for memory like any other */
+	MRN_BROKEN_CONFINED_TRIAL,	/* filters that nobody has seen come are taken for none */
 	MRN_BROKEN_CONFINED_FILTER,	/* a filter is taken to let everything pass */
 	MRN_BROKEN_DISPATCH_LEAVE,	/* dispatch stays where a filter will not let it go on */
 	MRN_BROKEN_DISPATCH_TRIAL,	/* it is not tried whether dispatch works */

@@ -25,7 +25,6 @@
 #include "source/source.h"
 #include "source/turn.h"
 
-static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
 /* In turn. Made once in a process and kept: pointers to it stay good after detach. In a forked child the parent's, whose mm is wiped. */
 static struct mrn_source *shared;
 
@@ -42,9 +41,13 @@ void mrn_source_forget_parents(void)
 		mrn_uffd_forget(&s->uffd);
 }
 
+/* In turn, since libc's lock for it is not to be held by whom a handler interrupts. */
 static void install_fork_handlers(void)
 {
-	pthread_atfork(NULL, NULL, mrn_source_forget_parents);
+	static bool installed;
+
+	if (!installed && !pthread_atfork(NULL, NULL, mrn_source_forget_parents))
+		installed = true;
 }
 
 void mrn_source_add_why(struct mrn_source *s, const char *sentence)
@@ -161,8 +164,23 @@ static void events_are_lost(void)
 
 static int start_uffd(struct mrn_source *s)
 {
+	/* What our threads call, and what libc makes them with. */
+	static const long needed[] = {SYS_ppoll,	   SYS_read,
+				      SYS_ioctl,	   SYS_clone3,
+				      SYS_set_robust_list, SYS_rseq,
+				      SYS_mprotect,	   SYS_brk,
+				      SYS_getrandom,	   SYS_madvise,
+				      SYS_rt_sigaction,	   SYS_rt_sigprocmask};
 	const char *why = NULL;
-	int r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &why);
+	int r;
+
+	if (mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0) {
+		mrn_source_add_why(
+			s,
+			"a sandbox (seccomp) does not let pass what threads for userfaultfd take");
+		return -EPERM;
+	}
+	r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &why);
 
 	if (r)
 		mrn_source_add_why(s, why ? why : uffd_remedy(r));
@@ -350,6 +368,7 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	unsigned int flags = opts ? opts->flags : 0, had;
 	struct mrn_source *s = shared;
 	char why[sizeof(s->why)];
+	long pid;
 	int r;
 
 	/* This is a child, of a handler that forked while we waited. */
@@ -362,7 +381,8 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	}
 	if (!s)
 		return say(opts, "no memory.", -ENOMEM);
-	mm->pid = getpid();
+	pid = mrn_sys0(SYS_getpid);
+	mm->pid = pid > 0 ? (int32_t)pid : 0;
 	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
 	had = s->kinds;
 	memcpy(why, s->why, sizeof(why));
@@ -404,11 +424,16 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 			   -EINVAL);
 	if (mrn_callback_depth)
 		return say(opts, "attaching is not possible in a callback.", -EDEADLK);
+	r = mrn_confined_look();
+	if (r)
+		return say(
+			opts,
+			"it cannot be tried what a sandbox (seccomp) lets pass: no process can be made.",
+			r);
 	/* The self-tests make calls that are cancellation points. */
 	cancel = mrn_cancel_hold();
 	mrn_turn_begin(&mask);
-	/* In turn, since libc's lock for it is not to be held by whom a handler interrupts. */
-	pthread_once(&fork_handlers, install_fork_handlers);
+	install_fork_handlers();
 	r = attach_in_turn(mm, kinds, opts, out);
 	mrn_turn_end(mask);
 	mrn_cancel_restore(cancel);

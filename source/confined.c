@@ -171,3 +171,11 @@ void mrn_confine_by_name(const struct mrn_call *call)
 	else if (mrn_confines(call, &c))
 		mrn_confine(&c);
 }
+
+long mrn_confined_lacks(const long *calls, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (mrn_is_refused(calls[i]))
+			return calls[i];
+	return -1;
+}

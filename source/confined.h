@@ -32,4 +32,13 @@ void mrn_confine_by_name(const struct mrn_call *call);
 
 bool mrn_is_confined(void);
 
+/*
+ * For an attach, before it makes any other call: finds out what filters refuse that nobody has seen come (inherited.c). 0; or
+ * -errno where that could not be found out. Not on the event path.
+ */
+int mrn_confined_look(void);
+
+/* The first of n calls that are refused, or -1. */
+long mrn_confined_lacks(const long *calls, unsigned int n);
+
 #endif

@@ -38,13 +38,17 @@
 #define PROCMAP_QUERY 0xc0686611l
 #define PAGEMAP_SCAN  0xc0606610l
 
-#define CALL(name, ...)                          \
-	{                                        \
-		SYS_##name, {__VA_ARGS__}, false \
+#define CALL(name, ...)                                                    \
+	{                                                                  \
+		.nr = SYS_##name, .a = {__VA_ARGS__}, .can_be_tried = true \
 	}
-#define NOT_TRIED(name, ...)                    \
-	{                                       \
-		SYS_##name, {__VA_ARGS__}, true \
+#define SUCCEEDS(name, ...)                                                                  \
+	{                                                                                    \
+		.nr = SYS_##name, .a = {__VA_ARGS__}, .can_be_tried = true, .succeeds = true \
+	}
+#define NOT_TRIED(name, ...)                           \
+	{                                              \
+		.nr = SYS_##name, .a = { __VA_ARGS__ } \
 	}
 
 const struct mrn_own_call mrn_own_calls[] = {
@@ -123,9 +127,9 @@ const struct mrn_own_call mrn_own_calls[] = {
 	CALL(readlinkat, AT_FDCWD, 0),
 	CALL(remap_file_pages, 0, 0),
 	CALL(rt_sigaction, 0, 0, 0, sizeof(mrn_sigmask)),
-	CALL(rt_sigprocmask, SIG_BLOCK, 0, 0, sizeof(mrn_sigmask)),
-	CALL(rt_sigprocmask, SIG_SETMASK, 0, 0, sizeof(mrn_sigmask)),
-	CALL(rt_sigprocmask, SIG_UNBLOCK, 0, 0, sizeof(mrn_sigmask)),
+	SUCCEEDS(rt_sigprocmask, SIG_BLOCK, 0, 0, sizeof(mrn_sigmask)),
+	SUCCEEDS(rt_sigprocmask, SIG_SETMASK, 0, 0, sizeof(mrn_sigmask)),
+	SUCCEEDS(rt_sigprocmask, SIG_UNBLOCK, 0, 0, sizeof(mrn_sigmask)),
 	NOT_TRIED(rt_sigreturn),
 	CALL(rt_tgsigqueueinfo, -1, -1),
 	CALL(sched_yield),
@@ -134,7 +138,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	CALL(shmctl, -1, IPC_STAT),
 	CALL(shmdt, 1),
 	CALL(shmget, IPC_PRIVATE, 0, IPC_CREAT | 0600),
-	CALL(sigaltstack, 0, 0),
+	SUCCEEDS(sigaltstack, 0, 0),
 	CALL(statfs, 0),
 	CALL(tgkill, -1, -1),
 	CALL(uname, 0),

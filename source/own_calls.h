@@ -11,7 +11,8 @@
 struct mrn_own_call {
 	long nr;
 	long a[6];
-	bool cannot_be_tried; /* it ends whoever makes it, or makes somebody else */
+	bool can_be_tried; /* else it ends whoever makes it, or makes somebody else */
+	bool succeeds;	   /* an error is a refusal */
 };
 
 extern const struct mrn_own_call mrn_own_calls[];

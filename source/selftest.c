@@ -227,7 +227,7 @@ static long open_named_and_truncate(struct scratch *s, const char *folder)
 	char name[64];
 	long fd, p, r;
 
-	snprintf(name, sizeof(name), "%s/.mrn-self-test-%d", folder, (int)getpid());
+	snprintf(name, sizeof(name), "%s/.mrn-self-test-%d", folder, (int)mrn_sys0(SYS_getpid));
 	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)name, flags, 0600);
 	if (fd < 0)
 		return fd;
@@ -265,9 +265,12 @@ static long do_open_trunc(struct scratch *s)
 /* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
 static long do_shm(struct scratch *s, bool detach)
 {
-	int id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | 0600);
+	int id;
 	long r;
 
+	if (mrn_is_refused(SYS_shmget) || mrn_is_refused(SYS_shmctl) || mrn_is_refused(SYS_shmat))
+		return -ENOSYS;
+	id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | 0600);
 	if (id < 0)
 		return -errno;
 	r = s->raw ? raw_result(s->raw(SYS_shmat, id, (long)s->anon, SHM_REMAP, 0, 0, 0))
@@ -318,37 +321,51 @@ static long do_tcp_receive(struct scratch *s)
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
+	long nr;       /* that make makes */
 	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
 	bool remove;   /* ... ahead of the change, as REMOVE */
 };
 
 static const struct trial trials[] = {
-	{.cause = MRN_CAUSE_MUNMAP, .make = do_munmap, .by_event = true},
-	{.cause = MRN_CAUSE_MAP_FIXED, .make = do_map_fixed, .by_event = true},
-	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .by_event = true},
-	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .by_event = true},
-	{.cause = MRN_CAUSE_DONTNEED, .make = do_dontneed, .by_event = true, .remove = true},
-	{.cause = MRN_CAUSE_DONTNEED_LOCKED,
-	 .make = do_dontneed_locked,
+	{.cause = MRN_CAUSE_MUNMAP, .make = do_munmap, .nr = SYS_munmap, .by_event = true},
+	{.cause = MRN_CAUSE_MAP_FIXED, .make = do_map_fixed, .nr = SYS_mmap, .by_event = true},
+	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .nr = SYS_mremap, .by_event = true},
+	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .nr = SYS_mremap, .by_event = true},
+	{.cause = MRN_CAUSE_DONTNEED,
+	 .make = do_dontneed,
+	 .nr = SYS_madvise,
 	 .by_event = true,
 	 .remove = true},
-	{.cause = MRN_CAUSE_FREE, .make = do_free, .by_event = true, .remove = true},
+	{.cause = MRN_CAUSE_DONTNEED_LOCKED,
+	 .make = do_dontneed_locked,
+	 .nr = SYS_madvise,
+	 .by_event = true,
+	 .remove = true},
+	{.cause = MRN_CAUSE_FREE,
+	 .make = do_free,
+	 .nr = SYS_madvise,
+	 .by_event = true,
+	 .remove = true},
 	{.cause = MRN_CAUSE_REMOVE,
 	 .make = do_remove,
+	 .nr = SYS_madvise,
 	 .on_file = true,
 	 .by_event = true,
 	 .remove = true},
-	{.cause = MRN_CAUSE_MADVISE, .make = do_other_advice},
-	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect},
-	{.cause = MRN_CAUSE_REMAP_FILE_PAGES, .make = do_remap_file_pages, .on_file = true},
-	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .on_file = true},
-	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .on_file = true},
-	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .on_file = true},
-	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap},
-	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt},
-	{.cause = MRN_CAUSE_OTHER, .make = do_uffd_move},
-	{.cause = MRN_CAUSE_OTHER, .make = do_tcp_receive},
+	{.cause = MRN_CAUSE_MADVISE, .make = do_other_advice, .nr = SYS_madvise},
+	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect, .nr = SYS_mprotect},
+	{.cause = MRN_CAUSE_REMAP_FILE_PAGES,
+	 .make = do_remap_file_pages,
+	 .nr = SYS_remap_file_pages,
+	 .on_file = true},
+	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .nr = SYS_fallocate, .on_file = true},
+	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .nr = SYS_ftruncate, .on_file = true},
+	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .nr = SYS_openat, .on_file = true},
+	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap, .nr = SYS_shmat},
+	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt, .nr = SYS_shmdt},
+	{.cause = MRN_CAUSE_OTHER, .make = do_uffd_move, .nr = SYS_ioctl},
+	{.cause = MRN_CAUSE_OTHER, .make = do_tcp_receive, .nr = SYS_getsockopt},
 };
 
 /* -------------------------------------------------------------------------------------- the trial */
@@ -420,6 +437,11 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	char *watched;
 	long r;
 
+	/* What this program must not call it does not do. */
+	if (mrn_is_refused(t->nr)) {
+		*out = IMPOSSIBLE;
+		return 0;
+	}
 	r = make_scratch(&s);
 	if (r)
 		return (int)r;
@@ -479,6 +501,9 @@ static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 {
 	struct scratch s = {.by_name = !raw, .cause = MRN_CAUSE_BRK, .mrn.ops = &note_ops};
 	uintptr_t heap = start_of_heap(), below;
+
+	if (mrn_is_refused(SYS_brk))
+		return true;
 
 	/* The nearer, the fewer others are told; but below for certain. */
 	below = heap ? mrn_page_down(heap) - mrn_page_size() : 16 * mrn_page_size();

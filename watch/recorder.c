@@ -19,6 +19,7 @@
 #include "core/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
+#include "source/confined.h"
 #include "watch/environment.h"
 #include "watch/exec_plan.h"
 #include "watch/frames.h"
@@ -249,10 +250,10 @@ static void follow(void)
 {
 	int r;
 
-	own_pid = mrn_sys0(SYS_getpid);
 	told_of = 0;
 	if (own_kind < 0 || watch_kinds[own_kind].in_child)
 		own_kind = attach();
+	own_pid = mrn_sys0(SYS_getpid);
 	if (own_kind < 0) {
 		run_unwatched(why);
 		return;
@@ -295,6 +296,8 @@ static void begin(void)
 	header = watch_log_open();
 	if (!header)
 		return;
+	/* What a sandbox does not let pass is not called from here on; an attach says what there is to be said. */
+	mrn_confined_look();
 	watch_environment_start();
 	if (!header->children)
 		watch_environment_restore(header);

@@ -261,8 +261,8 @@ void mrn_rings_look(void (*ring)(void));
 
 /* Before anything is begun: 0; or -errno, as mrn_dispatch_start. */
 int mrn_dispatch_try(char *why, size_t why_size);
-/* 0, or -EBUSY: why names the tracer. */
-int mrn_thread_is_traced(long tid, char *why, size_t why_size);
+/* 0; or -EBUSY for one that is traced or has a sandbox of its own, which why says. */
+int mrn_thread_may_be_armed(long tid, char *why, size_t why_size);
 
 /* ---- ask.c */
 

@@ -22,6 +22,7 @@
 #define PASSES	   10000
 
 static bool any_fresh; /* a thread that was asked had not been armed */
+static int failed;     /* why one of them could not be: 0 or -errno */
 /* Written by the stub in which a new thread arms itself, too. */
 MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
@@ -89,7 +90,7 @@ void mrn_asked_to_arm(ucontext_t *context)
 	if (!mrn_thread_is_armed()) {
 		/* What it goes on with. */
 		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
-		mrn_thread_arm();
+		__atomic_store_n(&failed, mrn_thread_arm(), __ATOMIC_RELAXED);
 		mrn_altstack_note_next(&context->uc_stack);
 		__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 	}
@@ -153,6 +154,7 @@ static int gave_up_on(long tid, char *why, size_t why_size)
 static int ask(long tid, char *why, size_t why_size)
 {
 	struct timespec start, now;
+	int error;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	do {
@@ -172,7 +174,10 @@ static int ask(long tid, char *why, size_t why_size)
 		if (now.tv_sec > start.tv_sec + PATIENCE_S)
 			return gave_up_on(tid, why, why_size);
 	} while (!mrn_answers_within(tid, MRN_ASK_TO_ARM, 10));
-	return 0;
+	error = __atomic_load_n(&failed, __ATOMIC_RELAXED);
+	if (error)
+		snprintf(why, why_size, "thread %ld cannot be armed: %s", tid, strerror(-error));
+	return error;
 }
 
 /*
@@ -209,7 +214,7 @@ static int ask_all(char *why, size_t why_size)
 	while (!r && (tid = mrn_next_thread(tasks, tid))) {
 		if (tid == self || mrn_is_own_thread(tid) || is_the_kernels(tid))
 			continue;
-		r = mrn_thread_is_traced(tid, why, why_size);
+		r = mrn_thread_may_be_armed(tid, why, why_size);
 		if (!r)
 			r = ask(tid, why, why_size);
 	}
@@ -238,6 +243,7 @@ int mrn_threads_arm(char *why, size_t why_size)
 
 	if (MRN_BROKEN(DISPATCH_ASK))
 		return 0;
+	__atomic_store_n(&failed, 0, __ATOMIC_RELAXED);
 	r = mrn_ask_begin();
 	if (r)
 		return r;

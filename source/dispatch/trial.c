@@ -20,6 +20,7 @@
 #include "core/check.h"
 #include "os/pages.h"
 #include "os/syscall.h"
+#include "source/confined.h"
 #include "source/dispatch/internal.h"
 
 #define STACK_SIZE ((size_t)64 << 10)
@@ -35,6 +36,8 @@ enum { NOT_CAUGHT = 200, CAUGHT };
 
 /* Could it be killed for a call that it makes? Then it makes none but those that count. */
 static bool in_sandbox;
+/* Of whoever attaches; below 0 where it is not known. */
+static long mode, filters;
 
 /* The child's frames are left in the middle, on a stack that is unmapped past the sanitizer. */
 #define ON_ITS_STACK __attribute__((no_sanitize("address")))
@@ -98,7 +101,9 @@ static int run_child(void)
 	if (!stack)
 		return -ENOMEM;
 	/* Without a signal at its end: it is waited for by nobody else, unless by __WALL. */
-	pid = mrn_clone_and_call(CLONE_VM | CLONE_VFORK, stack + STACK_SIZE, in_child);
+	/* Where it may be killed it has a copy: before Linux 5.16 its death could be that of all who share it. */
+	pid = mrn_clone_and_call(in_sandbox ? 0 : CLONE_VM | CLONE_VFORK, stack + STACK_SIZE,
+				 in_child);
 	r = pid;
 	if (pid > 0)
 		do
@@ -157,13 +162,27 @@ static int is_traced(long tid, const char *status, char *why, size_t why_size)
 	return -EBUSY;
 }
 
-int mrn_thread_is_traced(long tid, char *why, size_t why_size)
+/* More of them than there were for us when one was tried. */
+static int has_filters(long tid, const char *status, char *why, size_t why_size)
+{
+	if (figure(status, "\nSeccomp:") <= mode && figure(status, "\nSeccomp_filters:") <= filters)
+		return 0;
+	snprintf(
+		why, why_size,
+		"thread %ld has a sandbox (seccomp) of its own, in which it may be killed for being caught",
+		tid);
+	return -EBUSY;
+}
+
+int mrn_thread_may_be_armed(long tid, char *why, size_t why_size)
 {
 	char status[4096];
+	int r;
 
-	return mrn_thread_about(tid, "status", status, sizeof(status))
-		       ? 0
-		       : is_traced(tid, status, why, why_size);
+	if (mrn_thread_about(tid, "status", status, sizeof(status)))
+		return 0;
+	r = is_traced(tid, status, why, why_size);
+	return r ? r : has_filters(tid, status, why, why_size);
 }
 
 /* -------------------------------------------------------------------------------------------- both */
@@ -172,6 +191,12 @@ int mrn_dispatch_try(char *why, size_t why_size)
 {
 	/* Also for forked children. Filters may have come since, if there are any. */
 	static bool has_worked;
+	static const long needed[] = {
+		SYS_rt_sigreturn, SYS_prctl,	 SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_clone,
+		SYS_brk,	  SYS_wait4,	 SYS_openat,	   SYS_getdents64,     SYS_fstat,
+		SYS_lseek,	  SYS_getrandom, SYS_newfstatat,
+	};
+	long lacking;
 	long tid = mrn_sys0(SYS_gettid);
 	char status[4096] = "";
 	int r;
@@ -186,9 +211,19 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	r = is_traced(tid, status, why, why_size);
 	if (r)
 		return r;
-	in_sandbox = figure(status, "\nSeccomp:") != 0;
+	mode = figure(status, "\nSeccomp:");
+	filters = figure(status, "\nSeccomp_filters:");
+	in_sandbox = mode != 0;
 	if ((has_worked && !in_sandbox) || MRN_BROKEN(DISPATCH_TRIAL))
 		return 0;
+	lacking = mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0]));
+	if (lacking >= 0) {
+		snprintf(
+			why, why_size,
+			"a sandbox (seccomp) does not let system call %ld pass, which dispatch needs",
+			lacking);
+		return -EPERM;
+	}
 	r = try(why, why_size);
 	has_worked = !r;
 	return r;

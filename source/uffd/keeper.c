@@ -316,7 +316,7 @@ static void end(struct mrn_uffd *u, bool asked)
 		mrn_uffd_disarm_by(u->kept.fd, u->hung, u->hung + mrn_page_size());
 	while (asked && drain(u) > 0)
 		;
-	__atomic_store_n(&u->running, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&u->running, 2, __ATOMIC_SEQ_CST);
 	mrn_sys1(SYS_close, u->kept.fd);
 	if (u->kept.pagemap >= 0)
 		mrn_sys1(SYS_close, u->kept.pagemap);

@@ -98,7 +98,7 @@ struct mrn_uffd {
 	} request;
 	uint32_t rung; /* atomic, the keeper's: how often the bell has been unmapped */
 	uint32_t
-		running; /* atomic, a futex: 0 not yet, or no longer; 1 the keeper reads; 2 it could not begin */
+		running; /* atomic, a futex: 0 not yet; 1 the keeper reads; 2 it could not begin, or has ended */
 	int error; /* why not */
 	/* Between the two threads. */
 	struct mrn_mutex batch_lock;
