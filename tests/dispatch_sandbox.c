@@ -111,8 +111,8 @@ static const struct {
 	{SYS_fstat, CAUGHT},
 	{SYS_fstatfs, CAUGHT},
 	{SYS_newfstatat, CAUGHT},
-	{SYS_rt_sigaction, CAUGHT},
-	{SYS_sigaltstack, CAUGHT},
+	{SYS_rt_sigaction, LOST},
+	{SYS_sigaltstack, LOST},
 	{SYS_tgkill, CAUGHT},
 };
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
@@ -222,4 +222,100 @@ TEST(strictly)
 		SKIP("no seccomp here");
 	CHECK(WIFEXITED(status));
 	CHECK_EQ(WEXITSTATUS(status), 42);
+}
+
+/* ------------------------------------------------------------------------------------- what ends otherwise */
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* Without a handler of the program's, what would take those very calls to bring about. */
+TEST(a_trap_kills)
+{
+	static const long trapped[] = {SYS_tgkill, SYS_rt_sigaction, SYS_getpid, SYS_gettid,
+				       SYS_getppid};
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	for (size_t i = 0; i < sizeof(trapped) / sizeof(trapped[0]); i++) {
+		pid_t pid = fork();
+		int how;
+
+		CHECK(pid >= 0);
+		if (!pid) {
+			attach();
+			if (!sandbox_refuse(trapped[i], SECCOMP_RET_TRAP, 0))
+				_exit(NO_FILTERS);
+			test_raw4(trapped[i], -1, -1, 0, 0);
+			_exit(0);
+		}
+		how = status_of(pid);
+		if (how == NO_FILTERS)
+			SKIP("no seccomp filters here");
+		CHECK_MSG(how == -SIGSYS, "call %ld: %d", trapped[i], how);
+	}
+}
+
+/* A stub would put its mask back. */
+TEST(vfork_without_masks)
+{
+	pid_t pid;
+	int how;
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		int status = -1;
+		pid_t child;
+
+		attach();
+		if (!sandbox_refuse(SYS_rt_sigprocmask, SECCOMP_RET_KILL_PROCESS, 0))
+			_exit(NO_FILTERS);
+		child = vfork();
+		if (!child)
+			_exit(7);
+		waitpid(child, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : WRONG);
+	}
+	how = status_of(pid);
+	if (how == NO_FILTERS)
+		SKIP("no seccomp filters here");
+	CHECK_EQ(how, 7);
+}
+
+static struct test_gate is_in_sandbox, may_end;
+static bool no_filters;
+
+static void be_in_a_sandbox(void *arg)
+{
+	(void)arg;
+	no_filters = !sandbox_refuse(SYS_prctl, SECCOMP_RET_KILL_PROCESS, 0);
+	test_gate_open(&is_in_sandbox);
+	test_gate_wait(&may_end);
+}
+
+/* Arming it might be the end of all. */
+TEST(a_thread_with_a_sandbox_of_its_own)
+{
+	char why[512] = "";
+	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
+	struct mrn_source *source;
+	struct test_thread t;
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	test_thread(&t, be_in_a_sandbox, NULL);
+	test_gate_wait(&is_in_sandbox);
+	if (no_filters)
+		SKIP("no seccomp filters here");
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, &opts, &source), -EBUSY);
+	CHECK_MSG(strstr(why, "a sandbox (seccomp) of its own"), "%s", why);
+	test_gate_open(&may_end);
+	test_join(&t);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, &opts, &source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
 }

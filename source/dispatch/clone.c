@@ -67,16 +67,14 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
 	if (stack)
 		c->reg[REG_RSP] = (greg_t)stack;
-	if (!arm) {
-		mrn_armed_in = 0;
-		mrn_dispatch_release();
-		mrn_sigsys_leave_to_child(flags & CLONE_CLEAR_SIGHAND);
+	if (arm == CHILD_IS_FRESH && mrn_sigsys_take_again())
+		arm = 0;
+	if (arm && !mrn_thread_arm())
 		return;
-	}
-	if (arm == CHILD_IS_FRESH)
-		mrn_sigsys_take_again();
-	if (mrn_thread_arm())
-		mrn_armed_in = 0;
+	/* Not caught, on purpose or not: there is no source here yet that could lose something. */
+	mrn_armed_in = 0;
+	mrn_dispatch_release();
+	mrn_sigsys_leave_to_child(flags & CLONE_CLEAR_SIGHAND);
 }
 
 /*

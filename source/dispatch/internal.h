@@ -174,7 +174,7 @@ int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
 /* Once no call is caught any more. */
 void mrn_sigsys_give_back(void);
 /* In a copy of this process, which is caught and starts without handlers: sets ours, the program's being the default. */
-void mrn_sigsys_take_again(void);
+int mrn_sigsys_take_again(void);
 /* In one that is not caught; fresh: it starts without handlers. */
 void mrn_sigsys_leave_to_child(bool fresh);
 /* Takes SIGSYS out of the masks that handlers run with. */

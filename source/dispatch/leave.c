@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Filters (seccomp) that would not let dispatch go on. Without rt_sigreturn no handler comes back, and without prctl no thread can
- * leave, nor a new one arm itself. So who puts itself under such a filter leaves before it is there, and says so: its call goes
+ * Filters (seccomp) that would not let dispatch go on. Without rt_sigreturn no handler comes back; without prctl no thread can
+ * leave, nor a new one arm itself; and stubs change actions, masks and stacks by bare calls. So who puts itself under such a filter leaves before it is there, and says so: its call goes
  * on after the handler has returned, and nothing of what follows is ours. From that comes what the rest of dispatch relies on:
  *
- *	a thread that is armed is under no filter that refuses rt_sigreturn or prctl
+ *	a thread that is armed is under no filter that refuses one of cannot_do_without
  *
  * for a new thread has its maker's filters. A filter may be for all threads at once (TSYNC), wherever they are: in a handler of
  * ours, too, with its return before them. So all are let go, and then asked by a signal: who answers is in no handler, since
@@ -125,6 +125,18 @@ void mrn_all_leave(void)
 	mrn_caught_lose();
 }
 
+static const long cannot_do_without[] = {
+	SYS_rt_sigreturn, SYS_prctl, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_sigaltstack,
+};
+
+static bool has_one(const struct mrn_call_set *refused)
+{
+	for (size_t i = 0; i < sizeof(cannot_do_without) / sizeof(cannot_do_without[0]); i++)
+		if (mrn_call_set_has(refused, (unsigned long)cannot_do_without[i]))
+			return true;
+	return false;
+}
+
 void mrn_caught_confine(const struct mrn_call *call)
 {
 	struct mrn_confinement next;
@@ -132,9 +144,7 @@ void mrn_caught_confine(const struct mrn_call *call)
 
 	if (!mrn_confines(call, &next))
 		return;
-	if ((mrn_call_set_has(&next.refused, SYS_rt_sigreturn) ||
-	     mrn_call_set_has(&next.refused, SYS_prctl)) &&
-	    !MRN_BROKEN(DISPATCH_LEAVE)) {
+	if (has_one(&next.refused) && !MRN_BROKEN(DISPATCH_LEAVE)) {
 		if (next.everywhere)
 			mrn_all_leave();
 		else

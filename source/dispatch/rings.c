@@ -6,6 +6,7 @@
  * Not seen: a ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY) that was there before us.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <string.h>
 
 #include "core/check.h"
@@ -36,12 +37,15 @@ void mrn_caught_uring_setup(struct mrn_caught *c)
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
+/* What cannot be looked at may be one. */
 static bool is_ring(int folder, const char *fd)
 {
 	static const char want[] = "anon_inode:[io_uring]";
 	char target[sizeof(want)];
 	long n = mrn_sys4(SYS_readlinkat, folder, (long)fd, (long)target, sizeof(target));
 
+	if (n < 0)
+		return n != -ENOENT && n != -EINVAL;
 	return n == sizeof(want) - 1 && !memcmp(target, want, sizeof(want) - 1);
 }
 

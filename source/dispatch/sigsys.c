@@ -182,10 +182,13 @@ static void forget_handler(void)
 		write_programs(&none);
 }
 
-void mrn_sigsys_take_again(void)
+int mrn_sigsys_take_again(void)
 {
-	mrn_action_set(SIGSYS, &mrn_sigsys_ours, NULL);
-	forget_handler();
+	long r = mrn_action_set(SIGSYS, &mrn_sigsys_ours, NULL);
+
+	if (!r)
+		forget_handler();
+	return (int)r;
 }
 
 void mrn_sigsys_leave_to_child(bool fresh)
@@ -221,10 +224,21 @@ bool mrn_sigsys_is_of_a_call(const siginfo_t *info, const greg_t *reg)
 	return info->si_call_addr == (void *)reg[REG_RIP] && info->si_syscall == (int)reg[REG_RAX];
 }
 
-static void as_if_we_were_not_here(int sig)
+static void as_if_we_were_not_here(int sig, const siginfo_t *info, ucontext_t *context)
 {
+	static const long needed[] = {SYS_rt_sigaction, SYS_getpid, SYS_gettid, SYS_tgkill};
 	struct mrn_sigaction plain = {.handler = SIG_DEFAULT};
+	greg_t *reg = context->uc_mcontext.gregs;
+	bool may = true;
 
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		may = may && !mrn_is_refused(needed[i]);
+	if (!may && mrn_sigsys_is_of_a_call(info, reg)) {
+		/* The call comes again, and its signal is blocked, which ends the process just so. */
+		((mrn_sigmask *)&context->uc_sigmask)[0] |= MRN_SIGSYS_BIT;
+		reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
+		return;
+	}
 	mrn_action_set(sig, &plain, NULL);
 	mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), mrn_sys0(SYS_gettid), sig);
 }
@@ -257,7 +271,7 @@ void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
 	mrn_sigmask mask;
 
 	if (action.handler == SIG_DEFAULT) {
-		as_if_we_were_not_here(sig);
+		as_if_we_were_not_here(sig, info, context);
 		return;
 	}
 	if (action.handler == SIG_IGNORED)

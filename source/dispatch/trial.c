@@ -194,7 +194,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	static const long needed[] = {
 		SYS_rt_sigreturn, SYS_prctl,	 SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_clone,
 		SYS_brk,	  SYS_wait4,	 SYS_openat,	   SYS_getdents64,     SYS_fstat,
-		SYS_lseek,	  SYS_getrandom, SYS_newfstatat,
+		SYS_lseek,	  SYS_getrandom, SYS_newfstatat,   SYS_sigaltstack,
 	};
 	long lacking;
 	long tid = mrn_sys0(SYS_gettid);
