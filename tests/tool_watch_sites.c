@@ -162,12 +162,12 @@ TEST(a_program_that_is_written_anew)
 static struct json_object *report_of_copies(struct outcome *o, const char *what)
 {
 	char folder[] = "/tmp/mrn-copies-XXXXXX", remove[64];
+	const char *first = needs("MRN_FIRST");
 	static char script[2048];
 
 	needs_symbols();
 	CHECK(mkdtemp(folder));
-	snprintf(script, sizeof(script), "cd %s && cp %s one && %s", folder, needs("MRN_FIRST"),
-		 what);
+	snprintf(script, sizeof(script), "cd %s && cp %s one && %s", folder, first, what);
 	RUN(o, "watch", "--children", "--json", "--source", "interpose", "--", "sh", "-c", script);
 	snprintf(remove, sizeof(remove), "rm -rf %s", folder);
 	CHECK_EQ(system(remove), 0);
