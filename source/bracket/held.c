@@ -6,7 +6,7 @@
 #include "core/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
-#include "source/bracket/seen.h"
+#include "source/bracket/record.h"
 #include "source/confined.h"
 #include "source/interposer.h"
 
@@ -22,13 +22,9 @@ static MRN_TLS struct mrn_held *innermost;
 
 static struct mrn_held *take_one(void)
 {
-	for (unsigned int i = 0; i < RECORDS; i++) {
-		if (__atomic_load_n(&record[i].taken, __ATOMIC_RELAXED) ||
-		    __atomic_exchange_n(&record[i].taken, true, __ATOMIC_ACQUIRE))
-			continue;
-		MRN_SEEN(acquire, &record[i]);
-		return &record[i];
-	}
+	for (unsigned int i = 0; i < RECORDS; i++)
+		if (mrn_record_take(&record[i].taken))
+			return &record[i];
 	return NULL;
 }
 
@@ -48,8 +44,7 @@ static void end_innermost(void)
 		h->nr_tokens--;
 	}
 	innermost = h->outer;
-	MRN_SEEN(release, h);
-	__atomic_store_n(&h->taken, false, __ATOMIC_RELEASE);
+	mrn_record_give(&h->taken);
 }
 
 bool mrn_held_any(void)

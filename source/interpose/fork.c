@@ -17,7 +17,7 @@
 #include "os/thread.h"
 #include "source/bracket/held.h"
 #include "source/bracket/read.h"
-#include "source/bracket/seen.h"
+#include "source/bracket/record.h"
 #include "source/interpose/copy.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
@@ -47,13 +47,9 @@ static struct copying *take_one(void)
 {
 	if (innermost && MRN_BROKEN(BRACKET_NESTED))
 		return NULL;
-	for (unsigned int i = 0; i < RECORDS; i++) {
-		if (__atomic_load_n(&record[i].taken, __ATOMIC_RELAXED) ||
-		    __atomic_exchange_n(&record[i].taken, true, __ATOMIC_ACQUIRE))
-			continue;
-		MRN_SEEN(acquire, &record[i]);
-		return &record[i];
-	}
+	for (unsigned int i = 0; i < RECORDS; i++)
+		if (mrn_record_take(&record[i].taken))
+			return &record[i];
 	return NULL;
 }
 
@@ -86,8 +82,7 @@ void mrn_copy_ends(void)
 	if (r) {
 		mrn_bracket_end(&r->bracket);
 		__atomic_store_n(&innermost, r->outer, __ATOMIC_RELAXED);
-		MRN_SEEN(release, r);
-		__atomic_store_n(&r->taken, false, __ATOMIC_RELEASE);
+		mrn_record_give(&r->taken);
 	}
 	__atomic_store_n(&level, level - 1, __ATOMIC_RELAXED);
 }
