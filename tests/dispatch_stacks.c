@@ -184,6 +184,12 @@ static void use_alternate(void *at, size_t size)
 	CHECK_EQ(sigaltstack(&stack, NULL), 0);
 }
 
+/* A sanitizer has given each thread one. */
+static void use_no_alternate(void)
+{
+	CHECK_EQ(sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL), 0);
+}
+
 static struct step *(*way_to_take)(struct walk *);
 static enum alternate alternate;
 
@@ -200,6 +206,8 @@ static void take_it(void)
 	after = add(&walk, CALL, SYS_fcntl, 1, 12345, 0, 0);
 	told = add(&walk, CALL, SYS_munmap, (long)w.page, 4096, 0, 0);
 	add(&walk, CALL, SYS_getppid, 0, 0, 0, 0);
+	if (alternate == NONE)
+		use_no_alternate();
 	if (alternate == ELSEWHERE)
 		use_alternate(map_stack(0), STACK);
 	if (alternate == ON_THE_SAME)
@@ -293,6 +301,7 @@ static void have_it_back(void)
 	struct walk walk = {.n = 0};
 	struct step *made;
 
+	use_no_alternate();
 	stack_at = map_stack(0);
 	set_handler(SIGUSR1, look_around, 0);
 	add(&walk, GO_TO, (long)stack_at + STACK, 0, 0, 0, 0);
@@ -360,6 +369,7 @@ static void set_alternate(void)
 	struct step *raised;
 
 	CHECK(shared != MAP_FAILED);
+	use_no_alternate();
 	*own = (stack_t){.ss_sp = map_stack(0), .ss_size = STACK};
 	off->ss_flags = SS_DISABLE;
 	set_handler(SIGUSR1, look_around, SA_ONSTACK);
@@ -404,6 +414,7 @@ static void take_in_handler(int sig, siginfo_t *info, void *context)
 static void take_and_return(void)
 {
 	way_to_take = way_munmap;
+	use_no_alternate();
 	set_handler(SIGUSR1, take_in_handler, 0);
 	CHECK_EQ(raise(SIGUSR1), 0);
 	take_it();
@@ -496,6 +507,8 @@ TEST(threads_end_without_a_stack)
 {
 	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
 
+	if (TEST_ASAN)
+		SKIP("AddressSanitizer has to be told of a thread's end");
 	CHECK_EQ(in_a_child(end_many), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
