@@ -281,6 +281,8 @@ static stack_t in_handler;
 static void look_around(int sig, siginfo_t *info, void *context)
 {
 	in_handler = ((ucontext_t *)context)->uc_stack;
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(test_raw4(SYS_fcntl, -1, 12345, 0, 0), -EBADF);
 }
 
 static void set_handler(int sig, void (*fn)(int, siginfo_t *, void *), int flags)
@@ -370,12 +372,15 @@ static void set_alternate(void)
 
 	CHECK(shared != MAP_FAILED);
 	use_no_alternate();
-	*own = (stack_t){.ss_sp = map_stack(0), .ss_size = STACK};
+	/* One beside the other: where the thread is now says little of where it was. */
+	stack_at = map_stack(0);
+	CHECK_EQ(munmap(stack_at, STACK / 2), 0);
+	*own = (stack_t){.ss_sp = stack_at + STACK / 2, .ss_size = STACK / 4};
+	stack_at += STACK * 3 / 4;
 	off->ss_flags = SS_DISABLE;
 	set_handler(SIGUSR1, look_around, SA_ONSTACK);
-	stack_at = map_stack(0);
-	add(&walk, GO_TO, (long)stack_at + STACK, 0, 0, 0, 0);
-	way_munmap(&walk);
+	add(&walk, GO_TO, (long)stack_at + STACK / 4, 0, 0, 0, 0);
+	add(&walk, CALL, SYS_munmap, (long)stack_at, STACK / 4, 0, 0);
 	add(&walk, CALL, SYS_sigaltstack, 0, (long)&was[0], 0, 0);
 	add(&walk, CALL, SYS_sigaltstack, (long)own, (long)&was[1], 0, 0);
 	raised = raise_in(&walk, SIGUSR1);
@@ -577,6 +582,8 @@ static void *call_on_it(void *arg)
 		test_raw4(SYS_getppid, 0, 0, 0, 0);
 		__atomic_fetch_add(&calls_made, 1, __ATOMIC_RELAXED);
 	}
+	/* AddressSanitizer would unmap it. */
+	use_no_alternate();
 	return NULL;
 }
 
@@ -690,6 +697,8 @@ static void take_those_that_were(void)
 
 TEST(alternate_stacks_of_threads_that_have_ended)
 {
+	if (TEST_ASAN)
+		SKIP("AddressSanitizer unmaps a thread's alternate stack at its end, whosever it is");
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
 	CHECK_EQ(in_a_child(take_those_that_were), 0);
 }

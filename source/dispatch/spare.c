@@ -205,9 +205,21 @@ bool mrn_stack_is_a_spare(const struct mrn_caught *c)
 	return c->spare && is_of(&c->context->uc_stack, c->spare);
 }
 
+/* A handler's call: what it has interrupted needs ours still, and the frame there. */
+static bool is_on_programs(const struct mrn_caught *c)
+{
+	const stack_t *stack = &c->context->uc_stack;
+
+	return !(stack->ss_flags & SS_DISABLE) && !mrn_stack_is_a_spare(c) &&
+	       rsp_of(c) - (uintptr_t)stack->ss_sp - 1 < stack->ss_size;
+}
+
 struct mrn_frame *mrn_spare_frame(const struct mrn_caught *c)
 {
-	return c->spare && !is_in(c->spare, rsp_of(c)) ? &c->spare->frame : NULL;
+	const bool in_handler = c->spare && c->spare->gone_at && !c->spare->pending &&
+				is_on_programs(c);
+
+	return c->spare && !is_in(c->spare, rsp_of(c)) && !in_handler ? &c->spare->frame : NULL;
 }
 
 stack_t mrn_spare_or_none(const struct mrn_caught *c)
@@ -372,7 +384,8 @@ void mrn_spare_look(struct mrn_caught *c)
 		__atomic_store_n(&c->spare->taken, 0, __ATOMIC_RELEASE);
 		c->spare = NULL;
 	}
-	if (!c->spare || is_in(c->spare, rsp_of(c)) || !has_another_stack(c->spare, rsp_of(c)))
+	if (!c->spare || is_in(c->spare, rsp_of(c)) ||
+	    (c->spare->gone_at && (is_on_programs(c) || !has_another_stack(c->spare, rsp_of(c)))))
 		return;
 	mrn_spare_leave(c);
 	c->spare->left = true;
