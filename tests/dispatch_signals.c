@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -467,10 +468,35 @@ static void dispatch_ourselves(void)
 	}
 }
 
+static void *wait_for_nothing(void *started)
+{
+	CHECK_EQ(sem_post(started), 0);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Beside another thread, and with nobody to handle it. */
+static void dispatch_into_death(void)
+{
+	static sem_t started;
+	pthread_t thread;
+
+	CHECK_EQ(sem_init(&started, 0, 0), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, wait_for_nothing, &started), 0);
+	CHECK_EQ(sem_wait(&started), 0);
+	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector), 0);
+	selector = SYSCALL_DISPATCH_FILTER_BLOCK;
+	syscall(SYS_getppid);
+	_exit(5);
+}
+
 static void dispatch_in_a_child(unsigned int flags)
 {
 	struct mrn_source *source = dispatch_or_skip(flags);
+	int status = in_a_child(dispatch_into_death);
 
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "status %x", status);
 	/* In the child of one that is not followed, nothing is caught to begin with. */
 	CHECK_EQ(in_a_child(dispatch_ourselves), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
@@ -481,6 +507,7 @@ TEST(dispatch_is_the_programs_to_use)
 	dispatch_in_a_child(MRN_SOURCE_FOLLOW_FORK);
 }
 TWIN(dispatch_is_the_programs_to_use, taken, BREAK(DISPATCH_SIGSYS));
+TWIN(dispatch_is_the_programs_to_use, stays, BREAK(DISPATCH_OWN));
 
 TEST(dispatch_is_a_childs_to_use)
 {
@@ -781,7 +808,8 @@ struct state {
 		"	lea -128(%rsp), %rsp\n	push %rcx\n	popfq\n	lea 128(%rsp), %rsp\n"        \
 		"	mov 88(%rsi), %rsi\n"                                                    \
 		"	" INSTRUCTION "\n"                                                 \
-		"	lea -128(%rsp), %rsp\n	pushfq\n	pop %r11\n	lea 128(%rsp), %rsp\n"        \
+		"	lea -128(%rsp), %rsp\n	pushfq\n	pop %r11\n"                              \
+		"	push $0x202\n	popfq\n	lea 128(%rsp), %rsp\n"                             \
 		"	mov 128(%rsp), %rcx\n"                                                   \
 		"	mov %rbx, 0(%rcx)\n	mov %rdx, 8(%rcx)\n	mov %rdi, 16(%rcx)\n"            \
 		"	mov %rbp, 24(%rcx)\n	mov %r8, 32(%rcx)\n	mov %r9, 40(%rcx)\n"            \
@@ -812,7 +840,8 @@ static void fill_state(struct state *s, long a, long b, long c)
 	s->reg[11] = (uint64_t)b; /* rsi */
 	s->reg[1] = (uint64_t)c;  /* rdx */
 	s->reg[12] = s->reg[13] = 0;
-	s->flags = 0x246 | 0x801; /* interrupts, parity, zero; overflow and carry, too */
+	s->flags = 0x40246 |
+		   0x801; /* alignment checks, interrupts, parity, zero; overflow and carry, too */
 }
 
 static void check_state(long nr, long a, long b, long c, long want)

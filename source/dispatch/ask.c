@@ -37,7 +37,7 @@ static int ask_by(void)
 	return MRN_BROKEN(DISPATCH_LIBCS) ? SIGRTMAX : SIGRTMIN - 1;
 }
 
-static void on_signal(int sig, siginfo_t *info, void *context)
+void mrn_on_asked(int sig, siginfo_t *info, void *context)
 {
 	const uintptr_t what = (uintptr_t)info->si_value.sival_ptr - (uintptr_t)token;
 
@@ -64,7 +64,7 @@ static struct mrn_sigaction action(void *handler)
 
 static long take(void)
 {
-	const struct mrn_sigaction ours = action((void *)(uintptr_t)on_signal);
+	const struct mrn_sigaction ours = action((void *)(uintptr_t)mrn_stub_asked);
 	struct mrn_sigaction was;
 	long r = mrn_action_set(ask_by(), NULL, &was);
 
@@ -78,7 +78,7 @@ static long take(void)
 
 static void give_back(void)
 {
-	const struct mrn_sigaction ours = action((void *)(uintptr_t)on_signal);
+	const struct mrn_sigaction ours = action((void *)(uintptr_t)mrn_stub_asked);
 	const struct mrn_sigaction ignored = action((void *)(uintptr_t)SIG_IGN);
 
 	/* Some have been sent twice. Libc's handler looks at the sender; where there is none they have to go. */

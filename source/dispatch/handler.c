@@ -249,7 +249,7 @@ static void by_kind(struct mrn_caught *c)
 static void prctl_call(struct mrn_caught *c)
 {
 	if (c->call.a[0] == PR_SET_SYSCALL_USER_DISPATCH)
-		mrn_caught_lose();
+		mrn_caught_own_dispatch(&c->call);
 	by_kind(c);
 }
 

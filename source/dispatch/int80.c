@@ -262,7 +262,8 @@ static void look_ahead(uint64_t nr, const uint64_t *arg)
 		break;
 	case I386_PRCTL:
 		if (arg[0] == PR_SET_SYSCALL_USER_DISPATCH)
-			mrn_caught_lose();
+			mrn_caught_own_dispatch(
+				&(struct mrn_call){SYS_prctl, {(long)arg[0], (long)arg[1]}});
 		break;
 	case I386_PTRACE:
 		if (arg[0] == PTRACE_TRACEME)

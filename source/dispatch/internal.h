@@ -66,6 +66,7 @@ void mrn_caught_lose(void);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
 int mrn_program_read(void *into, uint64_t addr, size_t size);
 int mrn_program_write(uint64_t addr, const void *from, size_t size);
+/* By mrn_stub_sigsys. */
 void mrn_on_sigsys(int sig, siginfo_t *info, void *context);
 
 /* ---- start.c */
@@ -170,7 +171,7 @@ void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
 /* What the kernel has for SIGSYS while this is attached; to be set anew where a child starts without handlers. */
 extern struct mrn_sigaction mrn_sigsys_ours;
 /* Puts handler in the place of the program's, and unblocks SIGSYS here. 0 or -errno. */
-int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *));
+int mrn_sigsys_take(const char *handler);
 /* Once no call is caught any more. */
 void mrn_sigsys_give_back(void);
 /* In a copy of this process, which is caught and starts without handlers: sets ours, the program's being the default. */
@@ -244,12 +245,17 @@ void mrn_altstacks_forget(void);
 /* The call may take another thread's: then all leave before it. */
 void mrn_caught_takes_anothers_stack(const struct mrn_call *call);
 
-/* ---- leave.c: filters, after which we could not go on */
+/* ---- leave.c: filters, after which we could not go on, and a dispatch of the program's own */
 
 /* Looks at a call that may forbid others, before it is made. */
 void mrn_caught_confine(const struct mrn_call *call);
-/* It is told that no thread is caught any more, and that is so when this returns. */
-void mrn_all_leave(void);
+/*
+ * It is told that no thread is caught any more, and that is so when this returns. False: one that did not answer may still
+ * come to our handler.
+ */
+bool mrn_all_leave(void);
+/* A call of prctl for a dispatch, before it is made. */
+void mrn_caught_own_dispatch(const struct mrn_call *call);
 
 /* ---- rings.c */
 
@@ -270,6 +276,8 @@ int mrn_thread_may_be_armed(long tid, char *why, size_t why_size);
 enum mrn_ask { MRN_ASK_TO_ARM, MRN_ASK_TO_LEAVE, MRN_ASKS };
 void mrn_asked_to_arm(ucontext_t *context);   /* thread.c */
 void mrn_asked_to_leave(ucontext_t *context); /* leave.c */
+/* By mrn_stub_asked. */
+void mrn_on_asked(int sig, siginfo_t *info, void *context);
 /* Whoever asks begins before, and ends. Several may at a time. 0 or -errno. */
 int mrn_ask_begin(void);
 void mrn_ask_end(void);

@@ -10,9 +10,13 @@
  * ours, too, with its return before them. So all are let go, and then asked by a signal: who answers is in no handler, since
  * those run with signals blocked, nor on its way to one, which the kernel sees to first; and is back from the answer when it does
  * not block the signal any more. One that blocks it all the while is not waited for longer than a handler takes.
+ *
+ * So it is, too, when the program sets up a dispatch of its own: SIGSYS is its own from then on, and what it has the kernel send there
+ * must not meet our handler, each call of which it would catch.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/prctl.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -54,12 +58,19 @@ static bool wait_until_open(long tid)
 	return false;
 }
 
-static void ask(long tid)
+/* False: it may still be in a handler of ours, or on its way to one. */
+static bool ask(long tid)
 {
-	if (!wait_until_open(tid) || mrn_ask(tid, MRN_ASK_TO_LEAVE))
-		return;
-	mrn_answers_within(tid, MRN_ASK_TO_LEAVE, STEPS_MAX);
-	wait_until_open(tid);
+	if (!wait_until_open(tid))
+		return false;
+	switch (mrn_ask(tid, MRN_ASK_TO_LEAVE)) {
+	case 0:
+		return mrn_answers_within(tid, MRN_ASK_TO_LEAVE, STEPS_MAX) && wait_until_open(tid);
+	case -ESRCH:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* The kernel's, of which libc's may be another. */
@@ -80,15 +91,16 @@ static long number(const char *name)
 	return n;
 }
 
-static void ask_all(void)
+static bool ask_all(void)
 {
 	long self = mrn_sys0(SYS_gettid), n;
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
 			   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	_Alignas(struct entry) char buf[512];
+	bool all = true;
 
 	if (fd < 0)
-		return;
+		return false;
 	while ((n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n;) {
 			const struct entry *e = (const struct entry *)(buf + at);
@@ -96,33 +108,53 @@ static void ask_all(void)
 
 			at += e->length;
 			if (tid && tid != self && !mrn_is_own_thread(tid))
-				ask(tid);
+				all &= ask(tid);
 		}
 	}
 	mrn_sys1(SYS_close, fd);
+	return all && !n;
 }
 
-static void all_others_leave(void)
+static bool all_others_leave(void)
 {
+	bool all = false;
+
 	/* From here on no new one is armed, and none comes to a handler that was not on its way. */
 	mrn_dispatch_release();
 	if (mrn_ask_begin())
-		return;
-	for (int pass = 0; pass < PASSES; pass++) {
+		return false;
+	for (int pass = 0; pass < PASSES && !all; pass++) {
 		__atomic_store_n(&any_left, false, __ATOMIC_RELAXED);
-		ask_all();
-		if (!__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
+		all = ask_all();
+		if (__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
+			all = false;
+		else
 			break;
 	}
 	mrn_ask_end();
+	return all;
 }
 
-void mrn_all_leave(void)
+bool mrn_all_leave(void)
 {
+	bool all;
+
 	/* Told first: what others do from then on is seen by nobody. */
 	mrn_thread_is_not_armed();
-	all_others_leave();
+	all = all_others_leave();
 	mrn_caught_lose();
+	return all;
+}
+
+void mrn_caught_own_dispatch(const struct mrn_call *call)
+{
+	int saved = errno;
+
+	if (call->a[1] != PR_SYS_DISPATCH_ON || MRN_BROKEN(DISPATCH_OWN))
+		mrn_caught_lose();
+	else if (mrn_all_leave())
+		mrn_sigsys_give_back();
+	errno = saved;
 }
 
 static const long cannot_do_without[] = {

@@ -138,7 +138,7 @@ void mrn_action_exchange(int sig, struct mrn_sigaction expected, struct mrn_siga
 	}
 }
 
-int mrn_sigsys_take(void (*handler)(int, siginfo_t *, void *))
+int mrn_sigsys_take(const char *handler)
 {
 	/*
 	 * The mask: see bracket() in handler.c. NODEFER: what is called in a bracket may make calls of its own. ONSTACK:

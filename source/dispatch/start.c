@@ -22,7 +22,7 @@ int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops,
 	int r = mrn_dispatch_try(why, why_size);
 
 	if (!r)
-		r = mrn_sigsys_take(mrn_on_sigsys);
+		r = mrn_sigsys_take(mrn_stub_sigsys);
 	if (r)
 		return r;
 	mrn_dispatch_follows_fork = follow_fork;

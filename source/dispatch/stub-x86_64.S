@@ -11,6 +11,7 @@
 #define PR_SYS_DISPATCH_ON	     1
 #define SIG_SETMASK		     2
 #define SIGSYS			     31
+#define EFLAGS_AC		     0x40000
 
 	.section mrn_syscalls, "ax", @progbits
 
@@ -293,6 +294,21 @@ mrn_stub_told:
 	syscall
 	hlt
 	.cfi_endproc
+
+	.macro	enter name handler
+	place	\name
+	.cfi_startproc
+	pushfq
+	.cfi_adjust_cfa_offset 8
+	andq	$~EFLAGS_AC, (%rsp)
+	popfq
+	.cfi_adjust_cfa_offset -8
+	jmp	\handler
+	.cfi_endproc
+	.endm
+
+	enter	mrn_stub_sigsys mrn_on_sigsys
+	enter	mrn_stub_asked mrn_on_asked
 
 /* By these very bytes unwinders and debuggers know a signal's frame. */
 	place	mrn_stub_sigreturn

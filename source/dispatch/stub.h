@@ -56,6 +56,9 @@ struct mrn_frame {
 extern const char __start_mrn_syscalls[] __attribute__((visibility("hidden")));
 extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
 
+/* The handlers of signals. The kernel leaves alignment checks as the program has them, and a compiler's code does not bear them. */
+extern const char mrn_stub_sigsys[] __attribute__((visibility("hidden")));
+extern const char mrn_stub_asked[] __attribute__((visibility("hidden")));
 /* Places to go on at, with rsp at a frame. */
 extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
 /* For a call before the caught one, whose number is in more[3] and which is then made, and caught, again. */
