@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "dispatch_fixture.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 
 static char nowhere_at_all[] = "/nowhere/at/all";
@@ -110,15 +111,6 @@ static void check_ignored(int status, bool want)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 126)
 		SKIP("no %s", GREP);
 	CHECK_EQ(status, want ? 0 : 1 << 8);
-}
-
-static int status_of(pid_t pid)
-{
-	int status;
-
-	CHECK(pid > 0);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return status;
 }
 
 static int by_fork(void (*before)(void))

@@ -9,6 +9,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 #include "sandbox_fixture.h"
 
@@ -228,14 +229,6 @@ TEST(strictly)
 
 /* ------------------------------------------------------------------------------------- what ends otherwise */
 
-static int status_of(pid_t pid)
-{
-	int status;
-
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
 /* Without a handler of the program's, what would take those very calls to bring about. */
 TEST(a_trap_kills)
 {
@@ -255,7 +248,7 @@ TEST(a_trap_kills)
 			test_raw4(trapped[i], -1, -1, 0, 0);
 			_exit(0);
 		}
-		how = status_of(pid);
+		how = end_of(pid);
 		if (how == NO_FILTERS)
 			SKIP("no seccomp filters here");
 		CHECK_MSG(how == -SIGSYS, "call %ld: %d", trapped[i], how);
@@ -286,7 +279,7 @@ TEST(vfork_without_masks)
 		waitpid(child, &status, 0);
 		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : WRONG);
 	}
-	how = status_of(pid);
+	how = end_of(pid);
 	if (how == NO_FILTERS)
 		SKIP("no seccomp filters here");
 	CHECK_EQ(how, 7);

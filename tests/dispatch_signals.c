@@ -24,6 +24,7 @@
 #include "core/mm.h"
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 #include "os/peek.h"
 #include "source/dispatch/dispatch.h"
@@ -38,22 +39,6 @@ static void check_caught(void)
 	watched_open(&w);
 	CHECK_EQ(watched_unmap(&w), 0);
 	CHECK_EQ(watched_close(&w), 1);
-}
-
-/* fn in a child: its status, as waitpid has it. */
-static int in_a_child(void (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		fn();
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) != pid)
-		CHECK_EQ(errno, EINTR);
-	return status;
 }
 
 /* --------------------------------------------------------------------------------------------- masks */

@@ -16,6 +16,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 
 #define KERNEL_MASK	       8 /* bytes */
@@ -61,20 +62,6 @@ static void check_caught(unsigned int times)
 	watched_open(&w);
 	CHECK_EQ(watched_unmap(&w), 0);
 	CHECK_EQ(watched_close(&w), times);
-}
-
-static int in_a_child(void (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		fn();
-		_exit(0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return status;
 }
 
 /* --------------------------------------------------------------------------- detached, and attached anew */

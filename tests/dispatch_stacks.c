@@ -17,6 +17,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 #include "os/pages.h"
 
@@ -225,22 +226,6 @@ static void take_it(void)
 		CHECK_EQ(watched_unmap(&w), 0);
 		CHECK_EQ(watched_close(&w), 1);
 	}
-}
-
-/* In a child: its status, as waitpid has it. */
-static int in_a_child(void (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		fn();
-		_exit(0);
-	}
-	while (waitpid(pid, &status, 0) != pid)
-		CHECK_EQ(errno, EINTR);
-	return status;
 }
 
 static void take_by(struct step *(*way)(struct walk *))

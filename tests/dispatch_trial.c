@@ -15,6 +15,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 
 static char why[512];
@@ -31,14 +32,6 @@ static int attach(struct mrn_source **source)
 static void dispatch_or_skip_once(void)
 {
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
-}
-
-static int status_of(pid_t pid)
-{
-	int status;
-
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return status;
 }
 
 /* -------------------------------------------------------------------------------------------- the trial */

@@ -16,6 +16,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "source/confined.h"
 #include "source/dispatch/dispatch.h"
 
@@ -58,21 +59,6 @@ TEST(a_wide_number_of_a_change)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(a_wide_number_of_a_change, no_callbacks, BREAK(A1_CALLBACKS));
-
-/* fn in a child: its status. */
-static int in_a_child(void (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-	if (!pid) {
-		fn();
-		_exit(0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return status;
-}
 
 static void block_all(void)
 {

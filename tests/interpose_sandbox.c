@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/test.h"
 #include "sandbox_fixture.h"
 #include "source/bracket/other.h"
@@ -99,14 +100,6 @@ static void change_everything(void)
 	free(realloc(malloc(SIZE * 16), SIZE * 32));
 }
 
-static int status_of(pid_t pid)
-{
-	int status;
-
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
 TEST(nobody_is_asked)
 {
 	pid_t pid;
@@ -123,7 +116,7 @@ TEST(nobody_is_asked)
 		change_everything();
 		_exit(0);
 	}
-	how = status_of(pid);
+	how = end_of(pid);
 	shmctl(segment, IPC_RMID, NULL);
 	if (how == 77)
 		SKIP("no seccomp filters here");
@@ -179,7 +172,7 @@ static void check_told(unsigned int action, bool seen)
 		change_files();
 		_exit(0);
 	}
-	how = status_of(pid);
+	how = end_of(pid);
 	shmctl(segment, IPC_RMID, NULL);
 	if (how == 77)
 		SKIP("no seccomp filters here");

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Children of a test, and their ends. */
+#ifndef TESTS_HARNESS_CHILD_H
+#define TESTS_HARNESS_CHILD_H
+
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness/test.h"
+
+/* As waitpid has it. */
+static inline int status_of(pid_t pid)
+{
+	int status;
+
+	CHECK(pid > 0);
+	while (waitpid(pid, &status, 0) != pid)
+		CHECK_EQ(errno, EINTR);
+	return status;
+}
+
+/* What it has exited with, or the signal that has killed it, negative. */
+static inline int end_of(pid_t pid)
+{
+	int status = status_of(pid);
+
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* fn in a child: its status. */
+static inline int in_a_child(void (*fn)(void))
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		fn();
+		_exit(0);
+	}
+	return status_of(pid);
+}
+
+#endif
