@@ -58,6 +58,7 @@ enum mrn_broken_part {
 	MRN_BROKEN_DISPATCH_OWN, /* our handler stays where the program has a dispatch of its own */
 	MRN_BROKEN_DISPATCH_TRIAL,	/* it is not tried whether dispatch works */
 	MRN_BROKEN_DISPATCH_TRACER,	/* a thread is caught though it is traced */
+	MRN_BROKEN_DISPATCH_SHARED,	/* of threads that have one storage, one alone is armed */
 	MRN_BROKEN_DISPATCH_ASK,	/* threads that are there already are not armed */
 	MRN_BROKEN_DISPATCH_LIBCS,	/* threads are asked by a signal that they may wait for */
 	MRN_BROKEN_DISPATCH_NEW,	/* new threads are not armed */

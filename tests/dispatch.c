@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <linux/prctl.h>
 #include <link.h>
@@ -104,6 +105,50 @@ TEST(threads_that_are_there)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(threads_that_are_there, not_asked, BREAK(DISPATCH_ASK));
+
+static struct {
+	struct watched w;
+	uint32_t go, gone;
+} bare[2];
+
+/* Of a thread that has its maker's storage: nothing here is to use that. */
+__attribute__((no_sanitize("address"))) static int unmap_barely(void *arg)
+{
+	const size_t i = (size_t)arg;
+
+	while (!__atomic_load_n(&bare[i].go, __ATOMIC_ACQUIRE))
+		test_raw4(SYS_futex, (long)&bare[i].go, FUTEX_WAIT, 0, 0);
+	watched_unmap(&bare[i].w);
+	test_raw4(SYS_exit, 0, 0, 0, 0);
+	return 0;
+}
+
+TEST(threads_without_storage_that_are_there)
+{
+	static char stack[2][65536] __attribute__((aligned(16)));
+	struct mrn_source *source;
+
+	/* Before there are threads that nobody would end. */
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	for (size_t i = 0; i < 2; i++) {
+		watched_open(&bare[i].w);
+		bare[i].gone = 1;
+		CHECK(clone(unmap_barely, stack[i] + sizeof(stack[i]),
+			    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_SYSVSEM |
+				    CLONE_THREAD | CLONE_CHILD_CLEARTID,
+			    (void *)i, NULL, NULL, &bare[i].gone) > 0);
+	}
+	source = dispatch_or_skip(0);
+	for (size_t i = 0; i < 2; i++) {
+		__atomic_store_n(&bare[i].go, 1, __ATOMIC_RELEASE);
+		test_raw4(SYS_futex, (long)&bare[i].go, FUTEX_WAKE, 1, 0);
+		while (__atomic_load_n(&bare[i].gone, __ATOMIC_ACQUIRE))
+			test_raw4(SYS_futex, (long)&bare[i].gone, FUTEX_WAIT, 1, 0);
+		CHECK_EQ(watched_close(&bare[i].w), 1);
+	}
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(threads_without_storage_that_are_there, one_is_armed, BREAK(DISPATCH_SHARED));
 
 static void unmap_now(void *arg)
 {

@@ -26,6 +26,8 @@ static int failed;     /* why one of them could not be: 0 or -errno */
 /* Written by the stub in which a new thread arms itself, too. */
 MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
+static MRN_TLS uint32_t
+	armed_at_attach;      /* the first of them that was, while another attached or by itself */
 static MRN_TLS uint32_t lost; /* who, of those that share the storage */
 
 /*
@@ -87,10 +89,19 @@ bool mrn_thread_has_lost(void)
 
 void mrn_asked_to_arm(ucontext_t *context)
 {
-	if (!mrn_thread_is_armed()) {
+	const bool was_armed = mrn_thread_is_armed();
+	const uint32_t tid = (uint32_t)mrn_sys0(SYS_gettid);
+
+	/* One that was made without storage of its own has its maker's: what is said here may be said of the other. */
+	if (was_armed && armed_at_attach && armed_at_attach != tid && !MRN_BROKEN(DISPATCH_SHARED))
+		mrn_storage_is_shared = true;
+	if (!was_armed || mrn_storage_is_shared) {
 		/* What it goes on with. */
 		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
 		__atomic_store_n(&failed, mrn_thread_arm(), __ATOMIC_RELAXED);
+	}
+	if (!was_armed) {
+		armed_at_attach = tid;
 		mrn_altstack_note_next(&context->uc_stack);
 		__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 	}
@@ -243,6 +254,7 @@ int mrn_threads_arm(char *why, size_t why_size)
 
 	if (MRN_BROKEN(DISPATCH_ASK))
 		return 0;
+	armed_at_attach = (uint32_t)mrn_sys0(SYS_gettid);
 	__atomic_store_n(&failed, 0, __ATOMIC_RELAXED);
 	r = mrn_ask_begin();
 	if (r)
