@@ -546,6 +546,20 @@ TEST(the_exit_status_is_the_programs)
 	CHECK_EQ(WEXITSTATUS(finish(&r)), 77);
 }
 
+TEST(the_vdso_is_the_programs_to_move)
+{
+	static const char *const names[] = {"interpose", "dispatch"};
+	static struct outcome o;
+
+	for (int i = 0; i < 2; i++) {
+		RUN(&o, "watch", "--json", "--source", names[i], "--", watched(), "vdso", "50");
+		if (o.status == 77 || o.status == 125)
+			SKIP("it cannot be moved here, or: %s", o.err);
+		CHECK_MSG(o.status == 0, "%s: %d: %s", names[i], o.status, o.err);
+		check_cause(report_of(&o), "munmap", 50, 50l * 3 * PAGE);
+	}
+}
+
 /* 0 when it begins, and in a child what it was. */
 TEST(errno_is_the_programs)
 {

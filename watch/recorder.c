@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "core/check.h"
 #include "os/syscall.h"
@@ -22,6 +21,7 @@
 #include "source/confined.h"
 #include "watch/environment.h"
 #include "watch/exec_plan.h"
+#include "watch/clock.h"
 #include "watch/frames.h"
 #include "watch/kinds.h"
 #include "watch/lane.h"
@@ -38,15 +38,6 @@ static struct watch_header *header;
 static long own_pid;
 /* The place in watch_kinds of what is attached here: another process may have got another. */
 static int own_kind;
-
-/* clock_gettime is the vdso's: no lock, no errno. */
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /*
  * gettid is a system call, which a sandbox of the program's may punish. But glibc knows the answer, for each thread that it
@@ -106,7 +97,8 @@ static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range
 	if (!o)
 		return 0;
 	watch_frames_capture(&o->site, &o->via);
-	o->begin = now_ns();
+	watch_clock_look(range);
+	o->begin = watch_now_ns();
 	watch_modules_need(o->site, o->begin);
 	if (range->cause == MRN_CAUSE_EXEC) {
 		r = record_of(o, range);
@@ -123,7 +115,7 @@ static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 	if (!o)
 		return;
 	r = record_of(o, range);
-	r.end = now_ns();
+	r.end = watch_now_ns();
 	watch_open_free(o);
 	if (range->event == MMU_NOTIFY_UNMAP)
 		watch_modules_unmapped(r.start, r.stop, r.end);
@@ -142,8 +134,8 @@ static struct mmu_notifier notifier = {.ops = &ops};
 static void lost(struct mrn_source_loss *loss, uint64_t causes)
 {
 	const struct watch_record r = {
-		.begin = now_ns(),
-		.end = now_ns(),
+		.begin = watch_now_ns(),
+		.end = watch_now_ns(),
 		.stop = UINT64_MAX,
 		.pid = watch_lane_pid(),
 		.tid = thread_number(),
@@ -158,7 +150,7 @@ static struct mrn_source_loss loss;
 
 int watch_recorder_start(void)
 {
-	uint64_t now = now_ns();
+	uint64_t now = watch_now_ns();
 	int r = watch_lane_take(now);
 
 	if (r)
@@ -296,6 +288,7 @@ static void begin(void)
 	header = watch_log_open();
 	if (!header)
 		return;
+	watch_clock_start();
 	/* What a sandbox does not let pass is not called from here on; an attach says what there is to be said. */
 	mrn_confined_look();
 	watch_environment_start();
@@ -306,7 +299,7 @@ static void begin(void)
 		header = NULL;
 		return;
 	}
-	watch_lane_arrive(now_ns());
+	watch_lane_arrive(watch_now_ns());
 	own_pid = mrn_sys0(SYS_getpid);
 	watch_exec_start();
 	watch_exec_plan_start();
