@@ -50,11 +50,12 @@ enum mrn_broken_part {
 	MRN_BROKEN_BRACKET_FREE,  /* free and realloc are not bracketed */
 	MRN_BROKEN_SOURCE_LOSS,	  /* nobody looks whether the wrappers have been written over */
 	MRN_BROKEN_SOURCE_HALF, /* of kinds that are attached together, some stay where one fails */
-	MRN_BROKEN_SOURCE_NAMES,    /* dispatch answers the interposer's self-test */
-	MRN_BROKEN_SOURCE_FILES,    /* a file on disk is taken for memory like any other */
-	MRN_BROKEN_CONFINED_TRIAL,  /* filters that nobody has seen come are taken for none */
-	MRN_BROKEN_CONFINED_FILTER, /* a filter is taken to let everything pass */
-	MRN_BROKEN_DISPATCH_LEAVE,  /* dispatch stays where a filter will not let it go on */
+	MRN_BROKEN_SOURCE_NAMES,      /* dispatch answers the interposer's self-test */
+	MRN_BROKEN_SOURCE_FILES,      /* a file on disk is taken for memory like any other */
+	MRN_BROKEN_CONFINED_TRIAL,    /* filters that nobody has seen come are taken for none */
+	MRN_BROKEN_CONFINED_FILTER,   /* a filter is taken to let everything pass */
+	MRN_BROKEN_DISPATCH_LEAVE,    /* dispatch stays where a filter will not let it go on */
+	MRN_BROKEN_DISPATCH_NO_STACK, /* rsp is taken for a stack's, whatever it is */
 	MRN_BROKEN_DISPATCH_OWN, /* our handler stays where the program has a dispatch of its own */
 	MRN_BROKEN_DISPATCH_TRIAL,	/* it is not tried whether dispatch works */
 	MRN_BROKEN_DISPATCH_TRACER,	/* a thread is caught though it is traced */

@@ -425,6 +425,33 @@ TEST(sigsys_is_the_programs_to_use)
 }
 TWIN(sigsys_is_the_programs_to_use, taken, BREAK(DISPATCH_SIGSYS));
 
+/* ------------------------------------------------------------------------------------------- no stack */
+
+static void call_without_stack(void)
+{
+	static char memory[65536];
+	const stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+	long r;
+
+	CHECK_EQ(sigaltstack(&stack, NULL), 0);
+	check_caught();
+	__asm__ volatile("mov %%rsp, %%r12\n	mov %2, %%rsp\n	syscall\n	mov %%r12, %%rsp"
+			 : "=a"(r)
+			 : "0"((long)SYS_getppid), "r"(UINT64_C(0xffffffff))
+			 : "r12", "rcx", "r11", "memory");
+	CHECK_EQ(r, getppid());
+}
+
+/* A bare call needs none, and a program may use rsp for something else. */
+TEST(a_call_without_a_stack)
+{
+	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
+
+	CHECK_EQ(in_a_child(call_without_stack), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(a_call_without_a_stack, on_one, BREAK(DISPATCH_NO_STACK));
+
 /* ------------------------------------------------------------------------ the program's own dispatch */
 
 static bool caught_first = true;

@@ -355,6 +355,27 @@ static void caught(struct mrn_caught *c)
 	}
 }
 
+/*
+ * Is there a place for a frame? A signal that came on the program's stack shows that it has one. One on an alternate stack
+ * does not: rsp may be any number, for a bare call needs no stack.
+ */
+static bool has_stack(const struct mrn_caught *c)
+{
+	static const struct mrn_frame nothing;
+	static MRN_TLS uintptr_t known; /* the page of the frame that was written last */
+	uintptr_t frame = (uintptr_t)frame_of(c), page = frame & ~(mrn_page_size() - 1);
+
+	if (!mrn_handler_is_aside(c) || mrn_spare_frame(c) || MRN_BROKEN(DISPATCH_NO_STACK))
+		return true;
+	if (page == known && !mrn_storage_is_shared &&
+	    frame + sizeof(nothing) <= page + mrn_page_size())
+		return true;
+	if (mrn_poke(frame, &nothing, sizeof(nothing)) == -EFAULT)
+		return false;
+	known = page;
+	return true;
+}
+
 void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -372,10 +393,15 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 	mrn_spare_look(&c);
 	mrn_altstack_note(&c);
 	end_what_is_left(&c);
-	if (info->si_arch == AUDIT_ARCH_I386)
+	if (!has_stack(&c)) {
+		/* Made again, bare. */
+		mrn_caught_lose();
+		c.reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
+	} else if (info->si_arch == AUDIT_ARCH_I386) {
 		mrn_caught_int80(&c);
-	else
+	} else {
 		caught(&c);
+	}
 	if (!mrn_armed_in)
 		mrn_spare_leave(&c);
 	__atomic_fetch_sub(&mrn_handlers, 1, __ATOMIC_RELAXED);
