@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -497,6 +498,8 @@ static void dispatch_into_death(void)
 	CHECK_EQ(sem_init(&started, 0, 0), 0);
 	CHECK_EQ(pthread_create(&thread, NULL, wait_for_nothing, &started), 0);
 	CHECK_EQ(sem_wait(&started), 0);
+	/* Where it is caught again and again: not for ever. */
+	CHECK_EQ(setrlimit(RLIMIT_CPU, &(struct rlimit){1, 1}), 0);
 	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector), 0);
 	selector = SYSCALL_DISPATCH_FILTER_BLOCK;
 	syscall(SYS_getppid);
