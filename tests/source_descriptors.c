@@ -332,7 +332,7 @@ TEST(a_userfaultfd_in_a_numbers_place_is_left_alone)
 	CHECK(mapping_has_flag(theirs, " um"));
 }
 TWIN(a_userfaultfd_in_a_numbers_place_is_left_alone, no_look, BREAK_LATER(broken, UFFD_NUMBERS),
-     .accept_timeout = true);
+     .accept_timeout = true, .timeout_s = 5);
 
 /* ------------------------------------------------------------------- what nobody is to notice of the table */
 
