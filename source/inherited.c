@@ -16,6 +16,7 @@
 
 #include "core/check.h"
 #include "os/pages.h"
+#include "os/status.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"
@@ -110,13 +111,6 @@ static int try(void)
 
 /* ------------------------------------------------------------------------------------ are there any? */
 
-static long figure(const char *status, const char *name)
-{
-	const char *p = strstr(status, name);
-
-	return p ? strtol(p + strlen(name), NULL, 10) : 0;
-}
-
 /* Of this thread: 0 for none, and where nobody can say. */
 static long count_filters(void)
 {
@@ -130,9 +124,9 @@ static long count_filters(void)
 		mrn_sys1(SYS_close, fd);
 	}
 	status[n > 0 ? n : 0] = '\0';
-	if (figure(status, "\nSeccomp:") <= 0)
+	if (mrn_status_number(status, "\nSeccomp:") <= 0)
 		return 0;
-	count = figure(status, "\nSeccomp_filters:");
+	count = mrn_status_number(status, "\nSeccomp_filters:");
 	/* Before Linux 5.9 they are not counted. */
 	return count > 0 ? count : -1;
 }

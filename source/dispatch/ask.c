@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "os/futex.h"
 #include "os/peek.h"
+#include "os/status.h"
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"
 
@@ -114,9 +115,7 @@ void mrn_ask_end(void)
 
 static bool has(const char *status, const char *name)
 {
-	const char *p = strstr(status, name);
-
-	return p && (strtoull(p + strlen(name), NULL, 16) >> (ask_by() - 1) & 1);
+	return mrn_status_signals(status, name) >> (ask_by() - 1) & 1;
 }
 
 /* In rt_sigtimedwait past libc. While it sleeps there what it waits for does not count as blocked. */

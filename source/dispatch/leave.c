@@ -123,16 +123,14 @@ static bool all_others_leave(void)
 	mrn_dispatch_release();
 	if (mrn_ask_begin())
 		return false;
-	for (int pass = 0; pass < PASSES && !all; pass++) {
+	for (int pass = 0; pass < PASSES; pass++) {
 		__atomic_store_n(&any_left, false, __ATOMIC_RELAXED);
 		all = ask_all();
-		if (__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
-			all = false;
-		else
+		if (!__atomic_load_n(&any_left, __ATOMIC_ACQUIRE))
 			break;
 	}
 	mrn_ask_end();
-	return all;
+	return all && !__atomic_load_n(&any_left, __ATOMIC_ACQUIRE);
 }
 
 bool mrn_all_leave(void)

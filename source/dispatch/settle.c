@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "core/check.h"
+#include "os/status.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
@@ -35,17 +36,11 @@ static void doze(long ns)
 	mrn_sys2(SYS_nanosleep, (long)&t, 0);
 }
 
-static mrn_sigmask signals(const char *status, const char *name)
-{
-	const char *p = strstr(status, name);
-
-	return p ? strtoull(p + strlen(name), NULL, 16) : 0;
-}
-
 static bool may_be_on_its_way(const char *status)
 {
 	/* One that is pending and blocked is the program's affair. */
-	const mrn_sigmask pending = signals(status, "\nSigPnd:") & ~signals(status, "\nSigBlk:");
+	const mrn_sigmask pending = mrn_status_signals(status, "\nSigPnd:") &
+				    ~mrn_status_signals(status, "\nSigBlk:");
 
 	return strstr(status, "\nState:\tR") || (pending & MRN_SIGSYS_BIT);
 }

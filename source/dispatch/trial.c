@@ -19,6 +19,7 @@
 
 #include "core/check.h"
 #include "os/pages.h"
+#include "os/status.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
@@ -140,17 +141,9 @@ static int try(char *why, size_t why_size)
 
 /* ------------------------------------------------------------------------------------------- tracers */
 
-/* A number in what /proc says of a thread; -1 where it does not. */
-static long figure(const char *status, const char *name)
-{
-	const char *p = strstr(status, name);
-
-	return p ? strtol(p + strlen(name), NULL, 10) : -1;
-}
-
 static int is_traced(long tid, const char *status, char *why, size_t why_size)
 {
-	long tracer = figure(status, "\nTracerPid:");
+	long tracer = mrn_status_number(status, "\nTracerPid:");
 
 	/* Nor is it known without /proc, which debuggers need, too. */
 	if (tracer <= 0 || MRN_BROKEN(DISPATCH_TRACER))
@@ -165,7 +158,8 @@ static int is_traced(long tid, const char *status, char *why, size_t why_size)
 /* More of them than there were for us when one was tried. */
 static int has_filters(long tid, const char *status, char *why, size_t why_size)
 {
-	if (figure(status, "\nSeccomp:") <= mode && figure(status, "\nSeccomp_filters:") <= filters)
+	if (mrn_status_number(status, "\nSeccomp:") <= mode &&
+	    mrn_status_number(status, "\nSeccomp_filters:") <= filters)
 		return 0;
 	snprintf(
 		why, why_size,
@@ -211,8 +205,8 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	r = is_traced(tid, status, why, why_size);
 	if (r)
 		return r;
-	mode = figure(status, "\nSeccomp:");
-	filters = figure(status, "\nSeccomp_filters:");
+	mode = mrn_status_number(status, "\nSeccomp:");
+	filters = mrn_status_number(status, "\nSeccomp_filters:");
 	in_sandbox = mode != 0;
 	if ((has_worked && !in_sandbox) || MRN_BROKEN(DISPATCH_TRIAL))
 		return 0;
