@@ -355,24 +355,30 @@ static void caught(struct mrn_caught *c)
 	}
 }
 
+/* By a store of the kernel's, for which a stack grows as for one of the program's. */
+static bool is_writable(uintptr_t addr)
+{
+	return mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)addr, sizeof(mrn_sigmask)) !=
+	       -EFAULT;
+}
+
 /*
  * Is there a place for a frame? A signal that came on the program's stack shows that it has one. One on an alternate stack
  * does not: rsp may be any number, for a bare call needs no stack.
  */
 static bool has_stack(const struct mrn_caught *c)
 {
-	static const struct mrn_frame nothing;
 	static MRN_TLS uintptr_t known; /* the page of the frame that was written last */
-	uintptr_t frame = (uintptr_t)frame_of(c), page = frame & ~(mrn_page_size() - 1);
+	const uintptr_t frame = (uintptr_t)frame_of(c), in_page = ~(mrn_page_size() - 1);
+	const uintptr_t last = frame + sizeof(struct mrn_frame) - sizeof(mrn_sigmask);
 
 	if (!mrn_handler_is_aside(c) || mrn_spare_frame(c) || MRN_BROKEN(DISPATCH_NO_STACK))
 		return true;
-	if (page == known && !mrn_storage_is_shared &&
-	    frame + sizeof(nothing) <= page + mrn_page_size())
+	if ((frame & in_page) == known && (last & in_page) == known && !mrn_storage_is_shared)
 		return true;
-	if (mrn_poke(frame, &nothing, sizeof(nothing)) == -EFAULT)
+	if (!is_writable(last) || !is_writable(frame))
 		return false;
-	known = page;
+	known = frame & in_page;
 	return true;
 }
 
