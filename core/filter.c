@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "core/filter.h"
 
-#include "core/check.h"
+#include "index/check.h"
 #include "core/wiped.h"
 #include "os/pages.h"
 

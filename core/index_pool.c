@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "core/check.h"
+#include "index/check.h"
 #include "core/index_node.h"
 #include "core/wiped.h"
 #include "os/pages.h"

@@ -2,7 +2,7 @@
 /* Reading the index. */
 #include <stddef.h>
 
-#include "core/check.h"
+#include "index/check.h"
 #include "core/index_node.h"
 
 #include "os/event_path.h"
@@ -10,16 +10,6 @@
 static bool is_after(const struct mrn_index_entry *e, const struct mrn_index_cursor *c)
 {
 	return e->start > c->start || (e->start == c->start && e->id > c->id);
-}
-
-static void at_leaf(void)
-{
-#ifdef MRN_CHECK
-	void (*hook)(void) = mrn_check_leaf_hook;
-
-	if (hook)
-		hook();
-#endif
 }
 
 /* Adds what a leaf has, in order. It always fits when there is nothing yet; else false, and nothing is added. */
@@ -97,7 +87,7 @@ static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
 		const struct mrn_inner *in = mrn_inner(node);
 
 		if (!node->level) {
-			at_leaf();
+			MRN_HOOK(leaf);
 			if (!look_in_leaf(mrn_leaf(node), p, w))
 				return false;
 			continue;

@@ -63,18 +63,6 @@ static const uint64_t no_mm_state, unread_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
-static void found(const struct mrn_index_entry *e)
-{
-#ifdef MRN_CHECK
-	void (*hook)(const struct mrn_index_entry *e) = mrn_check_walk_hook;
-
-	if (hook)
-		hook(e);
-#else
-	(void)e;
-#endif
-}
-
 /* In a section: pins and returns the next range notifier that is to be called, no younger than limit, or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_walk *walk,
 					   uint64_t limit)
@@ -86,7 +74,7 @@ static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_w
 			(struct mmu_range_notifier *)((char *)e -
 						      offsetof(struct mmu_range_notifier, node));
 
-		found(e);
+		MRN_HOOK(walk, e);
 		if (e->id <= limit && mrn_pin(&mrn->pins))
 			return mrn;
 	}
@@ -249,18 +237,6 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 
 /* --------------------------------------------------------------------------------------- reading */
 
-static void noting(const struct mmu_range_notifier *mrn)
-{
-#ifdef MRN_CHECK
-	void (*hook)(const struct mmu_range_notifier *mrn) = mrn_check_read_hook;
-
-	if (hook)
-		hook(mrn);
-#else
-	(void)mrn;
-#endif
-}
-
 /*
  * From now on its reads go by the mm's state. Not if it has been removed, or inserted anew, while the tokens were waited
  * for: what we have seen is nothing to that insertion. A removal from mm takes mm's lock before it is complete, so while we
@@ -277,7 +253,7 @@ static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 
 	if (!mrn_mutex_trylock(&mm->writing))
 		return;
-	noting(mrn);
+	MRN_HOOK(read, mrn);
 	if (!mrn_pin_look(&mrn->pins) && __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED) == mm &&
 	    __atomic_load_n(&mrn->node.id, __ATOMIC_RELAXED) == id)
 		__atomic_compare_exchange_n(&mrn->mm_state, &unread, &mm->state, false,

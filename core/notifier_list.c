@@ -108,17 +108,6 @@ static int may_change(struct mrn_mm *mm)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
-/* Where a test looks in. */
-static void about_to_link(void)
-{
-#ifdef MRN_CHECK
-	void (*hook)(void) = mrn_check_link_hook;
-
-	if (hook)
-		hook();
-#endif
-}
-
 /* With the lock held for writing. The reference on mm is the list's. */
 static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t users)
 {
@@ -134,7 +123,7 @@ static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t us
 	mn->released = false;
 	mn->born = mrn_mm_draw(mm);
 	mrn_pin_insert(&mn->pins);
-	about_to_link();
+	MRN_HOOK(link);
 	__atomic_store_n(end, mn, __ATOMIC_RELEASE);
 	mrn_mm_get(mm);
 	return 0;

@@ -28,10 +28,10 @@
 static inline unsigned int mrn_slots(void)
 {
 #ifdef MRN_CHECK
-	return mrn_check_slots;
-#else
-	return MRN_TOKEN_SLOTS;
+	if (mrn_check_slots)
+		return mrn_check_slots;
 #endif
+	return MRN_TOKEN_SLOTS;
 }
 
 /* The slot that this thread tries first, from 1 on; 0 before its first. */

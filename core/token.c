@@ -169,18 +169,6 @@ bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 	return false;
 }
 
-static void waiting_for(uint64_t seq)
-{
-#ifdef MRN_CHECK
-	void (*hook)(uint64_t token_seq) = mrn_check_wait_hook;
-
-	if (hook)
-		hook(seq);
-#else
-	(void)seq;
-#endif
-}
-
 static bool is_own(const struct look *l)
 {
 	return l->thread == mrn_thread_self() && !MRN_BROKEN(P4_OWN_TOKEN);
@@ -198,7 +186,7 @@ static int wait_slot(struct mrn_token_slot *s, uint32_t generation, uint64_t seq
 		if (word / GENERATION != generation)
 			return 0;
 		if (!told)
-			waiting_for(seq);
+			MRN_HOOK(wait, seq);
 		told = true;
 		if (!(word & WAITERS) &&
 		    !__atomic_compare_exchange_n(&s->word, &word, word | WAITERS, false,
@@ -218,7 +206,7 @@ static int wait_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint
 	/* Every end of a token in the list wakes us; P1: those that are not above upto only get fewer. */
 	while (look_overflow(mm, start, end, upto, &l)) {
 		if (l.seq != waited_for)
-			waiting_for(l.seq);
+			MRN_HOOK(wait, l.seq);
 		waited_for = l.seq;
 		if (mrn_futex_wait(&mm->more_ended, l.word, deadline) == -ETIMEDOUT)
 			return -ETIMEDOUT;

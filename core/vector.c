@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "core/vector.h"
 
-#include "core/check.h"
+#include "index/check.h"
 #include "os/atomic.h"
 
 #if defined(__x86_64__) && !defined(MRN_TSAN)
@@ -12,19 +12,6 @@
 #include "os/event_path.h"
 
 #define LAST (MRN_VECTOR - 1)
-
-/* So many numbers of a line have been read. */
-static inline void have_read(unsigned int n)
-{
-#ifdef MRN_CHECK
-	void (*hook)(unsigned int n) = mrn_check_mark_hook;
-
-	if (hook)
-		hook(n);
-#else
-	(void)n;
-#endif
-}
 
 /* -------------------------------------------------------------------------------------------- plain */
 
@@ -67,7 +54,7 @@ static bool plain_has(const uint16_t *number, uint16_t x)
 
 		if ((at == LAST && n) || (n >> 8 == x >> 8 && n & x & 0xff))
 			return true;
-		have_read(i + 1);
+		MRN_HOOK(mark, i + 1);
 	}
 	return false;
 }
@@ -160,7 +147,7 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 		unsigned int at = MRN_BROKEN(FILTER_ORDER) ? 3 - i : i;
 
 		piece[at] = load(number, at);
-		have_read(8 * (i + 1));
+		MRN_HOOK(mark, 8 * (i + 1));
 	}
 	/* Of one that is wanted 0x0001 to 0x00ff is left; less 1 that is below 0x00ff, and no other's is. */
 	for (unsigned int i = 0; i < 2; i++) {
@@ -174,8 +161,9 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 	       _mm_extract_epi16(piece[3], 7);
 }
 
-#define CHOOSE(what, ...) \
-	(have_avx2 && !MRN_NO_VECTORS() ? avx2_##what(__VA_ARGS__) : plain_##what(__VA_ARGS__))
+#define CHOOSE(what, ...)                                                \
+	(have_avx2 && !MRN_BROKEN(NO_VECTORS) ? avx2_##what(__VA_ARGS__) \
+					      : plain_##what(__VA_ARGS__))
 #else
 #define CHOOSE(what, ...) plain_##what(__VA_ARGS__)
 #endif

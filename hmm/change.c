@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "core/mm.h"
 #include "hmm/hmm.h"
 #include "os/cancel.h"

@@ -5,26 +5,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "os/maps.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
-
-#ifdef MRN_CHECK
-void (*_Atomic mrn_check_hmm_cpu_hook)(uintptr_t addr);
-void (*_Atomic mrn_check_hmm_rebind_hook)(uintptr_t addr);
-void (*_Atomic mrn_check_hmm_watched_hook)(uintptr_t addr);
-
-static void call_hook(void (*_Atomic *at)(uintptr_t addr), uintptr_t addr)
-{
-	void (*hook)(uintptr_t) = atomic_load(at);
-
-	if (hook)
-		hook(addr);
-}
-#else
-#define call_hook(at, addr) ((void)0)
-#endif
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
@@ -103,7 +87,7 @@ static long each_run(struct mrn_hmm_region *r, size_t i, size_t n, size_t most,
 		run = next_run(r, &at, i + n);
 		run = run < most ? run : most;
 		if (run)
-			call_hook(&mrn_check_hmm_cpu_hook, mrn_hmm_addr(r, at));
+			MRN_HOOK(hmm_cpu, mrn_hmm_addr(r, at));
 		p = run ? act(r->hmm, mrn_hmm_addr(r, at), run) : 0;
 		mrn_hmm_cpu_leave(r->hmm, mask);
 	}
@@ -336,7 +320,7 @@ static long show(uintptr_t addr, size_t n, uint64_t frame)
 			  0);
 
 	if (!p)
-		call_hook(&mrn_check_hmm_rebind_hook, addr);
+		MRN_HOOK(hmm_rebind, addr);
 	return p;
 }
 
@@ -382,7 +366,7 @@ static long watch_and_empty(struct mrn_hmm_region *r, size_t i, size_t n)
 
 	if (p < 0)
 		return p;
-	call_hook(&mrn_check_hmm_watched_hook, addr);
+	MRN_HOOK(hmm_watched, addr);
 	return MRN_BROKEN(HMM_REBIND_ZAP) ? 0 : zap(r->hmm, addr, n);
 }
 

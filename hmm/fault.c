@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
 #include "hmm/cpu.h"
 #include "os/syscall.h"
 

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/keeper.h"
 #include "os/cancel.h"
 #include "os/fd.h"

@@ -7,16 +7,12 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/cpu.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "os/uffd.h"
 #include "source/dispatch/dispatch.h"
-
-#ifdef MRN_CHECK
-void (*_Atomic mrn_check_hmm_fault_hook)(uintptr_t addr);
-#endif
 
 static bool next_event(struct mrn_hmm *hmm, struct uffd_msg *msg)
 {
@@ -49,12 +45,7 @@ static void handle(struct mrn_hmm *hmm, const struct uffd_msg *msg)
 	}
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
-#ifdef MRN_CHECK
-	void (*hook)(uintptr_t) = atomic_load(&mrn_check_hmm_fault_hook);
-
-	if (hook)
-		hook(f.addr);
-#endif
+	MRN_HOOK(hmm_fault, f.addr);
 	mrn_hmm_serve(hmm, &f);
 }
 

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/hmm.h"
 #include "os/fd.h"
 #include "os/futex.h"
@@ -13,22 +13,6 @@
 
 /* This thread has the table that nobody else can change. */
 static MRN_TLS bool in_own_table;
-
-#ifdef MRN_CHECK
-void (*_Atomic mrn_check_hmm_call_hook)(int fd);
-
-static void look_in(int fd)
-{
-	void (*hook)(int) = atomic_load(&mrn_check_hmm_call_hook);
-
-	if (hook && !in_own_table)
-		hook(fd);
-}
-#else
-static void look_in(int fd)
-{
-}
-#endif
 
 /* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer away. */
 enum { FREE, ASKED, ANSWERED };
@@ -87,11 +71,12 @@ long mrn_hmm_keeper_call(struct mrn_hmm_keeper *k, int fd, long nr, long a, long
 	long r;
 
 	if (is_certain(k)) {
-		look_in(fd);
+		if (!in_own_table)
+			MRN_HOOK(hmm_call, fd);
 		return mrn_sys6(nr, a, b, c, d, e, f);
 	}
 	if (is_harmless(nr, b) && mrn_fd_is_marked(fd, k->tid)) {
-		look_in(fd);
+		MRN_HOOK(hmm_call, fd);
 		r = mrn_sys6(nr, a, b, c, d, e, f);
 		/* Any error may be that of another file, which has come to this number since the look. */
 		if (!mrn_sys_failed(r) || mrn_fd_is_marked(fd, k->tid))

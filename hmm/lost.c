@@ -2,7 +2,7 @@
 /*
  * Pages that somebody else has unmapped: a handler reads of it and marks them, a worker announces it and drops them.
  */
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/hmm.h"
 
 /* Makes holes of the lost pages of r in [i, i + n), if nobody is at them; else unlock kicks us. */

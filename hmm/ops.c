@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/cpu.h"
 #include "os/cancel.h"
 

@@ -30,7 +30,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
+#include "os/check.h"
 #include "os/maps.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
@@ -73,22 +74,6 @@ struct walk {
 	uintptr_t base, known;
 	uint64_t entry[BLOCK];
 };
-
-#ifdef MRN_CHECK
-void (*_Atomic mrn_check_hmm_own_hook)(uintptr_t addr);
-
-static void between(uintptr_t addr)
-{
-	void (*hook)(uintptr_t) = atomic_load(&mrn_check_hmm_own_hook);
-
-	if (hook)
-		hook(addr);
-}
-#else
-static void between(uintptr_t addr)
-{
-}
-#endif
 
 static uintptr_t lower(uintptr_t a, uintptr_t b)
 {
@@ -404,7 +389,7 @@ static int step(struct walk *w)
 	r = bring(w, &m, stop);
 	if (r)
 		return r;
-	between(w->addr);
+	MRN_HOOK(hmm_own, w->addr);
 	r = look(w, stop);
 	if (r)
 		return r;
@@ -446,7 +431,7 @@ int mrn_hmm_own_fault(struct hmm_range *range)
 	w.addr = range->start;
 	w.reach = BLOCK;
 	w.idle = 0;
-	w.query = !MRN_BROKEN(PROCMAP_QUERY);
+	w.query = true;
 	w.scan = !MRN_BROKEN(PAGEMAP_SCAN);
 	forget_mappings(&w);
 	/* Before anything is brought in for nothing. */

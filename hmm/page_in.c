@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/cpu.h"
 
 /* Pages that are copied or freed in one call of a device's. */

@@ -3,7 +3,7 @@
  * BUSY: locks on pages, for as long as a change takes. All pages of a range are taken in one step, so
  * two that overlap cannot each hold what the other waits for.
  */
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/cpu.h"
 #include "os/futex.h"
 

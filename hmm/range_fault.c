@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "core/mm.h"
 #include "hmm/hmm.h"
 #include "hmm/own.h"

@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/cpu.h"
 
 /* Has anybody written to page i, which is RAM, since it was last the same as its copy? Forgets it. */

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "hmm/hmm.h"
 #include "os/futex.h"
 #include "os/thread.h"

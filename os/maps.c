@@ -10,6 +10,7 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include "os/check.h"
 #include "os/fd.h"
 #include "os/syscall.h"
 
@@ -210,7 +211,8 @@ int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *m)
 		.query_flags = COVERING_OR_NEXT_VMA,
 		.query_addr = addr,
 	};
-	long r = mrn_sys3(SYS_ioctl, fd, (long)PROCMAP_QUERY, (long)&q);
+	long r = MRN_BROKEN(PROCMAP_QUERY) ? -ENOTTY
+					   : mrn_sys3(SYS_ioctl, fd, (long)PROCMAP_QUERY, (long)&q);
 
 	if (r < 0)
 		return (int)r;

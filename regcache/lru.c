@@ -8,7 +8,7 @@
  */
 #include <stddef.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "regcache/cache.h"
 
 void mrn_lru_add(struct mrn_regcache *c, struct entry *e)
@@ -30,16 +30,6 @@ void mrn_lru_remove(struct mrn_regcache *c, struct entry *e)
 	*(e->older ? &e->older->newer : &c->oldest) = e->newer;
 }
 
-static void at_entry(void)
-{
-#ifdef MRN_CHECK
-	void (*hook)(void) = mrn_check_evict_hook;
-
-	if (hook)
-		hook();
-#endif
-}
-
 struct entry *mrn_lru_evict(struct mrn_regcache *c)
 {
 	struct entry *e, *newer;
@@ -47,7 +37,7 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c)
 	for (e = c->oldest; e; e = newer) {
 		uint64_t w;
 
-		at_entry();
+		MRN_HOOK(evict);
 		w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
 		newer = e->newer;
 		if ((w & WORD_REFS) || (w & WORD_DEAD))

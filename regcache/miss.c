@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stddef.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "core/mm.h"
 #include "regcache/cache.h"
 #include "source/source.h"
@@ -167,7 +167,7 @@ static void deregister(struct mrn_regcache *c, struct entry *e)
 /* From BUILDING to live, or dying from the start; false when an invalidation has come between. */
 static bool publish(struct entry *e, uint64_t seq, bool keep)
 {
-	bool blind = MRN_BROKEN(CACHE_NOTIFIER) || MRN_BROKEN(CACHE_RETRY);
+	bool blind = MRN_BROKEN(CACHE_RETRY);
 	uint64_t w, built;
 
 	if (!blind && mmu_range_read_retry(&e->mrn, seq))
@@ -180,13 +180,6 @@ static bool publish(struct entry *e, uint64_t seq, bool keep)
 	} while (!__atomic_compare_exchange_n(&e->word, &w, built, true, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
 	return true;
-}
-
-static int begin(struct entry *e, uint64_t *seq)
-{
-	if (MRN_BROKEN(CACHE_NOTIFIER))
-		return 0;
-	return mrn_range_read_begin_until(&e->mrn, NULL, seq);
 }
 
 /* The device has no room: may we try again? */
@@ -210,7 +203,7 @@ static int build(struct mrn_regcache *c, struct entry *e)
 	bool full = false;
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
-		r = begin(e, &seq);
+		r = mrn_range_read_begin_until(&e->mrn, NULL, &seq);
 		if (r)
 			return r;
 		/*
@@ -218,7 +211,7 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		 * release of the mark: whoever takes it away sees that seq in publish, if not before.
 		 */
 		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
-		if (c->source && !MRN_BROKEN(CACHE_NOTIFIER))
+		if (c->source)
 			arm = mrn_source_arm_if_room(c->source, e->pub.addr, e->pub.length, c->need,
 						     &full);
 		if (arm == -EAGAIN) {
@@ -301,15 +294,13 @@ static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 	/* In one step, whatever strays there are. */
 	__atomic_fetch_add(&e->word, WORD_BUILDING + 1 - WORD_DEAD - WORD_RETIRED,
 			   __ATOMIC_RELEASE);
-	if (!MRN_BROKEN(CACHE_NOTIFIER))
-		r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
+	r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
 	if (!r) {
 		r = build(c, e);
 		if (r) {
 			if (c->source)
 				mrn_source_disarm(c->source, &e->mrn);
-			if (!MRN_BROKEN(CACHE_NOTIFIER))
-				mmu_range_notifier_remove(&e->mrn);
+			mmu_range_notifier_remove(&e->mrn);
 		}
 	}
 	if (r) {

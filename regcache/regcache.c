@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "core/mm.h"
 #include "core/wiped.h"
 #include "os/cancel.h"

@@ -4,7 +4,7 @@
  */
 #include <stddef.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "os/cancel.h"
 #include "os/futex.h"
 #include "regcache/cache.h"
@@ -35,8 +35,7 @@ void mrn_entry_retire(struct entry *e)
 
 	if (c->source)
 		mrn_source_disarm(c->source, &e->mrn);
-	if (!MRN_BROKEN(CACHE_NOTIFIER))
-		mmu_range_notifier_remove(&e->mrn);
+	mmu_range_notifier_remove(&e->mrn);
 	c->ops->deregister_range(c->ctx, &e->pub);
 
 	pthread_mutex_lock(&c->lock);

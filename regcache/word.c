@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "os/futex.h"
 #include "regcache/cache.h"
 
@@ -26,19 +26,6 @@ static void push_dead(struct entry *e)
 		e->next = top;
 	} while (!__atomic_compare_exchange_n(&e->cache->dead, &top, e, true, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
-}
-
-/* Where a test looks in: before an entry is claimed, and before it is pushed. */
-static void claiming(bool is_ours)
-{
-#ifdef MRN_CHECK
-	void (*hook)(bool is_ours) = mrn_check_claim_hook;
-
-	if (hook)
-		hook(is_ours);
-#else
-	(void)is_ours;
-#endif
 }
 
 /* One operation, after which c may go: destroy waits for queuing. */
@@ -61,14 +48,14 @@ void mrn_entry_claim(struct entry *e, uint64_t w)
 
 	if ((w & bits) != WORD_DEAD)
 		return;
-	claiming(false);
+	MRN_HOOK(claim, false);
 	/* Before RETIRED, whose release orders the two. */
 	__atomic_fetch_add(&c->queuing, 1, __ATOMIC_RELAXED);
 	while ((w & bits) == WORD_DEAD) {
 		/* Acquire pairs with the release of every drop; push_dead releases all of it. */
 		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_RETIRED, true,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			claiming(true);
+			MRN_HOOK(claim, true);
 			push_dead(e);
 			break;
 		}
@@ -104,7 +91,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	struct entry *e = (struct entry *)((char *)mrn - offsetof(struct entry, mrn));
 	struct mrn_regcache *c = e->cache;
 
-	if (range->cause == MRN_CAUSE_FORK && c->ignores_fork)
+	if (MRN_BROKEN(CACHE_NOTIFIER) || (range->cause == MRN_CAUSE_FORK && c->ignores_fork))
 		return true;
 	/*
 	 * The word stands in for the driver lock. Publishing is: check the seq, then take BUILDING away

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "source/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/cancel.h"

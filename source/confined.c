@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#include "core/check.h"
+#include "source/check.h"
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/bracket.h"

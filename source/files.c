@@ -11,7 +11,8 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "core/check.h"
+#include "os/check.h"
+#include "source/check.h"
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/syscall.h"
@@ -203,7 +204,7 @@ static bool is_memory(const struct mrn_mapping *m)
 /* The next mapping after addr: 1, 0 for none, or -errno. */
 static long next_mapping(int fd, uintptr_t addr, struct mrn_mapping *m)
 {
-	int r = MRN_BROKEN(PROCMAP_QUERY) ? -ENOTTY : mrn_maps_query(fd, addr, m);
+	int r = mrn_maps_query(fd, addr, m);
 
 	if (r == -ENOENT)
 		return 0;

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "core/check.h"
+#include "source/check.h"
 #include "os/pages.h"
 #include "os/status.h"
 #include "os/syscall.h"

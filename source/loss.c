@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 
-#include "core/check.h"
 #include "core/mm.h"
 #include "os/cancel.h"
 #include "source/interposer.h"

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "source/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/fd.h"

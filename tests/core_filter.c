@@ -111,7 +111,7 @@ TEST(vector_is_what_a_loop_says)
 
 TEST(vector_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	vectors();
 }
 
@@ -272,7 +272,7 @@ TEST(filter_has_no_false_negatives)
 
 TEST(filter_has_no_false_negatives_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	no_false_negatives(201, ROUNDS(4000), 14, PAGE_BYTES << 24);
 	no_false_negatives(202, ROUNDS(4000), 13, PAGE_BYTES << 6);
 }

@@ -110,7 +110,7 @@ TWIN(index_few_entries, looked_up_ahead, BREAK(INDEX_AHEAD));
 
 TEST(index_few_entries_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	index_few();
 }
 

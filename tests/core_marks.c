@@ -194,7 +194,7 @@ TEST(mark_of_who_stays_is_found_step_by_step_without_vectors)
 {
 	static const unsigned int places[] = {0, 1, 15, 29, 30, ROOM};
 
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	mrn_check_mark_hook = take_due_steps;
 	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
 		at_all_times(places[i], TEST_TSAN ? 4 : 1);
@@ -338,7 +338,7 @@ TWIN(mark_of_who_stays_is_found_beside_a_writer, from_the_end, BREAK(FILTER_ORDE
 
 TEST(mark_of_who_stays_is_found_beside_a_writer_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	look_beside_a_writer();
 }
 TWIN(mark_of_who_stays_is_found_beside_a_writer_without_vectors, from_the_end, BREAK(FILTER_ORDER));
@@ -458,7 +458,7 @@ TWIN(a1_start_calls_who_stays_while_another_spills, from_the_end, BREAK(FILTER_O
 
 TEST(a1_start_calls_who_stays_while_another_spills_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	look_for_x(start_for_x);
 }
 TWIN(a1_start_calls_who_stays_while_another_spills_without_vectors, from_the_end,
@@ -467,7 +467,7 @@ TWIN(a1_start_calls_who_stays_while_another_spills_without_vectors, from_the_end
 TEST(covered_by_who_stays_while_another_spills)
 {
 	look_for_x(ask_for_x);
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	look_for_x(ask_for_x);
 }
 TWIN(covered_by_who_stays_while_another_spills, from_the_end, BREAK(FILTER_ORDER));

@@ -246,7 +246,7 @@ TEST(a1_storm_calls_each_once_with_two_slots)
 
 TEST(a1_storm_calls_each_once_without_vectors)
 {
-	mrn_check_no_vectors = true;
+	mrn_broken_NO_VECTORS = true;
 	storms(MRN_TOKEN_SLOTS, ROUNDS(20000));
 }
 

@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/check.h"
 #include "harness/raw.h"
 #include "harness/test.h"
 

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "core/check.h"
+#include "hmm/check.h"
 #include "tests/hmm_fixture.h"
 
 enum { MOST = 4 };

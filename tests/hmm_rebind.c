@@ -3,7 +3,7 @@
  * Entries that somebody else takes away: advice of the program's, and what others do to a page while its mapping is
  * rebound and not watched. What was written must not depend on an entry's being there still.
  */
-#include "core/check.h"
+#include "hmm/check.h"
 #include "tests/hmm_fixture.h"
 
 /* ------------------------------------------------------------------------ a write at each point of a rebind */

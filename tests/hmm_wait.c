@@ -3,7 +3,7 @@
  * Who waits for whom: callbacks and devices that wait for a thread which touches managed memory, and a forked child,
  * which waits for nobody.
  */
-#include "core/check.h"
+#include "hmm/check.h"
 #include "tests/hmm_fixture.h"
 
 /* --------------------------------------------------------------------- a fault is served whatever else runs */

@@ -20,7 +20,6 @@
 
 #include <mrn/mmu_notifier.h>
 
-#include "core/check.h"
 #include "os/maps.h"
 #include "os/syscall.h"
 #include "tests/harness/test.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "harness/break.h"
 #include "harness/test.h"
 #include "os/pages.h"

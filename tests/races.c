@@ -428,6 +428,6 @@ TWIN(hole_filled_while_registering, no_look_for_holes, BREAK_LATER(broken, UFFD_
 TEST(hole_filled_without_pagemap_scan)
 {
 	/* Before set_up: the source decides when it starts. */
-	BREAK(UFFD_PAGEMAP);
+	BREAK(PAGEMAP_SCAN);
 	test_body_hole_filled_while_registering();
 }

@@ -10,7 +10,6 @@
 #include <mrn/mrn.h>
 #include <string.h>
 
-#include "core/check.h"
 #include "core/mm.h"
 #include "os/pages.h"
 #include "tests/fixture.h"

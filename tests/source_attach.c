@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "source/check.h"
+#include "source/dispatch/check.h"
 #include "core/mm.h"
 #include "harness/break.h"
 #include "harness/raw.h"

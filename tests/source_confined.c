@@ -15,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/check.h"
 #include "harness/test.h"
 #include "no_device.h"
 #include "os/syscall.h"

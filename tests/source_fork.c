@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "source/bracket/check.h"
 #include "core/mm.h"
 #include "harness/break.h"
 #include "harness/raw.h"

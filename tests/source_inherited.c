@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "core/check.h"
+#include "source/check.h"
 #include "harness/break.h"
 #include "harness/test.h"
 #include "sandbox_fixture.h"

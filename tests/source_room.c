@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "source/uffd/check.h"
 #include "harness/test.h"
 #include "no_device.h"
 

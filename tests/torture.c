@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "regcache/check.h"
 #include "harness/break.h"
 #include "harness/sync.h"
 #include "harness/test.h"

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "core/check.h"
+#include "watch/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "source/confined.h"

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "watch/check.h"
 #include "os/maps.h"
 #include "source/confined.h"
 #include "watch/lane.h"

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "core/check.h"
+#include "watch/check.h"
 #include "os/pages.h"
 #include "os/peek.h"
 #include "source/confined.h"

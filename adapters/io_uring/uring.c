@@ -25,7 +25,7 @@
 #include <mrn/io_uring.h>
 
 #include "adapters/io_uring/slots.h"
-#include "core/check.h"
+#include "adapters/io_uring/check.h"
 
 #define DEFAULT_SLOTS 1024
 /* The kernel's limits: IORING_MAX_REG_BUFFERS, and SZ_1G for one buffer. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/bracket/bracket.h"
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "core/mm.h"
 #include "source/interposer.h"
 

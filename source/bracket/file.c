@@ -42,7 +42,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "os/atomic.h"
 #include "os/maps.h"
 #include "os/peek.h"

@@ -3,7 +3,7 @@
 
 #include <signal.h>
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/bracket/record.h"

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/maps.h"
 #include "os/pages.h"
 #include "os/syscall.h"

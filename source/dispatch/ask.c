@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/futex.h"
 #include "os/peek.h"
 #include "os/status.h"

@@ -7,7 +7,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/confined.h"

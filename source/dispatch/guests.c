@@ -17,7 +17,7 @@
  * Either the walk meets the notifier, or the reader sees the guest. guests-- comes when the guest has gone; the kernel orders
  * that after all that it did, and release hands it on.
  */
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/atomic.h"
 #include "source/dispatch/internal.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/atomic.h"
 #include "os/peek.h"
 #include "os/syscall.h"

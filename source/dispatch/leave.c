@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"

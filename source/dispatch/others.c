@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/atomic.h"
 #include "os/pages.h"
 #include "source/bracket/bracket.h"

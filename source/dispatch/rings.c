@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/atomic.h"
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/status.h"
 #include "os/syscall.h"
 #include "source/confined.h"

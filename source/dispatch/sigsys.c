@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "core/process.h"
 #include "os/syscall.h"
 #include "source/confined.h"

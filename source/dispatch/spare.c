@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/pages.h"
 #include "os/peek.h"
 #include "os/syscall.h"

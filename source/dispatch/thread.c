@@ -13,7 +13,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"
 

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "core/check.h"
+#include "source/dispatch/check.h"
 #include "os/pages.h"
 #include "os/status.h"
 #include "os/syscall.h"

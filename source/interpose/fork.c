@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "os/peek.h"
 #include "os/thread.h"
 #include "source/bracket/held.h"

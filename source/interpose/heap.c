@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/check.h"
+#include "source/bracket/check.h"
 #include "source/bracket/calls.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"

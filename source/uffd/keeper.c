@@ -17,7 +17,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "core/check.h"
+#include "source/uffd/check.h"
 #include "core/slot.h"
 #include "os/atomic.h"
 #include "os/fd.h"
@@ -108,27 +108,6 @@ static bool is_asked(const struct mrn_uffd *u)
 }
 
 /* --------------------------------------------------------------------------------------- events */
-
-/* Where a test looks in. */
-static void event_is_there(void)
-{
-#ifdef MRN_CHECK
-	void (*hook)(void) = mrn_check_uffd_event_hook;
-
-	if (hook)
-		hook();
-#endif
-}
-
-static void event_was_read(void)
-{
-#ifdef MRN_CHECK
-	void (*hook)(void) = mrn_check_uffd_hook;
-
-	if (hook)
-		hook();
-#endif
-}
 
 /* Publishes a token over everything, without calling anybody: who looks something up waits. */
 static void hold_lookups(struct mrn_uffd *u)
@@ -232,12 +211,12 @@ static long drain(struct mrn_uffd *u)
 	unsigned int left = 0;
 	long n;
 
-	event_is_there();
+	MRN_HOOK(uffd_event);
 	if (!MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u);
 	n = mrn_sys3(SYS_read, u->kept.fd, (long)msg, sizeof(msg));
 	if (n > 0)
-		event_was_read();
+		MRN_HOOK(uffd);
 	if (MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u);
 	for (long i = 0; i < n / (long)sizeof(msg[0]); i++) {

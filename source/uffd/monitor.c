@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 
-#include "core/check.h"
 #include "core/slot.h"
 #include "os/atomic.h"
 #include "os/futex.h"

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 
-#include "core/check.h"
+#include "os/check.h"
+#include "source/uffd/check.h"
 #include "os/kernel.h"
 #include "os/maps.h"
 #include "os/pagemap.h"

@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 
-#include "core/check.h"
+#include "source/uffd/check.h"
 #include "core/mm.h"
 #include "os/maps.h"
 #include "os/syscall.h"

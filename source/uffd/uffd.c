@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-#include "core/check.h"
+#include "os/check.h"
+#include "source/uffd/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/fd.h"
@@ -76,7 +77,7 @@ void mrn_uffd_close_numbers(struct mrn_uffd *u)
 
 static int open_numbers(struct mrn_uffd_numbers *number)
 {
-	int fd, pagemap = MRN_BROKEN(UFFD_PAGEMAP) ? -1 : mrn_pagemap_open();
+	int fd, pagemap = MRN_BROKEN(PAGEMAP_SCAN) ? -1 : mrn_pagemap_open();
 	uint64_t got;
 
 	/* Without /proc, or where it is forbidden, there is another way; without a number, there is not. */

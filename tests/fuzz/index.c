@@ -5,7 +5,7 @@
  */
 #include <stddef.h>
 
-#include "core/check.h"
+#include "index/check.h"
 #include "tests/fuzz/index.h"
 #include "tests/index_model.h"
 
@@ -168,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	mrn_check_no_vectors = data[0] & NO_VECTORS;
+	mrn_broken_NO_VECTORS = data[0] & NO_VECTORS;
 	mrn_check_alloc_left = 0;
 	index_model_init(&f.m, MOST);
 	for (size_t i = 1; i + STEP <= size; i += STEP)

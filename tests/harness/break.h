@@ -1,25 +1,44 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The statements of twins: each takes a part of the library out (core/check.h).
+ * The statements of twins: each takes a part of the library out (os/check.h).
  */
 #ifndef TESTS_HARNESS_BREAK_H
 #define TESTS_HARNESS_BREAK_H
 
+#include <stdlib.h>
+
+#include "adapters/io_uring/check.h"
 #include "core/check.h"
+#include "hmm/check.h"
+#include "index/check.h"
+#include "os/check.h"
+#include "regcache/check.h"
+#include "source/bracket/check.h"
+#include "source/check.h"
+#include "source/dispatch/check.h"
+#include "source/uffd/check.h"
+#include "watch/check.h"
 
 #define BREAK(part) MRN_BREAK(part)
 
 /* What is taken out when break_now is called: once a source has tried itself, which might notice, too. */
 struct break_later {
-	bool part[MRN_BROKEN_PARTS];
+	_Atomic bool *part[4];
+	unsigned int n;
 };
-#define BREAK_LATER(later, name) ((later).part[MRN_BROKEN_##name] = true)
+#define BREAK_LATER(later, name) break_add(&(later), &mrn_broken_##name)
+
+static inline void break_add(struct break_later *later, _Atomic bool *part)
+{
+	if (later->n == sizeof(later->part) / sizeof(later->part[0]))
+		abort();
+	later->part[later->n++] = part;
+}
 
 static inline void break_now(const struct break_later *later)
 {
-	for (unsigned int i = 0; i < MRN_BROKEN_PARTS; i++)
-		if (later->part[i])
-			mrn_broken[i] = true;
+	for (unsigned int i = 0; i < later->n; i++)
+		*later->part[i] = true;
 }
 
 #endif

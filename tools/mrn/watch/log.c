@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "watch/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "tools/mrn/watch/log.h"

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/check.h"
+#include "watch/check.h"
 #include "os/maps.h"
 #include "os/pages.h"
 

@@ -8,35 +8,6 @@
 
 #include "core/mm.h"
 
-#ifdef MRN_CHECK
-_Atomic bool mrn_broken[MRN_BROKEN_PARTS];
-_Atomic unsigned int mrn_check_slots = MRN_TOKEN_SLOTS;
-MRN_TLS unsigned int mrn_check_event_path;
-void (*_Atomic mrn_check_wait_hook)(uint64_t token_seq);
-void (*_Atomic mrn_check_read_hook)(const struct mmu_range_notifier *mrn);
-void (*_Atomic mrn_check_walk_hook)(const struct mrn_index_entry *e);
-void (*_Atomic mrn_check_leaf_hook)(void);
-void (*_Atomic mrn_check_mark_hook)(unsigned int n);
-void (*_Atomic mrn_check_link_hook)(void);
-_Atomic bool mrn_check_no_vectors;
-_Atomic uint64_t mrn_check_max_mappings;
-_Atomic unsigned int mrn_check_alloc_left;
-
-bool mrn_check_alloc_fails(void)
-{
-	unsigned int left = mrn_check_alloc_left;
-
-	/* 0 is never; from the one that has come to 1 on, always. */
-	if (left > 1)
-		mrn_check_alloc_left = left - 1;
-	return left == 1;
-}
-void (*_Atomic mrn_check_uffd_event_hook)(void);
-void (*_Atomic mrn_check_uffd_hook)(void);
-void (*_Atomic mrn_check_claim_hook)(bool is_ours);
-void (*_Atomic mrn_check_evict_hook)(void);
-#endif
-
 /*
  * A mutex that this thread does not hold, as far as can be told: glibc notes the owner of an ordinary
  * mutex; elsewhere, one that can be taken was not held at all.

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Checking builds (-DMRN_CHECK): the library with parts that a test can take out, one at a time, to see that the test
+ * notices; and with hooks, where a test can look in. In a release build the compiler removes all of it.
+ *
+ * Each layer lists its parts and hooks in a check.h of its own, one line each. That line is the definition as well: a weak
+ * one, so that the files that include it share one variable. Tests set these whenever they like; monitors may be running.
+ */
+#ifndef MRN_OS_CHECK_H
+#define MRN_OS_CHECK_H
+
+#ifdef MRN_CHECK
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define MRN_CHECK_WEAK __attribute__((weak))
+
+/* Something that a known-bad twin takes out. */
+#define MRN_PART(part)	 MRN_CHECK_WEAK _Atomic bool mrn_broken_##part
+#define MRN_BROKEN(part) atomic_load_explicit(&mrn_broken_##part, memory_order_relaxed)
+#define MRN_BREAK(part)	 atomic_store(&mrn_broken_##part, true)
+
+/* A function of a test's, called where MRN_HOOK stands: mrn_check_NAME_hook, NULL for none. */
+#define MRN_HOOK_TYPE(name, ...) MRN_CHECK_WEAK void (*_Atomic mrn_check_##name##_hook)(__VA_ARGS__)
+#define MRN_HOOK(name, ...)                                               \
+	do {                                                              \
+		__auto_type hook = atomic_load(&mrn_check_##name##_hook); \
+                                                                          \
+		if (hook)                                                 \
+			hook(__VA_ARGS__);                                \
+	} while (0)
+
+#else
+
+#define MRN_PART(part)		 _Static_assert(1, #part)
+#define MRN_BROKEN(part)	 0
+#define MRN_HOOK_TYPE(name, ...) _Static_assert(1, #name)
+#define MRN_HOOK(name, ...)	 ((void)0)
+
+#endif
+
+/* Not defects: the library as it is on an older kernel. */
+MRN_PART(
+	UFFD_TAKES_ALL); /* before Linux 6.17: one userfaultfd's UFFDIO_UNREGISTER takes what another has */
+MRN_PART(PROCMAP_QUERY); /* before 6.11 */
+MRN_PART(PAGEMAP_SCAN);	 /* before 6.7 */
+MRN_PART(MADV_POPULATE); /* before 5.14 */
+
+#endif

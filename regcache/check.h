@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Parts and hooks of the cache: os/check.h. */
+#ifndef MRN_REGCACHE_CHECK_H
+#define MRN_REGCACHE_CHECK_H
+
+#include <stdbool.h>
+
+#include "os/check.h"
+
+MRN_PART(CACHE_RETRY);	  /* the cache publishes without the retry check */
+MRN_PART(CACHE_NOTIFIER); /* an entry's notifier does nothing */
+MRN_PART(CACHE_TOKENS);	  /* a hit does not look at the tokens */
+MRN_PART(CACHE_RETIRED);  /* a dead entry is retired each time that it loses a reference */
+MRN_PART(CACHE_QUEUING);  /* an entry that is about to be retired is taken for one in use */
+MRN_PART(CACHE_REFS);	  /* an invalidated entry is deregistered while in use */
+
+/* Before a dead entry is claimed, and (is_ours) before it is pushed. */
+MRN_HOOK_TYPE(claim, bool is_ours);
+/* The cache's lock held: before a look whether an entry is idle. */
+MRN_HOOK_TYPE(evict, void);
+
+#endif
