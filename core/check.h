@@ -21,8 +21,6 @@ MRN_PART(P1_LATER_TOKENS); /* read_begin waits for tokens that started later, to
 MRN_PART(P4_OWN_TOKEN);	   /* a thread waits for its own token */
 MRN_PART(SEQ_PROCESS);	   /* the first seqs of notifiers are their mm's own numbers */
 MRN_PART(CANCEL_HOLD);	   /* a thread may be cancelled inside a callback */
-MRN_PART(FORK_WIPE);	   /* a child keeps its parent's mm */
-MRN_PART(FORK_ROOM);	   /* and the room that the index of that mm takes */
 
 /* Read_begin is about to wait for a token with this seq. */
 MRN_HOOK_TYPE(wait, uint64_t token_seq);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "core/check.h"
 #include "core/mm.h"
 #include "core/process.h"
 #include "os/atomic.h"
@@ -19,8 +18,7 @@ static struct mrn_mm *new_mm(void)
 
 	if (mrn_process_init())
 		return NULL;
-	mm = MRN_BROKEN(FORK_WIPE) ? mrn_pages_alloc(sizeof(*mm))
-				   : mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
+	mm = mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
 	if (!mm)
 		return NULL;
 	mm->counter = 1;

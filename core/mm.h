@@ -14,8 +14,8 @@
 
 #include <mrn/mmu_notifier.h>
 
-#include "core/index.h"
-#include "core/rwlock.h"
+#include "index/index.h"
+#include "os/rwlock.h"
 #include "os/mutex.h"
 
 #define MRN_NR_EVENTS	  (MMU_NOTIFY_EXCLUSIVE + 1)

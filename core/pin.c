@@ -21,7 +21,7 @@
 
 #include "core/check.h"
 #include "core/mm.h"
-#include "core/process.h"
+#include "os/generation.h"
 
 #include "os/event_path.h"
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "core/check.h"
+#include "os/generation.h"
 #include "os/pages.h"
 
 #include "os/event_path.h"
@@ -17,24 +17,13 @@ int mrn_process_init(void)
 
 	if (__atomic_load_n(&mrn_process, __ATOMIC_ACQUIRE))
 		return 0;
-	fresh = MRN_BROKEN(FORK_WIPE) ? mrn_pages_alloc(sizeof(*fresh))
-				      : mrn_pages_alloc_wiped_on_fork(sizeof(*fresh));
+	if (mrn_generation_init())
+		return -ENOMEM;
+	fresh = mrn_pages_alloc_wiped_on_fork(sizeof(*fresh));
 	if (!fresh)
 		return -ENOMEM;
 	if (!__atomic_compare_exchange_n(&mrn_process, &none, fresh, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		mrn_pages_free(fresh, sizeof(*fresh));
 	return 0;
-}
-
-/* The counter goes on in a child, so a number is never that of a forefather, whoever forks at what moment. */
-uint32_t mrn_generation_draw(void)
-{
-	static uint32_t generations;
-	uint32_t g = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED), none = 0;
-
-	return __atomic_compare_exchange_n(&mrn_process->generation, &none, g, false,
-					   __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-		       ? g
-		       : none;
 }

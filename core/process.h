@@ -11,7 +11,6 @@
 #include "os/mutex.h"
 
 struct mrn_process {
-	uint32_t generation; /* 0 until somebody asks */
 	/* Removed asynchronously, not yet freed: a stack, taken from under taking. deferred.c */
 	struct mrn_mutex taking;
 	struct mrn_deferred *queue;
@@ -25,23 +24,7 @@ struct mrn_process {
 /* Made with the process's first mm, never freed; NULL before. */
 extern struct mrn_process *mrn_process;
 
-/* Makes it where there is none yet: 0 or -ENOMEM. */
+/* Makes it where there is none yet, and the generation with it: 0 or -ENOMEM. */
 int mrn_process_init(void);
-
-uint32_t mrn_generation_draw(void);
-
-/*
- * Which process this is, of those that have forked one from the other: never 0 once there is an mm, and another one in
- * a forked child. A vfork's child is in its parent's memory, and of its generation.
- */
-static inline uint32_t mrn_generation(void)
-{
-	uint32_t g;
-
-	if (!__atomic_load_n(&mrn_process, __ATOMIC_ACQUIRE))
-		return 0;
-	g = __atomic_load_n(&mrn_process->generation, __ATOMIC_RELAXED);
-	return __builtin_expect(g != 0, 1) ? g : mrn_generation_draw();
-}
 
 #endif

@@ -41,7 +41,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-#include "core/rwlock.h"
+#include "os/rwlock.h"
 #include "hmm/backing.h"
 #include "hmm/frames.h"
 #include "hmm/keeper.h"

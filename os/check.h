@@ -40,6 +40,9 @@
 
 #endif
 
+MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
+MRN_PART(FORK_ROOM); /* and keeps the room that it takes */
+
 /* Not defects: the library as it is on an older kernel. */
 MRN_PART(
 	UFFD_TAKES_ALL); /* before Linux 6.17: one userfaultfd's UFFDIO_UNREGISTER takes what another has */

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "os/atomic.h"
+#include "os/check.h"
 #include "os/syscall.h"
 
 #ifndef MADV_WIPEONFORK
@@ -133,7 +134,8 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 {
 	void *p = mrn_pages_alloc(size);
 
-	if (p && mrn_sys3(SYS_madvise, (long)p, (long)mrn_page_up(size), MADV_WIPEONFORK) < 0) {
+	if (p && !MRN_BROKEN(FORK_WIPE) &&
+	    mrn_sys3(SYS_madvise, (long)p, (long)mrn_page_up(size), MADV_WIPEONFORK) < 0) {
 		mrn_pages_free(p, size);
 		return NULL;
 	}

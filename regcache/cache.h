@@ -53,7 +53,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
-#include "core/index.h"
+#include "index/index.h"
 #include "core/mm.h"
 
 #define WORD_REFS     ((UINT64_C(1) << 24) - 1)

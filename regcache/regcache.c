@@ -10,7 +10,7 @@
 
 #include "regcache/check.h"
 #include "core/mm.h"
-#include "core/wiped.h"
+#include "os/wiped.h"
 #include "os/cancel.h"
 #include "os/kernel.h"
 #include "os/pages.h"

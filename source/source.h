@@ -9,7 +9,7 @@
 #include <mrn/source.h>
 
 #include "core/mm.h"
-#include "core/rwlock.h"
+#include "os/rwlock.h"
 #include "source/uffd/room.h"
 #include "source/uffd/uffd.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the index is made of: numbers looked at 32 at once, and the filter in front. */
-#include "core/filter.h"
+#include "index/filter.h"
 
 #include "core_fixture.h"
-#include "core/vector.h"
+#include "index/vector.h"
 
 /* ------------------------------------------------------------------------------------------------ vectors */
 

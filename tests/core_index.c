@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The index, against a plain array of ranges; and its memory: what it needs, and when there is none. */
-#include "core/index.h"
+#include "index/index.h"
 
 #include "core_fixture.h"
 #include "index_model.h"

@@ -5,7 +5,7 @@
  * The line is X's, who stays. Y's mark is like X's. Of fillers, in other granules that have the same line, each has a
  * mark of its own: filler k is put into place k, and X where one is left out.
  */
-#include "core/filter.h"
+#include "index/filter.h"
 
 #include "core_fixture.h"
 

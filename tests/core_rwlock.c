@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The lock of an mm's index: exclusion, no writer starved, and a reader in a signal handler. */
-#include "core/rwlock.h"
+#include "os/rwlock.h"
 
 #include "core_fixture.h"
 

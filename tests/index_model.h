@@ -6,7 +6,7 @@
 #ifndef TESTS_INDEX_MODEL_H
 #define TESTS_INDEX_MODEL_H
 
-#include "core/index.h"
+#include "index/index.h"
 
 struct index_model {
 	struct mrn_index index;

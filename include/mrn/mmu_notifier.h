@@ -35,6 +35,7 @@
 #ifndef MRN_MMU_NOTIFIER_H
 #define MRN_MMU_NOTIFIER_H
 
+#include <mrn/index_entry.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -227,12 +228,7 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
  */
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
-/* Two pieces of the structures below, private to mrn. */
-struct mrn_index_entry {
-	uint64_t id;
-	uintptr_t start, end;
-	uintptr_t place;
-};
+/* A piece of the structures below, private to mrn. */
 struct mrn_deferred {
 	struct mrn_deferred *next;
 	struct mrn_mm *mm;

@@ -5,8 +5,8 @@
  * What readers look at is written meanwhile, each number by one store, a release. Each number is read once, whole, by
  * what an acquire load is; with vectors eight of them together, in one access.
  */
-#ifndef MRN_CORE_VECTOR_H
-#define MRN_CORE_VECTOR_H
+#ifndef MRN_INDEX_VECTOR_H
+#define MRN_INDEX_VECTOR_H
 
 #include <stdbool.h>
 #include <stdint.h>

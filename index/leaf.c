@@ -2,7 +2,7 @@
 /*
  * The writer's side of a leaf: its slots, and what they say of the entries in them.
  */
-#include "core/index_write.h"
+#include "index/write.h"
 
 struct mrn_leaf *mrn_leaf_new(struct mrn_index *ix, uintptr_t first, uintptr_t last)
 {

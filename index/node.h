@@ -17,13 +17,13 @@
  *
  * Keys and maxima are biased: unsigned order as signed order, which is what vectors compare.
  */
-#ifndef MRN_CORE_INDEX_NODE_H
-#define MRN_CORE_INDEX_NODE_H
+#ifndef MRN_INDEX_NODE_H
+#define MRN_INDEX_NODE_H
 
 #include <stddef.h>
 
-#include "core/index.h"
-#include "core/vector.h"
+#include "index/index.h"
+#include "index/vector.h"
 #include "os/atomic.h"
 
 #define SLOTS	      MRN_INDEX_SLOTS

@@ -3,7 +3,7 @@
 #include <stddef.h>
 
 #include "index/check.h"
-#include "core/index_node.h"
+#include "index/node.h"
 
 #include "os/event_path.h"
 

@@ -7,8 +7,8 @@
  * reading (it is let in past a waiting writer) or writing (cannot be: writers block signals). So a
  * thread never waits for itself, and waiting writers are not starved by new readers.
  */
-#ifndef MRN_CORE_RWLOCK_H
-#define MRN_CORE_RWLOCK_H
+#ifndef MRN_OS_RWLOCK_H
+#define MRN_OS_RWLOCK_H
 
 #include <stdint.h>
 

@@ -2,7 +2,7 @@
 /*
  * Erasing: the entry knows its slot. When hardly anything is left in two leaves, one is made of them.
  */
-#include "core/index_write.h"
+#include "index/write.h"
 
 /* Puts what is left in two neighbours into one leaf. Either may be empty, if there was no memory to tidy it. */
 static void merge(struct mrn_index *ix, struct mrn_index_way *way)

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "core/index_node.h"
+#include "index/node.h"
 
 /* What is known of a node: from where on, and up to where exclusively. */
 struct bounds {

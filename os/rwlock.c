@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/rwlock.h"
+#include "os/rwlock.h"
 
 #include <stdbool.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/index_pool.h"
+#include "index/pool.h"
 
 #include <stddef.h>
 
 #include "index/check.h"
-#include "core/index_node.h"
-#include "core/wiped.h"
+#include "index/node.h"
+#include "os/wiped.h"
 #include "os/pages.h"
 
 #define FIRST_CHUNK ((size_t)32 << 10)

@@ -17,14 +17,14 @@
  * one that came later finds the reader's token.
  *
  * Reading is in sections. Between them memory may go: an erased entry, a node that has been replaced, is
- * somebody's again when every section that was open at its going has ended (section.h).
+ * somebody's again when every section that was open at its going has ended: its user counts them.
  */
-#ifndef MRN_CORE_INDEX_H
-#define MRN_CORE_INDEX_H
+#ifndef MRN_INDEX_H
+#define MRN_INDEX_H
 
-#include <mrn/mmu_notifier.h>
+#include <mrn/index_entry.h>
 
-#include "core/filter.h"
+#include "index/filter.h"
 
 #define MRN_INDEX_SLOTS	 MRN_VECTOR /* of a node */
 #define MRN_INDEX_LEVELS 12	    /* more than memory has room for */

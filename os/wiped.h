@@ -10,8 +10,8 @@
  * which it has made since the fork, have begun none: in the mm, which stays, they find no index. Between two looks, where
  * callbacks run, a walk keeps no node.
  */
-#ifndef MRN_CORE_WIPED_H
-#define MRN_CORE_WIPED_H
+#ifndef MRN_OS_WIPED_H
+#define MRN_OS_WIPED_H
 
 #include <stddef.h>
 

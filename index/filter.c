@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/filter.h"
+#include "index/filter.h"
 
 #include "index/check.h"
-#include "core/wiped.h"
+#include "os/wiped.h"
 #include "os/pages.h"
 
 #define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */

@@ -2,7 +2,7 @@
 /*
  * The writer's side of inner nodes: the way down, and putting nodes in the place of others.
  */
-#include "core/index_write.h"
+#include "index/write.h"
 
 void mrn_index_find(const struct mrn_index *ix, uintptr_t start, uint64_t id,
 		    struct mrn_index_way *way)

@@ -2,11 +2,11 @@
 /*
  * What writing the index is made of: one writer at a time, readers all the while (index.h says what they may see).
  */
-#ifndef MRN_CORE_INDEX_WRITE_H
-#define MRN_CORE_INDEX_WRITE_H
+#ifndef MRN_INDEX_WRITE_H
+#define MRN_INDEX_WRITE_H
 
-#include "core/index_node.h"
-#include "core/index_pool.h"
+#include "index/node.h"
+#include "index/pool.h"
 
 /* ---- index_leaf.c */
 

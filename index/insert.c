@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 
-#include "core/index_write.h"
+#include "index/write.h"
 
 /* The entries of a full leaf and one more, in order. Where the one is. */
 static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,

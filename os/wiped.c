@@ -8,13 +8,13 @@
  * A generation that is not ours never comes back, in this process. So of several threads that find a parent's note, one
  * gets it.
  */
-#include "core/wiped.h"
+#include "os/wiped.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/check.h"
-#include "core/process.h"
+#include "os/check.h"
+#include "os/generation.h"
 #include "os/pages.h"
 
 struct note {
@@ -87,7 +87,7 @@ void *mrn_wiped_alloc(size_t size)
 	struct note *n;
 	void *p;
 
-	if (mrn_process_init())
+	if (mrn_generation_init())
 		return NULL;
 	mrn_wiped_give_back();
 	n = claim();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/vector.h"
+#include "index/vector.h"
 
 #include "index/check.h"
 #include "os/atomic.h"

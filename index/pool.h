@@ -2,10 +2,10 @@
 /*
  * The memory of the index's nodes, in chunks from the kernel. Two kinds: 0 leaves, 1 inner nodes.
  */
-#ifndef MRN_CORE_INDEX_POOL_H
-#define MRN_CORE_INDEX_POOL_H
+#ifndef MRN_INDEX_POOL_H
+#define MRN_INDEX_POOL_H
 
-#include "core/index.h"
+#include "index/index.h"
 
 /* Sees to it that so many can be taken. False without memory. */
 bool mrn_pool_reserve(struct mrn_index *ix, unsigned int kind, unsigned int n);

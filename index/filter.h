@@ -33,14 +33,14 @@
  * A level's bit, too, stays while the entry does. The reader loads the levels once, then the table once. A table that has
  * been replaced stays as it was then, with the entry's marks; one that takes its place had them all before.
  */
-#ifndef MRN_CORE_FILTER_H
-#define MRN_CORE_FILTER_H
+#ifndef MRN_INDEX_FILTER_H
+#define MRN_INDEX_FILTER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/vector.h"
+#include "index/vector.h"
 
 #define MRN_FILTER_PAGE	  12 /* its logarithm */
 #define MRN_FILTER_LEVELS 16
