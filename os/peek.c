@@ -2,17 +2,31 @@
 #include "os/peek.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/uio.h>
 
 #include "os/syscall.h"
 
 #include "os/event_path.h"
 
-const int32_t *mrn_peek_pid;
+static const int32_t *at;
+static bool asks;
+
+void mrn_peek_know(const int32_t *pid)
+{
+	__atomic_store_n(&at, pid, __ATOMIC_RELAXED);
+}
+
+void mrn_peek_ask(void)
+{
+	__atomic_store_n(&asks, true, __ATOMIC_RELAXED);
+}
 
 static long own_number(void)
 {
-	const int32_t *known = __atomic_load_n(&mrn_peek_pid, __ATOMIC_RELAXED);
+	const int32_t *known = __atomic_load_n(&asks, __ATOMIC_RELAXED)
+				       ? NULL
+				       : __atomic_load_n(&at, __ATOMIC_RELAXED);
 	long pid = known ? __atomic_load_n(known, __ATOMIC_RELAXED) : 0;
 
 	return pid ? pid : mrn_sys0(SYS_getpid);

@@ -383,7 +383,7 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 		return say(opts, "no memory.", -ENOMEM);
 	pid = mrn_sys0(SYS_getpid);
 	mm->pid = pid > 0 ? (int32_t)pid : 0;
-	__atomic_store_n(&mrn_peek_pid, &mm->pid, __ATOMIC_RELAXED);
+	mrn_peek_know(&mm->pid);
 	had = s->kinds;
 	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "source/dispatch/check.h"
+#include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/confined.h"
@@ -43,6 +44,13 @@ static uint64_t arm_of_child(uint64_t flags)
 	if (!armed || !mrn_dispatch_is_on() || MRN_BROKEN(DISPATCH_NEW))
 		return 0;
 	return (flags & CLONE_CLEAR_SIGHAND) ? CHILD_IS_FRESH : CHILD_ARMS_ITSELF;
+}
+
+/* Another process, which may outlive this one: the number of neither is the other's. */
+static void look_for_company(uint64_t flags)
+{
+	if (runs_beside(flags) && !(flags & CLONE_THREAD))
+		mrn_peek_ask();
 }
 
 static void guest_comes(void)
@@ -126,6 +134,7 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 {
 	struct mrn_frame *f;
 
+	look_for_company(flags);
 	guest_comes();
 	f = mrn_caught_resume(c, mrn_stub_vfork);
 	f->arm = (flags & CLONE_VFORK) ? PARENT_OF_GUEST : 0;
@@ -142,6 +151,7 @@ static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t
 	uint64_t arm = arm_of_child(flags);
 	struct mrn_frame *parent;
 
+	look_for_company(flags);
 	if (!runs_beside(flags))
 		guest_comes();
 	if (!(flags & CLONE_THREAD) && arm)

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Dispatch and processes that share this memory (CLONE_VM) and are not waited for: caught like threads, and none. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "dispatch_fixture.h"
+#include "harness/child.h"
+
+static char stack[65536] __attribute__((aligned(16)));
+
+/* ------------------------------------------------------------------------- its parent has gone */
+
+static int parent_has_gone[2];
+
+/* Nobody has the number any more by which this memory has been known. */
+static int point_nowhere(void *arg)
+{
+	char c;
+
+	close(parent_has_gone[1]);
+	CHECK_EQ(read(parent_has_gone[0], &c, 1), 0);
+	CHECK_EQ(test_raw4(SYS_rt_sigprocmask, SIG_BLOCK, 16, 0, 8), -EFAULT);
+	CHECK_EQ(test_raw4(SYS_rt_sigaction, SIGSYS, 16, 0, 8), -EFAULT);
+	return 3;
+}
+
+static void leave_company_behind(void)
+{
+	dispatch_or_skip(0);
+	CHECK(clone(point_nowhere, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL) > 0);
+	_exit(0);
+}
+
+TEST(its_parent_has_gone)
+{
+	int status;
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+	CHECK_EQ(pipe(parent_has_gone), 0);
+	/* The end of the pipe that is held here goes once the parent has been waited for. */
+	CHECK_EQ(in_a_child(leave_company_behind), 0);
+	close(parent_has_gone[1]);
+	CHECK(waitpid(-1, &status, 0) > 0);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %x", status);
+}
