@@ -47,3 +47,32 @@ TEST(its_parent_has_gone)
 	CHECK(waitpid(-1, &status, 0) > 0);
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %x", status);
 }
+
+/* ------------------------------------------------------------------------- a stack that is not there */
+
+#define NOWHERE ((void *)8192)
+
+static int never(void *arg)
+{
+	return 3;
+}
+
+/* As bad as it is, it is the kernel's to refuse the call, and the child's to die. */
+TEST(a_stack_that_is_not_there)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	char *stack_to_read = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const uint64_t three[8] = {CLONE_VM | CLONE_THREAD, 0, 0, 0, 0, 4096, 8192, 0};
+	long pid;
+
+	CHECK_EQ(test_raw4(SYS_clone, CLONE_VM | CLONE_THREAD, (long)NOWHERE, 0, 0), -EINVAL);
+	CHECK_EQ(test_raw4(SYS_clone3, (long)three, sizeof(three), 0, 0), -EINVAL);
+	pid = test_raw4(SYS_clone, CLONE_VM | SIGCHLD, (long)NOWHERE, 0, 0);
+	CHECK_EQ(end_of((pid_t)pid), -SIGSEGV);
+	pid = test_raw4(SYS_clone, CLONE_VM | SIGCHLD, (long)stack_to_read + 4096, 0, 0);
+	CHECK_EQ(end_of((pid_t)pid), -SIGSEGV);
+	/* And one that is there. */
+	CHECK_EQ(end_of(clone(never, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL)), 3);
+	CHECK_ERR(mrn_source_check(source), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}

@@ -144,13 +144,20 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 	memset(&c->context->uc_sigmask, 0xff, sizeof(f->more[0]));
 }
 
-/* On a stack of its own, where it finds a frame, too. Returns where its stack is to begin. */
-static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t flags)
+/*
+ * On a stack of its own, where it finds a frame, too, below which room bytes are written to, as well. Returns where its stack is to
+ * begin. NULL where nothing can be written: it goes on as it came, for the kernel may refuse it; and whom it makes, that ends.
+ */
+static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t flags, size_t room)
 {
 	struct mrn_frame *child = (struct mrn_frame *)((top - sizeof(*child)) & ~UINT64_C(15));
 	uint64_t arm = arm_of_child(flags);
 	struct mrn_frame *parent;
 
+	if (!mrn_is_writable((uintptr_t)child - room, sizeof(*child) + room)) {
+		mrn_caught_resume(c, mrn_stub_resume);
+		return NULL;
+	}
 	look_for_company(flags);
 	if (!runs_beside(flags))
 		guest_comes();
@@ -196,6 +203,7 @@ void mrn_caught_clone(struct mrn_caught *c)
 {
 	/* All that the kernel looks at. */
 	uint64_t flags = (uint32_t)c->reg[REG_RDI], stack = (uint64_t)c->reg[REG_RSI];
+	struct mrn_frame *child;
 	long a[5];
 
 	if (!(flags & CLONE_VM)) {
@@ -203,7 +211,9 @@ void mrn_caught_clone(struct mrn_caught *c)
 		a[1] = 0;
 		on_a_copy(c, flags, a, stack);
 	} else if (stack) {
-		c->reg[REG_RSI] = (greg_t)(uintptr_t)on_its_own(c, stack, flags);
+		child = on_its_own(c, stack, flags, 0);
+		if (child)
+			c->reg[REG_RSI] = (greg_t)(uintptr_t)child;
 	} else {
 		on_the_same(c, flags);
 	}
@@ -251,7 +261,9 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		mrn_caught_return(c, -EINVAL);
 		return;
 	}
-	child = on_its_own(c, args.stack + args.stack_size, args.flags);
+	child = on_its_own(c, args.stack + args.stack_size, args.flags, sizeof(*copy));
+	if (!child)
+		return;
 	args.stack_size = (uint64_t)(uintptr_t)child - args.stack;
 	copy = (struct clone_args *)child - 1;
 	memcpy(copy, &args, size);

@@ -107,6 +107,18 @@ int mrn_program_write(uint64_t addr, const void *from, size_t size)
 	return 0;
 }
 
+/* For which a stack grows as for a store of the program's. */
+static bool kernel_stores(uintptr_t addr)
+{
+	return mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)addr, sizeof(mrn_sigmask)) !=
+	       -EFAULT;
+}
+
+bool mrn_is_writable(uintptr_t addr, size_t size)
+{
+	return kernel_stores(addr + size - sizeof(mrn_sigmask)) && kernel_stores(addr);
+}
+
 /* ------------------------------------------------------------------------------------------- the calls */
 
 static void as_they_came(long a[6], const greg_t *reg)
@@ -355,13 +367,6 @@ static void caught(struct mrn_caught *c)
 	}
 }
 
-/* By a store of the kernel's, for which a stack grows as for one of the program's. */
-static bool is_writable(uintptr_t addr)
-{
-	return mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)addr, sizeof(mrn_sigmask)) !=
-	       -EFAULT;
-}
-
 /*
  * Is there a place for a frame? A signal that came on the program's stack shows that it has one. One on an alternate stack
  * does not: rsp may be any number, for a bare call needs no stack.
@@ -370,13 +375,13 @@ static bool has_stack(const struct mrn_caught *c)
 {
 	static MRN_TLS uintptr_t known; /* the page of the frame that was written last */
 	const uintptr_t frame = (uintptr_t)frame_of(c), in_page = ~(mrn_page_size() - 1);
-	const uintptr_t last = frame + sizeof(struct mrn_frame) - sizeof(mrn_sigmask);
+	const uintptr_t last = frame + sizeof(struct mrn_frame) - 1;
 
 	if (!mrn_handler_is_aside(c) || mrn_spare_frame(c) || MRN_BROKEN(DISPATCH_NO_STACK))
 		return true;
 	if ((frame & in_page) == known && (last & in_page) == known && !mrn_storage_is_shared)
 		return true;
-	if (!is_writable(last) || !is_writable(frame))
+	if (!mrn_is_writable(frame, sizeof(struct mrn_frame)))
 		return false;
 	known = frame & in_page;
 	return true;

@@ -66,6 +66,8 @@ void mrn_caught_lose(void);
 /* Reads what the program has at addr, as the kernel would: 0 or -EFAULT. */
 int mrn_program_read(void *into, uint64_t addr, size_t size);
 int mrn_program_write(uint64_t addr, const void *from, size_t size);
+/* Is there room for something on a stack, less than a page? Writes to its first and its last word. */
+bool mrn_is_writable(uintptr_t addr, size_t size);
 /* By mrn_stub_sigsys. */
 void mrn_on_sigsys(int sig, siginfo_t *info, void *context);
 
