@@ -620,6 +620,7 @@ static void take_it_from_another(void)
 	CHECK_EQ(pthread_create(&t, NULL, call_on_it, stack), 0);
 	test_gate_wait(&has_one);
 	CHECK_EQ(mprotect(stack, STACK, PROT_READ | PROT_WRITE), 0);
+	CHECK_EQ(test_raw4(SYS_pkey_mprotect, (long)stack, STACK, PROT_READ | PROT_WRITE, -1), 0);
 	CHECK(is_covered(source));
 	made = __atomic_load_n(&calls_made, __ATOMIC_RELAXED);
 	CHECK_EQ(take_anothers(stack), 0);

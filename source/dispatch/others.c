@@ -188,6 +188,9 @@ static bool says_of_how_much(const struct mrn_call *call)
 		return false;
 	case SYS_mprotect:
 		return !(call->a[2] & PROT_WRITE);
+	case SYS_pkey_mprotect:
+		/* A handler has none but the first key. */
+		return !(call->a[2] & PROT_WRITE) || (int)call->a[3] > 0;
 	default:
 		return true;
 	}
