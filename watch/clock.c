@@ -7,6 +7,7 @@
 
 #include "os/pages.h"
 #include "os/syscall.h"
+#include "watch/log.h"
 
 #include "os/event_path.h"
 
@@ -37,6 +38,9 @@ void watch_clock_look(const struct mmu_notifier_range *range)
 {
 	const uintptr_t start = vdso - DATA * mrn_page_size(), end = vdso + CODE * mrn_page_size();
 
+	/* What takes everything, fork or exec, takes none of it: a new program has another one. */
+	if (range->end - range->start >= WATCH_EVERYTHING)
+		return;
 	/* Pairs with the load of whoever asks for the time after this thread's change. */
 	if (range->end - 1 >= start && range->start < end && vdso)
 		__atomic_store_n(&has_gone, true, __ATOMIC_RELEASE);

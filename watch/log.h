@@ -44,6 +44,9 @@
 #define WATCH_REASONS 16
 #define WATCH_DOUBTED 256
 
+/* A range that is so long or longer, more than any machine's memory, is everything. */
+#define WATCH_EVERYTHING (UINT64_C(1) << 56)
+
 /* One invalidation. Times are nanoseconds of CLOCK_MONOTONIC, addresses are the program's. */
 struct watch_record {
 	uint64_t begin, end;

@@ -138,15 +138,13 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 	}
 }
 
-/* Of everything, as exec says, there is nothing to be marked: either it fails, or this list has an end. */
-#define EVERYTHING (UINT64_C(1) << 56)
-
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 {
 	struct watch_lane *lane = watch_lane_mine();
 	uint32_t n;
 
-	if (!lane || end - start >= EVERYTHING || MRN_BROKEN(WATCH_OVER))
+	/* Of everything, as exec says, there is nothing to be marked: either it fails, or this list has an end. */
+	if (!lane || end - start >= WATCH_EVERYTHING || MRN_BROKEN(WATCH_OVER))
 		return;
 	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
 	for (uint32_t i = 0; i < n; i++) {

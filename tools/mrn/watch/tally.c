@@ -18,12 +18,9 @@ void tally_destroy(struct tally *t)
 	free(t->event);
 }
 
-/* Longer than any machine's memory. */
-#define EVERYTHING (UINT64_C(1) << 56)
-
 uint64_t tally_bytes(uint64_t start, uint64_t stop)
 {
-	return stop - start < EVERYTHING ? stop - start : 0;
+	return stop - start < WATCH_EVERYTHING ? stop - start : 0;
 }
 
 static bool grow_sites(struct tally *t)
