@@ -415,6 +415,10 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 
 	if (opts && opts->size != sizeof(*opts))
 		return -EINVAL;
+	if (!mm && !mrn_mm_self())
+		return say(opts,
+			   "there is no memory, or none that a sandbox (seccomp) lets be had.",
+			   -ENOMEM);
 	if (!mm || !out || mm != mrn_mm_self() ||
 	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
 	    (opts && (opts->flags & ~MRN_SOURCE_FOLLOW_FORK)))

@@ -60,3 +60,43 @@ TEST(a_fork_leaves_the_vdso)
 		json_object_put(report);
 	}
 }
+
+TEST(a_childs_exec_is_an_event)
+{
+	const char *small = getenv("MRN_SMALL");
+	static struct outcome o;
+
+	for (int i = 0; i < 2; i++) {
+		struct json_object *report = REPORT(&o, "--children", "--source", sources[i], "--",
+						    children(), "executed", "0", small, "50");
+
+		CHECK_EQ(of_cause(report, "munmap", "events"), 50);
+		CHECK_MSG(of_cause(report, "exec", "events") == 1, "%s: %s", sources[i], o.out);
+		CHECK_EQ(figure(report, "processes"), 2);
+		CHECK_EQ(figure(report, "unwatched_processes"), 0);
+		json_object_put(report);
+	}
+}
+
+/* The only process that is not watched, and why. */
+static const char *reason(struct json_object *report)
+{
+	struct json_object *reasons = member(report, "unwatched", json_type_array);
+
+	CHECK_EQ(figure(report, "unwatched_processes"), 1);
+	return json_object_get_string(
+		member(json_object_array_get_idx(reasons, 0), "why", json_type_string));
+}
+
+TEST(a_child_in_a_sandbox_is_told_of)
+{
+	static struct outcome o;
+
+	for (int i = 0; i < 2; i++) {
+		struct json_object *report = REPORT(&o, "--children", "--source", sources[i], "--",
+						    children(), "sandboxed", "50");
+
+		CHECK_MSG(strstr(reason(report), "sandbox (seccomp)"), "%s: %s", sources[i], o.out);
+		json_object_put(report);
+	}
+}

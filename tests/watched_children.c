@@ -2,7 +2,7 @@
 /*
  * For tests/tool_watch_children.c: makes children, whatever there is to make them by.
  *
- *	watched-children WAY N
+ *	watched-children WAY N [PROGRAM ARGUMENT...]
  */
 #include <errno.h>
 #include <sched.h>
@@ -39,10 +39,16 @@ static int wait_for(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
-/* All calls pass but this one. */
-static void forbid(long nr)
+/* All calls pass but these two. */
+static void forbid(long nr, long other)
 {
-	const struct sock_filter code[] = {SANDBOX_REFUSES(nr, SECCOMP_RET_ERRNO | EPERM)};
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)other, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
 
 	if (!sandbox_enter_seen(code, sizeof(code) / sizeof(code[0])))
 		_exit(77);
@@ -59,6 +65,17 @@ static int in_a_fork(int n)
 	return wait_for(pid);
 }
 
+static int in_a_program(char **argv)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		execv(argv[0], argv);
+		_exit(90);
+	}
+	return wait_for(pid);
+}
+
 int main(int argc, char **argv)
 {
 	const char *way = argc > 1 ? argv[1] : "";
@@ -67,9 +84,15 @@ int main(int argc, char **argv)
 	if (!strcmp(way, "timeless")) {
 		int r = in_a_fork(0);
 
-		forbid(SYS_clock_gettime);
+		forbid(SYS_clock_gettime, SYS_clock_gettime);
 		unmap(n);
 		return r;
 	}
+	if (!strcmp(way, "sandboxed")) {
+		forbid(SYS_readlinkat, SYS_madvise);
+		return in_a_fork(n);
+	}
+	if (!strcmp(way, "executed") && argc > 3)
+		return in_a_program(argv + 3);
 	return 89;
 }

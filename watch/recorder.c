@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/mm.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"
@@ -237,6 +238,15 @@ static void run_without_lane(int err)
 	run_unwatched(text);
 }
 
+/* The interposer tells it by this from one of a vfork's child. Where nothing is attached anew, nobody has said so. */
+static void know_own_exec(void)
+{
+	struct mrn_mm *mm = mrn_mm_self();
+
+	if (mm && !mm->pid && own_pid > 0)
+		mm->pid = (int32_t)own_pid;
+}
+
 static void follow(void)
 {
 	int r;
@@ -249,6 +259,7 @@ static void follow(void)
 		run_unwatched(why);
 		return;
 	}
+	know_own_exec();
 	r = watch_recorder_start();
 	if (r)
 		run_without_lane(r);

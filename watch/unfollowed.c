@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "os/syscall.h"
+#include "source/confined.h"
 #include "watch/text.h"
 
 #include "os/event_path.h"
@@ -82,7 +83,14 @@ bool watch_unfollowed_arrives(struct watch_header *header, uint32_t pid)
 void watch_unfollowed_say_log(int err, char *text, size_t size)
 {
 	struct watch_text w = {text, size, 0};
+	const bool is_refused = err == -EACCES || err == -EPERM || err == -ENOENT;
 
+	if (is_refused && mrn_is_confined()) {
+		watch_text_add(
+			&w, "the sandbox (seccomp) that it was in does not let it open the log of "
+			    "mrn watch");
+		return;
+	}
 	switch (err) {
 	case -EUSERS:
 		watch_text_add_number(&w, WATCH_LANES);
