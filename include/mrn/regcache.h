@@ -3,14 +3,14 @@
  * The registration cache: registrations of memory with a device, kept for the next use, and never
  * handed out once the memory under them has changed.
  *
- * An entry covers whole OS pages. A hit is an entry that covers the range asked for with the access
- * asked for. An invalidated entry that is in use stays registered until its last put and is never
- * handed out again. Nothing but the callback of an entry's notifier runs on the event path; it marks,
- * counts and queues, and deregistrations happen in get, put and reap.
+ * An entry covers whole OS pages. A hit is an entry that covers the requested range with the requested access. An
+ * invalidated entry that is in use stays registered until its last put and is never handed out again. Only the callback
+ * of an entry's notifier runs on the event path. It marks, counts and queues; get, put, reap, flush and destroy
+ * deregister.
  *
- * Cancellation (pthread_cancel) is held off while one of these functions waits or is in a function of the consumer's: it
- * does its work and returns, and the request acts at the thread's next cancellation point. For deferred
- * cancellation, the usual kind; none of these functions may be called with asynchronous cancellation on.
+ * Cancellation (pthread_cancel) is held off while one of these functions waits or runs the consumer's functions: the
+ * function finishes, and the request acts at the thread's next cancellation point. This holds for deferred
+ * cancellation, the default; do not call these functions with asynchronous cancellation enabled.
  */
 #ifndef MRN_REGCACHE_H
 #define MRN_REGCACHE_H
@@ -29,7 +29,7 @@ struct mrn_regcache;
 #define MRN_ACCESS_READ	 (1u << 0)
 #define MRN_ACCESS_WRITE (1u << 1)
 
-/* A registration that somebody holds. Read-only to all but register_range, which sets handle. */
+/* A registration that the caller holds. Read-only, except that register_range sets handle. */
 struct mrn_regcache_entry {
 	uintptr_t addr; /* OS-page aligned */
 	size_t length;	/* bytes, whole pages */
@@ -40,17 +40,17 @@ struct mrn_regcache_entry {
 	} handle; /* the consumer's: what register_range made */
 };
 
-/* These two must return: no longjmp, no exception, no pthread_exit out of them. */
+/* Both functions must return: do not leave them by longjmp, an exception or pthread_exit. */
 struct mrn_regcache_ops {
 	/*
-	 * Registers entry's range with the device and sets entry->handle. 0, or -errno with nothing
-	 * left behind; -ENOMEM and -ENOSPC make the cache evict an idle entry and try again. Several
-	 * threads may be in it at once. May block and allocate; must not call into the cache.
+	 * Registers entry's range with the device and sets entry->handle. 0, or -errno with nothing left behind;
+	 * -ENOMEM and -ENOSPC make the cache evict an idle entry and try again. Several threads may run it at once. May
+	 * block and allocate; must not call into the cache.
 	 */
 	int (*register_range)(void *ctx, struct mrn_regcache_entry *entry);
 	/*
-	 * Undoes it, exactly once, in whichever thread is in the cache then. May block and allocate. Cannot fail: what a
-	 * device refuses to release is the consumer's to keep, its handle to be used for nothing else, and to try again.
+	 * Undoes it, exactly once, in whichever thread is in the cache. May block and allocate. Cannot fail: if the
+	 * device refuses, the consumer keeps the handle, does not reuse it, and tries again later.
 	 */
 	void (*deregister_range)(void *ctx, struct mrn_regcache_entry *entry);
 };
@@ -61,25 +61,25 @@ struct mrn_regcache_ops {
 struct mrn_regcache_config {
 	size_t size; /* sizeof(struct mrn_regcache_config) */
 	struct mrn_mm *mm;
-	struct mrn_source *source; /* who watches mm; must outlive the cache. Always with
-				      mrn_mm_self(), and only with it: NULL for an mm whose owner
-				      announces every change itself */
+	struct mrn_source *source; /* watches mm; must outlive the cache. Required for
+				      mrn_mm_self(); NULL for any other mm, whose owner
+				      announces every change */
 	uint64_t need;		   /* coverage bits; 0 means MRN_COVER_PAGES */
 	const struct mrn_regcache_ops *ops;
-	void *ctx;		  /* handed to ops */
+	void *ctx;		  /* passed to ops */
 	unsigned int max_entries; /* registrations at one time, in use or idle; 0 means 1024 */
 	size_t max_bytes;	  /* of all registrations at one time; 0 means no limit */
 	unsigned int flags;
-	char *why; /* where to put one sentence when create fails; or NULL */
+	char *why; /* receives one sentence when create fails; or NULL */
 	size_t why_size;
 };
 
 /*
  * Creates a cache. ops and ctx must outlive it.
  *
- * Errors: -EINVAL, also for a source that does not watch mm; -ENOMEM; -EOPNOTSUPP when source does not cover a
- * cause in need; -ENOTCONN when source has been detached; -ESTALE when mm or source is a parent's, in a forked child;
- * each of these named in why. -EDEADLK from a callback. Allocates; does not block.
+ * Errors: -EINVAL, also for a source that does not watch mm; -ENOMEM; -EOPNOTSUPP when source does not cover a cause in
+ * need; -ENOTCONN when source has been detached; -ESTALE in a forked child when mm or source is its parent's; why
+ * explains each of these about mm and source. -EDEADLK from a callback. Allocates; does not block.
  */
 int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out);
 
@@ -92,33 +92,32 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 int mrn_regcache_destroy(struct mrn_regcache *cache);
 
 /*
- * Takes a registration that covers [addr, addr + length) with at least this access; the caller puts
- * it when the device is done. A hit takes no lock and writes nothing shared but the reference.
+ * Takes a registration that covers [addr, addr + length) with at least this access; put it when the device is done. A
+ * hit takes no lock and writes no shared memory but the entry's own line.
  *
  * Errors, with nothing held and nothing left registered: -EINVAL for length 0, no access or a tagged address;
- * -EOVERFLOW for a range that wraps; -EFAULT for unmapped memory; -ENOSPC when the limits are used up
- * by entries in use; -EAGAIN when invalidations kept colliding; -EDEADLK from a callback, but perhaps not
- * for a hit that waits for nobody, or inside an invalidation of this range by this thread; -ESTALE in a
- * forked child; -ENOTCONN once the source has been detached; and whatever register_range returns. A caller
- * may always do without registration.
+ * -EOVERFLOW for a range that wraps; -ENOSPC when entries in use exhaust the limits; -EAGAIN when invalidations kept
+ * colliding; -EDEADLK from a callback (though a hit that need not wait may succeed), or inside this thread's own
+ * invalidation of the range; -ESTALE in a forked child; -ENOTCONN once the source has been detached; and whatever
+ * register_range returns, as -EFAULT for unmapped memory. The caller can always go on without a registration.
  */
 int mrn_regcache_get(struct mrn_regcache *cache, const void *addr, size_t length,
 		     unsigned int access, const struct mrn_regcache_entry **out);
 
 /*
- * Gives it back. The last put of an invalidated entry deregisters it; in a callback, where that is
- * not possible, it is left to the next call that can. Not from a signal handler.
+ * Releases an entry. The last put of an invalidated entry deregisters it; in a callback, it leaves that to a later
+ * call. Not from a signal handler.
  *
- * Errors: -EINVAL for an entry that is not held, where that can be told; -ESTALE in a forked child.
+ * Errors: -EINVAL for an entry that is not held, where the cache can tell; -ESTALE in a forked child.
  */
 int mrn_regcache_put(const struct mrn_regcache_entry *entry);
 
-/* Deregisters what has been invalidated and is idle. Blocks. Errors: -EDEADLK, -ESTALE, -EINVAL. */
+/* Deregisters invalidated idle entries. Blocks. Errors: -EDEADLK, -ESTALE, -EINVAL. */
 int mrn_regcache_reap(struct mrn_regcache *cache);
 
 /*
- * Deregisters every idle entry, and invalidates those in use. What was idle is not watched any more: a UFFDIO_REGISTER of that
- * memory that no source sees, which fails with EBUSY while an entry is there, succeeds. Errors as reap.
+ * Deregisters every idle entry, and invalidates those in use. Memory of idle entries is then unwatched, so a
+ * UFFDIO_REGISTER of it that no source sees succeeds; while an entry is there, it fails with EBUSY. Errors as reap.
  */
 int mrn_regcache_flush(struct mrn_regcache *cache);
 
@@ -135,11 +134,11 @@ struct mrn_regcache_stats {
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 	uint64_t entries;	 /* registered now */
 	uint64_t entries_in_use; /* of them, held */
-	uint64_t bytes_pinned;	 /* of all registered now */
-	uint64_t use_once_full;	 /* of use_once: for want of mappings (vm.max_map_count) */
+	uint64_t bytes_pinned;	 /* by all entries registered now */
+	uint64_t use_once_full;	 /* of use_once: for lack of mappings (vm.max_map_count) */
 };
 
-/* Fills *stats; a moment's figures are each right, but not of one moment. Does not block. */
+/* Fills *stats. Each figure is exact; they are not read at one instant. Errors: -EINVAL, -ESTALE. */
 int mrn_regcache_get_stats(struct mrn_regcache *cache, struct mrn_regcache_stats *stats);
 
 #ifdef __cplusplus
