@@ -15,6 +15,22 @@ static inline long mrn_status_number(const char *status, const char *name)
 	return p ? strtol(p + strlen(name), NULL, 10) : -1;
 }
 
+/* What a thread calls itself, which may not be what /proc calls it: that of another namespace of processes. -1 where it does not say. */
+static inline long mrn_status_own_number(const char *status)
+{
+	const char *p = strstr(status, "\nNSpid:");
+	char *end;
+	long number = -1, next;
+
+	for (p = p ? p + strlen("\nNSpid:") : ""; *p && *p != '\n'; p = end) {
+		next = strtol(p, &end, 10);
+		if (end == p)
+			break;
+		number = next;
+	}
+	return number;
+}
+
 /* A set of signals; none where it does not say. */
 static inline uint64_t mrn_status_signals(const char *status, const char *name)
 {

@@ -11,6 +11,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/break.h"
+#include "harness/child.h"
 #include "harness/sync.h"
 
 static struct test_gate ready;
@@ -127,6 +128,44 @@ TEST(a_thread_that_blocks_what_it_can)
 	test_join(&t);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+/* ---------------------------------------------------------------------------- another namespace of processes */
+
+static void enter_namespace(void)
+{
+	if (unshare(CLONE_NEWPID) && (unshare(CLONE_NEWUSER) || unshare(CLONE_NEWPID)))
+		SKIP("namespaces of processes are not permitted here");
+}
+
+static void check_numbers(void)
+{
+	CHECK_EQ(getpid(), 3);
+}
+
+/* /proc has the numbers of the one that it was mounted in. */
+static void attach_as_the_first_process(void)
+{
+	struct mrn_source *source;
+	struct test_thread t;
+
+	CHECK_EQ(getpid(), 1);
+	test_thread(&t, block_and_be_caught, NULL);
+	test_gate_wait(&ready);
+	source = attach();
+	test_gate_open(&attached);
+	test_join(&t);
+	/* And attaching has made no process. */
+	CHECK_EQ(in_a_child(check_numbers), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(proc_of_another_namespace)
+{
+	need_dispatch();
+	enter_namespace();
+	CHECK_EQ(in_a_child(attach_as_the_first_process), 0);
+}
+TWIN(proc_of_another_namespace, is_taken_for_ours, BREAK(DISPATCH_NUMBERS));
 
 /* Libc asks all threads by the same signal, and waits for each. */
 static void set_users(void *arg)

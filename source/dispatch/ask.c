@@ -119,47 +119,47 @@ static bool has(const char *status, const char *name)
 }
 
 /* In rt_sigtimedwait past libc. While it sleeps there what it waits for does not count as blocked. */
-static bool waits_for_all(long tid)
+static bool waits_for_all(long name)
 {
 	char call[256], *args;
 	mrn_sigmask set;
 
-	if (mrn_thread_about(tid, "syscall", call, sizeof(call)) ||
+	if (mrn_thread_about(name, "syscall", call, sizeof(call)) ||
 	    strtol(call, &args, 10) != SYS_rt_sigtimedwait || args == call)
 		return false;
 	return !mrn_peek(&set, strtoull(args, NULL, 16), sizeof(set)) &&
 	       (set >> (ask_by() - 1) & 1);
 }
 
-long mrn_ask(long tid, enum mrn_ask what)
+long mrn_ask(long name, long number, enum mrn_ask what)
 {
 	siginfo_t info = {.si_signo = ask_by(), .si_code = SI_QUEUE};
 
-	if (waits_for_all(tid))
+	if (waits_for_all(name))
 		return -EAGAIN;
 	info.si_pid = (pid_t)mrn_sys0(SYS_getpid);
 	info.si_uid = (uid_t)mrn_sys0(SYS_getuid);
 	info.si_value.sival_ptr = &token[what];
 	__atomic_store_n(&answered[what], 0, __ATOMIC_RELAXED);
-	return mrn_sys4(SYS_rt_tgsigqueueinfo, info.si_pid, tid, ask_by(), (long)&info);
+	return mrn_sys4(SYS_rt_tgsigqueueinfo, info.si_pid, number, ask_by(), (long)&info);
 }
 
-bool mrn_cannot_be_asked(long tid)
+bool mrn_cannot_be_asked(long name)
 {
 	char status[4096];
 
-	if (mrn_thread_about(tid, "status", status, sizeof(status)))
+	if (mrn_thread_about(name, "status", status, sizeof(status)))
 		return false;
-	return has(status, "\nSigBlk:") || waits_for_all(tid);
+	return has(status, "\nSigBlk:") || waits_for_all(name);
 }
 
-bool mrn_answers_within(long tid, enum mrn_ask what, unsigned int ms)
+bool mrn_answers_within(long number, enum mrn_ask what, unsigned int ms)
 {
 	uint32_t last = __atomic_load_n(&answered[what], __ATOMIC_ACQUIRE);
 
-	for (unsigned int i = 0; i < ms && last != (uint32_t)tid; i++) {
+	for (unsigned int i = 0; i < ms && last != (uint32_t)number; i++) {
 		mrn_futex_wait_for(&answered[what], last, 1000000);
 		last = __atomic_load_n(&answered[what], __ATOMIC_ACQUIRE);
 	}
-	return last == (uint32_t)tid;
+	return last == (uint32_t)number;
 }

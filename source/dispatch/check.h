@@ -10,6 +10,7 @@ MRN_PART(DISPATCH_NO_STACK);   /* rsp is taken for a stack's, whatever it is */
 MRN_PART(DISPATCH_OWN);	       /* our handler stays where the program has a dispatch of its own */
 MRN_PART(DISPATCH_TRIAL);      /* it is not tried whether dispatch works */
 MRN_PART(DISPATCH_TRACER);     /* a thread is caught though it is traced */
+MRN_PART(DISPATCH_NUMBERS);    /* a thread's number is taken for what /proc calls it */
 MRN_PART(DISPATCH_SHARED);     /* of threads that have one storage, one alone is armed */
 MRN_PART(DISPATCH_ASK);	       /* threads that are there already are not armed */
 MRN_PART(DISPATCH_LIBCS);      /* threads are asked by a signal that they may wait for */

@@ -270,7 +270,7 @@ void mrn_rings_look(void (*ring)(void));
 /* Before anything is begun: 0; or -errno, as mrn_dispatch_start. */
 int mrn_dispatch_try(char *why, size_t why_size);
 /* 0; or -EBUSY for one that is traced or has a sandbox of its own, which why says. */
-int mrn_thread_may_be_armed(long tid, char *why, size_t why_size);
+int mrn_thread_may_be_armed(long name, char *why, size_t why_size);
 
 /* ---- ask.c */
 
@@ -284,11 +284,11 @@ void mrn_on_asked(int sig, siginfo_t *info, void *context);
 int mrn_ask_begin(void);
 void mrn_ask_end(void);
 /* Asks a thread, which may take its time. 0 or -errno: -EAGAIN while it waits for the signal itself. */
-long mrn_ask(long tid, enum mrn_ask what);
+long mrn_ask(long name, long number, enum mrn_ask what);
 /* Waits for its answer, which may be lost to that of another one: then ask again. */
-bool mrn_answers_within(long tid, enum mrn_ask what, unsigned int ms);
+bool mrn_answers_within(long number, enum mrn_ask what, unsigned int ms);
 /* As long as it likes: it blocks the signal, or waits for it. */
-bool mrn_cannot_be_asked(long tid);
+bool mrn_cannot_be_asked(long name);
 
 /* ---- thread.c */
 
@@ -311,11 +311,16 @@ void mrn_thread_lose(void);
 bool mrn_thread_has_lost(void);
 /* The call that does it, for the calling thread: NULL for none. 0 or -errno. */
 long mrn_dispatch_set(const uint8_t *selector);
-/* What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. */
-int mrn_thread_about(long tid, const char *file, char *into, size_t size);
+/*
+ * What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. Named as /proc has it, which is not its number
+ * where that is of another namespace of processes; 0: the calling thread.
+ */
+int mrn_thread_about(long name, const char *file, char *into, size_t size);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
-/* The number of the next thread after tid of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */
-long mrn_next_thread(void *tasks, long tid);
+/* The name of the next thread after this one of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */
+long mrn_next_thread(void *tasks, long name);
+/* The number of a thread with this name, for gettid and signals. */
+long mrn_number_of_thread(long name);
 
 #endif

@@ -46,12 +46,12 @@ void mrn_asked_to_leave(ucontext_t *context)
 }
 
 /* Until it does not block it; at most so long. */
-static bool wait_until_open(long tid)
+static bool wait_until_open(long name)
 {
 	uint32_t nobody = 0;
 
 	for (unsigned int i = 0; i < STEPS_MAX; i++) {
-		if (!mrn_cannot_be_asked(tid))
+		if (!mrn_cannot_be_asked(name))
 			return true;
 		mrn_futex_wait_for(&nobody, 0, STEP_NS);
 	}
@@ -59,13 +59,14 @@ static bool wait_until_open(long tid)
 }
 
 /* False: it may still be in a handler of ours, or on its way to one. */
-static bool ask(long tid)
+static bool ask(long name, long number)
 {
-	if (!wait_until_open(tid))
+	if (!wait_until_open(name))
 		return false;
-	switch (mrn_ask(tid, MRN_ASK_TO_LEAVE)) {
+	switch (mrn_ask(name, number, MRN_ASK_TO_LEAVE)) {
 	case 0:
-		return mrn_answers_within(tid, MRN_ASK_TO_LEAVE, STEPS_MAX) && wait_until_open(tid);
+		return mrn_answers_within(number, MRN_ASK_TO_LEAVE, STEPS_MAX) &&
+		       wait_until_open(name);
 	case -ESRCH:
 		return true;
 	default:
@@ -82,7 +83,7 @@ struct entry {
 	char name[];
 };
 
-static long number(const char *name)
+static long read_number(const char *name)
 {
 	long n = 0;
 
@@ -104,11 +105,12 @@ static bool ask_all(void)
 	while ((n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n;) {
 			const struct entry *e = (const struct entry *)(buf + at);
-			long tid = number(e->name);
+			long name = read_number(e->name);
+			long number = name ? mrn_number_of_thread(name) : 0;
 
 			at += e->length;
-			if (tid && tid != self && !mrn_is_own_thread(tid))
-				all &= ask(tid);
+			if (name && number != self && !mrn_is_own_thread(number))
+				all &= ask(name, number);
 		}
 	}
 	mrn_sys1(SYS_close, fd);

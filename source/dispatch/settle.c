@@ -21,9 +21,9 @@
 #define WITHOUT_PROC_NS 20000000 /* of everybody's */
 
 /* Its time on processors, as the kernel numbers threads' clocks; 0 once it has ended. */
-static int64_t time_of(long tid)
+static int64_t time_of(long number)
 {
-	clockid_t clock = (clockid_t)((~(unsigned int)tid << 3) | 6);
+	clockid_t clock = (clockid_t)((~(unsigned int)number << 3) | 6);
 	struct timespec t;
 
 	return clock_gettime(clock, &t) ? INT64_MAX : (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -45,14 +45,14 @@ static bool may_be_on_its_way(const char *status)
 	return strstr(status, "\nState:\tR") || (pending & MRN_SIGSYS_BIT);
 }
 
-static bool settle(long tid, int64_t deadline)
+static bool settle(long name, long number, int64_t deadline)
 {
-	const int64_t then = time_of(tid);
+	const int64_t then = time_of(number);
 	char status[4096];
 
 	/* Or it has ended. */
-	while (!mrn_thread_about(tid, "status", status, sizeof(status)) &&
-	       may_be_on_its_way(status) && time_of(tid) < then + ARRIVES_WITHIN) {
+	while (!mrn_thread_about(name, "status", status, sizeof(status)) &&
+	       may_be_on_its_way(status) && time_of(number) < then + ARRIVES_WITHIN) {
 		struct timespec now;
 
 		clock_gettime(CLOCK_MONOTONIC, &now);
@@ -68,7 +68,7 @@ bool mrn_threads_settle(void)
 	const long self = mrn_sys0(SYS_gettid);
 	struct timespec now;
 	bool all = true;
-	long tid = 0;
+	long name = 0;
 	DIR *tasks;
 
 	if (MRN_BROKEN(DISPATCH_SETTLE))
@@ -82,8 +82,11 @@ bool mrn_threads_settle(void)
 		return true;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	while (all && (tid = mrn_next_thread(tasks, tid)))
-		all = tid == self || settle(tid, now.tv_sec + PATIENCE_S);
+	while (all && (name = mrn_next_thread(tasks, name))) {
+		long number = mrn_number_of_thread(name);
+
+		all = number == self || settle(name, number, now.tv_sec + PATIENCE_S);
+	}
 	closedir(tasks);
 	return all;
 }

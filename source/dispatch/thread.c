@@ -13,8 +13,9 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "source/dispatch/check.h"
+#include "os/status.h"
 #include "os/syscall.h"
+#include "source/dispatch/check.h"
 #include "source/dispatch/internal.h"
 
 /* Enough for a thread that has to be given a processor first; libc, too, blocks all signals now and then. */
@@ -117,12 +118,15 @@ void mrn_dispatch_join(void)
 
 /* ------------------------------------------------------------------------------------ all the others */
 
-int mrn_thread_about(long tid, const char *file, char *into, size_t size)
+int mrn_thread_about(long name, const char *file, char *into, size_t size)
 {
 	char path[64];
 	long fd, n;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%ld/%s", tid, file);
+	if (name)
+		snprintf(path, sizeof(path), "/proc/self/task/%ld/%s", name, file);
+	else
+		snprintf(path, sizeof(path), "/proc/thread-self/%s", file);
 	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return (int)fd;
@@ -134,45 +138,56 @@ int mrn_thread_about(long tid, const char *file, char *into, size_t size)
 	return 0;
 }
 
+long mrn_number_of_thread(long name)
+{
+	char status[4096];
+	long number = -1;
+
+	if (!MRN_BROKEN(DISPATCH_NUMBERS) &&
+	    !mrn_thread_about(name, "status", status, sizeof(status)))
+		number = mrn_status_own_number(status);
+	return number > 0 ? number : name;
+}
+
 #define KERNELS_OWN 0x4010ul /* PF_IO_WORKER, PF_USER_WORKER: io_uring's, which make no calls */
 
-static bool is_the_kernels(long tid)
+static bool is_the_kernels(long name)
 {
 	char stat[512], *p;
 	unsigned long flags;
 
-	if (mrn_thread_about(tid, "stat", stat, sizeof(stat)))
+	if (mrn_thread_about(name, "stat", stat, sizeof(stat)))
 		return false;
 	p = strrchr(stat, ')');
 	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 &&
 	       (flags & KERNELS_OWN);
 }
 
-static int gave_up_on(long tid, char *why, size_t why_size)
+static int gave_up_on(long name, char *why, size_t why_size)
 {
-	if (mrn_cannot_be_asked(tid)) {
+	if (mrn_cannot_be_asked(name)) {
 		snprintf(why, why_size,
 			 "thread %ld blocks or waits for all signals, libc's own among them, so it "
 			 "cannot be armed",
-			 tid);
+			 name);
 		return -EBUSY;
 	}
-	snprintf(why, why_size, "thread %ld does not answer", tid);
+	snprintf(why, why_size, "thread %ld does not answer", name);
 	return -ETIMEDOUT;
 }
 
 /* Asks until there is an answer, and anew, for the number may have become another thread's. */
-static int ask(long tid, char *why, size_t why_size)
+static int ask(long name, long number, char *why, size_t why_size)
 {
 	struct timespec start, now;
 	int error;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	do {
-		long r = mrn_ask(tid, MRN_ASK_TO_ARM);
+		long r = mrn_ask(name, number, MRN_ASK_TO_ARM);
 
 		/* It may just have begun. */
-		if (mrn_is_own_thread(tid))
+		if (mrn_is_own_thread(number))
 			return 0;
 		if (r == -ESRCH) {
 			/* It has ended, and may have made another thread before. */
@@ -183,11 +198,11 @@ static int ask(long tid, char *why, size_t why_size)
 			return (int)r;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec > start.tv_sec + PATIENCE_S)
-			return gave_up_on(tid, why, why_size);
-	} while (!mrn_answers_within(tid, MRN_ASK_TO_ARM, 10));
+			return gave_up_on(name, why, why_size);
+	} while (!mrn_answers_within(number, MRN_ASK_TO_ARM, 10));
 	error = __atomic_load_n(&failed, __ATOMIC_RELAXED);
 	if (error)
-		snprintf(why, why_size, "thread %ld cannot be armed: %s", tid, strerror(-error));
+		snprintf(why, why_size, "thread %ld cannot be armed: %s", name, strerror(-error));
 	return error;
 }
 
@@ -195,22 +210,22 @@ static int ask(long tid, char *why, size_t why_size)
  * Without a folder, as where there is no /proc or no descriptor left, by asking of each number that there can be: that takes a
  * second.
  */
-long mrn_next_thread(void *tasks, long tid)
+long mrn_next_thread(void *tasks, long name)
 {
 	const long top = 1 << 22; /* the kernel's PID_MAX_LIMIT */
 	long pid = mrn_sys0(SYS_getpid);
 	struct dirent *task;
 
 	if (!tasks) {
-		while (++tid <= top)
-			if (!mrn_sys3(SYS_tgkill, pid, tid, 0))
-				return tid;
+		while (++name <= top)
+			if (!mrn_sys3(SYS_tgkill, pid, name, 0))
+				return name;
 		return 0;
 	}
 	while ((task = readdir(tasks))) {
-		tid = strtol(task->d_name, NULL, 10);
-		if (tid > 0)
-			return tid;
+		name = strtol(task->d_name, NULL, 10);
+		if (name > 0)
+			return name;
 	}
 	return 0;
 }
@@ -218,16 +233,18 @@ long mrn_next_thread(void *tasks, long tid)
 /* The other threads that there are, each once. */
 static int ask_all(char *why, size_t why_size)
 {
-	long self = mrn_sys0(SYS_gettid), tid = 0;
+	long self = mrn_sys0(SYS_gettid), name = 0;
 	DIR *tasks = opendir("/proc/self/task");
 	int r = 0;
 
-	while (!r && (tid = mrn_next_thread(tasks, tid))) {
-		if (tid == self || mrn_is_own_thread(tid) || is_the_kernels(tid))
+	while (!r && (name = mrn_next_thread(tasks, name))) {
+		long number = mrn_number_of_thread(name);
+
+		if (number == self || mrn_is_own_thread(number) || is_the_kernels(name))
 			continue;
-		r = mrn_thread_may_be_armed(tid, why, why_size);
+		r = mrn_thread_may_be_armed(name, why, why_size);
 		if (!r)
-			r = ask(tid, why, why_size);
+			r = ask(name, number, why, why_size);
 	}
 	if (tasks)
 		closedir(tasks);

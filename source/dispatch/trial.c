@@ -168,15 +168,15 @@ static int has_filters(long tid, const char *status, char *why, size_t why_size)
 	return -EBUSY;
 }
 
-int mrn_thread_may_be_armed(long tid, char *why, size_t why_size)
+int mrn_thread_may_be_armed(long name, char *why, size_t why_size)
 {
 	char status[4096];
 	int r;
 
-	if (mrn_thread_about(tid, "status", status, sizeof(status)))
+	if (mrn_thread_about(name, "status", status, sizeof(status)))
 		return 0;
-	r = is_traced(tid, status, why, why_size);
-	return r ? r : has_filters(tid, status, why, why_size);
+	r = is_traced(name, status, why, why_size);
+	return r ? r : has_filters(name, status, why, why_size);
 }
 
 /* -------------------------------------------------------------------------------------------- both */
@@ -201,7 +201,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be entered in its own calls");
 		return -EOPNOTSUPP;
 	}
-	mrn_thread_about(tid, "status", status, sizeof(status));
+	mrn_thread_about(0, "status", status, sizeof(status));
 	r = is_traced(tid, status, why, why_size);
 	if (r)
 		return r;
