@@ -112,13 +112,13 @@ struct mrn_mm *mrn_hmm_mm(struct mrn_hmm *hmm);
 const char *mrn_hmm_why(const struct mrn_hmm *hmm);
 
 struct mrn_hmm_stats {
-	uint64_t cpu_faults;	/* CPU page faults that were served */
+	uint64_t cpu_faults;	/* all CPU page faults */
 	uint64_t device_faults; /* pages that hmm_range_fault or mrn_hmm_pin faulted in */
 	uint64_t swapped_out, swapped_in;
 	uint64_t to_device, to_ram; /* pages migrated */
 	uint64_t frames_used, frames_quarantined;
 	uint64_t violations;
-	uint64_t unserved; /* CPU faults that got a SIGBUS instead */
+	uint64_t unserved; /* those of cpu_faults that got a SIGBUS */
 };
 
 /* The counters so far. Each is exact; they are not read at one instant. */
@@ -217,8 +217,8 @@ long mrn_hmm_writeback(struct mrn_hmm *hmm, void *addr, size_t length);
 /*
  * Soft-dirty: which pages have been written to since the last call, one byte per page, 1 or 0. This counts writes by
  * the CPU, and those that devices report (mrn_hmm_set_dirty, mrn_hmm_unpin), in the callback of this invalidation at
- * the latest. Pages are dirty at first, while they are on a device or lent, and when they come back. Before Linux 6.6,
- * a page that was not in memory counts as written once it is read.
+ * the latest. Pages are dirty at first, while they are on a device or lent, and when they come back from a device.
+ * Before Linux 6.6, a page that was not in memory counts as written once it is read.
  *
  * take reads and clears in one step, and write-protects the pages again (MMU_NOTIFY_SOFT_DIRTY): each write, even a
  * concurrent one, is in this answer or in the next. To keep a copy of a region up to date, call take, then copy the
