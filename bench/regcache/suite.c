@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "bench/crew.h"
-#include "bench/peer.h"
+#include "bench/process.h"
 #include "bench/regcache/limit.h"
 #include "bench/regcache/work.h"
 #include "bench/suites.h"
@@ -109,7 +109,7 @@ static void look_ups(void *side, unsigned int self)
 /* -------------------------------------------------------------------------------------------------- rows */
 
 struct rival {
-	struct peer *peer;
+	struct bench_process *process;
 	int error; /* the first */
 };
 
@@ -122,17 +122,17 @@ static double ucx_round(void *ctx)
 {
 	struct rival *r = ctx;
 	double ns = 0;
-	int err = peer_round(r->peer, &ns);
+	int err = bench_process_round(r->process, &ns);
 
 	if (err && !r->error)
 		r->error = err;
 	return ns;
 }
 
-static int measure(struct bench_table *table, struct peer *peer, const char *name,
+static int measure(struct bench_table *table, struct bench_process *process, const char *name,
 		   const struct work *w, char *why, size_t why_size)
 {
-	struct rival ucx = {.peer = peer};
+	struct rival ucx = {.process = process};
 	struct bench_contender c[] = {
 		{.name = "mrn", .run = round_of, .ctx = &ours.side},
 		{.name = "ucx", .run = ucx_round, .ctx = &ucx},
@@ -150,10 +150,10 @@ static int measure(struct bench_table *table, struct peer *peer, const char *nam
 		snprintf(why, why_size, "%s: %s", name, strerror(-err));
 		return err;
 	}
-	ucx.error = peer_begin(peer, w, sizeof(*w));
+	ucx.error = bench_process_begin(process, w, sizeof(*w));
 	if (!ucx.error) {
 		bench_measure(table, name, w->buffers, w->threads, c, hits ? 3 : 2);
-		peer_end(peer);
+		bench_process_end(process);
 	}
 	err = ours.side.error;
 	if (hits) {
@@ -169,7 +169,8 @@ static int measure(struct bench_table *table, struct peer *peer, const char *nam
 	return err ? err : ucx.error;
 }
 
-static int measure_all(struct bench_table *table, struct peer *peer, char *why, size_t why_size)
+static int measure_all(struct bench_table *table, struct bench_process *process, char *why,
+		       size_t why_size)
 {
 	static const struct {
 		const char *name;
@@ -186,13 +187,13 @@ static int measure_all(struct bench_table *table, struct peer *peer, char *why, 
 	for (threads = 1; !err && threads <= most && threads <= WORK_MAX_THREADS; threads *= 2) {
 		struct work w = {WORK_HIT, 1, threads, false, table->quick ? 400000 : 2000000};
 
-		err = measure(table, peer, "hit_one", &w, why, why_size);
+		err = measure(table, process, "hit_one", &w, why, why_size);
 		w.buffers = ENTRIES;
 		if (!err)
-			err = measure(table, peer, "hit_512", &w, why, why_size);
+			err = measure(table, process, "hit_512", &w, why, why_size);
 	}
 	for (size_t i = 0; !err && i < sizeof(others) / sizeof(others[0]); i++)
-		err = measure(table, peer, others[i].name, &others[i].w, why, why_size);
+		err = measure(table, process, others[i].name, &others[i].w, why, why_size);
 	return err;
 }
 
@@ -204,8 +205,8 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 		.why = why,
 		.why_size = why_size,
 	};
-	struct peer peer;
-	int err = peer_start(&peer, "mrn-bench-ucx", environ);
+	struct bench_process process;
+	int err = bench_process_start(&process, "mrn-bench-ucx", environ);
 
 	if (err == -ENOENT) {
 		snprintf(why, why_size,
@@ -231,10 +232,10 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 	};
 	err = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &ours.source);
 	if (!err) {
-		err = measure_all(table, &peer, why, why_size);
+		err = measure_all(table, &process, why, why_size);
 		mrn_source_detach(ours.source);
 	}
-	peer_stop(&peer);
+	bench_process_stop(&process);
 	return err;
 }
 

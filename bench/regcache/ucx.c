@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/peer.h"
+#include "bench/process.h"
 #include "bench/regcache/work.h"
 
 struct region {
@@ -111,7 +111,7 @@ static void end(void *side)
 
 int main(void)
 {
-	static const struct peer_ops ops = {begin, one_round, end};
+	static const struct bench_process_ops ops = {begin, one_round, end};
 
 	ucx.side = (struct work_side){
 		.open = open_cache,
@@ -119,5 +119,5 @@ int main(void)
 		.hits = hits,
 		.use = get_and_put,
 	};
-	return peer_serve(&ops, &ucx.side);
+	return bench_process_serve(&ops, &ucx.side);
 }

@@ -14,7 +14,7 @@
 
 #include "bench/bench.h"
 #include "bench/crew.h"
-#include "bench/peer.h"
+#include "bench/process.h"
 #include "bench/source/place.h"
 #include "bench/source/work.h"
 
@@ -264,7 +264,7 @@ static void end(void *ctx)
 
 int main(void)
 {
-	static const struct peer_ops peer = {begin, one_round, end};
+	static const struct bench_process_ops process = {begin, one_round, end};
 
-	return peer_serve(&peer, NULL);
+	return bench_process_serve(&process, NULL);
 }

@@ -10,7 +10,7 @@
 
 #include "bench/beside.h"
 #include "bench/crew.h"
-#include "bench/peer.h"
+#include "bench/process.h"
 #include "bench/source/work.h"
 #include "bench/suites.h"
 
@@ -54,7 +54,7 @@ struct contender {
 	const char *name;
 	uint32_t sources;
 	struct source_work w; /* of the case */
-	struct peer peer;
+	struct bench_process process;
 	int error; /* of a round: the first */
 };
 
@@ -66,9 +66,9 @@ static int start(struct contender *c)
 
 	if (err)
 		return err;
-	err = peer_start(&c->peer, PROGRAM, env.env);
+	err = bench_process_start(&c->process, PROGRAM, env.env);
 	bench_environment_free(&env);
-	return err ? err : peer_begin(&c->peer, &c->w, sizeof(c->w));
+	return err ? err : bench_process_begin(&c->process, &c->w, sizeof(c->w));
 }
 
 /* ------------------------------------------------------------------------------------- contenders */
@@ -87,7 +87,7 @@ static void say_left_out(struct bench_table *table, const struct contender *c, u
 		return;
 	*missing |= c->sources;
 	snprintf(sentence, sizeof(sentence), "%s is left out: %s", c->name,
-		 *c->peer.why ? c->peer.why : "this machine lacks it");
+		 *c->process.why ? c->process.why : "this machine lacks it");
 	end = sentence + strlen(sentence);
 	while (end > sentence && (end[-1] == ' ' || end[-1] == '.'))
 		*--end = '\0';
@@ -120,7 +120,7 @@ static int find_all(struct bench_table *table, struct contender *all, size_t *nr
 			.w = {.sources = kinds[i].sources},
 		};
 		err = start(c);
-		peer_stop(&c->peer);
+		bench_process_stop(&c->process);
 		if (!err)
 			++*nr;
 		else if (is_lack(err))
@@ -141,7 +141,7 @@ static void prepare(void *ctx)
 	struct contender *c = ctx;
 	int err;
 
-	peer_stop(&c->peer);
+	bench_process_stop(&c->process);
 	err = start(c);
 	if (err && !c->error)
 		c->error = err;
@@ -151,7 +151,7 @@ static double round_of(void *ctx)
 {
 	struct contender *c = ctx;
 	double ns = 0;
-	int err = peer_round(&c->peer, &ns);
+	int err = bench_process_round(&c->process, &ns);
 
 	if (err && !c->error)
 		c->error = err;
@@ -206,7 +206,7 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 			table->say("storm is left out: it takes two processors");
 	}
 	while (nr)
-		peer_stop(&all[--nr].peer);
+		bench_process_stop(&all[--nr].process);
 	return err;
 }
 
