@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/beside.h"
+#include "coverage/beside.h"
 
 enum process_what { PROCESS_BEGIN, PROCESS_ROUND, PROCESS_END };
 
@@ -51,7 +51,7 @@ int bench_process_start(struct bench_process *process, const char *program, char
 	int sockets[2], err;
 
 	*process = (struct bench_process){0};
-	err = bench_find_beside(path, sizeof(path), program);
+	err = beside_find(path, sizeof(path), program);
 	if (err)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets))

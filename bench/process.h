@@ -19,7 +19,7 @@ struct bench_process {
 };
 
 /*
- * Starts a program that belongs to this one (bench/beside.h). 0, -ENOENT when it is not there, or another -errno. One that is not there may be stopped.
+ * Starts a program that belongs to this one (coverage/beside.h). 0, -ENOENT when it is not there, or another -errno. One that is not there may be stopped.
  */
 int bench_process_start(struct bench_process *process, const char *program, char *const *env);
 void bench_process_stop(struct bench_process *process);

@@ -3,13 +3,13 @@
  * The catalog of causes: that each cause puts 'A' where it says, really changes it, and puts 'B' there.
  * The proof of a change is a pin taken before it: afterwards it still reads 'A'.
  */
-#include "bench/cause/cause.h"
+#include "coverage/cause/cause.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/peers/pin.h"
+#include "coverage/pin.h"
 #include "harness/test.h"
 
 /* What a twin breaks. */

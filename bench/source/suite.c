@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/beside.h"
+#include "coverage/beside.h"
 #include "bench/crew.h"
 #include "bench/process.h"
 #include "bench/source/work.h"
@@ -61,13 +61,13 @@ struct contender {
 /* Begins with the work, too. */
 static int start(struct contender *c)
 {
-	struct bench_environment env;
-	int err = bench_environment_make(&env, c->sources & MRN_SOURCE_INTERPOSE);
+	struct beside_environment env;
+	int err = beside_environment_make(&env, c->sources & MRN_SOURCE_INTERPOSE);
 
 	if (err)
 		return err;
 	err = bench_process_start(&c->process, PROGRAM, env.env);
-	bench_environment_free(&env);
+	beside_environment_free(&env);
 	return err ? err : bench_process_begin(&c->process, &c->w, sizeof(c->w));
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/beside.h"
+#include "coverage/beside.h"
 #include "tools/mrn/cli.h"
 #include "tools/mrn/coverage/coverage.h"
 #include "tools/mrn/progress.h"
@@ -66,7 +66,7 @@ static int run(int argc, char **argv)
 
 	if (status)
 		return status;
-	if (bench_find_beside(program, sizeof(program), PROBE_PROGRAM)) {
+	if (beside_find(program, sizeof(program), PROBE_PROGRAM)) {
 		cli_say("mrn coverage", PROBE_PROGRAM " is not here: install mrn as a whole");
 		return CLI_MISSING;
 	}

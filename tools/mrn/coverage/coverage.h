@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* mrn coverage: each cause under each source, tried by a probe of its own (tools/coverage). */
+/* mrn coverage: each cause under each source, tried by a probe of its own (coverage/probe). */
 #ifndef MRN_TOOL_COVERAGE_H
 #define MRN_TOOL_COVERAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "bench/cause/cause.h"
-#include "tools/coverage/verdict.h"
+#include "coverage/cause/cause.h"
+#include "coverage/probe/verdict.h"
 
 #define COVERAGE_SOURCES 4
 

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/beside.h"
+#include "coverage/beside.h"
 #include "tools/mrn/coverage/coverage.h"
 
 #define DEADLINE_MS 20000
@@ -24,8 +24,8 @@ static int start(const char *program, const char *source, const struct cause *ca
 	char name[64], kind[32];
 	char *argv[] = {(char *)(uintptr_t)program, kind, name, NULL};
 	posix_spawn_file_actions_t actions;
-	struct bench_environment env;
-	int err = bench_environment_make(&env, interposed);
+	struct beside_environment env;
+	int err = beside_environment_make(&env, interposed);
 
 	if (err)
 		return err;
@@ -39,7 +39,7 @@ static int start(const char *program, const char *source, const struct cause *ca
 			err = posix_spawn(pid, program, &actions, NULL, argv, env.env);
 		posix_spawn_file_actions_destroy(&actions);
 	}
-	bench_environment_free(&env);
+	beside_environment_free(&env);
 	return -err;
 }
 

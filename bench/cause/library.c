@@ -1,5 +1,0 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
-/* mrn-cause.so: a library to be closed, with memory in it. */
-#include "bench/cause/library.h"
-
-char cause_library_memory[CAUSE_LIBRARY_MEMORY];

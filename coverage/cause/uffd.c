@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A program's own userfaultfd, which moves pages. */
+#include "coverage/cause/kind.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "os/syscall.h"
+
+/* The spare's pages are missing, for the place's to be moved there. */
+static int prepare_uffd(struct cause_place *p)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register reg = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	int r = cause_prepare_anonymous(p);
+
+	if (!r)
+		r = cause_map(p->spare, p->length, -1);
+	if (r)
+		return r;
+	p->fd = (int)mrn_sys1(SYS_userfaultfd, O_CLOEXEC);
+	reg.range.start = (uintptr_t)p->spare;
+	reg.range.len = p->length;
+	if (p->fd < 0 || mrn_sys3(SYS_ioctl, p->fd, (long)UFFDIO_API, (long)&api) ||
+	    mrn_sys3(SYS_ioctl, p->fd, (long)UFFDIO_REGISTER, (long)&reg))
+		return cause_lacks(p, "no userfaultfd here");
+	return 0;
+}
+
+static int change_uffd_move(struct cause_place *p)
+{
+	struct {
+		uint64_t to, from, length, mode;
+		int64_t moved;
+	} move = {.to = (uintptr_t)p->spare, .from = (uintptr_t)p->addr, .length = p->length};
+	const unsigned long request = _IOWR(UFFDIO, 5, move);
+	int r = p->cause->raw ? (int)mrn_sys3(SYS_ioctl, p->fd, (long)request, (long)&move)
+			      : cause_result(ioctl(p->fd, request, &move));
+
+	if (r == -EINVAL)
+		return cause_lacks(p, "UFFDIO_MOVE needs Linux 6.8");
+	/* What the kernel says of pages that are pinned: they stay. */
+	return r == -EBUSY ? 0 : r;
+}
+
+const struct cause_kind cause_uffd_move = {.prepare = prepare_uffd, .change = change_uffd_move};

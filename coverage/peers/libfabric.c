@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn-peer-libfabric: libfabric's cache of memory registrations, over the device that pins.
+ *
+ *	mrn-peer-libfabric memhooks|uffd [cause ...]
+ *
+ * The cache is for libfabric's own providers: libfabric.so does not export it and no installed header
+ * declares it. libfabric.a has it. So what this program needs of it is declared here, as it is laid out
+ * in the compiled library of version 1.17 on a 64-bit machine; open_cache sees that this is so.
+ */
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coverage/peers/peer.h"
+
+struct ofi_mem_monitor;
+struct util_domain;
+
+struct ofi_mr_info {
+	struct iovec iov;
+	int iface; /* enum fi_hmem_iface */
+	char of_other_memory[84];
+};
+
+struct ofi_mr_entry {
+	struct ofi_mr_info info;
+	char state[40];
+	struct pin pin; /* ours: the cache makes room for entry_data_size */
+};
+
+#define MEMORY_KINDS 6
+
+struct ofi_mr_cache {
+	struct util_domain *domain;
+	struct ofi_mem_monitor *monitors[MEMORY_KINDS];
+	char notify[MEMORY_KINDS][16];
+	size_t entry_data_size;
+	char state[136];
+	size_t cached_count, cached_size;
+	size_t uncached_count, uncached_size;
+	size_t searches, deletes, hits, notifications;
+	void *pool;
+	int (*add_region)(struct ofi_mr_cache *cache, struct ofi_mr_entry *entry);
+	void (*delete_region)(struct ofi_mr_cache *cache, struct ofi_mr_entry *entry);
+	char slack[256];
+};
+
+_Static_assert(sizeof(struct ofi_mr_info) == 0x68 && offsetof(struct ofi_mr_entry, pin) == 0x90 &&
+		       offsetof(struct ofi_mr_cache, entry_data_size) == 0x98 &&
+		       offsetof(struct ofi_mr_cache, cached_count) == 0x128 &&
+		       offsetof(struct ofi_mr_cache, add_region) == 0x170,
+	       "as in libfabric 1.17");
+
+extern struct ofi_mem_monitor *default_monitor, *memhooks_monitor, *uffd_monitor;
+
+int ofi_mr_cache_init(struct util_domain *domain, struct ofi_mem_monitor **monitors,
+		      struct ofi_mr_cache *cache);
+int ofi_mr_cache_search(struct ofi_mr_cache *cache, const struct ofi_mr_info *info,
+			struct ofi_mr_entry **entry);
+void ofi_mr_cache_delete(struct ofi_mr_cache *cache, struct ofi_mr_entry *entry);
+
+static struct ofi_mr_cache cache;
+static bool by_uffd;
+
+static int add_region(struct ofi_mr_cache *c, struct ofi_mr_entry *entry)
+{
+	return peer_register(&entry->pin, entry->info.iov.iov_base, entry->info.iov.iov_len);
+}
+
+static void delete_region(struct ofi_mr_cache *c, struct ofi_mr_entry *entry)
+{
+	pin_release(&entry->pin);
+}
+
+/* One of a provider that needs no device. Caches are made for a domain, and log in its name. */
+static int open_domain(struct fid_domain **domain)
+{
+	struct fi_info *hints = fi_allocinfo(), *info = NULL;
+	struct fid_fabric *fabric;
+	int r;
+
+	if (!hints)
+		return -ENOMEM;
+	hints->fabric_attr->prov_name = strdup("udp");
+	hints->mode = ~0ULL;
+	r = fi_getinfo(FI_VERSION(1, 17), NULL, NULL, 0, hints, &info);
+	if (!r)
+		r = fi_fabric(info->fabric_attr, &fabric, NULL);
+	if (!r)
+		r = fi_domain(fabric, info, domain, NULL);
+	fi_freeinfo(hints);
+	fi_freeinfo(info);
+	return r;
+}
+
+static int get(char *addr, size_t length, void **entry, const struct pin **pin)
+{
+	const struct ofi_mr_info info = {.iov = {.iov_base = addr, .iov_len = length},
+					 .iface = FI_HMEM_SYSTEM};
+	struct ofi_mr_entry *found = NULL;
+	int r = ofi_mr_cache_search(&cache, &info, &found);
+
+	if (r)
+		return r;
+	*entry = found;
+	*pin = &found->pin;
+	return 0;
+}
+
+static void put(void *entry)
+{
+	ofi_mr_cache_delete(&cache, entry);
+}
+
+/* Does the library see the structures as they are declared here? It had better not crash. */
+static bool is_laid_out_so(void)
+{
+	static char memory[65536];
+	const struct pin *pin;
+	struct ofi_mr_entry *mine;
+	void *entry;
+	bool so;
+
+	for (size_t i = 0; i < sizeof(cache.slack); i++)
+		if (cache.slack[i])
+			return false;
+	if (get(memory, sizeof(memory), &entry, &pin))
+		return false;
+	mine = entry;
+	so = cache.searches == 1 && cache.hits == 0 && cache.deletes == 0 &&
+	     cache.cached_count + cache.uncached_count == 1 &&
+	     cache.cached_size + cache.uncached_size == sizeof(memory) &&
+	     mine->info.iov.iov_base == memory && mine->info.iov.iov_len == sizeof(memory) &&
+	     pin->addr == memory && pin->length == sizeof(memory);
+	put(entry);
+	return so && cache.deletes == 1;
+}
+
+static int open_cache(void)
+{
+	struct ofi_mem_monitor *monitors[MEMORY_KINDS] = {NULL};
+	struct fid_domain *domain;
+	int r;
+
+	setenv("FI_MR_CACHE_MONITOR", by_uffd ? "userfaultfd" : "memhooks", 1);
+	r = open_domain(&domain);
+	if (r)
+		return r;
+	if (default_monitor != (by_uffd ? uffd_monitor : memhooks_monitor)) {
+		fprintf(stderr, "libfabric takes another monitor\n");
+		return -EOPNOTSUPP;
+	}
+	monitors[FI_HMEM_SYSTEM] = default_monitor;
+	cache.entry_data_size = sizeof(struct pin);
+	cache.add_region = add_region;
+	cache.delete_region = delete_region;
+	/* The domain's handle is what a util_domain begins with. */
+	r = ofi_mr_cache_init((struct util_domain *)domain, monitors, &cache);
+	if (r)
+		return r;
+	if (!is_laid_out_so()) {
+		fprintf(stderr, "libfabric's cache is laid out in another way\n");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct peer peer = {.open = open_cache, .get = get, .put = put};
+
+	if (argc < 2 || (strcmp(argv[1], "memhooks") != 0 && strcmp(argv[1], "uffd") != 0)) {
+		fprintf(stderr, "usage: mrn-peer-libfabric memhooks|uffd [cause ...]\n");
+		return 2;
+	}
+	by_uffd = strcmp(argv[1], "uffd") == 0;
+	peer.name = by_uffd ? "libfabric-uffd" : "libfabric-memhooks";
+	if (fi_version() < FI_VERSION(1, 17) || fi_version() >= FI_VERSION(1, 18)) {
+		fprintf(stderr, "this needs libfabric 1.17\n");
+		return 77;
+	}
+	return peer_main(&peer, argc - 1, argv + 1);
+}

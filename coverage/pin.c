@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "coverage/pin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SLOTS 4096
+
+static struct {
+	struct io_uring ring;
+	bool has_ring;
+	int target; /* where the device writes what it reads */
+	pthread_mutex_t lock;
+	bool used[SLOTS];
+} device = {.target = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+int pin_open(void)
+{
+	int r = io_uring_queue_init(8, &device.ring, 0);
+
+	if (r)
+		return r;
+	device.has_ring = true;
+	r = io_uring_register_buffers_sparse(&device.ring, SLOTS);
+	if (r)
+		return r;
+	device.target = memfd_create("pin", MFD_CLOEXEC);
+	return device.target < 0 ? -errno : 0;
+}
+
+void pin_close(void)
+{
+	if (device.has_ring)
+		io_uring_queue_exit(&device.ring);
+	device.has_ring = false;
+	if (device.target >= 0)
+		close(device.target);
+	device.target = -1;
+}
+
+static int set_slot(int slot, char *addr, size_t length)
+{
+	struct iovec iov = {.iov_base = addr, .iov_len = length};
+	__u64 tag = 0;
+	int r = io_uring_register_buffers_update_tag(&device.ring, (unsigned int)slot, &iov, &tag,
+						     1);
+
+	return r < 0 ? r : 0;
+}
+
+static int free_slot(void)
+{
+	int slot = -1;
+
+	pthread_mutex_lock(&device.lock);
+	for (int i = 0; i < SLOTS && slot < 0; i++)
+		if (!device.used[i])
+			slot = i;
+	if (slot >= 0)
+		device.used[slot] = true;
+	pthread_mutex_unlock(&device.lock);
+	return slot;
+}
+
+static void give_slot(int slot)
+{
+	pthread_mutex_lock(&device.lock);
+	device.used[slot] = false;
+	pthread_mutex_unlock(&device.lock);
+}
+
+static int take_slot(struct pin *pin)
+{
+	int r;
+
+	pin->slot = free_slot();
+	if (pin->slot < 0)
+		return -ENOSPC;
+	r = set_slot(pin->slot, pin->addr, pin->length);
+	if (r) {
+		give_slot(pin->slot);
+		pin->slot = -1;
+	}
+	return r;
+}
+
+static int open_pipe(int fds[2], size_t length)
+{
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK)) {
+		fds[0] = fds[1] = -1;
+		return -errno;
+	}
+	return fcntl(fds[1], F_SETPIPE_SZ, (int)length) < 0 ? -errno : 0;
+}
+
+static void close_pipe(int fds[2])
+{
+	for (int i = 0; i < 2; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+static int take_pipe(struct pin *pin)
+{
+	struct iovec iov = {.iov_base = pin->addr, .iov_len = pin->length};
+	int r = open_pipe(pin->pipe, pin->length);
+
+	if (!r && vmsplice(pin->pipe[1], &iov, 1, 0) != (ssize_t)pin->length)
+		r = -EFAULT;
+	if (r)
+		close_pipe(pin->pipe);
+	return r;
+}
+
+int pin_take(struct pin *pin, char *addr, size_t length)
+{
+	int r;
+
+	*pin = (struct pin){.addr = addr, .length = length, .slot = -1, .pipe = {-1, -1}};
+	r = take_slot(pin);
+	return r == -EFAULT || r == -EOPNOTSUPP ? take_pipe(pin) : r;
+}
+
+void pin_release(struct pin *pin)
+{
+	close_pipe(pin->pipe);
+	if (pin->slot < 0)
+		return;
+	set_slot(pin->slot, NULL, 0);
+	give_slot(pin->slot);
+	pin->slot = -1;
+}
+
+/* Has the device write it to a file. */
+static int transfer(const struct pin *pin, const char *addr, size_t length)
+{
+	struct io_uring_cqe *cqe;
+	int r;
+
+	io_uring_prep_write_fixed(io_uring_get_sqe(&device.ring), device.target, addr,
+				  (unsigned int)length, 0, pin->slot);
+	r = io_uring_submit_and_wait(&device.ring, 1);
+	if (r >= 0)
+		r = io_uring_wait_cqe(&device.ring, &cqe);
+	if (r < 0)
+		return r;
+	r = cqe->res;
+	io_uring_cqe_seen(&device.ring, cqe);
+	if (r >= 0 && (size_t)r != length)
+		return -EIO;
+	return r < 0 ? r : 0;
+}
+
+static long count(const char *at, size_t length, char byte)
+{
+	long n = 0;
+
+	for (size_t i = 0; i < length; i++)
+		n += at[i] == byte;
+	return n;
+}
+
+static long count_in_slot(const struct pin *pin, const char *addr, size_t length, char byte)
+{
+	char chunk[4096];
+	ssize_t got;
+	long n = 0;
+	int r;
+
+	pthread_mutex_lock(&device.lock);
+	r = transfer(pin, addr, length);
+	for (size_t at = 0; !r && at < length; at += (size_t)got) {
+		got = pread(device.target, chunk, sizeof(chunk), (off_t)at);
+		if (got <= 0) {
+			r = -EIO;
+			break;
+		}
+		n += count(chunk, (size_t)got, byte);
+	}
+	pthread_mutex_unlock(&device.lock);
+	return r ? r : n;
+}
+
+/* Looks at what is in the pipe by doubling it, so that it stays there. It is read from its start. */
+static long count_in_pipe(const struct pin *pin, const char *addr, size_t length, char byte)
+{
+	size_t skip = (size_t)(addr - pin->addr), at = 0;
+	char chunk[4096];
+	ssize_t got;
+	long n = 0;
+	int fds[2], r = open_pipe(fds, pin->length);
+
+	if (!r && tee(pin->pipe[0], fds[1], pin->length, 0) != (ssize_t)pin->length)
+		r = -EIO;
+	while (!r && at < skip + length && (got = read(fds[0], chunk, sizeof(chunk))) > 0) {
+		for (ssize_t i = 0; i < got; i++, at++)
+			n += at >= skip && at < skip + length && chunk[i] == byte;
+	}
+	close_pipe(fds);
+	return r ? r : n;
+}
+
+long pin_count(const struct pin *pin, const char *addr, size_t length, char byte)
+{
+	return pin->slot < 0 ? count_in_pipe(pin, addr, length, byte)
+			     : count_in_slot(pin, addr, length, byte);
+}
