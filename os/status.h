@@ -1,42 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What /proc's status of a thread says, in its text. A name is its line's beginning, as "\nTracerPid:". */
+/*
+ * What /proc's status of a thread says. Read line by line: one of them may be as long as a user has groups, and whoever asks may be
+ * in a signal's handler, on a small stack. Event path.
+ */
 #ifndef MRN_OS_STATUS_H
 #define MRN_OS_STATUS_H
 
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* -1 where it does not say. */
-static inline long mrn_status_number(const char *status, const char *name)
-{
-	const char *p = strstr(status, name);
+struct mrn_status {
+	char state; /* as 'R'; '\0' where it does not say */
+	/* -1 where it does not say. */
+	long number; /* by which it knows itself, also where /proc has others: of another namespace of processes */
+	long tracer;
+	long seccomp, filters; /* its mode, and how many */
+	/* Sets of signals; none where it does not say. */
+	uint64_t pending, blocked;
+};
 
-	return p ? strtol(p + strlen(name), NULL, 10) : -1;
-}
-
-/* What a thread calls itself, which may not be what /proc calls it: that of another namespace of processes. -1 where it does not say. */
-static inline long mrn_status_own_number(const char *status)
-{
-	const char *p = strstr(status, "\nNSpid:");
-	char *end;
-	long number = -1, next;
-
-	for (p = p ? p + strlen("\nNSpid:") : ""; *p && *p != '\n'; p = end) {
-		next = strtol(p, &end, 10);
-		if (end == p)
-			break;
-		number = next;
-	}
-	return number;
-}
-
-/* A set of signals; none where it does not say. */
-static inline uint64_t mrn_status_signals(const char *status, const char *name)
-{
-	const char *p = strstr(status, name);
-
-	return p ? strtoull(p + strlen(name), NULL, 16) : 0;
-}
+/* 0 or -errno, and then it says nothing. */
+int mrn_status_read(const char *path, struct mrn_status *status);
 
 #endif

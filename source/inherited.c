@@ -114,21 +114,12 @@ static int try(void)
 /* Of this thread: 0 for none, and where nobody can say. */
 static long count_filters(void)
 {
-	char status[4096];
-	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status",
-			   O_RDONLY | O_CLOEXEC, 0);
-	long n = 0, count;
+	struct mrn_status status;
 
-	if (fd >= 0) {
-		n = mrn_sys3(SYS_read, fd, (long)status, sizeof(status) - 1);
-		mrn_sys1(SYS_close, fd);
-	}
-	status[n > 0 ? n : 0] = '\0';
-	if (mrn_status_number(status, "\nSeccomp:") <= 0)
+	if (mrn_status_read("/proc/thread-self/status", &status) || status.seccomp <= 0)
 		return 0;
-	count = mrn_status_number(status, "\nSeccomp_filters:");
 	/* Before Linux 5.9 they are not counted. */
-	return count > 0 ? count : -1;
+	return status.filters > 0 ? status.filters : -1;
 }
 
 int mrn_confined_look(void)

@@ -3,7 +3,9 @@
  * Attaching in a sandbox that nobody has seen come, as of a program that was executed in one: whatever it refuses, of all that
  * libmrn calls, and does about it, the program goes on; what is attached works, and what is not says why.
  */
+#include <grp.h>
 #include <mrn/mrn.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -136,4 +138,40 @@ TEST(dispatch_where_calls_fail)
 TEST(uffd_where_calls_kill)
 {
 	check_each_call(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD, SECCOMP_RET_KILL_PROCESS);
+}
+
+/* ------------------------------------------------------------------------- a status that is long */
+
+#define GROUPS 2000
+
+static int attach_with_many_groups(void)
+{
+	static gid_t groups[GROUPS];
+
+	for (unsigned int i = 0; i < GROUPS; i++)
+		groups[i] = 100000 + i;
+	if (setgroups(GROUPS, groups) ||
+	    !sandbox_refuse(SYS_process_vm_readv, SECCOMP_RET_KILL_PROCESS, 0))
+		return NO_FILTERS;
+	return attach(MRN_SOURCE_DISPATCH);
+}
+
+/* What the kernel says of filters comes after the user's groups. */
+TEST(of_a_user_with_many_groups)
+{
+	uint64_t mask = UINT64_MAX;
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		status = attach_with_many_groups();
+		test_raw4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&mask, 0, sizeof(mask));
+		_exit(status);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_MSG(WIFEXITED(status), "status %x", status);
+	if (WEXITSTATUS(status) == NO_FILTERS)
+		SKIP("groups take CAP_SETGID");
+	CHECK(WEXITSTATUS(status) == ATTACHED || WEXITSTATUS(status) == REFUSED);
 }

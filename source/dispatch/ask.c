@@ -113,11 +113,6 @@ void mrn_ask_end(void)
 
 /* ------------------------------------------------------------------------- asking */
 
-static bool has(const char *status, const char *name)
-{
-	return mrn_status_signals(status, name) >> (ask_by() - 1) & 1;
-}
-
 /* In rt_sigtimedwait past libc. While it sleeps there what it waits for does not count as blocked. */
 static bool waits_for_all(long name)
 {
@@ -146,11 +141,11 @@ long mrn_ask(long name, long number, enum mrn_ask what)
 
 bool mrn_cannot_be_asked(long name)
 {
-	char status[4096];
+	struct mrn_status status;
 
-	if (mrn_thread_about(name, "status", status, sizeof(status)))
+	if (mrn_thread_status(name, &status))
 		return false;
-	return has(status, "\nSigBlk:") || waits_for_all(name);
+	return (status.blocked >> (ask_by() - 1) & 1) || waits_for_all(name);
 }
 
 bool mrn_answers_within(long number, enum mrn_ask what, unsigned int ms)

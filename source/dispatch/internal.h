@@ -312,10 +312,12 @@ bool mrn_thread_has_lost(void);
 /* The call that does it, for the calling thread: NULL for none. 0 or -errno. */
 long mrn_dispatch_set(const uint8_t *selector);
 /*
- * What the kernel says of a thread of ours in a file of its folder in /proc; 0 or -errno. Named as /proc has it, which is not its number
- * where that is of another namespace of processes; 0: the calling thread.
+ * What the kernel says of a thread of ours in a file of its folder in /proc, and in its status; 0 or -errno. Named as /proc has it, which is
+ * not its number where that is of another namespace of processes; 0: the calling thread. Event path.
  */
 int mrn_thread_about(long name, const char *file, char *into, size_t size);
+struct mrn_status;
+int mrn_thread_status(long name, struct mrn_status *status);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
 /* The name of the next thread after this one of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */

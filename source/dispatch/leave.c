@@ -97,7 +97,7 @@ static bool ask_all(void)
 	long self = mrn_sys0(SYS_gettid), n;
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
 			   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	_Alignas(struct entry) char buf[512];
+	_Alignas(struct entry) char buf[256];
 	bool all = true;
 
 	if (fd < 0)

@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "source/dispatch/check.h"
@@ -20,7 +19,7 @@
 #define ARRIVES_WITHIN	1000000	 /* ns of its own time, a thousandfold */
 #define WITHOUT_PROC_NS 20000000 /* of everybody's */
 
-/* Its time on processors, as the kernel numbers threads' clocks; 0 once it has ended. */
+/* Its time on processors, as the kernel numbers threads' clocks; for ever, once it has ended. */
 static int64_t time_of(long number)
 {
 	clockid_t clock = (clockid_t)((~(unsigned int)number << 3) | 6);
@@ -36,23 +35,20 @@ static void doze(long ns)
 	mrn_sys2(SYS_nanosleep, (long)&t, 0);
 }
 
-static bool may_be_on_its_way(const char *status)
+static bool may_be_on_its_way(const struct mrn_status *s)
 {
 	/* One that is pending and blocked is the program's affair. */
-	const mrn_sigmask pending = mrn_status_signals(status, "\nSigPnd:") &
-				    ~mrn_status_signals(status, "\nSigBlk:");
-
-	return strstr(status, "\nState:\tR") || (pending & MRN_SIGSYS_BIT);
+	return s->state == 'R' || (s->pending & ~s->blocked & MRN_SIGSYS_BIT);
 }
 
 static bool settle(long name, long number, int64_t deadline)
 {
 	const int64_t then = time_of(number);
-	char status[4096];
+	struct mrn_status status;
 
 	/* Or it has ended. */
-	while (!mrn_thread_about(name, "status", status, sizeof(status)) &&
-	       may_be_on_its_way(status) && time_of(number) < then + ARRIVES_WITHIN) {
+	while (!mrn_thread_status(name, &status) && may_be_on_its_way(&status) &&
+	       time_of(number) - then < ARRIVES_WITHIN) {
 		struct timespec now;
 
 		clock_gettime(CLOCK_MONOTONIC, &now);

@@ -118,15 +118,35 @@ void mrn_dispatch_join(void)
 
 /* ------------------------------------------------------------------------------------ all the others */
 
+#define PATH_MAX_OF_THREAD 64
+
+static void path_of(char *path, long name, const char *file)
+{
+	char digits[24], *first = digits + sizeof(digits);
+
+	*--first = '\0';
+	*--first = '/';
+	for (long rest = name; rest; rest /= 10)
+		*--first = (char)('0' + rest % 10);
+	strcpy(path, name ? "/proc/self/task/" : "/proc/thread-self");
+	strcat(path, first);
+	strcat(path, file);
+}
+
+int mrn_thread_status(long name, struct mrn_status *status)
+{
+	char path[PATH_MAX_OF_THREAD];
+
+	path_of(path, name, "status");
+	return mrn_status_read(path, status);
+}
+
 int mrn_thread_about(long name, const char *file, char *into, size_t size)
 {
-	char path[64];
+	char path[PATH_MAX_OF_THREAD];
 	long fd, n;
 
-	if (name)
-		snprintf(path, sizeof(path), "/proc/self/task/%ld/%s", name, file);
-	else
-		snprintf(path, sizeof(path), "/proc/thread-self/%s", file);
+	path_of(path, name, file);
 	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return (int)fd;
@@ -140,13 +160,11 @@ int mrn_thread_about(long name, const char *file, char *into, size_t size)
 
 long mrn_number_of_thread(long name)
 {
-	char status[4096];
-	long number = -1;
+	struct mrn_status status;
 
-	if (!MRN_BROKEN(DISPATCH_NUMBERS) &&
-	    !mrn_thread_about(name, "status", status, sizeof(status)))
-		number = mrn_status_own_number(status);
-	return number > 0 ? number : name;
+	if (MRN_BROKEN(DISPATCH_NUMBERS) || mrn_thread_status(name, &status) || status.number <= 0)
+		return name;
+	return status.number;
 }
 
 #define KERNELS_OWN 0x4010ul /* PF_IO_WORKER, PF_USER_WORKER: io_uring's, which make no calls */

@@ -141,25 +141,22 @@ static int try(char *why, size_t why_size)
 
 /* ------------------------------------------------------------------------------------------- tracers */
 
-static int is_traced(long tid, const char *status, char *why, size_t why_size)
+static int is_traced(long tid, const struct mrn_status *status, char *why, size_t why_size)
 {
-	long tracer = mrn_status_number(status, "\nTracerPid:");
-
 	/* Nor is it known without /proc, which debuggers need, too. */
-	if (tracer <= 0 || MRN_BROKEN(DISPATCH_TRACER))
+	if (status->tracer <= 0 || MRN_BROKEN(DISPATCH_TRACER))
 		return 0;
 	snprintf(
 		why, why_size,
 		"thread %ld is traced by process %ld, which would see each of its calls as a SIGSYS",
-		tid, tracer);
+		tid, status->tracer);
 	return -EBUSY;
 }
 
 /* More of them than there were for us when one was tried. */
-static int has_filters(long tid, const char *status, char *why, size_t why_size)
+static int has_filters(long tid, const struct mrn_status *status, char *why, size_t why_size)
 {
-	if (mrn_status_number(status, "\nSeccomp:") <= mode &&
-	    mrn_status_number(status, "\nSeccomp_filters:") <= filters)
+	if (status->seccomp <= mode && status->filters <= filters)
 		return 0;
 	snprintf(
 		why, why_size,
@@ -170,13 +167,13 @@ static int has_filters(long tid, const char *status, char *why, size_t why_size)
 
 int mrn_thread_may_be_armed(long name, char *why, size_t why_size)
 {
-	char status[4096];
+	struct mrn_status status;
 	int r;
 
-	if (mrn_thread_about(name, "status", status, sizeof(status)))
+	if (mrn_thread_status(name, &status))
 		return 0;
-	r = is_traced(name, status, why, why_size);
-	return r ? r : has_filters(name, status, why, why_size);
+	r = is_traced(name, &status, why, why_size);
+	return r ? r : has_filters(name, &status, why, why_size);
 }
 
 /* -------------------------------------------------------------------------------------------- both */
@@ -192,7 +189,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	};
 	long lacking;
 	long tid = mrn_sys0(SYS_gettid);
-	char status[4096] = "";
+	struct mrn_status status;
 	int r;
 
 	if (__tsan_init) {
@@ -201,12 +198,13 @@ int mrn_dispatch_try(char *why, size_t why_size)
 			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be entered in its own calls");
 		return -EOPNOTSUPP;
 	}
-	mrn_thread_about(0, "status", status, sizeof(status));
-	r = is_traced(tid, status, why, why_size);
+	/* Where it cannot be read nothing is known, and what that means is said above. */
+	mrn_thread_status(0, &status);
+	r = is_traced(tid, &status, why, why_size);
 	if (r)
 		return r;
-	mode = mrn_status_number(status, "\nSeccomp:");
-	filters = mrn_status_number(status, "\nSeccomp_filters:");
+	mode = status.seccomp;
+	filters = status.filters;
 	in_sandbox = mode != 0;
 	if ((has_worked && !in_sandbox) || MRN_BROKEN(DISPATCH_TRIAL))
 		return 0;
