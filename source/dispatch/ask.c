@@ -131,7 +131,7 @@ long mrn_ask(long name, long number, enum mrn_ask what)
 	siginfo_t info = {.si_signo = ask_by(), .si_code = SI_QUEUE};
 
 	if (waits_for_all(name))
-		return -EAGAIN;
+		return -EBUSY;
 	info.si_pid = (pid_t)mrn_sys0(SYS_getpid);
 	info.si_uid = (uid_t)mrn_sys0(SYS_getuid);
 	info.si_value.sival_ptr = &token[what];

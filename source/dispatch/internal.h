@@ -283,7 +283,7 @@ void mrn_on_asked(int sig, siginfo_t *info, void *context);
 /* Whoever asks begins before, and ends. Several may at a time. 0 or -errno. */
 int mrn_ask_begin(void);
 void mrn_ask_end(void);
-/* Asks a thread, which may take its time. 0 or -errno: -EAGAIN while it waits for the signal itself. */
+/* Asks a thread, which may take its time. 0 or -errno: -EBUSY while it waits for the signal itself, -EAGAIN where none can be queued. */
 long mrn_ask(long name, long number, enum mrn_ask what);
 /* Waits for its answer, which may be lost to that of another one: then ask again. */
 bool mrn_answers_within(long number, enum mrn_ask what, unsigned int ms);
@@ -318,6 +318,8 @@ long mrn_dispatch_set(const uint8_t *selector);
 int mrn_thread_about(long name, const char *file, char *into, size_t size);
 struct mrn_status;
 int mrn_thread_status(long name, struct mrn_status *status);
+/* Nor will it: the kernel's own, for io_uring; and one that has ended, as a main thread may long before the others. Event path. */
+bool mrn_thread_makes_no_calls(long name);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
 /* The name of the next thread after this one of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */

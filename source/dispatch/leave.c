@@ -61,12 +61,15 @@ static bool wait_until_open(long name)
 /* False: it may still be in a handler of ours, or on its way to one. */
 static bool ask(long name, long number)
 {
+	if (mrn_thread_makes_no_calls(name))
+		return true;
 	if (!wait_until_open(name))
 		return false;
 	switch (mrn_ask(name, number, MRN_ASK_TO_LEAVE)) {
 	case 0:
-		return mrn_answers_within(number, MRN_ASK_TO_LEAVE, STEPS_MAX) &&
-		       wait_until_open(name);
+		return (mrn_answers_within(number, MRN_ASK_TO_LEAVE, STEPS_MAX) &&
+			wait_until_open(name)) ||
+		       mrn_thread_makes_no_calls(name);
 	case -ESRCH:
 		return true;
 	default:

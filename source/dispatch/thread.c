@@ -167,22 +167,35 @@ long mrn_number_of_thread(long name)
 	return status.number;
 }
 
-#define KERNELS_OWN 0x4010ul /* PF_IO_WORKER, PF_USER_WORKER: io_uring's, which make no calls */
-
-static bool is_the_kernels(long name)
+bool mrn_thread_makes_no_calls(long name)
 {
-	char stat[512], *p;
-	unsigned long flags;
+	enum { PARENT, GROUP, SESSION, TERMINAL, ITS_GROUP, FLAGS, FIELDS };
+	const long kernels_own = 0x4010; /* PF_IO_WORKER, PF_USER_WORKER */
+	char stat[192], *p;
+	long field[FIELDS];
 
 	if (mrn_thread_about(name, "stat", stat, sizeof(stat)))
 		return false;
+	/* A name may have anything in it. */
 	p = strrchr(stat, ')');
-	return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 &&
-	       (flags & KERNELS_OWN);
+	if (!p || p[1] != ' ' || !p[2])
+		return false;
+	if (p[2] == 'Z' || p[2] == 'X')
+		return true;
+	p += 3;
+	for (int i = 0; i < FIELDS; i++)
+		field[i] = strtol(p, &p, 10);
+	return field[FLAGS] & kernels_own;
 }
 
-static int gave_up_on(long name, char *why, size_t why_size)
+static int gave_up_on(long name, bool no_signal, char *why, size_t why_size)
 {
+	if (no_signal) {
+		snprintf(why, why_size,
+			 "thread %ld cannot be sent a signal: raise RLIMIT_SIGPENDING (ulimit -i)",
+			 name);
+		return -EAGAIN;
+	}
 	if (mrn_cannot_be_asked(name)) {
 		snprintf(why, why_size,
 			 "thread %ld blocks or waits for all signals, libc's own among them, so it "
@@ -207,16 +220,16 @@ static int ask(long name, long number, char *why, size_t why_size)
 		/* It may just have begun. */
 		if (mrn_is_own_thread(number))
 			return 0;
-		if (r == -ESRCH) {
+		if (r == -ESRCH || mrn_thread_makes_no_calls(name)) {
 			/* It has ended, and may have made another thread before. */
 			__atomic_store_n(&any_fresh, true, __ATOMIC_RELAXED);
 			return 0;
 		}
-		if (r && r != -EAGAIN)
+		if (r && r != -EBUSY && r != -EAGAIN)
 			return (int)r;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec > start.tv_sec + PATIENCE_S)
-			return gave_up_on(name, why, why_size);
+			return gave_up_on(name, r == -EAGAIN, why, why_size);
 	} while (!mrn_answers_within(number, MRN_ASK_TO_ARM, 10));
 	error = __atomic_load_n(&failed, __ATOMIC_RELAXED);
 	if (error)
@@ -258,7 +271,7 @@ static int ask_all(char *why, size_t why_size)
 	while (!r && (name = mrn_next_thread(tasks, name))) {
 		long number = mrn_number_of_thread(name);
 
-		if (number == self || mrn_is_own_thread(number) || is_the_kernels(name))
+		if (number == self || mrn_is_own_thread(number) || mrn_thread_makes_no_calls(name))
 			continue;
 		r = mrn_thread_may_be_armed(name, why, why_size);
 		if (!r)
