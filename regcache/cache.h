@@ -2,49 +2,49 @@
 /*
  * The registration cache, inside.
  *
- * Every entry has one 64-bit word, and whoever changes its state changes that word:
+ * Every entry has one 64-bit word, which holds its state:
  *
  *	bits 0 .. 23	references
  *	bit 24		DEAD: never handed out again
  *	bit 25		BUILDING: being registered, by the one thread that holds the one reference
- *	bit 26		RETIRED: dead, and somebody has it in hand to deregister it; or free
+ *	bit 26		RETIRED: dead, and claimed by a thread that will deregister it; or free
  *	bits 27 .. 63	hits, for the statistics, counted by the same operation that takes a reference
  *
  *	free		DEAD | RETIRED		on the free list
  *	building	BUILDING | 1		invalidated: | DEAD
  *	live		references		in the index and the LRU list
  *	dying		DEAD | references	invalidated, evicted, or good for one use only
- *	dead		DEAD | RETIRED		on the dead stack, or in the hands of the one who retires it
+ *	dead		DEAD | RETIRED		on the dead stack, or held by the thread that retires it
  *
- * Entries are never freed memory while the cache lives, so a hint may point to an old one: a reference to
- * it is refused, or the range does not match.
+ * Entries are not freed while the cache lives, so a hint may point to an old one: then its reference is refused, or its
+ * range does not match.
  *
- * A reference is taken by adding it, and only what was there before tells whether that was right. So any
- * entry, in any state, may have references that are about to be given back: strays. Why they do no harm:
- *  - Who adds one finds DEAD or BUILDING, or an entry that is live, and that does not go while he looks at
- *    its range. In the first case he has touched nothing but the count.
- *  - Every change of the word is an operation on what is there, none a plain store: no stray is lost.
- *  - Exactly one side retires an entry: the one who sets RETIRED by a compare-and-swap that finds DEAD, no
- *    references, and not RETIRED. Whoever makes DEAD and no references true tries: a last put, a stray that is
- *    given back, an invalidation. If a stray keeps him from it, the stray's end is the next to try; so one
- *    succeeds. RETIRED stays until the slot is built again, so a stray that comes and goes later finds it.
- *  - The one who builds an entry holds a reference until it is live: there, no stray is ever the last.
+ * A reference is taken by adding it; only the value from before tells whether it is valid. So any entry, in any state,
+ * may have *strays*: references that are about to be given back. Why they do no harm:
+ *  - Whoever adds a reference finds DEAD or BUILDING, and has touched nothing but the count; or a live entry, which
+ *    stays while its range is checked.
+ *  - Every change of the word is a read-modify-write, never a plain store: no stray is lost.
+ *  - Exactly one thread retires an entry: the one that sets RETIRED by a compare-and-swap that finds DEAD, no
+ *    references, and not RETIRED. Whoever makes "DEAD and no references" true tries: a last put, a stray that is given
+ *    back, an invalidation. If a stray makes the attempt fail, giving back that stray tries next; so one attempt
+ *    succeeds. RETIRED stays until the slot is built again, so a later stray finds it set.
+ *  - The builder of an entry holds a reference until the entry is live: until then no stray is ever the last.
  *
- * A dead entry is nobody's for a moment: from the last reference until somebody claims it, and until it is pushed. Whoever
- * needs room, and finds all in use, must not take it to be in use. He looks at every word; then at queuing; then at
- * the stack; with the lock held. A claim goes the other way: queuing up, RETIRED set (release), push (release), queuing
- * down (release). So
- *  - of an entry that is dead, without references and not RETIRED he claims himself: whoever else was about to finds it done;
- *  - if he finds RETIRED (acquire), he finds queuing up, and waits; or down again (acquire), and then the entry on the
- *    stack, or taken from there, which needs the lock: then it was free, or somebody's in retiring, when he took the lock.
+ * From its last reference until it is claimed and pushed, a dead entry belongs to no thread. A thread that needs room
+ * must not count it as in use. With the lock held, that thread reads every word; then queuing; then the stack. A claim
+ * goes the other way: queuing up, RETIRED set (release), push (release), queuing down (release). So
+ *  - if it finds an entry dead, without references and not RETIRED, it claims the entry itself, and any other claim
+ *    fails;
+ *  - if it finds RETIRED (acquire), it finds queuing up, and waits; or down again (acquire), and then the entry on the
+ *    stack, or popped, which needs the lock: so the entry was free, or counted in retiring, when the lock was taken.
  *
- * Locks. cache->lock guards the index, the LRU list, the free list, what is written to hints, and the plain
- * counters. No callback takes it, nothing of the consumer's is called inside it, nothing is mapped or unmapped
- * inside it but memory of the index.
+ * Locks. cache->lock guards the index, the LRU list, the free list, writes to hints, and the plain counters. No
+ * callback takes it; no function of the consumer is called under it; nothing but memory of the index is mapped or
+ * unmapped under it.
  *
- * Cancellation. A thread that is cancelled with the lock, an entry or a place in retiring in hand would keep it for ever.
- * So a get that is no hit, and a reap, hold it off as a whole: everything that waits or calls the consumer is in one of
- * them, but for destroy's wait, which holds it off itself.
+ * Cancellation. A thread cancelled while it holds the lock, an entry or a count in retiring would hold it for ever. So
+ * a get that is not a hit, and a reap, hold cancellation off throughout: everything that waits or calls the consumer is
+ * in one of them, except destroy's wait, which holds it off itself.
  */
 #ifndef MRN_REGCACHE_CACHE_H
 #define MRN_REGCACHE_CACHE_H
@@ -57,26 +57,26 @@
 #include "core/mm.h"
 
 #define WORD_REFS     ((UINT64_C(1) << 24) - 1)
-#define WORD_FULL     (UINT64_C(1) << 23) /* of the references: no more of them */
+#define WORD_FULL     (UINT64_C(1) << 23) /* of the references: take no more */
 #define WORD_DEAD     (UINT64_C(1) << 24)
 #define WORD_BUILDING (UINT64_C(1) << 25)
 #define WORD_RETIRED  (UINT64_C(1) << 26)
 #define WORD_HIT      (UINT64_C(1) << 27)
 #define WORD_HITS(w)  ((w) >> 27)
-#define WORD_MANY     (UINT64_C(1) << 63) /* of the hits: some go elsewhere, under the lock */
-/* No hit. */
+#define WORD_MANY     (UINT64_C(1) << 63) /* of the hits: move some to stats, under the lock */
+/* Any of these: not a hit. */
 #define WORD_UNFIT (WORD_DEAD | WORD_BUILDING | WORD_FULL | WORD_MANY)
 
-/* In queuing: somebody waits until one has pushed. */
+/* In queuing: a thread waits for a push. */
 #define QUEUING_WAITED (UINT32_C(1) << 31)
 
 struct entry {
-	/* All that a hit needs, in one line. */
+	/* All that a hit needs, in one cache line. */
 	struct mrn_regcache_entry pub; /* first: put gets a pointer to it */
 	uint64_t word;
 	uint64_t used; /* cache->tick when it was last taken or put */
 	struct mrn_regcache *cache;
-	struct entry *next; /* free list; dead stack, where whoever pops it owns it */
+	struct entry *next; /* free list; dead stack, where the thread that pops it owns it */
 	/* Under cache->lock from here. */
 	uint64_t queued; /* its place in the LRU list */
 	struct entry *older, *newer;
@@ -87,11 +87,11 @@ struct entry {
 _Static_assert(offsetof(struct entry, queued) == 64, "a hit touches one line of an entry");
 
 /*
- * Guesses: by page, the entry that was found there last. Four pages that have the same hash share a line. A
- * reader may see the page of one guess and the entry of another: it is but a guess.
+ * Guesses: by page, the entry that was last found there. Four pages with the same hash share a line. A reader may see
+ * the page of one guess and the entry of another: it is only a guess.
  */
 #define HINT_WAYS 4
-#define HINT_PAGE 12 /* the logarithm of its size; a constant, whatever the system's is */
+#define HINT_PAGE 12 /* log2 of a page's size here; constant, whatever the system's page size */
 struct hint {
 	uint64_t page[HINT_WAYS];
 	struct entry *entry[HINT_WAYS];
@@ -101,10 +101,10 @@ struct mrn_regcache {
 	struct mrn_mm *mm;
 	const uint64_t *mm_state;
 	struct hint *hint;
-	unsigned int hint_shift; /* 64 less the logarithm of how many there are */
+	unsigned int hint_shift; /* 64 - log2 of the number of lines */
 	struct mrn_source *source;
 	uint64_t need;
-	/* Nobody asks for it, and a pinned page stays the parent's: Linux 5.12. */
+	/* need does not include fork, and a pinned page stays the parent's (Linux 5.12). */
 	bool ignores_fork;
 	const struct mrn_regcache_ops *ops;
 	void *ctx;
@@ -115,35 +115,35 @@ struct mrn_regcache {
 	/* Goes up with each miss: the clock of the LRU list. */
 	uint64_t tick __attribute__((aligned(64)));
 	struct entry *dead; /* stack of entries to retire, pushed on the event path */
-	/* Threads that have an entry in hand to push it, and QUEUING_WAITED; a futex. */
+	/* Threads that are about to push an entry, and QUEUING_WAITED; a futex. */
 	uint32_t queuing;
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t freed;
-	unsigned int retiring; /* threads that have dead entries in hand, to deregister them */
+	unsigned int retiring; /* threads that hold dead entries, to deregister them */
 	struct mrn_index index;
 	struct entry *oldest, *newest;
 	struct entry *free;
 	struct entry *pool;
 	uint64_t next_id;
-	unsigned int hint_turn; /* whose turn it is to go for another hint */
+	unsigned int hint_turn; /* which hint of a full line is replaced next */
 	size_t bytes;		/* of all entries that are not free */
 	unsigned int entries;
-	struct mrn_regcache_stats stats; /* the plain counters; hits that words had no room for */
+	struct mrn_regcache_stats stats; /* the plain counters; hits that did not fit into words */
 };
 
 /* ---- word.c: references and death, lock-free, on the event path */
 
-/* w is dead and has no references: who retires it? If we, it is queued. */
+/* If w, e's word, is dead and without references: claims e and queues it, unless another thread has. */
 void mrn_entry_claim(struct entry *e, uint64_t w);
 /* Gives a stray reference back, with the hit that it counted. */
 void mrn_entry_give_back(struct entry *e);
-/* Marks it dead; queues it when it is idle. False when it was dead before. */
+/* Marks e dead; queues it if it is idle. False if it was dead before. */
 bool mrn_entry_kill(struct entry *e);
 extern const struct mmu_range_notifier_ops mrn_entry_notifier_ops;
 
-/* Notes that it is being used. */
+/* Notes a use of e, for the LRU list. */
 static inline void mrn_entry_touch(const struct mrn_regcache *c, struct entry *e)
 {
 	uint64_t tick = __atomic_load_n(&c->tick, __ATOMIC_RELAXED);
@@ -152,21 +152,21 @@ static inline void mrn_entry_touch(const struct mrn_regcache *c, struct entry *e
 		__atomic_store_n(&e->used, tick, __ATOMIC_RELAXED);
 }
 
-/* Takes a reference. False: it is a stray. The tokens have been looked at. */
+/* Takes a reference. False: it is a stray. Check the tokens first. */
 static inline bool mrn_entry_take(struct entry *e)
 {
-	/* Acquire pairs with the release that made the entry live: its range and its handle. */
+	/* Acquire pairs with the release that made the entry live: range and handle are visible. */
 	return !(__atomic_fetch_add(&e->word, WORD_HIT + 1, __ATOMIC_ACQUIRE) & WORD_UNFIT);
 }
 
-/* Drops one that is held, and returns what is left. */
+/* Drops a held reference, and returns the new word. */
 static inline uint64_t mrn_entry_drop(struct entry *e)
 {
-	/* Release: the uses of the registration come before its deregistration. */
+	/* Release: uses of the registration happen before its deregistration. */
 	return __atomic_sub_fetch(&e->word, 1, __ATOMIC_ACQ_REL);
 }
 
-/* Of what drop has returned: is it to be claimed? */
+/* True if the entry with this word, as drop returned it, is to be claimed. */
 static inline bool mrn_word_is_over(uint64_t w)
 {
 	return (w & (WORD_REFS | WORD_DEAD)) == WORD_DEAD;
@@ -176,20 +176,20 @@ static inline bool mrn_word_is_over(uint64_t w)
 
 void mrn_lru_add(struct mrn_regcache *c, struct entry *e);
 void mrn_lru_remove(struct mrn_regcache *c, struct entry *e);
-/* Kills the entry that was idle longest and returns it, the caller's to retire; or NULL. */
+/* Kills the entry that was idle longest and returns it for the caller to retire; or NULL. */
 struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
 /* ---- retire.c, without the lock, never on the event path; with cancellation held off */
 
-/* Deregisters a dead, idle entry and frees its slot. The caller has itself counted in retiring. */
+/* Deregisters a dead, idle entry and frees its slot. The caller is counted in retiring. */
 void mrn_entry_retire(struct entry *e);
-/* Under the lock: gives the slot of an entry that is registered no more back. */
+/* Under the lock: frees the slot of an entry that is no longer registered. */
 void mrn_entry_free_slot(struct entry *e);
-/* Retires all that is queued. Holds cancellation off. */
+/* Retires all queued entries. Holds cancellation off. */
 void mrn_cache_reap(struct mrn_regcache *c);
 /*
- * Called and returns with the lock held; drops it in between. Something that is dead and idle has come nearer to being free,
- * by us or by others, whom we wait for. False: there is nothing of the kind.
+ * Called and returns with the lock held; drops it in between. Brings dead, idle entries nearer to being free, or waits
+ * for threads that do. False: there are none.
  */
 bool mrn_cache_settle(struct mrn_regcache *c);
 
@@ -205,7 +205,7 @@ struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t 
 static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uintptr_t end,
 				    unsigned int access)
 {
-	/* Atomic, because a hit looks first without a reference. */
+	/* Atomic, because a hit first reads without a reference. */
 	uintptr_t addr = __atomic_load_n(&e->pub.addr, __ATOMIC_RELAXED);
 	size_t length = __atomic_load_n(&e->pub.length, __ATOMIC_RELAXED);
 
@@ -217,13 +217,13 @@ static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uint
 
 static inline struct hint *mrn_hint_line(const struct mrn_regcache *c, uint64_t page)
 {
-	/* Twice: the first spreads neighbours, the second what lies at a power of two from each other. */
+	/* Two multiplications: the first spreads neighbours, the second addresses a power of two apart. */
 	uint64_t h = page * UINT64_C(0x9e3779b97f4a7c15);
 
 	return &c->hint[((h ^ (h >> 32)) * UINT64_C(0xd6e8feb86659fd93)) >> c->hint_shift];
 }
 
-/* Whatever was found at this address last; or something else, or NULL. */
+/* The entry last found at this address; or another entry, or NULL. */
 static inline struct entry *mrn_hint_find(const struct mrn_regcache *c, uintptr_t addr)
 {
 	uint64_t page = (uint64_t)addr >> HINT_PAGE;
@@ -241,7 +241,7 @@ void mrn_hints_free(struct mrn_regcache *c);
 /* Under the lock. */
 void mrn_hint_note(struct mrn_regcache *c, uintptr_t addr, struct entry *e);
 
-/* ---- index of live entries, under the lock: whoever reads it is the one who may write it */
+/* ---- index of live entries, under the lock: so its readers are its only writers */
 
 static inline void mrn_cache_recycle(struct mrn_regcache *c)
 {

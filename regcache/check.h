@@ -10,13 +10,13 @@
 MRN_PART(CACHE_RETRY);	  /* the cache publishes without the retry check */
 MRN_PART(CACHE_NOTIFIER); /* an entry's notifier does nothing */
 MRN_PART(CACHE_TOKENS);	  /* a hit does not look at the tokens */
-MRN_PART(CACHE_RETIRED);  /* a dead entry is retired each time that it loses a reference */
-MRN_PART(CACHE_QUEUING);  /* an entry that is about to be retired is taken for one in use */
+MRN_PART(CACHE_RETIRED);  /* a dead entry is retired each time it loses a reference */
+MRN_PART(CACHE_QUEUING);  /* an entry about to be retired counts as in use */
 MRN_PART(CACHE_REFS);	  /* an invalidated entry is deregistered while in use */
 
-/* Before a dead entry is claimed, and (is_ours) before it is pushed. */
+/* Before a dead entry is claimed, and (is_ours) before this thread pushes it. */
 MRN_HOOK_TYPE(claim, bool is_ours);
-/* The cache's lock held: before a look whether an entry is idle. */
+/* Before a check whether an entry is idle, with the cache's lock held. */
 MRN_HOOK_TYPE(evict, void);
 
 #endif

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Hints: where a hit looks. A get that finds none looks in the index, under the lock, and leaves one.
- */
+/* Hints: where a hit looks. A get that finds none searches the index, under the lock, and leaves a hint. */
 #include <errno.h>
 
 #include "os/pages.h"
 #include "regcache/cache.h"
 
-/* Four times as many as there are entries: few lines are asked to hold more than they can. */
+/* A line of four hints for each entry: few lines overflow. */
 static unsigned int bits(const struct mrn_regcache *c)
 {
 	unsigned int n = 1;
@@ -30,14 +28,14 @@ void mrn_hints_free(struct mrn_regcache *c)
 		mrn_pages_free(c->hint, sizeof(struct hint) << bits(c));
 }
 
-/* Would it be found by this page? */
+/* True if a get of this page could use e. */
 static bool is_good(const struct entry *e, uint64_t page)
 {
 	return e && !(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD) &&
 	       mrn_entry_covers(e, page << HINT_PAGE, (page + 1) << HINT_PAGE, 0);
 }
 
-/* The page's own place, or one that leads nowhere any more, or another's. */
+/* The page's own place; else one whose hint is stale; else another page's. */
 static unsigned int place(struct mrn_regcache *c, const struct hint *h, uint64_t page)
 {
 	for (unsigned int i = 0; i < HINT_WAYS; i++)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Least recently used, without a shared write on a hit: a hit notes the time in its own entry, and the
- * list is put in order when somebody needs the oldest. Time is counted in misses, so entries that were
- * used between two misses are as old as each other.
+ * Least recently used, without a shared write on a hit: a hit notes the time in its own entry, and the list is sorted
+ * when a victim is needed. Time is counted in misses, so entries used between the same two misses are equally old.
  *
  * Invariant: queued <= used for every entry; the list ascends by queued from oldest to newest.
  */
@@ -45,12 +44,12 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c)
 		if (__atomic_load_n(&e->used, __ATOMIC_RELAXED) > e->queued) {
 			mrn_lru_remove(c, e);
 			mrn_lru_add(c, e);
-			/* It may still be the next in line. */
+			/* e may still be the next in line. */
 			if (e->newer == newer)
 				newer = e;
 			continue;
 		}
-		/* A hit or an invalidation may come between; then it is not ours. */
+		/* If a hit or an invalidation comes in between, e is not ours. */
 		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_DEAD | WORD_RETIRED, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			return e;

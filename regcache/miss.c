@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A miss: find a slot, making room by evicting; register by begin and retry; publish.
- */
+/* A miss: find a slot, evicting to make room; register between read_begin and read_retry; publish. */
 #include <errno.h>
 #include <sched.h>
 #include <stddef.h>
@@ -11,9 +9,9 @@
 #include "regcache/cache.h"
 #include "source/source.h"
 
-/* Collisions in a row after which the caller is told to do without. */
+/* After so many collisions in a row, get returns -EAGAIN. */
 #define MAX_RETRIES 1000
-/* Times that the range could not be armed because something was changing: cheap, so many. */
+/* How often arming may fail because memory is changing. An attempt is cheap, hence the large number. */
 #define MAX_YIELDS 100000
 
 static struct entry *next_entry(struct mrn_regcache *c, struct mrn_index_walk *walk)
@@ -23,10 +21,7 @@ static struct entry *next_entry(struct mrn_regcache *c, struct mrn_index_walk *w
 	return n ? (struct entry *)((char *)n - offsetof(struct entry, node)) : NULL;
 }
 
-/*
- * A word has room for so many hits: some of them go where there is more. Not all: strays that take theirs back must
- * find enough.
- */
+/* A word counts only so many hits: moves some to the statistics. Not all, since strays subtract theirs again. */
 static void make_room_for_hits(struct mrn_regcache *c, struct entry *e)
 {
 	if (!(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_MANY))
@@ -58,7 +53,7 @@ struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t 
 	return NULL;
 }
 
-/* Is there an entry to retire that nobody has taken in hand? */
+/* True if a dead entry is queued. */
 static bool any_dead(struct mrn_regcache *c)
 {
 	return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
@@ -81,7 +76,7 @@ static bool evict_one(struct mrn_regcache *c)
 	return true;
 }
 
-/* A look at all words that is no moment's: the sum, or 0 when an entry is idle. */
+/* Reads all words, not at one instant: a hash of them, or 0 if an entry is idle. */
 static uint64_t look_at_all(struct mrn_regcache *c)
 {
 	uint64_t sum = 1;
@@ -97,9 +92,9 @@ static uint64_t look_at_all(struct mrn_regcache *c)
 }
 
 /*
- * Was there a moment when no entry was idle? To find each in use, one after the other, is not enough: it may have been one
- * thread that put this and got that. Each hit shows in its word for ever, so two looks that see the same have such a
- * moment between them. Where hits never cease it is not to be had; then some looks must do.
+ * True if there was a moment when no entry was idle. Finding each in use, one after the other, is not enough: one
+ * thread may have put one entry and got the next. Each hit changes its word for ever, so between two equal hashes there
+ * was such a moment. If hits never cease, there may be no two equal ones; then eight looks must do.
  */
 static bool all_in_use(struct mrn_regcache *c)
 {
@@ -116,8 +111,8 @@ static bool all_in_use(struct mrn_regcache *c)
 }
 
 /*
- * What is dead goes first, then what is idle; what other threads deregister, or are about to, is waited for. Called and
- * returns with the lock held; drops it in between. False: all there is is in use.
+ * Frees dead entries first, then an idle one; waits for other threads that deregister, or are about to. Called and
+ * returns with the lock held; drops it in between. False: every entry is in use.
  */
 static bool make_room(struct mrn_regcache *c)
 {
@@ -126,7 +121,7 @@ static bool make_room(struct mrn_regcache *c)
 	return mrn_cache_settle(c) || (!all_in_use(c) && !MRN_BROKEN(CACHE_QUEUING));
 }
 
-/* A slot and the right to pin this many bytes; called with the lock held, which it may drop meanwhile. */
+/* Reserves a slot and this many bytes. Called with the lock held, which it may drop meanwhile. */
 static int reserve(struct mrn_regcache *c, size_t bytes, struct entry **out)
 {
 	if (c->max_bytes && bytes > c->max_bytes)
@@ -144,7 +139,7 @@ static int reserve(struct mrn_regcache *c, size_t bytes, struct entry **out)
 static void unreserve(struct mrn_regcache *c, struct entry *e)
 {
 	pthread_mutex_lock(&c->lock);
-	/* Ours alone, dead or not: first of all, nobody else's to retire. */
+	/* Set RETIRED first, so that no other thread retires the entry. */
 	__atomic_fetch_or(&e->word, WORD_DEAD | WORD_RETIRED, __ATOMIC_RELAXED);
 	__atomic_fetch_sub(&e->word, WORD_BUILDING + 1, __ATOMIC_RELEASE);
 	mrn_entry_free_slot(e);
@@ -164,7 +159,7 @@ static void deregister(struct mrn_regcache *c, struct entry *e)
 	count(c, &c->stats.deregistrations);
 }
 
-/* From BUILDING to live, or dying from the start; false when an invalidation has come between. */
+/* Turns BUILDING into live, or, unless keep, into dying; false if an invalidation came in between. */
 static bool publish(struct entry *e, uint64_t seq, bool keep)
 {
 	bool blind = MRN_BROKEN(CACHE_RETRY);
@@ -182,7 +177,7 @@ static bool publish(struct entry *e, uint64_t seq, bool keep)
 	return true;
 }
 
-/* The device has no room: may we try again? */
+/* True if the device had no room, and room was made: try again. */
 static bool made_room(struct mrn_regcache *c, int error)
 {
 	bool room;
@@ -195,7 +190,7 @@ static bool made_room(struct mrn_regcache *c, int error)
 	return room;
 }
 
-/* begin, watch, register, retry; with the entry's notifier inserted. */
+/* read_begin, arm, register, read_retry. The entry's notifier is inserted. */
 static int build(struct mrn_regcache *c, struct entry *e)
 {
 	uint64_t seq = 0;
@@ -207,15 +202,15 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		if (r)
 			return r;
 		/*
-		 * After begin: a callback that marked the word before this has changed the seq. Acquire pairs with the
-		 * release of the mark: whoever takes it away sees that seq in publish, if not before.
+		 * After read_begin: a callback that set DEAD before this has changed the seq. Acquire pairs with the
+		 * release that set DEAD: so publish sees that seq, if read_begin did not.
 		 */
 		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
 		if (c->source)
 			arm = mrn_source_arm_if_room(c->source, e->pub.addr, e->pub.length, c->need,
 						     &full);
 		if (arm == -EAGAIN) {
-			/* Perhaps by a call whose event the monitor has yet to read. */
+			/* Perhaps the monitor has yet to read the event of a change. */
 			if (++yields > MAX_YIELDS)
 				return -EAGAIN;
 			sched_yield();
@@ -243,9 +238,9 @@ static int build(struct mrn_regcache *c, struct entry *e)
 }
 
 /*
- * Into the index. Another thread may have registered the same range meanwhile: then its entry is taken
- * and returned, and ours is the caller's to retire. An entry that has been invalidated since it was
- * published, or for which the index has no memory, stays outside: its last put retires it.
+ * Links e into the index. If another thread has registered the same range meanwhile, takes and returns its entry; the
+ * caller then retires e. If e has been invalidated since it was published, or the index has no memory, e stays outside:
+ * its last put retires it.
  */
 static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr_t start,
 				uintptr_t end, unsigned int access)
@@ -291,7 +286,7 @@ static int create(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 	__atomic_store_n(&e->pub.length, end - start, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->pub.access, access, __ATOMIC_RELAXED);
 	e->pub.handle.ptr = NULL;
-	/* In one step, whatever strays there are. */
+	/* In one step, since there may be strays. */
 	__atomic_fetch_add(&e->word, WORD_BUILDING + 1 - WORD_DEAD - WORD_RETIRED,
 			   __ATOMIC_RELEASE);
 	r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
@@ -330,7 +325,7 @@ static void hull(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, unsig
 			continue;
 		if (e->node.start < *start) {
 			*start = e->node.start;
-			/* More may overlap on the left, and they come first. */
+			/* More entries may overlap on the left, and the walk has passed them. */
 			at = MRN_INDEX_FIRST;
 		}
 		if (e->node.end > *end)
@@ -370,7 +365,7 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 	}
 	if (from != start || to != end || with != access)
 		r = create(c, from, to, with, &e);
-	/* What was merged in is a wish: its memory or its access may be gone, the limits too tight. */
+	/* Merging is optional: the neighbours' memory or access may be gone, or the limits too tight. */
 	if (r)
 		r = create(c, start, end, access, &e);
 	if (r)

@@ -53,7 +53,7 @@ static int check_coverage(const struct mrn_regcache_config *config, uint64_t nee
 	return -EOPNOTSUPP;
 }
 
-/* Does somebody announce each change of the memory that entries will be of? */
+/* 0 if every change of the entries' memory will be announced; else -errno, with a sentence in why. */
 static int check_source(const struct mrn_regcache_config *config, uint64_t need)
 {
 	const struct mrn_source *source = config->source;
@@ -156,7 +156,7 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 	return 0;
 }
 
-/* May this call look at the cache's locks and wait? */
+/* 0 if this call may take the cache's locks and wait. */
 static int may_wait(const struct mrn_regcache *c)
 {
 	if (mrn_mm_is_wiped(c->mm))
@@ -180,10 +180,10 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 		return -EINVAL;
 	r = may_wait(c);
 	if (r == -ESTALE) {
-		/* Forked in a callback: the walk that it returns to may be about to call another entry. */
+		/* Forked in a callback: the walk that it returns to may be about to call another entry's notifier. */
 		if (mrn_callback_depth)
 			return -EDEADLK;
-		/* Not the lock and the condition: threads that the child does not have may be at them. */
+		/* Leave the lock and the condition: threads that the child does not have may hold or wait for them. */
 		free_memory(c);
 		mrn_wiped_give_back();
 		return 0;
@@ -196,7 +196,7 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 	kill_all(c);
 	cancel = mrn_cancel_hold();
 	pthread_mutex_lock(&c->lock);
-	/* Another thread's put may still be about to retire what it put. */
+	/* Another thread's put may still be about to retire an entry. */
 	while (mrn_cache_settle(c))
 		;
 	left = c->entries;
@@ -211,10 +211,10 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 
 /* ------------------------------------------------------------------------------------ get and put */
 
-/* No invalidation of the range is in progress, as far as a hit must know. */
+/* True if no invalidation of the range is in progress that a hit must know of. */
 static bool quiet(struct mrn_regcache *c, uintptr_t start, uintptr_t end)
 {
-	/* Acquire, A4: whoever sees a token gone sees what its callbacks did to the entries. */
+	/* Acquire, A4: if a token is gone, what its callbacks did to the entries is visible. */
 	uint64_t state = __atomic_load_n(c->mm_state, __ATOMIC_ACQUIRE);
 
 	if (__builtin_expect(state == MRN_MM_IDLE, 1) || MRN_BROKEN(CACHE_TOKENS))
@@ -227,10 +227,10 @@ static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 {
 	struct entry *e = mrn_hint_find(c, start);
 
-	/* Another's entry, to which an old hint points, is left alone: neither made young nor held. */
+	/* An old hint may point to another range's entry: neither reference it nor make it young. */
 	if (!e || !mrn_entry_covers(e, start, end, access))
 		return NULL;
-	/* Only with a reference does it stand still; it may have become another's between. */
+	/* Compare again: until it was referenced, the entry may have become another range's. */
 	if (mrn_entry_take(e) && mrn_entry_covers(e, start, end, access)) {
 		mrn_entry_touch(c, e);
 		return e;
@@ -245,7 +245,7 @@ static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t en
 {
 	int r;
 
-	/* Tokens first, here too; waiting for those that were there makes every one of them over. */
+	/* Tokens first, here too: after the wait, all that were in progress have ended. */
 	if (!MRN_BROKEN(CACHE_TOKENS)) {
 		r = mrn_tokens_wait(c->mm, start, end, NULL);
 		if (r)
@@ -264,7 +264,7 @@ static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t en
 	return mrn_cache_miss(c, mrn_page_down(start), mrn_page_up(end), access, out);
 }
 
-/* All of a get; for what mrn_regcache_get does not do itself. */
+/* A complete get, for whatever mrn_regcache_get does not handle itself. */
 static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, const void *addr,
 						    size_t length, unsigned int access,
 						    const struct mrn_regcache_entry **out)
@@ -312,9 +312,9 @@ static __attribute__((noinline, cold)) int get_after_stray(struct mrn_regcache *
 }
 
 /*
- * A hit where nothing is in progress; the same as hit(), and calls nothing but what it ends with, so that it
- * needs no registers but those that a call may use. In a callback of this mm's range notifiers there is a token,
- * which shows in the state. Where there is none, as in another mm's callback, a hit waits for nobody.
+ * A hit while no invalidation is in progress: does what hit() does, but makes only tail calls, so that it saves no
+ * registers. In a callback of this mm's range notifiers there is a token, which shows in the state. In another mm's
+ * callback there is none, and a hit waits for nothing.
  */
 int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, unsigned int access,
 		     const struct mrn_regcache_entry **out)
@@ -322,7 +322,7 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 	uintptr_t start = (uintptr_t)addr, end = start + length;
 	struct entry *e;
 
-	/* No access, and what there is none of, is above the two, and both. */
+	/* access - 1 is at least READ | WRITE for 0 and for unknown bits. */
 	if (UNLIKELY(!c || !out || end <= start ||
 		     access - 1 >= (MRN_ACCESS_READ | MRN_ACCESS_WRITE)))
 		return get_slow(c, addr, length, access, out);
@@ -344,7 +344,7 @@ static __attribute__((noinline, cold)) int put_last(struct mrn_regcache *c, stru
 {
 	if (mrn_word_is_over(w))
 		mrn_entry_claim(e, w);
-	/* Where it cannot be done, it is left to somebody else. */
+	/* In a callback, leave the deregistration to a later call. */
 	if (!mrn_callback_depth)
 		mrn_cache_reap(c);
 	return 0;
@@ -359,7 +359,7 @@ int mrn_regcache_put(const struct mrn_regcache_entry *entry)
 	if (UNLIKELY(!e))
 		return -EINVAL;
 	c = e->cache;
-	/* An mm that is not alive has ended, or is not ours: in a forked child it is wiped. */
+	/* An mm that is not alive has ended, or is a parent's: a forked child's copy is wiped. */
 	if (UNLIKELY(!(__atomic_load_n(c->mm_state, __ATOMIC_RELAXED) & MRN_STATE_ALIVE)) &&
 	    mrn_mm_is_wiped(c->mm))
 		return -ESTALE;

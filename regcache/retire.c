@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The end of an entry: out of the index, its range no longer watched, deregistered, its slot free.
- */
+/* The end of an entry: unlink it from the index, stop watching its range, deregister it, free its slot. */
 #include <stddef.h>
 
 #include "regcache/check.h"
@@ -52,10 +50,10 @@ void mrn_cache_reap(struct mrn_regcache *c)
 	if (!__atomic_load_n(&c->dead, __ATOMIC_RELAXED))
 		return;
 	cancel = mrn_cancel_hold();
-	/* Under the lock, so that whoever needs room sees either the stack or that we have it in hand. */
+	/* Under the lock, so that a thread that needs room sees either the stack or retiring. */
 	pthread_mutex_lock(&c->lock);
 	c->retiring++;
-	/* Acquire pairs with the push: the last use of each happens before its deregistration. */
+	/* Acquire pairs with the push: the last use of each entry happens before its deregistration. */
 	e = __atomic_exchange_n(&c->dead, NULL, __ATOMIC_ACQUIRE);
 	pthread_mutex_unlock(&c->lock);
 	for (; e; e = next) {
@@ -69,7 +67,7 @@ void mrn_cache_reap(struct mrn_regcache *c)
 	mrn_cancel_restore(cancel);
 }
 
-/* Claims what is nobody's, or waits for those who have claimed. The lock as for mrn_cache_settle. */
+/* Claims dead entries that no thread has claimed, or waits for those that have. The lock as for mrn_cache_settle. */
 static bool settle_queue(struct mrn_regcache *c)
 {
 	bool claimed = false;
@@ -77,7 +75,7 @@ static bool settle_queue(struct mrn_regcache *c)
 
 	for (unsigned int i = 0; i < c->max_entries; i++) {
 		struct entry *e = &c->pool[i];
-		/* Acquire pairs with the release of RETIRED: queuing was up before. */
+		/* Acquire pairs with the release of RETIRED: queuing went up before. */
 		uint64_t w = __atomic_load_n(&e->word, __ATOMIC_ACQUIRE);
 
 		if (mrn_word_is_over(w) && !(w & WORD_RETIRED)) {
@@ -87,12 +85,12 @@ static bool settle_queue(struct mrn_regcache *c)
 	}
 	if (claimed)
 		return true;
-	/* Acquire pairs with the release of who pushed last. */
+	/* Acquire pairs with the release of the last push. */
 	n = __atomic_load_n(&c->queuing, __ATOMIC_ACQUIRE);
 	if (!n)
 		return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
 	pthread_mutex_unlock(&c->lock);
-	/* Should another thread have pushed meanwhile, it is not n any more. */
+	/* If another thread has pushed meanwhile, queuing is not n any more. */
 	if ((n & QUEUING_WAITED) ||
 	    __atomic_compare_exchange_n(&c->queuing, &n, n | QUEUING_WAITED, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED))

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What happens to an entry without a lock: references are taken and dropped, and an invalidation marks
- * it dead. The callback runs inside somebody's munmap or free: it marks, counts and queues.
+ * The lock-free part of an entry: taking and dropping references, and marking the entry dead. The callback runs inside
+ * somebody's munmap or free: it marks, counts and queues.
  *
- * A hit looks at the tokens, then takes its reference. The other order would be wrong, because no retry
- * check follows: a lookup that found no token found every callback's work done, that of an invalidation
- * that is over, or has no invalidation to fear yet. The dead bit and the references share one word, so
- * no fence is needed between them.
+ * A hit checks the tokens, then takes its reference. The other order would be wrong, because no retry check follows: a
+ * lookup that found no token sees the work of all callbacks of invalidations that are over; one that starts later does
+ * not matter to it. DEAD and the references share one word, so no fence is needed between them.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -28,12 +27,12 @@ static void push_dead(struct entry *e)
 					      __ATOMIC_RELAXED));
 }
 
-/* One operation, after which c may go: destroy waits for queuing. */
+/* One operation, after which c may be freed: destroy waits for queuing. */
 static void end_queuing(struct mrn_regcache *c)
 {
 	uint32_t n = __atomic_load_n(&c->queuing, __ATOMIC_RELAXED);
 
-	/* Release: whoever finds it down finds the entry on the stack. */
+	/* Release: a thread that finds queuing down finds the entry on the stack. */
 	while (!__atomic_compare_exchange_n(&c->queuing, &n, (n - 1) & ~QUEUING_WAITED, true,
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
@@ -49,10 +48,10 @@ void mrn_entry_claim(struct entry *e, uint64_t w)
 	if ((w & bits) != WORD_DEAD)
 		return;
 	MRN_HOOK(claim, false);
-	/* Before RETIRED, whose release orders the two. */
+	/* Before RETIRED is set; that release orders the two. */
 	__atomic_fetch_add(&c->queuing, 1, __ATOMIC_RELAXED);
 	while ((w & bits) == WORD_DEAD) {
-		/* Acquire pairs with the release of every drop; push_dead releases all of it. */
+		/* Acquire pairs with the release of every drop; push_dead passes all of it on. */
 		if (__atomic_compare_exchange_n(&e->word, &w, w | WORD_RETIRED, true,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
 			MRN_HOOK(claim, true);
@@ -94,10 +93,10 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	if (MRN_BROKEN(CACHE_NOTIFIER) || (range->cause == MRN_CAUSE_FORK && c->ignores_fork))
 		return true;
 	/*
-	 * The word stands in for the driver lock. Publishing is: check the seq, then take BUILDING away
-	 * by compare-and-swap. Of this order here, seq and then DEAD, each step defeats the
-	 * publisher that has not passed the other. The mark releases the seq; the builder who takes
-	 * it away, to try again, acquires that.
+	 * The word takes the place of the driver lock. To publish: check the seq, then clear BUILDING by
+	 * compare-and-swap. Here: store the seq, then set DEAD. A publisher that has not checked the seq yet sees the
+	 * new one; one that has fails at DEAD. Setting DEAD releases the seq; a builder that clears DEAD, to try again,
+	 * acquires it.
 	 */
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	if (mrn_entry_kill(e))

@@ -5,6 +5,6 @@
 
 #include "os/check.h"
 
-MRN_PART(URING_RING); /* whatever has the ring's descriptor is taken for the ring */
+MRN_PART(URING_RING); /* any file under the ring's descriptor counts as the ring */
 
 #endif

@@ -9,7 +9,7 @@ int mrn_uring_slots_init(struct mrn_uring_slots *slots, unsigned int nr)
 	slots->index = malloc(nr * sizeof(*slots->index));
 	if (!slots->index)
 		return -ENOMEM;
-	/* The low indices on top: a table that is never full stays dense. */
+	/* Low indices on top: a table that never fills up stays dense. */
 	for (unsigned int i = 0; i < nr; i++)
 		slots->index[i] = nr - 1 - i;
 	slots->nr = slots->nr_free = nr;
@@ -42,7 +42,7 @@ void mrn_uring_slots_put(struct mrn_uring_slots *slots, unsigned int index)
 	pthread_mutex_unlock(&slots->lock);
 }
 
-/* Under the lock; read without it. */
+/* Called under the lock; nr_stuck is read without it. */
 static unsigned int set_stuck(struct mrn_uring_slots *slots, unsigned int n)
 {
 	__atomic_store_n(&slots->nr_stuck, n, __ATOMIC_RELAXED);

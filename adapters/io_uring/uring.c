@@ -4,11 +4,10 @@
  * one slot of the table, and registering is an update of that slot. The kernel keeps the pages of a
  * slot that is updated until the transfers that were submitted with it are done.
  *
- * The ring is changed by io_uring_register(2) on its descriptor, not by liburing's functions: those go by the number
- * that the ring may be registered under (io_uring_register_ring_fd), and that is a place in a table of the thread
- * that registered it. In any other thread it means nothing, or another ring. The descriptor, too, is a number that the
- * program may close and use again; so each time its inode must be that of the ring that was opened: every ring
- * has one of its own.
+ * Changes the ring by io_uring_register(2) on its descriptor, not by liburing's functions: those use the number under
+ * which the ring may be registered (io_uring_register_ring_fd), an index into a table of the registering thread. In any
+ * other thread it means nothing, or another ring. The program may also close the descriptor and reuse its number; so
+ * each call checks that its inode is that of the ring that was opened: every ring has its own inode.
  *
  * Locks: the kernel's own around the ring, and slots.lock; neither is held while the other is taken.
  */
@@ -32,34 +31,34 @@
 #define MAX_SLOTS (1u << 14)
 #define MAX_BYTES ((size_t)1 << 30)
 
-/* Linux 6.5; liburing 2.3 has it not. */
+/* Linux 6.5; liburing 2.3 does not define it. */
 #ifndef IORING_SETUP_REGISTERED_FD_ONLY
 #define IORING_SETUP_REGISTERED_FD_ONLY (1u << 15)
 #endif
 
 struct mrn_uring {
 	struct io_uring *ring;
-	dev_t dev; /* with ino: which ring it is */
+	dev_t dev; /* dev and ino identify the ring */
 	ino_t ino;
-	struct mrn_mm *mm;	    /* the process's; in a forked child another's */
+	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
 	struct mrn_regcache *cache; /* NULL after a close that could not take the table away */
 	struct mrn_uring_slots slots;
 };
 
 /* ---------------------------------------------------------------------------------------- the ring */
 
-/* Its descriptor, or -1: it may be known by a registered number alone. */
+/* The ring's descriptor, or -1 if it has only a registered number. */
 static int descriptor(const struct io_uring *ring)
 {
 	if (ring->flags & IORING_SETUP_REGISTERED_FD_ONLY)
 		return -1;
-	/* io_uring_close_ring_fd changes it, perhaps in another thread. */
+	/* io_uring_close_ring_fd changes ring_fd, perhaps in another thread. */
 	return __atomic_load_n(&ring->ring_fd, __ATOMIC_RELAXED);
 }
 
 /*
- * io_uring_register(2): what it returns, or -EBADF when the ring's descriptor is closed or something else's. (Whoever
- * exchanges it between the look and the call does so while another thread uses it.)
+ * Returns what io_uring_register(2) does, or -EBADF if the ring's descriptor is closed or names another file.
+ * (Replacing it between the check and the call is a bug of the program: another thread is using it.)
  */
 static int ring_register(const struct mrn_uring *u, unsigned int opcode, const void *arg,
 			 unsigned int nr)
@@ -88,11 +87,11 @@ static int update_slot(struct mrn_uring *u, unsigned int index, void *addr, size
 
 	if (r < 0)
 		return r;
-	/* How many slots have been updated. */
+	/* r is the number of updated slots. */
 	return r == 1 ? 0 : -EIO;
 }
 
-/* Empties a slot, which is the caller's, and frees it. False: the kernel may hold its pages, and it is stuck. */
+/* Empties the caller's slot and frees it. False: the kernel may hold its pages, and the slot is stuck. */
 static bool empty_slot(struct mrn_uring *u, unsigned int index)
 {
 	if (update_slot(u, index, NULL, 0)) {
@@ -103,7 +102,7 @@ static bool empty_slot(struct mrn_uring *u, unsigned int index)
 	return true;
 }
 
-/* Once more, as what was in the way may be over: another thread asks, or the ring's descriptor is back. */
+/* Tries again: this may be the right thread, or the ring's descriptor may be back. */
 static void empty_stuck(struct mrn_uring *u)
 {
 	int index;
@@ -118,7 +117,7 @@ static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 	struct mrn_uring *u = ctx;
 	int index, r;
 
-	/* The kernel would say -EFAULT, like for memory that is not there. */
+	/* The kernel would return -EFAULT, as for unmapped memory. */
 	if (entry->length > MAX_BYTES)
 		return -EINVAL;
 	empty_stuck(u);
@@ -162,7 +161,7 @@ __attribute__((format(printf, 2, 3))) static void explain(const struct mrn_uring
 	va_end(args);
 }
 
-/* Notes which ring it is. */
+/* Notes the ring's identity. */
 static int know_ring(struct mrn_uring *u, const struct mrn_uring_opts *opts)
 {
 	int fd = descriptor(u->ring);
@@ -195,7 +194,7 @@ static int make_table(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 		explain(opts, "the ring has buffers registered already");
 		return r;
 	case -EINVAL:
-		/* The count is good, so it is the flag for a sparse table that is unknown. */
+		/* The count is valid, so the kernel does not know the flag for a sparse table. */
 		explain(opts, "this kernel has no sparse buffer tables; they came with Linux 5.19");
 		return -EOPNOTSUPP;
 	default:
@@ -271,12 +270,12 @@ free_u:
 	return r;
 }
 
-/* With nothing registered but what is stuck. */
+/* Called when nothing but stuck slots is registered. */
 static int take_table(struct mrn_uring *u)
 {
 	int r = ring_register(u, IORING_UNREGISTER_BUFFERS, NULL, 0);
 
-	/* The program has taken it away itself. */
+	/* The program has unregistered the table itself. */
 	return r == -ENXIO ? 0 : r;
 }
 
@@ -292,10 +291,10 @@ int mrn_uring_close(struct mrn_uring *u)
 			return r;
 		u->cache = NULL;
 	}
-	/* In a child the ring is the parent's still: its table must not change from here. */
+	/* In a child the ring is still the parent's: leave its table alone. */
 	if (mrn_mm_self() == u->mm)
 		r = take_table(u);
-	/* Without its descriptor the ring cannot be reached, now or later: the table goes when the ring does. */
+	/* Without its descriptor the ring cannot be reached, now or later: the table lives as long as the ring. */
 	if (r && r != -EBADF)
 		return r;
 	mrn_uring_slots_destroy(&u->slots);
