@@ -100,3 +100,84 @@ TEST(a_child_in_a_sandbox_is_told_of)
 		json_object_put(report);
 	}
 }
+
+/* ------------------------------------------------------------------------------------- past libc's fork */
+
+static const char *const ways[] = {"_Fork", "syscall", "clone3", "clone", "raw"};
+#define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* The first three come back to the interposer, on the parent's stack; the last one nobody but dispatch sees. */
+TEST(a_child_past_libcs_fork_is_followed)
+{
+	static struct outcome o;
+
+	for (size_t i = 0; i < 3; i++) {
+		for (int k = 0; k < 2; k++) {
+			struct json_object *report = REPORT(&o, "--children", "--source",
+							    k ? "auto" : "interpose", "--",
+							    children(), ways[i], "50");
+
+			NOTE("%s", ways[i]);
+			CHECK_EQ(of_cause(report, "munmap", "events"), 50);
+			CHECK_EQ(of_cause(report, "fork", "events"), 1);
+			CHECK_EQ(figure(report, "processes"), 2);
+			CHECK_EQ(figure(report, "unwatched_processes"), 0);
+			json_object_put(report);
+		}
+	}
+}
+
+/* Where it cannot be, that is told. */
+TEST(a_child_past_libcs_fork_is_told_of)
+{
+	static struct outcome o;
+
+	for (size_t i = 0; i < NR_WAYS; i++) {
+		struct json_object *report = REPORT(&o, "--children", "--source", "dispatch", "--",
+						    children(), ways[i], "50");
+
+		NOTE("%s", ways[i]);
+		CHECK_MSG(strstr(reason(report), "past libc's fork"), "%s: %s", ways[i], o.out);
+		CHECK_EQ(of_cause(report, "munmap", "events"), 0);
+		json_object_put(report);
+	}
+	CHECK(strstr(reason(REPORT(&o, "--children", "--source", "interpose", "--", children(),
+				   "clone", "50")),
+		     "past libc's fork"));
+}
+
+/* It is there when it executes a program, and then it is not told of. */
+TEST(what_a_child_past_libcs_fork_executes_is_followed)
+{
+	const char *small = getenv("MRN_SMALL");
+	static struct outcome o;
+
+	for (size_t i = 0; i < NR_WAYS; i++) {
+		for (int k = 0; k < 2; k++) {
+			struct json_object *report = REPORT(&o, "--children", "--source",
+							    sources[k], "--", children(), ways[i],
+							    "0", small, "50");
+
+			NOTE("%s by %s", ways[i], sources[k]);
+			CHECK_EQ(of_cause(report, "munmap", "events"), 50);
+			CHECK_EQ(figure(report, "processes"), 2);
+			CHECK_EQ(figure(report, "unwatched_processes"), 0);
+			json_object_put(report);
+		}
+	}
+}
+
+TEST(libcs_own_fork_is_not_told_of)
+{
+	static struct outcome o;
+
+	for (int k = 0; k < 2; k++) {
+		struct json_object *report = REPORT(&o, "--children", "--source", sources[k], "--",
+						    children(), "fork", "50");
+
+		CHECK_EQ(of_cause(report, "munmap", "events"), 50);
+		CHECK_EQ(figure(report, "processes"), 2);
+		CHECK_EQ(figure(report, "unwatched_processes"), 0);
+		json_object_put(report);
+	}
+}

@@ -4,6 +4,10 @@
  *
  *	watched-children WAY N [PROGRAM ARGUMENT...]
  */
+/* Declared by newer C libraries only. */
+#include <sys/types.h>
+pid_t _Fork(void);
+
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -76,6 +80,63 @@ static int in_a_program(char **argv)
 	return wait_for(pid);
 }
 
+static long raw_fork(void)
+{
+#ifdef __x86_64__
+	long r = SYS_fork;
+
+	__asm__ volatile("syscall" : "+a"(r) : : "rcx", "r11", "memory");
+	return r;
+#else
+	exit(77);
+#endif
+}
+
+struct work {
+	int n;
+	char **argv; /* of a program; its first may be NULL */
+};
+
+static int work(void *arg)
+{
+	const struct work *w = arg;
+
+	unmap(w->n);
+	if (w->argv[0])
+		execv(w->argv[0], w->argv);
+	_exit(w->argv[0] ? 90 : 0);
+}
+
+static pid_t make(const char *way, struct work *w)
+{
+	static char stack[65536];
+	const struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, more[3];
+	} args = {.exit_signal = SIGCHLD};
+
+	if (!strcmp(way, "_Fork"))
+		return _Fork();
+	if (!strcmp(way, "clone"))
+		return clone(work, stack + sizeof(stack), SIGCHLD, w);
+	if (!strcmp(way, "syscall"))
+		return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (!strcmp(way, "clone3"))
+		return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (!strcmp(way, "raw"))
+		return (pid_t)raw_fork();
+	exit(89);
+}
+
+static int past_libc(const char *way, int n, char **argv)
+{
+	struct work w = {n, argv};
+	pid_t pid = make(way, &w);
+
+	if (!pid)
+		work(&w);
+	return wait_for(pid);
+}
+
 int main(int argc, char **argv)
 {
 	const char *way = argc > 1 ? argv[1] : "";
@@ -88,11 +149,13 @@ int main(int argc, char **argv)
 		unmap(n);
 		return r;
 	}
+	if (!strcmp(way, "fork"))
+		return in_a_fork(n);
 	if (!strcmp(way, "sandboxed")) {
 		forbid(SYS_readlinkat, SYS_madvise);
 		return in_a_fork(n);
 	}
 	if (!strcmp(way, "executed") && argc > 3)
 		return in_a_program(argv + 3);
-	return 89;
+	return argc > 2 ? past_libc(way, n, argv + 3) : 89;
 }

@@ -4,10 +4,16 @@
 
 #include <stdbool.h>
 
+struct mrn_source;
+
 /* Records from now on, in a lane of its own, what happens to this process. 0 or -errno. */
 int watch_recorder_start(void);
+/* In a forked child: nothing of its parent's is under way, and nothing is recorded yet. */
+void watch_recorder_forget(void);
+/* From then on a loss of that source is recorded, too. 0 or -errno. */
+int watch_recorder_watch_loss(struct mrn_source *source);
 
-/* The log's header, NULL while there is none; and whether this is not a vfork's child in this process's memory, by its number. */
+/* follow.c: the log's header, NULL while there is none; and whether this is not a vfork's child in this process's memory, by its number. */
 struct watch_header;
 struct watch_header *watch_recorder_header(void);
 bool watch_recorder_is(long pid);

@@ -11,6 +11,7 @@
 #include "os/peek.h"
 #include "os/syscall.h"
 #include "source/bracket/held.h"
+#include "source/child.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
 #include "source/interposer.h"
@@ -111,6 +112,7 @@ static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uin
 			mrn_guest_end();
 	} else {
 		on_a_copy_of_ours(c, flags, stack);
+		mrn_child_is_here(false);
 	}
 	errno = saved;
 	mrn_caught_return(c, r);

@@ -18,6 +18,7 @@
 #include "source/bracket/held.h"
 #include "source/bracket/read.h"
 #include "source/bracket/record.h"
+#include "source/child.h"
 #include "source/interpose/copy.h"
 #include "source/interpose/real.h"
 #include "source/interpose/wrapper.h"
@@ -98,6 +99,13 @@ void mrn_copy_is_here(void)
 	mrn_source_forget_parents();
 }
 
+/* One that no handler of libc's has told of. */
+static void is_here_past_libc(void)
+{
+	mrn_copy_is_here();
+	mrn_child_is_here(true);
+}
+
 static void before_fork(void)
 {
 	mrn_copy_begins(false);
@@ -121,7 +129,7 @@ MRN_INTERPOSED pid_t _Fork(void)
 	if (pid)
 		mrn_copy_ends();
 	else
-		mrn_copy_is_here();
+		is_here_past_libc();
 	return pid;
 }
 
@@ -136,6 +144,8 @@ static int in_child(void *arg)
 	const struct child *child = arg;
 
 	mrn_copy_is_here();
+	/* On a stack that may be small. */
+	mrn_child_is_here(false);
 	return child->fn(child->arg);
 }
 
@@ -223,6 +233,6 @@ long mrn_copy_by_number(long nr, long a, long b, long c, long d, long e, long f)
 	if (r)
 		mrn_copy_ends();
 	else
-		mrn_copy_is_here();
+		is_here_past_libc();
 	return r;
 }
