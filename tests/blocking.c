@@ -67,7 +67,6 @@ static void on_break(int sig)
 static void on_orphaned(int sig)
 {
 	(void)sig;
-	unlink(path);
 	_exit(0);
 }
 
@@ -96,8 +95,8 @@ static void make_file(const int *at, size_t n)
 	char page[PAGE];
 	int fd;
 
-	snprintf(path, sizeof(path), "/tmp/mrn-blocking-XXXXXX");
-	fd = mkstemp(path);
+	fd = open(test_path(path, sizeof(path), "blocking"), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		  0600);
 	CHECK(fd >= 0);
 	memset(page, 'A', sizeof(page));
 	CHECK_EQ(write(fd, page, PAGE), PAGE);
@@ -119,7 +118,6 @@ static void lease_or_skip(void)
 	if (hear() == 'y')
 		return;
 	kill(holder, SIGKILL);
-	unlink(path);
 	SKIP("no leases on /tmp");
 }
 
@@ -188,7 +186,6 @@ static void check_free(void)
 	CHECK_EQ(mmu_range_notifier_remove(&shown.mrn), 0);
 	CHECK_EQ(mmu_range_notifier_remove(&between.mrn), 0);
 	CHECK_EQ(between.calls, 0);
-	unlink(path);
 }
 
 /* ----------------------------------------------------------------------------------------- who opens */
@@ -494,7 +491,6 @@ TEST(a_handler_forks)
 	joined(t);
 	CHECK(result >= 0);
 	CHECK_EQ(__atomic_load_n(&mrn_mm_self()->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
-	unlink(path);
 }
 
 /* More mappings than tokens: each is covered, and what is not near any of them is not. */
@@ -511,7 +507,6 @@ TEST(more_mappings_than_tokens)
 		watch(&each[i], S(at[i]));
 	watch(&between, S(70));
 	close(open(path, TRUNC));
-	unlink(path);
 	for (int i = 0; i < MAPPINGS; i++) {
 		CHECK_EQ(each[i].calls, 1);
 		CHECK_EQ(mmu_range_notifier_remove(&each[i].mrn), 0);

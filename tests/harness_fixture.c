@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -29,6 +30,17 @@ TEST(fail)
 	puts("printed by fail");
 	fflush(stdout);
 	CHECK_MSG(1 + 1 == 3, "because %s", "so");
+}
+
+/* Deeper than one folder, and with a name that points elsewhere. */
+TEST(leaves_files)
+{
+	char path[64];
+
+	CHECK_EQ(mkdir(test_path(path, sizeof(path), "folder"), 0700), 0);
+	CHECK(fopen(test_path(path, sizeof(path), "folder/file"), "w"));
+	CHECK_EQ(symlink("/proc/self", test_path(path, sizeof(path), "link")), 0);
+	FAIL("left in %s.", test_folder());
 }
 
 TEST(fail_eq)

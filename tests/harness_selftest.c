@@ -69,6 +69,19 @@ TEST(fail)
 	expect("CHECK_ERR(-EBUSY, 0): -EBUSY and 0\n");
 }
 
+/* Whatever a test leaves in its folder goes with it, also when it fails. */
+TEST(files_that_are_left)
+{
+	const char *at;
+	char folder[64];
+
+	CHECK_EQ(fixture("leaves_files"), 1);
+	expect(": left in /tmp/");
+	at = strstr(tap, "/tmp/");
+	snprintf(folder, sizeof(folder), "%.*s", (int)strcspn(at, "."), at);
+	CHECK_MSG(access(folder, F_OK) && errno == ENOENT, "%s is still there", folder);
+}
+
 TEST(fail_anywhere)
 {
 	CHECK_EQ(fixture("fail_thread fail_signal"), 1);

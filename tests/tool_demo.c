@@ -2,6 +2,7 @@
 /*
  * mrn demo: its figures, and its file.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,8 +72,9 @@ TEST(demo_for_people, .timeout_s = 120)
 TEST(demo_removes_its_file, .timeout_s = 120)
 {
 	static struct outcome o;
-	char name[] = "/tmp/mrn-test-XXXXXX";
-	int fd = mkstemp(name);
+	char name[64];
+	int fd = open(test_path(name, sizeof(name), "demo"),
+		      O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	CHECK(fd >= 0);
 	close(fd);

@@ -45,7 +45,7 @@ static struct watch_module run_it(void)
 	void *p;
 	int fd;
 
-	snprintf(path, sizeof(path), "/tmp/mrn-origin-%d", (int)getpid());
+	test_path(path, sizeof(path), "origin");
 	write_file('a', O_TRUNC);
 	CHECK_EQ(utimensat(AT_FDCWD, path, old, 0), 0);
 	fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -69,9 +69,8 @@ static void check_file(const char *path, size_t size)
 
 static void check_size(size_t size, struct test_rand *rand)
 {
-	char path[] = "/tmp/mrn-pack-XXXXXX";
-	int fd = mkstemp(path);
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+	char path[64];
+	FILE *f = fopen(test_path(path, sizeof(path), "pack"), "we");
 
 	CHECK(f);
 	CHECK_EQ(put_pieces(f, size, rand), 0);

@@ -641,11 +641,10 @@ static void refused(const char *program, int status, const char *says)
 /* A file of this content that may be executed. */
 static const char *program_of(const void *content, size_t size, mode_t mode)
 {
-	static char name[32];
-	int fd;
+	static char name[64];
+	int fd = open(test_path(name, sizeof(name), "program"),
+		      O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	strcpy(name, "/tmp/mrn-program-XXXXXX");
-	fd = mkstemp(name);
 	CHECK(fd >= 0);
 	CHECK_EQ(write(fd, content, size), size);
 	CHECK_EQ(fchmod(fd, mode), 0);
@@ -662,7 +661,6 @@ TEST(programs_that_cannot_be_run)
 	refused("/", 126, "not a program");
 	name = program_of("", 0, 0600);
 	refused(name, 126, "denied");
-	unlink(name);
 }
 
 /* An ELF header without an interpreter is all that is looked at. */
@@ -679,10 +677,8 @@ TEST(static_programs_are_refused)
 	name = program_of(elf, sizeof(elf), 0700);
 	refused(name, 125, "statically");
 	elf[4] = 1;
-	unlink(name);
 	name = program_of(elf, sizeof(elf), 0700);
 	refused(name, 125, "another kind of machine");
-	unlink(name);
 }
 
 /* A script is as good as its interpreter. */
@@ -693,7 +689,6 @@ TEST(scripts_are_their_interpreters)
 	const char *name = program_of(script, sizeof(script) - 1, 0700);
 
 	RUN(&o, "watch", "--", name);
-	unlink(name);
 	CHECK_MSG(o.status == 7, "%d: %s", o.status, o.err);
 	CHECK(strstr(o.err, "1 process"));
 }
@@ -702,12 +697,9 @@ TEST(setuid_programs_are_refused)
 {
 	const char *name = program_of("\177ELF\2\1\1", 7, 0700);
 
-	if (geteuid() || chown(name, 65534, 65534) || chmod(name, 06755)) {
-		unlink(name);
+	if (geteuid() || chown(name, 65534, 65534) || chmod(name, 06755))
 		SKIP("only root can make a program of another user's");
-	}
 	refused(name, 125, "setuid");
-	unlink(name);
 }
 
 TEST(wrong_options)

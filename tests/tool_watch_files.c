@@ -22,14 +22,14 @@
 static int less;
 static bool unpacked;
 
-/* A file of the test's own, left again by the test. */
+/* The path of a file of the test's own. */
 static const char *temporary(const char *name)
 {
 	static char path[4][64];
 	static int next;
 	char *p = path[next++ % 4];
 
-	snprintf(p, sizeof(path[0]), "/tmp/mrn-watch-%d-%s", (int)getpid(), name);
+	test_path(p, sizeof(path[0]), name);
 	return p;
 }
 
@@ -102,7 +102,6 @@ TEST(a_trace_has_every_event)
 	    number(100 - less));
 	CHECK_EQ(o.status, 0);
 	trace = json_of(path);
-	unlink(path);
 	while ((e = next_event(trace, &i))) {
 		struct json_object *args = member(e, "args", json_type_object);
 		uint64_t start, stop;
@@ -158,8 +157,6 @@ TEST(a_trace_has_the_rows_of_the_tables)
 	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
 	trace = json_of(path);
 	report = json_of(tables);
-	unlink(path);
-	unlink(tables);
 	rows = member(report, "sites", json_type_array);
 	CHECK(json_object_array_length(rows) >= 2);
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
@@ -198,8 +195,6 @@ TEST(a_trace_is_small, .timeout_s = 120)
 		CHECK_EQ(system(command), 0);
 	}
 	size = size_of(unpacked ? text : path);
-	unlink(path);
-	unlink(text);
 	NOTE("%zu bytes", size);
 	CHECK(size <= 30l * EVENTS);
 }
@@ -222,7 +217,6 @@ TEST(a_page_counts_every_event, .timeout_s = 120)
 	CHECK_EQ(o.status, 0);
 	page = text_of(path);
 	CHECK(size_of(path) < 6 << 20);
-	unlink(path);
 	at = strstr(page, "\"rects\":[");
 	CHECK(at);
 	for (at += strlen("\"rects\":["); *at != ']'; rects++) {
@@ -264,7 +258,6 @@ TEST(json_in_a_file_leaves_the_output_to_the_program)
 	CHECK_EQ(o.status, 0);
 	CHECK_MSG(!strcmp(o.out, "one\ntwo"), "%s", o.out);
 	report = json_of(path);
-	unlink(path);
 	CHECK_EQ(figure(report, "processes"), 1);
 	json_object_put(report);
 }
@@ -335,7 +328,6 @@ TEST(a_file_that_is_asked_for_twice)
 	CHECK_MSG(!*o.out, "%s", o.out);
 	CHECK_EQ(lines(o.err), 1);
 	CHECK_MSG(strstr(o.err, "cannot take two outputs"), "%s", o.err);
-	unlink(path);
 }
 
 /* How many messages of the command's own, beside the tables. */
@@ -370,7 +362,6 @@ TEST(a_disk_that_is_full)
 	CHECK_EQ(messages(o.err, full), 2);
 	CHECK(strstr(o.err, "1000 invalidations"));
 	json_object_put(json_of(path));
-	unlink(path);
 	RUN(&o, "watch", "--json=/dev/full", "--", watched(), "count", "10", "0");
 	CHECK_EQ(o.status, 125);
 	CHECK_EQ(messages(o.err, full), 1);
@@ -389,7 +380,6 @@ TEST(a_file_that_grows_too_large)
 	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
 	CHECK_MSG(strstr(o.err, "10 invalidations"), "%s", o.err);
 	RUN(&o, "watch", "-o", path, "--", watched(), "count", "30000", "0");
-	unlink(path);
 	CHECK_MSG(o.status == 125, "%d: %s", o.status, o.err);
 	snprintf(says, sizeof(says), "%s: File too large", path);
 	CHECK_EQ(messages(o.err, says), 1);

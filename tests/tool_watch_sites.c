@@ -161,16 +161,12 @@ TEST(a_program_that_is_written_anew)
 /* A copy of the first program in a folder of its own, of which something is done; then it, or what is made of it, runs. */
 static struct json_object *report_of_copies(struct outcome *o, const char *what)
 {
-	char folder[] = "/tmp/mrn-copies-XXXXXX", remove[64];
 	const char *first = needs("MRN_FIRST");
 	static char script[2048];
 
 	needs_symbols();
-	CHECK(mkdtemp(folder));
-	snprintf(script, sizeof(script), "cd %s && cp %s one && %s", folder, first, what);
+	snprintf(script, sizeof(script), "cd %s && cp %s one && %s", test_folder(), first, what);
 	RUN(o, "watch", "--children", "--json", "--source", "interpose", "--", "sh", "-c", script);
-	snprintf(remove, sizeof(remove), "rm -rf %s", folder);
-	CHECK_EQ(system(remove), 0);
 	return report_of(o);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "tests/harness/test.h"
 
@@ -52,6 +53,9 @@ void test_report_to(int fd);
 int test_process_run(const struct test_case *t, unsigned int timeout_s, struct test_outcome *out);
 /* process.c: from now on, SIGINT and SIGTERM take the running test down with the runner. */
 void test_process_tie_signals(void);
+
+/* folder.c: of a test that has ended, by its process's number */
+void test_folder_remove(pid_t pid);
 
 /* text.c */
 void test_text_add(struct test_text *text, const char *data, size_t len);

@@ -177,6 +177,7 @@ static int run_in(const struct test_case *t, unsigned int timeout_s, int out_pip
 		close(pid_fd);
 	}
 	reap(pid, in_time, timeout_s, out);
+	test_folder_remove(pid);
 	drain(out_pipe[0], &out->output);
 	drain(record_pipe[0], &out->records);
 	return pid_fd < 0 ? -ENOSYS : 0;

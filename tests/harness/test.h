@@ -18,6 +18,7 @@
 #define TESTS_HARNESS_TEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* gcc has macros for the sanitizers, clang has features. */
 #ifndef __has_feature
@@ -130,6 +131,10 @@ struct test_case {
 			test_fail_compare(__FILE__, __LINE__, macro, a_text, test_a_, b_text, \
 					  test_b_, as_errno);                                 \
 	} while (0)
+
+/* A folder of the test's own, which is gone after it; and a path in there. */
+const char *test_folder(void);
+const char *test_path(char *path, size_t size, const char *name);
 
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4), cold));
