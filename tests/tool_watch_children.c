@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* mrn watch and the children of a program: tests/watched_children.c, which has them made in all ways. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,4 +181,59 @@ TEST(libcs_own_fork_is_not_told_of)
 		CHECK_EQ(figure(report, "unwatched_processes"), 0);
 		json_object_put(report);
 	}
+}
+
+/* ----------------------------------------------------------------------------------- how many, and where */
+
+/* They run no more, and so they need no lane. */
+TEST(zombies_are_not_in_the_way, .timeout_s = 120)
+{
+	static struct outcome o;
+	struct json_object *report = REPORT(&o, "--children", "--source", "interpose", "--records",
+					    "1024", "--", children(), "zombies", "400",
+					    getenv("MRN_SMALL"), "0");
+
+	CHECK_EQ(figure(report, "unwatched_processes"), 0);
+	CHECK_EQ(of_cause(report, "munmap", "events"), 400);
+}
+
+/* For a shell that runs it somewhere else, in its place. */
+static const char *tool(void)
+{
+	const char *path = getenv("MRN_TOOL");
+
+	if (!path)
+		SKIP("MRN_TOOL does not say where the mrn command is");
+	return path;
+}
+
+/* There the kernel and /proc have different numbers for the same process. */
+TEST(another_namespaces_proc)
+{
+	static struct outcome o;
+	char command[1024];
+
+	if (system("unshare -fp true 2>/dev/null"))
+		SKIP("no namespaces");
+	snprintf(command, sizeof(command),
+		 "exec unshare -fp %s watch --children --json -- %s fork 50", tool(), children());
+	CHECK_EQ(setenv("MRN_TOOL", "/bin/sh", 1), 0);
+	RUN(&o, "-c", command);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_EQ(of_cause(json_tokener_parse(o.out), "munmap", "events"), 50);
+}
+
+TEST(no_proc)
+{
+	static struct outcome o;
+	char command[1024];
+
+	if (system("unshare -m umount -l /proc 2>/dev/null"))
+		SKIP("no namespaces");
+	snprintf(command, sizeof(command),
+		 "exec unshare -m sh -c 'umount -l /proc; exec %s watch true'", tool());
+	CHECK_EQ(setenv("MRN_TOOL", "/bin/sh", 1), 0);
+	RUN(&o, "-c", command);
+	CHECK_MSG(o.status == 125 && lines(o.err) == 1 && strstr(o.err, "/proc"), "%d: %s",
+		  o.status, o.err);
 }

@@ -175,6 +175,35 @@ TEST(a_trace_has_the_rows_of_the_tables)
 }
 TWIN(a_trace_has_the_rows_of_the_tables, one_less, less = 1);
 
+/* Which other clock a process has, in a time namespace, is not the trace's. */
+TEST(a_trace_has_one_clock)
+{
+	static const char *const by[] = {"100000", "-10"};
+	const char *path = temporary("trace.json.gz");
+	static struct outcome o;
+
+	if (system("unshare -T --monotonic 1 --fork true 2>/dev/null"))
+		SKIP("no time namespaces");
+	for (int k = 0; k < 2; k++) {
+		struct json_object *trace, *events;
+
+		RUN(&o, "watch", "--children", "-o", path, "--", "unshare", "-T", "--monotonic",
+		    by[k], "--fork", watched(), "count", "50", "0");
+		CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+		trace = json_of(path);
+		events = member(trace, "traceEvents", json_type_array);
+		CHECK(json_object_array_length(events) >= 50);
+		for (size_t i = 0; i < json_object_array_length(events); i++) {
+			struct json_object *e = json_object_array_get_idx(events, i), *ts;
+
+			if (json_object_object_get_ex(e, "ts", &ts))
+				CHECK_MSG(json_object_get_double(ts) < 60e6, "%s",
+					  json_object_to_json_string(e));
+		}
+		json_object_put(trace);
+	}
+}
+
 /* A million are to be a file that one can send: 30 bytes each at most. */
 TEST(a_trace_is_small, .timeout_s = 120)
 {

@@ -137,6 +137,35 @@ static int past_libc(const char *way, int n, char **argv)
 	return wait_for(pid);
 }
 
+/* So many that have ended, and that nobody has waited for. */
+static void make_zombies(int n)
+{
+	for (int i = 0; i < n; i++) {
+		siginfo_t info;
+		pid_t pid = fork();
+
+		if (!pid) {
+			unmap(1);
+			_exit(0);
+		}
+		if (pid < 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT))
+			exit(92);
+	}
+}
+
+/* A program that begins waits until the tool has looked; so there are looks between the first half and the second. */
+static int zombies(int n, char **argv)
+{
+	enum { LOOKS = 20 };
+	int r = 0;
+
+	make_zombies(n / 2);
+	for (int i = 0; i < LOOKS && !r; i++)
+		r = in_a_program(argv);
+	make_zombies(n / 2);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	const char *way = argc > 1 ? argv[1] : "";
@@ -155,6 +184,8 @@ int main(int argc, char **argv)
 		forbid(SYS_readlinkat, SYS_madvise);
 		return in_a_fork(n);
 	}
+	if (!strcmp(way, "zombies") && argc > 3)
+		return zombies(n, argv + 3);
 	if (!strcmp(way, "executed") && argc > 3)
 		return in_a_program(argv + 3);
 	return argc > 2 ? past_libc(way, n, argv + 3) : 89;

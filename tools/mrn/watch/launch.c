@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tools/mrn/cli.h"
+#include "tools/mrn/watch/alive.h"
 #include "tools/mrn/watch/launch.h"
 #include "tools/mrn/watch/program.h"
 #include "watch/target.h"
@@ -176,7 +177,7 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 	}
 	l->pid = fork();
 	if (!l->pid) {
-		header->pid = (uint32_t)getpid();
+		header->pid = alive_own_number();
 		become(l, path, argv);
 		error = errno;
 		n = write(report[1], &error, sizeof(error));

@@ -7,25 +7,18 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "watch/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
+#include "tools/mrn/watch/alive.h"
 #include "tools/mrn/watch/log.h"
+#include "tools/mrn/watch/now.h"
 #include "watch/unfollowed.h"
 
 /* How often it looks. A ring of the default size takes longer to fill than this, whatever the program does. */
 #define LOOK_NS 5000000
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static struct watch_lane *lane_at(const struct watch_log *log, unsigned int i)
 {
@@ -63,6 +56,10 @@ int watch_log_create(struct watch_log *log, uint32_t ring_shift)
 
 	*log = (struct watch_log){.fd = -1, .size = watch_lane_offset(WATCH_LANES, lane_size)};
 	pthread_mutex_init(&log->lock, NULL);
+	log->number = alive_own_number();
+	if (!log->number)
+		return -ENOENT;
+	log->by_proc = log->number != (uint32_t)getpid();
 	log->fd = memfd_create("mrn-watch", MFD_CLOEXEC);
 	if (log->fd < 0)
 		goto failed;
@@ -105,7 +102,7 @@ void watch_log_destroy(struct watch_log *log)
 
 void watch_log_name(const struct watch_log *log, char *text, size_t size)
 {
-	snprintf(text, size, "%jx:/proc/%d/fd/%d", (uintmax_t)log->header->cookie, (int)getpid(),
+	snprintf(text, size, "%jx:/proc/%u/fd/%d", (uintmax_t)log->header->cookie, log->number,
 		 log->fd);
 }
 
@@ -251,11 +248,24 @@ static bool is_stuck(struct watch_log *log, unsigned int i, const struct watch_l
 	return before && ahead >= half && !MRN_BROKEN(WATCH_SKIP);
 }
 
+/*
+ * A program may wait late for its children, or never. Where lanes become scarce, those of who has ended are given back before
+ * that: a few at each look, for each costs three system calls.
+ */
+static bool may_be_zombie(const struct watch_log *log, unsigned int i,
+			  const struct watch_lane *lane)
+{
+	return log->used > WATCH_LANES / 2 && i % 8 == log->looks % 8 &&
+	       __atomic_load_n(&lane->head, __ATOMIC_RELAXED) == lane->tail;
+}
+
 static bool is_gone(const struct watch_log *log, unsigned int i, uint32_t owner)
 {
 	if (__atomic_load_n(&log->header->lane[i].ended, __ATOMIC_ACQUIRE))
 		return true;
-	return kill((pid_t)owner, 0) && errno == ESRCH;
+	if (may_be_zombie(log, i, lane_at(log, i)) && alive_is_zombie(owner))
+		return true;
+	return !alive_is_there(owner, log->by_proc);
 }
 
 /* The program waits for this. */
@@ -271,6 +281,7 @@ static void greet(struct watch_log *log, struct watch_lane *lane, uint32_t pid)
 static bool read_all(struct watch_log *log)
 {
 	uint64_t quarter = UINT64_C(1) << log->header->ring_shift >> 2;
+	unsigned int used = 0;
 	bool busy = false;
 
 	pthread_mutex_lock(&log->lock);
@@ -282,6 +293,7 @@ static bool read_all(struct watch_log *log)
 
 		if (!owner)
 			continue;
+		used++;
 		if (!log->counted[i]) {
 			log->counted[i] = true;
 			log->processes += !(owner & WATCH_AGAIN);
@@ -295,6 +307,8 @@ static bool read_all(struct watch_log *log)
 			 __atomic_load_n(&lane->head, __ATOMIC_RELAXED) - lane->tail >= quarter)
 			busy = true;
 	}
+	log->used = used;
+	log->looks++;
 	/* When all is read that was there: a file that has been written anew is another to who begins now. */
 	for (unsigned int i = 0; i < WATCH_LANES; i++) {
 		uint64_t owner = __atomic_load_n(&log->header->lane[i].owner, __ATOMIC_ACQUIRE);

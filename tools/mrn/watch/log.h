@@ -29,6 +29,8 @@ struct watch_log {
 	char *base;
 	size_t size;
 	int fd;
+	uint32_t number; /* this process's, by which programs find the log: see alive.h */
+	bool by_proc;
 	pthread_t thread;
 	bool running;
 	uint32_t stop;
@@ -39,6 +41,8 @@ struct watch_log {
 	uint64_t dropped, unpaired;
 	uint64_t processes; /* that have had a lane */
 	bool counted[WATCH_LANES];
+	unsigned int used;		/* lanes, at the last look */
+	unsigned int looks;		/* so far */
 	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look has ended */
 	uint64_t began[WATCH_LANES]; /* where the head was when the lane was given to its owner */
 };

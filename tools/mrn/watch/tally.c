@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/mrn/watch/now.h"
 #include "tools/mrn/watch/tally.h"
 
 int tally_create(struct tally *t, bool keep)
@@ -54,34 +55,48 @@ static bool grow_events(struct tally *t)
 	return true;
 }
 
+/*
+ * When it ended, since the beginning. In a time namespace of its own a process has another clock, and where it may ask nobody it has none:
+ * then it is when it is read, which is soon.
+ */
+static uint64_t end_of(const struct tally *t, const struct watch_record *r)
+{
+	uint64_t now = now_ns();
+
+	return (r->begin < t->epoch || r->end > now ? now : r->end) - t->epoch;
+}
+
 void tally_add(struct tally *t, const struct watch_record *r, const struct watch_lane *lane)
 {
 	unsigned int cause = r->cause < MRN_NR_CAUSES ? r->cause : MRN_CAUSE_UNKNOWN;
 	uint64_t bytes = tally_bytes(r->start, r->stop);
+	uint64_t length = r->end - r->begin, end;
 	uint32_t site = sites_find(&t->sites, r, lane);
 
 	t->events++;
 	t->bytes += bytes;
 	t->cause[cause].events++;
 	t->cause[cause].bytes += bytes;
-	histogram_add(&t->cause[cause].ns, r->end - r->begin);
+	histogram_add(&t->cause[cause].ns, length);
 	if (!grow_sites(t) || (t->keep && !grow_events(t))) {
 		t->lost++;
 		return;
 	}
 	t->by_site[site][cause].events++;
 	t->by_site[site][cause].bytes += bytes;
-	if (t->keep)
-		t->event[t->nr++] = (struct event){
-			.begin = r->begin - t->epoch,
-			.end = r->end - t->epoch,
-			.start = r->start,
-			.stop = r->stop,
-			.pid = r->pid,
-			.tid = r->tid,
-			.site = site,
-			.flags = r->flags,
-			.event = r->event,
-			.cause = (uint8_t)cause,
-		};
+	if (!t->keep)
+		return;
+	end = end_of(t, r);
+	t->event[t->nr++] = (struct event){
+		.begin = end - (length < end ? length : end),
+		.end = end,
+		.start = r->start,
+		.stop = r->stop,
+		.pid = r->pid,
+		.tid = r->tid,
+		.site = site,
+		.flags = r->flags,
+		.event = r->event,
+		.cause = (uint8_t)cause,
+	};
 }

@@ -7,13 +7,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/mrn/cli.h"
 #include "tools/mrn/progress.h"
 #include "tools/mrn/watch/launch.h"
 #include "tools/mrn/watch/log.h"
+#include "tools/mrn/watch/now.h"
 #include "tools/mrn/watch/options.h"
 #include "tools/mrn/watch/page.h"
 #include "tools/mrn/watch/program.h"
@@ -42,14 +42,6 @@ struct watch {
 	struct output output[NR_OUTPUTS];
 	uint64_t shown; /* events, a second ago */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static void record(void *arg, const struct watch_record *r, const struct watch_lane *lane)
 {
@@ -118,6 +110,8 @@ static const char *remedy(int error)
 		return "raise the limit on addresses (ulimit -v), or take fewer --records";
 	case EFBIG:
 		return "raise the limit on the size of files (ulimit -f), or take fewer --records";
+	case ENOENT:
+		return "programs find it by /proc, which has to be mounted";
 	case EMFILE:
 		return "raise the limit on descriptors (ulimit -n)";
 	default:
