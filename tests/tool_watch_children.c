@@ -183,6 +183,21 @@ TEST(libcs_own_fork_is_not_told_of)
 	}
 }
 
+/* libc hands the environment on that there is, without the recorder. */
+TEST(shells_with_an_empty_environment_are_told_of)
+{
+	static struct outcome o;
+
+	for (int k = 0; k < 2; k++) {
+		struct json_object *report = REPORT(&o, "--children", "--source", sources[k], "--",
+						    children(), "shells", "0");
+
+		CHECK_EQ(figure(report, "unwatched_processes"), 2);
+		CHECK_MSG(strstr(o.err, "system or popen"), "%s", o.err);
+		json_object_put(report);
+	}
+}
+
 /* ----------------------------------------------------------------------------------- how many, and where */
 
 /* They run no more, and so they need no lane. */

@@ -186,6 +186,13 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(way, "zombies") && argc > 3)
 		return zombies(n, argv + 3);
+	if (!strcmp(way, "shells")) {
+		FILE *f;
+
+		clearenv();
+		f = popen("exit 0", "r");
+		return !f || pclose(f) || system("exit 0");
+	}
 	if (!strcmp(way, "executed") && argc > 3)
 		return in_a_program(argv + 3);
 	return argc > 2 ? past_libc(way, n, argv + 3) : 89;

@@ -4,16 +4,19 @@
  * one that was asked for. What is taken out of the environment for its children is put back for that.
  *
  * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here. posix_spawn, system and popen
- * execute inside libc, the latter a shell, which is watched like any other program.
+ * execute inside libc, the latter two a shell, with the environment that there is.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "watch/exec_plan.h"
 #include "watch/recorder.h"
+#include "watch/unfollowed.h"
 
 #define INTERPOSED __attribute__((visibility("default")))
 
@@ -28,6 +31,8 @@ static __typeof__(execvpe) *real_execvpe;
 static __typeof__(fexecve) *real_fexecve;
 static __typeof__(posix_spawn) *real_posix_spawn;
 static __typeof__(posix_spawnp) *real_posix_spawnp;
+static __typeof__(system) *real_system;
+static __typeof__(popen) *real_popen;
 
 #define LOOK_UP(name) (real_##name = (__typeof__(real_##name))dlsym(RTLD_NEXT, #name))
 #define REAL(name)    (real_##name ? real_##name : LOOK_UP(name))
@@ -40,6 +45,8 @@ void watch_exec_start(void)
 	LOOK_UP(fexecve);
 	LOOK_UP(posix_spawn);
 	LOOK_UP(posix_spawnp);
+	LOOK_UP(system);
+	LOOK_UP(popen);
 }
 
 INTERPOSED int execve(const char *path, char *const argv[], char *const env[])
@@ -135,4 +142,26 @@ INTERPOSED int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file
 		.folder = AT_FDCWD, .path = file, .search = true, .in_child = true, .env = env};
 
 	return spawn(REAL(posix_spawnp), &exec, pid, actions, attr, argv);
+}
+
+INTERPOSED int system(const char *command)
+{
+	__typeof__(real_system) real = REAL(system);
+	struct watch_reason *reason = command ? watch_exec_by_libc() : NULL;
+	int r = real(command);
+
+	if (r < 0)
+		watch_unfollowed_take_back(reason);
+	return r;
+}
+
+INTERPOSED FILE *popen(const char *command, const char *mode)
+{
+	__typeof__(real_popen) real = REAL(popen);
+	struct watch_reason *reason = watch_exec_by_libc();
+	FILE *f = real(command, mode);
+
+	if (!f)
+		watch_unfollowed_take_back(reason);
+	return f;
 }

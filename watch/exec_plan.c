@@ -224,6 +224,17 @@ void watch_exec_end(struct watch_exec_plan *plan, pid_t child)
 	errno = saved;
 }
 
+struct watch_reason *watch_exec_by_libc(void)
+{
+	struct watch_header *header = watch_recorder_header();
+
+	if (!header || !header->children || watch_environment_is_ours(header, environ))
+		return NULL;
+	return watch_recorder_unfollowed(-1,
+					 "the program had emptied its environment before it was "
+					 "started by system or popen");
+}
+
 /* ---------------------------------------------------------------------------------- by the system call itself */
 
 static MRN_TLS struct watch_exec_plan by_number;

@@ -39,6 +39,12 @@ void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exe
 /* Afterwards, with the child that there is, or 0: an exec that worked never gets here. Keeps errno. */
 void watch_exec_end(struct watch_exec_plan *plan, pid_t child);
 
+/*
+ * A shell that libc executes inside itself (system, popen), with the environment that there is, is counted where the program has taken the
+ * recorder out of that: as this; NULL where there is nothing to be said.
+ */
+struct watch_reason *watch_exec_by_libc(void);
+
 /* From now on for programs that are executed by the system call, too. Once, before main. */
 void watch_exec_plan_start(void);
 
