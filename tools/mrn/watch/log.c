@@ -189,7 +189,8 @@ static void end_execs(struct watch_log *log, struct watch_lane *lane, uint64_t a
 		if (!arrived && !m->told)
 			watch_unfollowed_add(
 				log->header,
-				"the recorder was not loaded into the program that it executed");
+				"the recorder was not loaded into the program that it executed, or "
+				"could not open the log there");
 		m->token = 0;
 		m->record.begin = 0;
 	}
