@@ -147,6 +147,15 @@ TEST(a_child_past_libcs_fork_is_told_of)
 		     "past libc's fork"));
 }
 
+TEST(each_generation_is_told_of)
+{
+	static struct outcome o;
+	struct json_object *report = REPORT(&o, "--children", "--source", "dispatch", "--",
+					    children(), "raw-syscall", "50");
+
+	CHECK_EQ(figure(report, "unwatched_processes"), 2);
+}
+
 /* It is there when it executes a program, and then it is not told of. */
 TEST(what_a_child_past_libcs_fork_executes_is_followed)
 {

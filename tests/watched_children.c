@@ -107,6 +107,19 @@ static int work(void *arg)
 	_exit(w->argv[0] ? 90 : 0);
 }
 
+/* Of the child that the first one has only the interposer can know. */
+static pid_t make_two(void)
+{
+	pid_t pid = (pid_t)raw_fork();
+
+	if (!pid) {
+		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		if (pid)
+			_exit(wait_for(pid));
+	}
+	return pid;
+}
+
 static pid_t make(const char *way, struct work *w)
 {
 	static char stack[65536];
@@ -124,6 +137,8 @@ static pid_t make(const char *way, struct work *w)
 		return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (!strcmp(way, "raw"))
 		return (pid_t)raw_fork();
+	if (!strcmp(way, "raw-syscall"))
+		return make_two();
 	exit(89);
 }
 

@@ -149,8 +149,16 @@ static MRN_TLS unsigned int forking;
 
 /* A child in which nothing could be attached, since it has come past libc's handlers of fork: its own children need not do so. */
 static bool is_past_libc;
-/* What such a one is counted under, as long as nobody could do more. */
-static struct watch_reason *past_libc;
+/* Such a one, as long as nobody could do more, and what it is counted under. Its children have a copy. */
+static struct {
+	long pid;
+	struct watch_reason *reason;
+} counted;
+
+static bool is_counted(void)
+{
+	return counted.reason && counted.pid == mrn_sys0(SYS_getpid);
+}
 
 static void before_fork(void)
 {
@@ -165,9 +173,9 @@ static void after_fork(void)
 /* It is followed after all. */
 static void take_back(void)
 {
-	if (past_libc && !watch_unfollowed_arrives(header, watch_lane_number()))
-		watch_unfollowed_take_back(past_libc);
-	past_libc = NULL;
+	if (is_counted() && !watch_unfollowed_arrives(header, watch_lane_number()))
+		watch_unfollowed_take_back(counted.reason);
+	counted.reason = NULL;
 }
 
 static void in_child(void)
@@ -198,16 +206,15 @@ static int kind_without_attach(void)
 /* Of a child that may do nothing but execute a program, which is to be watched then. */
 static void count_child(void)
 {
-	if (past_libc)
+	if (is_counted())
 		return;
-	past_libc =
-		watch_unfollowed_add(header,
-				     "made past libc's fork, by clone or a system call, and not "
-				     "followed before it executes a program");
-	told_of = mrn_sys0(SYS_getpid);
+	counted.pid = told_of = mrn_sys0(SYS_getpid);
+	counted.reason = watch_unfollowed_add(
+		header, "made past libc's fork, by clone or a system call, and not followed before "
+			"it executes a program");
 	/* Where libc's handlers are yet to come it is not for long. */
 	if (!forking)
-		watch_unfollowed_doubt(header, watch_lane_number(), past_libc);
+		watch_unfollowed_doubt(header, watch_lane_number(), counted.reason);
 }
 
 /* Past libc's handlers. Nothing may be attached there, where any lock may be held for ever. */
