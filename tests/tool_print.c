@@ -110,3 +110,10 @@ TEST(text_is_filled)
 	said = filled("", "", words);
 	CHECK(!strncmp(said, "a\nxxx", 5) && !strcmp(said + strlen(said) - 4, "x\nb\n"));
 }
+
+TEST(names_are_no_commands_of_a_terminal)
+{
+	char name[] = "a\x1b[31mb\nc\x7f\t \xc3\xa4";
+
+	CHECK_MSG(!strcmp(print_plain(name), "a?[31mb?c?? \xc3\xa4"), "%s", name);
+}

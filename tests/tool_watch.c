@@ -663,6 +663,18 @@ TEST(programs_that_cannot_be_run)
 	refused(name, 126, "denied");
 }
 
+TEST(a_name_with_odd_characters)
+{
+	static struct outcome o;
+	char name[64];
+
+	CHECK_EQ(symlink("/bin/true", test_path(name, sizeof(name), "odd\x1b[1m\n")), 0);
+	RUN(&o, "watch", "--", name);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(lines(o.err) == 1 && strstr(o.err, "odd?[1m?: ") && !strchr(o.err, 0x1b), "%s",
+		  o.err);
+}
+
 /* An ELF header without an interpreter is all that is looked at. */
 TEST(static_programs_are_refused)
 {

@@ -52,6 +52,14 @@ void print_cut(char *text, size_t size, const char *label, const char *keep, siz
 		 label, dots, end ? keep : "");
 }
 
+char *print_plain(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	return text;
+}
+
 void print_filled(const char *first, const char *indent, const char *text)
 {
 	size_t column = strlen(first);

@@ -24,6 +24,9 @@ const char *print_real(char text[PRINT_TEXT], double value, int decimals, int wi
 /* In width columns at most: the beginning, three dots, and the end from keep on, a part of label or NULL. */
 void print_cut(char *text, size_t size, const char *label, const char *keep, size_t width);
 
+/* In place: what a terminal would obey, or a line would end with, is '?'. For names that others have given. */
+char *print_plain(char *text);
+
 /* The words of text, in lines that begin with first and then with indent, on standard output. */
 void print_filled(const char *first, const char *indent, const char *text);
 

@@ -155,6 +155,7 @@ static void print_sites(FILE *out, const struct row *rows, size_t n)
 
 		/* The module, and what libc has called, are kept of a long one. */
 		print_cut(place, sizeof(place), label, last_in(label), SITE_WIDTH);
+		print_plain(place);
 		tables_size(bytes, sizeof(bytes), rows[i].bytes);
 		fprintf(out, "%-16s %10" PRIu64 " %12s   %s\n",
 			mrn_cause_name((enum mrn_cause)rows[i].cause), rows[i].events, bytes,
@@ -225,23 +226,27 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 
 int tables_print(FILE *out, const struct tally *t, const struct watch_run *run)
 {
-	char bytes[32];
+	char bytes[32], *program = strdup(run->program);
 	struct row *rows;
 	size_t n;
 
 	rows = site_rows(t, &n);
-	if (!rows)
+	if (!rows || !program) {
+		free(rows);
+		free(program);
 		return -ENOMEM;
+	}
 	errno = 0;
 	tables_size(bytes, sizeof(bytes), t->bytes);
 	fprintf(out, "%s: %" PRIu64 " invalidation%s of %s in %.3f s, %" PRIu64 " %s, seen by %s\n",
-		run->program, t->events, t->events == 1 ? "" : "s", bytes, run->seconds,
+		print_plain(program), t->events, t->events == 1 ? "" : "s", bytes, run->seconds,
 		run->processes, run->processes == 1 ? "process" : "processes", run->source);
 	if (t->events) {
 		print_causes(out, t, run);
 		print_sites(out, rows, n);
 	}
 	print_losses(out, t, run);
+	free(program);
 	free(rows);
 	return cli_flush(out);
 }
