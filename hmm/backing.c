@@ -20,7 +20,7 @@ void mrn_hmm_backing_destroy(struct mrn_hmm_backing *b)
 	*b = (struct mrn_hmm_backing){.fd = -1};
 }
 
-/* A slot always has room on the stack to come back to. 0 for none. */
+/* Takes a slot, with room on the stack for its return. 0 for none. */
 static uint32_t take(struct mrn_hmm_backing *b)
 {
 	uint32_t slot = 0;
@@ -50,7 +50,7 @@ static uint64_t place_of(uint32_t slot)
 	return (slot - UINT64_C(1)) * mrn_page_size();
 }
 
-/* Reads or writes all of it. */
+/* Reads or writes all of size. */
 static int transfer(long nr, const struct mrn_hmm_backing *b, uintptr_t memory, size_t size,
 		    uint64_t place)
 {
@@ -93,7 +93,7 @@ int mrn_hmm_backing_read(struct mrn_hmm_backing *b, void *page, uint32_t slot)
 
 bool mrn_hmm_backing_holds(const struct mrn_hmm_backing *b, const void *page, uint32_t slot)
 {
-	/* Aligned for a file that is open for direct I/O. */
+	/* Aligned in case the file is open for direct I/O. */
 	char piece[4096] __attribute__((aligned(512)));
 
 	for (size_t at = 0; at < mrn_page_size(); at += sizeof(piece))

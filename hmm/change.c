@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The bracket around every change of a translation: announced first, then the pages are locked.
+ * The bracket around every change of a translation: announce it first, then lock the pages.
  *
- * In this order, invalidations of one page may be in progress at once, as in the kernel, where the
- * locks of a page table come after the start, too.
+ * In this order, several invalidations of one page may be in progress at once, as in the kernel, where page table locks
+ * come after the start, too.
  */
 #include <errno.h>
 
@@ -100,7 +100,7 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 
 void mrn_hmm_change_end(struct mrn_hmm_change *c)
 {
-	/* Before the pages are unlocked: who then reads a translation has a seq that says so. */
+	/* Before the pages are unlocked: a reader that finds them unlocked also finds the invalidation over. */
 	mmu_notifier_invalidate_range_end(&c->range);
 	mrn_hmm_unlock(c->r, c->first, c->n);
 	mrn_hmm_region_put(c->r);

@@ -16,7 +16,7 @@
 
 #define MODES (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
 
-/* Pages that are emptied in one system call: what a page fault of somebody else may have to wait for. */
+/* How many pages one system call empties: other threads' page faults may have to wait for it. */
 #define CHUNK 8192
 
 static long control(struct mrn_hmm *hmm, long what, void *arg)
@@ -29,7 +29,9 @@ static long control(struct mrn_hmm *hmm, long what, void *arg)
 
 mrn_sigmask mrn_hmm_cpu_enter(struct mrn_hmm *hmm)
 {
-	/* A handler of a signal may touch managed memory, and would wait for who waits for us. */
+	/*
+	 * A signal handler may touch managed memory; here it would deadlock, since serving its fault waits for `ours`.
+	 */
 	mrn_sigmask mask = mrn_signals_block();
 
 	mrn_read_lock(&hmm->ours);
@@ -75,7 +77,7 @@ static long bytes(size_t n)
 	return (long)(n * mrn_page_size());
 }
 
-/* Does something to each run of pages that are still ours, `most` at a time. 0 or the first -errno. */
+/* Calls act for each run of pages that are still ours, `most` at a time. 0 or the first -errno. */
 static long each_run(struct mrn_hmm_region *r, size_t i, size_t n, size_t most,
 		     long (*act)(struct mrn_hmm *hmm, uintptr_t addr, size_t n))
 {
@@ -131,12 +133,12 @@ static long watch(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 		.mode = MODES,
 	};
 
-	/* A child would see frames by their place in the file, whoever has them now. */
+	/* A forked child would see the frames, whatever pages have them by then. */
 	mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTFORK);
 	return control(hmm, UFFDIO_REGISTER, &arg);
 }
 
-/* First nobody may read it, then nobody watches it. */
+/* First make it inaccessible, then stop watching it. */
 static long hide(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	struct uffdio_range range = {.start = addr, .len = (uint64_t)bytes(n)};
@@ -145,7 +147,7 @@ static long hide(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 	return p < 0 ? p : control(hmm, UFFDIO_UNREGISTER, &range);
 }
 
-/* Then it goes. What is still watched stays: this thread would wait for the event. */
+/* Unmaps it after hide. If it is still watched, it stays: this thread would wait for the event. */
 static long unmap(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	long p = hide(hmm, addr, n);
@@ -157,14 +159,14 @@ static long unmap(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 
 /*
  * MADV_DONTNEED would leave the entries of memory that the program has locked by mlock or mlockall (Linux 5.18).
- * -ENOMEM: somebody has unmapped a part, and we have not been told yet; all else is emptied.
+ * -ENOMEM: other code has unmapped a part, and its event has not been read yet; all else is emptied.
  */
 static long zap(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	return mrn_sys3(SYS_madvise, (long)addr, bytes(n), MADV_DONTNEED_LOCKED);
 }
 
-/* How many pages from i on show frames in a row. */
+/* How many pages from i on map consecutive frames. */
 static size_t row(const struct mrn_hmm_region *r, size_t i, size_t end)
 {
 	size_t n = 1;
@@ -179,10 +181,10 @@ static long map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 	uintptr_t addr = mrn_hmm_addr(r, i);
 	long p = 0;
 
-	/* Not to be read until it is watched, so that nobody sees a frame that is not his. */
+	/* Inaccessible until it is watched, so that no thread sees another page's frame. */
 	for (size_t at = i, run; at < i + n && !mrn_sys_failed(p); at += run) {
 		run = row(r, at, i + n);
-		/* MAP_NORESERVE would set what is rebound apart from what has not been yet. */
+		/* Not MAP_NORESERVE: rebound pages would not merge with those that are not rebound yet. */
 		p = mrn_hmm_keeper_call(&r->hmm->keeper, r->hmm->frames.fd, SYS_mmap,
 					(long)mrn_hmm_addr(r, at), bytes(run), PROT_NONE,
 					MAP_SHARED | MAP_FIXED, r->hmm->frames.fd,
@@ -200,7 +202,7 @@ static long map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 
 void mrn_hmm_cpu_give_back(struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	/* What is still watched stays, as in unmap; but at the end of the space nothing is. */
+	/* If it is still watched, it stays, as in unmap; at the end of the space nothing is watched. */
 	if (r->hmm->uffd < 0 || !hide(r->hmm, mrn_hmm_addr(r, i), n))
 		mrn_hmm_cpu_release(mrn_hmm_addr(r, i), n * mrn_page_size());
 }
@@ -223,7 +225,7 @@ void mrn_hmm_cpu_map_undo(struct mrn_hmm_region *r, size_t i, size_t n)
 	mrn_hmm_cpu_leave(r->hmm, mask);
 }
 
-/* Gives pages the protection that they had, after some have been given another. */
+/* Restores the pages' protection, after it was changed for some. */
 static void protect_again(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	for (size_t at = i, run = 1; at < i + n; at += run) {
@@ -239,7 +241,10 @@ int mrn_hmm_cpu_hide(struct mrn_hmm_region *r, size_t i, size_t n)
 
 	if (!p)
 		return 0;
-	/* Some are hidden. What was write-protected is not any more: it must not be touched so. */
+	/*
+	 * Some pages are hidden. Those that were write-protected no longer are: empty their entries before they can be
+	 * touched.
+	 */
 	for (size_t at = i, run = 1; run; at += run) {
 		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
 
@@ -275,7 +280,7 @@ int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 
 /* ----------------------------------------------------------------------------------------- entries */
 
-/* A hole of somebody else's has no entries, and must not keep those behind it. */
+/* An error for a hole that other code made is ignored, so that the pages after it are emptied, too. */
 static long empty(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	zap(hmm, addr, n);
@@ -298,7 +303,7 @@ static long write_protect(struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool on
 	return control(hmm, UFFDIO_WRITEPROTECT, &arg);
 }
 
-/* Where that fails, a change of mappings is under way: no entry is as good as one for reading. */
+/* If write-protecting fails, a change of mappings is under way: an empty entry is as good as a read-only one. */
 static long read_only(struct mrn_hmm *hmm, uintptr_t addr, size_t n)
 {
 	return write_protect(hmm, addr, n, true) < 0 ? empty(hmm, addr, n) : 0;
@@ -311,8 +316,8 @@ void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n)
 }
 
 /*
- * In one step, and, unlike mmap(MAP_FIXED), without an event that this thread would wait for.
- * MAP_NONBLOCK: without entries.
+ * Maps other frames in one step, and, unlike mmap(MAP_FIXED), without an event that this thread would wait for.
+ * MAP_NONBLOCK: installs no entries.
  */
 static long show(uintptr_t addr, size_t n, uint64_t frame)
 {
@@ -324,19 +329,19 @@ static long show(uintptr_t addr, size_t n, uint64_t frame)
 	return p;
 }
 
-/* The program may have given pages advice, which parts their mappings: then one by one. How many, or -errno. */
+/* The program's madvise may have split the mapping: maps page by page. How many, or -errno. */
 static long show_each(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 {
 	long p = 0;
 	size_t k;
 
-	/* Those that show their frames may have been written to: there is no way back. */
+	/* Pages that map their new frames may have been written to: this cannot be undone. */
 	for (k = 0; k < n && !p; k++)
 		p = show(mrn_hmm_addr(r, i + k), 1, frame + k);
 	return p && k == 1 ? p : (long)(p ? k - 1 : n);
 }
 
-/* Is the mapping at addr one of frames? Yes where that cannot be found out. */
+/* True if the mapping at addr is of frames, or if that cannot be found out. */
 static bool shows_frames(struct mrn_hmm *hmm, uintptr_t addr)
 {
 	struct mrn_mapping m;
@@ -346,9 +351,8 @@ static bool shows_frames(struct mrn_hmm *hmm, uintptr_t addr)
 }
 
 /*
- * Page i cannot be watched any more: while no event would have told, somebody has unmapped it, or has it watched
- * for himself. So it is lost. Where the mapping is still there, whoever has it may write to the frame: nobody else
- * gets that.
+ * Page i cannot be watched any more: while there were no events, other code unmapped it, or registered it with its own
+ * userfaultfd. So it is lost. If the mapping is still there, other code may write to the frame: it is not reused.
  */
 static void give_up(struct mrn_hmm_region *r, size_t i, uint64_t frame)
 {
@@ -378,11 +382,11 @@ long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t f
 	if (!any_lost(r, i, n)) {
 		p = show(mrn_hmm_addr(r, i), n, frame);
 		p = p == -EINVAL && n > 1 ? show_each(r, i, n, frame) : p ? p : (long)n;
-		/* No such mapping any more: somebody has unmapped it, and nobody has told us yet. */
+		/* The mapping is gone: other code has unmapped it, and the event has not been read yet. */
 		if (p == -EINVAL)
 			p = -EFAULT;
 	}
-	/* Unwatched for a moment: a touch finds the frame, whose contents are there. */
+	/* Unwatched for a moment: an access finds the new frame, whose contents are there. */
 	if (p > 0 && watch_and_empty(r, i, (size_t)p) < 0)
 		for (size_t k = 0; k < (size_t)p; k++)
 			if (watch_and_empty(r, i + k, 1) < 0)
@@ -401,7 +405,7 @@ static long install(struct mrn_hmm *hmm, uintptr_t addr, size_t n, bool write)
 	return control(hmm, UFFDIO_CONTINUE, &arg);
 }
 
-/* Where an entry is there already, and perhaps write-protected. */
+/* For a page that already has an entry, perhaps write-protected. */
 static long install_one(struct mrn_hmm *hmm, uintptr_t addr, bool write)
 {
 	long p = install(hmm, addr, 1, write);

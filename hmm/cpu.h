@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The CPU's side of a region: the kernel's mapping, and its page table entries. All on pages that the
- * caller has locked, in pages [i, i + n); HOLE and LOST pages are passed over. Nothing here touches
- * addresses that have been lost.
+ * The CPU's side of a region: the kernel's mapping, and its page table entries. Functions act on pages [i, i + n),
+ * which the caller has locked; they skip HOLE and LOST pages, and never touch lost addresses.
  */
 #ifndef MRN_HMM_CPU_H
 #define MRN_HMM_CPU_H
@@ -10,57 +9,56 @@
 #include "hmm/hmm.h"
 
 /*
- * Who unmaps our memory goes on as soon as a handler has read the event, and from then on the address
- * may be anybody's. Between these two no event is read: what is not LOST stays ours.
+ * A thread that unmaps our memory continues as soon as a handler has read the event; from then on the address may be
+ * reused. Between enter and leave no event is read: what is not LOST stays ours.
  */
 mrn_sigmask mrn_hmm_cpu_enter(struct mrn_hmm *hmm);
 void mrn_hmm_cpu_leave(struct mrn_hmm *hmm, mrn_sigmask mask);
 
-/* Reserves addresses, aligned to a power of two. 0 for none. */
+/* Reserves addresses, aligned to a power of two. Returns 0 if there are none. */
 uintptr_t mrn_hmm_cpu_reserve(size_t length, size_t align);
 void mrn_hmm_cpu_release(uintptr_t addr, size_t length);
-/* The addresses of pages that have been unmapped, between enter and leave. */
+/* Releases the addresses of unmapped pages. Call between enter and leave. */
 void mrn_hmm_cpu_give_back(struct mrn_hmm_region *r, size_t i, size_t n);
 
 /*
- * Maps holes, with empty entries; page[].home says what they show. 0, or -errno with nothing changed:
- * -ENOTCONN for lost ones.
+ * Maps holes to the frames page[].home, with empty entries. 0, or -errno with nothing changed: -ENOTCONN for lost
+ * pages.
  */
 int mrn_hmm_cpu_map(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
 /*
- * First nobody may touch the pages: this may fail, with nothing changed (-ENOMEM: the kernel's limit of
- * mappings). Then unmap makes holes of them, which stay reserved.
+ * hide first makes the pages inaccessible: it may fail, with nothing changed (-ENOMEM: the kernel's limit of mappings).
+ * Then unmap turns them into holes, which stay reserved.
  */
 int mrn_hmm_cpu_hide(struct mrn_hmm_region *r, size_t i, size_t n);
 void mrn_hmm_cpu_unmap(struct mrn_hmm_region *r, size_t i, size_t n);
-/* Takes a map back whose pages are holes still. */
+/* Undoes a map, while the pages' state is still HOLE. */
 void mrn_hmm_cpu_map_undo(struct mrn_hmm_region *r, size_t i, size_t n);
 
 /* 0, or -ENOMEM with nothing changed: a lost page, or the kernel's limit of mappings. */
 int mrn_hmm_cpu_protect(struct mrn_hmm_region *r, size_t i, size_t n, int prot);
 
-/* Empties entries: a touch is a fault from now on. */
+/* Empties entries: from now on an access faults. */
 void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n);
-/* No write without a fault from now on. */
+/* Write-protects entries: from now on a write faults. */
 void mrn_hmm_cpu_write_protect(struct mrn_hmm_region *r, size_t i, size_t n);
 
 /*
- * Shows the frames from `frame` on, which hold the pages' contents, instead of the ones so far, whose entries are
- * empty. While it goes on the pages are not watched: others may touch them, and write to the new frames. Nothing in
- * the page tables tells afterwards: whoever has written may have had his entry taken away again, by advice of the
- * program's (MADV_DONTNEED, MADV_PAGEOUT), by the kernel's reclaim. On return they are watched and their entries
- * empty, so what the frames hold then is all that has been written, and it stays so until the pages are unlocked:
- * the caller compares.
+ * Maps the frames from `frame` on, which hold the pages' contents, in place of the old ones, whose entries are empty.
+ * Meanwhile the pages are not watched: other threads may touch them, and write to the new frames. The page tables do
+ * not show this afterwards: the program's madvise (MADV_DONTNEED, MADV_PAGEOUT) or the kernel's reclaim may have
+ * removed the writer's entry again. On return the pages are watched and their entries empty, so the frames hold
+ * everything that was written, and do not change until the pages are unlocked: the caller compares.
  *
- * How many pages, from i on, show their frames now; or -errno with nothing changed: -EFAULT for lost ones, -ENOMEM
- * for the kernel's limit of mappings. All of one protection. A page that somebody has unmapped meanwhile, of which
- * no event tells, is LOST.
+ * All pages must have one protection. Returns how many pages, from i on, map their new frames now; or -errno with
+ * nothing changed: -EFAULT for lost pages, -ENOMEM for the kernel's limit of mappings. A page that another thread
+ * unmapped meanwhile, for which there is no event, is LOST.
  */
 long mrn_hmm_cpu_rebind(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
 
-/* Installs the entry of a page that has a frame, and wakes who waits for it. 0 or -errno. */
+/* Installs the entries of pages that have frames, and wakes threads that wait for them. 0 or -errno. */
 int mrn_hmm_cpu_allow(struct mrn_hmm_region *r, size_t i, size_t n, bool write);
-/* Has who waits try again. */
+/* Makes waiting threads fault again. */
 void mrn_hmm_cpu_wake(struct mrn_hmm *hmm, uintptr_t addr, size_t length);
 
 #endif

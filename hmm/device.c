@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Devices with memory of their own, and pages on their way there and back.
+ * Devices with memory of their own, and migration of pages to and from it.
  *
- * Numbers of device pages follow those of the frames, so that one number tells which of the two it is.
+ * Device pages are numbered after the frames, so that a number shows which of the two it is.
  */
 #include <errno.h>
 #include <string.h>
@@ -95,7 +95,7 @@ int mrn_hmm_device_remove(struct mrn_hmm *hmm, struct mrn_hmm_device *dev)
 
 /* --------------------------------------------------------------------------------------- to a device */
 
-/* May the page at i go: is it here, or can it be had, and is it nobody else's? */
+/* True if page i may go to a device: it is in memory or can be brought in, and is not pinned. */
 static bool can_go(struct mrn_hmm_region *r, size_t i)
 {
 	const struct mrn_hmm_page *p = &r->page[i];
@@ -109,7 +109,7 @@ static bool can_go(struct mrn_hmm_region *r, size_t i)
 	return p->state != PAGE_RAM || !mrn_hmm_frame_is_pinned(&r->hmm->frames, p->home);
 }
 
-/* Copies some of n pages, which are RAM and have no entries, to dev. How many, or -errno. */
+/* Copies up to n pages, which are RAM and have no entries, to dev. How many, or -errno. */
 static long copy_out(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_hmm_device *dev)
 {
 	struct mrn_hmm *hmm = r->hmm;
@@ -134,7 +134,7 @@ static long copy_out(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_hm
 	for (size_t k = 0; k < n; k++) {
 		struct mrn_hmm_page *p = &r->page[i + k];
 
-		/* The device may write there: a copy in the file is worth nothing. */
+		/* The device may write to the page: the copy in the backing file is stale. */
 		mrn_hmm_backing_free(&hmm->backing, &p->slot);
 		p->flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY | PAGE_EXCLUSIVE);
 		p->pfn = dev->first + pages[k];
@@ -145,7 +145,7 @@ static long copy_out(struct mrn_hmm_region *r, size_t i, size_t n, struct mrn_hm
 	return got;
 }
 
-/* Moves the run of pages from i on that can go. How many pages are dealt with, or -errno. */
+/* Migrates the run of pages from i on that may go. How many pages are done, or -errno. */
 static long move_run(struct mrn_hmm_region *r, size_t i, size_t end, struct mrn_hmm_device *dev)
 {
 	size_t n = 0;
@@ -156,12 +156,12 @@ static long move_run(struct mrn_hmm_region *r, size_t i, size_t end, struct mrn_
 	if (!n)
 		return 1;
 	err = mrn_hmm_page_in(r, i, n);
-	/* The CPU may have got at a frame in the moment when it came in. */
+	/* The CPU may have got an entry in the moment when the page came in. */
 	mrn_hmm_cpu_zap(r, i, n);
 	return err ? err : copy_out(r, i, n, dev);
 }
 
-/* How many pages are on dev; what the caller of migrate wants to know of each. */
+/* Returns how many pages are on dev; fills in the caller's pfns. */
 static long describe(struct mrn_hmm_region *r, size_t i, size_t n, const struct mrn_hmm_device *dev,
 		     unsigned long *pfns)
 {
@@ -175,7 +175,7 @@ static long describe(struct mrn_hmm_region *r, size_t i, size_t n, const struct 
 			  mrn_hmm_device_page(dev, (unsigned long)p->pfn, &page);
 
 		there += on;
-		/* What may not be read is there, and is not to be used. */
+		/* An unreadable page counts as on the device, but gets no entry. */
 		if (pfns)
 			pfns[k] = on && (p->prot & PROT_READ)
 					  ? p->pfn | HMM_PFN_VALID |
@@ -204,7 +204,7 @@ long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, 
 	mrn_hmm_cpu_zap(c.r, c.first, c.n);
 	for (size_t i = c.first; i < c.first + c.n && moved >= 0; i += (size_t)moved) {
 		moved = move_run(c.r, i, c.first + c.n, dev);
-		/* The device has no more room: what is there is there. */
+		/* The device has no more room: keep what has been migrated. */
 		if (!moved)
 			break;
 	}
@@ -270,7 +270,7 @@ static long bring_back(struct mrn_hmm_region *r, size_t i, size_t end,
 		err = mrn_hmm_change_begin(&c, MMU_NOTIFY_MIGRATE, MRN_CAUSE_UNKNOWN, whose, 0);
 		if (err)
 			return err;
-		/* Only what has been announced: pages may have changed hands since. */
+		/* Only pages that were announced: they may have changed devices since. */
 		for (size_t at = i; at < i + n && !err; at++) {
 			if (!whose || !is_on(r, at, whose))
 				continue;

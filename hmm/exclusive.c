@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Lending pages to one consumer alone: the CPU has no entry for them until it takes them back.
- */
+/* Lending pages to one consumer exclusively: the CPU has no entry for them until it takes them back. */
 #include <errno.h>
 #include <sys/mman.h>
 
 #include "hmm/cpu.h"
 
-/* Is each page as it must be to be lent? 0, -EFAULT, -EPERM; 1 when it has to be brought in first. */
+/* 0 if all pages can be lent; -EFAULT, -EPERM; 1 if one has to be brought in first. */
 static int may_lend(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	int result = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One page fault of the CPU. A handler serves it as far as nobody need be asked, and never waits: a page that is BUSY
- * is marked WANTED, and whoever has it wakes the faulting thread, which faults again. What needs a consumer's callback, a
- * device's function or the backing file is left to a worker, which may wait as long as it likes: the page is marked
- * ASKED until it is done, so there is one worker a page, and never more workers at work than threads that fault.
+ * One page fault of the CPU. A handler serves it unless other code has to run, and never waits: a page that is BUSY is
+ * marked WANTED, and its holder wakes the faulting thread, which faults again. Whatever needs a consumer's callback, a
+ * device's function or the backing file is left to a worker, which may wait: the page is marked ASKED until the worker
+ * is done, so there is one worker per page, and never more busy workers than faulting threads.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,7 +14,7 @@
 
 enum verdict { SERVED, AWAY, LENT, FILED, FAILED };
 
-/* Page i is locked. What stands between it and the CPU? */
+/* What serving page i, which is locked, requires. */
 static enum verdict classify(struct mrn_hmm_region *r, size_t i, uint64_t *pfn)
 {
 	enum verdict v = SERVED;
@@ -31,7 +31,7 @@ static enum verdict classify(struct mrn_hmm_region *r, size_t i, uint64_t *pfn)
 	return v;
 }
 
-/* Has the CPU got page i, which is locked and RAM? 0 or -errno; -EAGAIN: let it fault again. */
+/* Gives the CPU an entry for page i, which is locked and RAM. 0 or -errno; -EAGAIN: let it fault again. */
 static int allow(struct mrn_hmm_region *r, size_t i, bool write)
 {
 	struct mrn_hmm *hmm = r->hmm;
@@ -47,15 +47,18 @@ static int allow(struct mrn_hmm_region *r, size_t i, bool write)
 	err = mrn_hmm_cpu_allow(r, i, 1, writable);
 	if (err != -EFAULT)
 		return err;
-	/* Somebody has punched a hole into the memfd, by MADV_REMOVE. They read zeros: that is a write. */
+	/*
+	 * Other code has punched a hole into the memfd, by MADV_REMOVE. The page reads as zeros: that counts as a
+	 * write.
+	 */
 	mrn_hmm_flags(r, i, 1, PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
 	err = mrn_hmm_frame_restore(&hmm->frames, r->page[i].home);
 	return err ? err : mrn_hmm_cpu_allow(r, i, 1, writable);
 }
 
 /*
- * Gone (-ENOENT, -EFAULT), or about to go (-EAGAIN): the thread finds out when it tries again. Anything
- * else, be it no frame or what reading the backing file says, it must be told of.
+ * True if the mapping is gone (-ENOENT, -EFAULT), or about to go (-EAGAIN): the thread finds out when it faults again.
+ * Any other error, as no frame or one of reading the backing file, must be reported to it.
  */
 static bool is_passing(int err)
 {
@@ -72,7 +75,7 @@ static enum verdict bring(struct mrn_hmm_region *r, size_t i, bool write)
 	return err && !is_passing(err) ? FAILED : SERVED;
 }
 
-/* Locks page i, or sees to it that the faulting thread is woken when it is unlocked. */
+/* Locks page i; or marks it WANTED, so that unlocking it wakes the faulting thread. */
 static bool lock_or_want(struct mrn_hmm_region *r, size_t i)
 {
 	bool got;
@@ -98,7 +101,7 @@ static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, e
 	if (mmu_notifier_invalidate_range_start(&range))
 		return SERVED;
 	if (lock_or_want(r, i)) {
-		/* What is away otherwise by now has not been announced: the thread faults again. */
+		/* If the page is elsewhere by now, that was not announced: the thread faults again. */
 		if (classify(r, i, &now) == away && (away == LENT || now == pfn) &&
 		    mrn_hmm_take_back(r, i, 1))
 			v = FAILED;
@@ -112,10 +115,10 @@ static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, e
 	return v;
 }
 
-/* As the kernel would have told it for a file that has been truncated. */
+/* As the kernel does for a truncated file. */
 static void send_sigbus(uintptr_t addr, pid_t tid)
 {
-	/* A code of the kernel's own, like BUS_ADRERR, a thread may give itself only. */
+	/* Only to itself may a thread send a kernel code like BUS_ADRERR. */
 	siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
 
 	info.si_addr = (void *)addr;
@@ -135,7 +138,7 @@ static size_t page_of(const struct mrn_hmm_region *r, const struct mrn_hmm_fault
 
 /* ------------------------------------------------------------------------------------------- a handler */
 
-/* Leaves page i, which is locked, to a worker. True for the one who is to call one. */
+/* Marks page i, which is locked, as left to a worker. True if the caller is the first, and has to call one. */
 static bool ask(struct mrn_hmm_region *r, size_t i)
 {
 	bool first;
@@ -147,7 +150,7 @@ static bool ask(struct mrn_hmm_region *r, size_t i)
 	return first;
 }
 
-/* False: whoever has the page, or is asked for it, will wake the thread. */
+/* False: the page's holder, or a worker, will wake the thread. */
 static bool serve(struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
 {
 	struct mrn_hmm *hmm = r->hmm;
@@ -171,7 +174,7 @@ static bool serve(struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
 		return true;
 	if (!first || mrn_hmm_call_worker(hmm, f))
 		return false;
-	/* No memory for a job: the thread asks again. */
+	/* No memory for a job: the thread faults again. */
 	mrn_hmm_flags(r, i, 1, 0, PAGE_ASKED);
 	return true;
 }
@@ -186,7 +189,7 @@ void mrn_hmm_serve(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
 		wake = serve(r, f);
 		mrn_hmm_region_put(r);
 	}
-	/* It may have been woken already, and then this is for nobody. */
+	/* The thread may have been woken already; then this does nothing. */
 	if (wake)
 		mrn_hmm_cpu_wake(hmm, mrn_page_down(f->addr), mrn_page_size());
 }
@@ -215,6 +218,6 @@ void mrn_hmm_serve_asked(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
 	}
 	if (v == FAILED)
 		has_failed(hmm, f);
-	/* All who have found it ASKED, too: they fault again. */
+	/* Also wakes threads that found the page ASKED: they fault again. */
 	mrn_hmm_cpu_wake(hmm, mrn_page_down(f->addr), mrn_page_size());
 }

@@ -16,15 +16,14 @@
 #include "os/fd.h"
 #include "os/syscall.h"
 
-/* Unpinning is for callbacks. */
+/* Callbacks may unpin. */
 #include "os/event_path.h"
 
 #define FRAME_GONE	(1u << 31) /* its page has left it: the last pin retires it */
 #define FRAME_DIRTY	(1u << 30) /* a device has written to it */
-#define FRAME_POPULATED (1u << 29) /* it has memory: kept from one use to the next */
-#define FRAME_SOFT \
-	(1u << 28) /* the same as FRAME_DIRTY, for soft-dirty, which is taken apart from it */
-#define FRAME_PINS (FRAME_SOFT - 1)
+#define FRAME_POPULATED (1u << 29) /* it has memory, which it keeps between uses */
+#define FRAME_SOFT	(1u << 28) /* as FRAME_DIRTY, for soft-dirty, which is cleared separately */
+#define FRAME_PINS	(FRAME_SOFT - 1)
 
 /* ---------------------------------------------------------------------------------------- bitmap */
 
@@ -53,7 +52,7 @@ static uint64_t run_at(const struct mrn_hmm_frames *f, uint64_t first, uint64_t 
 	return n;
 }
 
-/* The first free frame from `from` on that is a multiple of align; n when there is none. */
+/* The first free frame from `from` on that is a multiple of align; f->n if there is none. */
 static uint64_t next_free(const struct mrn_hmm_frames *f, uint64_t from, uint64_t align)
 {
 	uint64_t i = (from + align - 1) & ~(align - 1);
@@ -67,7 +66,7 @@ static uint64_t next_free(const struct mrn_hmm_frames *f, uint64_t from, uint64_
 	return i < f->n ? i : f->n;
 }
 
-/* Where a run starts, and how long it is: *want at first, what there is on return; 0 for none. */
+/* Returns where a run starts. *want is the wanted length, on return the found one; 0 for none. */
 static uint64_t find_run(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t *want, uint64_t align)
 {
 	uint64_t least = align > 1 ? *want : 1, at, n, wrapped = 0;
@@ -114,7 +113,7 @@ int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper,
 		f->inode = st.st_ino;
 	f->spare = mrn_pages_alloc((n + 63) / 64 * 8);
 	f->word = mrn_pages_alloc(n * sizeof(*f->word));
-	/* One more: a frame comes in before the oldest goes. */
+	/* One more: a frame enters before the oldest leaves. */
 	f->ring = quarantine ? mrn_pages_alloc((quarantine + 1) * sizeof(*f->ring)) : NULL;
 	alias = mrn_fd_set_size(f->fd, bytes);
 	if (!alias)
@@ -131,7 +130,7 @@ int mrn_hmm_frames_init(struct mrn_hmm_frames *f, struct mrn_hmm_keeper *keeper,
 	return 0;
 }
 
-/* Does the poison still stand? */
+/* Checks that the frame still holds its poison. */
 static void look_at(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	const uint64_t *word = mrn_hmm_frame_memory(f, frame);
@@ -181,7 +180,7 @@ static long give_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 	return r;
 }
 
-/* By the alias, which nobody can exchange, not by the descriptor. */
+/* By the alias, not by the descriptor, which the program may replace. */
 static long take_memory(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 {
 	return mrn_sys3(SYS_madvise, (long)mrn_hmm_frame_memory(f, first),
@@ -196,7 +195,7 @@ static bool all_populated(const struct mrn_hmm_frames *f, uint64_t first, uint64
 	return true;
 }
 
-/* The oldest frame in quarantine can be used again. Under the lock. */
+/* Frees the oldest frame in quarantine. Under the lock. */
 static void release_oldest(struct mrn_hmm_frames *f)
 {
 	uint64_t frame = f->ring[f->ring_first];
@@ -224,7 +223,7 @@ long mrn_hmm_frames_take(struct mrn_hmm_frames *f, uint64_t prefer, uint64_t wan
 
 	mrn_mutex_lock(&f->lock);
 	*first = find_run(f, prefer, &n, align);
-	/* When memory is short, a short quarantine is better than none to give. */
+	/* When frames run out, shorten the quarantine. */
 	while (!n && align == 1 && f->ring_count) {
 		release_oldest(f);
 		n = want;
@@ -250,7 +249,7 @@ static void poison(struct mrn_hmm_frames *f, uint64_t frame)
 {
 	uint64_t *word = mrn_hmm_frame_memory(f, frame);
 
-	/* Atomic, as a device that should not may be reading or writing. */
+	/* Atomic, since a faulty device may be reading or writing. */
 	for (size_t i = 0; i < mrn_page_size() / sizeof(*word); i++)
 		__atomic_store_n(&word[i], MRN_HMM_POISON(frame), __ATOMIC_RELAXED);
 }
@@ -274,7 +273,7 @@ static void retire(struct mrn_hmm_frames *f, uint64_t first, uint64_t n)
 	}
 	for (uint64_t i = first; i < first + n; i++)
 		__atomic_store_n(&f->word[i], 0, __ATOMIC_RELAXED);
-	/* Not of memory that the program has locked, by mlockall. */
+	/* Fails for memory that the program has locked by mlockall. */
 	if (take_memory(f, first, n) < 0)
 		memset(mrn_hmm_frame_memory(f, first), 0, (size_t)n * mrn_page_size());
 	give_back(f, first, n);
@@ -307,7 +306,7 @@ void mrn_hmm_frame_pin(struct mrn_hmm_frames *f, uint64_t frame)
 
 void mrn_hmm_frame_unpin(struct mrn_hmm_frames *f, uint64_t frame)
 {
-	/* Orders this holder's accesses before the poison of whoever retires the frame. */
+	/* Orders this holder's accesses before the poison, which the retiring thread writes. */
 	uint32_t now =
 		MRN_BROKEN(HMM_PINS) ? 0 : __atomic_sub_fetch(&f->word[frame], 1, __ATOMIC_ACQ_REL);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Handlers: threads that read what the kernel tells of a space, its page faults and what is unmapped by somebody else. They
- * wait for that alone: no callback, no device and no file is ever between a fault and a handler that is free.
+ * Handlers: threads that read a space's events, its page faults and other code's unmappings. They wait for nothing
+ * else: no callback, device or file ever delays a free handler.
  */
 #include <errno.h>
 #include <poll.h>
@@ -73,7 +73,7 @@ int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n)
 	mrn_sigmask mask;
 	int err = 0;
 
-	/* No handler of the program's runs in these threads: it might touch managed memory. */
+	/* No signal handler of the program runs in these threads: it might touch managed memory. */
 	mask = mrn_signals_block();
 	for (; hmm->nr_handlers < n && !err; hmm->nr_handlers += !err)
 		err = -pthread_create(&hmm->handler[hmm->nr_handlers], NULL, run, hmm);
@@ -85,7 +85,7 @@ void mrn_hmm_handlers_stop(struct mrn_hmm *hmm)
 {
 	uint64_t one = 1;
 
-	/* Never read, so that all find it. */
+	/* Never read, so that all handlers find it. */
 	if (hmm->nr_handlers)
 		mrn_hmm_keeper_call(&hmm->keeper, hmm->end, SYS_write, hmm->end, (long)&one,
 				    sizeof(one), 0, 0, 0);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Managed memory inside: what a space and a region are, and who may change a page.
+ * Inside managed memory: what a space and a region are, and who may change a page.
  *
- * The kernel's mapping of a region is a view of the frames' memfd. Page i of a region shows the frame
- * page[i].home, whatever its state; but in any state other than RAM, or lent, its page table entry is
- * empty, and a touch is a fault that a handler serves.
+ * A region is a mapping of the frames' memfd. Page i maps the frame page[i].home, whatever its state; but unless it is
+ * RAM and not lent, its page table entry is empty, and an access is a page fault that a handler serves.
  *
  *	HOLE	  nothing, not even a mapping of ours that may be read
  *	NONE	  reads as zeros
@@ -12,27 +11,26 @@
  *	DEVICE	  its contents are on a device, at pfn
  *	SWAPPED	  its contents are in the backing file, at slot
  *
- * BUSY is a lock on one page: who has set it may change the page and the kernel's mapping of it; all
- * else reads the page under the region's lock. It is taken for several pages in one step, and, for two
- * ranges, in the order of their addresses.
+ * BUSY is a lock on one page: the thread that set it may change the page and its mapping; all others read the page
+ * under the region's lock. It is taken for several pages in one step, and, for two ranges, in the order of their
+ * addresses.
  *
  * A change of a translation: start; lock pages; zap, change; end; unlock pages. A page that gets its
  * first translation (NONE, SWAPPED to RAM) needs no start.
  *
  * Invariants, of a page that is not BUSY:
- *	WRITABLE  => state == RAM && !EXCLUSIVE && (DIRTY && SOFT_DIRTY)
+ *	WRITABLE => state == RAM && !EXCLUSIVE && (DIRTY && SOFT_DIRTY)
  *	the CPU's entry allows writes => WRITABLE
  *	EXCLUSIVE => state == RAM, and the CPU has no entry
- *	state == RAM && !DIRTY => contents == (slot ? the backing file's : zeros), unless the frame is
- *	dirty by a device
+ *	state == RAM && !DIRTY => contents == (slot ? the backing file's : zeros), unless a device dirtied the frame
  *	state == SWAPPED => slot
  *	written to since soft-dirty was last taken => SOFT_DIRTY, or state == RAM and its frame is soft-dirty, or
  *	state == DEVICE
  *
- * What a page is stands here, never in a page table: an entry that is there may be gone a moment later, by advice of
- * the program's, by reclaim, by a collapse into a huge page, and one that is not there may have been. So nothing is
- * concluded from what an entry is. Each entry comes by a handler, after these flags; and where one can come
- * otherwise, which is while a mapping is rebound, contents are compared (mrn_hmm_cpu_rebind).
+ * Only this state says what a page is, never a page table: the program's madvise, reclaim, or a collapse into a huge
+ * page may remove an entry at any moment. So nothing is concluded from an entry. A handler installs each entry after
+ * setting these flags; the one exception is the moment when a mapping is rebound, after which contents are compared
+ * (mrn_hmm_cpu_rebind).
  */
 #ifndef MRN_HMM_HMM_H
 #define MRN_HMM_HMM_H
@@ -50,17 +48,17 @@
 enum mrn_hmm_state { PAGE_HOLE, PAGE_NONE, PAGE_RAM, PAGE_DEVICE, PAGE_SWAPPED };
 
 #define PAGE_BUSY	(1u << 0)
-#define PAGE_WANTED	(1u << 1) /* a thread of the CPU waits in a fault until it is not BUSY */
-#define PAGE_LOST	(1u << 2) /* somebody has unmapped it: the address may be anybody's */
+#define PAGE_WANTED	(1u << 1) /* a thread waits in a page fault until it is not BUSY */
+#define PAGE_LOST	(1u << 2) /* other code has unmapped it: the address may be reused */
 #define PAGE_WRITABLE	(1u << 3)
 #define PAGE_DIRTY	(1u << 4)
 #define PAGE_SOFT_DIRTY (1u << 5)
 #define PAGE_EXCLUSIVE	(1u << 6)
-#define PAGE_ASKED	(1u << 7) /* a worker will serve the CPU's fault, and wake whoever waits */
+#define PAGE_ASKED	(1u << 7) /* a worker will serve the page fault, and wake the threads in it */
 
 struct mrn_hmm_page {
 	uint64_t pfn;  /* DEVICE */
-	uint32_t home; /* what the kernel's mapping shows here */
+	uint32_t home; /* the frame that is mapped here */
 	uint32_t slot; /* a copy in the backing file; 0: none */
 	uint8_t state, prot;
 	uint16_t flags;
@@ -71,9 +69,12 @@ struct mrn_hmm_region {
 	uintptr_t start, end;
 	uint32_t refs;
 	unsigned int order;
-	/* Guards page[], short. Lock order: region, frames, backing; regions and devices stand alone. */
+	/*
+	 * Guards page[]; held briefly. Lock order: region, frames, backing; regions_lock and devices_lock nest with
+	 * none.
+	 */
 	struct mrn_mutex lock;
-	uint32_t settled; /* futex: goes up when pages are unlocked and somebody waits */
+	uint32_t settled; /* futex: goes up when pages are unlocked and a thread waits */
 	uint32_t waiters;
 	struct mrn_hmm_page page[];
 };
@@ -88,7 +89,7 @@ struct mrn_hmm_fault {
 /* See worker.c. lock guards all of it, and is a leaf. */
 struct mrn_hmm_workers {
 	struct mrn_mutex lock;
-	uint32_t called; /* futex: goes up when there is something to do */
+	uint32_t called; /* futex: goes up when there is a job */
 	unsigned int idle;
 	bool lose, ending;
 	struct mrn_hmm_fault *job; /* a ring */
@@ -105,8 +106,8 @@ struct mrn_hmm {
 	const char *why;
 
 	/*
-	 * Held for reading from a look at LOST until the system call that relies on it is over; for
-	 * writing from before an event is read until what it says is marked. Taken before the others.
+	 * Held for reading from a check of LOST until the system call that relies on it has returned; for writing from
+	 * before an event is read until its pages are marked. Taken before the others.
 	 */
 	struct mrn_rwlock ours;
 
@@ -121,12 +122,12 @@ struct mrn_hmm {
 	/* handler.c */
 	pthread_t *handler;
 	unsigned int nr_handlers;
-	int end; /* eventfd: the end */
+	int end; /* eventfd: tells the handlers to end */
 	struct mrn_hmm_keeper keeper;
 
 	struct mrn_hmm_workers workers;
 
-	struct mrn_hmm_stats stats; /* atomic, each for itself */
+	struct mrn_hmm_stats stats; /* each figure atomic */
 };
 
 #define MRN_HMM_COUNT(hmm, field, n) \
@@ -144,20 +145,20 @@ static inline size_t mrn_hmm_pages(const struct mrn_hmm_region *r)
 
 /* ---- region.c */
 
-/* The region around addr, with a reference; NULL. */
+/* The region that contains addr, with a reference; or NULL. */
 struct mrn_hmm_region *mrn_hmm_region_get(struct mrn_hmm *hmm, uintptr_t addr);
 /* The same, or the next one above. */
 struct mrn_hmm_region *mrn_hmm_region_next(struct mrn_hmm *hmm, uintptr_t addr);
-/* Another reference, for who has one. */
+/* Takes another reference; the caller has one. */
 void mrn_hmm_region_hold(struct mrn_hmm_region *r);
 void mrn_hmm_region_put(struct mrn_hmm_region *r);
-/* What a region itself takes up, bytes. */
+/* The size of struct mrn_hmm_region with its pages, in bytes. */
 size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r);
-/* Takes r out of the space: nobody finds it any more. False: somebody else has. */
+/* Removes r from the space, so that it is no longer found. False: another thread has. */
 bool mrn_hmm_region_remove(struct mrn_hmm_region *r);
 /*
- * Gives the addresses back, but for what has been lost already. From here on all of it counts as lost:
- * who has waited for these pages until now must not touch them.
+ * Releases the addresses, except lost ones. From here on all of them count as lost: a thread that has waited for these
+ * pages must not touch them.
  */
 void mrn_hmm_region_release(struct mrn_hmm_region *r);
 
@@ -174,28 +175,27 @@ void mrn_hmm_wait(struct mrn_hmm_region *r, size_t i);
 struct mrn_hmm_change {
 	struct mrn_hmm_region *r;
 	size_t first, n;
-	int cancel; /* what mrn_cancel_hold has returned: from begin to end the thread is not cancelled */
+	int cancel; /* from mrn_cancel_hold: from begin to end the thread is not cancelled */
 	struct mmu_notifier_range range;
 };
 
-/* What every function that changes something checks first: 0, -EINVAL, -ESTALE, -EDEADLK. */
+/* The first check of every function that changes something: 0, -EINVAL, -ESTALE, -EDEADLK. */
 int mrn_hmm_check(const struct mrn_hmm *hmm);
 /* Finds the region of [addr, addr + length), with a reference. 0 or -EINVAL. */
 int mrn_hmm_find(struct mrn_hmm *hmm, const void *addr, size_t length, struct mrn_hmm_region **r);
 
 /*
- * Announces, then locks. The caller fills in r (a reference that end drops), first, n. 0, or -errno
- * with the reference dropped. With MRN_HMM_NONBLOCK -EAGAIN where a callback refuses; with
- * MRN_HMM_TRYLOCK -EAGAIN where a page is locked.
+ * Announces, then locks. The caller fills in r (a reference that end drops), first, n. 0, or -errno with the reference
+ * dropped. With MRN_HMM_NONBLOCK -EAGAIN if a callback refuses; with MRN_HMM_TRYLOCK -EAGAIN if a page is locked.
  */
 #define MRN_HMM_NONBLOCK (1u << 0)
 #define MRN_HMM_TRYLOCK	 (1u << 1)
-#define MRN_HMM_LATE	 (1u << 2) /* it has happened already: MRN_RANGE_AFTER */
+#define MRN_HMM_LATE	 (1u << 2) /* the change has happened already: MRN_RANGE_AFTER */
 int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
 			 enum mrn_cause cause, void *owner, unsigned int flags);
 void mrn_hmm_change_end(struct mrn_hmm_change *c);
 
-/* Fills in r, first and n; and: checks, fills in, begins. 0 or -errno, with nothing held. */
+/* find fills in r, first and n; on checks, finds and begins. 0, or -errno with nothing held. */
 int mrn_hmm_change_find(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
 			size_t length);
 int mrn_hmm_change_on(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
@@ -205,82 +205,85 @@ int mrn_hmm_change_on(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void 
 /* ---- page_in.c */
 
 /*
- * On locked pages. Gives each of the pages that are NONE or SWAPPED a frame. 0 or -errno: those before
- * the one that could not be brought in have one.
+ * On locked pages. Gives each page that is NONE or SWAPPED a frame. 0, or -errno: pages before the failing one have
+ * frames.
  */
 int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n);
 /*
- * On locked pages, inside an invalidation, with the CPU's entries gone: brings those that are DEVICE
- * back, and ends the loan of those that are EXCLUSIVE.
+ * On locked pages, inside an invalidation, with the CPU's entries gone: brings DEVICE pages back, and ends the loan of
+ * EXCLUSIVE pages.
  */
 int mrn_hmm_take_back(struct mrn_hmm_region *r, size_t i, size_t n);
 /*
- * On locked pages, inside an invalidation, with the CPU's entries gone: gives back what they have, be
- * it a frame, a slot, or memory of a device. All but holes are NONE afterwards.
+ * On locked pages, inside an invalidation, with the CPU's entries gone: frees their frames, slots, or device memory.
+ * All but holes are NONE afterwards.
  */
 void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n);
 /*
- * On locked pages whose entries are empty: their contents are in frames [frame, frame + n) now. How many of them,
- * from i on, have their frames, or -errno with nothing changed.
+ * On locked pages whose entries are empty: gives them the frames [frame, frame + n), which hold their contents. Returns
+ * how many pages, from i on, have their frames, or -errno with nothing changed.
  */
 long mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame);
 /*
- * On locked pages that are RAM: what devices have said of their frames is the pages' own from now on. Before a page
- * leaves its frame.
+ * On a locked RAM page: moves the dirty marks that devices set on its frame to the page. Call before a page leaves its
+ * frame.
  */
 void mrn_hmm_keep_dirt(struct mrn_hmm_region *r, size_t i);
-/* They are holes now: dropped and unmapped. */
+/* Turns pages into holes: drops and unmaps them. */
 void mrn_hmm_holes(struct mrn_hmm_region *r, size_t i, size_t n);
 /* Sets and clears flags of pages, under the region's lock. */
 void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int set,
 		   unsigned int clear);
 
 /*
- * On pages that the caller has not locked, outside of any invalidation of its own: makes them RAM, and
- * WRITABLE when write is set, and announces what has to be. They are locked on success. 0, -EFAULT,
- * -EPERM, or what page_in and take_back say.
+ * On pages that the caller has not locked, outside any invalidation of its own: makes them RAM, and WRITABLE if write
+ * is set, with the announcements that this needs. They are locked on success. 0, -EFAULT, -EPERM, or errors of page_in
+ * and take_back.
  */
 int mrn_hmm_fault_in(struct mrn_hmm_region *r, size_t i, size_t n, bool write);
-/* Where pages come in blocks: brings in the one around page i, if nothing stands against it. */
+/* In a region with an order: brings in the whole block around page i, if possible. */
 void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i);
 
 /* ---- device.c */
 
-/* Whose memory pfn is. NULL for nobody's. */
+/* The device that owns pfn; or NULL. */
 struct mrn_hmm_device *mrn_hmm_device_of(struct mrn_hmm *hmm, uint64_t pfn);
 
 /* ---- exclusive.c, device.c, ops.c, pin.c, reclaim.c: the functions of <mrn/hmm.h> */
 
 /* ---- fault.c */
 
-/* In a handler: serves a fault, or calls a worker for it. Never waits for anybody's code. */
+/* In a handler: serves a fault, or calls a worker for it. Never waits for other code. */
 void mrn_hmm_serve(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
-/* In a worker: what it was called for. */
+/* In a worker: serves the fault for which it was called. */
 void mrn_hmm_serve_asked(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
 
 /* ---- lost.c */
 
-/* What has been unmapped; by whoever has `ours` for writing, so with nobody between a look and what he does. */
+/*
+ * Marks pages that have been unmapped. The caller holds `ours` for writing, so no thread is between its check of LOST
+ * and its system call.
+ */
 void mrn_hmm_mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end);
-/* Announces what has been marked, and makes holes of it. */
+/* Announces the marked pages, and turns them into holes. */
 void mrn_hmm_lose(struct mrn_hmm *hmm);
 
 /* ---- handler.c */
 
-/* By the keeper, whose table of descriptors they have. handler has room for n. */
+/* Called by the keeper, whose descriptor table the handlers share. hmm->handler has room for n. */
 int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n);
 void mrn_hmm_handlers_stop(struct mrn_hmm *hmm);
 
 /* ---- worker.c */
 
 int mrn_hmm_workers_start(struct mrn_hmm *hmm);
-/* After the handlers: nobody calls any more. */
+/* Call after mrn_hmm_handlers_stop: no handler calls a worker any more. */
 void mrn_hmm_workers_stop(struct mrn_hmm *hmm);
-/* Their memory; also in a child, where no thread is. Takes no lock. */
+/* Frees the workers' memory; also in a forked child, where the threads do not exist. Takes no lock. */
 void mrn_hmm_workers_free(struct mrn_hmm *hmm);
-/* False without memory. */
+/* False if there is no memory for a job. */
 bool mrn_hmm_call_worker(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
-/* Has a worker look for lost pages. */
+/* Makes a worker handle lost pages. */
 void mrn_hmm_kick(struct mrn_hmm *hmm);
 
 #endif

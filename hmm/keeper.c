@@ -11,15 +11,15 @@
 #include "os/futex.h"
 #include "os/thread.h"
 
-/* This thread has the table that nobody else can change. */
+/* This thread has the keeper's table, which the program cannot change. */
 static MRN_TLS bool in_own_table;
 
-/* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer away. */
+/* Whose turn it is. A caller asks, the keeper answers, the caller takes the answer. */
 enum { FREE, ASKED, ANSWERED };
 
 static void pass(struct mrn_hmm_keeper *k, uint32_t turn)
 {
-	/* Release: what the other is to read has been written; pairs with wait_for's acquire. */
+	/* Release: what the other thread reads has been written; pairs with wait_for's acquire. */
 	__atomic_store_n(&k->turn, turn, __ATOMIC_RELEASE);
 	mrn_futex_wake(&k->turn, INT_MAX);
 }
@@ -32,13 +32,19 @@ static void wait_for(struct mrn_hmm_keeper *k, uint32_t turn)
 		mrn_futex_wait(&k->turn, now, NULL);
 }
 
-/* The number stands for ours whatever the program does: by this thread's table, or because nobody has been told of it. */
+/*
+ * The number names our file whatever the program does: in the keeper's table, or because the program does not know it
+ * yet.
+ */
 static bool is_certain(const struct mrn_hmm_keeper *k)
 {
 	return in_own_table || !k->tid || MRN_BROKEN(HMM_KEEPER);
 }
 
-/* Calls that do nothing to a file of another kind: a request of userfaultfd's; room, which changes neither size nor contents. */
+/*
+ * Calls that cannot harm another file: userfaultfd's ioctls, and fallocate for room, which changes neither size nor
+ * contents.
+ */
 static bool is_harmless(long nr, long mode)
 {
 	return nr == SYS_ioctl || (nr == SYS_fallocate && mode == FALLOC_FL_KEEP_SIZE);
@@ -78,7 +84,7 @@ long mrn_hmm_keeper_call(struct mrn_hmm_keeper *k, int fd, long nr, long a, long
 	if (is_harmless(nr, b) && mrn_fd_is_marked(fd, k->tid)) {
 		MRN_HOOK(hmm_call, fd);
 		r = mrn_sys6(nr, a, b, c, d, e, f);
-		/* Any error may be that of another file, which has come to this number since the look. */
+		/* An error may come from another file that has got this number since the check. */
 		if (!mrn_sys_failed(r) || mrn_fd_is_marked(fd, k->tid))
 			return r;
 	}
@@ -128,7 +134,7 @@ static int begin(const struct beginning *b)
 	if (err)
 		return err;
 	in_own_table = true;
-	/* The handlers look at it, and others only when we have answered. */
+	/* The handlers read it; other threads only after our answer. */
 	hmm->keeper.tid = tid;
 	err = mrn_hmm_handlers_start(hmm, b->handlers);
 	if (err) {
@@ -147,7 +153,7 @@ static void *run(void *arg)
 	k->result = begin(b);
 	if (!k->result) {
 		pass(k, ANSWERED);
-		/* A call with number -1 is the end. */
+		/* A call with number -1 ends the keeper. */
 		for (wait_for(k, ASKED); k->nr >= 0; wait_for(k, ASKED)) {
 			const long *a = k->arg;
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Pages that somebody else has unmapped: a handler reads of it and marks them, a worker announces it and drops them.
- */
+/* Pages that other code has unmapped: a handler reads the event and marks them, a worker announces and drops them. */
 #include "hmm/check.h"
 #include "hmm/hmm.h"
 
-/* Makes holes of the lost pages of r in [i, i + n), if nobody is at them; else unlock kicks us. */
+/* Turns the lost pages of r in [i, i + n) into holes if they are not locked; otherwise unlock kicks a worker again. */
 static void lose(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	struct mrn_hmm_change c = {.r = r, .first = i, .n = n};
@@ -48,7 +46,7 @@ void mrn_hmm_lose(struct mrn_hmm *hmm)
 	}
 }
 
-/* With nobody between a look at what is ours and what he does with it. */
+/* `ours` is held for writing: see hmm.h. */
 void mrn_hmm_mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_hmm_region *r;

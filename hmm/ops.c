@@ -49,7 +49,7 @@ int mrn_hmm_unmap(struct mrn_hmm *hmm, void *addr, size_t length)
 	return err;
 }
 
-/* Makes holes pages: with prot, and in a given state. */
+/* Turns holes into NONE pages with prot. */
 static int fill_holes(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 {
 	int err = mrn_hmm_cpu_map(r, i, n, prot);
@@ -95,7 +95,7 @@ int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot)
 		return err;
 	first = ((uintptr_t)addr - r->start) / mrn_page_size();
 	n = length / mrn_page_size();
-	/* Nobody can have a translation of a hole: no invalidation. */
+	/* No shadow can have a translation of a hole: no invalidation. */
 	mrn_hmm_lock(r, first, n);
 	err = all_holes(r, first, n);
 	if (!err)
@@ -112,7 +112,7 @@ struct move {
 	struct mrn_hmm_change from, to;
 };
 
-/* How many pages from i on have one protection: what one mapping can show. */
+/* How many pages from i on have one protection, as one mapping needs. */
 static size_t run_of_prot(const struct mrn_hmm_region *r, size_t i, size_t end)
 {
 	size_t n = 1;
@@ -122,7 +122,7 @@ static size_t run_of_prot(const struct mrn_hmm_region *r, size_t i, size_t end)
 	return n;
 }
 
-/* Hands page i of `from` over to page j of `to`, with all that it has. Both regions' locks are leaves. */
+/* Moves page i of `from`, with all that it has, to page j of `to`. The regions' locks are not nested. */
 static void hand_over(struct mrn_hmm_region *from, size_t i, struct mrn_hmm_region *to, size_t j)
 {
 	struct mrn_hmm_page what;
@@ -242,7 +242,7 @@ int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length)
 		err = -ENOTCONN;
 	else
 		err = move_pages(&m.from, &m.to);
-	/* Both have held cancellation off, and it stays so until the second has ended. */
+	/* Both have held cancellation off; it stays off until the second has ended. */
 	m.from.cancel = PTHREAD_CANCEL_DISABLE;
 	mrn_hmm_change_end(&m.from);
 	mrn_hmm_change_end(&m.to);
@@ -301,7 +301,7 @@ int mrn_hmm_reap(struct mrn_hmm *hmm, void *addr, size_t length)
 
 /* -------------------------------------------------------------------------------------- frame by frame */
 
-/* Gives page i, which is RAM, another frame. 1, or 0 where it is pinned, or -errno. */
+/* Gives page i, which is RAM, another frame. 1, or 0 if it is pinned, or -errno. */
 static int replace(struct mrn_hmm_region *r, size_t i)
 {
 	struct mrn_hmm_frames *f = &r->hmm->frames;

@@ -2,27 +2,27 @@
 /*
  * hmm_range_fault for the memory of this process, from what Linux tells a process about itself.
  *
- * A range is worked through in steps, each within one mapping: bring in what is asked for, ask what is
- * there, take the answers page by page as long as they are what was asked for. Entries below walk.addr
- * are answers, the others are still requests. Each step ends with a look for a collision, and a
- * collision is more than any error: what a step has seen in the middle of a change is no answer.
+ * The range is processed in steps, each within one mapping: populate the requested pages, read their entries, accept
+ * the answers page by page as long as they meet the request. Entries below walk.addr are answers, the others are still
+ * requests. Each step ends with a check for a collision, which outranks any error: what a step has seen in the middle
+ * of a change is not an answer.
  *
- * A page that has been brought in may be gone when it is looked at, without an invalidation: by reclaim,
- * which user space is not told of. So a step that got nowhere is repeated, with fewer pages each time,
- * down to one. A page that does not stay between two system calls, PATIENCE times in a row, is taken
- * away as fast as it comes: -ENOMEM. Not -EBUSY, for nothing has collided and the caller would begin
- * again at once; not 0 without VALID, which would be taken for the answer to a request.
+ * A populated page may be gone when its entry is read, without an invalidation: user space is not told of reclaim. So a
+ * step that made no progress is repeated, with fewer pages each time, down to one. A page that does not stay between
+ * two system calls, PATIENCE times in a row, is taken away as fast as it comes: -ENOMEM. Not -EBUSY, since nothing has
+ * collided and the caller would begin again at once; not 0 without VALID, which would look like an answer to the
+ * request.
  *
- * The files in /proc are opened for each call, and closed before it returns. A descriptor that is kept
- * would mean the parent in a forked child; it would go on showing frames after the process has dropped
- * its privileges; and a program that closes all descriptors would have its number stand for another
- * file, whose contents would be taken for translations. So threads share nothing, and nothing is left
- * behind, but in a child that another thread forks in the meantime: there a copy stays until exec, and
- * keeps no page of memory. The price is some microseconds a call, whatever the range's length.
+ * Each call opens the files in /proc, and closes them before it returns. A descriptor kept open would show the parent's
+ * memory in a forked child; would go on showing frames after the process has dropped its privileges; and, after a
+ * program that closes all descriptors, might name another file, whose contents would be taken for translations. So
+ * threads share nothing, and nothing is left behind, except in a child that another thread forks meanwhile: there a
+ * copy stays until exec, and keeps no page of memory. The price is some microseconds per call, whatever the range's
+ * length.
  *
- * Another thread may close or exchange the numbers within a call, too. What another file says is no answer, nor is an
- * error that it gives: so at the end, after all that has been read, each number must still stand for its file, or
- * the call has come to nothing: -EBUSY. A number that does not is not closed.
+ * Another thread may close or replace the descriptors during a call, too. What another file says, even an error, is not
+ * an answer: so after everything has been read, each number must still name its file, otherwise -EBUSY. A number that
+ * does not is not closed.
  */
 #include "hmm/own.h"
 
@@ -37,11 +37,11 @@
 #include "os/pages.h"
 #include "os/syscall.h"
 
-/* Pages in a step: of a size that a collision need not wait for, and a huge page where it is aligned. */
+/* Pages in a step: few enough that a collision is soon noticed, and a whole huge page if it is aligned. */
 #define BLOCK 512
-/* Pieces of a step's range, of which the same is true. A step ends where there are more. */
+/* Runs of alike pages (PAGEMAP_SCAN) in a step. If there are more, the step ends early. */
 #define REGIONS 32
-/* Mappings read at a time where they cannot be asked for one by one. */
+/* Mappings read at a time if the kernel cannot be asked for one by address. */
 #define WINDOW	 16
 #define PATIENCE 64
 
@@ -50,7 +50,7 @@
 	(MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_FILE | MRN_PAGEMAP_GUARD | MRN_PAGEMAP_EXCLUSIVE | \
 	 MRN_PAGEMAP_FRAME)
 #define ENTRY_HUGE     (UINT64_C(1) << 60)
-#define ENTRY_NO_PAGES (UINT64_C(1) << 59) /* mapped is no memory, or nothing any more */
+#define ENTRY_NO_PAGES (UINT64_C(1) << 59) /* the mapping has no pages, or is gone */
 
 #define REQ (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 
@@ -60,17 +60,17 @@ struct walk {
 	uintptr_t addr;
 	size_t reach; /* pages that a step may take on */
 	unsigned int idle;
-	bool brought; /* this step has asked the kernel for the page at addr, or has to begin again */
+	bool brought; /* this step has populated the page at addr, or has to begin again */
 
 	int maps, pagemap;
-	bool query, scan; /* does the kernel have PROCMAP_QUERY, PAGEMAP_SCAN? */
+	bool query, scan; /* the kernel has PROCMAP_QUERY, PAGEMAP_SCAN */
 
-	/* Mappings at and after addr; beyond them there is none, when last is set. */
+	/* Mappings at and after addr; if last is set, there are none beyond them. */
 	struct mrn_mapping window[WINDOW];
 	size_t mappings, at;
 	bool last;
 
-	/* What is at [base, known). */
+	/* The pages' entries in [base, known). */
 	uintptr_t base, known;
 	uint64_t entry[BLOCK];
 };
@@ -91,7 +91,7 @@ static unsigned long *pfn_at(const struct walk *w, uintptr_t addr)
 	return &w->range->hmm_pfns[(addr - w->range->start) >> w->shift];
 }
 
-/* As in the kernel, asking for WRITE alone asks for nothing. */
+/* As in the kernel, WRITE alone requests nothing. */
 static unsigned long asked(const struct walk *w, uintptr_t addr)
 {
 	unsigned long r = (*pfn_at(w, addr) & w->range->pfn_flags_mask) | w->range->default_flags;
@@ -128,7 +128,7 @@ static int load_mappings(struct walk *w, uintptr_t addr)
 	return n < 0 ? (int)n : 0;
 }
 
-/* The mapping that holds addr, or the next one, or one that is beyond everything. */
+/* The mapping that contains addr, or the next one, or one at the end of the address space. */
 static int find_mapping(struct walk *w, uintptr_t addr, struct mrn_mapping *m)
 {
 	while (w->at < w->mappings && w->window[w->at].end <= addr)
@@ -146,7 +146,7 @@ static int find_mapping(struct walk *w, uintptr_t addr, struct mrn_mapping *m)
 	return 0;
 }
 
-/* Memory that may be written to may be read, whatever the mapping says: no processor tells them apart. */
+/* Writable memory is readable, whatever the mapping says: the processor cannot separate the two. */
 static bool is_readable(const struct mrn_mapping *m)
 {
 	return m->readable || m->writable;
@@ -159,7 +159,7 @@ static bool is_same(const struct mrn_mapping *a, const struct mrn_mapping *b)
 
 /* ---------------------------------------------------------------------------------- what is there */
 
-/* The pages of a block that is mapped as one, as a power of two. */
+/* The order of the block in which the page is mapped. */
 static unsigned int order_of(const struct walk *w, const struct mrn_mapping *m, uint64_t entry)
 {
 	if (m->page_size >> w->shift > 1)
@@ -169,10 +169,10 @@ static unsigned int order_of(const struct walk *w, const struct mrn_mapping *m, 
 }
 
 /*
- * What a page's entry means. Whether it may be written to without being copied is not in it: a page of
- * a shared mapping may, but for what stands in for a hole of a file; and private memory that nobody else
- * maps. believe: the kernel has said more than once that it has made the page writable. Then its word
- * for "nobody else" is too careful, as it may be for a part of a large block.
+ * Translates a page's entry. The entry does not say whether a write would copy the page. It would not on a shared
+ * mapping, except for a file hole's placeholder; nor on private memory that no other process maps. believe: the kernel
+ * has reported more than once that it made the page writable. Then its "exclusive" bit is too careful, as it may be for
+ * part of a large block.
  */
 static unsigned long answer(const struct walk *w, const struct mrn_mapping *m, uintptr_t addr,
 			    bool believe)
@@ -200,7 +200,7 @@ static void mark(struct walk *w, uintptr_t from, uintptr_t to, uint64_t bit)
 		w->entry[i] |= bit;
 }
 
-/* Reads entries; what is neither read nor marked has nothing there. */
+/* Reads entries; a page that is neither read nor marked is not present. */
 static int read_entries(struct walk *w, uintptr_t from, uintptr_t to)
 {
 	size_t i = (from - w->base) >> w->shift, n = (to - from) >> w->shift;
@@ -211,7 +211,7 @@ static int read_entries(struct walk *w, uintptr_t from, uintptr_t to)
 	return r;
 }
 
-/* Looks at [addr, stop), or the beginning of it. The entries are what counts: they are read last. */
+/* Reads the state of [addr, stop), or of its beginning. The entries decide, so they are read last. */
 static int look(struct walk *w, uintptr_t stop)
 {
 	struct mrn_pagemap_region region[REGIONS];
@@ -250,13 +250,13 @@ static int look(struct walk *w, uintptr_t stop)
 	return 0;
 }
 
-/* Takes answers as far as they are what was asked for. */
+/* Accepts answers as long as they meet the requests. */
 static void take(struct walk *w, const struct mrn_mapping *m, bool believe)
 {
 	for (; w->addr < w->known; w->addr += UINT64_C(1) << w->shift) {
 		unsigned long pfn = answer(w, m, w->addr, believe);
 
-		/* A request and its fulfilment are the same bit. */
+		/* A request and its answer are the same bit. */
 		if (asked(w, w->addr) & ~pfn)
 			return;
 		*pfn_at(w, w->addr) = pfn;
@@ -273,7 +273,7 @@ static long populate(uintptr_t from, uintptr_t to, bool write)
 			write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
-/* Does this kernel have MADV_POPULATE_READ? It says -EINVAL for more than one reason. */
+/* True if this kernel has MADV_POPULATE_READ. Needed because -EINVAL has more than one reason. */
 static bool can_populate(const struct walk *w)
 {
 	uintptr_t here = mrn_page_down((uintptr_t)&w->addr);
@@ -282,8 +282,8 @@ static bool can_populate(const struct walk *w)
 }
 
 /*
- * The kernel would not populate [from, to) of m. 1: m is no longer what it was, so begin the step
- * again; or what is to be returned.
+ * The kernel refused to populate [from, to) of m. Returns 1 if m has changed, so that the step begins again; otherwise
+ * the error to return.
  */
 static int explain(struct walk *w, const struct mrn_mapping *m, uintptr_t from, uintptr_t to,
 		   long error)
@@ -304,13 +304,13 @@ static int explain(struct walk *w, const struct mrn_mapping *m, uintptr_t from, 
 	}
 	if (error == -ENOMEM)
 		return -ENOMEM;
-	/* What devices map, and secret memory, cannot be had. */
+	/* Device mappings and secret memory cannot be populated. */
 	return can_populate(w) ? -EFAULT : -EOPNOTSUPP;
 }
 
 /*
- * What is to be brought in at addr. A page to be written always is, once, since nothing tells whether
- * it is write-protected; one to be read only when it was looked for and not there.
+ * The request to populate at addr, or 0. For writing, populate once in any case, since nothing shows whether the page
+ * is write-protected; for reading, only if the page was found missing.
  */
 static unsigned long wanting(const struct walk *w, const struct mrn_mapping *m, uintptr_t addr)
 {
@@ -337,10 +337,10 @@ static int bring(struct walk *w, const struct mrn_mapping *m, uintptr_t stop)
 			continue;
 		w->brought |= from == w->addr;
 		do {
-			/* -EINTR: the signal has been handled when the call comes back. */
+			/* -EINTR: the signal has been handled when the call returns. */
 			r = populate(from, to, write);
 		} while (r == -EINTR && !has_collided(w));
-		/* -EAGAIN is for the next round. */
+		/* On -EAGAIN, the next round tries again. */
 		if (r != 0 && r != -EAGAIN && r != -EINTR)
 			return explain(w, m, from, to, r);
 	}
@@ -349,7 +349,7 @@ static int bring(struct walk *w, const struct mrn_mapping *m, uintptr_t stop)
 
 /* ------------------------------------------------------------------------------------------ steps */
 
-/* [addr, stop) is not there, or may not be read. */
+/* For [addr, stop), which is not mapped, or may not be read. */
 static int step_nothing(struct walk *w, uintptr_t stop)
 {
 	for (; w->addr < stop; w->addr += UINT64_C(1) << w->shift) {
@@ -360,10 +360,10 @@ static int step_nothing(struct walk *w, uintptr_t stop)
 	return 0;
 }
 
-/* Goes on from addr, as far as it gets. 0 or 1, or -errno. */
+/* One step from addr on, as far as it gets. 0 or 1, or -errno. */
 static int step(struct walk *w)
 {
-	/* Ends where BLOCK pages would, so that huge pages stay whole. */
+	/* Ends at a multiple of BLOCK pages, so that huge pages stay whole. */
 	const uintptr_t size = (uintptr_t)BLOCK << w->shift;
 	uintptr_t stop = lower(w->range->end - w->addr, size - w->addr % size) + w->addr;
 	bool first = w->known <= w->addr;
@@ -434,7 +434,7 @@ int mrn_hmm_own_fault(struct hmm_range *range)
 	w.query = true;
 	w.scan = !MRN_BROKEN(PAGEMAP_SCAN);
 	forget_mappings(&w);
-	/* Before anything is brought in for nothing. */
+	/* Before anything is populated in vain. */
 	if (has_collided(&w))
 		return -EBUSY;
 	w.pagemap = mrn_pagemap_open();

@@ -8,7 +8,7 @@
  * hmm_range_fault for mrn_mm_self(). The range has been validated: aligned, not empty, within the
  * notifier's. Needs about 8 KiB of stack; allocates nothing.
  *
- * Errors: those of hmm_range_fault, and what opening files in /proc says.
+ * Errors: those of hmm_range_fault, and of opening files in /proc.
  */
 int mrn_hmm_own_fault(struct hmm_range *range);
 

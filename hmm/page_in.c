@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * How a page comes to have a frame, and how it loses what it has.
- */
+/* How a page gets a frame, and how it loses its frame, slot or device memory. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,7 +7,7 @@
 #include "hmm/check.h"
 #include "hmm/cpu.h"
 
-/* Pages that are copied or freed in one call of a device's. */
+/* Pages that one call of a device's function copies or frees. */
 #define BATCH 64
 
 void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int set,
@@ -21,7 +19,7 @@ void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int se
 	mrn_mutex_unlock(&r->lock);
 }
 
-/* Pages in a row in one state, with one protection: what can be rebound at once. */
+/* How many pages from i on have one state and one protection, and so can be rebound at once. */
 static size_t run_of(const struct mrn_hmm_region *r, size_t i, size_t n, enum mrn_hmm_state state)
 {
 	size_t run = 0;
@@ -45,9 +43,9 @@ static bool is_zero(const void *memory)
 }
 
 /*
- * Page i, locked and without an entry, has been shown in `frame`, and is still described as it was before: does the
- * frame hold what was put there? No where that cannot be found out. Somebody who has written the same again has
- * changed nothing that a copy could lack.
+ * Page i, locked and without an entry, was for a moment mapped to `frame`; its state is still the old one. True if the
+ * frame holds what was copied into it, false if that cannot be found out. A write of the same contents does not matter:
+ * the copy is still right.
  */
 static bool is_unwritten(const struct mrn_hmm_region *r, size_t i, uint64_t frame)
 {
@@ -100,7 +98,7 @@ long mrn_hmm_put_in(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame
 	return (long)n;
 }
 
-/* Takes frames for some of the n pages from i on. How many, or -errno. */
+/* Takes frames for up to n pages from i on. How many, or -errno. */
 static long take_frames(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *frame)
 {
 	size_t block = (size_t)1 << r->order;
@@ -114,7 +112,7 @@ static long take_frames(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *
 	return mrn_hmm_frames_take(&r->hmm->frames, r->page[i].home, n, 1, frame);
 }
 
-/* Puts fresh frames, or what read_in put there, under pages; those that have not come to be used are freed. */
+/* Gives pages fresh frames, or those that read_in filled; frees frames that are not used. */
 static long put_in_or_free(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t frame)
 {
 	long came = mrn_hmm_put_in(r, i, n, frame);
@@ -125,7 +123,7 @@ static long put_in_or_free(struct mrn_hmm_region *r, size_t i, size_t n, uint64_
 	return came;
 }
 
-/* Zeros for the pages from i on, at most n. How many, or -errno. */
+/* Gives up to n pages from i on zeroed frames. How many, or -errno. */
 static long fill(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	uint64_t frame;
@@ -179,7 +177,7 @@ int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n)
 
 /* --------------------------------------------------------------------------------------- taking back */
 
-/* A run of pages on one device, of one protection, at most BATCH of them. */
+/* The length of the run of pages on one device, with one protection, at most BATCH. */
 static size_t run_on_device(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t *pages,
 			    struct mrn_hmm_device **dev)
 {
@@ -255,7 +253,7 @@ void mrn_hmm_keep_dirt(struct mrn_hmm_region *r, size_t i)
 	uint64_t frame = r->page[i].home;
 	unsigned int dirt = mrn_hmm_frame_clean(f, frame) ? PAGE_DIRTY : 0;
 
-	/* Under one lock with the other, so that whoever asks meanwhile finds it in one of the two places. */
+	/* Both marks under one lock, so that a concurrent reader finds one of the two. */
 	mrn_mutex_lock(&r->lock);
 	if (mrn_hmm_frame_take_soft_dirty(f, frame))
 		dirt |= PAGE_SOFT_DIRTY;
@@ -323,14 +321,14 @@ static int may_access(const struct mrn_hmm_page *p, bool write)
 	return write && !(p->prot & PROT_WRITE) ? -EPERM : 0;
 }
 
-/* A page that somebody has to be asked for. */
+/* A page that is on a device or lent. */
 struct away {
 	size_t i;
 	bool lent;
 	uint64_t pfn;
 };
 
-/* Looks at locked pages: 0, the error of the first that must not be accessed so, or 1 for *away. */
+/* Checks locked pages: 0, the error of the first that forbids the access, or 1 with *away set. */
 static int look(struct mrn_hmm_region *r, size_t i, size_t n, bool write, struct away *away)
 {
 	int found = 0;
@@ -349,7 +347,7 @@ static int look(struct mrn_hmm_region *r, size_t i, size_t n, bool write, struct
 	return found;
 }
 
-/* Announces the return of a page that somebody has seen away, and takes it back if it still is. */
+/* Announces the return of a page that was seen away, and takes it back if it still is. */
 static int call_back(struct mrn_hmm_region *r, const struct away *away)
 {
 	struct mrn_hmm_change c = {.r = r, .first = away->i, .n = 1};
@@ -362,7 +360,7 @@ static int call_back(struct mrn_hmm_region *r, const struct away *away)
 				   MRN_CAUSE_UNKNOWN, owner, 0);
 	if (err)
 		return err;
-	/* Where it is away in another way by now, that was not announced: the caller looks again. */
+	/* If the page is away elsewhere by now, that was not announced: the caller looks again. */
 	if (look(r, away->i, 1, false, &now) == 1 && now.lent == away->lent &&
 	    (now.lent || now.pfn == away->pfn))
 		err = mrn_hmm_take_back(r, away->i, 1);
@@ -400,7 +398,7 @@ void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i)
 	i &= ~(block - 1);
 	if (!r->order || i + block > pages || !mrn_hmm_trylock(r, i, block))
 		return;
-	/* What cannot be had in one piece is brought in page by page, by those who need it. */
+	/* A block that is not all NONE is brought in page by page, on demand. */
 	if (run_of(r, i, block, PAGE_NONE) == block)
 		fill(r, i, block);
 	mrn_hmm_unlock(r, i, block);

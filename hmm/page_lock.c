@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * BUSY: locks on pages, for as long as a change takes. All pages of a range are taken in one step, so
- * two that overlap cannot each hold what the other waits for.
+ * BUSY: locks on pages, for as long as a change takes. All pages of a range are locked in one step, so overlapping
+ * ranges cannot deadlock.
  */
 #include "hmm/check.h"
 #include "hmm/cpu.h"
@@ -23,7 +23,7 @@ static void take(struct mrn_hmm_region *r, size_t i, size_t n)
 		r->page[at].flags |= PAGE_BUSY;
 }
 
-/* Until pages have been unlocked, some at least. The lock is held before and after. */
+/* Waits until some pages are unlocked. The region's lock is held before and after. */
 static void wait_for_unlock(struct mrn_hmm_region *r)
 {
 	uint32_t seen = __atomic_load_n(&r->settled, __ATOMIC_RELAXED);
@@ -74,7 +74,7 @@ void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
 			last = at;
 			wanted = true;
 		}
-		/* A hole, too: it may have kept others from becoming one. */
+		/* Holes count, too: a locked hole may have kept lost pages from becoming holes. */
 		lost |= r->page[at].flags & PAGE_LOST;
 		r->page[at].flags &= (uint16_t) ~(PAGE_BUSY | PAGE_WANTED);
 	}
@@ -84,7 +84,7 @@ void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
 	mrn_mutex_unlock(&r->lock);
 	if (wake)
 		mrn_futex_wake(&r->settled, INT_MAX);
-	/* Those of the CPU fault again, and a handler looks again. */
+	/* CPU threads fault again, and a handler serves them again. */
 	if (wanted)
 		mrn_hmm_cpu_wake(r->hmm, mrn_hmm_addr(r, first),
 				 (last - first + 1) * mrn_page_size());

@@ -4,7 +4,7 @@
 #include "core/mm.h"
 #include "hmm/hmm.h"
 
-/* Pages that are locked at once. */
+/* Pages that are locked at one time. */
 #define BATCH 64
 
 static int pin_some(struct mrn_hmm_region *r, size_t i, size_t n, bool write, uint64_t *frames)
@@ -51,11 +51,11 @@ long mrn_hmm_pin(struct mrn_hmm *hmm, const void *addr, size_t length, bool writ
 
 void mrn_hmm_unpin(struct mrn_hmm *hmm, const uint64_t *frames, size_t n, bool dirty)
 {
-	/* In a child the last pin would take memory away that the parent still uses. */
+	/* In a forked child, dropping the last pin would free memory that the parent still uses. */
 	if (!hmm || mrn_mm_is_wiped(hmm->mm))
 		return;
 	for (size_t i = 0; i < n; i++) {
-		/* First: with the last pin the frame may be somebody else's. */
+		/* Mark it dirty first: after the last unpin the frame may have another owner. */
 		if (dirty)
 			mrn_hmm_frame_set_dirty(&hmm->frames, frames[i]);
 		mrn_hmm_frame_unpin(&hmm->frames, frames[i]);

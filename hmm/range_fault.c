@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * hmm_range_fault: the contract, and managed memory.
- */
+/* hmm_range_fault: the checks, and managed memory. */
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -10,10 +8,10 @@
 #include "hmm/hmm.h"
 #include "hmm/own.h"
 
-/* Pages that are brought in in one step. */
+/* Pages that one step brings in. */
 #define BATCH 512
 
-/* What a page says: an entry to give out, a request that is not met, or an error. */
+/* A page's answer: an entry to report, a request that needs a fault, or an error. */
 enum answer { GIVE, FAULT, REFUSE };
 
 struct question {
@@ -74,8 +72,8 @@ static enum answer ask(struct mrn_hmm_region *r, size_t i, const struct question
 /* ---------------------------------------------------------------------------------------------- order */
 
 /*
- * Is the block around page i one piece of memory, all of it as entry says? Under the region's lock. What
- * a page that is BUSY says may be about to change; then that has been announced, and the reader collides.
+ * True if the block around page i is contiguous in memory, all of it as entry says. Under the region's lock. A BUSY
+ * page may be about to change; then the change has been announced, and the reader collides.
  */
 static bool is_block(struct mrn_hmm_region *r, size_t i, unsigned long entry, const void *owner)
 {
@@ -97,7 +95,7 @@ struct walk {
 	struct mrn_hmm_region *r;
 	size_t i, end; /* pages of r */
 	size_t k;      /* entry of page i */
-	/* The block that was looked at last, and its order. */
+	/* The block that was checked last, and its order. */
 	size_t block;
 	unsigned int order;
 };
@@ -117,8 +115,8 @@ static unsigned long with_order(struct walk *w, unsigned long entry)
 }
 
 /*
- * Gives out entries until a page asks to be brought in, or is not settled. 0, or 1 with *n pages from i
- * on to be brought in (0: look again), or -errno.
+ * Reports entries until a page needs a fault, or is BUSY. 0, or 1 with *n pages from i on to be brought in (0: look
+ * again), or -errno.
  */
 static int give_out(struct walk *w, size_t *n, bool *write)
 {
@@ -135,7 +133,7 @@ static int give_out(struct walk *w, size_t *n, bool *write)
 
 		if ((w->r->page[w->i].flags & PAGE_BUSY) && !MRN_BROKEN(HMM_LOCK)) {
 			result = 1;
-			/* Who has it has told us first, if it concerns us: no need to wait for a collision. */
+			/* The page's holder announced its change first: if that has collided, do not wait. */
 			if (mmu_range_check_retry(range->notifier, range->notifier_seq))
 				result = -EBUSY;
 			else
@@ -150,7 +148,7 @@ static int give_out(struct walk *w, size_t *n, bool *write)
 		result = a == REFUSE ? err : 1;
 		break;
 	}
-	/* As many as ask for the same, in one step. */
+	/* All following pages with the same request, in one step. */
 	while (result == 1 && w->i + *n < w->end && *n < BATCH &&
 	       !(w->r->page[w->i + *n].flags & PAGE_BUSY)) {
 		struct question q = {request_of(range, w->k + *n), range->dev_private_owner};
@@ -194,7 +192,7 @@ static int walk_region(struct walk *w)
 
 /* --------------------------------------------------------------------------------------------- ranges */
 
-/* No memory at all for n entries from k on. */
+/* For n entries from k on, where no region is. */
 static int walk_hole(struct hmm_range *range, size_t k, size_t n)
 {
 	for (; n; n--, k++) {
@@ -232,7 +230,7 @@ static int managed_fault(struct mrn_hmm *hmm, struct hmm_range *range)
 	return err;
 }
 
-/* *mm is read once: another thread may remove the notifier, and then nobody's seq is of use, but the call must come back. */
+/* *mm is read once: another thread may remove the notifier; then the seq is useless, but the call must still return. */
 static int check(const struct hmm_range *range, struct mrn_mm **mm)
 {
 	const struct mmu_range_notifier *mrn = range ? range->notifier : NULL;

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Pages and the backing file; and the two ways of telling which pages have been written to.
- */
+/* Pages and the backing file; dirty and soft-dirty. */
 #include <errno.h>
 
 #include "hmm/check.h"
 #include "hmm/cpu.h"
 
-/* Has anybody written to page i, which is RAM, since it was last the same as its copy? Forgets it. */
+/* True if page i, which is RAM, may differ from its copy; clears the marks. */
 static bool take_dirt(struct mrn_hmm_region *r, size_t i)
 {
-	/* Both: a device may have said so whatever the CPU did. */
+	/* Clear both marks: the device's and the CPU's are independent. */
 	bool device = mrn_hmm_frame_clean(&r->hmm->frames, r->page[i].home), cpu;
 
 	mrn_mutex_lock(&r->lock);
@@ -20,7 +18,7 @@ static bool take_dirt(struct mrn_hmm_region *r, size_t i)
 	return cpu || device;
 }
 
-/* Makes the copy of page i, which is RAM and which nobody can write to, true. 1 if it had to be written. */
+/* Updates the backing copy of page i, which is RAM and cannot be written to. 1 if it had to be written. */
 static int clean(struct mrn_hmm_region *r, size_t i)
 {
 	struct mrn_hmm *hmm = r->hmm;
@@ -46,7 +44,7 @@ static int swap_out(struct mrn_hmm_region *r, size_t i)
 	if (err < 0)
 		return err;
 	mrn_mutex_lock(&r->lock);
-	/* Never written to: it will read as zeros again. */
+	/* Without a slot it was never written to: it will read as zeros again. */
 	r->page[i].state = r->page[i].slot ? PAGE_SWAPPED : PAGE_NONE;
 	mrn_mutex_unlock(&r->lock);
 	mrn_hmm_frames_leave(&hmm->frames, r->page[i].home, 1);
@@ -59,7 +57,7 @@ static bool is_pinned(const struct mrn_hmm_region *r, size_t i)
 	return mrn_hmm_frame_is_pinned(&r->hmm->frames, r->page[i].home);
 }
 
-/* Of a space that has a backing file. */
+/* Begins a change on a space that has a backing file. */
 static int begin(struct mrn_hmm_change *c, struct mrn_hmm *hmm, void *addr, size_t length,
 		 enum mmu_notifier_event event)
 {
@@ -113,12 +111,12 @@ static bool is_soft_dirty(const struct mrn_hmm_region *r, size_t i)
 {
 	const struct mrn_hmm_page *p = &r->page[i];
 
-	/* Who writes in its own memory does not say so. */
+	/* A device does not report writes to its own memory. */
 	return p->state == PAGE_DEVICE || (p->flags & PAGE_SOFT_DIRTY) ||
 	       (p->state == PAGE_RAM && mrn_hmm_frame_is_soft_dirty(&r->hmm->frames, p->home));
 }
 
-/* The same, and forgets it. What a device says from here on is of the next time. */
+/* The same, and clears it. What a device reports from here on belongs to the next answer. */
 static bool take_soft_dirty(struct mrn_hmm_region *r, size_t i)
 {
 	struct mrn_hmm_page *p = &r->page[i];
@@ -131,8 +129,8 @@ static bool take_soft_dirty(struct mrn_hmm_region *r, size_t i)
 }
 
 /*
- * First nobody can write any more, or a device has been told and has said what it wrote; then what has been written is
- * read and forgotten in one step. A write before is in the answer, one afterwards finds the page write-protected.
+ * First write-protect the pages; devices have reported what they wrote, in the callbacks. Then read and clear the marks
+ * in one step. A write before is in this answer; a write afterwards finds the page write-protected.
  */
 static int take_all(struct mrn_hmm *hmm, void *addr, size_t length, uint8_t *dirty)
 {

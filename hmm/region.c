@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Regions: made, found by address, freed.
- */
+/* Regions: creating, finding by address, freeing. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -136,8 +134,8 @@ static bool overlaps_region(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 }
 
 /*
- * Addresses that are in no region. Those that a region has lost the kernel gives out again: they are
- * kept until it has given others.
+ * Reserves addresses that are in no region. The kernel may hand out addresses that a region has lost: these are kept
+ * until it has handed out others.
  */
 static uintptr_t reserve(struct mrn_hmm *hmm, size_t length, size_t align)
 {
@@ -168,7 +166,7 @@ static struct mrn_hmm_region *new_region(struct mrn_hmm *hmm, size_t pages, unsi
 	return r;
 }
 
-/* Where the mapping looks before there is a frame: far from the last region's, as it is likely free. */
+/* Where to look for a page's first frame: far from the last region's, where frames are likely free. */
 static void choose_homes(struct mrn_hmm_region *r)
 {
 	struct mrn_hmm_frames *f = &r->hmm->frames;
@@ -260,7 +258,7 @@ int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
 	mrn_hmm_cpu_unmap(c.r, 0, c.n);
 	mrn_hmm_holes(c.r, 0, c.n);
 	mrn_hmm_region_release(c.r);
-	/* Last: what is lost until then is still found. The space's own reference; the change has another. */
+	/* Last, so that pages lost until then are still found. Drops the space's reference; the change has another. */
 	if (mrn_hmm_region_remove(c.r))
 		mrn_hmm_region_put(c.r);
 	else

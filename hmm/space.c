@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * An address space: made, ended; its frames and figures.
- */
+/* An address space: creating and destroying it; its frames and statistics. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,11 +61,11 @@ static int fail_uffd(const struct mrn_hmm_opts *opts, int err)
 
 /* ----------------------------------------------------------------------------------- what the kernel has */
 
-/* Can it install entries write-protected? It looks at the flags before it looks for the page. */
+/* True if the kernel can install entries write-protected: it checks the flags before the page. */
 static bool has_read_only_maps(const struct mrn_hmm *hmm)
 {
 	struct uffdio_continue arg = {
-		/* Somewhere that is mapped and not watched: -ENOENT. */
+		/* An address that is mapped and not watched: -ENOENT. */
 		.range = {.start = mrn_page_down((uintptr_t)&arg), .len = mrn_page_size()},
 		.mode = UFFDIO_CONTINUE_MODE_WP,
 	};
@@ -75,7 +73,7 @@ static bool has_read_only_maps(const struct mrn_hmm *hmm)
 	return mrn_sys3(SYS_ioctl, hmm->uffd, UFFDIO_CONTINUE, (long)&arg) != -EINVAL;
 }
 
-/* Are faults served that the kernel takes on behalf of the program? The handlers run already. */
+/* "" if page faults inside system calls are served, else a sentence. The handlers run already. */
 static const char *try_kernel_faults(struct mrn_hmm *hmm)
 {
 	void *page = NULL;
@@ -105,7 +103,7 @@ static int check_opts(const struct mrn_hmm_opts *o)
 	return 0;
 }
 
-/* What is left when there is no region and no thread any more. Without the mm. Takes no lock. */
+/* Frees what is left without regions and threads, except the mm. Takes no lock. */
 static void free_space(struct mrn_hmm *hmm)
 {
 	mrn_hmm_workers_free(hmm);
@@ -115,15 +113,15 @@ static void free_space(struct mrn_hmm *hmm)
 	free(hmm);
 }
 
-/* All of it, or what create got to. Without the mm. */
+/* Tears down a space, or what create had made of it, except the mm. */
 static void tear_down(struct mrn_hmm *hmm)
 {
 	struct mrn_hmm_region *r;
 	uintptr_t next = 0;
 
 	/*
-	 * First: from here on nothing waits for a handler. To close it is not enough: while a forked child has a copy,
-	 * what is still watched would tell of being unmapped, and wait for ever until somebody reads that.
+	 * First hide all pages: then no thread waits for a handler. Closing the userfaultfd is not enough: while a
+	 * forked child has a copy, unmapping what is still watched would wait for ever for its event to be read.
 	 */
 	for (; hmm->uffd >= 0 && (r = mrn_hmm_region_next(hmm, next)); mrn_hmm_region_put(r)) {
 		mrn_hmm_cpu_hide(r, 0, mrn_hmm_pages(r));
@@ -149,9 +147,9 @@ static void tear_down(struct mrn_hmm *hmm)
 }
 
 /*
- * In a forked child, whose copy of the space nobody else has. Any lock may have been held by another thread of the
- * parent's at the fork, and is then held for ever: none is taken. The descriptors are copies, the threads were never
- * here, and neither the regions nor the frames' alias are mapped.
+ * In a forked child, which alone has this copy of the space. Takes no lock: another thread of the parent may have held
+ * any of them at the fork, and such a lock is held for ever. The descriptors are copies, the threads do not exist here,
+ * and neither the regions nor the frames' alias are mapped.
  */
 static void forget(struct mrn_hmm *hmm)
 {
@@ -161,7 +159,7 @@ static void forget(struct mrn_hmm *hmm)
 	hmm->frames.fd = -1;
 	for (size_t i = 0; i < hmm->nr_regions; i++)
 		mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
-	/* What is in quarantine is not ours to look at. */
+	/* Leave the quarantine unchecked: the alias is not mapped. */
 	hmm->frames.alias = NULL;
 	hmm->frames.ring_count = 0;
 	mrn_hmm_frames_destroy(&hmm->frames);
@@ -244,7 +242,7 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 		forget(hmm);
 	if (err)
 		return err;
-	/* It waits for threads, for callbacks and for devices. */
+	/* What follows waits for threads, callbacks and devices. */
 	cancel = mrn_cancel_hold();
 	mrn_hmm_handlers_stop(hmm);
 	mrn_hmm_workers_stop(hmm);

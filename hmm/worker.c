@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Workers: threads that run what may wait, that is consumers' callbacks, functions of devices, reads from the backing file.
+ * Workers: threads that run whatever may wait: consumers' callbacks, device functions, reads from the backing file.
  *
- * A callback may wait for a thread whose own fault needs a worker, and so on. So there is always one more: who takes a
- * job and leaves nobody idle makes another worker before it begins. There are as many as there are jobs at once, which are
- * no more than threads that have faulted, and some that stay for the next time. Where no thread can be made, jobs wait
- * for one that ends; faults that need no worker are served all the same.
+ * A callback may wait for a thread whose own fault needs a worker, and so on. So a worker that takes a job while no
+ * other is idle creates another one first. There are as many workers as jobs at one time, which are no more than
+ * faulting threads, and some that stay for later. If no thread can be created, jobs wait until a worker is free; faults
+ * that need no worker are served all the same.
  *
- * The queue is a ring in pages of its own, under a lock that is held for some instructions. Being told of lost pages is
- * a flag: it needs no memory.
+ * The queue is a ring in pages of its own, under a lock that is held for some instructions. Lost pages are reported by
+ * a flag, which needs no memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,14 +20,14 @@
 #include "os/thread.h"
 #include "source/dispatch/dispatch.h"
 
-/* That stay when there is nothing to do. */
+/* How many workers stay when there is nothing to do. */
 #define MOST_IDLE 4
 
 struct mrn_hmm_worker {
 	struct mrn_hmm *hmm;
 	struct mrn_hmm_worker *next;
 	pthread_t thread;
-	bool made, done; /* thread is there to be joined; and has nothing left to do */
+	bool made, done; /* thread can be joined; it has nothing left to do */
 };
 
 /* ---------------------------------------------------------------------------------------------- queue */
@@ -105,7 +105,7 @@ static bool take(struct mrn_hmm_workers *w, struct mrn_hmm_fault *f, bool *lose)
 
 static void *run(void *arg);
 
-/* Takes those out of the list that are done, or, at the end, those that have been made. */
+/* Removes finished workers from the list; with all, every worker whose thread was created. */
 static struct mrn_hmm_worker *take_out(struct mrn_hmm_workers *w, bool all)
 {
 	struct mrn_hmm_worker **at = &w->list, *out = NULL;
@@ -161,15 +161,15 @@ static int add(struct mrn_hmm *hmm)
 		return -ENOMEM;
 	one->hmm = hmm;
 	join(take_out(w, false));
-	/* Counted before it runs: whoever takes a job meanwhile need not make another. */
+	/* Counted before it runs: a worker that takes a job meanwhile need not create another. */
 	mrn_mutex_lock(&w->lock);
 	one->next = w->list;
 	w->list = one;
 	w->idle++;
 	mrn_mutex_unlock(&w->lock);
-	/* No handler of the program's signals runs in these threads: it might touch managed memory. */
+	/* No signal handler of the program runs in these threads: it might touch managed memory. */
 	mask = mrn_signals_block();
-	/* Not under the lock: a thread's stack is memory that is mapped, and consumers may be told of that. */
+	/* Not under the lock: creating a thread maps its stack, which may call consumers. */
 	err = -pthread_create(&one->thread, NULL, run, one);
 	mrn_signals_restore(mask);
 	if (err) {
@@ -245,7 +245,7 @@ void mrn_hmm_workers_stop(struct mrn_hmm *hmm)
 	__atomic_fetch_add(&w->called, 1, __ATOMIC_RELAXED);
 	mrn_mutex_unlock(&w->lock);
 	mrn_futex_wake(&w->called, INT_MAX);
-	/* One that another is just making is there once the other has been joined. */
+	/* A worker that another one is just creating is listed once that one has been joined. */
 	while ((list = take_out(w, true)))
 		join(list);
 }
