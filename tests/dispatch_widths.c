@@ -182,12 +182,15 @@ TWIN(a_ring_by_a_wide_number, nobody_knows, BREAK(DISPATCH_RINGS));
 
 /* -------------------------------------------------------------------------------------- other forms */
 
+static char alternate_stack[65536];
+
 /* x32's calls are made as they came: refused where the kernel has none, and caught, whatever they are, where it has. */
 TEST(x32s_calls)
 {
 	struct mrn_source *source = dispatch_or_skip(0);
 	bool has_none = test_raw4(X32(SYS_getppid), 0, 0, 0, 0) == -ENOSYS;
 	uint64_t all = UINT64_MAX, none = 0;
+	stack_t alternate = {.ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack)};
 	struct watched w;
 
 	watched_open(&w);
@@ -196,6 +199,12 @@ TEST(x32s_calls)
 	test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, (long)&all, 0, KERNEL_MASK);
 	check_caught();
 	test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, (long)&none, 0, KERNEL_MASK);
+	/* An end would give back what is kept of one. */
+	CHECK_EQ(sigaltstack(&alternate, NULL), 0);
+	if (has_none)
+		CHECK_EQ(test_raw4(X32(SYS_exit), 0, 0, 0, 0), -ENOSYS);
+	alternate.ss_flags = SS_DISABLE;
+	CHECK_EQ(sigaltstack(&alternate, NULL), 0);
 	/* x86-64's number is none of x32's. */
 	CHECK_EQ(test_raw4(X32(SYS_rt_sigaction), SIGSYS, 0, 0, KERNEL_MASK), -ENOSYS);
 	CHECK(is_covered(source));

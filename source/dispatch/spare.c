@@ -402,7 +402,8 @@ void mrn_caught_exit(struct mrn_caught *c)
 {
 	uint32_t *noted = mrn_altstack_noted();
 
-	if (!c->spare && !noted) {
+	/* x32's comes back where the kernel has no x32. */
+	if ((!c->spare && !noted) || c->call.compat) {
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
