@@ -134,8 +134,8 @@ struct mrn_source_opts {
  *
  * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind (or with AUTO, any) is not
  * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
- * -EBUSY when a thread blocks all signals or is traced, and -ETIMEDOUT when one does not answer, so that dispatch cannot
- * have it; -EMFILE, -ENFILE; -EAGAIN when no thread can be made, or sent a signal; -ENOMEM. opts->why then names what is missing and how to
+ * -EBUSY when a thread blocks all signals, is traced or has too small an alternate stack, and -ETIMEDOUT when one does not
+ * answer, so that dispatch cannot have it; -EMFILE, -ENFILE; -EAGAIN when no thread can be made, or sent a signal; -ENOMEM. opts->why then names what is missing and how to
  * allow it; and nothing is attached that was not before. Blocks; may allocate; maps and unmaps memory of its own. Signals wait until it
  * returns. Not from a callback or a signal handler (-EDEADLK).
  *

@@ -6,6 +6,7 @@
  * program gets its alternate stack back as soon as there is memory.
  */
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 
@@ -17,6 +18,15 @@
 #include "source/dispatch/internal.h"
 
 #include "os/event_path.h"
+
+/* What a caught call takes of it, beside the frame. */
+#define HANDLER_NEEDS	2048
+#define KERNELS_LEAST	2048
+#define STATE_ALIGNS_TO 64
+
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
 
 /* Size 0: none. */
 static MRN_TLS stack_t put_aside;
@@ -148,6 +158,44 @@ void mrn_caught_stack_changed(struct mrn_caught *c, long result)
 	put_aside.ss_size = 0;
 }
 
+/* Of what the kernel has put below the handler for this very thread: extended states are many bytes, or few. */
+static size_t size_of_frame(const ucontext_t *context)
+{
+	const struct _fpx_sw_bytes *sw;
+	const char *state = (const char *)context->uc_mcontext.fpregs;
+	size_t size = sizeof(*context->uc_mcontext.fpregs);
+
+	sw = (const struct _fpx_sw_bytes *)(state + size) - 1;
+	if (sw->magic1 == FP_XSTATE_MAGIC1)
+		size = sw->extended_size;
+	return (size_t)(state - (const char *)context) + size + STATE_ALIGNS_TO;
+}
+
+/* What it will be, nearly. Where it may be larger, with tiles, the kernel itself refuses stacks that are too small for that. */
+static size_t likely_size_of_frame(void)
+{
+	const size_t said = getauxval(AT_MINSIGSTKSZ), without_tiles = 4096;
+
+	return said < without_tiles ? said : without_tiles;
+}
+
+bool mrn_stack_is_too_small(const stack_t *stack, const ucontext_t *here)
+{
+	const size_t frame = here ? size_of_frame(here) : likely_size_of_frame();
+
+	/* The kernel refuses what is smaller than that. */
+	return !(stack->ss_flags & SS_DISABLE) && stack->ss_size >= KERNELS_LEAST &&
+	       stack->ss_size < frame + HANDLER_NEEDS && !MRN_BROKEN(DISPATCH_ROOM);
+}
+
+void mrn_altstack_next(struct mrn_caught *c, const stack_t *next)
+{
+	mrn_altstack_note_next(next);
+	/* No call of this thread could be caught on it. */
+	if (mrn_stack_is_too_small(next, c->context))
+		mrn_caught_lose();
+}
+
 void mrn_caught_sigaltstack(struct mrn_caught *c)
 {
 	stack_t fresh;
@@ -155,7 +203,7 @@ void mrn_caught_sigaltstack(struct mrn_caught *c)
 	if (c->reg[REG_RDI])
 		put_aside.ss_size = 0;
 	if (c->reg[REG_RDI] && !mrn_program_read(&fresh, (uint64_t)c->reg[REG_RDI], sizeof(fresh)))
-		mrn_altstack_note_next(&fresh);
+		mrn_altstack_next(c, &fresh);
 	if (!mrn_caught_sigaltstack_on_spare(c))
 		mrn_caught_resume(c, mrn_stub_resume);
 }

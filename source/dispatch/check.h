@@ -23,6 +23,7 @@ MRN_PART(DISPATCH_RINGS);      /* an io_uring is made and nobody knows */
 MRN_PART(DISPATCH_GUESTS);     /* a vfork's child changes memory and nobody minds */
 MRN_PART(DISPATCH_STAND_BACK); /* the interposer stands back in it, too */
 MRN_PART(DISPATCH_ALTSTACK);   /* the handler stays where the program changes memory */
+MRN_PART(DISPATCH_ROOM);       /* or on it, where there is no room */
 MRN_PART(DISPATCH_OTHERS);     /* or another's alternate one */
 MRN_PART(DISPATCH_OWN_STACK);  /* and where a thread takes its own stack away */
 

@@ -202,6 +202,10 @@ bool mrn_stack_is_there(const stack_t *stack);
 /* After such a call: gives the stack back if it is there. */
 void mrn_caught_stack_changed(struct mrn_caught *c, long result);
 void mrn_caught_sigaltstack(struct mrn_caught *c);
+/* The call that goes on may set it. */
+void mrn_altstack_next(struct mrn_caught *c, const stack_t *next);
+/* Too small for any signal and our handler; here: what a signal in the same thread has interrupted, or NULL. */
+bool mrn_stack_is_too_small(const stack_t *stack, const ucontext_t *here);
 
 /* ---- spare.c: stacks of ours, for threads that take away the one that they are on */
 
@@ -320,6 +324,8 @@ struct mrn_status;
 int mrn_thread_status(long name, struct mrn_status *status);
 /* Nor will it: the kernel's own, for io_uring; and one that has ended, as a main thread may long before the others. Event path. */
 bool mrn_thread_makes_no_calls(long name);
+/* Whether the calling thread's alternate stack is large enough: 0 or -EBUSY, which why says. */
+int mrn_thread_has_room(char *why, size_t why_size);
 /* Arms all others; why names the one that it fails for. */
 int mrn_threads_arm(char *why, size_t why_size);
 /* The name of the next thread after this one of this process, each once, or 0 at the end. tasks: /proc/self/task, or NULL. */

@@ -142,6 +142,6 @@ void mrn_caught_sigreturn(struct mrn_caught *c)
 
 	mrn_let_sigsys_pass(context);
 	mrn_spare_in_frame(c, &context->uc_stack);
-	mrn_altstack_note_next(&context->uc_stack);
+	mrn_altstack_next(c, &context->uc_stack);
 	c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;
 }

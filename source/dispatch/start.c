@@ -22,6 +22,8 @@ int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops,
 	int r = mrn_dispatch_try(why, why_size);
 
 	if (!r)
+		r = mrn_thread_has_room(why, why_size);
+	if (!r)
 		r = mrn_sigsys_take(mrn_stub_sigsys);
 	if (r)
 		return r;

@@ -21,6 +21,8 @@
 /* Enough for a thread that has to be given a processor first; libc, too, blocks all signals now and then. */
 #define PATIENCE_S 5
 #define PASSES	   10000
+/* Of one that cannot be armed: its alternate stack is too small. */
+#define NO_ROOM (-ENOBUFS)
 
 static bool any_fresh; /* a thread that was asked had not been armed */
 static int failed;     /* why one of them could not be: 0 or -errno */
@@ -96,6 +98,10 @@ void mrn_asked_to_arm(ucontext_t *context)
 	/* One that was made without storage of its own has its maker's: what is said here may be said of the other. */
 	if (was_armed && armed_at_attach && armed_at_attach != tid && !MRN_BROKEN(DISPATCH_SHARED))
 		mrn_storage_is_shared = true;
+	if (!was_armed && mrn_stack_is_too_small(&context->uc_stack, context)) {
+		__atomic_store_n(&failed, NO_ROOM, __ATOMIC_RELAXED);
+		return;
+	}
 	if (!was_armed || mrn_storage_is_shared) {
 		/* What it goes on with. */
 		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
@@ -207,6 +213,29 @@ static int gave_up_on(long name, bool no_signal, char *why, size_t why_size)
 	return -ETIMEDOUT;
 }
 
+static int cannot_be_armed(long name, int error, char *why, size_t why_size)
+{
+	if (error != NO_ROOM) {
+		snprintf(why, why_size, "thread %ld cannot be armed: %s", name, strerror(-error));
+		return error;
+	}
+	snprintf(why, why_size,
+		 "thread %ld has an alternate stack with no room for a signal and its handler, on "
+		 "which its calls would be caught",
+		 name);
+	return -EBUSY;
+}
+
+int mrn_thread_has_room(char *why, size_t why_size)
+{
+	stack_t own = {.ss_flags = SS_DISABLE};
+
+	mrn_sys2(SYS_sigaltstack, 0, (long)&own);
+	if (!mrn_stack_is_too_small(&own, NULL))
+		return 0;
+	return cannot_be_armed(mrn_sys0(SYS_gettid), NO_ROOM, why, why_size);
+}
+
 /* Asks until there is an answer, and anew, for the number may have become another thread's. */
 static int ask(long name, long number, char *why, size_t why_size)
 {
@@ -232,9 +261,7 @@ static int ask(long name, long number, char *why, size_t why_size)
 			return gave_up_on(name, r == -EAGAIN, why, why_size);
 	} while (!mrn_answers_within(number, MRN_ASK_TO_ARM, 10));
 	error = __atomic_load_n(&failed, __ATOMIC_RELAXED);
-	if (error)
-		snprintf(why, why_size, "thread %ld cannot be armed: %s", name, strerror(-error));
-	return error;
+	return error ? cannot_be_armed(name, error, why, why_size) : 0;
 }
 
 /*
