@@ -2,8 +2,15 @@
 /*
  * What dispatch cannot go on with ends the coverage, and not the program: before the call that does it, and whoever asks is told.
  */
+#include <asm/ldt.h>
+#include <asm/prctl.h>
+#include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <ucontext.h>
 
 #include "dispatch_fixture.h"
@@ -182,3 +189,184 @@ TEST(an_alternate_stack_without_room_of_another_thread)
 	ends(attach_beside_one);
 }
 TWIN(an_alternate_stack_without_room_of_another_thread, is_used, BREAK(DISPATCH_ROOM));
+
+/* ----------------------------------------------------------------------------------------- fs that is the program's own */
+
+/* Where no thread's storage is. */
+static uint64_t elsewhere[8192];
+
+static long call_with_another_fs(void)
+{
+	const long here = (long)(uintptr_t)__builtin_thread_pointer();
+	long r;
+
+	/* arch_prctl; a call; arch_prctl. */
+	__asm__ volatile("movl	$158, %%eax\n"
+			 "syscall\n"
+			 "movl	%[call], %%eax\n"
+			 "syscall\n"
+			 "movq	%%rax, %%rbx\n"
+			 "movq	%[here], %%rsi\n"
+			 "movl	%[set], %%edi\n"
+			 "movl	$158, %%eax\n"
+			 "syscall\n"
+			 : "=&b"(r)
+			 : "D"((long)ARCH_SET_FS), "S"(&elsewhere[4096]), [here] "r"(here),
+			   [set] "i"(ARCH_SET_FS), [call] "i"(SYS_getppid)
+			 : "rax", "rcx", "r11", "memory", "cc");
+	return r;
+}
+
+static void set_fs(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+
+	/* The same is no other. */
+	CHECK_EQ(test_raw4(SYS_arch_prctl, ARCH_SET_FS, (long)(uintptr_t)__builtin_thread_pointer(),
+			   0, 0),
+		 0);
+	CHECK(is_covered(source));
+	CHECK_EQ(call_with_another_fs(), getppid());
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(another_fs)
+{
+	ends(set_fs);
+}
+TWIN(another_fs, is_taken_for_storage, BREAK(DISPATCH_FS));
+
+static long call_with_segment(unsigned short selector)
+{
+	const long here = (long)(uintptr_t)__builtin_thread_pointer();
+	long r;
+
+	__asm__ volatile("movw	%w[selector], %%fs\n"
+			 "syscall\n"
+			 "movq	%%rax, %%rbx\n"
+			 "movl	%[set], %%edi\n"
+			 "movl	$158, %%eax\n"
+			 "syscall\n"
+			 : "=&b"(r)
+			 : "a"((long)SYS_getppid), [selector] "r"((unsigned int)selector),
+			   "S"(here), [set] "i"(ARCH_SET_FS)
+			 : "rdi", "rcx", "r11", "memory", "cc");
+	return r;
+}
+
+static void make_segment(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct user_desc segment = {.seg_32bit = 1, .limit = 1, .limit_in_pages = 1};
+	char buf[64];
+
+	CHECK(test_raw4(SYS_modify_ldt, 0, (long)buf, sizeof(buf), 0) >= 0);
+	CHECK(is_covered(source));
+	CHECK_EQ((int)test_raw4(SYS_modify_ldt, 1, (long)&segment, sizeof(segment), 0), 0);
+	/* The first of the table, with the rights of a program. */
+	CHECK_EQ(call_with_segment(7), getppid());
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_segment_of_its_own)
+{
+	if (test_raw4(SYS_modify_ldt, 0, 0, 0, 0) == -ENOSYS)
+		SKIP("this kernel has no modify_ldt");
+	ends(make_segment);
+}
+TWIN(a_segment_of_its_own, is_taken_for_storage, BREAK(DISPATCH_FS));
+
+static uint32_t tid_of_child;
+static long said;
+
+/* With nothing that is found by fs. */
+static int in_bare_child(void *arg)
+{
+	said = test_raw4(SYS_fcntl, -1, 12345, 0, 0);
+	for (;;)
+		test_raw4(SYS_exit, 0, 0, 0, 0);
+	return 0;
+}
+
+static void make_bare_child(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+
+	tid_of_child = 1;
+	CHECK(clone(in_bare_child, memory() + LARGE,
+		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID,
+		    NULL, NULL, &elsewhere[4096], &tid_of_child) > 0);
+	while (__atomic_load_n(&tid_of_child, __ATOMIC_ACQUIRE))
+		test_raw4(SYS_futex, (long)&tid_of_child, FUTEX_WAIT, 1, 0);
+	CHECK_EQ(said, -EBADF);
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_thread_with_fs_for_something_else)
+{
+	if (TEST_ASAN)
+		SKIP("AddressSanitizer needs storage in each thread");
+	ends(make_bare_child);
+}
+TWIN(a_thread_with_fs_for_something_else, is_taken_for_storage, BREAK(DISPATCH_FS));
+
+/* ------------------------------------------------------------------------------------------------------ tracers */
+
+/* Hands on no signal; and lets nobody wait for calls that are never made. */
+static void swallow(pid_t pid, int named, int attached)
+{
+	int status, left = 20;
+	char c;
+
+	if (read(named, &c, 1) != 1 || ptrace(PTRACE_SEIZE, pid, 0, 0))
+		_exit(77);
+	if (write(attached, &c, 1) != 1)
+		_exit(1);
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
+		if (!left-- || ptrace(PTRACE_CONT, pid, 0, 0))
+			kill(pid, SIGKILL);
+	_exit(0);
+}
+
+static void name_tracer(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	int named[2], attached[2];
+	pid_t parent = getpid(), tracer;
+	char c = 0;
+
+	CHECK_EQ(pipe(named), 0);
+	CHECK_EQ(pipe(attached), 0);
+	tracer = fork();
+	CHECK(tracer >= 0);
+	if (!tracer) {
+		close(attached[0]);
+		swallow(parent, named[0], attached[1]);
+	}
+	close(attached[1]);
+	CHECK(is_covered(source));
+	/* Without Yama it is nobody's, and says as much. */
+	prctl(PR_SET_PTRACER, tracer, 0, 0, 0);
+	CHECK_EQ(write(named[1], &c, 1), 1);
+	if (read(attached[0], &c, 1) != 1)
+		SKIP("nobody may be traced here");
+	make_calls();
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_tracer_that_is_named)
+{
+	int status;
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	status = in_a_child(name_tracer);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP("nobody may be traced here");
+	CHECK_EQ(status, 0);
+}
+TWIN(a_tracer_that_is_named, swallows_calls, BREAK(DISPATCH_TRACER));

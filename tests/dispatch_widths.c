@@ -219,15 +219,20 @@ TWIN(x32s_calls, no_callbacks, BREAK(A1_CALLBACKS));
 #define I386_GETPPID 64
 #define I386_PRCTL   172
 
-static long int80(long nr, long b)
+static long int80_with(long nr, long b, const void *c, long s)
 {
 	long ret;
 
 	__asm__ volatile("int $0x80"
 			 : "=a"(ret)
-			 : "0"(nr), "b"(b), "c"(0), "d"(0), "S"(0), "D"(0)
+			 : "0"(nr), "b"(b), "c"(c), "d"(0), "S"(s), "D"(0)
 			 : "memory", "r8", "r9", "r10", "r11");
 	return ret;
+}
+
+static long int80(long nr, long b)
+{
+	return int80_with(nr, b, NULL, 0);
 }
 
 static void try_int80(void)
@@ -270,3 +275,46 @@ TEST(int80_makes_a_child)
 	watched_close(&w);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+#define I386_SIGPROCMASK    126
+#define I386_RT_SIGACTION   174
+#define I386_RT_SIGPROCMASK 175
+
+static const struct signal_call {
+	long nr, b;
+	long s;
+} signal_calls[] = {
+	{I386_SIGPROCMASK, SIG_BLOCK, 0},
+	{I386_RT_SIGPROCMASK, SIG_SETMASK, KERNEL_MASK},
+	{I386_RT_SIGACTION, SIGSYS, KERNEL_MASK},
+};
+static const struct signal_call *signal_call;
+
+static void make_signal_call(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	uint32_t *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	CHECK(low != MAP_FAILED);
+	/* A mask of all signals; or an action, which is the default one. */
+	if (signal_call->nr != I386_RT_SIGACTION)
+		memset(low, 0xff, 8);
+	CHECK(is_covered(source));
+	CHECK_EQ(int80_with(signal_call->nr, signal_call->b, low, signal_call->s), 0);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(test_raw4(SYS_fcntl, -1, 12345, 0, 0), -EBADF);
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* Actions and masks that would have the next caught call kill. */
+TEST(int80_takes_sigsys)
+{
+	CHECK_ERR(mrn_source_detach(int80_or_skip()), 0);
+	for (size_t i = 0; i < sizeof(signal_calls) / sizeof(signal_calls[0]); i++) {
+		signal_call = &signal_calls[i];
+		CHECK_MSG(in_a_child(make_signal_call) == 0, "%ld", signal_call->nr);
+	}
+}
+TWIN(int80_takes_sigsys, killed, BREAK(DISPATCH_MASKS));

@@ -50,6 +50,11 @@ static unsigned int short_arguments(long nr)
 		return INT(0) | INT(1) | INT(2);
 	case SYS_prctl:
 		return INT(0);
+#ifdef SYS_arch_prctl
+	case SYS_arch_prctl:
+	case SYS_modify_ldt:
+		return INT(0);
+#endif
 	case SYS_seccomp:
 		return UNSIGNED(0) | UNSIGNED(1);
 	case SYS_clone:

@@ -25,6 +25,7 @@ MRN_PART(DISPATCH_STAND_BACK); /* the interposer stands back in it, too */
 MRN_PART(DISPATCH_ALTSTACK);   /* the handler stays where the program changes memory */
 MRN_PART(DISPATCH_ROOM);       /* or on it, where there is no room */
 MRN_PART(DISPATCH_OTHERS);     /* or another's alternate one */
+MRN_PART(DISPATCH_FS);	       /* it stays where fs may be the program's own */
 MRN_PART(DISPATCH_OWN_STACK);  /* and where a thread takes its own stack away */
 
 #endif

@@ -147,6 +147,22 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 }
 
 /*
+ * A child that is given an fs of its own which is no C library's thread pointer, the first word of which points to it, has no
+ * storage of ours. So it cannot be caught, and not even its first instructions are to be ours: who makes it leaves, and makes the call again, bare.
+ */
+static bool without_storage(struct mrn_caught *c, uint64_t flags, uint64_t tls)
+{
+	uint64_t word;
+
+	if (!(flags & CLONE_SETTLS) || MRN_BROKEN(DISPATCH_FS) ||
+	    (!mrn_program_read(&word, tls, sizeof(word)) && word == tls))
+		return false;
+	mrn_caught_lose();
+	c->reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
+	return true;
+}
+
+/*
  * On a stack of its own, where it finds a frame, too, below which room bytes are written to, as well. Returns where its stack is to
  * begin. NULL where nothing can be written: it goes on as it came, for the kernel may refuse it; and whom it makes, that ends.
  */
@@ -208,6 +224,8 @@ void mrn_caught_clone(struct mrn_caught *c)
 	struct mrn_frame *child;
 	long a[5];
 
+	if (without_storage(c, flags, (uint64_t)c->reg[REG_R8]))
+		return;
 	if (!(flags & CLONE_VM)) {
 		plain(a, c->reg);
 		a[1] = 0;
@@ -251,6 +269,8 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
+	if (without_storage(c, args.flags, args.tls))
+		return;
 	if (!(args.flags & CLONE_VM)) {
 		clone3_copy(c, &args, (long)size);
 		return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The SIGSYS handler: what is done with which call. */
+#include <asm/prctl.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/prctl.h>
@@ -262,6 +263,7 @@ static void prctl_call(struct mrn_caught *c)
 {
 	if (c->call.a[0] == PR_SET_SYSCALL_USER_DISPATCH)
 		mrn_caught_own_dispatch(&c->call);
+	mrn_caught_names_tracer(&c->call);
 	by_kind(c);
 }
 
@@ -269,6 +271,22 @@ static void prctl_call(struct mrn_caught *c)
 static void ptrace_call(struct mrn_caught *c)
 {
 	if (c->call.a[0] == PTRACE_TRACEME)
+		mrn_caught_lose();
+	mrn_caught_resume(c, mrn_stub_resume);
+}
+
+/*
+ * What is said here of a thread is where its fs points to. An instruction may load that with a segment that a thread has made, for
+ * any of them; and arch_prctl puts it elsewhere.
+ */
+static void segment_call(struct mrn_caught *c)
+{
+	const void *here = __builtin_thread_pointer();
+
+	if (c->call.nr == SYS_modify_ldt)
+		mrn_caught_writes_ldt(&c->call);
+	else if (c->call.a[0] == ARCH_SET_FS && c->call.a[1] != (long)(uintptr_t)here &&
+		 !MRN_BROKEN(DISPATCH_FS))
 		mrn_caught_lose();
 	mrn_caught_resume(c, mrn_stub_resume);
 }
@@ -353,6 +371,10 @@ static void caught(struct mrn_caught *c)
 		break;
 	case SYS_ptrace:
 		ptrace_call(c);
+		break;
+	case SYS_arch_prctl:
+	case SYS_modify_ldt:
+		segment_call(c);
 		break;
 	case SYS_exit:
 		mrn_caught_end_all();

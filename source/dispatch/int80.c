@@ -2,8 +2,8 @@
 /*
  * int $0x80 in a 64-bit program: i386's system calls, with its numbers, and arguments of 32 bits. Those that change memory
  * are bracketed as what they are on x86-64, and made as they came. All others go on. Those that end what dispatch knows, a thread or
- * process that nobody arms, exec, which nobody announces, and dispatch given away, end the coverage. A mask may block
- * SIGSYS, and an action take it.
+ * process that nobody arms, exec, which nobody announces, and dispatch given away, end the coverage. So do those that might
+ * block SIGSYS, take it, or take away where it is handled: their masks and actions are in forms of their own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 
 #include "os/syscall.h"
+#include "source/dispatch/check.h"
 #include "source/bracket/held.h"
 #include "source/dispatch/internal.h"
 
@@ -24,6 +25,10 @@ enum {
 	I386_OPEN = 5,
 	I386_CREAT = 8,
 	I386_EXECVE = 11,
+	I386_SIGNAL = 48,
+	I386_SIGACTION = 67,
+	I386_SSETMASK = 69,
+	I386_SIGSUSPEND = 72,
 	I386_PTRACE = 26,
 	I386_BRK = 45,
 	I386_IOCTL = 54,
@@ -33,17 +38,27 @@ enum {
 	I386_FTRUNCATE = 93,
 	I386_IPC = 117,
 	I386_CLONE = 120,
+	I386_MODIFY_LDT = 123,
 	I386_MPROTECT = 125,
+	I386_SIGPROCMASK = 126,
 	I386_MREMAP = 163,
 	I386_PRCTL = 172,
+	I386_RT_SIGACTION = 174,
+	I386_RT_SIGPROCMASK = 175,
+	I386_RT_SIGSUSPEND = 179,
+	I386_SIGALTSTACK = 186,
 	I386_VFORK = 190,
 	I386_MMAP2 = 192,
 	I386_TRUNCATE64 = 193,
 	I386_FTRUNCATE64 = 194,
 	I386_MADVISE = 219,
+	I386_SET_THREAD_AREA = 243,
 	I386_IO_DESTROY = 246,
 	I386_REMAP_FILE_PAGES = 257,
 	I386_OPENAT = 295,
+	I386_PSELECT6 = 308,
+	I386_PPOLL = 309,
+	I386_EPOLL_PWAIT = 319,
 	I386_FALLOCATE = 324,
 	I386_OPEN_BY_HANDLE_AT = 342,
 	I386_SECCOMP = 354,
@@ -53,6 +68,8 @@ enum {
 	I386_SHMAT = 397,
 	I386_SHMDT = 398,
 	I386_CLONE3 = 435,
+	I386_PSELECT6_TIME64 = 413,
+	I386_PPOLL_TIME64 = 414,
 	I386_OPENAT2 = 437,
 	I386_PROCESS_MADVISE = 440,
 };
@@ -248,6 +265,53 @@ static void go_on(struct mrn_caught *c)
 	f->more[4] = segments >> 48;
 }
 
+static void look_at_signals(uint64_t nr, const uint64_t *arg)
+{
+	bool thread = false, all = false;
+
+	switch (nr) {
+	case I386_RT_SIGACTION:
+	case I386_SIGACTION:
+		all = arg[1];
+		break;
+	case I386_SIGNAL:
+		all = true;
+		break;
+	case I386_SIGALTSTACK:
+		thread = arg[0];
+		break;
+	case I386_RT_SIGPROCMASK:
+	case I386_SIGPROCMASK:
+		thread = arg[1];
+		break;
+	case I386_PPOLL:
+	case I386_PPOLL_TIME64:
+		thread = arg[3];
+		break;
+	case I386_EPOLL_PWAIT:
+		thread = arg[4];
+		break;
+	case I386_PSELECT6:
+	case I386_PSELECT6_TIME64:
+		thread = arg[5];
+		break;
+	case I386_RT_SIGSUSPEND:
+	case I386_SET_THREAD_AREA:
+	case I386_SIGSUSPEND:
+	case I386_SSETMASK:
+		thread = true;
+		break;
+	default:
+		break;
+	}
+	if (MRN_BROKEN(DISPATCH_MASKS))
+		return;
+	if (all)
+		mrn_all_leave();
+	else if (thread)
+		mrn_caught_lose();
+}
+
 /* Before the call: what is not seen from then on. arg: ebx and on. */
 static void look_ahead(uint64_t nr, const uint64_t *arg)
 {
@@ -264,12 +328,18 @@ static void look_ahead(uint64_t nr, const uint64_t *arg)
 		if (arg[0] == PR_SET_SYSCALL_USER_DISPATCH)
 			mrn_caught_own_dispatch(
 				&(struct mrn_call){SYS_prctl, {(long)arg[0], (long)arg[1]}});
+		mrn_caught_names_tracer(
+			&(struct mrn_call){SYS_prctl, {(long)arg[0], (long)arg[1]}});
 		break;
 	case I386_PTRACE:
 		if (arg[0] == PTRACE_TRACEME)
 			mrn_caught_lose();
 		break;
+	case I386_MODIFY_LDT:
+		mrn_caught_writes_ldt(&(struct mrn_call){SYS_modify_ldt, {(long)arg[0]}});
+		break;
 	default:
+		look_at_signals(nr, arg);
 		break;
 	}
 }

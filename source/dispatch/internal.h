@@ -263,6 +263,11 @@ bool mrn_all_leave(void);
 /* A call of prctl for a dispatch, before it is made. */
 void mrn_caught_own_dispatch(const struct mrn_call *call);
 
+/* A call of prctl that says who may trace this process, whose tracer would see each SIGSYS. */
+void mrn_caught_names_tracer(const struct mrn_call *call);
+/* A call of modify_ldt. */
+void mrn_caught_writes_ldt(const struct mrn_call *call);
+
 /* ---- rings.c */
 
 void mrn_caught_uring_setup(struct mrn_caught *c);

@@ -12,7 +12,8 @@
  * not block the signal any more. One that blocks it all the while is not waited for longer than a handler takes.
  *
  * So it is, too, when the program sets up a dispatch of its own: SIGSYS is its own from then on, and what it has the kernel send there
- * must not meet our handler, each call of which it would catch.
+ * must not meet our handler, each call of which it would catch; and when it says who may trace it, or makes segments of its own, which
+ * may be where our storage is looked for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -157,6 +158,26 @@ void mrn_caught_own_dispatch(const struct mrn_call *call)
 		mrn_caught_lose();
 	else if (mrn_all_leave())
 		mrn_sigsys_give_back();
+	errno = saved;
+}
+
+void mrn_caught_names_tracer(const struct mrn_call *call)
+{
+	int saved = errno;
+
+	if (call->a[0] == PR_SET_PTRACER && call->a[1] && !MRN_BROKEN(DISPATCH_TRACER))
+		mrn_all_leave();
+	errno = saved;
+}
+
+void mrn_caught_writes_ldt(const struct mrn_call *call)
+{
+	const int write = 1, write_as_now = 0x11;
+	int saved = errno;
+
+	if (((int)call->a[0] == write || (int)call->a[0] == write_as_now) &&
+	    !MRN_BROKEN(DISPATCH_FS))
+		mrn_all_leave();
 	errno = saved;
 }
 
