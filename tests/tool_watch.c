@@ -293,6 +293,21 @@ TEST(a_process_that_cannot_be_watched_is_told_of)
 }
 TWIN(a_process_that_cannot_be_watched_is_told_of, can_be, way_out = "execv");
 
+static const char *way_to_lose = "lost";
+
+TEST(a_source_that_is_lost_is_told_of)
+{
+	static struct outcome o;
+
+	RUN(&o, "watch", "--source", "dispatch", watched(), way_to_lose, "50", "5");
+	if (o.status == 125)
+		SKIP("%s", o.err);
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "\n1 time (detach) a process did "), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "\nmunmap                   50 "), "%s", o.err);
+}
+TWIN(a_source_that_is_lost_is_told_of, is_not, way_to_lose = "count");
+
 /* --------------------------------------------------------------------------------- tracers, emulators */
 
 /* Its tracer would see each call as a signal. */

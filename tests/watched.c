@@ -415,6 +415,11 @@ int main(int argc, char **argv)
 		watched_discard(m);
 		forbid_dispatch();
 		return run_again("v", argv[0], argv[2]);
+	} else if (!strcmp(way, "lost")) {
+		watched_discard(m);
+		if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0))
+			return 1;
+		watched_unmap(n);
 	} else if (!strncmp(way, "sandbox", 7)) {
 		in_a_sandbox(n, m, way[7]);
 	} else if (!strcmp(way, "threads")) {

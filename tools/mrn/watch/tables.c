@@ -172,6 +172,18 @@ static bool is_reason(const struct watch_reason *r)
 	       memchr(r->text, '\0', sizeof(r->text));
 }
 
+/* What the recorder notes where a source is lost, and nowhere else. */
+static void print_sources_lost(FILE *out, const struct tally *t)
+{
+	const uint64_t n = t->cause[MRN_CAUSE_DETACH].events;
+
+	if (n)
+		fprintf(out,
+			"%" PRIu64
+			" time%s (detach) a process did what its source cannot go on with: less of it is seen since.\n",
+			n, n == 1 ? "" : "s");
+}
+
 static void print_unfollowed(FILE *out, const struct watch_run *run)
 {
 	for (unsigned int i = 0; i < WATCH_REASONS; i++) {
@@ -217,6 +229,7 @@ static void print_losses(FILE *out, const struct tally *t, const struct watch_ru
 	if (t->lost)
 		fprintf(out, "%" PRIu64 " are in no table or file by site, for want of memory.\n",
 			t->lost);
+	print_sources_lost(out, t);
 	print_unfollowed(out, run);
 	if (*unseen(run))
 		fprintf(out, "%s\n", unseen(run));
