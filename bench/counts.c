@@ -134,17 +134,17 @@ static int get_and_put(uintptr_t address)
 static int open_cache(void)
 {
 	static const struct mrn_regcache_ops ops = {register_range, deregister_range};
-	struct mrn_regcache_config config = {
-		.size = sizeof(config),
+	struct mrn_regcache_opts opts = {
+		.size = sizeof(opts),
 		.ops = &ops,
 		.max_entries = 2 * ENTRIES,
 	};
 	uint64_t random = 1;
 	int err = mrn_mm_create(&on.mm);
 
-	config.mm = on.mm;
+	opts.mm = on.mm;
 	if (!err)
-		err = mrn_regcache_create(&config, &on.cache);
+		err = mrn_regcache_create(&opts, &on.cache);
 	for (size_t i = 0; i < ENTRIES && !err; i++)
 		err = get_and_put((UINT64_C(1) << 32) + 2 * i * LENGTH);
 	for (size_t i = 0; i < BATCH; i++)

@@ -57,7 +57,7 @@ int main(void)
 	if (!r)
 		r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &sopts, &opts.source);
 	if (!r)
-		r = mrn_uring_open(&ring, &opts, &u);
+		r = mrn_uring_create(&ring, &opts, &u);
 	if (r) {
 		fprintf(stderr, "io_uring_read: skipped: %s\n", *why ? why : strerror(-r));
 		return 77;
@@ -69,10 +69,10 @@ int main(void)
 			return 1;
 		free(to);
 	}
-	mrn_uring_get_stats(u, &s);
+	mrn_uring_get_stats(u, &s, sizeof(s));
 	printf("100 reads, all right: registrations %llu, hits %llu, plain %u\n",
 	       (unsigned long long)s.registrations, (unsigned long long)s.hits, plain);
-	mrn_uring_close(u);
+	mrn_uring_destroy(u);
 	io_uring_queue_exit(&ring);
 	return mrn_source_detach(opts.source) != 0;
 }

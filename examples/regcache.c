@@ -35,7 +35,7 @@ static int transfer(struct mrn_regcache *cache, const char *what, void *addr)
 		return r;
 	}
 	mrn_regcache_put(entry);
-	mrn_regcache_get_stats(cache, &s);
+	mrn_regcache_get_stats(cache, &s, sizeof(s));
 	printf("%-16s registrations %llu, hits %llu, invalidations %llu\n", what,
 	       (unsigned long long)s.registrations, (unsigned long long)s.hits,
 	       (unsigned long long)s.invalidations);
@@ -46,22 +46,20 @@ int main(void)
 {
 	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	char why[256] = "", *p = mmap(NULL, SIZE, prot, flags, -1, 0);
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .ops = &ops};
+	struct mrn_regcache_opts cache_opts = {.size = sizeof(cache_opts), .ops = &ops};
 	struct mrn_source_opts opts = {.size = sizeof(opts), .need = MRN_COVER_PAGES};
 	struct mrn_regcache_stats s;
 	struct mrn_regcache *cache;
 
-	if (p == MAP_FAILED || !config.mm)
+	if (p == MAP_FAILED)
 		return 1;
 	opts.why = why;
 	opts.why_size = sizeof(why);
-	if (mrn_source_attach(config.mm, MRN_SOURCE_AUTO, &opts, &config.source)) {
+	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &cache_opts.source)) {
 		fprintf(stderr, "regcache: skipped: %s\n", why);
 		return 77;
 	}
-	if (mrn_regcache_create(&config, &cache))
+	if (mrn_regcache_create(&cache_opts, &cache))
 		return 1;
 	if (transfer(cache, "first", p) || transfer(cache, "again", p))
 		return 1;
@@ -70,8 +68,8 @@ int main(void)
 		return 1;
 	if (transfer(cache, "after munmap", p))
 		return 1;
-	mrn_regcache_get_stats(cache, &s);
+	mrn_regcache_get_stats(cache, &s, sizeof(s));
 	mrn_regcache_destroy(cache);
-	mrn_source_detach(config.source);
+	mrn_source_detach(cache_opts.source);
 	return !(s.registrations == 2 && s.hits == 1 && s.invalidations_by[MRN_CAUSE_MUNMAP] == 1);
 }

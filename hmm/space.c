@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An address space: creating and destroying it; its frames and statistics. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/mm.h"
 #include "hmm/cpu.h"
 #include "os/cancel.h"
 #include "os/fd.h"
+#include "os/opts.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
@@ -25,37 +26,25 @@
 	 UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |                 \
 	 UFFD_FEATURE_THREAD_ID)
 
-__attribute__((format(printf, 3, 4))) static int fail(const struct mrn_hmm_opts *opts, int err,
-						      const char *format, ...)
-{
-	va_list args;
-
-	if (opts->why && opts->why_size) {
-		va_start(args, format);
-		vsnprintf(opts->why, opts->why_size, format, args);
-		va_end(args);
-	}
-	return err;
-}
-
 static int fail_uffd(const struct mrn_hmm_opts *opts, int err)
 {
 	switch (err) {
 	case -EPERM:
-		return fail(
+		return mrn_explain(
 			opts, err,
 			"managed memory needs userfaultfd, which this process may not have: set "
 			"vm.unprivileged_userfaultfd=1, or open /dev/userfaultfd to it");
 	case -ENOSYS:
-		return fail(opts, err,
-			    "managed memory needs userfaultfd, which this kernel lacks "
-			    "(CONFIG_USERFAULTFD)");
+		return mrn_explain(opts, err,
+				   "managed memory needs userfaultfd, which this kernel lacks "
+				   "(CONFIG_USERFAULTFD)");
 	case -EOPNOTSUPP:
-		return fail(opts, err,
-			    "managed memory needs userfaultfd's minor faults and write protection "
-			    "for shared memory: Linux 5.19 or later");
+		return mrn_explain(
+			opts, err,
+			"managed memory needs userfaultfd's minor faults and write protection "
+			"for shared memory: Linux 5.19 or later");
 	default:
-		return fail(opts, err, "userfaultfd: %s", strerror(-err));
+		return mrn_explain(opts, err, "userfaultfd: %s", strerror(-err));
 	}
 }
 
@@ -92,15 +81,30 @@ static const char *try_kernel_faults(struct mrn_hmm *hmm)
 
 /* -------------------------------------------------------------------------------------- create, destroy */
 
+static int check_backing(const struct mrn_hmm_opts *o)
+{
+	int flags = fcntl(o->backing_fd, F_GETFL);
+
+	if (flags < 0)
+		return mrn_explain(o, -EBADF, "backing_fd: %d is not open", o->backing_fd);
+	if ((flags & O_ACCMODE) != O_RDWR || lseek(o->backing_fd, 0, SEEK_CUR) < 0)
+		return mrn_explain(
+			o, -EBADF,
+			"backing_fd: %d is no file that is open for reading and writing, "
+			"and seekable",
+			o->backing_fd);
+	return 0;
+}
+
 static int check_opts(const struct mrn_hmm_opts *o)
 {
 	if (o->frames > MAX_FRAMES)
-		return fail(o, -EINVAL, "frames: at most %ju", (uintmax_t)MAX_FRAMES);
+		return mrn_explain(o, -EINVAL, "frames: at most %ju", (uintmax_t)MAX_FRAMES);
 	if (o->handlers > MAX_HANDLERS)
-		return fail(o, -EINVAL, "handlers: at most %d", MAX_HANDLERS);
+		return mrn_explain(o, -EINVAL, "handlers: at most %d", MAX_HANDLERS);
 	if (o->quarantine >= o->frames)
-		return fail(o, -EINVAL, "quarantine: less than frames");
-	return 0;
+		return mrn_explain(o, -EINVAL, "quarantine: less than frames");
+	return o->backing_fd > 0 ? check_backing(o) : 0;
 }
 
 /* Frees what is left without regions and threads, except the mm. Takes no lock. */
@@ -168,24 +172,24 @@ static void forget(struct mrn_hmm *hmm)
 
 int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 {
-	struct mrn_hmm_opts o = {.frames = DEFAULT_FRAMES, .handlers = 1, .backing_fd = -1};
+	struct mrn_hmm_opts o = {0};
 	struct mrn_hmm *hmm;
 	uint64_t got;
 	int err, cancel;
 
-	if (!out || (given && given->size < sizeof(*given)))
+	if (!out)
 		return -EINVAL;
-	if (given) {
-		o = *given;
-		o.frames = o.frames ? o.frames : DEFAULT_FRAMES;
-		o.handlers = o.handlers ? o.handlers : 1;
-	}
+	err = given ? MRN_OPTS_TAKE(&o, given) : 0;
+	if (err)
+		return err;
+	o.frames = o.frames ? o.frames : DEFAULT_FRAMES;
+	o.handlers = o.handlers ? o.handlers : 1;
 	err = check_opts(&o);
 	if (err)
 		return err;
 	hmm = calloc(1, sizeof(*hmm));
 	if (!hmm)
-		return fail(&o, -ENOMEM, "no memory");
+		return mrn_explain(&o, -ENOMEM, "no memory");
 	hmm->end = -1;
 	hmm->frames.fd = -1;
 	hmm->why = "";
@@ -198,7 +202,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 		hmm->next_pfn = o.frames;
 		err = mrn_hmm_frames_init(&hmm->frames, &hmm->keeper, o.frames, o.quarantine);
 		if (err)
-			fail(&o, err, "frames: %s", strerror(-err));
+			mrn_explain(&o, err, "frames: %s", strerror(-err));
 	}
 	hmm->frames.violation = o.violation;
 	hmm->frames.violation_arg = o.violation_arg;
@@ -212,11 +216,12 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	if (!err) {
 		err = mrn_hmm_keeper_start(hmm, o.handlers);
 		if (err == -EPERM)
-			fail(&o, err,
-			     "managed memory needs a thread with a descriptor table of its own: allow "
-			     "close_range or unshare(CLONE_FILES)");
+			mrn_explain(
+				&o, err,
+				"managed memory needs a thread with a descriptor table of its own: allow "
+				"close_range or unshare(CLONE_FILES)");
 		else if (err)
-			fail(&o, err, "descriptors and threads: %s", strerror(-err));
+			mrn_explain(&o, err, "descriptors and threads: %s", strerror(-err));
 	}
 	if (err) {
 		cancel = mrn_cancel_hold();
@@ -277,13 +282,15 @@ void mrn_hmm_set_dirty(struct mrn_hmm *hmm, uint64_t frame)
 		mrn_hmm_frame_set_dirty(&hmm->frames, frame);
 }
 
-int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats)
+int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats, size_t size)
 {
-	if (!hmm || !stats)
+	struct mrn_hmm_stats now = {0};
+
+	if (!hmm || !stats || !size)
 		return -EINVAL;
 	if (mrn_mm_is_wiped(hmm->mm))
 		return -ESTALE;
-#define GET(field) stats->field = __atomic_load_n(&hmm->stats.field, __ATOMIC_RELAXED)
+#define GET(field) now.field = __atomic_load_n(&hmm->stats.field, __ATOMIC_RELAXED)
 	GET(cpu_faults);
 	GET(device_faults);
 	GET(swapped_out);
@@ -293,9 +300,9 @@ int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats)
 	GET(unserved);
 #undef GET
 	mrn_mutex_lock(&hmm->frames.lock);
-	stats->frames_quarantined = hmm->frames.ring_count;
-	stats->frames_used = hmm->frames.used - hmm->frames.ring_count;
-	stats->violations = hmm->frames.violations;
+	now.frames_quarantined = hmm->frames.ring_count;
+	now.frames_used = hmm->frames.used - hmm->frames.ring_count;
+	now.violations = hmm->frames.violations;
 	mrn_mutex_unlock(&hmm->frames.lock);
-	return 0;
+	return mrn_figures_give(stats, size, &now, sizeof(now));
 }

@@ -3,9 +3,7 @@
  * The registration cache's public functions.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "regcache/check.h"
@@ -13,6 +11,7 @@
 #include "os/wiped.h"
 #include "os/cancel.h"
 #include "os/kernel.h"
+#include "os/opts.h"
 #include "os/pages.h"
 #include "regcache/cache.h"
 #include "source/source.h"
@@ -24,56 +23,53 @@
 
 /* ----------------------------------------------------------------------------- create and destroy */
 
-__attribute__((format(printf, 2, 3))) static void explain(const struct mrn_regcache_config *config,
-							  const char *format, ...)
-{
-	va_list args;
-
-	if (!config->why || !config->why_size)
-		return;
-	va_start(args, format);
-	vsnprintf(config->why, config->why_size, format, args);
-	va_end(args);
-}
-
-static int check_coverage(const struct mrn_regcache_config *config, uint64_t need)
+static int check_coverage(const struct mrn_regcache_opts *opts, uint64_t need)
 {
 	struct mrn_coverage cover;
 	uint64_t missing;
 
-	if (!mrn_source_coverage(config->source, &cover)) {
-		explain(config, "the source has been detached");
-		return -ENOTCONN;
-	}
+	if (!mrn_source_coverage(opts->source, &cover))
+		return mrn_explain(opts, -ENOTCONN, "the source has been detached");
 	missing = need & ~(cover.bracketed | cover.before_return | cover.use_once);
 	if (!missing)
 		return 0;
-	explain(config, "the source \"%s\" does not see %s", mrn_source_name(config->source),
-		mrn_cover_name(missing & -missing));
-	return -EOPNOTSUPP;
+	return mrn_explain(opts, -EOPNOTSUPP, "the source \"%s\" does not see %s",
+			   mrn_source_name(opts->source), mrn_cover_name(missing & -missing));
 }
 
 /* 0 if every change of the entries' memory will be announced; else -errno, with a sentence in why. */
-static int check_source(const struct mrn_regcache_config *config, uint64_t need)
+static int check_source(const struct mrn_regcache_opts *opts, uint64_t need)
 {
-	const struct mrn_source *source = config->source;
+	const struct mrn_source *source = opts->source;
 
-	if (mrn_mm_is_wiped(config->mm) || (source && mrn_mm_is_wiped(source->mm))) {
-		explain(config, "this is a forked child, and the %s is its parent's",
-			mrn_mm_is_wiped(config->mm) ? "mm" : "source");
-		return -ESTALE;
-	}
-	if (!source && config->mm == mrn_mm_self()) {
-		explain(config, "this process's own memory needs a source that watches it");
-		return -EINVAL;
-	}
-	if (source && source->mm != config->mm) {
-		explain(config,
+	if (mrn_mm_is_wiped(opts->mm) || (source && mrn_mm_is_wiped(source->mm)))
+		return mrn_explain(opts, -ESTALE,
+				   "this is a forked child, and the %s is its parent's",
+				   mrn_mm_is_wiped(opts->mm) ? "mm" : "source");
+	if (!source && opts->mm == mrn_mm_self())
+		return mrn_explain(opts, -EINVAL,
+				   "this process's own memory needs a source that watches it");
+	if (source && source->mm != opts->mm)
+		return mrn_explain(
+			opts, -EINVAL,
 			"the source watches this process's own memory, which is not the mm "
 			"of the cache: a managed mm's owner announces its changes, with no source");
-		return -EINVAL;
-	}
-	return source ? check_coverage(config, need) : 0;
+	return source ? check_coverage(opts, need) : 0;
+}
+
+static int check_opts(const struct mrn_regcache_opts *opts)
+{
+	if (!opts->mm)
+		return mrn_explain(opts, -EINVAL, "a cache needs a source, or an mm");
+	if (!opts->ops || !opts->ops->register_range || !opts->ops->deregister_range)
+		return mrn_explain(opts, -EINVAL,
+				   "ops: both register_range and deregister_range are needed");
+	if (opts->max_entries > MAX_ENTRIES)
+		return mrn_explain(opts, -EINVAL, "max_entries: at most %u", MAX_ENTRIES);
+	if (opts->flags & ~MRN_REGCACHE_MERGE)
+		return mrn_explain(opts, -EINVAL, "flags: 0x%x is unknown",
+				   opts->flags & ~MRN_REGCACHE_MERGE);
+	return 0;
 }
 
 static int make_pool(struct mrn_regcache *c)
@@ -109,20 +105,27 @@ static void free_cache(struct mrn_regcache *c)
 	free_memory(c);
 }
 
-int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out)
+int mrn_regcache_create(const struct mrn_regcache_opts *given, struct mrn_regcache **out)
 {
+	struct mrn_regcache_opts opts;
 	struct mrn_regcache *c;
 	uint64_t need;
 	int r;
 
-	if (!config || !out || config->size != sizeof(*config) || !config->mm || !config->ops ||
-	    !config->ops->register_range || !config->ops->deregister_range ||
-	    config->max_entries > MAX_ENTRIES || (config->flags & ~MRN_REGCACHE_MERGE))
+	if (!given || !out)
 		return -EINVAL;
+	r = MRN_OPTS_TAKE(&opts, given);
+	if (r)
+		return r;
+	if (opts.source && !opts.mm)
+		opts.mm = opts.source->mm;
+	r = check_opts(&opts);
+	if (r)
+		return r;
 	if (mrn_callback_depth)
-		return -EDEADLK;
-	need = config->need ? config->need : MRN_COVER_PAGES;
-	r = check_source(config, need);
+		return mrn_explain(&opts, -EDEADLK, "a cache is not made in a callback");
+	need = opts.need ? opts.need : MRN_COVER_PAGES;
+	r = check_source(&opts, need);
 	if (r)
 		return r;
 
@@ -130,17 +133,17 @@ int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_reg
 	if (!c)
 		return -ENOMEM;
 	*c = (struct mrn_regcache){
-		.mm = config->mm,
-		.mm_state = &config->mm->state,
-		.source = config->source,
+		.mm = opts.mm,
+		.mm_state = &opts.mm->state,
+		.source = opts.source,
 		.need = need,
 		.ignores_fork = !(need & MRN_CAUSE_BIT(MRN_CAUSE_FORK)) &&
 				mrn_kernel_is_at_least(5, 12),
-		.ops = config->ops,
-		.ctx = config->ctx,
-		.max_entries = config->max_entries ? config->max_entries : DEFAULT_ENTRIES,
-		.max_bytes = config->max_bytes,
-		.flags = config->flags,
+		.ops = opts.ops,
+		.ctx = opts.ctx,
+		.max_entries = opts.max_entries ? opts.max_entries : DEFAULT_ENTRIES,
+		.max_bytes = opts.max_bytes,
+		.flags = opts.flags,
 	};
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->freed, NULL);
@@ -399,30 +402,32 @@ int mrn_regcache_flush(struct mrn_regcache *c)
 
 /* ------------------------------------------------------------------------------------- statistics */
 
-int mrn_regcache_get_stats(struct mrn_regcache *c, struct mrn_regcache_stats *stats)
+int mrn_regcache_get_stats(struct mrn_regcache *c, struct mrn_regcache_stats *stats, size_t size)
 {
-	if (!c || !stats)
+	struct mrn_regcache_stats now;
+
+	if (!c || !stats || !size)
 		return -EINVAL;
 	if (mrn_mm_is_wiped(c->mm))
 		return -ESTALE;
 	pthread_mutex_lock(&c->lock);
-	*stats = c->stats;
-	stats->failures = __atomic_load_n(&c->stats.failures, __ATOMIC_RELAXED);
-	stats->entries = c->entries;
-	stats->bytes_pinned = c->bytes;
-	stats->entries_in_use = 0;
+	now = c->stats;
+	now.failures = __atomic_load_n(&c->stats.failures, __ATOMIC_RELAXED);
+	now.entries = c->entries;
+	now.bytes_pinned = c->bytes;
+	now.entries_in_use = 0;
 	for (unsigned int i = 0; i < c->max_entries; i++) {
 		uint64_t w = __atomic_load_n(&c->pool[i].word, __ATOMIC_RELAXED);
 
-		stats->hits += WORD_HITS(w);
-		stats->entries_in_use += (w & WORD_REFS) != 0;
+		now.hits += WORD_HITS(w);
+		now.entries_in_use += (w & WORD_REFS) != 0;
 	}
-	stats->invalidations = 0;
+	now.invalidations = 0;
 	for (int i = 0; i < MRN_NR_CAUSES; i++) {
-		stats->invalidations_by[i] =
+		now.invalidations_by[i] =
 			__atomic_load_n(&c->invalidations_by[i], __ATOMIC_RELAXED);
-		stats->invalidations += stats->invalidations_by[i];
+		now.invalidations += now.invalidations_by[i];
 	}
 	pthread_mutex_unlock(&c->lock);
-	return 0;
+	return mrn_figures_give(stats, size, &now, sizeof(now));
 }

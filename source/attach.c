@@ -15,6 +15,7 @@
 #include "os/atomic.h"
 #include "os/cancel.h"
 #include "os/maps.h"
+#include "os/opts.h"
 #include "os/pages.h"
 #include "os/peek.h"
 #include "source/bracket/bracket.h"
@@ -342,14 +343,6 @@ static int add_what_there_is(struct mrn_source *s, uint64_t need, unsigned int f
 	return s->kinds ? 0 : r;
 }
 
-/* Says it to whoever attaches, if he listens. */
-static int say(const struct mrn_source_opts *opts, const char *why, int error)
-{
-	if (opts && opts->why && opts->why_size)
-		snprintf(opts->why, opts->why_size, "%s", why);
-	return error;
-}
-
 static struct mrn_source *make(struct mrn_mm *mm)
 {
 	struct mrn_source *s = mrn_pages_alloc(sizeof(*s));
@@ -365,7 +358,7 @@ static struct mrn_source *make(struct mrn_mm *mm)
 static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 			  struct mrn_source **out)
 {
-	unsigned int flags = opts ? opts->flags : 0, had;
+	unsigned int had;
 	struct mrn_source *s = shared;
 	char why[sizeof(s->why)];
 	long pid;
@@ -373,14 +366,14 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 
 	/* This is a child, of a handler that forked while we waited. */
 	if (mrn_mm_is_wiped(mm))
-		return say(opts, "this process is a forked child.", -ESTALE);
+		return mrn_explain(opts, -ESTALE, "this process is a forked child.");
 	if (!s || mrn_mm_is_wiped(s->mm)) {
 		/* Past libc, no handler of fork's has done it. */
 		mrn_source_forget_parents();
 		s = make(mm);
 	}
 	if (!s)
-		return say(opts, "no memory.", -ENOMEM);
+		return mrn_explain(opts, -ENOMEM, "no memory.");
 	pid = mrn_sys0(SYS_getpid);
 	mm->pid = pid > 0 ? (int32_t)pid : 0;
 	mrn_peek_know(&mm->pid);
@@ -388,12 +381,12 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO)
-		r = add_what_there_is(s, opts ? opts->need : 0, flags);
+		r = add_what_there_is(s, opts->need, opts->flags);
 	else
-		r = add_kinds(s, kinds, flags, true);
-	if (!r && opts)
+		r = add_kinds(s, kinds, opts->flags, true);
+	if (!r)
 		r = check_need(s, opts->need);
-	say(opts, s->why, 0);
+	mrn_explain(opts, 0, "%s", s->why);
 	if (r) {
 		if (!MRN_BROKEN(SOURCE_HALF))
 			back_to(s, had);
@@ -407,38 +400,48 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	return 0;
 }
 
-int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
+static int check_request(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts)
+{
+	if (!mm && !mrn_mm_self())
+		return mrn_explain(
+			opts, -ENOMEM,
+			"there is no memory, or none that a sandbox (seccomp) lets be had.");
+	if (!mm || mm != mrn_mm_self() ||
+	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
+	    (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))
+		return mrn_explain(
+			opts, -EINVAL,
+			"only mrn_mm_self() has sources, and only the kinds and flags in "
+			"<mrn/source.h>.");
+	if (mrn_callback_depth)
+		return mrn_explain(opts, -EDEADLK, "attaching is not possible in a callback.");
+	return 0;
+}
+
+int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *given,
 		      struct mrn_source **out)
 {
+	struct mrn_source_opts opts = {0};
 	mrn_sigmask mask;
 	int r, cancel;
 
-	if (opts && opts->size != sizeof(*opts))
+	if (!out)
 		return -EINVAL;
-	if (!mm && !mrn_mm_self())
-		return say(opts,
-			   "there is no memory, or none that a sandbox (seccomp) lets be had.",
-			   -ENOMEM);
-	if (!mm || !out || mm != mrn_mm_self() ||
-	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
-	    (opts && (opts->flags & ~MRN_SOURCE_FOLLOW_FORK)))
-		return say(opts,
-			   "only mrn_mm_self() has sources, and only the kinds and flags in "
-			   "<mrn/source.h>.",
-			   -EINVAL);
-	if (mrn_callback_depth)
-		return say(opts, "attaching is not possible in a callback.", -EDEADLK);
+	r = given ? MRN_OPTS_TAKE(&opts, given) : 0;
+	if (!r)
+		r = check_request(mm, kinds, &opts);
+	if (r)
+		return r;
 	r = mrn_confined_look();
 	if (r)
-		return say(
-			opts,
-			"it cannot be tried what a sandbox (seccomp) lets pass: no process can be made.",
-			r);
+		return mrn_explain(
+			&opts, r,
+			"it cannot be tried what a sandbox (seccomp) lets pass: no process can be made.");
 	/* The self-tests make calls that are cancellation points. */
 	cancel = mrn_cancel_hold();
 	mrn_turn_begin(&mask);
 	install_fork_handlers();
-	r = attach_in_turn(mm, kinds, opts, out);
+	r = attach_in_turn(mm, kinds, &opts, out);
 	mrn_turn_end(mask);
 	mrn_cancel_restore(cancel);
 	return r;

@@ -62,11 +62,11 @@ TEST(cache_and_monitor_allocate_nothing)
 {
 	struct mmu_range_notifier mrn = {.ops = &notifier_ops};
 	struct mrn_source_opts opts = {.size = sizeof(opts), .need = MRN_COVER_UFFD};
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .need = MRN_COVER_UFFD,
-					     .ops = &ops,
-					     .max_entries = 8};
+	struct mrn_regcache_opts config = {.size = sizeof(config),
+					   .mm = mrn_mm_self(),
+					   .need = MRN_COVER_UFFD,
+					   .ops = &ops,
+					   .max_entries = 8};
 	struct mrn_regcache_stats stats;
 	struct mrn_regcache *cache;
 	struct test_thread t;
@@ -100,7 +100,7 @@ TEST(cache_and_monitor_allocate_nothing)
 		CHECK_ERR(mrn_regcache_get(cache, p, 4096, MRN_ACCESS_READ, &entry), 0);
 		CHECK_ERR(mrn_regcache_put(entry), 0);
 		tear_away(p);
-		CHECK_ERR(mrn_regcache_get_stats(cache, &stats), 0);
+		CHECK_ERR(mrn_regcache_get_stats(cache, &stats, sizeof(stats)), 0);
 	} while (!stats.invalidations);
 	NOTE("%llu entries invalidated", (unsigned long long)stats.invalidations);
 	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);

@@ -114,7 +114,7 @@ static struct mrn_hmm_stats stats_of(const struct stage *s)
 {
 	struct mrn_hmm_stats stats;
 
-	CHECK_ERR(mrn_hmm_get_stats(s->hmm, &stats), 0);
+	CHECK_ERR(mrn_hmm_get_stats(s->hmm, &stats, sizeof(stats)), 0);
 	return stats;
 }
 

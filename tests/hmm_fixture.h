@@ -156,7 +156,7 @@ HELPER struct mrn_hmm_stats stats_of(struct hmm_rig *rig)
 {
 	struct mrn_hmm_stats s;
 
-	CHECK_ERR(mrn_hmm_get_stats(rig->hmm, &s), 0);
+	CHECK_ERR(mrn_hmm_get_stats(rig->hmm, &s, sizeof(s)), 0);
 	return s;
 }
 

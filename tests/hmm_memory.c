@@ -1576,8 +1576,8 @@ TEST(arguments_that_are_wrong)
 		CHECK_MSG(calls[i].run(&none, p, PAGE(1)) == -EINVAL, "%s", calls[i].name);
 	CHECK_ERR(mrn_hmm_free(NULL, p), -EINVAL);
 	CHECK_ERR(mrn_hmm_destroy(NULL), -EINVAL);
-	CHECK_ERR(mrn_hmm_get_stats(NULL, &stats), -EINVAL);
-	CHECK_ERR(mrn_hmm_get_stats(rig.hmm, NULL), -EINVAL);
+	CHECK_ERR(mrn_hmm_get_stats(NULL, &stats, sizeof(stats)), -EINVAL);
+	CHECK_ERR(mrn_hmm_get_stats(rig.hmm, NULL, 1), -EINVAL);
 	CHECK(!mrn_hmm_mm(NULL));
 	CHECK(!mrn_hmm_frame(NULL, 0));
 	CHECK(!mrn_hmm_frame(rig.hmm, 64));

@@ -1053,7 +1053,7 @@ static void child_of(struct hmm_rig *rig, char *p, uint64_t *frames)
 	CHECK_ERR(mrn_hmm_migrate_to_device(hmm, &device.dev, p, PAGE(1), pfns), -ESTALE);
 	CHECK_ERR(mrn_hmm_migrate_to_ram(hmm, p, PAGE(1)), -ESTALE);
 	CHECK_ERR(mrn_hmm_make_exclusive(hmm, p, PAGE(1), hmm, pfns), -ESTALE);
-	CHECK_ERR(mrn_hmm_get_stats(hmm, &stats), -ESTALE);
+	CHECK_ERR(mrn_hmm_get_stats(hmm, &stats, sizeof(stats)), -ESTALE);
 	CHECK_ERR(hmm_range_fault(&v.range), -ESTALE);
 	CHECK_ERR(mrn_hmm_range_fault_until(&v.range, NULL), -ESTALE);
 	/* These say nothing, and do nothing. */
@@ -1217,7 +1217,7 @@ TEST(fork_at_any_time)
 
 		CHECK(pid >= 0);
 		if (!pid) {
-			CHECK_ERR(mrn_hmm_get_stats(rig.hmm, &stats), -ESTALE);
+			CHECK_ERR(mrn_hmm_get_stats(rig.hmm, &stats, sizeof(stats)), -ESTALE);
 			CHECK_ERR(mrn_hmm_discard(rig.hmm, p, PAGE(1)), -ESTALE);
 			CHECK_ERR(mrn_hmm_destroy(rig.hmm), -ESTALE);
 			_exit(0);

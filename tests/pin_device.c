@@ -119,7 +119,7 @@ struct mrn_regcache *pin_cache(struct pin_device *dev, struct mrn_source *source
 			       unsigned int flags)
 {
 	char why[256] = "";
-	struct mrn_regcache_config config = {
+	struct mrn_regcache_opts config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
 		.source = source,

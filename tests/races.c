@@ -106,7 +106,7 @@ static void race_a(unsigned int kind, void (*remap)(char *p, size_t length))
 	test_gate_open(&race.go_on);
 	test_join(&getter);
 	CHECK_EQ(pin_cache_peek(&race.dev, race.cache, race.p), NEW);
-	CHECK_ERR(mrn_regcache_get_stats(race.cache, &stats), 0);
+	CHECK_ERR(mrn_regcache_get_stats(race.cache, &stats, sizeof(stats)), 0);
 	CHECK_EQ(stats.retries, 1);
 	CHECK_EQ(stats.hits, 1);
 	tear_down();
@@ -360,7 +360,7 @@ TEST(a_removed_range_is_good_for_one_use)
 	CHECK_EQ(mrn_sys3(SYS_madvise, (long)race.p, LENGTH, MADV_DONTNEED), 0);
 	get_and_put(NULL);
 	get_and_put(NULL);
-	CHECK_ERR(mrn_regcache_get_stats(race.cache, &stats), 0);
+	CHECK_ERR(mrn_regcache_get_stats(race.cache, &stats, sizeof(stats)), 0);
 	CHECK_EQ(stats.use_once, 2);
 	CHECK_EQ(stats.entries, 0);
 	tear_down();
@@ -402,11 +402,11 @@ static int register_after_filling(void *ctx, struct mrn_regcache_entry *entry)
 TEST(hole_filled_while_registering)
 {
 	struct mrn_regcache_ops ops = pin_device_ops;
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .need = MRN_COVER_UFFD,
-					     .ops = &ops,
-					     .ctx = &race.dev};
+	struct mrn_regcache_opts config = {.size = sizeof(config),
+					   .mm = mrn_mm_self(),
+					   .need = MRN_COVER_UFFD,
+					   .ops = &ops,
+					   .ctx = &race.dev};
 	struct mrn_regcache *cache;
 	const struct mrn_regcache_entry *entry;
 

@@ -5,7 +5,7 @@
 
 /* ------------------------------------------------------------------------------------ bad input */
 
-static int create_with(struct mrn_regcache_config config)
+static int create_with(struct mrn_regcache_opts config)
 {
 	struct mrn_regcache *cache = NULL;
 	int r = mrn_regcache_create(&config, &cache);
@@ -20,7 +20,7 @@ static int create_with(struct mrn_regcache_config config)
 TEST(create_bad_input)
 {
 	struct mrn_regcache_ops no_deregister = stub_ops;
-	struct mrn_regcache_config good = {.size = sizeof(good), .ops = &stub_ops}, bad;
+	struct mrn_regcache_opts good = {.size = sizeof(good), .ops = &stub_ops}, bad;
 	struct mrn_regcache *cache;
 	struct stub_device dev;
 	char why[128] = "";
@@ -96,8 +96,8 @@ TEST(other_bad_input)
 	CHECK_ERR(mrn_regcache_reap(NULL), -EINVAL);
 	CHECK_ERR(mrn_regcache_flush(NULL), -EINVAL);
 	CHECK_ERR(mrn_regcache_destroy(NULL), -EINVAL);
-	CHECK_ERR(mrn_regcache_get_stats(NULL, &s), -EINVAL);
-	CHECK_ERR(mrn_regcache_get_stats(rig.cache, NULL), -EINVAL);
+	CHECK_ERR(mrn_regcache_get_stats(NULL, &s, sizeof(s)), -EINVAL);
+	CHECK_ERR(mrn_regcache_get_stats(rig.cache, NULL, 1), -EINVAL);
 	rig_exit(&rig);
 }
 

@@ -30,7 +30,7 @@ struct rig {
 };
 
 /* A cache on an mm of its own. config: what differs from the defaults. */
-HELPER void rig_init(struct rig *rig, struct mrn_regcache_config config)
+HELPER void rig_init(struct rig *rig, struct mrn_regcache_opts config)
 {
 	stub_init(&rig->dev);
 	CHECK_ERR(mrn_mm_create(&rig->mm), 0);
@@ -43,13 +43,13 @@ HELPER void rig_init(struct rig *rig, struct mrn_regcache_config config)
 
 #define RIG(name, ...)   \
 	struct rig name; \
-	rig_init(&name, (struct mrn_regcache_config){__VA_ARGS__})
+	rig_init(&name, (struct mrn_regcache_opts){__VA_ARGS__})
 
 HELPER struct mrn_regcache_stats stats_of(struct mrn_regcache *cache)
 {
 	struct mrn_regcache_stats s;
 
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	return s;
 }
 

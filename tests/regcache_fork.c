@@ -37,7 +37,7 @@ static void use_in_child(struct rig *rig, const struct mrn_regcache_entry *held)
 	CHECK_ERR(mrn_regcache_put(held), -ESTALE);
 	CHECK_ERR(mrn_regcache_reap(rig->cache), -ESTALE);
 	CHECK_ERR(mrn_regcache_flush(rig->cache), -ESTALE);
-	CHECK_ERR(mrn_regcache_get_stats(rig->cache, &s), -ESTALE);
+	CHECK_ERR(mrn_regcache_get_stats(rig->cache, &s, sizeof(s)), -ESTALE);
 	CHECK_ERR(mmu_notifier_invalidate_range_start(&r), -ESTALE);
 	CHECK_ERR(mrn_regcache_destroy(rig->cache), 0);
 	CHECK_EQ(rig->dev.deregistered, 0);

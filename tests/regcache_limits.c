@@ -229,7 +229,7 @@ static void one_at_a_time(void *arg)
  * As many slots as threads, and each thread holds one entry at most: whatever is being evicted, reaped
  * or put by somebody else, there is always room.
  */
-static void no_spurious_enospc(struct mrn_regcache_config config)
+static void no_spurious_enospc(struct mrn_regcache_opts config)
 {
 	struct test_barrier at_start = TEST_BARRIER_INIT(NR_THREADS);
 	struct crowd crowd[NR_THREADS];
@@ -251,12 +251,12 @@ static void no_spurious_enospc(struct mrn_regcache_config config)
 
 TEST(no_spurious_enospc_by_count)
 {
-	no_spurious_enospc((struct mrn_regcache_config){.max_entries = NR_THREADS});
+	no_spurious_enospc((struct mrn_regcache_opts){.max_entries = NR_THREADS});
 }
 
 TEST(no_spurious_enospc_by_size)
 {
-	no_spurious_enospc((struct mrn_regcache_config){.max_bytes = NR_THREADS * mrn_page_size()});
+	no_spurious_enospc((struct mrn_regcache_opts){.max_bytes = NR_THREADS * mrn_page_size()});
 }
 
 static void from_one_to_another(void *arg)

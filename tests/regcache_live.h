@@ -37,7 +37,7 @@ HELPER void live_attach(struct live *l)
 	CHECK_ERR(r, 0);
 }
 
-HELPER void live_init(struct live *l, struct mrn_regcache_config config)
+HELPER void live_init(struct live *l, struct mrn_regcache_opts config)
 {
 	struct rig *rig = &l->rig;
 
@@ -56,7 +56,7 @@ HELPER void live_init(struct live *l, struct mrn_regcache_config config)
 
 #define LIVE(name, ...)   \
 	struct live name; \
-	live_init(&name, (struct mrn_regcache_config){__VA_ARGS__})
+	live_init(&name, (struct mrn_regcache_opts){__VA_ARGS__})
 
 HELPER void live_exit(struct live *l)
 {

@@ -491,12 +491,12 @@ TEST(need_not_covered)
 {
 	struct mrn_regcache *cache = NULL;
 	char why[200] = "";
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .ops = &stub_ops,
-					     .need = MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE),
-					     .why = why,
-					     .why_size = sizeof(why)};
+	struct mrn_regcache_opts config = {.size = sizeof(config),
+					   .mm = mrn_mm_self(),
+					   .ops = &stub_ops,
+					   .need = MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE),
+					   .why = why,
+					   .why_size = sizeof(why)};
 	struct live l;
 
 	live_attach(&l);

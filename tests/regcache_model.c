@@ -187,7 +187,7 @@ static void run_model(unsigned int threads, unsigned int rounds, bool after, uns
 	w = (struct world){.after = after, .rounds = rounds};
 	/* Fewer slots than there are different requests: eviction takes part. */
 	rig_init(&w.rig,
-		 (struct mrn_regcache_config){.max_entries = 3 * threads + 8, .flags = flags});
+		 (struct mrn_regcache_opts){.max_entries = 3 * threads + 8, .flags = flags});
 	w.rig.dev.memory = STUB_ORACLE;
 	w.rig.dev.oracle = w.generation;
 	w.rig.dev.oracle_base = PAGE(FIRST);

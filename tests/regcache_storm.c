@@ -46,7 +46,7 @@ static void map_number(struct storm *s, uint64_t number, bool raw)
 		CHECK(mmap(s->at, length, prot, flags, s->fd, offset) == s->at);
 }
 
-static void storm_init(struct storm *s, struct mrn_regcache_config config)
+static void storm_init(struct storm *s, struct mrn_regcache_opts config)
 {
 	*s = (struct storm){0};
 	live_init(&s->l, config);
@@ -115,7 +115,7 @@ TEST(remap_storm)
 	struct test_thread t[NR_GETTERS + 1];
 	struct mrn_regcache_stats stats;
 
-	storm_init(&s, (struct mrn_regcache_config){.max_entries = 16});
+	storm_init(&s, (struct mrn_regcache_opts){.max_entries = 16});
 	s.l.rig.dev.dawdle = true;
 	s.rounds = ROUNDS(10000);
 	test_barrier_init(&s.start, NR_GETTERS + 1);
@@ -184,7 +184,7 @@ TEST(lookup_between_event_and_callbacks)
 
 	mrn_check_uffd_hook = stop_monitor;
 	mrn_check_wait_hook = note_wait;
-	storm_init(&s, (struct mrn_regcache_config){.max_entries = 16});
+	storm_init(&s, (struct mrn_regcache_opts){.max_entries = 16});
 	CHECK_EQ(live_touch(&s.l, s.at, NR_PAGES * mrn_page_size(), 1), 1);
 	CHECK_EQ(live_touch(&s.l, s.at, NR_PAGES * mrn_page_size(), 1), 1);
 	test_gate_open(&armed);
@@ -262,7 +262,7 @@ static void reuse_many(bool by_name)
 {
 	struct test_thread t;
 
-	live_init(&reuse.l, (struct mrn_regcache_config){.max_entries = 16});
+	live_init(&reuse.l, (struct mrn_regcache_opts){.max_entries = 16});
 	reuse.by_name = by_name;
 	reuse.length = NR_PAGES * mrn_page_size();
 	reuse.rounds = ROUNDS(2000);

@@ -384,7 +384,7 @@ TEST(detach_invalidates_what_was_built)
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	CHECK_ERR(mrn_regcache_get(cache, p, 1, MRN_ACCESS_READ, &entry), -ENOTCONN);
-	CHECK_ERR(mrn_regcache_get_stats(cache, &stats), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &stats, sizeof(stats)), 0);
 	CHECK_EQ(stats.invalidations_by[MRN_CAUSE_DETACH], 1);
 	CHECK_EQ(stats.entries, 0);
 	CHECK_ERR(mrn_regcache_destroy(cache), 0);
@@ -529,7 +529,7 @@ static struct mrn_regcache_stats stats(void)
 {
 	struct mrn_regcache_stats s;
 
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	return s;
 }
 
@@ -634,14 +634,14 @@ TEST(flush_leaves_memory_to_the_programs_own_userfaultfd)
 	CHECK_ERR(register_own(fd, p), 0);
 	/* Nobody but the program is told of changes now. */
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	CHECK_EQ(s.use_once, 1);
 	CHECK_EQ(s.use_once_full, 0);
 	CHECK_EQ(s.entries, 0);
 	range.start = (uintptr_t)p;
 	CHECK_ERR(mrn_sys3(SYS_ioctl, fd, UFFDIO_UNREGISTER, (long)&range), 0);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), 1);
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	CHECK_EQ(s.entries, 1);
 	close(fd);
 	rig_close();
@@ -683,7 +683,7 @@ TEST(arming_in_a_sandbox_opens_no_file)
 
 static int create_over(struct mrn_mm *mm, char *why, size_t size)
 {
-	struct mrn_regcache_config config = {
+	struct mrn_regcache_opts config = {
 		.size = sizeof(config),
 		.mm = mm,
 		.source = source,

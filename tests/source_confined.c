@@ -34,7 +34,7 @@ static void open_cache(void)
 	const struct mrn_source_opts opts = {.size = sizeof(opts),
 					     .why = why,
 					     .why_size = sizeof(why)};
-	struct mrn_regcache_config config = {
+	struct mrn_regcache_opts config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
 		.ops = &no_device_ops,
@@ -97,12 +97,12 @@ static bool miss_and_hit(char *p)
 	const struct mrn_regcache_entry *entry;
 	struct mrn_regcache_stats before, after;
 
-	CHECK_ERR(mrn_regcache_get_stats(cache, &before), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &before, sizeof(before)), 0);
 	for (int i = 0; i < 2; i++) {
 		CHECK_ERR(mrn_regcache_get(cache, p, 1, MRN_ACCESS_WRITE, &entry), 0);
 		CHECK_ERR(mrn_regcache_put(entry), 0);
 	}
-	CHECK_ERR(mrn_regcache_get_stats(cache, &after), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &after, sizeof(after)), 0);
 	return after.hits == before.hits + 1;
 }
 

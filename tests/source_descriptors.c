@@ -121,11 +121,11 @@ static void check_watched(char *p)
 {
 	struct mrn_regcache_stats s, before;
 
-	CHECK_ERR(mrn_regcache_get_stats(cache, &before), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &before, sizeof(before)), 0);
 	memset(p, OLD, LENGTH);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), OLD);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), OLD);
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	CHECK(s.hits > before.hits);
 	CHECK_EQ(s.use_once, before.use_once);
 	remap_raw(p);

@@ -267,10 +267,10 @@ static char seen_through(struct mrn_regcache *cache, const char *p)
 
 TEST(a_direct_write)
 {
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .need = MRN_COVER_UFFD,
-					     .ops = &pipe_ops};
+	struct mrn_regcache_opts config = {.size = sizeof(config),
+					   .mm = mrn_mm_self(),
+					   .need = MRN_COVER_UFFD,
+					   .ops = &pipe_ops};
 	struct mrn_regcache *cache;
 	char name[64], *p, *block;
 	int fd, direct;
@@ -330,10 +330,10 @@ static void xfs_or_skip(void)
 /* By blocks that are shared from then on; the pages that showed the old ones are thrown out. */
 TEST(a_copy_that_shares_blocks)
 {
-	struct mrn_regcache_config config = {.size = sizeof(config),
-					     .mm = mrn_mm_self(),
-					     .need = MRN_COVER_UFFD,
-					     .ops = &pipe_ops};
+	struct mrn_regcache_opts config = {.size = sizeof(config),
+					   .mm = mrn_mm_self(),
+					   .need = MRN_COVER_UFFD,
+					   .ops = &pipe_ops};
 	struct mrn_regcache *cache;
 	off64_t from = 0, to = 0;
 	int a, b;

@@ -49,7 +49,7 @@ static void set_limit(void)
 
 static void open_cache(uint64_t need)
 {
-	struct mrn_regcache_config config = {
+	struct mrn_regcache_opts config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
 		.need = need,
@@ -97,7 +97,7 @@ static struct mrn_regcache_stats use(char *p, unsigned int n)
 		CHECK_ERR(mrn_regcache_get(cache, island(p, i), 1, MRN_ACCESS_READ, &entry), 0);
 		CHECK_ERR(mrn_regcache_put(entry), 0);
 	}
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	return s;
 }
 
@@ -194,7 +194,7 @@ static void hold_each(char *p)
 
 	for (unsigned int i = 0; i < ISLANDS; i++)
 		CHECK_ERR(mrn_regcache_get(cache, island(p, i), 1, MRN_ACCESS_READ, &entry), 0);
-	CHECK_ERR(mrn_regcache_get_stats(cache, &s), 0);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
 	NOTE("mappings %u of %u, used once %llu, for want of room %llu", nr_mappings(), limit,
 	     (unsigned long long)s.use_once, (unsigned long long)s.use_once_full);
 	CHECK_EQ(s.use_once, ISLANDS);

@@ -476,7 +476,7 @@ static void note_figures(void)
 	struct mrn_regcache_stats s[2];
 
 	for (int i = 0; i < 2; i++)
-		CHECK_ERR(mrn_regcache_get_stats(t.cache[i], &s[i]), 0);
+		CHECK_ERR(mrn_regcache_get_stats(t.cache[i], &s[i], sizeof(s[i])), 0);
 	NOTE("transfers %llu stale %llu changes %llu unmapped %llu",
 	     (unsigned long long)t.transfers, (unsigned long long)t.stale,
 	     (unsigned long long)t.changes, (unsigned long long)t.unmapped);

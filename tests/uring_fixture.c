@@ -33,7 +33,7 @@ void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags
 
 	if (r)
 		SKIP("no io_uring here (%s)", strerror(-r));
-	r = mrn_uring_open(&f->ring, &opts, &f->u);
+	r = mrn_uring_create(&f->ring, &opts, &f->u);
 	if (r == -EOPNOTSUPP)
 		SKIP("%s", why);
 	CHECK_MSG(r == 0, "%d: %s", r, why);
@@ -54,7 +54,7 @@ void fixture_close(struct fixture *f)
 	struct mrn_regcache_stats stats = fixture_stats(f);
 
 	CHECK_EQ(stats.entries_in_use, 0);
-	CHECK_ERR(mrn_uring_close(f->u), 0);
+	CHECK_ERR(mrn_uring_destroy(f->u), 0);
 	/* Nothing left in the ring's table, nor a table. */
 	CHECK_ERR(io_uring_unregister_buffers(&f->ring), -ENXIO);
 	io_uring_queue_exit(&f->ring);
@@ -81,7 +81,7 @@ struct mrn_regcache_stats fixture_stats(struct fixture *f)
 {
 	struct mrn_regcache_stats stats;
 
-	CHECK_ERR(mrn_uring_get_stats(f->u, &stats), 0);
+	CHECK_ERR(mrn_uring_get_stats(f->u, &stats, sizeof(stats)), 0);
 	return stats;
 }
 

@@ -16,7 +16,7 @@ static int open_with(struct fixture *f, struct mrn_uring_opts opts, char *why, s
 	memset(why, 0, why_size);
 	opts.why = why;
 	opts.why_size = why_size;
-	return mrn_uring_open(&f->ring, &opts, &u);
+	return mrn_uring_create(&f->ring, &opts, &u);
 }
 
 TEST(open_refuses_what_it_cannot_do)
@@ -28,9 +28,9 @@ TEST(open_refuses_what_it_cannot_do)
 
 	fixture_open(&f, 0);
 	good.source = f.source;
-	CHECK_ERR(mrn_uring_open(&f.ring, NULL, &u), -EINVAL);
-	CHECK_ERR(mrn_uring_open(NULL, &good, &u), -EINVAL);
-	CHECK_ERR(mrn_uring_open(&f.ring, &good, NULL), -EINVAL);
+	CHECK_ERR(mrn_uring_create(&f.ring, NULL, &u), -EINVAL);
+	CHECK_ERR(mrn_uring_create(NULL, &good, &u), -EINVAL);
+	CHECK_ERR(mrn_uring_create(&f.ring, &good, NULL), -EINVAL);
 	bad = good;
 	bad.size = sizeof(bad) - 1;
 	CHECK_ERR(open_with(&f, bad, why, sizeof(why)), -EINVAL);
@@ -75,11 +75,11 @@ TEST(a_ring_with_buffers_of_its_own_is_busy)
 	CHECK_ERR(open_with(&f, opts, why, sizeof(why)), -EBUSY);
 	CHECK(*why);
 	CHECK_ERR(io_uring_unregister_buffers(&f.ring), 0);
-	CHECK_ERR(mrn_uring_open(&f.ring, &opts, &f.u), 0);
-	CHECK_ERR(mrn_uring_close(f.u), 0);
+	CHECK_ERR(mrn_uring_create(&f.ring, &opts, &f.u), 0);
+	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 	/* And again: close has taken the table away. */
-	CHECK_ERR(mrn_uring_open(&f.ring, &opts, &f.u), 0);
-	CHECK_ERR(mrn_uring_close(f.u), 0);
+	CHECK_ERR(mrn_uring_create(&f.ring, &opts, &f.u), 0);
+	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 }
 
 TEST(close_waits_for_nobody)
@@ -91,7 +91,7 @@ TEST(close_waits_for_nobody)
 	fixture_open(&f, 0);
 	p = fixture_map(4096, 'A');
 	CHECK_ERR(mrn_uring_get(f.u, p, 4096, MRN_ACCESS_READ, &buf), 0);
-	CHECK_ERR(mrn_uring_close(f.u), -EBUSY);
+	CHECK_ERR(mrn_uring_destroy(f.u), -EBUSY);
 	/* Nothing has happened. */
 	io_uring_prep_write_fixed(io_uring_get_sqe(&f.ring), f.file, p, 4096, 0,
 				  (int)mrn_uring_buf_index(buf));
@@ -112,7 +112,7 @@ TEST(without_a_source_there_is_nothing)
 	CHECK_EQ(fixture_peek(&f, p), 'A');
 	CHECK_ERR(mrn_source_detach(f.source), 0);
 	CHECK_ERR(mrn_uring_get(f.u, p, 4096, MRN_ACCESS_READ, &buf), -ENOTCONN);
-	CHECK_ERR(mrn_uring_close(f.u), 0);
+	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 }
 
 /* -------------------------------------------------------------------------------------- one issuer */
@@ -139,7 +139,7 @@ TEST(a_ring_of_one_thread_is_for_that_thread)
 	if (r)
 		SKIP("no ring with a single issuer here (%s)", strerror(-r));
 	f.file = memfd_create("uring-test", MFD_CLOEXEC);
-	CHECK_ERR(mrn_uring_open(&f.ring, &opts, &f.u), 0);
+	CHECK_ERR(mrn_uring_create(&f.ring, &opts, &f.u), 0);
 	CHECK_EQ(fixture_peek(&f, fixture_map(4096, 'A')), 'A');
 	test_thread(&other, get_elsewhere, &f);
 	test_join(&other);
@@ -159,8 +159,8 @@ static void child(struct fixture *f, struct mrn_uring_buf *held, const char *p)
 
 	CHECK_ERR(mrn_uring_get(f->u, p, 4096, MRN_ACCESS_READ, &buf), -ESTALE);
 	CHECK_ERR(mrn_uring_put(held), -ESTALE);
-	CHECK_ERR(mrn_uring_get_stats(f->u, &stats), -ESTALE);
-	CHECK_ERR(mrn_uring_close(f->u), 0);
+	CHECK_ERR(mrn_uring_get_stats(f->u, &stats, sizeof(stats)), -ESTALE);
+	CHECK_ERR(mrn_uring_destroy(f->u), 0);
 	if (child_takes_the_table)
 		io_uring_unregister_buffers(&f->ring);
 	_exit(0);

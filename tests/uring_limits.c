@@ -231,8 +231,8 @@ TEST(calls_that_make_no_sense)
 	CHECK_ERR(mrn_uring_prep_read_fixed(f.u, NULL, f.file, p, 1, 0, &buf), -EINVAL);
 	CHECK(!buf);
 	CHECK_ERR(mrn_uring_put(NULL), -EINVAL);
-	CHECK_ERR(mrn_uring_close(NULL), -EINVAL);
-	CHECK_ERR(mrn_uring_get_stats(NULL, NULL), -EINVAL);
-	CHECK_ERR(mrn_uring_get_stats(f.u, NULL), -EINVAL);
+	CHECK_ERR(mrn_uring_destroy(NULL), -EINVAL);
+	CHECK_ERR(mrn_uring_get_stats(NULL, NULL, 1), -EINVAL);
+	CHECK_ERR(mrn_uring_get_stats(f.u, NULL, 1), -EINVAL);
 	fixture_close(&f);
 }

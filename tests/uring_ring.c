@@ -112,7 +112,7 @@ static int open_again(struct fixture *f, struct io_uring *ring, char *why, size_
 	struct mrn_uring *u;
 
 	*why = '\0';
-	return mrn_uring_open(ring, &opts, &u);
+	return mrn_uring_create(ring, &opts, &u);
 }
 
 TEST(a_ring_without_a_descriptor_is_refused)
@@ -199,7 +199,7 @@ TEST(close_leaves_a_ring_in_its_place_alone)
 	kept = fcntl(f.ring.ring_fd, F_DUPFD_CLOEXEC, 0);
 	CHECK(kept >= 0);
 	CHECK(dup2(b.ring.ring_fd, f.ring.ring_fd) >= 0);
-	CHECK_ERR(mrn_uring_close(f.u), -EBADF);
+	CHECK_ERR(mrn_uring_destroy(f.u), -EBADF);
 	bystander_check(&b);
 	/* The table stays with the ring, for as long as that is there. */
 	CHECK(dup2(kept, f.ring.ring_fd) >= 0);
@@ -221,7 +221,7 @@ static void close_elsewhere(void *arg)
 {
 	struct elsewhere *e = arg;
 
-	e->r = mrn_uring_close(e->f->u);
+	e->r = mrn_uring_destroy(e->f->u);
 }
 
 /* With a single issuer the kernel refuses to empty a slot from another thread: it stays taken. */
@@ -240,7 +240,7 @@ TEST(a_slot_that_was_not_emptied_is_not_free)
 	if (r)
 		SKIP("no ring with a single issuer here (%s)", strerror(-r));
 	f.file = memfd_create("uring-test", MFD_CLOEXEC);
-	CHECK_ERR(mrn_uring_open(&f.ring, &opts, &f.u), 0);
+	CHECK_ERR(mrn_uring_create(&f.ring, &opts, &f.u), 0);
 	e.f = &f;
 	p = fixture_map(PAGE, 'A');
 	q = fixture_map(PAGE, 'Q');
@@ -259,7 +259,7 @@ TEST(a_slot_that_was_not_emptied_is_not_free)
 	CHECK_ERR(e.r, -EEXIST);
 	CHECK_EQ(mrn_uring_stuck(f.u), 1);
 	CHECK_ERR(mrn_uring_get(f.u, q, PAGE, MRN_ACCESS_READ, &e.buf), -EINVAL);
-	CHECK_ERR(mrn_uring_close(f.u), 0);
+	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 	CHECK_ERR(io_uring_unregister_buffers(&f.ring), -ENXIO);
 	io_uring_queue_exit(&f.ring);
 	CHECK_ERR(mrn_source_detach(f.source), 0);
@@ -275,5 +275,5 @@ TEST(a_table_that_is_gone_is_closed)
 	CHECK_EQ(fixture_peek(&f, fixture_map(PAGE, 'A')), 'A');
 	CHECK_ERR(io_uring_unregister_buffers(&f.ring), 0);
 	CHECK(mrn_uring_get(f.u, fixture_map(PAGE, 'B'), PAGE, MRN_ACCESS_READ, &buf) != 0);
-	CHECK_ERR(mrn_uring_close(f.u), 0);
+	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 }

@@ -12,9 +12,7 @@
  * Locks: the kernel's own around the ring, and slots.lock; neither is held while the other is taken.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,6 +22,7 @@
 #include <mrn/io_uring.h>
 
 #include "adapters/io_uring/slots.h"
+#include "os/opts.h"
 #include "adapters/io_uring/check.h"
 
 #define DEFAULT_SLOTS 1024
@@ -147,19 +146,7 @@ static const struct mrn_regcache_ops ops = {
 	.deregister_range = deregister_range,
 };
 
-/* --------------------------------------------------------------------------------- open and close */
-
-__attribute__((format(printf, 2, 3))) static void explain(const struct mrn_uring_opts *opts,
-							  const char *format, ...)
-{
-	va_list args;
-
-	if (!opts->why || !opts->why_size)
-		return;
-	va_start(args, format);
-	vsnprintf(opts->why, opts->why_size, format, args);
-	va_end(args);
-}
+/* ----------------------------------------------------------------------------- create and destroy */
 
 /* Notes the ring's identity. */
 static int know_ring(struct mrn_uring *u, const struct mrn_uring_opts *opts)
@@ -167,16 +154,13 @@ static int know_ring(struct mrn_uring *u, const struct mrn_uring_opts *opts)
 	int fd = descriptor(u->ring);
 	struct stat at;
 
-	if (fd < 0) {
-		explain(opts,
+	if (fd < 0)
+		return mrn_explain(
+			opts, -EBADF,
 			"the ring has no descriptor, only a number in one thread's table of "
 			"registered rings (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd)");
-		return -EBADF;
-	}
-	if (fstat(fd, &at)) {
-		explain(opts, "the ring's descriptor, %d, is not open", fd);
-		return -EBADF;
-	}
+	if (fstat(fd, &at))
+		return mrn_explain(opts, -EBADF, "the ring's descriptor, %d, is not open", fd);
 	u->dev = at.st_dev;
 	u->ino = at.st_ino;
 	return 0;
@@ -191,24 +175,22 @@ static int make_table(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 	case 0:
 		return 0;
 	case -EBUSY:
-		explain(opts, "the ring has buffers registered already");
-		return r;
+		return mrn_explain(opts, r, "the ring has buffers registered already");
 	case -EINVAL:
 		/* The count is valid, so the kernel does not know the flag for a sparse table. */
-		explain(opts, "this kernel has no sparse buffer tables; they came with Linux 5.19");
-		return -EOPNOTSUPP;
+		return mrn_explain(
+			opts, -EOPNOTSUPP,
+			"this kernel has no sparse buffer tables; they came with Linux 5.19");
 	default:
-		explain(opts, "the ring refuses a buffer table of %u slots: %s", slots,
-			strerror(-r));
-		return r;
+		return mrn_explain(opts, r, "the ring refuses a buffer table of %u slots: %s",
+				   slots, strerror(-r));
 	}
 }
 
 static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, unsigned int slots)
 {
-	struct mrn_regcache_config config = {
-		.size = sizeof(config),
-		.mm = u->mm,
+	struct mrn_regcache_opts cache = {
+		.size = sizeof(cache),
 		.source = opts->source,
 		.need = opts->need,
 		.ops = &ops,
@@ -220,42 +202,45 @@ static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 		.why_size = opts->why_size,
 	};
 
-	return u->mm ? mrn_regcache_create(&config, &u->cache) : -ENOMEM;
+	return u->mm ? mrn_regcache_create(&cache, &u->cache) : -ENOMEM;
 }
 
-int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts, struct mrn_uring **out)
+int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
+		     struct mrn_uring **out)
 {
+	struct mrn_uring_opts opts;
 	unsigned int slots;
 	struct mrn_uring *u;
 	int r;
 
-	if (!opts || opts->size != sizeof(*opts))
+	if (!given)
 		return -EINVAL;
-	if (!ring || !out || !opts->source) {
-		explain(opts, "a ring, a source and a place for the result are needed");
-		return -EINVAL;
-	}
-	if (opts->slots > MAX_SLOTS) {
-		explain(opts, "a ring's buffer table has at most %u slots", MAX_SLOTS);
-		return -EINVAL;
-	}
-	slots = opts->slots ? opts->slots : DEFAULT_SLOTS;
+	r = MRN_OPTS_TAKE(&opts, given);
+	if (r)
+		return r;
+	if (!ring || !out || !opts.source)
+		return mrn_explain(&opts, -EINVAL,
+				   "a ring, a source and a place for the result are needed");
+	if (opts.slots > MAX_SLOTS)
+		return mrn_explain(&opts, -EINVAL, "a ring's buffer table has at most %u slots",
+				   MAX_SLOTS);
+	slots = opts.slots ? opts.slots : DEFAULT_SLOTS;
 
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
 	u->ring = ring;
 	u->mm = mrn_mm_self();
-	r = know_ring(u, opts);
+	r = know_ring(u, &opts);
 	if (r)
 		goto free_u;
 	r = mrn_uring_slots_init(&u->slots, slots);
 	if (r)
 		goto free_u;
-	r = make_cache(u, opts, slots);
+	r = make_cache(u, &opts, slots);
 	if (r)
 		goto free_slots;
-	r = make_table(u, opts, slots);
+	r = make_table(u, &opts, slots);
 	if (r)
 		goto free_cache;
 	*out = u;
@@ -279,7 +264,7 @@ static int take_table(struct mrn_uring *u)
 	return r == -ENXIO ? 0 : r;
 }
 
-int mrn_uring_close(struct mrn_uring *u)
+int mrn_uring_destroy(struct mrn_uring *u)
 {
 	int r = 0;
 
@@ -352,9 +337,9 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 	return r;
 }
 
-int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats)
+int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats, size_t size)
 {
-	return u ? mrn_regcache_get_stats(u->cache, stats) : -EINVAL;
+	return u ? mrn_regcache_get_stats(u->cache, stats, size) : -EINVAL;
 }
 
 unsigned int mrn_uring_stuck(const struct mrn_uring *u)

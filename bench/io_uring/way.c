@@ -17,12 +17,12 @@ static int mrn_open(struct way *w)
 {
 	struct mrn_uring_opts opts = {.size = sizeof(opts), .source = w->source};
 
-	return mrn_uring_open(&w->ring, &opts, &w->u);
+	return mrn_uring_create(&w->ring, &opts, &w->u);
 }
 
 static void mrn_close(struct way *w)
 {
-	mrn_uring_close(w->u);
+	mrn_uring_destroy(w->u);
 }
 
 static void mrn_end(struct way *w)

@@ -39,16 +39,15 @@ static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 static int open_cache(struct work_side *side, const struct work *w)
 {
 	static const struct mrn_regcache_ops ops = {register_range, deregister_range};
-	const struct mrn_regcache_config config = {
-		.size = sizeof(config),
-		.mm = mrn_mm_self(),
+	const struct mrn_regcache_opts opts = {
+		.size = sizeof(opts),
 		.source = ours.source,
 		.need = w->bracketed ? MRN_COVER_INTERPOSE : MRN_COVER_PAGES,
 		.ops = &ops,
 		.max_entries = w->kind == WORK_MISS ? w->buffers : 0,
 	};
 
-	return mrn_regcache_create(&config, &ours.cache);
+	return mrn_regcache_create(&opts, &ours.cache);
 }
 
 static void close_cache(struct work_side *side)

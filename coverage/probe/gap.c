@@ -33,7 +33,7 @@ static void release_pin(void *ctx, struct mrn_regcache_entry *entry)
 static int open_cache(const struct probe *p, struct mrn_regcache **cache)
 {
 	static const struct mrn_regcache_ops ops = {register_pin, release_pin};
-	const struct mrn_regcache_config config = {
+	const struct mrn_regcache_opts config = {
 		.size = sizeof(config),
 		.mm = mrn_mm_self(),
 		.source = p->source,

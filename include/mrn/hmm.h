@@ -88,8 +88,9 @@ struct mrn_hmm_opts {
 /*
  * Creates an address space without regions. opts may be NULL. mrn_hmm_destroy frees *out.
  *
- * Errors: -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that is not less than the
- * frames; -EBADF when the backing file is not open; -ENOMEM; -EPERM when this process may not create a userfaultfd, or
+ * Errors: -E2BIG (size); -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that is not less than the
+ * frames; -EBADF when the backing file is not open for reading and
+ * writing, or not seekable; -ENOMEM; -EPERM when this process may not create a userfaultfd, or
  * give a thread its own descriptor table (close_range or unshare); -ENOSYS and -EOPNOTSUPP when the kernel lacks
  * userfaultfd, or minor faults on shared memory (Linux 5.19); -EMFILE; -EFBIG for more frames than RLIMIT_FSIZE lets a
  * file have; -EAGAIN when no thread can be created. opts->why then says what is missing and how to allow it.
@@ -121,8 +122,8 @@ struct mrn_hmm_stats {
 	uint64_t unserved; /* those of cpu_faults that got a SIGBUS */
 };
 
-/* The counters so far. Each is exact; they are not read at one instant. */
-int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats);
+/* Fills *stats, size bytes, with the counters so far. Each is exact; they are not read at one instant. */
+int mrn_hmm_get_stats(struct mrn_hmm *hmm, struct mrn_hmm_stats *stats, size_t size);
 
 /* ---------------------------------------------------------------------------------------- regions */
 

@@ -37,37 +37,37 @@ static inline unsigned int mrn_uring_buf_index(const struct mrn_uring_buf *buf)
 struct mrn_uring_opts {
 	size_t size;		   /* sizeof(struct mrn_uring_opts) */
 	struct mrn_source *source; /* must outlive the mrn_uring */
-	uint64_t need;		   /* as in struct mrn_regcache_config */
+	uint64_t need;		   /* as in struct mrn_regcache_opts */
 	unsigned int slots;	   /* in the table, at most 16384; 0 means 1024 */
 	size_t max_bytes;	   /* pinned at one time; 0 means no limit but RLIMIT_MEMLOCK */
-	unsigned int flags;	   /* as in struct mrn_regcache_config */
-	char *why;		   /* receives one sentence when open fails; or NULL */
+	unsigned int flags;	   /* as in struct mrn_regcache_opts */
+	char *why;		   /* receives one sentence when create fails; or NULL */
 	size_t why_size;
 };
 
 /*
  * Registers an empty buffer table with ring and puts a cache in front of it. ring stays the caller's: keep it, and its
- * descriptor, ring->ring_fd, open until close. It must have no buffers registered. The table is always changed through
+ * descriptor, ring->ring_fd, open until destroy. It must have no buffers registered. The table is always changed through
  * that descriptor, so any thread may register ring as well (io_uring_register_ring_fd); a ring with a registered number
  * and no descriptor is refused. Other threads may submit to ring meanwhile. A ring made with IORING_SETUP_SINGLE_ISSUER
  * can be used only by its one thread.
  *
- * Errors: -EINVAL; -EBADF when ring has no descriptor, or a closed one; -EBUSY when ring has buffers already;
+ * Errors: -EINVAL; -E2BIG (size); -EBADF when ring has no descriptor, or a closed one; -EBUSY when ring has buffers already;
  * -EOPNOTSUPP when the kernel lacks sparse tables (Linux 5.19) or source does not cover a cause; -ENOMEM; -EDEADLK from
  * a callback. opts->why then says what is missing.
  */
-int mrn_uring_open(struct io_uring *ring, const struct mrn_uring_opts *opts,
-		   struct mrn_uring **out);
+int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *opts,
+		     struct mrn_uring **out);
 
 /*
  * Unregisters the table and frees *u. In a forked child it frees the child's memory and leaves the ring alone.
  *
  * Errors: -EINVAL; -EDEADLK from a callback; -EBUSY while a buffer is held: nothing changes; -EBADF when the ring's
  * descriptor is closed or names another file: *u is freed, and the table, with its stuck slots, lives as long as the
- * ring. Any other error means that the kernel refused to unregister the table: call close again (after -EEXIST, in the
+ * ring. Any other error means that the kernel refused to unregister the table: call destroy again (after -EEXIST, in the
  * ring's own thread), and nothing else with u.
  */
-int mrn_uring_close(struct mrn_uring *u);
+int mrn_uring_destroy(struct mrn_uring *u);
 
 /*
  * Takes a buffer that covers [addr, addr + length). access: MRN_ACCESS_READ for what the device reads
@@ -96,8 +96,8 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 			       const void *addr, unsigned int length, uint64_t offset,
 			       struct mrn_uring_buf **buf);
 
-/* The cache's figures. 0, -EINVAL, or -ESTALE in a forked child. */
-int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats);
+/* Fills *stats, size bytes, with the cache's statistics. 0, -EINVAL, or -ESTALE in a forked child. */
+int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats, size_t size);
 
 /*
  * How many slots are stuck: the kernel refused to empty them (as outside the one thread of a ring with

@@ -26,6 +26,11 @@
  *
  * The guarantees A1-A6 and P1-P5 that the comments cite stand at the top of core/mmu_notifier.c.
  *
+ * Structures that grow. Options (struct mrn_..._opts) begin with their size: set .size = sizeof(the structure) and the rest
+ * to zero but for what you want. A library of a later version takes what is missing for zero; one of an earlier version
+ * refuses, with -E2BIG, what it lacks and you have set. Figures are given with their size, too: what is missing is left
+ * out, what the library lacks is zero. The members why and why_size say where a call that fails may put one sentence.
+ *
  * Conventions. Functions return 0 or -errno. Addresses are bytes; ranges are half open. A *callback*
  * is any function in the ops structures below, except where it says otherwise. It has to return: longjmp, a C++
  * exception or pthread_exit out of one, or out of a free function, is forbidden, and the last two abort the process;
@@ -61,32 +66,35 @@ enum mmu_notifier_event {
 	MMU_NOTIFY_EXCLUSIVE,	    /* a device wants exclusive access; owner names it */
 };
 
-/* Why it happens: which call, by this process, changed the translations. */
+/* Why it happens: which call, by this process, changed the translations. Later versions add causes at the end. */
 enum mrn_cause {
-	MRN_CAUSE_UNKNOWN,	    /* announced by hand, or more than one cause at once */
-	MRN_CAUSE_MUNMAP,	    /* munmap */
-	MRN_CAUSE_MAP_FIXED,	    /* mmap(MAP_FIXED) over a mapping */
-	MRN_CAUSE_MREMAP_SRC,	    /* mremap: the old range, moved or shrunk */
-	MRN_CAUSE_MREMAP_DST,	    /* mremap(MREMAP_FIXED): what was at the new range */
-	MRN_CAUSE_DONTNEED,	    /* madvise(MADV_DONTNEED) */
-	MRN_CAUSE_DONTNEED_LOCKED,  /* madvise(MADV_DONTNEED_LOCKED) */
-	MRN_CAUSE_FREE,		    /* madvise(MADV_FREE) */
-	MRN_CAUSE_REMOVE,	    /* madvise(MADV_REMOVE) */
-	MRN_CAUSE_MADVISE,	    /* any other advice that may change translations */
-	MRN_CAUSE_BRK,		    /* brk or sbrk to a lower address */
-	MRN_CAUSE_SHMDT,	    /* shmdt */
-	MRN_CAUSE_SHMAT_REMAP,	    /* shmat(SHM_REMAP) over a mapping */
-	MRN_CAUSE_REMAP_FILE_PAGES, /* remap_file_pages */
-	MRN_CAUSE_MPROTECT,	    /* mprotect, pkey_mprotect */
-	MRN_CAUSE_FALLOCATE,	    /* fallocate: a hole, a collapse, ... in a mapped file */
-	MRN_CAUSE_FTRUNCATE,	    /* ftruncate or truncate of a mapped file */
-	MRN_CAUSE_OPEN_TRUNC,	    /* open(O_TRUNC) or creat of a mapped file */
-	MRN_CAUSE_FORK,		    /* fork: who writes to a page gets a copy, or the child does */
-	MRN_CAUSE_EXEC,		    /* execve: another program takes this one's place */
-	MRN_CAUSE_DETACH,	    /* the source that watched the range stopped watching it */
-	MRN_CAUSE_OTHER,	    /* userfaultfd's ioctls, TCP's zero-copy receive, io_destroy */
+	MRN_CAUSE_UNKNOWN = 0,		 /* announced by hand, or more than one cause at once */
+	MRN_CAUSE_MUNMAP = 1,		 /* munmap */
+	MRN_CAUSE_MAP_FIXED = 2,	 /* mmap(MAP_FIXED) over a mapping */
+	MRN_CAUSE_MREMAP_SRC = 3,	 /* mremap: the old range, moved or shrunk */
+	MRN_CAUSE_MREMAP_DST = 4,	 /* mremap(MREMAP_FIXED): what was at the new range */
+	MRN_CAUSE_DONTNEED = 5,		 /* madvise(MADV_DONTNEED) */
+	MRN_CAUSE_DONTNEED_LOCKED = 6,	 /* madvise(MADV_DONTNEED_LOCKED) */
+	MRN_CAUSE_FREE = 7,		 /* madvise(MADV_FREE) */
+	MRN_CAUSE_REMOVE = 8,		 /* madvise(MADV_REMOVE) */
+	MRN_CAUSE_MADVISE = 9,		 /* any other advice that may change translations */
+	MRN_CAUSE_BRK = 10,		 /* brk or sbrk to a lower address */
+	MRN_CAUSE_SHMDT = 11,		 /* shmdt */
+	MRN_CAUSE_SHMAT_REMAP = 12,	 /* shmat(SHM_REMAP) over a mapping */
+	MRN_CAUSE_REMAP_FILE_PAGES = 13, /* remap_file_pages */
+	MRN_CAUSE_MPROTECT = 14,	 /* mprotect, pkey_mprotect */
+	MRN_CAUSE_FALLOCATE = 15,	 /* fallocate: a hole, a collapse, ... in a mapped file */
+	MRN_CAUSE_FTRUNCATE = 16,	 /* ftruncate or truncate of a mapped file */
+	MRN_CAUSE_OPEN_TRUNC = 17,	 /* open(O_TRUNC) or creat of a mapped file */
+	MRN_CAUSE_FORK = 18,   /* fork: who writes to a page gets a copy, or the child does */
+	MRN_CAUSE_EXEC = 19,   /* execve: another program takes this one's place */
+	MRN_CAUSE_DETACH = 20, /* the source that watched the range stopped watching it */
+	MRN_CAUSE_OTHER = 21,  /* userfaultfd's ioctls, TCP's zero-copy receive, io_destroy */
 	MRN_NR_CAUSES
 };
+
+/* Arrays by cause in structures have this many elements. */
+#define MRN_MAX_CAUSES 64
 
 /* One bit per cause, for masks. */
 #define MRN_CAUSE_BIT(cause) (UINT64_C(1) << (cause))

@@ -55,16 +55,16 @@ struct mrn_regcache_ops {
 	void (*deregister_range)(void *ctx, struct mrn_regcache_entry *entry);
 };
 
-/* mrn_regcache_config.flags: a miss that overlaps entries registers one range in their place. */
+/* mrn_regcache_opts.flags: a miss that overlaps entries registers one range in their place. */
 #define MRN_REGCACHE_MERGE (1u << 0)
 
-struct mrn_regcache_config {
-	size_t size; /* sizeof(struct mrn_regcache_config) */
+struct mrn_regcache_opts {
+	size_t size; /* sizeof(struct mrn_regcache_opts) */
+	/* Watches this process's memory; must outlive the cache. Or NULL, with an mm. */
+	struct mrn_source *source;
+	/* An mm whose owner announces every change. NULL with a source. */
 	struct mrn_mm *mm;
-	struct mrn_source *source; /* watches mm; must outlive the cache. Required for
-				      mrn_mm_self(); NULL for any other mm, whose owner
-				      announces every change */
-	uint64_t need;		   /* coverage bits; 0 means MRN_COVER_PAGES */
+	uint64_t need; /* coverage bits; 0 means MRN_COVER_PAGES */
 	const struct mrn_regcache_ops *ops;
 	void *ctx;		  /* passed to ops */
 	unsigned int max_entries; /* registrations at one time, in use or idle; 0 means 1024 */
@@ -77,11 +77,11 @@ struct mrn_regcache_config {
 /*
  * Creates a cache. ops and ctx must outlive it.
  *
- * Errors: -EINVAL, also for a source that does not watch mm; -ENOMEM; -EOPNOTSUPP when source does not cover a cause in
- * need; -ENOTCONN when source has been detached; -ESTALE in a forked child when mm or source is its parent's; why
+ * Errors: -EINVAL, also for a source that does not watch mm; -E2BIG (size); -ENOMEM; -EOPNOTSUPP when source does
+ * not cover a cause in need; -ENOTCONN when source has been detached; -ESTALE in a forked child when mm or source is its parent's; why
  * explains each of these about mm and source. -EDEADLK from a callback. Allocates; does not block.
  */
-int mrn_regcache_create(const struct mrn_regcache_config *config, struct mrn_regcache **out);
+int mrn_regcache_create(const struct mrn_regcache_opts *opts, struct mrn_regcache **out);
 
 /*
  * Deregisters everything and frees the cache. In a forked child it frees the child's memory and
@@ -131,15 +131,16 @@ struct mrn_regcache_stats {
 	uint64_t evictions;	  /* idle entries that made room */
 	uint64_t use_once;	  /* entries that could not be kept */
 	uint64_t invalidations;	  /* entries invalidated */
-	uint64_t invalidations_by[MRN_NR_CAUSES];
+	uint64_t invalidations_by[MRN_MAX_CAUSES];
 	uint64_t entries;	 /* registered now */
 	uint64_t entries_in_use; /* of them, held */
 	uint64_t bytes_pinned;	 /* by all entries registered now */
 	uint64_t use_once_full;	 /* of use_once: for lack of mappings (vm.max_map_count) */
 };
 
-/* Fills *stats. Each figure is exact; they are not read at one instant. Errors: -EINVAL, -ESTALE. */
-int mrn_regcache_get_stats(struct mrn_regcache *cache, struct mrn_regcache_stats *stats);
+/* Fills *stats, size bytes. Each figure is exact; they are not read at one instant. Errors: -EINVAL, -ESTALE. */
+int mrn_regcache_get_stats(struct mrn_regcache *cache, struct mrn_regcache_stats *stats,
+			   size_t size);
 
 #ifdef __cplusplus
 }

@@ -132,7 +132,7 @@ struct mrn_source_opts {
  * are shared: attaching again takes a reference to the same *out, with the kinds that were missing
  * added. The caller's reference is dropped by mrn_source_detach.
  *
- * Errors: -EINVAL; -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind (or with AUTO, any) is not
+ * Errors: -EINVAL; -E2BIG (size); -EOPNOTSUPP when a needed cause is not covered, or an explicitly asked kind (or with AUTO, any) is not
  * to be had; -EPERM when that is for lack of permission; -ENOSYS when the kernel lacks userfaultfd;
  * -EBUSY when a thread blocks all signals, is traced or has too small an alternate stack, and -ETIMEDOUT when one does not
  * answer, so that dispatch cannot have it; -EMFILE, -ENFILE; -EAGAIN when no thread can be made, or sent a signal; -ENOMEM. opts->why then names what is missing and how to

@@ -20,7 +20,7 @@ static int mrn_way_open(struct io_uring *ring, struct mrn_source *source, void *
 		.why_size = sizeof(why),
 	};
 	struct mrn_uring *u;
-	int r = mrn_uring_open(ring, &opts, &u);
+	int r = mrn_uring_create(ring, &opts, &u);
 
 	if (r)
 		return r;
@@ -50,7 +50,7 @@ static void mrn_way_add_figures(void *state, struct demo_figures *figures)
 {
 	struct mrn_regcache_stats stats;
 
-	if (mrn_uring_get_stats(state, &stats))
+	if (mrn_uring_get_stats(state, &stats, sizeof(stats)))
 		return;
 	figures->registrations += stats.registrations;
 	figures->hits += stats.hits;
@@ -60,7 +60,7 @@ static void mrn_way_add_figures(void *state, struct demo_figures *figures)
 
 static void mrn_way_close(void *state)
 {
-	mrn_uring_close(state);
+	mrn_uring_destroy(state);
 }
 
 const struct demo_way demo_mrn = {
