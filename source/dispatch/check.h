@@ -16,6 +16,7 @@ MRN_PART(DISPATCH_ASK);	       /* threads that are there already are not armed *
 MRN_PART(DISPATCH_LIBCS);      /* threads are asked by a signal that they may wait for */
 MRN_PART(DISPATCH_NEW);	       /* new threads are not armed */
 MRN_PART(DISPATCH_MASKS);      /* the program may block SIGSYS */
+MRN_PART(DISPATCH_KEPT);       /* nobody keeps a SIGSYS that the program blocks */
 MRN_PART(DISPATCH_SIGNALS);    /* signals may come while a caught call is made */
 MRN_PART(DISPATCH_SIGSYS);     /* the program may take SIGSYS */
 MRN_PART(DISPATCH_SETTLE);     /* nobody waits for calls on their way to the handler */

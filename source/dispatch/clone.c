@@ -71,6 +71,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	mrn_caught_exec_forget();
 	mrn_spares_forget(c);
 	mrn_altstacks_forget();
+	mrn_sigsys_forget_kept();
 	mrn_source_forget_parents();
 	mrn_has_company = false;
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
@@ -83,6 +84,8 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	/* Not caught, on purpose or not: there is no source here yet that could lose something. */
 	mrn_armed_in = 0;
 	mrn_dispatch_release();
+	mrn_sigsys_hand_over(c->context);
+	mrn_sigsys_blocked = 0;
 	mrn_sigsys_leave_to_child(flags & CLONE_CLEAR_SIGHAND);
 }
 
@@ -142,6 +145,7 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 	f->arm = (flags & CLONE_VFORK) ? PARENT_OF_GUEST : 0;
 	/* A handler in between could call vfork, and has the same frame for it. */
 	memcpy(&f->more[0], &c->context->uc_sigmask, sizeof(f->more[0]));
+	f->more[2] = mrn_sigsys_mask(c);
 	f->more[1] = action_of_guest(flags);
 	memset(&c->context->uc_sigmask, 0xff, sizeof(f->more[0]));
 }
@@ -190,6 +194,7 @@ static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t
 	child->rsp = top;
 	child->arm = arm;
 	child->more[1] = arm ? 0 : action_of_guest(flags);
+	child->more[2] = mrn_sigsys_blocked;
 	if (!runs_beside(flags))
 		parent->arm = PARENT_OF_GUEST;
 	return child;

@@ -37,6 +37,20 @@ static bool goes_with_it_ignored(void)
 	return false;
 }
 
+/*
+ * A new program inherits the mask, too; and with SIGSYS blocked a call that is caught is the last one, as in a handler that comes
+ * before exec. So this thread is not caught, either.
+ */
+static bool goes_with_it_blocked(struct mrn_caught *c)
+{
+	if (!mrn_sigsys_blocked || mrn_is_confined() || !mrn_dispatch_is_on())
+		return false;
+	if (mrn_dispatch_set(NULL))
+		return false;
+	mrn_sigsys_hand_over(c->context);
+	return true;
+}
+
 static void announce(uintptr_t frame)
 {
 	at = frame;
@@ -51,7 +65,8 @@ static void announce(uintptr_t frame)
 
 void mrn_caught_exec(struct mrn_caught *c)
 {
-	const char *stub = goes_with_it_ignored() ? mrn_stub_exec : mrn_stub_tell;
+	const bool blocked = goes_with_it_blocked(c), ignored = goes_with_it_ignored();
+	const char *stub = blocked || ignored ? mrn_stub_exec : mrn_stub_tell;
 	long a[6] = {c->reg[REG_RDI], c->reg[REG_RSI], c->reg[REG_RDX], c->reg[REG_R10],
 		     c->reg[REG_R8]};
 	int saved = errno;

@@ -64,6 +64,8 @@ struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub)
 	struct mrn_frame *f = stub == mrn_stub_vfork ? &mrn_vfork_frame : frame_of(c);
 
 	fill(f, c->reg);
+	if (stub == mrn_stub_resume)
+		f->call = (uint32_t)c->reg[REG_RAX] | (mrn_sigsys_blocked ? CALL_BLOCKS_SIGSYS : 0);
 	if (stub != mrn_stub_vfork)
 		c->reg[REG_RSP] = (greg_t)(uintptr_t)f;
 	c->reg[REG_RIP] = (greg_t)(uintptr_t)stub;
@@ -342,15 +344,27 @@ static void caught(struct mrn_caught *c)
 	case SYS_rt_sigprocmask:
 		mrn_caught_procmask(c);
 		break;
+	case SYS_rt_sigpending:
+		mrn_caught_sigpending(c);
+		break;
+	case SYS_rt_sigtimedwait:
+		mrn_caught_sigwait(c);
+		break;
+	case SYS_nanosleep:
+		mrn_caught_sleep(c, REG_RSI);
+		break;
+	case SYS_clock_nanosleep:
+		mrn_caught_sleep(c, REG_R10);
+		break;
 	case SYS_rt_sigsuspend:
-		mrn_caught_mask(c, REG_RDI);
+		mrn_caught_mask(c, REG_RDI, REG_RSI);
 		break;
 	case SYS_ppoll:
-		mrn_caught_mask(c, REG_R10);
+		mrn_caught_mask(c, REG_R10, REG_R8);
 		break;
 	case SYS_epoll_pwait:
 	case SYS_epoll_pwait2:
-		mrn_caught_mask(c, REG_R8);
+		mrn_caught_mask(c, REG_R8, REG_R9);
 		break;
 	case SYS_io_pgetevents:
 	case SYS_pselect6:
@@ -420,6 +434,13 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 		mrn_foreign_sigsys(sig, info, uc);
 		return;
 	}
+	mrn_sigsys_waits_no_more();
+	/* For the process, kept by another thread: as if it had come just before the call. */
+	if (!mrn_sigsys_blocked && mrn_sigsys_any_kept()) {
+		c.reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
+		mrn_sigsys_give_kept(uc, false);
+		return;
+	}
 	if (!mrn_dispatch_is_on())
 		mrn_thread_disarm();
 	__atomic_fetch_add(&mrn_handlers, 1, __ATOMIC_RELAXED);
@@ -435,7 +456,12 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 	} else {
 		caught(&c);
 	}
-	if (!mrn_armed_in)
+	if (!mrn_armed_in) {
 		mrn_spare_leave(&c);
+		mrn_sigsys_hand_over(uc);
+		mrn_sigsys_blocked = 0;
+	}
 	__atomic_fetch_sub(&mrn_handlers, 1, __ATOMIC_RELAXED);
+	if (mrn_armed_in && mrn_sigsys_any_kept())
+		mrn_sigsys_give_kept(uc, c.interrupted);
 }

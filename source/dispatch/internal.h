@@ -40,6 +40,7 @@ struct mrn_caught {
 	struct mrn_spare *spare; /* of this thread, whose stack has gone; or NULL */
 	siginfo_t *info;
 	ucontext_t *context;
+	bool interrupted; /* by a SIGSYS that is kept: the call lets it pass while it waits, and no longer */
 };
 
 /* ---- handler.c */
@@ -131,8 +132,8 @@ void mrn_guests_forget(void);
 
 /* ---- mask.c: calls that could block SIGSYS, or take its handler away */
 
-/* Goes on with a copy of the mask at the register's address, without SIGSYS. */
-void mrn_caught_mask(struct mrn_caught *c, int reg);
+/* Goes on with a copy of the mask at one register's address, as long as another one says, without SIGSYS. */
+void mrn_caught_mask(struct mrn_caught *c, int reg, int size);
 void mrn_caught_procmask(struct mrn_caught *c);
 /* The same, of one that a structure with its size points to, as for pselect. */
 void mrn_caught_mask_and_size(struct mrn_caught *c);
@@ -141,8 +142,31 @@ bool mrn_caught_uring_register(struct mrn_caught *c);
 void mrn_caught_uring_enter(struct mrn_caught *c);
 void mrn_caught_sigaction(struct mrn_caught *c);
 void mrn_caught_sigreturn(struct mrn_caught *c);
-/* Takes SIGSYS out of the mask that a signal's handler returns to. */
-void mrn_let_sigsys_pass(ucontext_t *context);
+/* Takes SIGSYS out of the mask that a signal's handler returns to: was it there? */
+bool mrn_let_sigsys_pass(ucontext_t *context);
+/* What the program has as its mask. */
+mrn_sigmask mrn_sigsys_mask(const struct mrn_caught *c);
+
+/* ---- blocked.c: SIGSYS that the program blocks */
+
+/* By this thread, while it is caught. */
+extern MRN_TLS uint32_t mrn_sigsys_blocked;
+/* By what has been interrupted? */
+bool mrn_sigsys_is_blocked(const ucontext_t *context);
+void mrn_sigsys_keep(const siginfo_t *info, ucontext_t *context);
+/* For this thread, or the process. */
+bool mrn_sigsys_any_kept(void);
+bool mrn_sigsys_take_kept(siginfo_t *info);
+/* In a forked child, which starts with none. */
+void mrn_sigsys_forget_kept(void);
+/* At each caught call: one that this thread waited in is over. */
+void mrn_sigsys_waits_no_more(void);
+/* This thread is not caught: the kernel has its mask, context's as well unless that is NULL, and what is kept. */
+void mrn_sigsys_hand_over(ucontext_t *context);
+/* A call that puts into the register's address what is left to sleep. */
+void mrn_caught_sleep(struct mrn_caught *c, int rest);
+void mrn_caught_sigpending(struct mrn_caught *c);
+void mrn_caught_sigwait(struct mrn_caught *c);
 
 /* ---- sigsys.c */
 
@@ -170,9 +194,11 @@ bool mrn_sigsys_is_ignored(void);
 extern const struct mrn_sigaction mrn_sigsys_ignored;
 /* A SIGSYS that is not from here. */
 void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context);
+/* Gives those that are kept, and whether or not they are blocked at least one. */
+void mrn_sigsys_give_kept(ucontext_t *context, bool at_least_one);
 /* What the kernel has for SIGSYS while this is attached; to be set anew where a child starts without handlers. */
 extern struct mrn_sigaction mrn_sigsys_ours;
-/* Puts handler in the place of the program's, and unblocks SIGSYS here. 0 or -errno. */
+/* Puts handler in the place of the program's. 0 or -errno. */
 int mrn_sigsys_take(const char *handler);
 /* Once no call is caught any more. */
 void mrn_sigsys_give_back(void);
@@ -180,8 +206,18 @@ void mrn_sigsys_give_back(void);
 int mrn_sigsys_take_again(void);
 /* In one that is not caught; fresh: it starts without handlers. */
 void mrn_sigsys_leave_to_child(bool fresh);
-/* Takes SIGSYS out of the masks that handlers run with. */
-void mrn_sigsys_unmask_handlers(void);
+/* Once this thread is armed. */
+void mrn_sigsys_unblock(void);
+
+/* ---- masking.c: handlers whose masks have SIGSYS */
+
+/* As rt_sigaction, for another signal than SIGSYS. */
+long mrn_handler_set(long sig, uint64_t act, uint64_t old, long size);
+void mrn_handlers_take(void);
+/* Once no call is caught any more. */
+void mrn_handlers_give_back(void);
+/* In a process that starts without handlers. */
+void mrn_handlers_forget(void);
 
 /* ---- settle.c */
 

@@ -38,10 +38,11 @@ static bool any_left; /* a thread that was asked had been armed */
 
 void mrn_asked_to_leave(ucontext_t *context)
 {
-	(void)context;
 	if (mrn_armed_in) {
 		mrn_caught_end_all();
 		mrn_thread_disarm();
+		mrn_sigsys_hand_over(context);
+		mrn_sigsys_blocked = 0;
 		__atomic_store_n(&any_left, true, __ATOMIC_RELAXED);
 	}
 }

@@ -20,47 +20,66 @@
 
 /* ------------------------------------------------------------------------------------------------ masks */
 
-/* Reads a mask; false where there is none, or none with SIGSYS. */
-static bool takes_sigsys(uint64_t addr, mrn_sigmask *without)
-{
-	if (!addr || MRN_BROKEN(DISPATCH_MASKS) ||
-	    mrn_program_read(without, addr, sizeof(*without)) || !(*without & MRN_SIGSYS_BIT))
-		return false;
-	*without &= ~MRN_SIGSYS_BIT;
-	return true;
-}
-
-void mrn_caught_mask(struct mrn_caught *c, int reg)
+mrn_sigmask mrn_sigsys_mask(const struct mrn_caught *c)
 {
 	mrn_sigmask mask;
-	bool change = takes_sigsys((uint64_t)c->reg[reg], &mask);
-	struct mrn_frame *f = mrn_caught_resume(c, mrn_stub_resume);
 
-	if (!change)
+	memcpy(&mask, &c->context->uc_sigmask, sizeof(mask));
+	return mask | (mrn_sigsys_blocked ? MRN_SIGSYS_BIT : 0);
+}
+
+/*
+ * Goes on with a mask for the time of the call, or with NULL; without SIGSYS. NULL is returned where it does not go on: a SIGSYS that
+ * is kept has to be given, and interrupts it.
+ */
+static struct mrn_frame *go_on_with(struct mrn_caught *c, mrn_sigmask *mask)
+{
+	struct mrn_frame *f;
+
+	if (mask && !(*mask & MRN_SIGSYS_BIT) && mrn_sigsys_blocked && mrn_sigsys_any_kept()) {
+		mrn_caught_return(c, -EINTR);
+		c->interrupted = true;
+		return NULL;
+	}
+	f = mrn_caught_resume(c, mrn_stub_resume);
+	if (!mask)
+		return f;
+	f->call &= ~CALL_BLOCKS_SIGSYS;
+	if (*mask & MRN_SIGSYS_BIT)
+		f->call |= CALL_BLOCKS_SIGSYS;
+	*mask &= ~MRN_SIGSYS_BIT;
+	return f;
+}
+
+static bool read_mask(uint64_t addr, uint64_t size, mrn_sigmask *mask)
+{
+	return addr && size == sizeof(*mask) && !MRN_BROKEN(DISPATCH_MASKS) &&
+	       !mrn_program_read(mask, addr, sizeof(*mask));
+}
+
+void mrn_caught_mask(struct mrn_caught *c, int reg, int size)
+{
+	mrn_sigmask mask;
+	bool has = read_mask((uint64_t)c->reg[reg], (uint64_t)c->reg[size], &mask);
+	struct mrn_frame *f = go_on_with(c, has ? &mask : NULL);
+
+	if (!has || !f)
 		return;
 	f->more[0] = mask;
 	c->reg[reg] = (greg_t)(uintptr_t)&f->more[0];
 }
 
-void mrn_caught_procmask(struct mrn_caught *c)
-{
-	if (c->call.a[0] == SIG_UNBLOCK)
-		mrn_caught_resume(c, mrn_stub_resume);
-	else
-		mrn_caught_mask(c, REG_RSI);
-}
-
-/* A mask that is pointed to by a structure whose first word is the pointer, words long. */
+/* A mask that is pointed to by a structure whose first words are the pointer and its size, words long. */
 static void pointed_to(struct mrn_caught *c, int reg, unsigned int words)
 {
 	uint64_t arg[3];
 	mrn_sigmask mask;
-	bool change = c->reg[reg] &&
-		      !mrn_program_read(arg, (uint64_t)c->reg[reg], words * sizeof(arg[0])) &&
-		      takes_sigsys(arg[0], &mask);
-	struct mrn_frame *f = mrn_caught_resume(c, mrn_stub_resume);
+	bool has = c->reg[reg] &&
+		   !mrn_program_read(arg, (uint64_t)c->reg[reg], words * sizeof(arg[0])) &&
+		   read_mask(arg[0], words == 2 ? arg[1] : (uint32_t)arg[1], &mask);
+	struct mrn_frame *f = go_on_with(c, has ? &mask : NULL);
 
-	if (!change)
+	if (!has || !f)
 		return;
 	f->more[0] = mask;
 	arg[0] = (uint64_t)(uintptr_t)&f->more[0];
@@ -71,6 +90,50 @@ static void pointed_to(struct mrn_caught *c, int reg, unsigned int words)
 void mrn_caught_mask_and_size(struct mrn_caught *c)
 {
 	pointed_to(c, REG_R9, 2);
+}
+
+static bool change_mask(long how, mrn_sigmask set, mrn_sigmask *mask)
+{
+	switch (how) {
+	case SIG_BLOCK:
+		*mask |= set;
+		return true;
+	case SIG_UNBLOCK:
+		*mask &= ~set;
+		return true;
+	case SIG_SETMASK:
+		*mask = set;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Made here, by what the handler returns to; signals that are pending come then, as they would. */
+void mrn_caught_procmask(struct mrn_caught *c)
+{
+	const mrn_sigmask was = mrn_sigsys_mask(c);
+	const uint64_t act = (uint64_t)c->reg[REG_RSI], old = (uint64_t)c->reg[REG_RDX];
+	mrn_sigmask mask = was, set;
+	long r = 0;
+
+	if (MRN_BROKEN(DISPATCH_MASKS)) {
+		mrn_caught_resume(c, mrn_stub_resume);
+		return;
+	}
+	if (c->reg[REG_R10] != sizeof(mask))
+		r = -EINVAL;
+	else if (act && mrn_program_read(&set, act, sizeof(set)))
+		r = -EFAULT;
+	else if (act && !change_mask(c->call.a[0], set & ~MRN_SIGNALS_NEVER_BLOCKED, &mask))
+		r = -EINVAL;
+	if (!r) {
+		mrn_sigsys_blocked = (mask & MRN_SIGSYS_BIT) && !MRN_BROKEN(DISPATCH_KEPT);
+		mask &= ~MRN_SIGSYS_BIT;
+		memcpy(&c->context->uc_sigmask, &mask, sizeof(mask));
+		r = old ? mrn_program_write(old, &was, sizeof(was)) : 0;
+	}
+	mrn_caught_return(c, r);
 }
 
 /*
@@ -98,14 +161,12 @@ void mrn_caught_uring_enter(struct mrn_caught *c)
 	else if (c->reg[REG_R10] & IORING_ENTER_EXT_ARG)
 		pointed_to(c, REG_R8, 3);
 	else
-		mrn_caught_mask(c, REG_R8);
+		mrn_caught_mask(c, REG_R8, REG_R9);
 }
 
 void mrn_caught_sigaction(struct mrn_caught *c)
 {
-	struct mrn_sigaction act;
-	bool change;
-	struct mrn_frame *f;
+	long r;
 
 	if (c->call.a[0] == SIGSYS && !MRN_BROKEN(DISPATCH_SIGSYS) &&
 	    c->reg[REG_R10] == sizeof(mrn_sigmask)) {
@@ -113,34 +174,38 @@ void mrn_caught_sigaction(struct mrn_caught *c)
 						    (uint64_t)c->reg[REG_RDX]));
 		return;
 	}
-	change = c->reg[REG_RSI] && !MRN_BROKEN(DISPATCH_MASKS) &&
-		 !mrn_program_read(&act, (uint64_t)c->reg[REG_RSI], sizeof(act)) &&
-		 (act.mask & MRN_SIGSYS_BIT);
-	f = mrn_caught_resume(c, mrn_stub_resume);
-	if (!change)
-		return;
-	act.mask &= ~MRN_SIGSYS_BIT;
-	memcpy(f->more, &act, sizeof(act));
-	c->reg[REG_RSI] = (greg_t)(uintptr_t)f->more;
+	r = mrn_handler_set(c->call.a[0], (uint64_t)c->reg[REG_RSI], (uint64_t)c->reg[REG_RDX],
+			    c->reg[REG_R10]);
+	mrn_caught_return(c, r);
 }
 
-/* What a signal's handler has left as the mask to go on with. */
-void mrn_let_sigsys_pass(ucontext_t *context)
+bool mrn_let_sigsys_pass(ucontext_t *context)
 {
 	mrn_sigmask mask;
+	bool was;
 
 	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+	was = mask & MRN_SIGSYS_BIT;
 	mask &= ~MRN_SIGSYS_BIT;
 	if (!MRN_BROKEN(DISPATCH_MASKS))
 		memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+	return was;
 }
 
-/* The program's handler has returned, and below its return address is what the kernel goes on with. */
+/*
+ * The program's handler has returned, and below its return address is what the kernel goes on with. If that does not say whether
+ * SIGSYS was blocked before, it stays as it is, but where the handler has put it there.
+ */
 void mrn_caught_sigreturn(struct mrn_caught *c)
 {
 	ucontext_t *context = (ucontext_t *)(uintptr_t)c->reg[REG_RSP];
+	const bool known = context->uc_flags & CONTEXT_SAYS_SIGSYS;
 
-	mrn_let_sigsys_pass(context);
+	context->uc_flags &= ~CONTEXT_SAYS_SIGSYS;
+	if (mrn_let_sigsys_pass(context))
+		mrn_sigsys_blocked = 1;
+	else if (known)
+		mrn_sigsys_blocked = 0;
 	mrn_spare_in_frame(c, &context->uc_stack);
 	mrn_altstack_next(c, &context->uc_stack);
 	c->reg[REG_RIP] = (greg_t)(uintptr_t)mrn_stub_sigreturn;

@@ -18,8 +18,6 @@
 #define SYS_SECCOMP 1 /* si_code; Debian 12's headers lack it */
 #endif
 
-#define NR_SIGNALS 64
-
 #define SIG_DEFAULT ((void *)(uintptr_t)SIG_DFL)
 #define SIG_IGNORED ((void *)(uintptr_t)SIG_IGN)
 
@@ -116,6 +114,8 @@ long mrn_sigsys_set(uint64_t act, uint64_t old)
 		write_programs(&fresh);
 	}
 	mrn_actions_unlock(mask);
+	if (act && fresh.handler == SIG_IGNORED)
+		mrn_sigsys_forget_kept();
 	return old ? mrn_program_write(old, &was, sizeof(was)) : 0;
 }
 
@@ -161,8 +161,18 @@ int mrn_sigsys_take(const char *handler)
 	/* Ours may be there: from last time, when it could not be given back, or from this process's parent. */
 	if (!r && was.handler != ours.handler)
 		write_programs(&was);
-	mrn_actions_unlock(mask & ~MRN_SIGSYS_BIT);
+	mrn_actions_unlock(mask);
 	return (int)r;
+}
+
+void mrn_sigsys_unblock(void)
+{
+	const mrn_sigmask sigsys = MRN_SIGSYS_BIT;
+	mrn_sigmask mask = 0;
+
+	mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&mask, sizeof(mask));
+	mrn_sigsys_blocked = !!(mask & MRN_SIGSYS_BIT);
+	mrn_sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&sigsys, 0, sizeof(sigsys));
 }
 
 void mrn_sigsys_give_back(void)
@@ -170,6 +180,7 @@ void mrn_sigsys_give_back(void)
 	uint32_t v;
 
 	mrn_action_exchange(SIGSYS, mrn_sigsys_ours, read_programs(&v), 0);
+	mrn_handlers_give_back();
 }
 
 /* As the kernel does in a child that is to start without handlers. */
@@ -180,6 +191,7 @@ static void forget_handler(void)
 
 	if (read_programs(&v).handler != SIG_IGNORED)
 		write_programs(&none);
+	mrn_handlers_forget();
 }
 
 int mrn_sigsys_take_again(void)
@@ -200,21 +212,10 @@ void mrn_sigsys_leave_to_child(bool fresh)
 		forget_handler();
 	action = read_programs(&v);
 	/* A sandbox may kill for it: then our handler stays there, and hands all on. */
-	if (!mrn_is_confined())
-		mrn_action_set(SIGSYS, &action, NULL);
-}
-
-void mrn_sigsys_unmask_handlers(void)
-{
-	for (int sig = 1; sig <= NR_SIGNALS; sig++) {
-		struct mrn_sigaction a, without;
-
-		if (sig == SIGSYS || mrn_action_set(sig, NULL, &a) || !(a.mask & MRN_SIGSYS_BIT))
-			continue;
-		without = a;
-		without.mask &= ~MRN_SIGSYS_BIT;
-		mrn_action_exchange(sig, a, without, MRN_SIGSYS_BIT);
-	}
+	if (mrn_is_confined())
+		return;
+	mrn_action_set(SIGSYS, &action, NULL);
+	mrn_handlers_give_back();
 }
 
 /* ---------------------------------------------------------------------------------- not from here */
@@ -243,16 +244,19 @@ static void as_if_we_were_not_here(int sig, const siginfo_t *info, ucontext_t *c
 	mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), mrn_sys0(SYS_gettid), sig);
 }
 
+static bool is_forced(const siginfo_t *info, const ucontext_t *context)
+{
+	return info->si_code > 0 && mrn_sigsys_is_of_a_call(info, context->uc_mcontext.gregs);
+}
+
 /* The action for one that has come, and may have been the last for it. */
-static struct mrn_sigaction action_for(const siginfo_t *info, const ucontext_t *context)
+static struct mrn_sigaction action_for(bool forced, bool blocked)
 {
 	uint32_t v, before;
 	struct mrn_sigaction action = read_programs(&v);
-	bool forced = info->si_code > 0 &&
-		      mrn_sigsys_is_of_a_call(info, context->uc_mcontext.gregs);
 
-	/* What the kernel has to bring home is not ignored. */
-	if (action.handler == SIG_IGNORED) {
+	/* What the kernel has to bring home is neither ignored nor kept. */
+	if (action.handler == SIG_IGNORED || (forced && blocked)) {
 		if (forced)
 			action.handler = SIG_DEFAULT;
 		return action;
@@ -265,10 +269,28 @@ static struct mrn_sigaction action_for(const siginfo_t *info, const ucontext_t *
 	return action;
 }
 
-void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
+/* As the kernel calls it, and goes on when it returns: with the mask that is in its frame. */
+static void call_handler(const struct mrn_sigaction *action, int sig, siginfo_t *info,
+			 ucontext_t *context)
 {
-	const struct mrn_sigaction action = action_for(info, context);
+	mrn_sigmask *before = (mrn_sigmask *)&context->uc_sigmask;
+	const bool is_caught = mrn_thread_is_armed() && !MRN_BROKEN(DISPATCH_KEPT);
 	mrn_sigmask mask;
+
+	if (is_caught && mrn_sigsys_blocked)
+		*before |= MRN_SIGSYS_BIT;
+	if (!(action->flags & SA_NODEFER) || (action->mask & MRN_SIGSYS_BIT))
+		mrn_sigsys_blocked = is_caught;
+	mask = (*before | action->mask) & ~MRN_SIGSYS_BIT;
+	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	((void (*)(int, siginfo_t *, void *))action->handler)(sig, info, context);
+	if (mrn_thread_is_armed())
+		mrn_sigsys_blocked = mrn_let_sigsys_pass(context);
+}
+
+static void give(int sig, siginfo_t *info, ucontext_t *context, bool blocked)
+{
+	const struct mrn_sigaction action = action_for(is_forced(info, context), blocked);
 
 	if (action.handler == SIG_DEFAULT) {
 		as_if_we_were_not_here(sig, info, context);
@@ -276,16 +298,35 @@ void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
 	}
 	if (action.handler == SIG_IGNORED)
 		return;
-	if (info->si_code == SYS_USER_DISPATCH) {
-		/* Of the program's own: a call made here would be caught again, and so would the return, but at its own place. */
-		if (action.flags & MRN_SA_RESTORER)
-			((void **)context)[-1] = action.restorer;
-	} else {
-		/* As the kernel would have called it. Returning from the signal puts the program's mask back. */
-		memcpy(&mask, &context->uc_sigmask, sizeof(mask));
-		mask = (mask | action.mask) & ~MRN_SIGSYS_BIT;
-		mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	if (info->si_code != SYS_USER_DISPATCH) {
+		call_handler(&action, sig, info, context);
+		return;
 	}
+	/* Of the program's own: a call made here would be caught again, and so would the return, but at its own place. */
+	if (action.flags & MRN_SA_RESTORER)
+		((void **)context)[-1] = action.restorer;
 	((void (*)(int, siginfo_t *, void *))action.handler)(sig, info, context);
 	mrn_let_sigsys_pass(context);
+}
+
+void mrn_sigsys_give_kept(ucontext_t *context, bool at_least_one)
+{
+	siginfo_t info;
+
+	while ((at_least_one || !mrn_sigsys_blocked) && mrn_sigsys_take_kept(&info)) {
+		at_least_one = false;
+		give(SIGSYS, &info, context, false);
+	}
+}
+
+void mrn_foreign_sigsys(int sig, siginfo_t *info, ucontext_t *context)
+{
+	const bool blocked = mrn_sigsys_is_blocked(context);
+
+	if (blocked && !is_forced(info, context)) {
+		mrn_sigsys_keep(info, context);
+		return;
+	}
+	give(sig, info, context, blocked);
+	mrn_sigsys_give_kept(context, false);
 }

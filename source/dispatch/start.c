@@ -38,13 +38,15 @@ int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops,
 	mrn_fence_full();
 	r = mrn_thread_arm();
 	if (!r)
+		mrn_sigsys_unblock();
+	if (!r)
 		r = mrn_threads_arm(why, why_size);
 	if (r) {
 		mrn_dispatch_stop();
 		return r;
 	}
 	mrn_rings_look(mrn_dispatch_tells.ring);
-	mrn_sigsys_unmask_handlers();
+	mrn_handlers_take();
 	return 0;
 }
 
@@ -62,6 +64,8 @@ void mrn_dispatch_stop(void)
 	mrn_tokens_wait(mrn_mm_self(), 0, UINTPTR_MAX, NULL);
 	mrn_dispatch_release();
 	mrn_thread_disarm();
+	mrn_sigsys_hand_over(NULL);
+	mrn_sigsys_blocked = 0;
 	/* Else it stays, and hands all on. */
 	if (mrn_threads_settle())
 		mrn_sigsys_give_back();

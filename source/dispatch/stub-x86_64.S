@@ -9,9 +9,15 @@
 /* linux/prctl.h, which is no header for an assembler */
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #define PR_SYS_DISPATCH_ON	     1
+#define SIG_UNBLOCK		     1
 #define SIG_SETMASK		     2
 #define SIGSYS			     31
 #define EFLAGS_AC		     0x40000
+
+	.section .rodata
+	.p2align 3
+sigsys_alone:
+	.quad	1 << (SIGSYS - 1)
 
 	.section mrn_syscalls, "ax", @progbits
 
@@ -133,6 +139,12 @@ mrn_stub_told:
 	movq	%rax, FRAME_MORE(%rsp)
 	leaq	mrn_sigsys_ours(%rip), %rsi
 	set_sigsys
+	movl	$SYS_rt_sigprocmask, %eax
+	movl	$SIG_UNBLOCK, %edi
+	leaq	sigsys_alone(%rip), %rsi
+	xorl	%edx, %edx
+	movl	$8, %r10d
+	syscall
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
 	movl	%fs:(%rcx), %r9d
 	arm
@@ -158,6 +170,9 @@ mrn_stub_told:
 	movl	%fs:(%rcx), %eax
 	movl	%eax, FRAME_MORE(%rsp)
 	movl	%r9d, %fs:(%rcx)
+	movl	FRAME_OF_CHILD(%rsp), %eax
+	movq	mrn_sigsys_blocked@gottpoff(%rip), %rcx
+	movl	%eax, %fs:(%rcx)
 	arm
 	testl	%eax, %eax
 	jnz	2f
@@ -197,6 +212,7 @@ mrn_stub_told:
 	testq	%rax, %rax
 	jnz	1f
 	set_guest 1
+	movl	$FRAME_OF_CHILD, %r8d
 	movq	mrn_vfork_frame@gottpoff(%rip), %rcx
 	movq	%fs:FRAME_ACTION(%rcx), %rsi
 	testq	%rsi, %rsi
@@ -205,6 +221,7 @@ mrn_stub_told:
 	xorl	%eax, %eax
 	jmp	2f
 1:
+	movl	$FRAME_MORE, %r8d
 	movq	mrn_vfork_frame@gottpoff(%rip), %rcx
 	cmpq	$PARENT_OF_GUEST, %fs:FRAME_ARM(%rcx)
 	jne	2f
@@ -215,7 +232,7 @@ mrn_stub_told:
 	movl	$SIG_SETMASK, %edi
 	movq	%fs:0, %rsi
 	addq	mrn_vfork_frame@gottpoff(%rip), %rsi
-	addq	$FRAME_MORE, %rsi
+	addq	%r8, %rsi
 	xorl	%edx, %edx
 	movl	$8, %r10d
 	syscall
@@ -306,6 +323,31 @@ mrn_stub_told:
 	jmp	\handler
 	.cfi_endproc
 	.endm
+
+/* A signal's handler: edi is its number, rdx the context. All that it changes is its caller's to lose. */
+	place	mrn_stub_masking
+	.cfi_startproc
+	movq	mrn_armed_in@gottpoff(%rip), %rcx
+	cmpl	$0, %fs:(%rcx)
+	je	1f
+	movq	mrn_is_guest@gottpoff(%rip), %rcx
+	cmpl	$0, %fs:(%rcx)
+	jne	1f
+	movq	mrn_sigsys_blocked@gottpoff(%rip), %rcx
+	xorl	%eax, %eax
+	cmpl	$0, %fs:(%rcx)
+	setne	%al
+	shlq	$(SIGSYS - 1), %rax
+	orq	%rax, CONTEXT_MASK(%rdx)
+	btsq	$CONTEXT_SAYS_BIT, (%rdx)
+	movl	$1, %fs:(%rcx)
+1:
+	leaq	mrn_masking_handlers(%rip), %r11
+	movslq	%edi, %rax
+	movq	-8(%r11, %rax, 8), %r11
+	xorl	%eax, %eax
+	jmpq	*%r11
+	.cfi_endproc
 
 	enter	mrn_stub_sigsys mrn_on_sigsys
 	enter	mrn_stub_asked mrn_on_asked

@@ -12,18 +12,19 @@
 #ifndef MRN_SOURCE_DISPATCH_STUB_H
 #define MRN_SOURCE_DISPATCH_STUB_H
 
-#define FRAME_RIP    0
-#define FRAME_RSP    8
-#define FRAME_FLAGS  16
-#define FRAME_RDI    24
-#define FRAME_RSI    32
-#define FRAME_RDX    40
-#define FRAME_R10    48
-#define FRAME_R8     56
-#define FRAME_R9     64
-#define FRAME_ARM    72
-#define FRAME_MORE   80
-#define FRAME_NUMBER (FRAME_MORE + 24)
+#define FRAME_RIP      0
+#define FRAME_RSP      8
+#define FRAME_FLAGS    16
+#define FRAME_RDI      24
+#define FRAME_RSI      32
+#define FRAME_RDX      40
+#define FRAME_R10      48
+#define FRAME_R8       56
+#define FRAME_R9       64
+#define FRAME_ARM      72
+#define FRAME_MORE     80
+#define FRAME_NUMBER   (FRAME_MORE + 24)
+#define FRAME_OF_CHILD (FRAME_MORE + 16) /* what only the child is to have, see stub-x86_64.S */
 #define FRAME_ACTION \
 	(FRAME_MORE + 8) /* of a guest: where the action for SIGSYS is that it is to have, or 0 */
 
@@ -36,8 +37,17 @@
 /* Of a parent: its child is a guest, which has gone when the call returns. */
 #define PARENT_OF_GUEST 1
 
+/* Of a signal's frame: where the mask is; and a flag that nobody else has, the mask says whether SIGSYS was blocked. */
+#define CONTEXT_MASK	 296
+#define CONTEXT_SAYS_BIT 62
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
+
+/* While it is made the program blocks SIGSYS. */
+#define CALL_BLOCKS_SIGSYS (UINT64_C(1) << 32)
+
+#define CONTEXT_SAYS_SIGSYS (UINT64_C(1) << CONTEXT_SAYS_BIT)
 
 #include "os/thread.h"
 
@@ -48,6 +58,7 @@ struct mrn_frame {
 		uint64_t
 			arm; /* of a call that makes a thread or process: what that is, see above */
 		uint64_t held; /* of mrn_stub_tell: a file's change, see bracket/held.h */
+		uint64_t call; /* of mrn_stub_resume: its number, and what follows */
 	};
 	uint64_t more[6]; /* arguments that had to be changed */
 };
@@ -59,6 +70,9 @@ extern const char __stop_mrn_syscalls[] __attribute__((visibility("hidden")));
 /* The handlers of signals. The kernel leaves alignment checks as the program has them, and a compiler's code does not bear them. */
 extern const char mrn_stub_sigsys[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_asked[] __attribute__((visibility("hidden")));
+/* Of another signal, see masking.c. */
+extern const char mrn_stub_masking[] __attribute__((visibility("hidden")));
+extern void *mrn_masking_handlers[] __attribute__((visibility("hidden")));
 /* Places to go on at, with rsp at a frame. */
 extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
 /* For a call before the caught one, whose number is in more[3] and which is then made, and caught, again. */
@@ -87,7 +101,7 @@ extern const char mrn_stub_exit[] __attribute__((visibility("hidden")));
 /* With rsp where it was: the frame there is a signal's. */
 extern const char mrn_stub_sigreturn[] __attribute__((visibility("hidden")));
 
-/* more[0] is the signal mask to put back, more[1] FRAME_ACTION. */
+/* more[0] is the signal mask to put back, more[1] FRAME_ACTION, more[2] the child's mask. */
 extern MRN_TLS struct mrn_frame mrn_vfork_frame __attribute__((visibility("hidden")));
 #endif
 

@@ -104,7 +104,10 @@ void mrn_asked_to_arm(ucontext_t *context)
 	}
 	if (!was_armed || mrn_storage_is_shared) {
 		/* What it goes on with. */
-		((mrn_sigmask *)&context->uc_sigmask)[0] &= ~MRN_SIGSYS_BIT;
+		const bool blocked = mrn_let_sigsys_pass(context);
+
+		if (!was_armed)
+			mrn_sigsys_blocked = blocked && !MRN_BROKEN(DISPATCH_KEPT);
 		__atomic_store_n(&failed, mrn_thread_arm(), __ATOMIC_RELAXED);
 	}
 	if (!was_armed) {
