@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * What went wrong: the first finding in words, with the events before it; the others are counted.
- */
+/* Findings: reports the first one in words, with the events before it, and counts the others. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lab/world.h"
 
-/* A callback runs in any thread, and does not know which. */
+/* The thread of a callback is unknown. */
 #define NO_THREAD UINT32_MAX
 
-/* Events that are told with a finding. */
+/* How many events are printed with a finding. */
 #define TOLD 24
 
 void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n)
@@ -50,7 +48,7 @@ static size_t tell_events(const struct lab *lab, char *text, size_t size)
 	while (number++ < last && used < size) {
 		const struct lab_event *e = &lab->event[number % LAB_EVENTS];
 
-		/* Overwritten, or half written, by now. */
+		/* The event is overwritten, or half written, by now. */
 		if (__atomic_load_n(&e->number, __ATOMIC_ACQUIRE) != number)
 			continue;
 		used += tell_event(e, number, text + used, size - used);

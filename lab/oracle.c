@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What must be in memory, and what was found there.
+ * Compares what must be in memory with what was found there.
  *
- * A value: page (10 bits), writer (6), generation (20), counter (28). Pages are few, so that no value
- * looks like the poison.
+ * A value: page (10 bits), writer (6), generation (20), counter (28). There are few pages, so that no value looks like
+ * the poison.
  *
- * Why a reader is never wrong to complain. It looks at the page's state, at the last value that is known
- * to be there, at the word, and at the state again. If the state is stable and the same, no discard has
- * begun in between; so the word is of this generation, and not less than that value, which was there
- * before. A writer publishes its value as "there" only if the generation that it took before writing,
- * with the access in flight (the device) or the page held (the CPU), is still the page's: a discard that
- * had gone by would have had to wait for it.
+ * Why a reader never complains wrongly. It reads the page's state, the last value that is known to be there, the word,
+ * and the state again. If the state is stable and unchanged, no discard has begun in between; so the word must be of
+ * this generation, and not less than that value, which was there before. A writer publishes its value as "there" only
+ * if the page still has the generation that the writer read before writing, with its access in flight (the device) or
+ * the page held (the CPU): a discard in between would have had to wait for that.
  */
 #include <sched.h>
 
@@ -96,7 +95,7 @@ static void read_page(struct lab_thread *t, const void *memory, size_t page, con
 	struct lab *lab = t->lab;
 	unsigned int writers = nr_writers(lab);
 
-	/* One of the others', and the own: for lost writes. */
+	/* Another writer's word, and, to find lost writes, the thread's own. */
 	look(lab, memory, page, (unsigned int)lab_below(t, writers), who);
 	if (t->writer < LAB_MAX_WRITERS)
 		look(lab, memory, page, t->writer, who);
@@ -186,7 +185,7 @@ void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable)
 	for (size_t page = first; page < first + n; page++) {
 		uint64_t s = state_of(lab, page);
 
-		/* In ascending order everywhere, so no two wait for each other. */
+		/* Always in ascending order, so two threads cannot deadlock. */
 		for (;;) {
 			if (s & CLOSED) {
 				sched_yield();
@@ -214,7 +213,7 @@ void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost)
 				__atomic_store_n(&lab->page[page].last[w], 0, __ATOMIC_RELAXED);
 			next += UINT64_C(1) << GENERATION;
 		}
-		/* Nobody holds it and nobody else closes it: the state is ours. */
+		/* No CPU thread holds the page and no other thread closes it: the state is ours. */
 		__atomic_store_n(&lab->page[page].state, next, __ATOMIC_RELEASE);
 	}
 }

@@ -13,11 +13,11 @@
 
 #include "lab/world.h"
 
-/* Frames that a run uses at most, and those kept in quarantine: as long as a stale translation may live. */
+/* A run's frames, and how many of them are quarantined: long enough to catch a stale translation. */
 #define FRAMES	   (LAB_PAGES * 16)
 #define QUARANTINE (LAB_PAGES * 4)
 
-/* How often to look. Without an operation for so long, the model hangs. */
+/* How often to check for progress, and after how long without an operation the model hangs. */
 #define TICK_NS 20000000
 #define HANG_S	60
 
@@ -119,7 +119,7 @@ static bool has_findings(const struct lab *lab)
 	       __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED);
 }
 
-/* Between operations, where a thread has nothing that the storm could wait for. */
+/* Called between operations, when a thread holds nothing that the storm could wait for. */
 static void call_for_stroke(struct lab *lab)
 {
 	while (sem_wait(&lab->strokes_room))
@@ -164,8 +164,8 @@ uint64_t lab_now_ns(void)
 }
 
 /*
- * Until the workers have done all operations; a model that hangs ends the process, with what is known.
- * Time is what this thread has slept: a machine that stood still, or is short of processors, is no hang.
+ * Waits until the workers have done all operations; if the model hangs, prints what is known and ends the process.
+ * Counts the time that this thread has slept: a suspended or busy machine is not a hang.
  */
 static void watch(struct lab *lab, unsigned int workers)
 {
@@ -192,7 +192,7 @@ static void watch(struct lab *lab, unsigned int workers)
 	}
 }
 
-/* After all threads have ended, the device's too. */
+/* Call after all threads have ended, the device's too. */
 static void sum_up(struct lab *lab)
 {
 	struct lab_result *r = lab->result;
@@ -209,7 +209,7 @@ static void sum_up(struct lab *lab)
 	r->ns_per_op = r->ops ? (double)lab->ns / (double)r->ops : 0;
 }
 
-/* Starts n threads; how many did start. */
+/* Starts n threads; returns how many started. */
 static unsigned int start(struct lab *lab, unsigned int n, void (*fn)(void *, struct lab_thread *),
 			  struct lab_thread **threads)
 {

@@ -11,13 +11,13 @@
 extern const struct lab_driver *const lab_drivers[];
 
 const struct lab_driver *lab_find_driver(const char *name);
-/* The number of a step, or -1. */
+/* The index of a step, or -1. */
 int lab_find_step(const struct lab_driver *driver, const char *step);
 
 /* How often an operation began again: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
 #define LAB_RETRY_BUCKETS 8
 
-/* Threads of the driver, at most. */
+/* The largest number of driver threads. */
 #define LAB_MAX_THREADS 8
 
 struct lab_config {
@@ -26,7 +26,7 @@ struct lab_config {
 	uint64_t seed;
 	int broken; /* a step, or -1 */
 	bool stop_at_finding;
-	/* Called now and then, from the thread that runs; or NULL. */
+	/* Called now and then, in lab_run's thread; or NULL. */
 	void (*progress)(void *arg, const struct lab_driver *driver, uint64_t ops,
 			 uint64_t findings);
 	void *arg;

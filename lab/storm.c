@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The storm: all that can happen to memory, at random, from several threads.
- */
+/* The storm: everything that can happen to memory, at random, from several threads. */
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,7 +7,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-/* A range of pages, and what is done to it. Each tells whether the contents are gone. */
+/* A range of pages, and the changes that strike it. Each function returns whether the contents are gone. */
 struct stroke {
 	struct lab *lab;
 	struct lab_thread *t;
@@ -60,7 +58,7 @@ static bool exclusive(const struct stroke *s)
 	return false;
 }
 
-/* Nothing changes: as with a protection that is the same already, the kernel announces it all the same. */
+/* Announces without a change, as the kernel does when mprotect sets the same protection. */
 static bool announce(const struct stroke *s)
 {
 	static const enum mmu_notifier_event events[] = {
@@ -116,8 +114,8 @@ static bool unmap(const struct stroke *s)
 }
 
 /*
- * The lower half of the range goes over the upper. What comes is another page's: it is wiped. So is a page
- * in the middle, to have one answer for all.
+ * Moves the lower half of the range over the upper. The moved contents are other pages': they are wiped. So is a page
+ * in the middle, so that the contents of all are gone.
  */
 static bool move(const struct stroke *s)
 {

@@ -4,7 +4,7 @@
 
 #include "lab/world.h"
 
-/* How long a thread lingers: until others have done so many operations, but no longer than this. */
+/* How long a thread lingers: until others have done LINGER_OPS operations, but at most LINGER_NS. */
 #define LINGER_OPS 8
 #define LINGER_NS  1000000
 
@@ -18,7 +18,7 @@ struct lab_thread *lab_thread_new(struct lab *lab)
 	pthread_mutex_lock(&lab->lock);
 	t->id = __atomic_fetch_add(&lab->nr_threads, 1, __ATOMIC_RELAXED);
 	t->writer = t->id;
-	/* A generator each, all from one seed. */
+	/* One generator per thread, all from one seed. */
 	t->random = (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
 		    (t->id + 1) * UINT64_C(0xd1342543de82ef95);
 	t->next = lab->threads;
@@ -104,8 +104,8 @@ void lab_linger(struct lab_thread *t)
 	if (!lab_chance(t, 4))
 		return;
 	/*
-	 * Bounded: the others may be waiting for this thread, or lingering, too. By time, for on a machine
-	 * that is short of processors a single yield lets the others run for as long as this.
+	 * Bounded, since the others may be waiting for this thread, or lingering, too. Bounded by time, since on a busy
+	 * machine a single yield may take this long.
 	 */
 	until = lab_now_ns() + LINGER_NS;
 	do

@@ -15,20 +15,20 @@
 #define LAB_STORMS	2
 #define LAB_EVENTS	64 /* a power of two */
 /*
- * The storm keeps pace with the driver, so that a run is the same on a machine that is busy: a stroke every
- * so many operations, with at most so many due.
+ * The storm keeps pace with the driver, so that a busy machine does not change a run: a stroke every so many
+ * operations, with at most so many due.
  */
 #define LAB_OPS_A_STROKE 4
 #define LAB_STROKES_DUE	 16
 
 /*
- * A page to the oracle. state: generation << 16 | UNSTABLE | CLOSED | how many of the CPU are at it.
- * CLOSED: whoever changes the page keeps the CPU's threads away, as a program keeps from touching memory
- * that it unmaps. UNSTABLE: its contents may be on their way out, and the generation will go up.
+ * The oracle's view of a page. state: generation << 16 | UNSTABLE | CLOSED | number of CPU users. CLOSED: the thread
+ * that changes the page keeps the CPU's threads away, as a program does not touch memory that it unmaps. UNSTABLE: the
+ * contents may be about to go, and the generation to go up.
  */
 struct lab_oracle_page {
 	uint64_t state;
-	/* By writer: the last value that is certainly there, as long as the generation is the value's. */
+	/* By writer: the last value that is certainly there, if the page still has the value's generation. */
 	uint64_t last[LAB_MAX_WRITERS];
 };
 
@@ -49,7 +49,7 @@ struct lab_thread {
 	void (*fn)(void *arg, struct lab_thread *t);
 	void *arg;
 	struct lab_thread *next;
-	/* figures: this thread's alone until it has ended, but ops, which may be looked at */
+	/* figures: private to this thread until it has ended, except ops, which others may read */
 	uint64_t ops, faults, retries;
 	uint64_t histogram[LAB_RETRY_BUCKETS];
 };
@@ -58,7 +58,7 @@ struct lab {
 	const struct lab_driver *driver;
 	const struct lab_config *config;
 	struct mrn_hmm *hmm;
-	struct lab_devmem other; /* another device with memory, which the storm migrates to */
+	struct lab_devmem other; /* another device with memory, to which the storm migrates */
 	int backing_fd;
 	uintptr_t base;
 	void *dev;
@@ -67,22 +67,22 @@ struct lab {
 	uint64_t ops_left; /* signed in effect: work stops below 1 */
 	bool stop;	   /* storms and CPU */
 	unsigned int workers_done;
-	sem_t strokes_due, strokes_room; /* what the driver has given to the storm, and may give */
+	sem_t strokes_due, strokes_room; /* strokes that the driver has posted, and may post */
 	uint64_t invalidations, refusals, stale, asserts;
 	uint64_t ns; /* that the operations took */
 	unsigned int nr_threads;
-	struct lab_thread *threads; /* all, also ended ones; under lock */
+	struct lab_thread *threads; /* all, including ended ones; under lock */
 	pthread_mutex_t lock;
 
 	uint64_t nr_events;
 	struct lab_event event[LAB_EVENTS];
-	uint32_t reported; /* 1: somebody writes the first finding */
+	uint32_t reported; /* 1: a thread writes the first finding */
 	struct lab_result *result;
 };
 
 /* ---- thread.c */
 
-/* Makes a thread's state, for a thread that lab_thread_start starts, or for the caller's own. */
+/* Creates a thread's state, for a thread that lab_thread_start starts, or for the caller. */
 struct lab_thread *lab_thread_new(struct lab *lab);
 
 /* ---- run.c */
@@ -92,17 +92,17 @@ uint64_t lab_now_ns(void);
 /* ---- findings.c */
 
 void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);
-/* A stale access, in words. */
+/* Reports a stale access, in words. */
 __attribute__((format(printf, 2, 3), cold)) void lab_stale(struct lab *lab, const char *format,
 							   ...);
 void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);
 
 /* ---- oracle.c */
 
-/* The storm: closes pages, and opens them; unstable where the contents may go. In ascending order. */
+/* The storm closes pages, and opens them; unstable: the contents may go. In ascending order. */
 void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
 void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
-/* Everything that was written and not discarded is there. After all threads have ended. */
+/* Checks that everything written and not discarded is there. Call after all threads have ended. */
 void lab_check_all(struct lab *lab);
 
 /* ---- storm.c, oracle.c: threads */

@@ -3,17 +3,17 @@
  * amdgpu_gfx: buffer objects over user memory (drivers/gpu/drm/amd/amdgpu, amdgpu_mn and amdgpu_cs).
  *
  * Shadow	the pages of a buffer object as hmm_range_fault last found them, not pinned, and their entries
- *		in the GPU's page table. They may be stale between jobs: what must not be is a job.
- * Driver lock	one notifier_lock for the device. Who submits holds it from the retry check of all objects
- *		until the job's fence is attached to each.
- * Invalidate	refuses where it may not wait; under the notifier_lock: update_seq, and waits for all
+ *		in the GPU's page table. They may be stale between jobs, but not during one.
+ * Driver lock	one notifier_lock for the device. A submission holds it from the retry check of all
+ *		objects until the job's fence is attached to each.
+ * Invalidate	refuses if it may not wait; under the notifier_lock: update_seq, and waits for all
  *		fences. It unmaps nothing: the next submission finds other pages, waits for the jobs that use
  *		the old ones, and binds again. The wait is allowed with the lock held, as no job's fence
  *		needs that lock to be signalled.
  * Hazards	the job between the check and its fence; two submissions of one object, where one binds
  *		older pages than the other has found.
  * Upstream	kept one hmm_range in the object for all submissions (`shared_range`) until 2022. It compares
- *		the pages that it has found with those that are bound before it has the reservation
+ *		the pages that it has found with the bound ones before it has the reservation
  *		(`compare_early`), and removes the notifier of an object whose jobs may still run
  *		(`unregister_busy`). Ours does none of this.
  */
@@ -53,10 +53,10 @@ struct amdgpu_device {
 
 struct amdgpu_bo {
 	struct gpu_bo base;
-	/* Under the reservation: what is bound. */
+	/* Under the reservation: the bound pages. */
 	bool bound;
 	uint64_t pages[GPU_BO_PAGES];
-	uint64_t range_seq; /* atomic: of what was last found; shared_range goes by it */
+	uint64_t range_seq; /* atomic: of the pages last found; for shared_range */
 };
 
 /* An object of a submission, and the pages found for it. */
@@ -103,7 +103,7 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 
 /* ---------------------------------------------------------------------------------------- user pages */
 
-/* Under the reservation, where it is to be more than a guess. */
+/* Call under the reservation; without it the result is a guess. */
 static bool is_other(const struct amdgpu_bo *bo, const uint64_t *pages)
 {
 	return !bo->bound || memcmp(bo->pages, pages, bo->base.n * sizeof(*pages));
@@ -147,7 +147,7 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 	return 0;
 }
 
-/* Under the notifier_lock: are the pages that get_user_pages found still the pages? */
+/* Under the notifier_lock: true if the pages that get_user_pages found are still valid. */
 static bool get_user_pages_done(struct amdgpu_cs_parser *p, size_t i)
 {
 	struct amdgpu_bo *bo = (struct amdgpu_bo *)p->bo[i];
@@ -160,7 +160,7 @@ static bool get_user_pages_done(struct amdgpu_cs_parser *p, size_t i)
 
 /* --------------------------------------------------------------------------------------- submissions */
 
-/* All objects are reserved, so what is bound here stays bound until the job has its fence. */
+/* All objects are reserved, so pages bound here stay bound until the job has its fence. */
 static void list_validate(struct amdgpu_cs_parser *p, struct lab_thread *t)
 {
 	for (size_t i = 0; i < p->n; i++) {
@@ -173,8 +173,8 @@ static void list_validate(struct amdgpu_cs_parser *p, struct lab_thread *t)
 		if (!e->user_invalidated)
 			continue;
 		/*
-		 * Jobs may run on what is bound, and be right: when it is we who have found older pages.
-		 * Then the retry check fails, and the next submission binds again.
+		 * Jobs may rightly run on the bound pages, if this thread has found older ones. Then the retry check
+		 * fails, and the next submission binds again.
 		 */
 		if (!lab_is_broken(p->lab, NO_MOVE_WAIT))
 			dma_resv_wait(&bo->base.resv);
@@ -216,7 +216,7 @@ static int cs_submit(struct amdgpu_cs_parser *p, struct lab_thread *t)
 	return valid ? 0 : -EAGAIN;
 }
 
-/* 0; -EAGAIN on a collision: libdrm starts the ioctl again. */
+/* 0; -EAGAIN on a collision: libdrm restarts the ioctl. */
 static int cs_ioctl(struct amdgpu_cs_parser *p, struct lab_thread *t)
 {
 	int err = 0;
@@ -255,7 +255,7 @@ static void bo_init(struct gpu_bo *bo)
 	bo->notifier.driver_lock = &((struct amdgpu_device *)bo->gpu)->notifier_lock;
 }
 
-/* The pages are not pinned: without the notifier, a job that runs on would reach memory of others. */
+/* The pages are not pinned: without the notifier, a running job would reach other code's memory. */
 static void gem_object_free(struct gpu_bo *bo)
 {
 	bool early = lab_is_broken(bo->gpu->lab, UNREGISTER_BUSY);

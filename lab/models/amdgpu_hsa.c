@@ -6,14 +6,14 @@
  *		program fills the queues itself, so access is taken away by stopping all of its queues.
  * Driver lock	notifier_lock: a seq and the two counts of evictions change together. The ioctls and the
  *		restore worker have process_info's lock around it, which no callback takes.
- * Invalidate	refuses where it may not wait; update_seq; counts the object invalid and the process
+ * Invalidate	refuses if it may not wait; update_seq; counts the object invalid and the process
  *		evicted. The first eviction stops the queues, waits for what they had begun, and schedules
- *		the restore worker. Pages and page table stay as they are: nobody uses them.
+ *		the restore worker. Pages and page table stay as they are: nothing uses them.
  * Restore	fetches the pages of invalid objects anew; invalid becomes 0 unless it has changed since;
  *		writes the page table; evicted becomes 0 unless it has changed since; starts the queues.
- *		Any change: once more, later.
+ *		On any change it tries again later.
  * Hazards	the object that is invalidated again while it is being restored; the eviction between the
- *		last compare-and-swap and the start of the queues, hence the count of those who stop them;
+ *		last compare-and-swap and the start of the queues, hence the count of stop requests;
  *		the entries of an object that has no pages any more.
  * Before 2019	a rwsem held from start to end, with a count for nested starts, and a tree of objects for
  *		each process, which every start walked.
@@ -48,11 +48,11 @@ struct kgd_mem {
 	struct kfd *kfd;
 	size_t first, n;
 	bool readonly;
-	/* under notifier_lock: callbacks since the pages were known to be right */
+	/* under notifier_lock: callbacks since the pages were last valid */
 	uint32_t invalid;
 	/* under process_info's lock */
 	bool listed;	/* on userptr_inval_list: the page table is to be written */
-	bool has_pages; /* user_pages are what was found; else nothing was to be had */
+	bool has_pages; /* user_pages are valid; otherwise none could be had */
 	unsigned long user_pages[MAX_BO_PAGES];
 };
 
@@ -61,7 +61,7 @@ struct kfd {
 	struct lab *lab;
 	pthread_mutex_t lock;	       /* process_info's: one ioctl or restore at a time */
 	pthread_mutex_t notifier_lock; /* the driver lock; nests inside lock */
-	/* Replaced under both locks, so either is enough to look. At most one object for an eighth. */
+	/* Replaced under both locks, so either is enough to read. At most one object per eighth of the region. */
 	struct kgd_mem *mem[NR_BOS];
 	uint32_t evicted_bos;	      /* atomic; goes up under notifier_lock */
 	unsigned int restores_failed; /* under lock: since the queues ran */
@@ -71,8 +71,8 @@ struct kfd {
 /* ------------------------------------------------------------------------------------------ invalidate */
 
 /*
- * Under notifier_lock. Exact: evicted_bos and invalid go up under it, together with the stop of the
- * queues; and the queues are started only by who has seen both at 0 and nobody stopping them since.
+ * Under notifier_lock. Exact: evicted_bos and invalid go up under it, together with the stop of the queues; and the
+ * queues start only after both were seen at 0 and no stop was requested since.
  */
 static void check_queues(struct kfd *kfd)
 {
@@ -121,7 +121,7 @@ static const struct mmu_range_notifier_ops hsa_ops = {.invalidate = invalidate_h
 
 /* --------------------------------------------------------------------------------- pages and page table */
 
-/* A seq, and the count of callbacks that belongs to it. */
+/* Returns a seq, and the count of callbacks that belongs to it. */
 static uint64_t read_begin(struct kgd_mem *mem, uint32_t *invalid)
 {
 	for (;;) {
@@ -161,7 +161,7 @@ static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct
 	return 0;
 }
 
-/* Fetches the pages of mem. 0, also when there are none to be had; -EAGAIN, -ENOMEM, ... */
+/* Fetches the pages of mem. 0, even if there are none; -EAGAIN, -ENOMEM, ... */
 static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 {
 	struct lab *lab = mem->kfd->lab;
@@ -178,7 +178,7 @@ static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 	range.notifier_seq = read_begin(mem, &invalid);
 	lab_count_faults(t, mem->n);
 	err = hmm_range_fault(&range);
-	/* A bad address counts as success: better a fault of the GPU there than queues stopped for ever. */
+	/* A bad address counts as success: better a GPU fault there than queues stopped for ever. */
 	if (err && err != -EFAULT && err != -EPERM)
 		return err == -EBUSY ? -EAGAIN : err;
 	mem->has_pages = !err;
@@ -186,7 +186,7 @@ static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 	return set_valid(mem, range.notifier_seq, invalid, t);
 }
 
-/* Only process_info's lock is held: if mem is invalidated now, a restore after us writes it again. */
+/* Only process_info's lock is held: if mem is invalidated now, a later restore writes it again. */
 static void update_gpuvm_pte(struct kgd_mem *mem)
 {
 	struct kfd *kfd = mem->kfd;
@@ -221,7 +221,7 @@ static int update_invalid_user_pages(struct kfd *kfd, struct lab_thread *t)
 
 		if (!mem || !is_invalid(mem))
 			continue;
-		/* It stays listed, also with good pages, until the page table has been written. */
+		/* Even with valid pages it stays listed until the page table has been written. */
 		mem->listed = true;
 		err = get_user_pages(mem, t);
 	}
@@ -235,7 +235,7 @@ static void validate_invalid_user_pages(struct kfd *kfd)
 			update_gpuvm_pte(kfd->mem[b]);
 }
 
-/* Evicted no more, unless there was an eviction since evicted_bos was `evicted`. */
+/* Clears the eviction, unless there was another since evicted_bos was `evicted`. */
 static bool set_restored(struct kfd *kfd, uint32_t evicted)
 {
 	if (lab_is_broken(kfd->lab, NO_EVICTED_CHECK)) {
@@ -255,7 +255,7 @@ static bool restore(struct kfd *kfd, uint32_t evicted, struct lab_thread *t)
 	lab_pause(t);
 	if (!set_restored(kfd, evicted))
 		return false;
-	/* An eviction from here on is a first one: it stops the queues once more, and is counted. */
+	/* An eviction from here on is again a first one: it stops the queues, and is counted. */
 	lab_pause(t);
 	kfd_resume(&kfd->dqm);
 	return true;
@@ -266,7 +266,7 @@ static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
 	uint32_t evicted;
 
 	pthread_mutex_lock(&kfd->lock);
-	/* Under the lock: two restores must not both take the same evictions for theirs. */
+	/* Under the lock, so that two restores do not both handle the same evictions. */
 	evicted = __atomic_load_n(&kfd->evicted_bos, __ATOMIC_ACQUIRE);
 	if (evicted && restore(kfd, evicted, t)) {
 		lab_count_retries(t, kfd->restores_failed);
@@ -287,7 +287,7 @@ static void set_mem(struct kfd *kfd, size_t b, struct kgd_mem *mem)
 	pthread_mutex_unlock(&kfd->notifier_lock);
 }
 
-/* Under process_info's lock. Pages that cannot be had now are the restore worker's affair. */
+/* Under process_info's lock. Leaves pages that cannot be had now to the restore worker. */
 static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 {
 	size_t eighth = lab_pages(kfd->lab) / 8;
@@ -332,7 +332,7 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 	free(mem);
 }
 
-/* An ioctl, or a dispatch, or the restore worker, where that is due. */
+/* An ioctl, a dispatch, or the restore worker if it is due. */
 static void work(void *dev, struct lab_thread *t)
 {
 	struct kfd *kfd = dev;

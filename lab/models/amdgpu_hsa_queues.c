@@ -3,16 +3,16 @@
  * The GPU's side of amdgpu_hsa: the queues, which programs fill themselves, and the part of amdkfd that
  * stops and starts them (kfd_device_queue_manager.c).
  *
- * Whoever works for a queue is counted. To stop them is to let nobody begin any more, and to wait until
- * those who have begun are done, as a preemption does. Several may want them stopped: they run when the
- * last does not any more.
+ * Threads that work for a queue are counted. Stopping the queues lets no thread begin, and waits until those that have
+ * begun are done, as a preemption does. Several callers may want the queues stopped: they run again when the last one
+ * resumes them.
  */
 #include "lab/models/amdgpu_hsa.h"
 
 #include <errno.h>
 #include <sched.h>
 
-/* In kfd_dqm's state; the rest is how many are at work. */
+/* In kfd_dqm's state; the other bits count threads at work. */
 #define STOPPED (UINT32_C(1) << 31)
 
 /* --------------------------------------------------------------------------------------- stop and start */
@@ -28,7 +28,7 @@ void kfd_quiesce(struct kfd_dqm *dqm)
 	if (!dqm->qpd_evicted++ || lab_is_broken(dqm->lab, NO_QUEUE_COUNT)) {
 		dqm->qpd_evicted = 1;
 		__atomic_fetch_or(&dqm->state, STOPPED, __ATOMIC_ACQ_REL);
-		/* The preemption fence. What a queue has begun is short, and waits for nothing. */
+		/* The preemption fence. Work that a queue has begun is short, and waits for nothing. */
 		while (!lab_is_broken(dqm->lab, NO_FENCE_WAIT) &&
 		       __atomic_load_n(&dqm->state, __ATOMIC_ACQUIRE) != STOPPED)
 			sched_yield();
@@ -63,7 +63,7 @@ static bool queue_enter(struct kfd_dqm *dqm)
 	do {
 		if (s & STOPPED)
 			return false;
-		/* Acquire: who runs sees the page table as it was when the queues were started. */
+		/* Acquire: a running queue sees the page table as it was when the queues were started. */
 	} while (!__atomic_compare_exchange_n(&dqm->state, &s, s + 1, true, __ATOMIC_ACQUIRE,
 					      __ATOMIC_RELAXED));
 	return true;
@@ -71,7 +71,7 @@ static bool queue_enter(struct kfd_dqm *dqm)
 
 static void queue_leave(struct kfd_dqm *dqm)
 {
-	/* Release: orders the accesses before what the preemption waits to do. */
+	/* Release: the accesses happen before what follows the preemption. */
 	__atomic_fetch_sub(&dqm->state, 1, __ATOMIC_RELEASE);
 }
 
@@ -88,7 +88,7 @@ static void access_page(struct kfd_dqm *dqm, size_t i, bool write, struct lab_th
 	lab_mmu_end(&dqm->gpuvm, i);
 }
 
-/* A few accesses of a program on the GPU, at most one preemption away from being stopped. */
+/* A few accesses of a program on the GPU; a preemption waits for no more than these. */
 static bool run_queue(struct kfd_dqm *dqm, struct lab_thread *t)
 {
 	if (!queue_enter(dqm))
@@ -104,7 +104,7 @@ static bool run_queue(struct kfd_dqm *dqm, struct lab_thread *t)
 
 /* -------------------------------------------------------------------------------------- who fills them */
 
-/* A program on the GPU, which goes on by itself. */
+/* A program on the GPU, which runs by itself. */
 static void user_queue(void *arg, struct lab_thread *t)
 {
 	struct kfd_dqm *dqm = arg;
@@ -119,7 +119,7 @@ static void user_queue(void *arg, struct lab_thread *t)
 	}
 }
 
-/* Waits until the queues run or a restore is due. True for the latter, which is the caller's then. */
+/* Waits until the queues run or a restore is due. True for the latter: the caller runs it. */
 static bool wait_for_queues(struct kfd_dqm *dqm)
 {
 	bool due;

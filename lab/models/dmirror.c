@@ -3,16 +3,16 @@
  * dmirror: the kernel's own test device for HMM (lib/test_hmm.c), as one driver among others.
  *
  * Shadow	a device page table of the whole region: frames of system memory, pages of the device's own
- *		memory, and frames that are lent to the device alone, where it works atomically.
+ *		memory, and frames that are lent to the device exclusively, for atomic operations.
  * Driver lock	one mutex, for the table.
- * Invalidate	skips what the device does itself. Takes the mutex, or refuses where it would have to wait
- *		for it; update_seq; clears entries and shoots them down. A snapshot has a notifier of its
- *		own over its range, for a moment, which does no more than update_seq.
- * Hazards	the owner of a MIGRATE is the device on the way back, too, when a thread of the CPU fetches
- *		a page and knows nothing of the device's table. (The kernel's driver skips both ways, and
- *		clears the entry when it copies the page back; a fault that has read the page before may
- *		still publish it after.) And what the device moves itself is in no seq: faults of its other
- *		threads have to be told otherwise.
+ * Invalidate	skips the device's own moves. Takes the mutex, or refuses if it may not wait for it;
+ *		update_seq; clears entries and shoots them down. A snapshot inserts a notifier of its own
+ *		over its range, which does no more than update_seq.
+ * Hazards	the device is the owner of a MIGRATE back, too, when a CPU thread fetches a page and knows
+ *		nothing of the device's table. (The kernel's driver skips both directions, and clears the
+ *		entry when it copies the page back; a fault that has read the page before may still publish
+ *		it after.) And the device's own moves change no seq: faults of its other threads check
+ *		migrate_seq instead.
  * Before 2019	a count of running invalidations, a flag in each range, and a wait for both that gave up
  *		after a second, whether or not anything had gone wrong.
  */
@@ -50,8 +50,8 @@ static void zap(struct dmirror *d, size_t first, size_t n)
 }
 
 /*
- * The device's own doing. A loan changes nothing for it: the frame stays what it is. A migration has
- * cleared the entries before, and checks for a retry after.
+ * True for the device's own changes. A loan changes nothing for the device: the frame stays. A migration has cleared
+ * the entries before, and checks for a retry after.
  */
 static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *range)
 {
@@ -206,7 +206,7 @@ void dmirror_exclusive(const struct dmirror_cmd *c)
 
 /* -------------------------------------------------------------------------------------- migration */
 
-/* Stops all use of pages that are to be moved. False when another command is moving some. */
+/* Stops all use of pages that will be moved. False if another command is moving some. */
 static bool begin_moving(const struct dmirror_cmd *c)
 {
 	struct dmirror *d = c->d;
@@ -239,7 +239,7 @@ void dmirror_migrate_to_device(const struct dmirror_cmd *c)
 	moving_to = NULL;
 	lab_pause(c->t);
 	pthread_mutex_lock(&d->mutex);
-	/* After a collision they are where they are; the next access faults. */
+	/* After a collision nothing is published; the next access faults. */
 	if (there > 0 &&
 	    (!mmu_range_read_retry(&d->notifier, seq) || lab_is_broken(d->lab, NO_RETRY)))
 		publish(c, pfns, 0);
@@ -254,7 +254,7 @@ struct dmirror_interval {
 	struct dmirror *dmirror;
 };
 
-/* Anything that happens in the range makes the snapshot worthless. */
+/* Any invalidation in the range makes the snapshot worthless. */
 static bool dmirror_snapshot_invalidate(struct mmu_range_notifier *mrn,
 					const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
@@ -268,8 +268,8 @@ static bool dmirror_snapshot_invalidate(struct mmu_range_notifier *mrn,
 }
 
 /*
- * What the table said, and what a snapshot says that was taken later, with no invalidation since. Where
- * the device has a page that is not here, it has borrowed it.
+ * Compares a table entry with a later snapshot, without an invalidation in between. If the device has a page that the
+ * snapshot lacks, the device has borrowed it.
  */
 static void compare(struct dmirror *d, size_t i, uint64_t entry, bool write, unsigned long pfn)
 {
@@ -332,7 +332,7 @@ static void shut(void *dev)
 {
 	struct dmirror *d = dev;
 
-	/* While the notifier is there to hear of what comes back. */
+	/* While the notifier is still inserted: pages that come back are announced. */
 	dmirror_device_stop(d);
 	mmu_range_notifier_remove(&d->notifier);
 	dmirror_device_close(d);

@@ -26,7 +26,7 @@ enum dmirror_step {
 #define DMIRROR_MAX_PAGES 4 /* of one command */
 #define DMIRROR_UNITS	  16
 
-/* In an entry, beside the page's number: no one else can reach the frame. */
+/* In an entry, beside the page's number: the frame is lent to the device exclusively. */
 #define DPT_ATOMIC (UINT64_C(1) << 53)
 
 struct dmirror {
@@ -35,18 +35,18 @@ struct dmirror {
 	pthread_mutex_t mutex; /* the driver lock */
 	struct lab_mmu pt;
 	/*
-	 * A sequence count, which changes under the mutex: odd while a command moves pages to the device.
-	 * A translation that was read before or meanwhile must not be published.
+	 * A sequence count, which changes under the mutex: odd while a command moves pages to the device. Do not
+	 * publish a translation that was read before or meanwhile.
 	 */
 	unsigned int migrate_seq;
 
 	struct lab_devmem mdevice;
-	/* The memory controller: one access to a page at a time, or nothing would be atomic. */
+	/* The memory controller: one access to a page at a time, so that operations are atomic. */
 	pthread_mutex_t unit[DMIRROR_UNITS];
 	struct lab_thread *engine;
 };
 
-/* What a thread is to do to pages [i, i + n). */
+/* A command to a thread for pages [i, i + n). */
 struct dmirror_cmd {
 	struct dmirror *d;
 	struct lab_thread *t;
@@ -55,19 +55,19 @@ struct dmirror_cmd {
 	size_t length;
 };
 
-/* The driver's part of commands. 0 or -errno: the pages may not be accessed so. */
+/* The driver's part of commands. 0, or -errno if the access is not allowed. */
 int dmirror_fault(const struct dmirror_cmd *c, bool write);
 /* Borrows pages for atomic operations. */
 void dmirror_exclusive(const struct dmirror_cmd *c);
 void dmirror_migrate_to_device(const struct dmirror_cmd *c);
-/* Compares the device's table with what a snapshot says. */
+/* Compares the device's table with a snapshot. */
 void dmirror_snapshot(const struct dmirror_cmd *c);
 
 /* ---- dmirror_device.c */
 
-/* Table, memory, engine. 0 or -errno: then it is to be stopped and closed all the same. */
+/* Creates table, memory and engine. 0 or -errno; stop and close in either case. */
 int dmirror_device_open(struct dmirror *d);
-/* Ends the engine, and brings back what the device's memory holds, which the driver has to hear of. */
+/* Ends the engine, and brings back the device's pages; the driver's notifier must still be inserted. */
 void dmirror_device_stop(struct dmirror *d);
 void dmirror_device_close(struct dmirror *d);
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device's side of dmirror: its accesses to memory, and who has it make them.
+ * The device's side of dmirror: its accesses to memory, and what causes them.
  *
- * An access goes by the table alone, to a frame or to the device's own memory. The engine accesses what it
- * finds there. A program, which runs in the driver's threads, gives commands: to read or write a page, which
- * the driver fetches where the table lacks it, and now and then one of the others.
+ * An access uses only the table, and goes to a frame or to the device's own memory. The engine accesses pages that it
+ * finds there. A program, which runs in the driver's threads, gives commands: to read or write a page, which the driver
+ * fetches if the table lacks it, and now and then one of the others.
  */
 #include "lab/models/dmirror.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-#define DEVMEM_PAGES 24 /* fewer than the region has: it can be full */
+#define DEVMEM_PAGES 24 /* fewer than the region has, so that it can be full */
 
 /* ------------------------------------------------------------------------------------------- accesses */
 
@@ -31,7 +31,7 @@ static uint64_t checksum(const uint64_t *memory)
 	return sum;
 }
 
-/* Between what it reads and what it writes, nobody else has written. */
+/* Checks that no other write came between its read and its write. */
 static void operate_atomically(struct dmirror *d, size_t i, void *memory, struct lab_thread *t)
 {
 	uint64_t sum = checksum(memory);

@@ -4,24 +4,23 @@
  *
  * Shadow	addresses of the process at which foreign pages are mapped, each by two grant handles: one for
  *		the entry in the process's page table, one for the kernel's own mapping, which I/O uses.
- * Driver lock	none in the kernel, for the pages of a map: mmap holds the mmap lock, and so does whoever
- *		invalidates such a range. The storm does not. So every map has a lock here, and mmap maps no
- *		page that has been invalidated since the notifier was inserted; there is still no retry, and
- *		read_begin only waits for invalidations that are older than the notifier.
- * Invalidate	refuses where it may not wait; clamps to the addresses of the mmap, whatever has become of
- *		that VMA since; clears the notify byte; unmaps each grant once (being_removed). A page that
+ * Driver lock	none in the kernel, for the pages of a map: mmap holds the mmap lock, and so does every
+ *		invalidation of such a range. The storm does not. So every map has a lock here, and mmap maps
+ *		no page that has been invalidated since the notifier was inserted; there is still no retry,
+ *		and read_begin only waits for invalidations that are older than the notifier.
+ * Invalidate	refuses if it may not wait; clamps to the addresses of the mmap, even if that VMA has
+ *		changed since; clears the notify byte; unmaps each grant once (being_removed). A page that
  *		I/O uses loses the process's entry at once, and the kernel's when a worker finds it unused.
- *		No update_seq, as nobody compares.
+ *		No update_seq, since nothing compares the seq.
  * Hazards	a VMA that is split; a grant that is unmapped again while it is still being unmapped; the
  *		notify byte cleared in a page that is no longer ours; the wait for I/O inside the callback,
  *		which deadlocked with a GPU driver that waited for this one.
- * Before 2019	a list notifier that went through all maps under a lock, and looked at the VMA of each: one
- *		that was gone, or another's.
+ * Before 2019	a list notifier that walked all maps under a lock, and looked at the VMA of each, which
+ *		might be gone, or another map's.
  *
- * The addresses are the region's, the pages are not: of what the storm does, only the announcements
- * matter. What shows a mistake is in xen.c: a grant in an entry that the kernel is about to change, a handle
- * that is not known, a page that its owner has taken back. The process, with its VMAs, system calls and I/O, is
- * gntdev_process.c.
+ * The addresses are the region's, the pages are not: of the storm's changes only the announcements matter. xen.c finds
+ * mistakes: a grant in an entry that the kernel is about to change, an unknown handle, a page that its owner has taken
+ * back. The process, with its VMAs, system calls and I/O, is in gntdev_process.c.
  */
 #include <errno.h>
 #include <sched.h>
@@ -59,7 +58,7 @@ void gntdev_get_map(struct gntdev_grant_map *map)
 	__atomic_fetch_add(&map->users, 1, __ATOMIC_RELAXED);
 }
 
-/* Once, and only if it was ever set. */
+/* Clears it once, and only if it was ever set. */
 static void clear_notify_byte(struct gntdev_grant_map *map)
 {
 	if (map->notify_set)
@@ -82,7 +81,7 @@ void gntdev_put_map(struct gntdev_grant_map *map)
 	if (__atomic_sub_fetch(&map->users, 1, __ATOMIC_ACQ_REL))
 		return;
 	LAB_ASSERT(lab, !map->vmas && !map->listed, "a map with %u VMAs is freed", map->vmas);
-	/* Only NO_VMA_OPEN: what should not be freed now is not. */
+	/* Only for NO_VMA_OPEN: do not free now what should not be freed. */
 	left_out = __atomic_exchange_n(&map->left_out, 0, __ATOMIC_RELAXED);
 	if (left_out && __atomic_add_fetch(&map->users, left_out, __ATOMIC_ACQ_REL))
 		return;
@@ -98,7 +97,7 @@ void gntdev_put_map(struct gntdev_grant_map *map)
 	free(map);
 }
 
-/* By index: the first gap that is large enough. Under priv->lock. */
+/* Sorted by index; takes the first gap that is large enough. Under priv->lock. */
 static void gntdev_add_map(struct gntdev_priv *priv, struct gntdev_grant_map *add)
 {
 	struct gntdev_grant_map **at = &priv->maps;
@@ -127,10 +126,10 @@ static void unmap_handle(struct gntdev_grant_map *map, uint64_t handle)
 	LAB_ASSERT(map->priv->lab, map->live_grants >= 0, "%d live grants", map->live_grants);
 }
 
-/* The kernel's mapping, if no I/O uses it. */
+/* Unmaps the kernel's mapping, if no I/O uses it. */
 static bool unmap_kernel_page(struct gntdev_grant_map *map, size_t i)
 {
-	/* Acquire: what I/O did comes before the page is given back. */
+	/* Acquire: the I/O happens before the page is given back. */
 	if (__atomic_load_n(&map->page_count[i], __ATOMIC_ACQUIRE) &&
 	    !lab_is_broken(map->priv->lab, NO_PAGE_COUNT))
 		return false;
@@ -149,13 +148,13 @@ static void unmap_grant_page(struct gntdev_grant_map *map, size_t i)
 	unmap_handle(map, map->handle[i]);
 	if (unmap_kernel_page(map, i) || map->queued)
 		return;
-	/* When the I/O is done. */
+	/* Leave it to the worker, for when the I/O is done. */
 	map->queued = true;
 	gntdev_get_map(map);
 	lab_engine_submit(map->priv->workqueue, &map->unmap_work);
 }
 
-/* Under map->lock. Also marks what is not mapped yet: it will not be. */
+/* Under map->lock. Also marks pages that are not mapped yet, so that they will not be. */
 static void unmap_grant_pages(struct gntdev_grant_map *map, size_t offset, size_t pages)
 {
 	for (size_t i = offset; i < offset + pages; i++) {
@@ -196,7 +195,7 @@ static bool gntdev_invalidate(struct mmu_range_notifier *mrn,
 
 static const struct mmu_range_notifier_ops gntdev_mmu_ops = {.invalidate = gntdev_invalidate};
 
-/* What the callback had to leave. True when nothing is left. */
+/* Unmaps what the callback had to leave. True if nothing is left. */
 static bool unmap_rest(struct gntdev_grant_map *map)
 {
 	bool done = true;
@@ -314,7 +313,7 @@ static bool insert_notifier(struct gntdev_grant_map *map, size_t first)
 	return !mmu_range_notifier_insert(&map->notifier, start, end - start, lab_mm(lab));
 }
 
-/* The map with this index, with a reference and its notifier inserted. NULL when it is not to be had. */
+/* The map with this index, with a reference and its notifier inserted; or NULL. */
 static struct gntdev_grant_map *claim(struct gntdev_priv *priv, unsigned int index,
 				      unsigned int count, size_t first)
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * gntdev: the driver, as the process calls it, and what the two have in common.
- */
+/* gntdev: the driver's functions for the process, and the structures of both. */
 #ifndef LAB_GNTDEV_H
 #define LAB_GNTDEV_H
 
@@ -20,11 +18,11 @@ struct gntdev_grant_map {
 	bool listed, in_use;
 	/* under the mmap lock */
 	unsigned int vmas;
-	size_t vma_start, vma_end; /* of one of them: what a careless driver goes by */
+	size_t vma_start, vma_end; /* of one VMA: what a careless driver uses */
 
-	size_t pages_vm_start; /* the page where it was mapped, for good */
+	size_t pages_vm_start; /* the page where it was mapped; never changes */
 	uint32_t ref[GNTDEV_MAX_COUNT];
-	/* Users of the kernel's mapping: one more only under lock, one less at any time. */
+	/* Users of the kernel's mapping: goes up only under lock, down at any time. */
 	uint32_t page_count[GNTDEV_MAX_COUNT];
 	pthread_mutex_t lock; /* guards all below */
 	bool being_removed[GNTDEV_MAX_COUNT];
@@ -43,32 +41,29 @@ struct gntdev_priv {
 	pthread_mutex_t lock; /* the list; insertion of a notifier nests inside */
 	struct gntdev_grant_map *maps;
 	unsigned int nr_maps; /* atomic */
-	/* Takes work with a map's lock held. Its one thread runs it without. */
+	/* Work is submitted with a map's lock held; its one thread runs it without. */
 	struct lab_engine *workqueue;
 };
 
 /* 0 or -errno. */
 int gntdev_open(struct gntdev_priv *priv, struct lab *lab, struct xen *xen);
-/*
- * Nothing is mapped any more, and no I/O is on its way. Also after an open that failed; zeroed, it does
- * nothing.
- */
+/* Call when nothing is mapped and no I/O is in flight; also after a failed open. Does nothing if priv is zeroed. */
 void gntdev_release(struct gntdev_priv *priv);
 
 /* Returns the index to mmap, or -ENOMEM. */
 int gntdev_ioctl_map_grant_ref(struct gntdev_priv *priv, unsigned int count, struct lab_thread *t);
-/* Closes the nth map's index. What is mapped stays. */
+/* Closes the nth map's index. Mapped pages stay. */
 void gntdev_ioctl_unmap_grant_ref(struct gntdev_priv *priv, size_t nth);
 
 /* ---- With the mmap lock. */
 
-/* Maps the grants at page first. The map, with one VMA; or NULL when it is not to be had. */
+/* Maps the grants at page first. Returns the map, with one VMA; or NULL. */
 struct gntdev_grant_map *gntdev_mmap(struct gntdev_priv *priv, unsigned int index,
 				     unsigned int count, size_t first, struct lab_thread *t);
 void gntdev_vma_open(struct gntdev_grant_map *map);
 void gntdev_vma_close(struct gntdev_grant_map *map);
 
-/* ---- References. Not put from a callback: the last one removes the notifier. */
+/* ---- References. Do not put from a callback: the last put removes the notifier. */
 
 void gntdev_get_map(struct gntdev_grant_map *map);
 void gntdev_put_map(struct gntdev_grant_map *map);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gntdev: the process that has another domain's pages mapped. Its VMAs, its system calls, which take the
- * mmap lock as the kernel's do, and its I/O to such pages. The driver: gntdev.c.
+ * gntdev: the process that maps another domain's pages: its VMAs, its system calls, which take the mmap lock as the
+ * kernel's do, and its I/O to such pages. The driver is in gntdev.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ struct process {
 	struct lab *lab;
 	struct xen xen;
 	struct gntdev_priv file;
-	/* Held by mmap and munmap around all else, invalidations and removals too. */
+	/* Held by mmap and munmap throughout, including invalidations and removals. */
 	pthread_mutex_t mmap_lock;
 	struct vma *vma; /* by its first page */
 	struct lab_engine *disk;
@@ -27,7 +27,7 @@ struct process {
 
 /* ----------------------------------------------------------------------------------------------- VMAs */
 
-/* Takes [first, end) out of the VMA at page v: what is left on each side is one of its own. */
+/* Cuts [first, end) out of the VMA at page v: each side that is left becomes a VMA of its own. */
 static void split_vma(struct process *p, size_t v, size_t first, size_t end)
 {
 	struct gntdev_grant_map *map = p->vma[v].map;
@@ -92,7 +92,7 @@ static void do_io(struct lab_job *job, struct lab_thread *t)
 	free(bio);
 }
 
-/* As get_user_pages: a reference on the page, if it is mapped. */
+/* As get_user_pages: takes a reference on the page, if it is mapped. */
 static bool get_page(struct gntdev_grant_map *map, size_t i)
 {
 	bool mapped;
@@ -107,7 +107,7 @@ static bool get_page(struct gntdev_grant_map *map, size_t i)
 	return mapped;
 }
 
-/* Has the disk write the foreign page at this address. */
+/* Makes the disk write the foreign page at this address. */
 static void submit_io(struct process *p, size_t page)
 {
 	struct bio *bio = calloc(1, sizeof(*bio));

@@ -4,29 +4,29 @@
  *
  * Shadow	two users. user_exp_rcv: entries of the receive array (TIDs), each over a pinned set of 2^n
  *		contiguous pages; a buffer takes several, from groups of 8 that are empty, partial or full.
- *		user_sdma, by way of mmu_rb: nodes of pinned pages, kept for requests to come.
+ *		user_sdma, by way of mmu_rb: nodes of pinned pages, kept for later requests.
  * Driver lock	a mutex in each TID's node; the handler's spinlock. While a buffer is set up, a temporary
  *		notifier covers it, and the retry check is under the lock of that cover.
- * Invalidate	TID: refuses where it may not wait; marks the node freed, invalidates and flushes the entry,
+ * Invalidate	TID: refuses if it may not wait; marks the node freed, invalidates and flushes the entry,
  *		and then unpins; queues the entry to the user, with an event bit for the first. Node: a list
- *		notifier unlinks it under the spinlock; with its last request it goes to a worker, which unpins.
- * Hazards	the buffer unmapped before its nodes are there, which only the cover sees; the entry written
- *		after the callback for it has come and gone; the node that a request is using.
+ *		notifier unlinks it under the spinlock; after its last request a worker unpins it.
+ * Hazards	the buffer unmapped before its nodes are inserted, which only the cover sees; the entry
+ *		written after its callback has run; the node that a request is using.
  * Before 2019	a tree of nodes, and a list notifier. Until 2023 pages were pinned, and nodes inserted later
  *		without a check (no_retry); an entry stayed live until the user had cleared it (clear_late);
- *		nodes in use were passed over, and found by the next request (skip_busy).
+ *		nodes in use were skipped, and found by the next request (skip_busy).
  *
- * Where the real driver does less than this model, the step that does the same is caught:
+ * Where the real driver does less than this model, a step does the same, and the oracle finds it:
  *
- * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, as pinned pages neither move nor are reclaimed. So it
- *		goes on receiving into what its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR).
+ * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, since pinned pages neither move nor are reclaimed. So it
+ *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR).
  * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
- *		they came is told to the cover alone, perhaps after the check.
+ *		they were inserted calls the cover alone, perhaps after the check.
  * freed_unlocked  A callback that finds the node freed returns, though another may be about to flush it.
  * remove_first	It removes a node's notifier before it invalidates the entry.
- * no_freed_check  It writes the entry without a look whether a callback has come since the insertion.
+ * no_freed_check  It writes the entry without checking whether a callback has run since the insertion.
  *
- * Expected receive is hfi1_exp_rcv.c, with the hardware in hfi1_rcvarray.c, and send DMA hfi1_sdma.c; here is
+ * Expected receive is in hfi1_exp_rcv.c, with the hardware in hfi1_rcvarray.c, send DMA in hfi1_sdma.c; this file has
  * what they share.
  */
 #include <errno.h>
@@ -67,7 +67,7 @@ static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_no
 	static unsigned int calls;
 	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
 
-	/* A walk takes its time, and this may come late. */
+	/* In a long walk, this callback may come late. */
 	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) % 8 == 0)
 		sched_yield();
 	pthread_mutex_lock(cover->lock);

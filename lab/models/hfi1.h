@@ -31,8 +31,8 @@ static inline uintptr_t hfi1_bytes(const struct lab *lab, size_t pages)
 }
 
 /*
- * Covers a buffer from before its pages are pinned until what is built from them is told of
- * invalidations by itself. Set lock, and mrn.events, where not all are wanted.
+ * Covers a buffer from before its pages are pinned until the notifiers of what is built from them are inserted. Set
+ * lock, and mrn.events unless all are wanted.
  */
 struct hfi1_cover {
 	struct mmu_range_notifier mrn;
@@ -41,9 +41,9 @@ struct hfi1_cover {
 	uint64_t seq;
 };
 
-/* 0 or -errno. Removed with mmu_range_notifier_remove. */
+/* 0 or -errno. Remove it with mmu_range_notifier_remove. */
 int hfi1_cover_insert(struct hfi1_cover *cover, struct lab *lab, size_t first, size_t n);
-/* Pins the buffer, for writing or not: begins the read first. n, or -errno with nothing pinned. */
+/* Begins the read, then pins the buffer, for writing or not. n, or -errno with nothing pinned. */
 long hfi1_cover_pin(struct hfi1_cover *cover, size_t first, size_t n, bool write, uint64_t *pages,
 		    struct lab_thread *t);
 /* With cover->lock held. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * hfi1: expected receive (user_exp_rcv). What it is, and its hazards: hfi1.c.
- */
+/* hfi1: expected receive (user_exp_rcv). hfi1.c describes it, and its hazards. */
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -34,7 +32,7 @@ struct hfi1_filedata {
 	struct tid_rb_node *entry_to_rb[HFI1_EXPECTED_COUNT]; /* under exp_mutex */
 	pthread_mutex_t invalid_lock;
 	unsigned int invalid_tid_idx, invalid_tids[HFI1_EXPECTED_COUNT];
-	bool event; /* in memory that the process looks at */
+	bool event; /* in memory that the process reads */
 };
 
 struct hfi1_ctxtdata {
@@ -45,7 +43,7 @@ struct hfi1_ctxtdata {
 	struct hfi1_filedata fd[SUBCTXTS];
 };
 
-/* What takes contents away. Pins keep pages from the rest. */
+/* Events that take contents away. Pins protect from all others. */
 static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 {
 	return 1u << MMU_NOTIFY_UNMAP |
@@ -66,7 +64,7 @@ static void unpin_rcv_pages(struct tid_rb_node *node)
 		      !lab_is_broken(uctxt->lab, NO_DIRTY));
 }
 
-/* False when somebody has done it before. */
+/* False if it has been done before. */
 static bool clear_tid_node(struct tid_rb_node *node)
 {
 	struct hfi1_ctxtdata *uctxt = node->fd->uctxt;
@@ -94,7 +92,7 @@ static bool clear_tid_node(struct tid_rb_node *node)
 static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 {
 	pthread_mutex_lock(&fd->invalid_lock);
-	/* The user may have cleared an entry that is still queued, and have it again. */
+	/* The user may have cleared an entry that is still queued, and got it again. */
 	if (fd->invalid_tid_idx < HFI1_EXPECTED_COUNT) {
 		fd->invalid_tids[fd->invalid_tid_idx] = rcventry;
 		if (!fd->invalid_tid_idx++)
@@ -105,7 +103,7 @@ static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 	pthread_mutex_unlock(&fd->invalid_lock);
 }
 
-/* The cover's check is the nodes', too: what they read is never compared, so there is no seq to update. */
+/* The cover's check serves the nodes, too: their seqs are never compared, so there is none to update. */
 static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
 			      const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
@@ -113,7 +111,7 @@ static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
 	struct lab *lab = node->fd->uctxt->lab;
 
 	(void)cur_seq;
-	/* Who has set this may not have flushed and unpinned yet: the mutex tells, a look does not. */
+	/* The thread that set freed may not have flushed and unpinned yet: only taking the mutex makes sure. */
 	if (lab_is_broken(lab, FREED_UNLOCKED) && __atomic_load_n(&node->freed, __ATOMIC_RELAXED))
 		return true;
 	if (!mmu_notifier_range_blockable(range)) {
@@ -205,7 +203,7 @@ struct tid_user_buf {
 	size_t n_tids;
 };
 
-/* The next sets, as far as they find room in the group. */
+/* Programs the next sets, as far as the group has room. */
 static int program_rcvarray(struct hfi1_filedata *fd, struct tid_user_buf *buf,
 			    struct hfi1_tid_group *grp, size_t end, struct lab_thread *t)
 {
@@ -226,7 +224,7 @@ static int program_rcvarray(struct hfi1_filedata *fd, struct tid_user_buf *buf,
 	return 0;
 }
 
-/* Whole groups first, then the rest into partial ones. What finds no entry is unpinned again. */
+/* Fills whole groups first, then partial ones. Unpins sets for which there is no entry. */
 static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
@@ -277,8 +275,8 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	program_buffer(fd, buf, t);
 	lab_pause(t);
 	/*
-	 * An invalidation that was in progress when a node came is not told to it, and may not yet have
-	 * been told to the cover. A read of the node waits for it (A3): then it has, and the check finds it.
+	 * An invalidation that was in progress when a node was inserted does not call the node, and may not yet have
+	 * called the cover. A read of the node waits for it (A3): then it has called the cover, and the check finds it.
 	 */
 	for (size_t i = 0; i < buf->n_tids && !lab_is_broken(uctxt->lab, NO_SECOND_BEGIN); i++)
 		mmu_range_read_begin(&fd->entry_to_rb[buf->tids[i]]->mrn);
@@ -329,7 +327,7 @@ static unsigned int hfi1_user_exp_rcv_invalid(struct hfi1_filedata *fd, unsigned
 	return n;
 }
 
-/* What the user's library does: clear what is invalid, free what it has enough of, set buffers up. */
+/* What the user's library does: clear invalid entries, free entries when it has enough, set up buffers. */
 void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 {
 	struct hfi1_filedata *fd = &uctxt->fd[lab_below(t, SUBCTXTS)];

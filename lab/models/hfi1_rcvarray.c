@@ -2,9 +2,8 @@
 /*
  * hfi1: the receive array, and the packets that arrive.
  *
- * The array is the hardware's: an entry that is valid is written to whenever a packet for it comes, until
- * it has been invalidated, and the packets in flight have been flushed. Which pages it may be over, and for
- * how long, is the business of who fills it: hfi1_exp_rcv.c.
+ * The array is the hardware's: packets are written to the pages of a valid entry until it has been invalidated, and the
+ * packets in flight have been flushed. hfi1_exp_rcv.c decides which pages an entry covers, and for how long.
  *
  * The groups say which entries are free, and keep those of a large buffer together.
  */
@@ -12,7 +11,7 @@
 
 #include <errno.h>
 
-/* An entry: the address, for the oracle the page, and the size. */
+/* An entry: the address, the page (for the oracle), and the size. */
 #define RCV_PAGE_SHIFT	32
 #define RCV_ORDER_SHIFT 48
 
@@ -87,7 +86,7 @@ void hfi1_group_give(struct hfi1_rcvarray *array, unsigned int rcventry)
 
 /* --------------------------------------------------------------------------------------------- packets */
 
-/* A packet is written; the oracle looks first at what is there. */
+/* Writes a packet; first the oracle checks what is there. */
 static void receive_packet(struct hfi1_rcvarray *array, uint64_t entry, struct lab_thread *t)
 {
 	size_t i = lab_below(t, (size_t)1 << (entry >> RCV_ORDER_SHIFT));
@@ -110,7 +109,7 @@ static void receive(void *arg, struct lab_thread *t)
 		uint64_t entry = lab_mmu_begin(&array->mmu, rcventry, true);
 
 		if (entry != LAB_NO_FRAME) {
-			/* In flight, so this is told of the very entry that was looked up. */
+			/* The access is in flight, so granted is that of the entry that was looked up. */
 			if (__atomic_load_n(&array->granted[rcventry], __ATOMIC_ACQUIRE))
 				receive_packet(array, entry, t);
 			lab_mmu_end(&array->mmu, rcventry);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * hfi1: the receive array. Each of its entries (TIDs) is over a set of 2^n contiguous pages while it is
- * valid, and they come in groups.
- */
+/* hfi1: the receive array. Each valid entry (TID) covers a set of 2^n contiguous pages. Entries come in groups. */
 #ifndef LAB_HFI1_RCVARRAY_H
 #define LAB_HFI1_RCVARRAY_H
 
@@ -25,7 +22,7 @@ struct hfi1_tid_group {
 
 struct hfi1_rcvarray {
 	struct lab *lab;
-	struct lab_mmu mmu;		   /* by entry; cleared and flushed by who wrote it */
+	struct lab_mmu mmu; /* by entry; the thread that wrote it clears and flushes it */
 	bool granted[HFI1_EXPECTED_COUNT]; /* senders have been told of the entry */
 	struct hfi1_tid_group group[HFI1_NR_GROUPS];
 	struct lab_thread *receiver;
@@ -33,21 +30,21 @@ struct hfi1_rcvarray {
 
 /* 0 or -errno. */
 int hfi1_rcvarray_init(struct hfi1_rcvarray *array, struct lab *lab);
-/* Ends the receiving: whoever has entries clears them afterwards. Also after an init that failed. */
+/* Ends the receiving: clear entries afterwards. Also after a failed init. */
 void hfi1_rcvarray_stop(struct hfi1_rcvarray *array);
 void hfi1_rcvarray_destroy(struct hfi1_rcvarray *array);
 
 /* ---- Entries. */
 
-/* Splits a buffer into sets that entries take; n at most. Returns how many. */
+/* Splits a buffer into sets that fit entries; at most n. Returns how many. */
 size_t hfi1_find_pagesets(const uint64_t *pages, size_t n, struct hfi1_pageset *sets);
 /* Makes an entry valid, over a set of pages: the first, in the region, and its frame. */
 void hfi1_rcvarray_write(struct hfi1_rcvarray *array, unsigned int rcventry, size_t first,
 			 uint64_t frame, unsigned int order);
-/* What senders are told. */
+/* Tells the senders of an entry, or withdraws it. */
 void hfi1_rcvarray_grant(struct hfi1_rcvarray *array, unsigned int rcventry, bool granted);
 
-/* ---- Groups: under a lock of whoever takes entries. */
+/* ---- Groups: under the caller's lock. */
 
 enum hfi1_group_state { HFI1_GROUP_EMPTY, HFI1_GROUP_PARTIAL, HFI1_GROUP_FULL };
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). What it is: hfi1.c.
- */
+/* hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). hfi1.c describes it. */
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -12,13 +10,13 @@
 #define MAX_IOVEC   4 /* pages of a request */
 #define NR_REQUESTS 8
 #define MAX_NODES   16 /* linked */
-#define MAX_LOCKED  96 /* pages pinned; beyond, what is dead is unpinned first */
+#define MAX_LOCKED  96 /* pages pinned; beyond, dead nodes are unpinned first */
 
 struct sdma_mmu_node {
 	struct sdma_mmu_node *next;
 	size_t first, n;
 	uint64_t pages[MAX_IOVEC];
-	/* Under the handler's lock. One reference is that of being linked. */
+	/* Under the handler's lock. Being linked counts as one reference. */
 	unsigned int refs;
 	bool linked, unpinned;
 };
@@ -94,7 +92,7 @@ static void mmu_rb_insert(struct mmu_rb_handler *h, struct sdma_mmu_node *node)
 {
 	struct sdma_mmu_node **oldest = NULL;
 
-	/* The newest are in front, and what is in use is not evicted. */
+	/* The newest are in front. Do not evict a node in use. */
 	for (struct sdma_mmu_node **at = &h->root; *at; at = &(*at)->next)
 		if ((*at)->refs == 1)
 			oldest = at;
@@ -107,7 +105,7 @@ static void mmu_rb_insert(struct mmu_rb_handler *h, struct sdma_mmu_node *node)
 	h->nr++;
 }
 
-/* Never refuses: the lock is a spinlock, and what may wait is the worker's. */
+/* Never refuses: the lock is a spinlock, and a worker does what may wait. */
 static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 					 const struct mmu_notifier_range *range)
 {
@@ -138,7 +136,7 @@ static const struct mmu_notifier_ops mn_ops = {
 	.invalidate_range_start = mmu_rb_invalidate_range_start,
 };
 
-/* With the handler's lock held, but while it unpins. */
+/* Called with the handler's lock held; drops it while it unpins. */
 static void handle_remove(struct hfi1_pkt_q *pq)
 {
 	struct mmu_rb_handler *h = &pq->handler;
@@ -172,9 +170,8 @@ static void del_work(void *arg, struct lab_thread *t)
 /* ----------------------------------------------------------------------------------- send DMA: requests */
 
 /*
- * A request that has begun goes on when its node is unlinked: it sends what was there, from pages that
- * nobody else has as long as they are pinned. The oracle, which knows addresses only, is asked about
- * nodes that are linked.
+ * A request that has begun goes on when its node is unlinked: it sends the old contents, from pages that are not reused
+ * while they are pinned. The oracle knows only addresses, so it checks only linked nodes.
  */
 static void send_page(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, size_t i,
 		      struct lab_thread *t)
@@ -204,7 +201,7 @@ static void run_request(struct lab_job *job, struct lab_thread *t)
 	__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
 }
 
-/* Pins the pages, and links them. 0 or what pinning them says. */
+/* Pins the pages, and links them. 0 or an error of pinning. */
 static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct hfi1_cover *cover,
 		       struct lab_thread *t)
 {
@@ -276,7 +273,7 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 	return NULL;
 }
 
-/* The user's library names a slot that has completed, and waits for one when none has. */
+/* The user's library names a completed slot, and waits if there is none. */
 static struct user_sdma_request *get_slot(struct hfi1_pkt_q *pq)
 {
 	for (size_t i = 0;; i++) {
@@ -293,7 +290,7 @@ void hfi1_sdma_work(struct hfi1_pkt_q *pq, struct lab_thread *t)
 {
 	struct user_sdma_request *req = get_slot(pq);
 	size_t n = 1 + lab_below(t, MAX_IOVEC);
-	/* Users send from the same buffers again. */
+	/* Users send from the same buffers repeatedly. */
 	size_t first = lab_below(t, lab_pages(pq->lab) / MAX_IOVEC) * MAX_IOVEC;
 
 	req->job.run = run_request;

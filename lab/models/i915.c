@@ -2,17 +2,17 @@
 /*
  * i915: objects over user memory (drivers/gpu/drm/i915, i915_gem_userptr).
  *
- * Shadow	an object's page vector, pinned, with the seq that it was read at; and its entries in the
- *		GPU's page table. Both outlive an invalidation: what must not is a request.
- * Driver lock	one notifier_lock for the device, a rwlock: read from the retry check of all objects until
- *		the request is on its way, written to note a seq. Pages change under the object's lock, its
- *		reservation.
- * Invalidate	refuses where it may not wait; notes the seq under the notifier_lock; waits for all fences
+ * Shadow	an object's page vector, pinned, with the seq at which it was read; and its entries in the
+ *		GPU's page table. Both may outlive an invalidation, but a request must not.
+ * Driver lock	one notifier_lock for the device, a rwlock: held for reading from the retry check of all
+ *		objects until the request is submitted, for writing to store a seq. Pages change under the
+ *		object's lock, its reservation.
+ * Invalidate	refuses if it may not wait; stores the seq under the notifier_lock; waits for all fences
  *		without it. Pages are unbound and unpinned at the next submission.
  * Submission	submit_init compares the seq with the pages', and pins anew when they differ. Then each
- *		object gets the request's fence, *before* the check: so an invalidation either notes its seq
- *		before the check, and the request is skipped, its fence signalled for nothing; or it comes
- *		after, and finds the fence. Between fence and check nothing waits for an invalidation.
+ *		object gets the request's fence, *before* the check: so an invalidation either stores its seq
+ *		before the check, and the request is skipped and its fence signalled; or it comes after, and
+ *		finds the fence. Between fence and check nothing waits for an invalidation.
  * Hazards	the fence that comes after the check; pages of one seq under another's; pages unpinned under
  *		a request that still runs.
  * Before 2021	the callback unbound under struct_mutex, which the pinning thread may hold: a recursive
@@ -38,9 +38,9 @@ static const char *const steps[] = {
 	[NO_UPDATE_SEQ] = "no_update_seq",
 	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
 	[NO_FENCE_WAIT] = "no_fence_wait",
-	[UNLOCK_EARLY] = "unlock_early",     /* the fence after the check */
-	[NO_REPIN] = "no_repin",	     /* the new seq for the old pages */
-	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a request that runs */
+	[UNLOCK_EARLY] = "unlock_early",     /* attaches the fence after the check */
+	[NO_REPIN] = "no_repin",	     /* stores the new seq with the old pages */
+	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a running request */
 	NULL,
 };
 
@@ -82,7 +82,7 @@ static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
 	pthread_rwlock_unlock(&i915->notifier_lock);
-	/* May wait for requests that are to be skipped, too: they do not wait for us. */
+	/* May also wait for requests that will be skipped: they do not wait for this callback. */
 	if (!lab_is_broken(lab, NO_FENCE_WAIT))
 		dma_resv_wait(&obj->resv);
 	return true;
@@ -116,9 +116,7 @@ static void userptr_unbind(struct i915_gem_object *obj)
 		put_pages(obj);
 }
 
-/*
- * Does the object have the pages of this seq? Drops those of another. Under the object's lock.
- */
+/* True if the object has the pages of this seq; drops those of another. Under the object's lock. */
 static bool keep_pages(struct i915_gem_object *obj, uint64_t seq)
 {
 	if (obj->has_pages && lab_is_broken(obj->base.gpu->lab, NO_REPIN))
@@ -129,7 +127,7 @@ static bool keep_pages(struct i915_gem_object *obj, uint64_t seq)
 	return false;
 }
 
-/* Gives the object the pages, unless another has done so. 0, or -EAGAIN. Under the object's lock. */
+/* Gives the object the pages, unless another thread has. 0, or -EAGAIN. Under the object's lock. */
 static int set_pages(struct i915_gem_object *obj, uint64_t seq, const uint64_t *pvec, bool *used)
 {
 	*used = false;
@@ -144,7 +142,7 @@ static int set_pages(struct i915_gem_object *obj, uint64_t seq, const uint64_t *
 	return 0;
 }
 
-/* Sees to it that the object has pages. They may be outdated when this returns; submit_done finds out. */
+/* Makes sure that the object has pages. They may be outdated when this returns; submit_done finds out. */
 static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
 {
 	uint64_t pvec[GPU_BO_PAGES], seq = mmu_range_read_begin(&obj->base.notifier);
@@ -171,7 +169,7 @@ static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
 
 /* --------------------------------------------------------------------------------------- submissions */
 
-/* Under the objects' locks. -EAGAIN when another has dropped the pages. */
+/* Under the objects' locks. -EAGAIN if another thread has dropped the pages. */
 static int bind(struct i915_execbuffer *eb)
 {
 	for (size_t i = 0; i < eb->n; i++) {
@@ -203,7 +201,7 @@ static int submit_done(struct i915_execbuffer *eb)
 	return err;
 }
 
-/* The request is its ring's in any case, as its fence has been seen. */
+/* The request goes to its ring in any case, since its fence is visible. */
 static int submit(struct i915_execbuffer *eb, struct lab_thread *t)
 {
 	bool late = lab_is_broken(eb->i915->gpu.lab, UNLOCK_EARLY);
@@ -261,7 +259,7 @@ static void work(void *dev, struct lab_thread *t)
 
 static void bo_init(struct gpu_bo *bo)
 {
-	/* The driver lock is a rwlock, which the checks of driver_lock do not know. */
+	/* The driver lock is a rwlock, which the driver_lock checks do not support. */
 	bo->notifier.driver_lock = NULL;
 }
 

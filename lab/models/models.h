@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The device models. Each has a file with its name, for the driver; what it drives may have one beside it.
- */
+/* The device models. Each has a file with its name, for the driver; its hardware may have files beside it. */
 #ifndef LAB_MODELS_H
 #define LAB_MODELS_H
 

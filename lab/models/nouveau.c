@@ -6,17 +6,17 @@
  *		buffer; the driver sorts them, handles each address once, and replays or cancels.
  * Driver lock	the svmm's mutex, from the retry check to the end of the write to the page table.
  * Invalidate	in two halves. A range notifier, inserted for one fault only, does nothing but update_seq;
- *		where it may not wait it tries the lock. A list notifier, which is called after it, clears
- *		the entries; it refuses where it may not wait. It leaves a window of the address space
- *		alone that programs manage themselves, and the device's own migrations: these clear the
- *		entries just before they copy.
+ *		if it may not wait it tries the lock. A list notifier, which is called after it, clears the
+ *		entries; it refuses if it may not wait. It skips a window of the address space that
+ *		programs manage themselves, and the device's own migrations: these clear the entries just
+ *		before they copy.
  * Hazards	an entry that is written between the two halves, if they come in the other order; a
- *		migration whose entries nobody clears; rights that the CPU does not have, to write, or to
- *		be alone; the copy before the entry is gone.
- * Before 2019	hmm_mirror: ranges in a list of their own, and a count of invalidations in progress, until
- *		whose end every fault waited.
+ *		migration that clears no entries; write or exclusive access that the CPU's page table does
+ *		not grant; the copy before the entry is gone.
+ * Before 2019	hmm_mirror: ranges in a list of their own, and a count of invalidations in progress: every
+ *		fault waited until it was 0.
  *
- * Here are the notifiers and the loop that fills the page table. Whoever runs it is in nouveau_work.c, VRAM in
+ * This file has the notifiers and the loop that fills the page table. Its callers are in nouveau_work.c, VRAM in
  * nouveau_dmem.c, the GPU in nouveau_gpu.c.
  */
 #include <errno.h>
@@ -63,7 +63,7 @@ static void invalidate_managed(struct nouveau_svmm *svmm, size_t first, size_t l
 	nouveau_svmm_invalidate(svmm, first, limit);
 }
 
-/* Under mutex. The place of update in the list of invalidations; of NULL, a free one. */
+/* Under mutex. The slot of update in the list of invalidations; for NULL, a free slot. */
 static const struct mmu_notifier_range **listed(struct nouveau_svmm *svmm,
 						const struct mmu_notifier_range *update)
 {
@@ -104,7 +104,7 @@ static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 }
 
 /*
- * The driver has no such callback. What was cleared at the start was not written again: a fault that
+ * The real driver has no such callback. Checks that entries cleared at the start were not written again: a fault that
  * began before has collided, one that began since is waiting.
  */
 static void svmm_invalidate_range_end(struct mmu_notifier *mn,
@@ -136,8 +136,8 @@ static const struct mmu_notifier_ops mn_ops = {
 };
 
 /*
- * Only the seq: taking the lock keeps it from changing between a retry check and the write to the page
- * table. That the entry is taken away again relies on the list notifier's being called after this.
+ * Stores only the seq. Under the lock, so that it does not change between a retry check and the write to the page
+ * table. The list notifier, called after this one, removes that entry again.
  */
 static bool svm_range_invalidate(struct mmu_range_notifier *mrn,
 				 const struct mmu_notifier_range *range, uint64_t cur_seq)
@@ -197,7 +197,7 @@ static void map(struct nouveau_svmm *svmm, size_t i, unsigned long pfn, uint64_t
 	lab_mmu_map(&svmm->gpu.vmm, i, entry | flags, write);
 }
 
-/* Takes the mutex unless the seq is of no use any more. */
+/* Takes the mutex, unless the seq is outdated. */
 static bool lock_if_valid(struct nouveau_svm_notifier *sn, uint64_t seq, struct lab_thread *t)
 {
 	struct nouveau_svmm *svmm = sn->svmm;
@@ -279,7 +279,7 @@ static void svmm_fini(void *dev)
 	free(svmm);
 }
 
-/* The window that programs manage is where it is for good. */
+/* The window that programs manage never moves. */
 static void map_unmanaged(struct nouveau_svmm *svmm, size_t n)
 {
 	svmm->unmanaged_start = (n - UNMANAGED_PAGES) / 2;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nouveau's device memory (nouveau_dmem): copies to VRAM and back, of which the list notifier is told, and
- * leaves the entries to us.
+ * nouveau's device memory (nouveau_dmem): copies to VRAM and back. The list notifier skips these, and leaves the
+ * entries to this file.
  */
 #include <string.h>
 
@@ -12,7 +12,7 @@ static struct nouveau_svmm *svmm_of(struct mrn_hmm_device *dmem)
 	return (struct nouveau_svmm *)((char *)dmem - offsetof(struct nouveau_svmm, gpu.vram.dev));
 }
 
-/* Under mutex. Does the entry of page i show this page of VRAM? */
+/* Under mutex. True if the entry of page i maps this page of VRAM. */
 static bool shows(struct nouveau_svmm *svmm, size_t i, uint64_t page)
 {
 	return lab_mmu_is_mapped(&svmm->gpu.vmm, i) &&
@@ -37,9 +37,9 @@ static void dmem_free(struct mrn_hmm_device *dmem, size_t n, const uint64_t *pag
 }
 
 /*
- * The list notifier has left the entries to us, and with them what the GPU has had alone: a page on its
- * way is lent no more. The real driver does not clear them here, it writes new ones after the copy; what
- * the GPU writes in between is lost (--break no_clear_to_vram).
+ * Clears the entries, which the list notifier skipped, and with them exclusive access: a migrating page is no longer
+ * lent. The real driver does not clear them here but writes new ones after the copy; what the GPU writes in between is
+ * lost (--break no_clear_to_vram).
  */
 static int dmem_copy_to_device(struct mrn_hmm_device *dmem, size_t n, const uint64_t *pages,
 			       void *const *frames)

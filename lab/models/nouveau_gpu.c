@@ -5,7 +5,7 @@
 
 /* ---------------------------------------------------------------------------------- the fault buffer */
 
-/* When the buffer is full the fault is lost: whoever waits goes on, and faults again. */
+/* If the buffer is full the fault is lost: its warp goes on, and faults again. */
 void nouveau_gpu_fault(struct nouveau_gpu *gpu, const struct warp *w, struct warp *waits)
 {
 	pthread_mutex_lock(&gpu->buffer.lock);
@@ -65,7 +65,7 @@ bool nouveau_gpu_access(struct nouveau_gpu *gpu, const struct warp *w, struct la
 		return false;
 	}
 	lab_pause(t);
-	/* What programs manage themselves the oracle knows nothing of. */
+	/* The oracle does not know the window that programs manage themselves. */
 	if (!(entry & PFN_VRAM))
 		lab_dma(t, mrn_hmm_frame(lab_hmm(gpu->lab), number), w->page, write);
 	else if (number < VRAM_PAGES)
@@ -87,7 +87,7 @@ static void engine(void *arg, struct lab_thread *t)
 	while (!lab_thread_stopping(t)) {
 		struct warp w = nouveau_gpu_launch(gpu, t);
 
-		/* Not each: that would keep the driver busy with nothing else. */
+		/* Not every fault: they would keep the driver too busy. */
 		if (!nouveau_gpu_access(gpu, &w, t) && lab_chance(t, 64))
 			nouveau_gpu_fault(gpu, &w, NULL);
 		lab_pause(t);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The GPU that nouveau drives: a page table, programs that go through it, and a buffer of their faults.
- */
+/* The GPU that nouveau drives: a page table, programs that use it, and a buffer of their faults. */
 #ifndef LAB_NOUVEAU_GPU_H
 #define LAB_NOUVEAU_GPU_H
 
@@ -16,10 +14,10 @@
 #define PFN_ATOMIC (UINT64_C(1) << 52)
 #define PFN_NUMBER (PFN_ATOMIC - 1)
 
-/* What asks for more is the greater. */
+/* Ordered: a stronger access is greater. */
 enum access { READ, WRITE, ATOMIC };
 
-/* An access of the GPU. After a fault it stalls until that is replayed or cancelled. */
+/* An access of the GPU. After a fault it stalls until the fault is replayed or cancelled. */
 struct warp {
 	size_t page;
 	enum access access;
@@ -29,7 +27,7 @@ struct warp {
 struct nouveau_svm_fault {
 	size_t page;
 	enum access access;
-	struct warp *warp; /* NULL: nobody waits */
+	struct warp *warp; /* NULL: no warp waits */
 	bool cancel;
 };
 
@@ -46,11 +44,11 @@ struct nouveau_gpu {
 	} buffer;
 };
 
-/* Without VRAM, which the driver opens. 0 or -errno; fini is due in any case. */
+/* Does not open VRAM: the driver does. 0 or -errno; call fini in either case. */
 int nouveau_gpu_init(struct nouveau_gpu *gpu, struct lab *lab);
 void nouveau_gpu_fini(struct nouveau_gpu *gpu);
 
-/* Runs other channels, which do not wait for their faults, until the next. 0 or -errno. */
+/* Runs other channels, which do not wait for their faults, until stop. 0 or -errno. */
 int nouveau_gpu_start(struct nouveau_gpu *gpu);
 void nouveau_gpu_stop(struct nouveau_gpu *gpu);
 
@@ -60,7 +58,7 @@ struct warp nouveau_gpu_launch(struct nouveau_gpu *gpu, struct lab_thread *t);
 bool nouveau_gpu_access(struct nouveau_gpu *gpu, const struct warp *w, struct lab_thread *t);
 /* Reports a fault of w; waits is w, which stalls then, or NULL. */
 void nouveau_gpu_fault(struct nouveau_gpu *gpu, const struct warp *w, struct warp *waits);
-/* Waits until w stalls no more. */
+/* Waits until w no longer stalls. */
 enum warp_state nouveau_gpu_wait(struct nouveau_gpu *gpu, const struct warp *w);
 
 /* Takes all faults out of the buffer: at most BUFFER_ENTRIES. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What nouveau's driver is asked for: faults of the GPU, pages that a program wants in VRAM; and an audit of
- * the page table.
+ * The requests to nouveau's driver: faults of the GPU, and pages that a program wants in VRAM; and an audit of the page
+ * table.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ static void svmm_bind(struct nouveau_svmm *svmm, struct nouveau_op *op)
 
 /* ----------------------------------------------------------------------------------------------- audit */
 
-/* The GPU has no right that the CPU has not; but where it is alone, the CPU has none. */
+/* Checks that the GPU has no right that the CPU lacks; except that for a page lent to the GPU, the CPU has none. */
 static void compare(struct nouveau_svmm *svmm, size_t i, uint64_t entry, bool write,
 		    unsigned long pfn)
 {
@@ -49,9 +49,9 @@ static void compare(struct nouveau_svmm *svmm, size_t i, uint64_t entry, bool wr
 }
 
 /*
- * Exact: without an invalidation between read_begin and the retry check, rights only grow. So what the
- * page table had before the snapshot is at most what the snapshot has. This notifier counts the device's
- * own exclusive access as a collision, so what is alone at first is alone until the check.
+ * Exact: without an invalidation between read_begin and the retry check, rights only grow. So the page table before the
+ * snapshot has at most the rights in the snapshot. For this notifier the device's own exclusive access is a collision,
+ * so a page that is lent at first stays lent until the check.
  */
 static void audit(struct nouveau_svmm *svmm, struct lab_thread *t)
 {
@@ -80,7 +80,7 @@ static void audit(struct nouveau_svmm *svmm, struct lab_thread *t)
 
 /* ----------------------------------------------------------------------------------------- fault handler */
 
-/* By address, and what asks for most comes first: who asks for less is served by it. */
+/* Sorts by address, stronger accesses first: they serve weaker ones, too. */
 static int fault_cmp(const void *a, const void *b)
 {
 	const struct nouveau_svm_fault *fa = a, *fb = b;
@@ -103,7 +103,7 @@ static int handle_fault(struct nouveau_svmm *svmm, const struct nouveau_svm_faul
 	return nouveau_range_fault(svmm, ask, op);
 }
 
-/* Is a fault served by what one before it, which asked for as much or more, has got? */
+/* True if an earlier fault, which asked for at least as much, serves this one. */
 static bool is_served(const struct nouveau_svm_fault *fault, const struct nouveau_ask *ask)
 {
 	if (fault->page != ask->first || (fault->access == ATOMIC && !ask->atomic))
@@ -128,7 +128,7 @@ static void svm_fault(struct nouveau_svmm *svmm, struct nouveau_op *op)
 		nouveau_gpu_settle(&svmm->gpu, fault, n);
 }
 
-/* An access of the GPU, and the faults that are there until it is done. */
+/* An access of the GPU, and the faults that are pending until it is done. */
 static void dispatch(struct nouveau_svmm *svmm, struct nouveau_op *op)
 {
 	struct warp w = nouveau_gpu_launch(&svmm->gpu, op->t);
@@ -137,7 +137,7 @@ static void dispatch(struct nouveau_svmm *svmm, struct nouveau_op *op)
 		if (nouveau_gpu_access(&svmm->gpu, &w, op->t))
 			break;
 		nouveau_gpu_fault(&svmm->gpu, &w, &w);
-		/* If another thread has ours, it will settle it. */
+		/* If another thread took our fault, it will settle it. */
 		svm_fault(svmm, op);
 	} while (nouveau_gpu_wait(&svmm->gpu, &w) != CANCELLED);
 }

@@ -3,10 +3,10 @@
  * radeon: buffer objects over user memory (drivers/gpu/drm/radeon, radeon_mn).
  *
  * Shadow	the pages of a buffer object, pinned, and their entries in the GART, while it is bound.
- * Driver lock	the object's reservation. Who submits holds those of all objects, from the retry check
+ * Driver lock	the object's reservation. A submission holds those of all objects, from the retry check
  *		until the job's fence is attached to each.
  * Invalidate	takes the reservation; update_seq; if the object is bound, waits for all fences, clears
- *		the GART, and only then unpins. Refuses where it may not wait and would have to: for the
+ *		the GART, and only then unpins. Refuses if it may not wait but would have to: for the
  *		reservation, or for a bound object's fences.
  * Hazards	pages that are replaced between pinning and binding; the job whose fence an invalidation
  *		does not find; the unpin before the GART is cleared.
@@ -14,8 +14,8 @@
  *		an object is bound, and read_begin is called once, when it is created. The mmap lock keeps
  *		munmap out meanwhile, but not MADV_DONTNEED, reclaim or migration. `no_retry` is that driver,
  *		the control that must be caught; ours has the check. Upstream pins with the reservation held,
- *		which only works because its callback leaves without it when the object is not bound; ours
- *		has to note the seq then too, so it pins first and reserves afterwards.
+ *		which only works because its callback returns without it if the object is not bound; ours
+ *		has to store the seq then too, so it pins first and reserves afterwards.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ enum {
 	UNREGISTER_BUSY,
 };
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry", /* the driver as it is upstream */
+	[NO_RETRY] = "no_retry", /* the upstream driver */
 	[NO_UPDATE_SEQ] = "no_update_seq",
 	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
 	[NO_FENCE_WAIT] = "no_fence_wait",
@@ -47,7 +47,7 @@ static const char *const steps[] = {
 
 struct radeon_bo {
 	struct gpu_bo base;
-	bool bound; /* a look without the reservation is a guess */
+	bool bound; /* read without the reservation, it is a guess */
 	uint64_t pages[GPU_BO_PAGES];
 };
 
@@ -72,7 +72,7 @@ static bool is_bound(const struct radeon_bo *bo)
 
 /* ------------------------------------------------------------------------------------ bind and unbind */
 
-/* Under the reservation. The pins are the object's from here on. */
+/* Under the reservation. From here on the object owns the pins. */
 static void backend_bind(struct radeon_bo *bo, const uint64_t *pages)
 {
 	for (size_t k = 0; k < bo->base.n; k++)
@@ -104,7 +104,7 @@ static void backend_unbind(struct radeon_bo *bo)
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
-/* False where that would need to wait, now for the reservation or then for fences, and must not. */
+/* False if it may not wait but would have to, now for the reservation or later for fences. */
 static bool reserve(struct radeon_bo *bo, const struct mmu_notifier_range *range)
 {
 	if (mmu_notifier_range_blockable(range)) {
@@ -143,7 +143,7 @@ static bool radeon_mn_invalidate(struct mmu_range_notifier *mrn,
 
 /* --------------------------------------------------------------------------------------- submissions */
 
-/* Of the objects that are not bound, as it seems. No lock is held: an invalidation may be waited for. */
+/* For objects that seem not to be bound. No lock is held: this may wait for an invalidation. */
 static int pin_userptrs(struct radeon_cs_parser *p, struct lab_thread *t)
 {
 	for (size_t i = 0; i < p->n; i++) {
@@ -174,7 +174,7 @@ static void unpin_rest(struct radeon_cs_parser *p)
 	}
 }
 
-/* All objects are reserved, so none that is bound can lose its pages. */
+/* All objects are reserved, so a bound one cannot lose its pages. */
 static bool may_bind(struct radeon_cs_parser *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
@@ -226,7 +226,7 @@ static void schedule(struct radeon_cs_parser *p, struct gpu_job *job, struct lab
 	gpu_job_submit(job);
 }
 
-/* 0; -EAGAIN on a collision, and when somebody has unbound what was bound. */
+/* 0; -EAGAIN on a collision, and if an object that was bound has been unbound. */
 static int cs_ioctl(struct radeon_cs_parser *p, struct lab_thread *t)
 {
 	struct gpu_job *job = gpu_job_create(p->bo, p->n, t);
@@ -268,8 +268,8 @@ static void bo_init(struct gpu_bo *bo)
 }
 
 /*
- * Upstream unregisters first and leaves the waiting to TTM: the pages are pinned, so it is not memory of
- * others that a job then reaches, but it is no longer the process's either.
+ * Upstream unregisters first and leaves the waiting to TTM: the pages are pinned, so a job does not reach other code's
+ * memory then, but the pages are no longer the process's either.
  */
 static void gem_object_free(struct gpu_bo *base)
 {

@@ -4,14 +4,14 @@
  *
  * Shadow	windows of pinned pages: temporary ones, registered when a process copies from or to its own
  *		addresses, and kept by the endpoint for the next copy.
- * Driver lock	the endpoint's tc_lock, a spinlock. rma_lock, a mutex, is held from the look for a window to
- *		the submission of the copy, and while windows are unpinned.
+ * Driver lock	the endpoint's tc_lock, a spinlock. rma_lock, a mutex, is held from the search for a window
+ *		to the submission of the copy, and while windows are unpinned.
  * Invalidate	a list notifier, for all events. start unlinks the windows that overlap and queues them, and
- *		never has to wait. A worker drains the DMA channel, and then unpins. end is needed for the
- *		check alone: a window is kept only if nothing has been in progress since before its pages were
- *		pinned. Otherwise it serves for one copy, as one that the process does not want kept.
- * Hazards	the window that is linked after its pages have gone; the copy that is submitted, or under
- *		way, when its window is unlinked.
+ *		never has to wait. A worker drains the DMA channel, and then unpins. end is needed only for
+ *		the check: a window is kept only if nothing has been in progress since before its pages were
+ *		pinned. Otherwise it serves one copy, like a window that the process does not want kept.
+ * Hazards	the window that is linked after its pages have gone; the copy that is submitted, or in
+ *		progress, when its window is unlinked.
  * Before 2019	the same: it kept its list notifier, with an end that does nothing, and no check (no_retry),
  *		until the driver was removed.
  */
@@ -79,7 +79,7 @@ static int scif_invalidate_range_start(struct mmu_notifier *mn,
 		lab_count_invalidation(ep->lab, range);
 	pause = !(++ep->starts % 4);
 	pthread_mutex_unlock(&ep->tc_lock);
-	/* Other notifiers of the list would come now: let others run before the change. */
+	/* Other list notifiers would be called now: let other threads run before the change. */
 	if (pause)
 		sched_yield();
 	return 0;
@@ -116,10 +116,7 @@ static void destroy_window(struct scif_endpt *ep, struct scif_window *window)
 	pthread_mutex_unlock(&ep->tc_lock);
 }
 
-/*
- * Under rma_lock, so that a copy whose window was still linked when it was looked for has been submitted,
- * and is drained, too.
- */
+/* Under rma_lock, so that a copy that found its window still linked has been submitted, and is drained, too. */
 static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *window)
 {
 	bool lock = !lab_is_broken(ep->lab, NO_RMA_LOCK);
@@ -137,7 +134,7 @@ static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *w
 		pthread_mutex_unlock(&ep->rma_lock);
 }
 
-/* Until it is to stop and all is done. */
+/* Runs until it is told to stop and all is done. */
 static void worker(void *arg, struct lab_thread *t)
 {
 	struct scif_endpt *ep = arg;
@@ -174,7 +171,7 @@ static struct scif_window *query_tcw(struct scif_endpt *ep, size_t first, size_t
 
 static void insert_tcw(struct scif_endpt *ep, struct scif_window *window)
 {
-	/* As the real one does: when there are too many, all of them go. */
+	/* As in the real driver: if there are too many, all of them go. */
 	if (ep->tcw_total_pages + window->n > TC_LIMIT)
 		destroy_tcw(ep, 0, lab_pages(ep->lab));
 	ep->tcw_total_pages += window->n;
@@ -201,7 +198,7 @@ static unsigned int sum_of_seqs(const struct scif_endpt *ep, const struct scif_w
 {
 	unsigned int sum = 0;
 
-	/* Each only grows, so that the sum is the same when all are. */
+	/* Each seq only grows, so an unchanged sum means that all are unchanged. */
 	for (size_t i = window->first; i < window->first + window->n; i++)
 		sum += ep->page[i].seq;
 	return sum;
@@ -216,7 +213,7 @@ static bool may_keep(const struct scif_endpt *ep, const struct scif_window *wind
 	return sum_of_seqs(ep, window) == seqs;
 }
 
-/* Pins a window's pages, and keeps it, if it may be kept. Under rma_lock. */
+/* Pins a window's pages, and keeps the window if it may be kept. Under rma_lock. */
 static int register_temp(struct scif_endpt *ep, struct scif_window *window, struct lab_thread *t)
 {
 	uintptr_t addr = lab_addr(ep->lab, window->first);
@@ -261,7 +258,7 @@ struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t 
 		pthread_mutex_unlock(&ep->tc_lock);
 		if (window)
 			break;
-		/* All are in use: let the worker get at them. */
+		/* All windows are in use: let the worker free some. */
 		pthread_mutex_unlock(&ep->rma_lock);
 		sched_yield();
 		pthread_mutex_lock(&ep->rma_lock);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * scif_dma: the endpoint and its windows, which the driver keeps, and the copies that use them.
- */
+/* scif_dma: the endpoint, its windows, and the copies that use them. */
 #ifndef LAB_SCIF_DMA_H
 #define LAB_SCIF_DMA_H
 
@@ -22,7 +20,7 @@ struct scif_window {
 	unsigned int copies;	   /* submitted, and not complete */
 };
 
-/* What is in progress at a page, and how much has been. */
+/* Invalidations of a page that are in progress, and how many there have been. */
 struct scif_page {
 	unsigned int active, seq;
 };
@@ -30,7 +28,7 @@ struct scif_page {
 struct scif_endpt {
 	struct mmu_notifier mn;
 	struct lab *lab;
-	/* Taken before tc_lock. Waits for fences are under it, so no copy takes it. */
+	/* Taken before tc_lock. Held while waiting for fences, so no copy takes it. */
 	pthread_mutex_t rma_lock;
 	pthread_mutex_t tc_lock;		  /* a spinlock in the kernel */
 	struct scif_window *tc_reg_list, *rma_tc; /* kept; to be unpinned */
@@ -39,14 +37,14 @@ struct scif_endpt {
 	unsigned int starts;
 	struct scif_window window[SCIF_NR_WINDOWS];
 	struct lab_engine *dma_chan;
-	pthread_cond_t misc_work; /* there is something in rma_tc */
+	pthread_cond_t misc_work; /* rma_tc is not empty */
 	struct lab_thread *worker;
 };
 
-/* A window for a copy, under rma_lock until the copy is submitted. NULL when the pages cannot be had. */
+/* A window for a copy, under rma_lock until the copy is submitted. NULL if the pages cannot be pinned. */
 struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
 				    struct lab_thread *t);
-/* After the submission, under rma_lock: a window that is not kept has served. */
+/* After the submission, under rma_lock: discards a window that is not kept. */
 void scif_put_window(struct scif_endpt *ep, struct scif_window *window);
 
 /* ---- scif_dma_copy.c */

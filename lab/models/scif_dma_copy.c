@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Copies of scif_dma: what a process asks for, and the DMA channel that does it. The channel works in the
- * order of submission, so a mark that has come through it tells that the copies before are complete.
+ * Copies of scif_dma: a process's requests, and the DMA channel that executes them. The channel works in the order of
+ * submission, so when a mark has passed through it, all earlier copies are complete.
  *
- * rma_lock is held from the look for a window until its copy is submitted. A copy under way does without,
- * since the lock is held, too, by who drains the channel: what it needs is the window's pins.
+ * rma_lock is held from the search for a window until its copy is submitted. A copy in progress does not take it, since
+ * the thread that drains the channel holds it: the copy relies on the window's pins.
  */
 #include "lab/models/scif_dma.h"
 
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-/* A copy, or with no window a mark in the channel. */
+/* A copy, or, without a window, a mark in the channel. */
 struct scif_copy {
 	struct lab_job job;
 	struct dma_fence done;
@@ -30,8 +30,8 @@ static void free_copy(struct dma_fence *done)
 }
 
 /*
- * A copy goes on when its window is unlinked, with pages that are nobody's but pinned. The oracle, which
- * knows addresses only, is asked about windows that are linked.
+ * A copy goes on when its window is unlinked, with pages that belong to no page table but are pinned. The oracle knows
+ * only addresses, so it checks only linked windows.
  */
 static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
 {
@@ -60,7 +60,7 @@ static void run_copy(struct lab_job *job, struct lab_thread *t)
 		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
 }
 
-/* Two references, the caller's and the channel's. NULL without memory. */
+/* Returned with two references, the caller's and the channel's. NULL without memory. */
 static struct scif_copy *copy_alloc(struct scif_endpt *ep)
 {
 	struct scif_copy *copy = calloc(1, sizeof(*copy));
@@ -78,7 +78,7 @@ void scif_drain_dma(struct scif_endpt *ep)
 {
 	struct scif_copy *mark;
 
-	/* Without memory for the mark, wait for somebody else's. */
+	/* Without memory for the mark, wait until others free some. */
 	while (!(mark = copy_alloc(ep)))
 		sched_yield();
 	lab_engine_submit(ep->dma_chan, &mark->job);
@@ -100,7 +100,7 @@ static void submit(struct scif_copy *copy, struct scif_window *window)
 	scif_put_window(ep, window);
 }
 
-/* False when the pages cannot be had. */
+/* False if the pages cannot be pinned. */
 static bool rma_copy(struct scif_copy *copy, struct lab_thread *t)
 {
 	struct scif_endpt *ep = copy->ep;
@@ -117,14 +117,14 @@ static bool rma_copy(struct scif_copy *copy, struct lab_thread *t)
 
 /* ------------------------------------------------------------------------------------------ a process */
 
-/* Some pages of its memory; the other side is of no interest here. */
+/* A copy of some pages of the process's memory; the other side is not modelled. */
 static struct scif_copy *new_copy(struct scif_endpt *ep, struct lab_thread *t)
 {
 	struct scif_copy *copy = copy_alloc(ep);
 
 	if (!copy)
 		return NULL;
-	/* Processes copy from the same buffers again. */
+	/* Processes copy from the same buffers repeatedly. */
 	copy->n = 1 + lab_below(t, SCIF_MAX_PAGES);
 	copy->first = lab_below(t, lab_pages(ep->lab) / SCIF_MAX_PAGES) * SCIF_MAX_PAGES;
 	copy->write = lab_chance(t, 2);
@@ -140,7 +140,7 @@ void scif_work(void *dev, struct lab_thread *t)
 		return;
 	lab_pause(t);
 	submitted = rma_copy(copy, t);
-	/* A collision makes a window that is not kept; nothing begins again. */
+	/* After a collision the window is not kept; nothing is retried. */
 	lab_count_retries(t, 0);
 	if (!submitted)
 		dma_fence_put(&copy->done); /* the channel's */

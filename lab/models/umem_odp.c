@@ -6,7 +6,7 @@
  *		written from it. An implicit region has no pages of its own: children, made when a page of
  *		theirs is first touched and freed by a worker when the last one goes.
  * Driver lock	the umem's mutex, from the retry check to the end of the write to the NIC's table.
- * Invalidate	refuses where it may not wait; update_seq; zaps the NIC's table, waits for accesses in
+ * Invalidate	refuses if it may not wait; update_seq; zaps the NIC's table, waits for accesses in
  *		flight, and only then unmaps the pages. A child that is empty is detached here, and freed by
  *		a worker, as removing its notifier waits for callbacks.
  * Hazards	the page that goes away between pinning and the table; the unmap before the zap; the child
@@ -92,7 +92,7 @@ static void tear_down(struct umem_odp *odp, size_t first, size_t end)
 		unmap_dma(odp, i);
 }
 
-/* Under umem_mutex. Nobody finds the child any more; the worker frees it when its last user is gone. */
+/* Under umem_mutex. The child is no longer found; the worker frees it when its last user is gone. */
 static void detach(struct umem_odp *odp)
 {
 	struct nic *nic = odp->nic;
@@ -210,7 +210,7 @@ static void free_dead(struct nic *nic)
 		next = dead->next;
 		while (__atomic_load_n(&dead->refs, __ATOMIC_ACQUIRE))
 			sched_yield();
-		/* Detached when it was empty, and since then nobody may have filled it. */
+		/* It was detached when empty, and must not have been filled since. */
 		LAB_ASSERT(nic->lab, !dead->npages, "%zu pages in a dead child", dead->npages);
 		umem_free(dead);
 	}
@@ -231,7 +231,7 @@ static bool is_dying(const struct umem_odp *odp)
 	return odp->dying && !lab_is_broken(odp->nic->lab, NO_DYING_CHECK);
 }
 
-/* Enters what hmm_range_fault found into both tables. Under umem_mutex. */
+/* Enters the pages that hmm_range_fault found into both tables. Under umem_mutex. */
 static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, size_t n)
 {
 	for (size_t k = 0; k < n; k++) {
@@ -243,7 +243,7 @@ static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, s
 	}
 }
 
-/* Brings pages [i, i + n) of odp in. 0, -EAGAIN when the child is no more, -EFAULT, ... */
+/* Brings in pages [i, i + n) of odp. 0, -EAGAIN if the child is dying, -EFAULT, ... */
 static int fault_in(struct umem_odp *odp, size_t i, size_t n, bool write, struct lab_thread *t)
 {
 	struct lab *lab = odp->nic->lab;
@@ -303,7 +303,7 @@ static bool access_page(struct nic *nic, size_t i, bool write, struct lab_thread
 	return true;
 }
 
-/* Requests of remote peers, for what is mapped. */
+/* Requests of remote peers, for mapped pages. */
 static void engine(void *arg, struct lab_thread *t)
 {
 	struct nic *nic = arg;
@@ -314,7 +314,7 @@ static void engine(void *arg, struct lab_thread *t)
 	}
 }
 
-/* A request that faults where it has to. */
+/* A request that faults if it has to. */
 static void work(void *dev, struct lab_thread *t)
 {
 	struct nic *nic = dev;

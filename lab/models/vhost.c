@@ -6,16 +6,16 @@
  *		It is optional: without one the data path copies from and to the user's addresses.
  * Driver lock	the queue's mmu_lock, a spinlock; with invalidate_count, the invalidations in progress that
  *		overlap an area of the queue. A map is made at count 0 only.
- * Invalidate	a list notifier, for all events. Of an area that overlaps, start refuses where it may not
- *		wait; counts; takes the map away, waits for readers, and marks what they could have written
+ * Invalidate	a list notifier, for all events. If an area overlaps, start refuses if it may not wait;
+ *		counts; removes the map, waits for readers, and marks pages that they may have written
  *		dirty. end counts down.
- * Hazards	a map that is made from pages on their way out; the pages marked dirty before the last write;
- *		an area that is given another address between start and end, which then count differently.
+ * Hazards	a map made from pages that are going away; the pages marked dirty before the last write; an
+ *		area that gets another address between start and end, which then count differently.
  * Before 2019	the data path always copied. The version of 5.3 waited for readers outside of the lock
  *		(wait_unlocked), and set pages dirty first (dirty_early).
  *
- * The real one looks pages up with mmu_lock held, which get_user_pages_fast allows. Here that may wait, so
- * it is done before, and the lock is taken for the check.
+ * The real driver looks up pages with mmu_lock held, which get_user_pages_fast allows. Here the look-up may wait, so it
+ * is done first, and the lock is taken for the check.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
 #define NR_VQS		    2
 #define MAX_PAGES	    2  /* of an area */
 #define KICK		    4  /* accesses */
-#define OPS_PER_SET_ADDR    64 /* one in so many operations moves a queue */
+#define OPS_PER_SET_ADDR    64 /* one in this many operations moves a queue */
 #define ACCESSES_PER_LINGER 64
 
 struct vhost_uaddr {
@@ -58,14 +58,17 @@ struct vhost_uaddr {
 };
 
 struct vhost_virtqueue {
-	/* The real notifier is the device's; then the maps of other queues miss what goes on in set_addr. */
+	/*
+	 * The real driver has one notifier per device; then the maps of other queues miss invalidations during
+	 * set_addr.
+	 */
 	struct mmu_notifier mn;
 	struct lab *lab;
 	pthread_mutex_t mutex;	  /* the data path, and changes of the addresses */
 	pthread_mutex_t mmu_lock; /* a spinlock in the kernel; nests inside mutex */
 	unsigned int invalidate_count, invalidate_seq;
 	unsigned int active; /* all invalidations in progress: for the assertions */
-	/* Change while the notifier is not registered, so callbacks look without a lock. */
+	/* Change only while the notifier is not registered, so callbacks read them without a lock. */
 	struct vhost_uaddr uaddrs[NUM_ADDRS];
 	struct lab_mmu maps; /* by area: its first frame; the others follow */
 	unsigned int writers[NUM_ADDRS];
@@ -89,7 +92,7 @@ static void set_map_dirty(struct vhost_virtqueue *vq, int index, uint64_t frame)
 		mrn_hmm_set_dirty(lab_hmm(vq->lab), frame + i);
 }
 
-/* Under mmu_lock; readers take no lock, so waiting for them is safe, and whoever comes next waits, too. */
+/* Under mmu_lock. Readers take no lock, so waiting for them is safe; the next invalidation waits, too. */
 static void unmap_area(struct vhost_virtqueue *vq, int index)
 {
 	uint64_t frame = lab_mmu_pfn(&vq->maps, (size_t)index);
@@ -176,7 +179,7 @@ static const struct mmu_notifier_ops mn_ops = {
 
 /* --------------------------------------------------------------------------------------------- the maps */
 
-/* One address for all, or no map. */
+/* A map needs contiguous pages. */
 static bool is_contiguous(const uint64_t *pages, size_t n)
 {
 	for (size_t i = 1; i < n; i++)
@@ -185,7 +188,7 @@ static bool is_contiguous(const uint64_t *pages, size_t n)
 	return true;
 }
 
-/* Makes a map, if it can be had at once. Under the queue's mutex. */
+/* Makes a map, if that is possible at once. Under the queue's mutex. */
 static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_thread *t)
 {
 	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
@@ -216,7 +219,7 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 		lab_mmu_map(&vq->maps, (size_t)index, pages[0], uaddr->write);
 	}
 	pthread_mutex_unlock(&vq->mmu_lock);
-	/* The map lives by the notifier, and pins nothing. */
+	/* The map relies on the notifier, and pins nothing. */
 	mrn_hmm_unpin(lab_hmm(vq->lab), pages, uaddr->n, false);
 }
 
@@ -230,7 +233,7 @@ static void uninit_maps(struct vhost_virtqueue *vq)
 
 /* ------------------------------------------------------------------------------------------ the data path */
 
-/* As copy_to_user and copy_from_user: the worker uses the memory as any thread of its owner. */
+/* As copy_to_user and copy_from_user: the worker accesses memory as a thread of its owner would. */
 static void copy_user(struct vhost_virtqueue *vq, size_t page, bool write, struct lab_thread *t)
 {
 	if (!lab_page_hold(vq->lab, page))
@@ -252,7 +255,7 @@ static void access_area(struct vhost_virtqueue *vq, int index, struct lab_thread
 	if (uaddr->write)
 		__atomic_fetch_add(&vq->writers[index], 1, __ATOMIC_RELAXED);
 	lab_pause(t);
-	/* Time for two invalidations at once: does the second wait, too? */
+	/* Time for two invalidations at once: the second has to wait, too. */
 	if (lab_chance(t, ACCESSES_PER_LINGER))
 		lab_linger(t);
 	lab_dma(t, mrn_hmm_frame(lab_hmm(vq->lab), frame + i), uaddr->first + i, uaddr->write);
@@ -297,7 +300,7 @@ static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
 	mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
 	uninit_maps(vq);
 	setup_uaddrs(vq, t);
-	/* Of what was in progress, the end is not told any more; and registering waits for the rest. */
+	/* Invalidations in progress no longer call end for this notifier; registering waits for the others. */
 	vq->active = 0;
 	if (!lab_is_broken(vq->lab, KEEP_COUNT))
 		vq->invalidate_count = 0;
@@ -315,7 +318,7 @@ static void work(void *dev, struct lab_thread *t)
 		set_vring_addr(vq, t);
 	handle_kick(vq, t);
 	pthread_mutex_unlock(&vq->mutex);
-	/* On a collision there is no map, and nothing begins again. */
+	/* After a collision there is no map, and nothing is retried. */
 	lab_count_retries(t, 0);
 }
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 
-/* What a page holds that its owner has for itself. */
+/* Contents of a page that its owner uses privately. */
 #define PRIVATE UINT64_C(0x00dead00dead0000)
 
 /* ------------------------------------------------------------------------------------------ hypervisor */
@@ -25,7 +25,7 @@ uint64_t xen_map(struct xen *xen, uint32_t ref, size_t page)
 	pthread_mutex_lock(&xen->lock);
 	h = xen->grant[ref].granted ? free_handle(xen) : NULL;
 	if (h) {
-		/* None is used twice. */
+		/* No handle is used twice. */
 		handle = ++xen->handles << 16 | (uint64_t)(h - xen->track);
 		*h = (struct xen_handle){handle, ref, page};
 		xen->grant[ref].mapped++;
@@ -89,7 +89,7 @@ static bool are_words(const struct xen_grant *g, size_t first, size_t end, uint6
 	return first == end;
 }
 
-/* Takes a page back that nobody maps, uses it for something else, and grants it again. */
+/* Takes back an unmapped page, uses it for something else, and grants it again. */
 static void use_privately(struct xen *xen, uint32_t ref, struct lab_thread *t)
 {
 	struct xen_grant *g = &xen->grant[ref];

@@ -106,7 +106,7 @@ static void bo_put(struct gpu_bo *bo)
 	bo_destroy(bo);
 }
 
-/* An object over a few pages somewhere, for the handle, which is marked as used. */
+/* Creates an object over a few random pages, for the handle, which is marked as used. */
 static struct gpu_bo *bo_create(struct gpu *gpu, size_t handle, struct lab_thread *t)
 {
 	struct gpu_bo *bo = calloc(1, gpu->driver->bo_size);
@@ -134,8 +134,8 @@ static struct gpu_bo *bo_create(struct gpu *gpu, size_t handle, struct lab_threa
 }
 
 /*
- * Waits while another makes or frees it, which may be for the last user of the one before. So whoever has
- * some may only ask for those of higher handles.
+ * Waits while another thread creates or frees the handle's object, which may wait for the last user of the previous
+ * one. So a caller that has objects may only ask for higher handles.
  */
 static struct gpu_bo *bo_get(struct gpu *gpu, size_t handle, struct lab_thread *t)
 {
@@ -259,7 +259,7 @@ bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames)
 
 /* ------------------------------------------------------------------------------------------- jobs */
 
-/* Callbacks may drop the last reference, and must not free: so the jobs are the GPU's. */
+/* Callbacks may drop the last reference, and must not free: so the GPU keeps the jobs. */
 static void job_release(struct dma_fence *fence)
 {
 	struct gpu_job *job = (struct gpu_job *)((char *)fence - offsetof(struct gpu_job, fence));
@@ -287,7 +287,7 @@ static struct gpu_job *job_get(struct gpu *gpu)
 	return job;
 }
 
-/* Some accesses of the GPU to the objects' pages, wherever its page table says that they are. */
+/* Some accesses of the GPU to the objects' pages, through its page table. */
 static void execute(struct lab_job *lab_job, struct lab_thread *t)
 {
 	struct gpu_job *job = (struct gpu_job *)lab_job;
@@ -358,7 +358,7 @@ int gpu_open(struct gpu *gpu, struct lab *lab, const struct gpu_driver *driver)
 		gpu->idle = &gpu->job[gpu->nr_idle];
 	}
 	err = lab_mmu_init(&gpu->mmu, GPU_HANDLES * GPU_BO_PAGES);
-	/* One thread each: a ring executes in order. */
+	/* One thread per ring: a ring executes in order. */
 	for (unsigned int ring = 0; ring < GPU_RINGS && !err; ring++)
 		err = lab_engine_create(lab, 1, &gpu->ring[ring]);
 	return err;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the models of GPU drivers have in common: buffer objects over user memory ("userptr"), their
- * reservations, and jobs.
+ * Common to the models of GPU drivers: buffer objects over user memory ("userptr"), their reservations, and jobs.
  *
- * An object covers pages of the region, and has addresses of its own in the GPU's page table. Whoever
- * submits a job reserves the objects that it uses, binds their pages, attaches the job's fence to each,
- * and hands the job to a ring. How invalidations are kept out of that is each driver's own. Objects come
- * and go all the while.
+ * An object covers pages of the region, and has addresses of its own in the GPU's page table. To submit a job, a driver
+ * reserves the objects that the job uses, binds their pages, attaches the job's fence to each, and hands the job to a
+ * ring. Each driver keeps invalidations out in its own way. Meanwhile objects come and go.
  */
 #ifndef LAB_BO_H
 #define LAB_BO_H
@@ -18,25 +16,25 @@
 #define GPU_HANDLES  6
 #define GPU_BO_PAGES 4 /* of an object, at most */
 #define GPU_JOB_BOS  3 /* objects of a job, at most */
-/* Objects may keep the last of each ring; some more are on their way. */
+/* Objects may hold the last job of each ring; some more are in flight. */
 #define GPU_JOBS (GPU_HANDLES * GPU_RINGS + 16)
 
 /* ----------------------------------------------------------------------------------- reservations */
 
 /*
- * The lock of an object, and the fences of the jobs that use it. A ring executes in order, so its last
- * fence stands for those before it.
+ * The lock of an object, and the fences of the jobs that use it. A ring executes in order, so its last fence covers the
+ * earlier ones.
  */
 struct dma_resv {
 	pthread_mutex_t lock;
-	pthread_mutex_t fences_lock; /* as waiting needs no reservation; innermost */
+	pthread_mutex_t fences_lock; /* separate, since waiting needs no reservation; innermost */
 	struct dma_fence *fence[GPU_RINGS];
 };
 
 void dma_resv_lock(struct dma_resv *resv);
 bool dma_resv_trylock(struct dma_resv *resv);
 void dma_resv_unlock(struct dma_resv *resv);
-/* For the jobs so far, with or without the reservation. Allocates and frees nothing. */
+/* Waits for the jobs so far, with or without the reservation. Allocates and frees nothing. */
 void dma_resv_wait(struct dma_resv *resv);
 bool dma_resv_is_signaled(struct dma_resv *resv);
 
@@ -60,8 +58,8 @@ struct gpu_driver {
 	struct mmu_range_notifier_ops notifier;
 	void (*bo_init)(struct gpu_bo *bo);
 	/*
-	 * Nobody uses the object any more, but jobs may: wait for them, unbind, remove the notifier. The
-	 * memory is freed after that.
+	 * Only jobs may still use the object: wait for them, unbind, remove the notifier. The memory is freed after
+	 * that.
 	 */
 	void (*bo_free)(struct gpu_bo *bo);
 };
@@ -80,7 +78,7 @@ struct gpu_job {
 	struct gpu_job *next;
 };
 
-/* The driver's device begins with one. */
+/* The driver's device structure begins with this. */
 struct gpu {
 	struct lab *lab;
 	const struct gpu_driver *driver;
@@ -103,8 +101,8 @@ int gpu_open(struct gpu *gpu, struct lab *lab, const struct gpu_driver *driver);
 void gpu_close(struct gpu *gpu);
 
 /*
- * References to some objects, in the order in which they are to be reserved; makes those that are not
- * there. Closes one before now and then. 0 when there is no memory.
+ * Takes references to some objects, in the order in which to reserve them; creates missing ones. Sometimes closes one
+ * first. Returns how many; 0 without memory.
  */
 size_t gpu_get_bos(struct gpu *gpu, struct gpu_bo **bos, struct lab_thread *t);
 void gpu_put_bos(struct gpu_bo **bos, size_t n);
@@ -120,13 +118,13 @@ void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames);
 void gpu_map(struct gpu_bo *bo, const uint64_t *frames);
 void gpu_unmap(struct gpu_bo *bo);
 bool gpu_is_mapped(struct gpu_bo *bo);				  /* any page */
-bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames); /* all pages, and so */
+bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames); /* all pages, to these */
 
 /* ------------------------------------------------------------------------------------------- jobs */
 
 /*
- * The caller's until it is submitted or dropped. Waits for the rings when too many are on their way, so no
- * lock may be held that keeps a job from ending.
+ * The caller submits or drops the job. Waits for the rings when too many jobs are in flight, so hold no lock that keeps
+ * a job from ending.
  */
 struct gpu_job *gpu_job_create(struct gpu_bo **bos, size_t n, struct lab_thread *t);
 void gpu_job_drop(struct gpu_job *job);

@@ -21,7 +21,7 @@ static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
 	return (struct lab_devmem *)((char *)dev - offsetof(struct lab_devmem, dev));
 }
 
-/* Atomic, both: a stale access is what is looked for. */
+/* Both are atomic: stale accesses may race with them. */
 static void poison(const struct lab_devmem *m, uint64_t page)
 {
 	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)

@@ -9,7 +9,7 @@
 #include "lab/lab.h"
 
 struct lab_job {
-	/* Executes it, in a thread of the device; then its fence, where it has one, is signalled. */
+	/* Executes the job, in a thread of the device; then its fence, if any, is signalled. */
 	void (*run)(struct lab_job *job, struct lab_thread *t);
 	struct dma_fence *fence; /* the engine puts this reference after signalling; or NULL */
 	struct lab_job *next;
@@ -18,7 +18,7 @@ struct lab_job {
 struct lab_engine;
 
 int lab_engine_create(struct lab *lab, unsigned int threads, struct lab_engine **out);
-/* Never waits: may be called with the driver lock held. The job is run's from here on. */
+/* Never waits: may be called with the driver lock held. From here on run owns the job. */
 void lab_engine_submit(struct lab_engine *e, struct lab_job *job);
 /* Executes what has been submitted, and ends. */
 void lab_engine_destroy(struct lab_engine *e);

@@ -6,7 +6,7 @@
 
 #include "os/futex.h"
 
-/* What callbacks points to from the signal on. */
+/* callbacks points here once the fence is signalled. */
 static struct dma_fence_cb closed;
 
 void dma_fence_init(struct dma_fence *f, void (*release)(struct dma_fence *f))
@@ -31,7 +31,7 @@ void dma_fence_signal(struct dma_fence *f)
 {
 	struct dma_fence_cb *cb, *next;
 
-	/* Release: who sees the signal sees what the device has done. */
+	/* Release: a thread that sees the signal sees what the device has done. */
 	__atomic_store_n(&f->state, 1, __ATOMIC_RELEASE);
 	mrn_futex_wake(&f->state, INT_MAX);
 	for (cb = __atomic_exchange_n(&f->callbacks, &closed, __ATOMIC_ACQ_REL); cb; cb = next) {

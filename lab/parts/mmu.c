@@ -30,12 +30,12 @@ static uint64_t look(const struct lab_mmu *m, size_t i)
 	return __atomic_load_n(&m->entry[i], __ATOMIC_ACQUIRE);
 }
 
-/* Replaces all but the count of accesses in flight. */
+/* Replaces everything but the count of accesses in flight. */
 static void set(struct lab_mmu *m, size_t i, uint64_t bits)
 {
 	uint64_t old = __atomic_load_n(&m->entry[i], __ATOMIC_RELAXED);
 
-	/* Release: who sees the entry sees the frame as whoever mapped it did. */
+	/* Release: an access that sees the entry sees the frame as the mapping thread did. */
 	while (!__atomic_compare_exchange_n(&m->entry[i], &old, (old & FLIGHT) | bits, true,
 					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device's page table, as its hardware sees it: an access looks its entry up, and is in flight until
- * it has ended. Taking an entry away waits for the accesses that have looked it up, as a shootdown of
- * the device's TLB does. Entries change under the driver's lock; accesses take none.
+ * A device's page table, as its hardware sees it: an access looks up its entry, and is in flight until it ends.
+ * Removing an entry waits for accesses that have looked it up, as a shootdown of the device's TLB does. Entries change
+ * under the driver's lock; accesses take no lock.
  */
 #ifndef LAB_MMU_H
 #define LAB_MMU_H
@@ -32,7 +32,7 @@ bool lab_mmu_is_mapped(const struct lab_mmu *m, size_t i);
 bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i);
 uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i); /* LAB_NO_FRAME when not mapped */
 
-/* An access by the device: the page's number, in flight until end; or LAB_NO_FRAME, and no end. */
+/* Begins an access by the device: returns the page's number, in flight until end; or LAB_NO_FRAME: do not call end. */
 uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write);
 void lab_mmu_end(struct lab_mmu *m, size_t i);
 
