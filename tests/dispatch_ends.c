@@ -290,29 +290,93 @@ static int in_bare_child(void *arg)
 	return 0;
 }
 
-static void make_bare_child(void)
+#define OF_A_THREAD                                                                         \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | \
+	 CLONE_CHILD_CLEARTID)
+
+static void wait_for_child(void)
+{
+	while (__atomic_load_n(&tid_of_child, __ATOMIC_ACQUIRE))
+		test_raw4(SYS_futex, (long)&tid_of_child, FUTEX_WAIT, 1, 0);
+}
+
+static void make_bare_child(char *top, int settls)
 {
 	struct mrn_source *source = dispatch_or_skip(0);
 
 	tid_of_child = 1;
-	CHECK(clone(in_bare_child, memory() + LARGE,
-		    CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-			    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID,
-		    NULL, NULL, &elsewhere[4096], &tid_of_child) > 0);
-	while (__atomic_load_n(&tid_of_child, __ATOMIC_ACQUIRE))
-		test_raw4(SYS_futex, (long)&tid_of_child, FUTEX_WAIT, 1, 0);
+	CHECK(clone(in_bare_child, top, OF_A_THREAD | settls, NULL, NULL, &elsewhere[4096],
+		    &tid_of_child) > 0);
+	wait_for_child();
 	CHECK_EQ(said, -EBADF);
 	CHECK(!is_covered(source));
 	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+static void give_it_another_fs(void)
+{
+	make_bare_child(memory() + LARGE, CLONE_SETTLS);
 }
 
 TEST(a_thread_with_fs_for_something_else)
 {
 	if (TEST_ASAN)
 		SKIP("AddressSanitizer needs storage in each thread");
-	ends(make_bare_child);
+	ends(give_it_another_fs);
 }
 TWIN(a_thread_with_fs_for_something_else, is_taken_for_storage, BREAK(DISPATCH_FS));
+
+/* --------------------------------------------------------------------------------------------------- small stacks */
+
+#define FEW 2048 /* bytes, in which no frame of a signal has room, or hardly one */
+
+static void put_it_on_few_bytes(void)
+{
+	make_bare_child(memory() + FEW, 0);
+}
+
+TEST(a_thread_on_a_small_stack)
+{
+	if (TEST_ASAN)
+		SKIP("AddressSanitizer needs more of a stack");
+	ends(put_it_on_few_bytes);
+}
+TWIN(a_thread_on_a_small_stack, is_caught, BREAK(DISPATCH_ROOM));
+
+static void say_how_few(void)
+{
+	struct mrn_source *source = dispatch_or_skip(0);
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+	} args = {
+		.flags = OF_A_THREAD,
+		.child_tid = (uint64_t)(uintptr_t)&tid_of_child,
+		.stack = (uint64_t)(uintptr_t)memory() + 8192,
+		.stack_size = FEW,
+	};
+	long r;
+
+	tid_of_child = 1;
+	__asm__ volatile("syscall\n"
+			 "testq	%%rax, %%rax\n"
+			 "jnz	1f\n"
+			 "movl	$60, %%eax\n"
+			 "syscall\n"
+			 "1:\n"
+			 : "=a"(r)
+			 : "0"((long)SYS_clone3), "D"(&args), "S"(sizeof(args))
+			 : "rcx", "r11", "memory", "cc");
+	CHECK(r > 0);
+	wait_for_child();
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(a_stack_that_is_said_to_be_small)
+{
+	ends(say_how_few);
+}
+TWIN(a_stack_that_is_said_to_be_small, is_written_below, BREAK(DISPATCH_ROOM));
 
 /* ------------------------------------------------------------------------------------------------------ tracers */
 

@@ -179,13 +179,16 @@ static size_t likely_size_of_frame(void)
 	return said < without_tiles ? said : without_tiles;
 }
 
+size_t mrn_stack_needed(const ucontext_t *here)
+{
+	return (here ? size_of_frame(here) : likely_size_of_frame()) + HANDLER_NEEDS;
+}
+
 bool mrn_stack_is_too_small(const stack_t *stack, const ucontext_t *here)
 {
-	const size_t frame = here ? size_of_frame(here) : likely_size_of_frame();
-
 	/* The kernel refuses what is smaller than that. */
 	return !(stack->ss_flags & SS_DISABLE) && stack->ss_size >= KERNELS_LEAST &&
-	       stack->ss_size < frame + HANDLER_NEEDS && !MRN_BROKEN(DISPATCH_ROOM);
+	       stack->ss_size < mrn_stack_needed(here) && !MRN_BROKEN(DISPATCH_ROOM);
 }
 
 void mrn_altstack_next(struct mrn_caught *c, const stack_t *next)

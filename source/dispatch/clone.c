@@ -152,25 +152,44 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 
 /*
  * A child that is given an fs of its own which is no C library's thread pointer, the first word of which points to it, has no
- * storage of ours. So it cannot be caught, and not even its first instructions are to be ours: who makes it leaves, and makes the call again, bare.
+ * storage of ours. So it cannot be caught.
  */
-static bool without_storage(struct mrn_caught *c, uint64_t flags, uint64_t tls)
+static bool has_storage(uint64_t flags, uint64_t tls)
 {
 	uint64_t word;
 
-	if (!(flags & CLONE_SETTLS) || MRN_BROKEN(DISPATCH_FS) ||
-	    (!mrn_program_read(&word, tls, sizeof(word)) && word == tls))
-		return false;
+	return !(flags & CLONE_SETTLS) || MRN_BROKEN(DISPATCH_FS) ||
+	       (!mrn_program_read(&word, tls, sizeof(word)) && word == tls);
+}
+
+/*
+ * Nor can one on a stack that has no room for a signal, and an alternate one it has not. size: what is known of it; clone says
+ * nothing. What is below a stack may be another thread's: then nobody can know.
+ */
+static bool has_room(const struct mrn_caught *c, uint64_t flags, uint64_t top, uint64_t size)
+{
+	const size_t needed = mrn_stack_needed(c->context);
+	char byte;
+
+	if (!arm_of_child(flags) || MRN_BROKEN(DISPATCH_ROOM))
+		return true;
+	return size ? size >= needed : mrn_peek(&byte, top - needed, 1) != -EFAULT;
+}
+
+/* Who makes such a child leaves, and makes the call again, bare: not even the child's first instructions are to be ours. */
+static void make_bare(struct mrn_caught *c)
+{
 	mrn_caught_lose();
 	c->reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
-	return true;
 }
 
 /*
  * On a stack of its own, where it finds a frame, too, below which room bytes are written to, as well. Returns where its stack is to
- * begin. NULL where nothing can be written: it goes on as it came, for the kernel may refuse it; and whom it makes, that ends.
+ * begin. NULL where nothing can be written: it goes on as it came, for the kernel may refuse it; and whom it makes, that ends. And
+ * where there is no room. size: what is known of it, or 0.
  */
-static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t flags, size_t room)
+static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t size,
+				    uint64_t flags, size_t room)
 {
 	struct mrn_frame *child = (struct mrn_frame *)((top - sizeof(*child)) & ~UINT64_C(15));
 	uint64_t arm = arm_of_child(flags);
@@ -178,6 +197,10 @@ static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t
 
 	if (!mrn_is_writable((uintptr_t)child - room, sizeof(*child) + room)) {
 		mrn_caught_resume(c, mrn_stub_resume);
+		return NULL;
+	}
+	if (!has_room(c, flags, top, size)) {
+		make_bare(c);
 		return NULL;
 	}
 	look_for_company(flags);
@@ -229,14 +252,16 @@ void mrn_caught_clone(struct mrn_caught *c)
 	struct mrn_frame *child;
 	long a[5];
 
-	if (without_storage(c, flags, (uint64_t)c->reg[REG_R8]))
+	if (!has_storage(flags, (uint64_t)c->reg[REG_R8])) {
+		make_bare(c);
 		return;
+	}
 	if (!(flags & CLONE_VM)) {
 		plain(a, c->reg);
 		a[1] = 0;
 		on_a_copy(c, flags, a, stack);
 	} else if (stack) {
-		child = on_its_own(c, stack, flags, 0);
+		child = on_its_own(c, stack, 0, flags, 0);
 		if (child)
 			c->reg[REG_RSI] = (greg_t)(uintptr_t)child;
 	} else {
@@ -274,8 +299,10 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
-	if (without_storage(c, args.flags, args.tls))
+	if (!has_storage(args.flags, args.tls)) {
+		make_bare(c);
 		return;
+	}
 	if (!(args.flags & CLONE_VM)) {
 		clone3_copy(c, &args, (long)size);
 		return;
@@ -285,10 +312,11 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		return;
 	}
 	if (args.stack_size < sizeof(*child) + sizeof(args) + 16) {
-		mrn_caught_return(c, -EINVAL);
+		make_bare(c);
 		return;
 	}
-	child = on_its_own(c, args.stack + args.stack_size, args.flags, sizeof(*copy));
+	child = on_its_own(c, args.stack + args.stack_size, args.stack_size, args.flags,
+			   sizeof(*copy));
 	if (!child)
 		return;
 	args.stack_size = (uint64_t)(uintptr_t)child - args.stack;

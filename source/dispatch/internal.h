@@ -240,7 +240,9 @@ void mrn_caught_stack_changed(struct mrn_caught *c, long result);
 void mrn_caught_sigaltstack(struct mrn_caught *c);
 /* The call that goes on may set it. */
 void mrn_altstack_next(struct mrn_caught *c, const stack_t *next);
-/* Too small for any signal and our handler; here: what a signal in the same thread has interrupted, or NULL. */
+/* What a signal and our handler take of a stack; here: what a signal in the same thread has interrupted, or NULL. */
+size_t mrn_stack_needed(const ucontext_t *here);
+/* An alternate one is too small for them; here: what a signal in the same thread has interrupted, or NULL. */
 bool mrn_stack_is_too_small(const stack_t *stack, const ucontext_t *here);
 
 /* ---- spare.c: stacks of ours, for threads that take away the one that they are on */
