@@ -9,7 +9,7 @@
 
 #include "hmm/check.h"
 #include "core/mm.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 #include "os/cancel.h"
 
 int mrn_hmm_check(const struct mrn_hmm *hmm)

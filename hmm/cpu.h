@@ -6,7 +6,7 @@
 #ifndef MRN_HMM_CPU_H
 #define MRN_HMM_CPU_H
 
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 
 /*
  * A thread that unmaps our memory continues as soon as a handler has read the event; from then on the address may be

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "hmm/check.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 #include "os/fd.h"
 #include "os/futex.h"
 #include "os/thread.h"

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "core/mm.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 
 /* Pages that are locked at one time. */
 #define BATCH 64

@@ -5,7 +5,7 @@
 
 #include "hmm/check.h"
 #include "core/mm.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 #include "hmm/own.h"
 
 /* Pages that one step brings in. */

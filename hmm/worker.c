@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "hmm/check.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 #include "os/futex.h"
 #include "os/thread.h"
 #include "source/dispatch/dispatch.h"

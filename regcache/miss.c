@@ -7,7 +7,7 @@
 #include "regcache/check.h"
 #include "core/mm.h"
 #include "regcache/cache.h"
-#include "source/source.h"
+#include "source/state.h"
 
 /* After so many collisions in a row, get returns -EAGAIN. */
 #define MAX_RETRIES 1000

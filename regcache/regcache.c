@@ -14,7 +14,7 @@
 #include "os/opts.h"
 #include "os/pages.h"
 #include "regcache/cache.h"
-#include "source/source.h"
+#include "source/state.h"
 
 #define DEFAULT_ENTRIES 1024
 #define MAX_ENTRIES	(1u << 20)

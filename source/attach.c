@@ -23,7 +23,7 @@
 #include "source/dispatch/dispatch.h"
 #include "source/files.h"
 #include "source/interposer.h"
-#include "source/source.h"
+#include "source/state.h"
 #include "source/turn.h"
 
 /* In turn. Made once in a process and kept: pointers to it stay good after detach. In a forked child the parent's, whose mm is wiped. */

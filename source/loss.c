@@ -8,7 +8,7 @@
 #include "core/mm.h"
 #include "os/cancel.h"
 #include "source/interposer.h"
-#include "source/source.h"
+#include "source/state.h"
 
 void mrn_source_invalidate_all(struct mrn_source *s)
 {

@@ -27,7 +27,7 @@
 #include "source/bracket/other.h"
 #include "source/dispatch/dispatch.h"
 #include "source/interposer.h"
-#include "source/source.h"
+#include "source/state.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "core/mm.h"
-#include "hmm/hmm.h"
+#include "hmm/space.h"
 #include "tests/fixture.h"
 #include "tests/harness/sync.h"
 

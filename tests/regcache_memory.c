@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "source/source.h"
+#include "source/state.h"
 
 enum { NR = 4 };
 #define SIZE (NR * mrn_page_size())

@@ -19,7 +19,7 @@
 #include "no_device.h"
 #include "os/syscall.h"
 #include "source/confined.h"
-#include "source/source.h"
+#include "source/state.h"
 
 #define PAGE 4096L
 

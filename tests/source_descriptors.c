@@ -25,7 +25,7 @@
 #include "os/syscall.h"
 #include "os/uffd.h"
 #include "pin_device.h"
-#include "source/source.h"
+#include "source/state.h"
 
 #define LENGTH 65536
 #define OLD    'A'

@@ -32,8 +32,8 @@
  * setting these flags; the one exception is the moment when a mapping is rebound, after which contents are compared
  * (mrn_hmm_cpu_rebind).
  */
-#ifndef MRN_HMM_HMM_H
-#define MRN_HMM_HMM_H
+#ifndef MRN_HMM_SPACE_H
+#define MRN_HMM_SPACE_H
 
 #include <mrn/hmm.h>
 #include <pthread.h>
