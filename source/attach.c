@@ -474,15 +474,14 @@ int mrn_source_detach(struct mrn_source *s)
 	return r;
 }
 
-unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage)
+unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage,
+				 size_t size)
 {
 	bool stale = mrn_mm_is_wiped(s->mm);
+	const struct mrn_coverage now = stale ? (struct mrn_coverage){0} : mrn_source_covered(s);
 
-	if (coverage)
-		*coverage = stale ? (struct mrn_coverage){0} : mrn_source_covered(s);
-	if (stale)
-		return 0;
-	return __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	mrn_figures_give(coverage, size, &now, sizeof(now));
+	return stale ? 0 : __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 
 bool mrn_source_is_attached(void)

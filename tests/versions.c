@@ -97,11 +97,25 @@ TEST(cache_of_any_version)
 	CHECK_ERR(mrn_mm_destroy(opts.mm), 0);
 }
 
+static int cover(const struct mrn_source *source, struct mrn_coverage *coverage, size_t size)
+{
+	return mrn_source_coverage(source, coverage, size) ? 0 : -ENOTCONN;
+}
+
+#undef GET
+#define GET(coverage, size) cover(source, coverage, size)
+
 TEST(source_of_any_version)
 {
 	struct mrn_source_opts opts = {.need = MRN_COVER_UFFD};
 	struct mrn_source *source;
+	GUARDED(mrn_coverage) g;
 
+	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, NULL, &source))
+		SKIP("no source here");
+	TRY_STATS(g, GET);
+	CHECK((g.s.bracketed | g.s.before_return) & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP));
+	CHECK_ERR(mrn_source_detach(source), 0);
 	TRY_OPTS(opts, mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source),
 		 mrn_source_detach(source));
 }

@@ -9,8 +9,8 @@ import pathlib
 import re
 import sys
 
-GROWING = ["mrn_source_opts", "mrn_regcache_opts", "mrn_regcache_stats", "mrn_hmm_opts", "mrn_hmm_stats",
-           "mrn_uring_opts"]
+GROWING = ["mrn_coverage", "mrn_source_opts", "mrn_regcache_opts", "mrn_regcache_stats", "mrn_hmm_opts",
+           "mrn_hmm_stats", "mrn_uring_opts"]
 
 
 def change(which, name, body):

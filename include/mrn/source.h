@@ -155,10 +155,11 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 int mrn_source_detach(struct mrn_source *source);
 
 /*
- * What it got; the kinds that are attached. *coverage is filled. In a forked child, and after detach:
- * nothing. Does not block.
+ * Returns the kinds that are attached, and fills *coverage, size bytes; coverage may be NULL. In a forked child, and after
+ * detach: nothing. Does not block.
  */
-unsigned int mrn_source_coverage(const struct mrn_source *source, struct mrn_coverage *coverage);
+unsigned int mrn_source_coverage(const struct mrn_source *source, struct mrn_coverage *coverage,
+				 size_t size);
 
 /*
  * The name of what is attached, as in "interpose+uffd", and why the rest is not, in one sentence each,
