@@ -8,6 +8,7 @@
 
 #include "dispatch_fixture.h"
 #include "harness/child.h"
+#include "harness/sync.h"
 
 static char stack[65536] __attribute__((aligned(16)));
 
@@ -75,4 +76,43 @@ TEST(a_stack_that_is_not_there)
 	CHECK_EQ(end_of(clone(never, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL)), 3);
 	CHECK_ERR(mrn_source_check(source), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+/* ------------------------------------------------------------------------- while dispatch comes and goes */
+
+static bool breeding;
+
+static int make_calls(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		test_raw4(SYS_getppid, 0, 0, 0, 0);
+	(void)arg;
+	return 3;
+}
+
+static void breed(void *arg)
+{
+	char *its_stack =
+		mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	while (__atomic_load_n(&breeding, __ATOMIC_RELAXED))
+		CHECK_EQ(end_of(clone(make_calls, its_stack + 65536, CLONE_VM | SIGCHLD, NULL)), 3);
+	(void)arg;
+}
+
+/* Nobody knows of them, nor waits for their calls on the way to the handler, at a detach; nor have they its handlers. */
+TEST(they_come_meanwhile, .slow = true, .timeout_s = 120)
+{
+	const uint64_t until = test_now_ns() + UINT64_C(15000000000);
+	struct test_thread t[3];
+
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	breeding = true;
+	for (int i = 0; i < 3; i++)
+		test_thread(&t[i], breed, NULL);
+	while (test_now_ns() < until)
+		CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	__atomic_store_n(&breeding, false, __ATOMIC_RELAXED);
+	for (int i = 0; i < 3; i++)
+		test_join(&t[i]);
 }

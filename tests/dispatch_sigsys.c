@@ -156,12 +156,25 @@ TEST(sigsys_that_is_blocked_between_two_attaches)
 
 /* Threads whose calls are just on their way to the handler when it goes. */
 static bool over;
+static uint32_t calls[3];
 
 static void call_and_call(void *arg)
 {
-	(void)arg;
-	while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
+	while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) {
 		test_raw4(SYS_getppid, 0, 0, 0, 0);
+		__atomic_fetch_add((uint32_t *)arg, 1, __ATOMIC_RELAXED);
+	}
+}
+
+/* Until each has come to where it was going. */
+static void wait_for_calls(void)
+{
+	for (int i = 0; i < 3; i++) {
+		const uint32_t from = __atomic_load_n(&calls[i], __ATOMIC_RELAXED);
+
+		while (__atomic_load_n(&calls[i], __ATOMIC_RELAXED) - from < 2)
+			sched_yield();
+	}
 }
 
 static unsigned int rounds = 10;
@@ -171,9 +184,11 @@ static void attach_and_detach(void)
 	struct test_thread t[3];
 
 	for (int i = 0; i < 3; i++)
-		test_thread(&t[i], call_and_call, NULL);
-	for (unsigned int i = 0; i < rounds; i++)
+		test_thread(&t[i], call_and_call, &calls[i]);
+	for (unsigned int i = 0; i < rounds; i++) {
 		CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+		wait_for_calls();
+	}
 	__atomic_store_n(&over, true, __ATOMIC_RELAXED);
 	for (int i = 0; i < 3; i++)
 		test_join(&t[i]);

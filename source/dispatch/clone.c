@@ -44,7 +44,8 @@ static uint64_t arm_of_child(uint64_t flags)
 
 	if (!armed || !mrn_dispatch_is_on() || MRN_BROKEN(DISPATCH_NEW))
 		return 0;
-	return (flags & CLONE_CLEAR_SIGHAND) ? CHILD_IS_FRESH : CHILD_ARMS_ITSELF;
+	/* Actions of its own are those that were here when it was made, which may have been between a detach and an attach. */
+	return (flags & CLONE_SIGHAND) ? CHILD_ARMS_ITSELF : CHILD_HAS_ACTIONS;
 }
 
 /* Another process, which may outlive this one: the number of neither is the other's. */
@@ -77,7 +78,7 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
 	if (stack)
 		c->reg[REG_RSP] = (greg_t)stack;
-	if (arm == CHILD_IS_FRESH && mrn_sigsys_take_again())
+	if (arm && mrn_sigsys_take_again(flags & CLONE_CLEAR_SIGHAND))
 		arm = 0;
 	if (arm && !mrn_thread_arm())
 		return;

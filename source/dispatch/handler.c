@@ -423,14 +423,41 @@ static bool has_stack(const struct mrn_caught *c)
 	return true;
 }
 
+/*
+ * Of a thread that has been let go, there has been another start since, and now it arrives: it is made again, and passes. It comes
+ * once more if it is for a dispatch of the program's.
+ */
+static bool is_late(const struct mrn_caught *c)
+{
+	static MRN_TLS uintptr_t made_again;
+	static MRN_TLS uint32_t made_in;
+	const uintptr_t at = (uintptr_t)c->reg[REG_RIP];
+	const uint32_t era = __atomic_load_n(&mrn_dispatch_era, __ATOMIC_RELAXED);
+
+	if (!mrn_armed_in || mrn_thread_has_lost())
+		return false;
+	if (made_again == at && made_in == era) {
+		made_again = 0;
+		return false;
+	}
+	made_again = at;
+	made_in = era;
+	return true;
+}
+
 void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 	struct mrn_caught c = {.reg = uc->uc_mcontext.gregs, .info = info, .context = uc};
+	const bool by_dispatch = info->si_code == SYS_USER_DISPATCH &&
+				 mrn_sigsys_is_of_a_call(info, c.reg);
 
 	/* A thread that is not armed has a dispatch of the program's. */
-	if (info->si_code != SYS_USER_DISPATCH || !mrn_sigsys_is_of_a_call(info, c.reg) ||
-	    !mrn_thread_is_armed() || mrn_thread_has_lost()) {
+	if (by_dispatch && !mrn_thread_is_armed() && is_late(&c)) {
+		c.reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
+		return;
+	}
+	if (!by_dispatch || !mrn_thread_is_armed() || mrn_thread_has_lost()) {
 		mrn_foreign_sigsys(sig, info, uc);
 		return;
 	}

@@ -202,8 +202,8 @@ extern struct mrn_sigaction mrn_sigsys_ours;
 int mrn_sigsys_take(const char *handler);
 /* Once no call is caught any more. */
 void mrn_sigsys_give_back(void);
-/* In a copy of this process, which is caught and starts without handlers: sets ours, the program's being the default. */
-int mrn_sigsys_take_again(void);
+/* In a copy of this process, which is caught: sets ours. fresh: it starts without handlers, and the program's is the default. */
+int mrn_sigsys_take_again(bool fresh);
 /* In one that is not caught; fresh: it starts without handlers. */
 void mrn_sigsys_leave_to_child(bool fresh);
 /* Once this thread is armed. */

@@ -194,11 +194,11 @@ static void forget_handler(void)
 	mrn_handlers_forget();
 }
 
-int mrn_sigsys_take_again(void)
+int mrn_sigsys_take_again(bool fresh)
 {
 	long r = mrn_action_set(SIGSYS, &mrn_sigsys_ours, NULL);
 
-	if (!r)
+	if (!r && fresh)
 		forget_handler();
 	return (int)r;
 }

@@ -163,7 +163,6 @@ mrn_stub_told:
 	leaq	mrn_sigsys_ours(%rip), %rsi
 	set_sigsys
 5:
-	/* Kept, for there may be another start meanwhile. */
 	movl	mrn_dispatch_era(%rip), %r9d
 	/* Known before: a handler that comes in between may be caught already. */
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
@@ -176,7 +175,9 @@ mrn_stub_told:
 	arm
 	testl	%eax, %eax
 	jnz	2f
-	xorl	%eax, %eax
+	/* There may have been another start, which has armed this thread meanwhile, and asks it no more. */
+	cmpl	mrn_dispatch_era(%rip), %r9d
+	jne	5b
 	jmp	1f
 /* The coverage is over before the child's first instruction. */
 2:

@@ -30,7 +30,7 @@
 
 /* FRAME_ARM, of a child: it is to be caught, too. Else it is a guest (guests.c), or no process of this memory. */
 #define CHILD_ARMS_ITSELF 1
-#define CHILD_IS_FRESH	  2 /* and has none of our handlers */
+#define CHILD_HAS_ACTIONS 2 /* of its own for signals, perhaps not ours */
 /* Bytes of which each start takes the next, and so many starts later the same: by its number, modulo this. */
 #define SELECTORS 4096
 
