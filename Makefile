@@ -7,9 +7,13 @@ PREFIX = /usr/local
 all: build
 
 setup: $(BUILD)/build.ninja
+# A build folder keeps the prefix that it was set up with, until another one is asked for.
+ifeq ($(origin PREFIX),command line)
+	meson configure --prefix=$(abspath $(PREFIX)) $(BUILD)
+endif
 
 $(BUILD)/build.ninja:
-	meson setup --prefix=$(PREFIX) $(BUILD)
+	meson setup --prefix=$(abspath $(PREFIX)) $(BUILD)
 
 deps:
 	@scripts/install-deps
@@ -17,10 +21,14 @@ deps:
 build: setup
 	ninja -C $(BUILD)
 
+# build/mrn, and what it starts and preloads.
+tool: setup
+	ninja -C $(BUILD) tool
+
 # One after the other even under make -j: setting up needs what install-deps installs.
 demo:
 	@scripts/install-deps
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory tool
 	$(BUILD)/mrn demo
 
 test:
@@ -29,7 +37,7 @@ test:
 	@scripts/run-tests --build $(BUILD) --suite $(SUITE)
 
 # 77 is for what this machine lacks.
-bench: build
+bench: tool
 	@for suite in core regcache io_uring hmm source; do \
 		echo "mrn bench $$suite"; \
 		$(BUILD)/mrn bench $$suite || [ $$? = 77 ] || exit 1; \
@@ -41,7 +49,7 @@ bench-check: build
 bench-report: build
 	@scripts/bench-report --build $(BUILD)
 
-lab: build
+lab: tool
 	$(BUILD)/mrn lab
 
 format:
@@ -56,4 +64,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build demo test bench bench-check bench-report lab format lint install clean
+.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install clean

@@ -141,6 +141,29 @@ watch() {
 	return $status
 }
 
+# Without a word about where the libraries are.
+programs_start() {
+	[ -e "$root/bin/mrn" ] && [ "$prefix" != /usr ] || {
+		echo "no mrn command in a private prefix"
+		return 77
+	}
+	"$root/bin/mrn" --version || return 1
+	for program in "$root"/libexec/mrn/*; do
+		case $program in *.so) continue ;; esac
+		"$program" </dev/null
+		[ $? != 127 ] || return 1
+	done
+}
+
+# Also in a folder that was set up with another one, as by make demo: another_prefix MESON...
+another_prefix() {
+	command -v make || return 77
+	for dir in one two; do
+		make -C "$src" setup BUILD="$tmp/build" PREFIX="$tmp/$dir" || return 1
+	done
+	"$@" introspect --buildoptions "$tmp/build" | grep -q "\"prefix\", \"value\": \"$tmp/two\""
+}
+
 skip_all() {
 	echo "1..0 # SKIP $1"
 	exit 0
@@ -151,6 +174,8 @@ command -v pkg-config >/dev/null || skip_all "no pkg-config here"
 echo "TAP version 13"
 check install env DESTDIR="$tmp/root" "$@" install -C "$build" --no-rebuild
 check files is_installed
+check programs_start programs_start
+check another_prefix another_prefix "$@"
 check pages pages
 check headers_alone headers_alone_c
 check linux_driver linux_driver
