@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "bench/suites.h"
+#include "os/container_of.h"
 #include "os/uffd.h"
 
 #define PAGES 4096
@@ -155,7 +156,7 @@ struct ours {
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
-	struct ours *o = (struct ours *)((char *)mrn - offsetof(struct ours, mrn));
+	struct ours *o = container_of(mrn, struct ours, mrn);
 
 	pthread_mutex_lock(&o->lock);
 	mmu_range_notifier_update_seq(mrn, cur_seq);
@@ -166,7 +167,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 /* The device hands out pages in order, and starts anew when all are back. */
 static long dev_alloc(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
 {
-	struct ours *o = (struct ours *)((char *)dev - offsetof(struct ours, dev));
+	struct ours *o = container_of(dev, struct ours, dev);
 
 	for (size_t i = 0; i < n; i++)
 		pages[i] = o->dev_used++ % PAGES;
@@ -180,7 +181,7 @@ static void dev_free(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages
 static int dev_copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages,
 			      void *const *frames)
 {
-	struct ours *o = (struct ours *)((char *)dev - offsetof(struct ours, dev));
+	struct ours *o = container_of(dev, struct ours, dev);
 
 	for (size_t i = 0; i < n; i++)
 		memcpy(o->dev_memory + pages[i] * page_size(), frames[i], page_size());
@@ -190,7 +191,7 @@ static int dev_copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64
 static int dev_copy_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames,
 			   const uint64_t *pages)
 {
-	struct ours *o = (struct ours *)((char *)dev - offsetof(struct ours, dev));
+	struct ours *o = container_of(dev, struct ours, dev);
 
 	for (size_t i = 0; i < n; i++)
 		memcpy(frames[i], o->dev_memory + pages[i] * page_size(), page_size());

@@ -49,6 +49,7 @@
 #include "core/check.h"
 #include "core/slot.h"
 #include "os/atomic.h"
+#include "os/container_of.h"
 #include "os/pages.h"
 
 #include "os/event_path.h"
@@ -70,9 +71,7 @@ static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_w
 	struct mrn_index_entry *e;
 
 	while ((e = mrn_index_walk_next(&mm->index, walk))) {
-		struct mmu_range_notifier *mrn =
-			(struct mmu_range_notifier *)((char *)e -
-						      offsetof(struct mmu_range_notifier, node));
+		struct mmu_range_notifier *mrn = container_of(e, struct mmu_range_notifier, node);
 
 		MRN_HOOK(walk, e);
 		if (e->id <= limit && mrn_pin(&mrn->pins))
@@ -482,9 +481,7 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 
 static void finish_removal(struct mrn_deferred *d)
 {
-	struct mmu_range_notifier *mrn =
-		(struct mmu_range_notifier *)((char *)d -
-					      offsetof(struct mmu_range_notifier, deferred));
+	struct mmu_range_notifier *mrn = container_of(d, struct mmu_range_notifier, deferred);
 
 	unlink_range(mrn, d->mm);
 	MRN_CALL(mrn->free_fn(mrn));

@@ -20,6 +20,7 @@
 #include "core/mm.h"
 #include "core/process.h"
 #include "os/atomic.h"
+#include "os/container_of.h"
 
 #include "os/event_path.h"
 
@@ -321,8 +322,7 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 
 static void finish_put(struct mrn_deferred *d)
 {
-	struct mmu_notifier *mn =
-		(struct mmu_notifier *)((char *)d - offsetof(struct mmu_notifier, deferred));
+	struct mmu_notifier *mn = container_of(d, struct mmu_notifier, deferred);
 	struct mrn_mm *mm = d->mm;
 
 	unlink_notifier(mn, mm);

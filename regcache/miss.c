@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stddef.h>
 
+#include "os/container_of.h"
 #include "regcache/check.h"
 #include "core/mm.h"
 #include "regcache/cache.h"
@@ -18,7 +19,7 @@ static struct entry *next_entry(struct mrn_regcache *c, struct mrn_index_walk *w
 {
 	struct mrn_index_entry *n = mrn_index_walk_next(&c->index, walk);
 
-	return n ? (struct entry *)((char *)n - offsetof(struct entry, node)) : NULL;
+	return n ? container_of(n, struct entry, node) : NULL;
 }
 
 /* A word counts only so many hits: moves some to the statistics. Not all, since strays subtract theirs again. */

@@ -8,8 +8,8 @@
  * not matter to it. DEAD and the references share one word, so no fence is needed between them.
  */
 #include <errno.h>
-#include <stddef.h>
 
+#include "os/container_of.h"
 #include "regcache/check.h"
 #include "os/futex.h"
 #include "regcache/cache.h"
@@ -87,7 +87,7 @@ bool mrn_entry_kill(struct entry *e)
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
-	struct entry *e = (struct entry *)((char *)mrn - offsetof(struct entry, mrn));
+	struct entry *e = container_of(mrn, struct entry, mrn);
 	struct mrn_regcache *c = e->cache;
 
 	if (MRN_BROKEN(CACHE_NOTIFIER) || (range->cause == MRN_CAUSE_FORK && c->ignores_fork))

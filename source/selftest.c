@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os/container_of.h"
 #include "source/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
@@ -61,7 +62,7 @@ struct scratch {
 static bool note(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		 uint64_t cur_seq)
 {
-	struct scratch *s = (struct scratch *)((char *)mrn - offsetof(struct scratch, mrn));
+	struct scratch *s = container_of(mrn, struct scratch, mrn);
 
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	if (s->by_name && mrn_dispatch_handles() && !MRN_BROKEN(SOURCE_NAMES))

@@ -11,7 +11,7 @@ struct listener {
 
 static struct listener *listener_of(struct mmu_notifier *mn)
 {
-	return (struct listener *)((char *)mn - offsetof(struct listener, mn));
+	return container_of(mn, struct listener, mn);
 }
 
 static void listener_release(struct mmu_notifier *mn, struct mrn_mm *mm)

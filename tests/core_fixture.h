@@ -25,6 +25,7 @@
 #include "core/check.h"
 #include "core/mm.h"
 #include "core/process.h"
+#include "os/container_of.h"
 #include "os/pages.h"
 #include "tests/fixture.h"
 #include "tests/harness/sync.h"
@@ -205,7 +206,7 @@ struct consumer {
 
 HELPER struct consumer *consumer_of(struct mmu_range_notifier *mrn)
 {
-	return (struct consumer *)((char *)mrn - offsetof(struct consumer, mrn));
+	return container_of(mrn, struct consumer, mrn);
 }
 
 HELPER bool consumer_invalidate(struct mmu_range_notifier *mrn,

@@ -19,7 +19,7 @@ static struct {
 
 static struct shared *shared_of(struct mmu_notifier *mn)
 {
-	return (struct shared *)((char *)mn - offsetof(struct shared, mn));
+	return container_of(mn, struct shared, mn);
 }
 
 static struct mmu_notifier *shared_alloc(struct mrn_mm *mm)

@@ -16,7 +16,7 @@ struct listener {
 
 static struct listener *listener_of(struct mmu_notifier *mn)
 {
-	return (struct listener *)((char *)mn - offsetof(struct listener, mn));
+	return container_of(mn, struct listener, mn);
 }
 
 static int listener_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)

@@ -66,7 +66,7 @@ static bool mirror_invalidate(struct mmu_range_notifier *mrn,
 
 static int world_list_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	struct world *w = (struct world *)((char *)mn - offsetof(struct world, mn));
+	struct world *w = container_of(mn, struct world, mn);
 
 	/* Now and then; by the seq, so that it is nobody's in particular. */
 	if (!mmu_notifier_range_blockable(range) && range->seq % 8 == 0)
@@ -77,7 +77,7 @@ static int world_list_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 
 static void world_list_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	struct world *w = (struct world *)((char *)mn - offsetof(struct world, mn));
+	struct world *w = container_of(mn, struct world, mn);
 
 	(void)range;
 	ADD(&w->list_ended, 1);

@@ -15,7 +15,7 @@ struct listener {
 
 static struct listener *listener_of(struct mmu_notifier *mn)
 {
-	return (struct listener *)((char *)mn - offsetof(struct listener, mn));
+	return container_of(mn, struct listener, mn);
 }
 
 /* Called by who refuses, before it does. */

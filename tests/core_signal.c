@@ -16,7 +16,7 @@ struct plain {
 static bool plain_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 			     uint64_t cur_seq)
 {
-	struct plain *p = (struct plain *)((char *)mrn - offsetof(struct plain, mrn));
+	struct plain *p = container_of(mrn, struct plain, mrn);
 
 	(void)range;
 	mmu_range_notifier_update_seq(mrn, cur_seq);

@@ -47,7 +47,7 @@ struct invalidator {
 
 static struct target *target_of(struct mmu_range_notifier *mrn)
 {
-	return (struct target *)((char *)mrn - offsetof(struct target, mrn));
+	return container_of(mrn, struct target, mrn);
 }
 
 static bool count_call(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,

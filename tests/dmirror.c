@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "fixture.h"
+#include "os/container_of.h"
 
 /* The page table is a tree, as in hardware: LEVELS of tables of 2^BITS entries. */
 #define BITS   9
@@ -27,7 +28,7 @@ static __thread const struct dmirror *moving_to;
 
 static struct dmirror *mirror_of(struct mmu_range_notifier *mrn)
 {
-	return (struct dmirror *)((char *)mrn - offsetof(struct dmirror, notifier));
+	return container_of(mrn, struct dmirror, notifier);
 }
 
 static bool is_broken(enum dmirror_broken how)
@@ -161,7 +162,7 @@ static bool has_collided(struct dmirror *d, struct mmu_range_notifier *mrn, uint
 
 static struct dmirror *of_device(struct mrn_hmm_device *dev)
 {
-	return (struct dmirror *)((char *)dev - offsetof(struct dmirror, dev));
+	return container_of(dev, struct dmirror, dev);
 }
 
 static char *device_memory(struct dmirror *d, uint64_t page)
@@ -478,8 +479,7 @@ struct snapshot {
 static bool spoil(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		  uint64_t cur_seq)
 {
-	struct dmirror *d =
-		((struct snapshot *)((char *)mrn - offsetof(struct snapshot, notifier)))->d;
+	struct dmirror *d = (container_of(mrn, struct snapshot, notifier))->d;
 
 	if (!lock_for(&d->lock, range))
 		return false;

@@ -19,6 +19,7 @@
 
 #include "core/mm.h"
 #include "hmm/space.h"
+#include "os/container_of.h"
 #include "tests/fixture.h"
 #include "tests/harness/sync.h"
 
@@ -63,7 +64,7 @@ struct hmm_log {
 HELPER void hmm_log_add(struct mmu_notifier *mn, const struct mmu_notifier_range *range,
 			bool is_end)
 {
-	struct hmm_log *log = (struct hmm_log *)((char *)mn - offsetof(struct hmm_log, mn));
+	struct hmm_log *log = container_of(mn, struct hmm_log, mn);
 	struct hmm_event e = {
 		range->event,
 		range->start,
@@ -88,7 +89,7 @@ HELPER void hmm_log_add(struct mmu_notifier *mn, const struct mmu_notifier_range
 
 HELPER int hmm_log_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	struct hmm_log *log = (struct hmm_log *)((char *)mn - offsetof(struct hmm_log, mn));
+	struct hmm_log *log = container_of(mn, struct hmm_log, mn);
 
 	if (log->refuse && !mmu_notifier_range_blockable(range))
 		return -EAGAIN;
@@ -103,7 +104,7 @@ HELPER void hmm_log_end(struct mmu_notifier *mn, const struct mmu_notifier_range
 
 HELPER void hmm_log_release(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
-	ADD(&((struct hmm_log *)((char *)mn - offsetof(struct hmm_log, mn)))->released, 1);
+	ADD(&(container_of(mn, struct hmm_log, mn))->released, 1);
 }
 
 /* ---------------------------------------------------------------------------------------- a space */
@@ -430,7 +431,7 @@ struct hmm_view {
 HELPER bool hmm_view_invalidate(struct mmu_range_notifier *mrn,
 				const struct mmu_notifier_range *range, uint64_t seq)
 {
-	struct hmm_view *v = (struct hmm_view *)((char *)mrn - offsetof(struct hmm_view, mrn));
+	struct hmm_view *v = container_of(mrn, struct hmm_view, mrn);
 
 	pthread_mutex_lock(&v->lock);
 	mmu_range_notifier_update_seq(mrn, seq);
@@ -523,7 +524,7 @@ struct hmm_test_device {
 
 HELPER struct hmm_test_device *test_device(struct mrn_hmm_device *dev)
 {
-	return (struct hmm_test_device *)((char *)dev - offsetof(struct hmm_test_device, dev));
+	return container_of(dev, struct hmm_test_device, dev);
 }
 
 HELPER uint64_t *device_memory(struct hmm_test_device *d, uint64_t page)

@@ -69,7 +69,7 @@ static void count_up(struct arena *a, size_t i, void *page, unsigned int writer,
 static bool mirror_invalidate(struct mmu_range_notifier *mrn,
 			      const struct mmu_notifier_range *range, uint64_t seq)
 {
-	struct mirror *m = (struct mirror *)((char *)mrn - offsetof(struct mirror, mrn));
+	struct mirror *m = container_of(mrn, struct mirror, mrn);
 	uintptr_t start = (uintptr_t)m->arena->p;
 
 	/* Its own pages come and go without a change of what it may use, but for their numbers. */

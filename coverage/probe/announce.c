@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <sched.h>
-#include <stddef.h>
 #include <string.h>
 #include <time.h>
 
+#include "os/container_of.h"
 #include "os/peek.h"
 #include "coverage/probe/probe.h"
 
@@ -48,7 +48,7 @@ static bool told(struct mmu_range_notifier *mrn, const struct mmu_notifier_range
 /* Of a cause that leaves the page as it is there is no telling when it ended. */
 static void ended(struct mmu_notifier *list, const struct mmu_notifier_range *range)
 {
-	struct listener *l = (struct listener *)((char *)list - offsetof(struct listener, list));
+	struct listener *l = container_of(list, struct listener, list);
 	const uintptr_t middle = (uintptr_t)l->place->addr + l->place->length / 2;
 
 	if (!__atomic_load_n(&l->listening, __ATOMIC_ACQUIRE) || range->start > middle ||

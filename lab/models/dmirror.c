@@ -21,6 +21,7 @@
 
 #include "lab/models/dmirror.h"
 #include "lab/models/models.h"
+#include "os/container_of.h"
 
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -81,7 +82,7 @@ static bool lock_for(struct dmirror *d, const struct mmu_notifier_range *range)
 static bool dmirror_interval_invalidate(struct mmu_range_notifier *mrn,
 					const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
-	struct dmirror *d = (struct dmirror *)((char *)mrn - offsetof(struct dmirror, notifier));
+	struct dmirror *d = container_of(mrn, struct dmirror, notifier);
 	size_t first = lab_page(d->lab, range->start), end = lab_page(d->lab, range->end);
 
 	if (is_own(d, range))

@@ -28,6 +28,7 @@
 
 #include "lab/models/gntdev.h"
 #include "lab/models/models.h"
+#include "os/container_of.h"
 
 enum {
 	NO_READ_BEGIN,
@@ -214,8 +215,7 @@ static void work_on_map(struct lab_job *job, struct lab_thread *t)
 	struct gntdev_grant_map *map;
 
 	(void)t;
-	map = (struct gntdev_grant_map *)((char *)job -
-					  offsetof(struct gntdev_grant_map, unmap_work));
+	map = container_of(job, struct gntdev_grant_map, unmap_work);
 	if (unmap_rest(map)) {
 		gntdev_put_map(map);
 		return;

@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "lab/models/nouveau.h"
+#include "os/container_of.h"
 
 static struct nouveau_svmm *svmm_of(struct mrn_hmm_device *dmem)
 {
-	return (struct nouveau_svmm *)((char *)dmem - offsetof(struct nouveau_svmm, gpu.vram.dev));
+	return container_of(dmem, struct nouveau_svmm, gpu.vram.dev);
 }
 
 /* Under mutex. True if the entry of page i maps this page of VRAM. */

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "os/container_of.h"
+
 /* A copy, or, without a window, a mark in the channel. */
 struct scif_copy {
 	struct lab_job job;
@@ -26,7 +28,7 @@ struct scif_copy {
 
 static void free_copy(struct dma_fence *done)
 {
-	free((char *)done - offsetof(struct scif_copy, done));
+	free(container_of(done, struct scif_copy, done));
 }
 
 /*

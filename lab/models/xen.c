@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sched.h>
 
+#include "os/container_of.h"
+
 /* Contents of a page that its owner uses privately. */
 #define PRIVATE UINT64_C(0x00dead00dead0000)
 
@@ -60,7 +62,7 @@ bool xen_unmap(struct xen *xen, uint64_t handle)
 /* From the start of an invalidation to its end, the kernel may change these entries. */
 static void expect_no_grants(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	struct xen *xen = (struct xen *)((char *)mn - offsetof(struct xen, zaps));
+	struct xen *xen = container_of(mn, struct xen, zaps);
 	size_t page = lab_page(xen->lab, range->start), end = lab_page(xen->lab, range->end);
 
 	while (page < end && !lab_mmu_is_mapped(&xen->pte, page))

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "os/container_of.h"
+
 #define ACCESSES 4 /* of a job */
 
 static size_t bytes(const struct gpu_bo *bo)
@@ -262,7 +264,7 @@ bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames)
 /* Callbacks may drop the last reference, and must not free: so the GPU keeps the jobs. */
 static void job_release(struct dma_fence *fence)
 {
-	struct gpu_job *job = (struct gpu_job *)((char *)fence - offsetof(struct gpu_job, fence));
+	struct gpu_job *job = container_of(fence, struct gpu_job, fence);
 	struct gpu *gpu = job->gpu;
 
 	pthread_mutex_lock(&gpu->lock);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "os/container_of.h"
+
 static size_t page_size(void)
 {
 	return (size_t)getpagesize();
@@ -18,7 +20,7 @@ uint64_t *lab_devmem_at(const struct lab_devmem *m, uint64_t page)
 
 static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
 {
-	return (struct lab_devmem *)((char *)dev - offsetof(struct lab_devmem, dev));
+	return container_of(dev, struct lab_devmem, dev);
 }
 
 /* Both are atomic: stale accesses may race with them. */
