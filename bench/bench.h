@@ -64,8 +64,6 @@ struct bench_suite {
 /* Ended by NULL. */
 extern const struct bench_suite *const bench_suites[];
 
-uint64_t bench_now(void); /* nanoseconds */
-
 /*
  * Measures contenders by turns, the first being ours, after a round that does not count; adds a row for
  * each rival. Does nothing where n is above the table's max_n.

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "bench/core/side.h"
-#include "bench/random.h"
+#include "os/random.h"
 
 #define N     10000
 #define BATCH 2000
@@ -149,7 +149,7 @@ static int open_cache(void)
 		err = get_and_put((UINT64_C(1) << 32) + 2 * i * LENGTH);
 	for (size_t i = 0; i < BATCH; i++)
 		on.address[i] =
-			(UINT64_C(1) << 32) + 2 * bench_random_below(&random, ENTRIES) * LENGTH;
+			(UINT64_C(1) << 32) + 2 * mrn_random_below(&random, ENTRIES) * LENGTH;
 	return err;
 }
 

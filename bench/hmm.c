@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "bench/suites.h"
+#include "os/clock.h"
 #include "os/container_of.h"
 #include "os/uffd.h"
 
@@ -40,11 +41,11 @@ static size_t page_size(void)
 /* Time to touch each of n pages, per page. */
 static double touch(volatile char *p, size_t n)
 {
-	uint64_t began = bench_now();
+	uint64_t began = mrn_now_ns();
 
 	for (size_t i = 0; i < n; i++)
 		p[i * page_size()] = 1;
-	return (double)(bench_now() - began) / (double)n;
+	return (double)(mrn_now_ns() - began) / (double)n;
 }
 
 /* -------------------------------------------------------------------------------------------- rivals */
@@ -276,7 +277,7 @@ static double range_fault(struct ours *o, size_t times)
 		.hmm_pfns = o->pfns,
 		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
-	uint64_t began = bench_now();
+	uint64_t began = mrn_now_ns();
 
 	for (size_t i = 0; i < times; i++) {
 		note(o, mrn_hmm_range_fault_until(&range, NULL));
@@ -284,7 +285,7 @@ static double range_fault(struct ours *o, size_t times)
 		note(o, mmu_range_read_retry(&o->mrn, range.notifier_seq) ? -EBUSY : 0);
 		pthread_mutex_unlock(&o->lock);
 	}
-	return (double)(bench_now() - began) / (double)(times * o->n);
+	return (double)(mrn_now_ns() - began) / (double)(times * o->n);
 }
 
 static double round_resident(void *ctx)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lab/world.h"
+#include "os/clock.h"
 
 /* A run's frames, and how many of them are quarantined: long enough to catch a stale translation. */
 #define FRAMES	   (LAB_PAGES * 16)
@@ -155,14 +156,6 @@ static uint64_t count_ops(struct lab *lab)
 	return ops;
 }
 
-uint64_t lab_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /*
  * Waits until the workers have done all operations; if the model hangs, prints what is known and ends the process.
  * Counts the time that this thread has slept: a suspended or busy machine is not a hang.
@@ -232,14 +225,14 @@ static void run(struct lab *lab)
 {
 	struct lab_thread *workers[LAB_MAX_THREADS], *others[LAB_STORMS + 1];
 	unsigned int nr_workers, nr_others;
-	uint64_t began = lab_now_ns();
+	uint64_t began = mrn_now_ns();
 
 	nr_others = start(lab, LAB_STORMS, lab_storm, others);
 	nr_others += start(lab, 1, lab_cpu, others + nr_others);
 	nr_workers = start(lab, lab->config->threads, work, workers);
 	watch(lab, nr_workers);
 	join(workers, nr_workers);
-	lab->ns = lab_now_ns() - began;
+	lab->ns = mrn_now_ns() - began;
 	__atomic_store_n(&lab->stop, true, __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lab/world.h"
+#include "os/clock.h"
 
 /* How long a thread lingers: until others have done LINGER_OPS operations, but at most LINGER_NS. */
 #define LINGER_OPS 8
@@ -107,11 +108,11 @@ void lab_linger(struct lab_thread *t)
 	 * Bounded, since the others may be waiting for this thread, or lingering, too. Bounded by time, since on a busy
 	 * machine a single yield may take this long.
 	 */
-	until = lab_now_ns() + LINGER_NS;
+	until = mrn_now_ns() + LINGER_NS;
 	do
 		sched_yield();
 	while (left - __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED) < LINGER_OPS &&
-	       lab_now_ns() < until);
+	       mrn_now_ns() < until);
 }
 
 void lab_count_faults(struct lab_thread *t, size_t n)

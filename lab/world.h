@@ -87,8 +87,6 @@ struct lab_thread *lab_thread_new(struct lab *lab);
 
 /* ---- run.c */
 
-uint64_t lab_now_ns(void);
-
 /* ---- findings.c */
 
 void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "bench/memory.h"
-#include "bench/random.h"
+#include "os/random.h"
 
 #define SEED	     20191126
 #define ADDRESS_BITS 46
@@ -20,7 +20,7 @@ struct maker {
 
 static uint64_t below(struct maker *m, uint64_t limit)
 {
-	return bench_random_below(&m->random, limit);
+	return mrn_random_below(&m->random, limit);
 }
 
 /* The numbers are pages. */
@@ -98,7 +98,7 @@ static void place_overlapping(struct layout *l, struct maker *m)
 static void shuffle(uint32_t *number, size_t n, size_t nr, uint64_t *random)
 {
 	for (size_t i = 0; i < nr; i++) {
-		size_t j = i + bench_random_below(random, n - i);
+		size_t j = i + mrn_random_below(random, n - i);
 		uint32_t swap = number[i];
 
 		number[i] = number[j];
@@ -209,7 +209,7 @@ void layout_indices(const struct layout *l, size_t some, uint32_t *index, size_t
 
 	/* at is in random order: its first are as good as any. */
 	for (size_t i = 0; i < nr; i++)
-		index[i] = l->at[bench_random_below(&random, some < l->n ? some : l->n)];
+		index[i] = l->at[mrn_random_below(&random, some < l->n ? some : l->n)];
 }
 
 int layout_jobs(const struct layout *l, struct job *job, size_t nr, size_t batches, size_t parties)

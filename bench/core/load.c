@@ -5,6 +5,7 @@
 
 #include "bench/bench.h"
 #include "bench/memory.h"
+#include "os/clock.h"
 
 #define WINDOWS 4
 #define FEW	4096
@@ -93,13 +94,13 @@ void load_destroy(struct load *load)
 static int change(struct meter *m, const struct job *job, uint64_t *ns)
 {
 	const struct side_ops *ops = m->side->ops;
-	uint64_t began = bench_now(), between;
+	uint64_t began = mrn_now_ns(), between;
 	int err = ops->remove(m->side, job, m->load->batch);
 
-	between = bench_now();
+	between = mrn_now_ns();
 	if (!err)
 		err = ops->insert(m->side, job, m->load->batch);
-	*ns += m->load->kind->op == LOAD_REMOVE ? between - began : bench_now() - between;
+	*ns += m->load->kind->op == LOAD_REMOVE ? between - began : mrn_now_ns() - between;
 	return err;
 }
 
@@ -135,10 +136,10 @@ double meter_run(void *ctx)
 {
 	struct meter *m = ctx;
 	const struct load *load = m->load;
-	uint64_t began = bench_now(), all, half = 0;
+	uint64_t began = mrn_now_ns(), all, half = 0;
 
 	bench_crew_run(m->crew, work, m);
-	all = bench_now() - began;
+	all = mrn_now_ns() - began;
 	m->round++;
 	for (unsigned int i = 0; i < load->threads; i++) {
 		if (half < m->of[i].ns)

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "bench/io_uring/transfer.h"
-#include "bench/random.h"
 #include "bench/suites.h"
+#include "os/clock.h"
+#include "os/random.h"
 
 #define WAYS 4
 /* So short that whatever else the machine does meets all ways alike. */
@@ -26,11 +27,11 @@ struct contest {
 static double turn(void *ctx)
 {
 	struct contest *c = ctx;
-	uint64_t began = bench_now();
+	uint64_t began = mrn_now_ns();
 
 	for (uint64_t i = 0; i < c->transfers && !c->error; i += TRANSFER_DEPTH)
 		c->error = way_batch(&c->way, c->target, c->order + i % TRANSFER_BUFFERS);
-	return (double)(bench_now() - began) / (double)c->transfers;
+	return (double)(mrn_now_ns() - began) / (double)c->transfers;
 }
 
 static void draw_order(uint8_t *order)
@@ -38,7 +39,7 @@ static void draw_order(uint8_t *order)
 	uint64_t seed = 1;
 
 	for (size_t i = 0; i < TRANSFER_BUFFERS; i++) {
-		size_t j = bench_random_below(&seed, i + 1);
+		size_t j = mrn_random_below(&seed, i + 1);
 
 		order[i] = order[j];
 		order[j] = (uint8_t)i;

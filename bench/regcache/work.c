@@ -6,7 +6,8 @@
 
 #include "bench/bench.h"
 #include "bench/crew.h"
-#include "bench/random.h"
+#include "os/clock.h"
+#include "os/random.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -24,7 +25,7 @@ static bool map_buffer(const struct work_place *p, size_t i)
 static void shuffle(uint16_t *order, size_t n, uint64_t *seed)
 {
 	for (size_t i = n - 1; i > 0; i--) {
-		size_t j = bench_random_below(seed, i + 1);
+		size_t j = mrn_random_below(seed, i + 1);
 		uint16_t swap = order[i];
 
 		order[i] = order[j];
@@ -90,9 +91,9 @@ static double round_hits(struct work_side *side)
 	side->ops = side->w.ops / 16 + 1;
 	bench_crew_run(&crew, side->hits, side);
 	side->ops = side->w.ops;
-	began = bench_now();
+	began = mrn_now_ns();
 	bench_crew_run(&crew, side->hits, side);
-	took = bench_now() - began;
+	took = mrn_now_ns() - began;
 	bench_crew_stop(&crew);
 	note(side, side->registered == before);
 	return (double)took / (double)(side->w.ops * side->w.threads);
@@ -113,9 +114,9 @@ static double round_misses(struct work_side *side)
 	/* Fills the cache, too: from then on a registration comes with the end of another. */
 	miss(side, side->place.buffers);
 	before = side->deregistered;
-	began = bench_now();
+	began = mrn_now_ns();
 	miss(side, side->w.ops);
-	took = bench_now() - began;
+	took = mrn_now_ns() - began;
 	note(side, side->deregistered - before == side->w.ops);
 	return (double)took / (double)side->w.ops;
 }
@@ -130,11 +131,11 @@ static double unmap_all(struct work_side *side)
 	for (size_t i = 0; i < n; i++)
 		note(side, side->use(side, work_buffer(p, i)));
 	before = side->deregistered;
-	began = bench_now();
+	began = mrn_now_ns();
 	for (size_t i = 0; i < n; i++)
 		munmap(work_buffer(p, p->order[0][i]), WORK_BUFFER);
 	note(side, side->use(side, work_buffer(p, n)));
-	took = bench_now() - began;
+	took = mrn_now_ns() - began;
 	note(side, side->deregistered - before == n);
 
 	munmap(work_buffer(p, n), WORK_BUFFER);

@@ -17,6 +17,7 @@
 #include "bench/process.h"
 #include "bench/source/place.h"
 #include "bench/source/work.h"
+#include "os/clock.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -196,9 +197,9 @@ static double run(void)
 	me.ops = me.w.ops / 16 + 1;
 	bench_crew_run(&crew, work, NULL);
 	me.ops = me.w.ops;
-	began = bench_now();
+	began = mrn_now_ns();
 	bench_crew_run(&crew, work, NULL);
-	took = bench_now() - began;
+	took = mrn_now_ns() - began;
 	bench_crew_stop(&crew);
 	return (double)took / (double)(me.w.ops * me.w.threads);
 }

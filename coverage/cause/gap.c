@@ -2,7 +2,8 @@
 #include "coverage/cause/gap.h"
 
 #include <sched.h>
-#include <time.h>
+
+#include "os/clock.h"
 
 struct user {
 	const struct cause_cache *cache;
@@ -56,21 +57,13 @@ static int one_round(const struct cause *cause, const struct cause_cache *cache)
 	return n < 0 ? -1 : n > 0;
 }
 
-static long now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000L + t.tv_nsec;
-}
-
 void cause_gap_try(const struct cause *cause, const struct cause_cache *cache, long ns,
 		   unsigned int rounds, struct cause_gap *found)
 {
-	const long end = now_ns() + ns;
+	const uint64_t end = mrn_now_ns() + (uint64_t)ns;
 
 	*found = (struct cause_gap){0, 0};
-	for (unsigned int i = 0; i < rounds && now_ns() < end; i++) {
+	for (unsigned int i = 0; i < rounds && mrn_now_ns() < end; i++) {
 		const int stale = one_round(cause, cache);
 
 		if (stale < 0)

@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "os/random.h"
 #include "tools/mrn/demo/demo.h"
 #include "tools/mrn/demo/memory.h"
-#include "tools/mrn/demo/random.h"
 
 /* From this size on malloc maps a block on its own, and free unmaps it. */
 static size_t heap_threshold(size_t max_size)
@@ -19,7 +19,7 @@ size_t memory_random_size(const struct memory *m, enum memory_kind kind, uint64_
 {
 	size_t min = kind == MEMORY_HEAP ? heap_threshold(m->max_size) : 1;
 
-	return min + random_below(random, m->max_size - min + 1);
+	return min + mrn_random_below(random, m->max_size - min + 1);
 }
 
 /*

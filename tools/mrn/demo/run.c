@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "os/random.h"
 #include "tools/mrn/cli.h"
 #include "tools/mrn/demo/demo.h"
 #include "tools/mrn/demo/memory.h"
-#include "tools/mrn/demo/random.h"
 #include "tools/mrn/demo/transfer.h"
 #include "tools/mrn/demo/weather.h"
 #include "tools/mrn/progress.h"
@@ -38,7 +38,7 @@ static struct demo_buffer *any_buffer(struct worker *w)
 {
 	struct memory *m = &w->run->memory;
 
-	return &m->buffers[random_below(&w->random, m->nr)];
+	return &m->buffers[mrn_random_below(&w->random, m->nr)];
 }
 
 static void *transfer_thread(void *arg)
@@ -63,9 +63,9 @@ static void *weather_thread(void *arg)
 	struct worker *w = arg;
 
 	while (!stopped(w->run)) {
-		struct timespec pause = {.tv_nsec = (long)random_below(&w->random, 60000000)};
+		struct timespec pause = {.tv_nsec = (long)mrn_random_below(&w->random, 60000000)};
 
-		for (uint64_t burst = random_below(&w->random, 8); burst > 0; burst--) {
+		for (uint64_t burst = mrn_random_below(&w->random, 8); burst > 0; burst--) {
 			struct demo_buffer *b = any_buffer(w);
 
 			pthread_rwlock_wrlock(&b->lock);
@@ -134,7 +134,7 @@ int demo_run_way(const struct demo_way *way, const struct demo_options *o, int f
 	memory_make(&run.memory, (unsigned int)transferring, o->size, &seed);
 	for (uint64_t i = 0; i < all; i++) {
 		workers[i].run = &run;
-		workers[i].random = random_next(&seed);
+		workers[i].random = mrn_random(&seed);
 	}
 	for (; opened < transferring && !r; opened += !r) {
 		struct transfer *t = &workers[opened].transfer;

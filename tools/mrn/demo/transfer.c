@@ -2,13 +2,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <mrn/regcache.h>
 
+#include "os/clock.h"
+#include "os/random.h"
 #include "tools/mrn/cli.h"
-#include "tools/mrn/demo/random.h"
 #include "tools/mrn/demo/transfer.h"
 
 struct piece {
@@ -19,14 +19,6 @@ struct piece {
 static char *piece_addr(const struct piece *p)
 {
 	return p->b->addr + p->offset;
-}
-
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 /* -------------------------------------------------------------------------------- moving the bytes */
@@ -76,7 +68,7 @@ static int move_plain(struct transfer *t, const struct piece *p, unsigned int ac
 static int move(struct transfer *t, const struct piece *p, unsigned int access)
 {
 	struct demo_loan loan = {0};
-	uint64_t started = now();
+	uint64_t started = mrn_now_ns();
 	int r, refused = t->way->get(t->state, p->b, piece_addr(p), p->length, access, &loan);
 
 	if (!refused) {
@@ -87,7 +79,7 @@ static int move(struct transfer *t, const struct piece *p, unsigned int access)
 		if (!t->figures.fallbacks++)
 			t->figures.why_fallback = refused;
 	}
-	t->figures.ns += now() - started;
+	t->figures.ns += mrn_now_ns() - started;
 	return r;
 }
 
@@ -151,16 +143,16 @@ static struct piece random_piece(struct demo_buffer *b, uint64_t *random)
 	struct piece p = {.b = b, .length = b->size};
 
 	/* Half of the time all of it. */
-	if (random_below(random, 2)) {
-		p.offset = random_below(random, b->size);
-		p.length = 1 + random_below(random, b->size - p.offset);
+	if (mrn_random_below(random, 2)) {
+		p.offset = mrn_random_below(random, b->size);
+		p.length = 1 + mrn_random_below(random, b->size - p.offset);
 	}
 	return p;
 }
 
 int transfer_do(struct transfer *t, struct demo_buffer *b, uint64_t *random)
 {
-	bool reads = random_below(random, 2);
+	bool reads = mrn_random_below(random, 2);
 	struct piece p;
 	int r;
 

@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "os/random.h"
 #include "tools/mrn/demo/demo.h"
-#include "tools/mrn/demo/random.h"
 #include "tools/mrn/demo/weather.h"
 
 /* Whole pages. */
@@ -101,7 +101,7 @@ static change_fn *const changes[] = {
 /* Now and then a buffer gets another size, too. */
 static bool resizes(uint64_t *random)
 {
-	return random_below(random, 16) == 0;
+	return mrn_random_below(random, 16) == 0;
 }
 
 static void change_mapping(const struct memory *m, struct demo_buffer *b, uint64_t *random)
@@ -114,7 +114,7 @@ static void change_mapping(const struct memory *m, struct demo_buffer *b, uint64
 		b->addr = map_at(s.addr, memory_page_up(m, b->size), PROT_READ | PROT_WRITE, 0);
 		return;
 	}
-	b->addr = changes[random_below(random, NR_CHANGES)](s);
+	b->addr = changes[mrn_random_below(random, NR_CHANGES)](s);
 }
 
 /* The whole pages inside; those at its ends hold bytes of its neighbours. */
@@ -123,7 +123,7 @@ static void change_neighbour(const struct memory *m, struct demo_buffer *b, uint
 	uintptr_t start = memory_page_up(m, (uintptr_t)b->addr);
 	uintptr_t end = ((uintptr_t)b->addr + b->size) & ~(m->page - 1);
 
-	changes[random_below(random, NR_STAYING)]((struct span){(char *)start, end - start});
+	changes[mrn_random_below(random, NR_STAYING)]((struct span){(char *)start, end - start});
 }
 
 static void change_heap(const struct memory *m, struct demo_buffer *b, uint64_t *random)

@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "watch/check.h"
+#include "os/clock.h"
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "tools/mrn/watch/alive.h"
 #include "tools/mrn/watch/log.h"
-#include "tools/mrn/watch/now.h"
 #include "watch/unfollowed.h"
 
 /* How often it looks. A ring of the default size takes longer to fill than this, whatever the program does. */
@@ -206,7 +206,7 @@ static void end_old_execs(struct watch_log *log, struct watch_lane *lane)
 		const struct watch_exec_mark *m = &lane->exec[i];
 
 		if (__atomic_load_n(&m->token, __ATOMIC_ACQUIRE) &&
-		    now_ns() - m->record.begin > EXEC_NS) {
+		    mrn_now_ns() - m->record.begin > EXEC_NS) {
 			end_execs(log, lane, 0);
 			return;
 		}

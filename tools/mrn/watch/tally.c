@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/mrn/watch/now.h"
 #include "tools/mrn/watch/tally.h"
+#include "os/clock.h"
 
 int tally_create(struct tally *t, bool keep)
 {
@@ -61,7 +61,7 @@ static bool grow_events(struct tally *t)
  */
 static uint64_t end_of(const struct tally *t, const struct watch_record *r)
 {
-	uint64_t now = now_ns();
+	uint64_t now = mrn_now_ns();
 
 	return (r->begin < t->epoch || r->end > now ? now : r->end) - t->epoch;
 }

@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/clock.h"
 #include "tools/mrn/cli.h"
 #include "tools/mrn/progress.h"
 #include "tools/mrn/watch/launch.h"
 #include "tools/mrn/watch/log.h"
-#include "tools/mrn/watch/now.h"
 #include "tools/mrn/watch/options.h"
 #include "tools/mrn/watch/page.h"
 #include "tools/mrn/watch/program.h"
@@ -254,7 +254,7 @@ static int run(struct watch *w)
 	watch_log_name(&w->log, name, sizeof(name));
 	launch_prepare(&w->launch);
 	w->launch.output_to_error = w->options.json && !w->options.json_file;
-	w->tally.epoch = now_ns();
+	w->tally.epoch = mrn_now_ns();
 	r = launch_start(&w->launch, path, w->options.program, w->log.header, name);
 	if (r)
 		return r;
@@ -268,7 +268,7 @@ static int run(struct watch *w)
 	if (r)
 		SAY("cannot read what the program does: %s", strerror(-r));
 	launch_wait(&w->launch, show, w);
-	ended = now_ns();
+	ended = mrn_now_ns();
 	progress_remove();
 	watch_log_finish(&w->log);
 	r = r ? WATCH_CANNOT : describe(w, ended);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Random numbers for layouts and orders: the same ones in every run and for every contender.
+ * Random numbers from a seed: the same ones in every run.
  */
-#ifndef BENCH_RANDOM_H
-#define BENCH_RANDOM_H
+#ifndef MRN_OS_RANDOM_H
+#define MRN_OS_RANDOM_H
 
 #include <stdint.h>
 
 /* Steele, Lea and Flood's splitmix64: any seed will do. */
-static inline uint64_t bench_random(uint64_t *state)
+static inline uint64_t mrn_random(uint64_t *state)
 {
 	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -18,9 +18,9 @@ static inline uint64_t bench_random(uint64_t *state)
 }
 
 /* From 0 to limit - 1; limit is not 0. */
-static inline uint64_t bench_random_below(uint64_t *state, uint64_t limit)
+static inline uint64_t mrn_random_below(uint64_t *state, uint64_t limit)
 {
-	return (uint64_t)(((unsigned __int128)bench_random(state) * limit) >> 64);
+	return (uint64_t)(((unsigned __int128)mrn_random(state) * limit) >> 64);
 }
 
 #endif
