@@ -303,7 +303,7 @@ int main(void)
 		fprintf(stderr, "own_consumer: skipped: %s\n", why);
 		return 77;
 	}
-	mrn_source_coverage(source, &coverage, sizeof(coverage));
+	mrn_source_coverage(source, &coverage);
 	block = malloc(BLOCK);
 	shadow[0].page = mmap(NULL, PAGE, RW, ANON, -1, 0);
 	shadow[1].page = mmap(NULL, PAGE, RW, ANON, -1, 0);

@@ -28,7 +28,7 @@ static int check_coverage(const struct mrn_regcache_opts *opts, uint64_t need)
 	struct mrn_coverage cover;
 	uint64_t missing;
 
-	if (!mrn_source_coverage(opts->source, &cover, sizeof(cover)))
+	if (!mrn_source_coverage(opts->source, &cover))
 		return mrn_explain(opts, -ENOTCONN, "the source has been detached");
 	missing = need & ~(cover.bracketed | cover.before_return | cover.use_once);
 	if (!missing)

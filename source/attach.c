@@ -474,8 +474,8 @@ int mrn_source_detach(struct mrn_source *s)
 	return r;
 }
 
-unsigned int mrn_source_coverage(const struct mrn_source *s, struct mrn_coverage *coverage,
-				 size_t size)
+unsigned int mrn_source_coverage_sized(const struct mrn_source *s, struct mrn_coverage *coverage,
+				       size_t size)
 {
 	bool stale = mrn_mm_is_wiped(s->mm);
 	const struct mrn_coverage now = stale ? (struct mrn_coverage){0} : mrn_source_covered(s);

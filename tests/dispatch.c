@@ -31,7 +31,7 @@ TEST(covers_everything)
 	struct mrn_source *source = dispatch_or_skip(0);
 	struct mrn_coverage c;
 
-	CHECK_EQ(mrn_source_coverage(source, &c, sizeof(c)), MRN_SOURCE_DISPATCH);
+	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_DISPATCH);
 	CHECK_EQ(MRN_COVER_EVERYTHING & ~c.bracketed, MRN_COVER_PAGE_CACHE);
 	CHECK_EQ(c.before_return | c.use_once, MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	CHECK(!strcmp(mrn_source_name(source), "dispatch"));
@@ -47,14 +47,14 @@ TEST(auto_takes_it_only_where_it_is_needed)
 
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
 	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source) == 0) {
-		if (!(mrn_source_coverage(source, &c, sizeof(c)) & MRN_SOURCE_UFFD))
+		if (!(mrn_source_coverage(source, &c) & MRN_SOURCE_UFFD))
 			SKIP("no userfaultfd to prefer");
-		CHECK(!(mrn_source_coverage(source, &c, sizeof(c)) & MRN_SOURCE_DISPATCH));
+		CHECK(!(mrn_source_coverage(source, &c) & MRN_SOURCE_DISPATCH));
 		CHECK_ERR(mrn_source_detach(source), 0);
 	}
 	opts.need = MRN_COVER_EVERYTHING;
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source), 0);
-	CHECK(mrn_source_coverage(source, &c, sizeof(c)) & MRN_SOURCE_DISPATCH);
+	CHECK(mrn_source_coverage(source, &c) & MRN_SOURCE_DISPATCH);
 	CHECK_EQ(MRN_COVER_EVERYTHING & ~c.bracketed, MRN_COVER_PAGE_CACHE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
@@ -533,7 +533,7 @@ TEST(a_dispatch_that_is_taken_away_is_noticed)
 	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
 	/* What was built on it is told, and nothing can be built on it any more. */
 	CHECK_EQ(w.cause, MRN_CAUSE_DETACH);
-	CHECK_EQ(mrn_source_coverage(source, &c, sizeof(c)), MRN_SOURCE_DISPATCH);
+	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_DISPATCH);
 	CHECK_EQ(c.bracketed, 0);
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING),
 		  MRN_ARM_USE_ONCE);

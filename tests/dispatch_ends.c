@@ -22,7 +22,7 @@ static bool is_covered(const struct mrn_source *source)
 {
 	struct mrn_coverage c;
 
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	return c.bracketed & MRN_COVER_ALL_CALLERS;
 }
 

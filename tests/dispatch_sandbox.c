@@ -45,7 +45,7 @@ static int told_of(struct watched *w, const struct mrn_source *source)
 
 	if (change(w->page))
 		return WRONG;
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	if (c.bracketed & MRN_COVER_RAW)
 		return w->calls == 1 && !losses ? CAUGHT : MISSED;
 	/* All who relied on it have been told once. */

@@ -82,7 +82,7 @@ TEST(auto_takes_what_there_is)
 	unsigned int kinds;
 
 	source = attach_or_skip(MRN_SOURCE_AUTO);
-	kinds = mrn_source_coverage(source, &c, sizeof(c));
+	kinds = mrn_source_coverage(source, &c);
 	NOTE("%s; %s", mrn_source_name(source), mrn_source_why(source));
 	CHECK(kinds);
 	if (kinds & MRN_SOURCE_INTERPOSE)
@@ -106,7 +106,7 @@ TEST(uffd_alone_covers_what_the_kernel_reports)
 	struct mrn_coverage c;
 
 	source = attach_or_skip(MRN_SOURCE_UFFD);
-	CHECK_EQ(mrn_source_coverage(source, &c, sizeof(c)), MRN_SOURCE_UFFD);
+	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_UFFD);
 	CHECK_EQ(c.bracketed, 0);
 	CHECK_EQ(MRN_COVER_UFFD & ~(c.before_return | c.use_once), 0);
 	/* The kernel sends nothing for these. */
@@ -143,7 +143,7 @@ TEST(a_self_test_that_sees_nothing_gives_no_coverage)
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD)), 0);
 	BREAK(A1_CALLBACKS);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &source), 0);
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	/* But what takes no call to be seen. */
 	CHECK_EQ(c.bracketed | c.before_return | c.use_once, MRN_COVER_PAGE_CACHE);
 	CHECK_ERR(mrn_source_detach(source), 0);
@@ -228,7 +228,7 @@ TEST(few_descriptors_are_named)
 			CHECK_ERR(r, -EMFILE);
 		} else {
 			CHECK_ERR(r, 0);
-			mrn_source_coverage(source, &c, sizeof(c));
+			mrn_source_coverage(source, &c);
 			CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, MRN_COVER_PAGE_CACHE);
 			CHECK_ERR(mrn_source_detach(source), 0);
 		}
@@ -288,7 +288,7 @@ TEST(auto_without_proc_covers_the_same)
 	CHECK_ERR(mrn_source_detach(attach_or_skip(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD)), 0);
 	leave_proc_behind();
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source), 0);
-	CHECK_EQ(mrn_source_coverage(source, NULL, 0), MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
+	CHECK_EQ(mrn_source_coverage(source, NULL), MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_PAGES), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	leave_root();
@@ -559,7 +559,7 @@ static void register_and_unregister_what_is_armed(unsigned int kinds, uint64_t n
 	char *p;
 
 	rig_open(kinds, need);
-	if (!(mrn_source_coverage(source, NULL, 0) & MRN_SOURCE_INTERPOSE))
+	if (!(mrn_source_coverage(source, NULL) & MRN_SOURCE_INTERPOSE))
 		SKIP("%s", mrn_source_why(source));
 	p = map_some(LENGTH);
 	memset(p, 1, LENGTH);
@@ -902,7 +902,7 @@ TEST(of_kinds_that_fail_none_stays)
 	source = attach_or_skip(MRN_SOURCE_INTERPOSE);
 	CHECK(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH, NULL, &more) <
 	      0);
-	CHECK_EQ(mrn_source_coverage(source, NULL, 0), MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(mrn_source_coverage(source, NULL), MRN_SOURCE_INTERPOSE);
 	CHECK(!strcmp(mrn_source_name(source), "interpose"));
 	CHECK(!*mrn_source_why(source));
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &uffd, &more), 0);
@@ -921,12 +921,12 @@ TEST(of_kinds_that_do_not_suffice_none_stays)
 	forbid_dispatch();
 	mrn_source_detach(attach_or_skip(MRN_SOURCE_UFFD));
 	source = attach_or_skip(MRN_SOURCE_INTERPOSE);
-	mrn_source_coverage(source, &before, sizeof(before));
+	mrn_source_coverage(source, &before);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &all, &more), -EOPNOTSUPP);
-	CHECK_EQ(mrn_source_coverage(source, &after, sizeof(after)), MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(mrn_source_coverage(source, &after), MRN_SOURCE_INTERPOSE);
 	CHECK_EQ(memcmp(&before, &after, sizeof(before)), 0);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &all, &more), -EOPNOTSUPP);
-	CHECK_EQ(mrn_source_coverage(source, &after, sizeof(after)), MRN_SOURCE_INTERPOSE);
+	CHECK_EQ(mrn_source_coverage(source, &after), MRN_SOURCE_INTERPOSE);
 	CHECK_EQ(memcmp(&before, &after, sizeof(before)), 0);
 	CHECK(!strcmp(mrn_source_name(source), "interpose"));
 	CHECK_ERR(mrn_source_check(source), 0);
@@ -1009,7 +1009,7 @@ static void attach_under(rlim_t limit, uint64_t want, const char *says)
 
 	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &of_files), 0);
 	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_INTERPOSE, &opts, &source), 0);
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	CHECK_EQ(c.bracketed & of_size, want);
 	CHECK_MSG(strstr(why, says), "%s", why);
 	CHECK_ERR(mrn_source_check(source), 0);

@@ -89,7 +89,7 @@ static void check_each(void)
 	struct mrn_coverage cover;
 
 	attach_or_skip();
-	mrn_source_coverage(source, &cover, sizeof(cover));
+	mrn_source_coverage(source, &cover);
 	CHECK(cover.use_once & MRN_COVER_PAGE_CACHE);
 	CHECK(!strcmp(mrn_cover_name(MRN_COVER_PAGE_CACHE), "page_cache"));
 	disk = file_or_skip(name);

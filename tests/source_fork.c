@@ -99,7 +99,7 @@ static int look_around(void *arg)
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)watched.page, LENGTH, 0), -ESTALE);
 	CHECK_ERR(mrn_source_check(source), -ESTALE);
 	CHECK_ERR(mrn_source_detach(source), -ESTALE);
-	CHECK_EQ(mrn_source_coverage(source, NULL, 0), 0);
+	CHECK_EQ(mrn_source_coverage(source, NULL), 0);
 	check_idle();
 	if (!TEST_TSAN) {
 		CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, NULL, &own), 0);

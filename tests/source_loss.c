@@ -73,7 +73,7 @@ static void check_lost(struct mrn_source *source, uint64_t causes)
 	CHECK_EQ(told.causes & causes, causes);
 	CHECK_ERR(told.unwatched, -EDEADLK);
 	CHECK(mmu_range_read_retry(&built, built_seq));
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	CHECK_EQ(c.bracketed & causes, 0);
 	CHECK_ERR(mrn_source_check(source), -EOPNOTSUPP);
 	CHECK_EQ(told.calls, 1);
@@ -210,7 +210,7 @@ TEST(what_another_kind_covers_stays)
 	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
 	CHECK_EQ(told.calls, 1);
 	CHECK(mmu_range_read_retry(&built, built_seq));
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	CHECK_EQ(MRN_COVER_INTERPOSE & ~c.bracketed, MRN_COVER_PAGE_CACHE);
 	CHECK_EQ(c.bracketed & MRN_COVER_ALL_CALLERS, 0);
 	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE), 0);
@@ -228,7 +228,7 @@ static void check_what_is_left(struct mrn_source *source)
 	build(source, MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP));
 	CHECK_EQ(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0), 0);
 	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC));
-	mrn_source_coverage(source, &c, sizeof(c));
+	mrn_source_coverage(source, &c);
 	/* The others are in front. */
 	CHECK(c.bracketed & MRN_CAUSE_BIT(MRN_CAUSE_SHMDT));
 	finish(source);

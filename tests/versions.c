@@ -99,7 +99,7 @@ TEST(cache_of_any_version)
 
 static int cover(const struct mrn_source *source, struct mrn_coverage *coverage, size_t size)
 {
-	return mrn_source_coverage(source, coverage, size) ? 0 : -ENOTCONN;
+	return mrn_source_coverage_sized(source, coverage, size) ? 0 : -ENOTCONN;
 }
 
 #undef GET

@@ -48,7 +48,7 @@ static int attach(struct probe *p, unsigned int kinds, uint64_t need)
 	}
 	if (r)
 		return r;
-	mrn_source_coverage(p->source, &c, sizeof(c));
+	mrn_source_coverage(p->source, &c);
 	p->need = need & (c.bracketed | c.before_return | c.use_once);
 	return 0;
 }

@@ -154,12 +154,19 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
  */
 int mrn_source_detach(struct mrn_source *source);
 
+/* As below, for a coverage of size bytes: what the caller's version of the structure has. */
+unsigned int mrn_source_coverage_sized(const struct mrn_source *source,
+				       struct mrn_coverage *coverage, size_t size);
+
 /*
- * Returns the kinds that are attached, and fills *coverage, size bytes; coverage may be NULL. In a forked child, and after
- * detach: nothing. Does not block.
+ * Returns the kinds that are attached, and fills *coverage; coverage may be NULL. In a forked child, and after detach:
+ * nothing. Does not block.
  */
-unsigned int mrn_source_coverage(const struct mrn_source *source, struct mrn_coverage *coverage,
-				 size_t size);
+static inline unsigned int mrn_source_coverage(const struct mrn_source *source,
+					       struct mrn_coverage *coverage)
+{
+	return mrn_source_coverage_sized(source, coverage, sizeof(*coverage));
+}
 
 /*
  * The name of what is attached, as in "interpose+uffd", and why the rest is not, in one sentence each,

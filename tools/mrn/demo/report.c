@@ -37,7 +37,7 @@ static void put_coverage(struct json *j, const struct mrn_source *source)
 	struct mrn_coverage cover;
 	uint64_t all;
 
-	mrn_source_coverage(source, &cover, sizeof(cover));
+	mrn_source_coverage(source, &cover);
 	all = cover.bracketed | cover.before_return | cover.use_once;
 	json_begin_array(j, "coverage");
 	for (; all; all &= all - 1)
