@@ -7,25 +7,25 @@
 
 #include "os/check.h"
 
-MRN_PART(INDEX_AHEAD);	  /* a walk calls whom it has looked up ahead, erased meanwhile or not */
-MRN_PART(FILTER_SPILT);	  /* a mark without room in its line is forgotten */
-MRN_PART(FILTER_HIGHEST); /* of marks that are alike the highest one goes */
-MRN_PART(FILTER_ORDER);	  /* a reader looks at a line from its end */
+MRN_PART(INDEX_AHEAD);	  /* a walk uses what it looked up ahead, even if erased meanwhile */
+MRN_PART(FILTER_SPILT);	  /* a mark without room in its line is dropped */
+MRN_PART(FILTER_HIGHEST); /* of equal marks the highest is dropped */
+MRN_PART(FILTER_ORDER);	  /* a reader reads a line from its end */
 MRN_PART(NO_VECTORS);	  /* not a defect: the portable path in place of vectors */
 
-/* In a section: a walk is about to look into a leaf. */
+/* In a section: a walk is about to read a leaf. */
 MRN_HOOK_TYPE(leaf, void);
-/* A reader has read n marks of a line of the filter, and has yet to find one. */
+/* A reader has read n marks of a filter line without finding one. */
 MRN_HOOK_TYPE(mark, unsigned int n);
 
 #ifdef MRN_CHECK
-/* When n is set: the index's n-th request for memory fails, and every one after it. 0: none. */
+/* If n, the index's n-th request for memory fails, and every one after it. 0: none fails. */
 MRN_CHECK_WEAK _Atomic unsigned int mrn_check_alloc_left;
 static inline bool mrn_check_alloc_fails(void)
 {
 	unsigned int left = mrn_check_alloc_left;
 
-	/* 0 is never; from the one that has come to 1 on, always. */
+	/* 0: never fails; 1: always fails. */
 	if (left > 1)
 		mrn_check_alloc_left = left - 1;
 	return left == 1;

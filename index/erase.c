@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Erasing: the entry knows its slot. When hardly anything is left in two leaves, one is made of them.
- */
+/* Erasing: the entry knows its slot. Two leaves with few entries left are merged into one. */
 #include "index/write.h"
 
-/* Puts what is left in two neighbours into one leaf. Either may be empty, if there was no memory to tidy it. */
+/* Merges two neighbouring leaves. Either may be empty, if there was no memory to tidy it before. */
 static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 {
 	struct mrn_inner *in = mrn_inner(way->node[1]);
@@ -34,7 +32,7 @@ static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 	mrn_pool_retire(ix, &next->node);
 }
 
-/* Without memory for the change, a leaf stays that has little in it, or nothing. */
+/* Without memory for the change, a leaf with few entries, or none, stays. */
 static void tidy(struct mrn_index *ix, struct mrn_index_way *way)
 {
 	if (!mrn_index_reserve(ix))
@@ -47,7 +45,7 @@ static void tidy(struct mrn_index *ix, struct mrn_index_way *way)
 	}
 }
 
-/* Does a leaf with n entries left want to be tidied? Seldom: its neighbour is far away. */
+/* True if a leaf with n entries left should be tidied. Seldom, since reading its neighbour is a cache miss. */
 static bool is_sparse(const struct mrn_index *ix, unsigned int n)
 {
 	return !n || (n <= SLOTS / 4 && !(n & (n - 1)) && ix->height);
@@ -73,7 +71,9 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 	bool lowers;
 
 	mrn_leaf_clear(leaf, mrn_place_slot(e->place));
-	/* Release: who has seen this count does not find the entry; who finds it has seen a lower one. */
+	/*
+	 * Release: a reader that has seen this count does not find the entry; one that finds it has seen a lower count.
+	 */
 	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&ix->entries, ix->entries - 1, __ATOMIC_RELAXED);
 	lowers = mrn_leaf_max_with(leaf, e) == leaf->node.max;

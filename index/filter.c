@@ -5,14 +5,14 @@
 #include "os/wiped.h"
 #include "os/pages.h"
 
-#define FULL	   20 /* marks a line, on average: in 99 of 100 lines there is room */
+#define FULL	   20 /* marks per line, on average: 99 of 100 lines have room */
 #define FIRST_BITS 6  /* lines of the first table */
 #define MORE_BITS  1
-#define STUCK	   UINT16_MAX /* so many spilt marks that nobody counts any more */
+#define STUCK	   UINT16_MAX /* a count of spilt marks that no longer changes */
 
 #define TOO_LARGE MRN_FILTER_LEVELS
 
-/* The level where a range lies in three granules at most. */
+/* The level on which a range touches three granules at most. */
 static unsigned int level_of(struct mrn_pages p, bool alone)
 {
 	unsigned int level = alone;
@@ -27,7 +27,7 @@ static unsigned int level_of(struct mrn_pages p, bool alone)
 
 static void set(uint16_t *mark, uint16_t value)
 {
-	/* Release: pairs with the acquires in mrn_vector_has. Who sees this sees every mark that was set before. */
+	/* Release: pairs with the acquires in mrn_vector_has. A reader that sees this sees every mark set before. */
 	__atomic_store_n(mark, value, __ATOMIC_RELEASE);
 }
 
@@ -41,7 +41,7 @@ static void line_add(uint16_t *line, uint16_t mark)
 		set(&line[MRN_FILTER_SPILT], (uint16_t)(line[MRN_FILTER_SPILT] + 1));
 }
 
-/* Of those that are alike the lowest, which readers come to first; one that has spilt only when there is no other. */
+/* Drops the lowest of equal marks, which readers read first; a spilt one only if there is no other. */
 static void line_drop(uint16_t *line, uint16_t mark)
 {
 	uint32_t same = mrn_vector_equal(line, mark) & ~(UINT32_C(1) << MRN_FILTER_SPILT);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The writer's side of inner nodes: the way down, and putting nodes in the place of others.
- */
+/* The writer's side of inner nodes: the way down, and replacing nodes. */
 #include "index/write.h"
 
 void mrn_index_find(const struct mrn_index *ix, uintptr_t start, uint64_t id,
@@ -33,7 +31,7 @@ static int64_t greatest(const int64_t *number)
 void mrn_index_set_max(struct mrn_inner *in, unsigned int i, int64_t max)
 {
 	in->max[i] = max;
-	/* Release: raised before the entry is there, lowered after it has gone. */
+	/* Release: raised before the entry appears, lowered after it has gone. */
 	__atomic_store_n(&in->high[i], mrn_high_of(&in->node, max), __ATOMIC_RELEASE);
 }
 
@@ -45,7 +43,7 @@ static struct mrn_index_child new_inner(struct mrn_index *ix, unsigned int level
 
 	in->node.level = level;
 	in->node.n = n;
-	/* Its first key is none. */
+	/* The first child's key is not used. */
 	mrn_set_scale(&in->node, (uint64_t)mrn_unbias(child[n > 1].key) >> MRN_FILTER_PAGE,
 		      (uint64_t)mrn_unbias(child[n - 1].key) >> MRN_FILTER_PAGE);
 	for (unsigned int i = 0; i < SLOTS; i++) {
@@ -56,7 +54,7 @@ static struct mrn_index_child new_inner(struct mrn_index *ix, unsigned int level
 		mrn_index_set_max(in, i, i < n ? child[i].max : MRN_KEY_MIN);
 		max = in->max[i] > max ? in->max[i] : max;
 	}
-	/* The first one has everything before the second, whatever the node's own key is. */
+	/* The first child has everything before the second, whatever the node's own key is. */
 	in->key[0] = MRN_KEY_MIN;
 	in->low[0] = -MRN_FAR;
 	in->id[0] = 0;
@@ -75,7 +73,7 @@ void mrn_index_adjust(struct mrn_index *ix, const struct mrn_index_way *way, uns
 	}
 }
 
-/* Readers see the old one or the new one, and a maximum that is enough for both. */
+/* Readers see the old child or the new one, and a maximum that covers both. */
 static void replace_in_place(struct mrn_inner *in, unsigned int i, const struct mrn_index_child *c)
 {
 	if (c->max > in->max[i])
@@ -92,7 +90,7 @@ void mrn_index_set_root(struct mrn_index *ix, const struct mrn_index_child *c, u
 
 	if (n > 1)
 		root = new_inner(ix, root->level + 1, c, n).node;
-	/* What has one child is no use. */
+	/* A root with one child is not needed. */
 	while (root && root->level && root->n == 1) {
 		mrn_pool_retire(ix, root);
 		root = mrn_inner(root)->child[0];
@@ -121,7 +119,7 @@ void mrn_index_replace(struct mrn_index *ix, const struct mrn_index_way *way, un
 	for (unsigned int i = 0; i < in->node.n; i++) {
 		for (unsigned int k = 0; i == at && k < n; k++) {
 			list[all] = new[k];
-			/* The first one has what the old one had. */
+			/* The first new child takes over the old one's key. */
 			if (!k) {
 				list[all].key = in->key[at];
 				list[all].id = in->id[at];
@@ -135,7 +133,7 @@ void mrn_index_replace(struct mrn_index *ix, const struct mrn_index_way *way, un
 	mrn_pool_retire(ix, &in->node);
 	n = 0;
 	if (all > SLOTS) {
-		/* Whoever inserts in ascending order leaves full nodes behind. */
+		/* Inserting in ascending order leaves full nodes behind. */
 		unsigned int half = at + 1 == SLOTS ? SLOTS - 1 : SLOTS / 2;
 
 		above[n++] = new_inner(ix, level + 1, list, half);

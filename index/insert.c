@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Inserting: down the tree to the leaf; there, one slot. When the leaf is full, two are made of it, and a new parent
- * that has them in its place, and so on up as far as that takes.
+ * Inserting: down the tree to the leaf; there, one slot. A full leaf is split into two, under a new copy of its parent,
+ * and so on upwards as far as necessary.
  */
 #include <errno.h>
 
 #include "index/write.h"
 
-/* The entries of a full leaf and one more, in order. Where the one is. */
+/* Sorts the entries of a full leaf and one more. Returns the position of the latter. */
 static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,
 			 struct mrn_index_entry **list)
 {
 	unsigned int at = 0;
 
-	/* Each is far away, and its place is going to be written anyway. */
+	/* Each is a cache miss, and its place will be written anyway. */
 	for (unsigned int i = 0; i < SLOTS; i++)
 		__builtin_prefetch(&leaf->entry[i]->start, 1);
 	for (unsigned int i = 0; i <= SLOTS; i++) {
@@ -26,7 +26,7 @@ static unsigned int sort(const struct mrn_leaf *leaf, struct mrn_index_entry *e,
 	return at;
 }
 
-/* A copy of a leaf in larger units: an entry is to come that is too far for it. Seldom, with small leaves. */
+/* Copies a leaf into larger units, for an entry that is too far for it. Rare, and leaves are small then. */
 static void rescale(struct mrn_index *ix, struct mrn_index_way *way, uintptr_t start)
 {
 	struct mrn_leaf *old = mrn_leaf(way->node[0]);
@@ -50,7 +50,7 @@ static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct 
 	unsigned int at = sort(old, e, list), left = SLOTS / 2;
 	struct mrn_index_child new[2];
 
-	/* Whoever inserts in ascending or in descending order leaves full leaves behind. */
+	/* Inserting in ascending or descending order leaves full leaves behind. */
 	if (at == SLOTS || !at)
 		left = at ? SLOTS : 1;
 	half[0] = mrn_leaf_new(ix, list[0]->start, list[left - 1]->start);
@@ -81,7 +81,7 @@ static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 		fill_table(t, mrn_inner(node)->child[i]);
 }
 
-/* False when there is none at all. */
+/* False if there is no table at all. */
 static bool make_filter(struct mrn_index *ix)
 {
 	struct mrn_filter_table *t;
@@ -103,7 +103,7 @@ static void raise(struct mrn_index *ix, const struct mrn_index_way *way, int64_t
 		struct mrn_inner *in = mrn_inner(way->node[l]);
 		unsigned int i = way->at[l - 1];
 
-		/* high is near at hand, max may be far away. */
+		/* high is in a loaded line, max may be a cache miss. */
 		if (in->high[i] <= mrn_high_of(&in->node, to) && in->max[i] < to)
 			mrn_index_set_max(in, i, to);
 	}
@@ -114,7 +114,7 @@ static bool is_near(struct mrn_pages a, struct mrn_pages b)
 	return a.first <= b.last + MRN_FILTER_NEAR && b.first <= a.last + MRN_FILTER_NEAR;
 }
 
-/* As far as its leaf can tell; exactly, as one that is not alone costs every look at the filter another line. */
+/* As far as its leaf can tell. Exact there, since a wrong answer costs every look-up of the filter another line. */
 static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 {
 	uint64_t from = p.first < MRN_FILTER_NEAR ? 0 : p.first - MRN_FILTER_NEAR;
@@ -127,7 +127,7 @@ static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 	return true;
 }
 
-/* The first leaf of all, with no entry. */
+/* Creates the first leaf, without entries. */
 static bool make_root(struct mrn_index *ix, uintptr_t start, struct mrn_index_way *way)
 {
 	if (!mrn_index_reserve(ix))

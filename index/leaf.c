@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The writer's side of a leaf: its slots, and what they say of the entries in them.
- */
+/* The writer's side of a leaf: its slots and their summary of the entries. */
 #include "index/write.h"
 
 struct mrn_leaf *mrn_leaf_new(struct mrn_index *ix, uintptr_t first, uintptr_t last)
@@ -41,9 +39,9 @@ void mrn_leaf_put(struct mrn_leaf *leaf, struct mrn_index_entry *e)
 	bool alone = e->place & MRN_PLACE_ALONE;
 	int64_t max = mrn_leaf_max_with(leaf, e);
 
-	/* Atomic: who is about to erase it prefetches by this, without a lock. */
+	/* Atomic: mrn_index_prefetch_erase reads it without a lock. */
 	__atomic_store_n(&e->place, mrn_place(leaf, i, alone), __ATOMIC_RELAXED);
-	/* Releases: of a slot's states a reader sees none before one that he has seen. */
+	/* Releases: a reader that has seen one state of a slot never sees an earlier one. */
 	__atomic_store_n(&leaf->first[i], mrn_near(&leaf->node, p.first), __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->last[i], mrn_near(&leaf->node, p.last), __ATOMIC_RELEASE);
 	__atomic_store_n(&leaf->entry[i], e, __ATOMIC_RELEASE);

@@ -35,7 +35,7 @@ static bool add_chunk(struct mrn_index *ix)
 	c->next = ix->chunks;
 	c->size = size;
 	c->used = sizeof(*c);
-	/* Release: a child that is forked now finds the list whole. */
+	/* Release: a child forked now finds the list intact. */
 	__atomic_store_n(&ix->chunks, c, __ATOMIC_RELEASE);
 	ix->bytes += size;
 	return true;

@@ -7,11 +7,11 @@
 
 #include "index/index.h"
 
-/* Sees to it that so many can be taken. False without memory. */
+/* Makes sure that n nodes can be taken. False without memory. */
 bool mrn_pool_reserve(struct mrn_index *ix, unsigned int kind, unsigned int n);
-/* One of those that have been reserved. */
+/* Takes a reserved node. */
 struct mrn_index_node *mrn_pool_take(struct mrn_index *ix, unsigned int kind);
-/* Nobody finds the node any more, who is not at it already. */
+/* Retires a node that new readers no longer find. */
 void mrn_pool_retire(struct mrn_index *ix, struct mrn_index_node *node);
 
 #endif

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Is the index what it should be? For tests; nobody is writing.
- */
+/* Checks the index's invariants. For tests; there must be no writer. */
 #ifdef MRN_CHECK
 
 #include <stddef.h>
 
 #include "index/node.h"
 
-/* What is known of a node: from where on, and up to where exclusively. */
+/* A node's bounds: its first key, and the key after its last. */
 struct bounds {
 	int64_t key, next;
 	uint64_t id, next_id;

@@ -66,7 +66,7 @@ static bool plain_has(const uint16_t *number, uint16_t x)
 
 static bool have_avx2;
 
-/* Of other makers' processors nobody has said that a load of 16 bytes is one access. */
+/* Only Intel and AMD promise that a load of 16 bytes is one access. */
 __attribute__((constructor)) static void look_for_avx2(void)
 {
 	__builtin_cpu_init();
@@ -75,9 +75,9 @@ __attribute__((constructor)) static void look_for_avx2(void)
 }
 
 /*
- * Eight numbers that may be written meanwhile. One access: on processors with AVX, Intel's and AMD's manuals say so of
- * this instruction with an aligned address, and of no wider one. The compiler makes it once, here, and moves no other
- * access across it; x86 keeps loads in order, so it is an acquire.
+ * Loads eight numbers that may be written meanwhile, in one access: on processors with AVX, Intel's and AMD's manuals
+ * promise this for this instruction with an aligned address, and for no wider one. The compiler emits it once, here,
+ * and moves no other access across it; x86 keeps loads in order, so it is an acquire.
  */
 AVX2 static inline __m128i load(const void *numbers, unsigned int i)
 {
@@ -88,14 +88,14 @@ AVX2 static inline __m128i load(const void *numbers, unsigned int i)
 	return piece;
 }
 
-/* All 32: pieces 0 and 2, 1 and 3. Packing goes by halves of 128 bits, and so puts them in order. */
+/* Loads all 32: pieces 0 and 2, 1 and 3. Packing works on halves of 128 bits, and so restores the order. */
 AVX2 static inline void get(const void *numbers, __m256i n[2])
 {
 	for (unsigned int i = 0; i < 2; i++)
 		n[i] = _mm256_set_m128i(load(numbers, i + 2), load(numbers, i));
 }
 
-/* A bit for each number that is all ones, none for one that is 0. */
+/* A bit for each number that is all ones; numbers are all ones or 0. */
 AVX2 static inline uint32_t bits(const __m256i n[2])
 {
 	return (uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(n[0], n[1]));
@@ -149,7 +149,7 @@ AVX2 static bool avx2_has(const uint16_t *number, uint16_t x)
 		piece[at] = load(number, at);
 		MRN_HOOK(mark, 8 * (i + 1));
 	}
-	/* Of one that is wanted 0x0001 to 0x00ff is left; less 1 that is below 0x00ff, and no other's is. */
+	/* A wanted number leaves 0x0001 to 0x00ff; less 1 that is below 0x00ff, and no other number's is. */
 	for (unsigned int i = 0; i < 2; i++) {
 		d[i] = _mm256_set_m128i(piece[2 * i + 1], piece[2 * i]);
 		d[i] = _mm256_and_si256(_mm256_xor_si256(d[i], tag), mask);

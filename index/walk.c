@@ -12,7 +12,9 @@ static bool is_after(const struct mrn_index_entry *e, const struct mrn_index_cur
 	return e->start > c->start || (e->start == c->start && e->id > c->id);
 }
 
-/* Adds what a leaf has, in order. It always fits when there is nothing yet; else false, and nothing is added. */
+/*
+ * Adds a leaf's entries, in order. False, with nothing added, if they do not fit; into an empty list they always fit.
+ */
 static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_pages p, struct mrn_index_walk *w)
 {
 	uint32_t mask = mrn_vector_within(leaf->first, leaf->last, mrn_near(&leaf->node, p.first),
@@ -22,12 +24,12 @@ static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_pages p, struct
 	if (first && first + (unsigned int)__builtin_popcount(mask) > SLOTS)
 		return false;
 	for (; mask; mask &= mask - 1) {
-		/* Acquire: the entry is as whoever inserted it left it. */
+		/* Acquire pairs with the release that inserted the entry. */
 		struct mrn_index_entry *e =
 			__atomic_load_n(&leaf->entry[__builtin_ctz(mask)], __ATOMIC_ACQUIRE);
 		unsigned int at = n;
 
-		/* The slot may have become another's; the entry itself knows. */
+		/* The slot may have been reused; the entry itself decides. */
 		if (!e || e->start >= w->end || e->end <= w->start || !is_after(e, &w->cursor))
 			continue;
 		for (; at > first && mrn_entry_precedes(e, w->ahead[at - 1]); at--)
@@ -39,20 +41,20 @@ static bool look_in_leaf(const struct mrn_leaf *leaf, struct mrn_pages p, struct
 	return true;
 }
 
-/* Is all of child i before the cursor? */
+/* True if all of child i is before the cursor. */
 static bool is_behind(const struct mrn_inner *in, unsigned int i, const struct mrn_index_cursor *c)
 {
 	return c->id && i + 1 < in->node.n &&
 	       mrn_is_from(mrn_bias(c->start), c->id, in->key[i + 1], in->id[i + 1]);
 }
 
-/* On the way down: a node, and its children that are still to be looked at. */
+/* On the way down: a node, and its children that are still to be visited. */
 struct step {
 	const struct mrn_inner *in;
 	uint32_t left;
 };
 
-/* The next node to look at, or NULL. */
+/* The next node to visit, or NULL. */
 static struct mrn_index_node *next_node(const struct step *way, struct step **top,
 					const struct mrn_index_cursor *c)
 {
@@ -69,7 +71,7 @@ static struct mrn_index_node *next_node(const struct step *way, struct step **to
 		s->left &= s->left - 1;
 		if (is_behind(s->in, i, c))
 			continue;
-		/* Acquire: the child is as whoever put it there left it. */
+		/* Acquire pairs with the release that published the child. */
 		child = __atomic_load_n(&s->in->child[i], __ATOMIC_ACQUIRE);
 		mrn_node_prefetch(child);
 		return child;
@@ -77,7 +79,7 @@ static struct mrn_index_node *next_node(const struct step *way, struct step **to
 	return NULL;
 }
 
-/* False when there is no room for more. */
+/* False if there is no room for more entries. */
 static bool look_below(struct mrn_index_node *node, struct mrn_index_walk *w)
 {
 	struct mrn_pages p = mrn_pages_of(w->start, w->end);
@@ -105,7 +107,9 @@ static void look_ahead(const struct mrn_index *ix, struct mrn_index_walk *w)
 	struct mrn_index_node *root;
 
 	w->n = w->at = 0;
-	/* Acquire: what has been counted is not found below; what is erased from now on makes all of it void. */
+	/*
+	 * Acquire: an entry whose erasure is counted is not found below; an erasure from now on invalidates the list.
+	 */
 	w->erased = __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE);
 	root = __atomic_load_n(&ix->root, __ATOMIC_ACQUIRE);
 	w->more = root && !look_below(root, w);
@@ -115,7 +119,7 @@ struct mrn_index_entry *mrn_index_walk_next(const struct mrn_index *ix, struct m
 {
 	struct mrn_index_entry *e;
 
-	/* Acquire, and the fence that began this section: an erase that we do not see waits for us. */
+	/* Acquire, and the fence that began this section: an erasure that is not seen here waits for this section. */
 	if (w->at < w->n && __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE) != w->erased &&
 	    !MRN_BROKEN(INDEX_AHEAD))
 		w->more = true;
