@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calling a consumer's functions. Whatever happens in one, it has to come back here: our token, pin and lock would stay
- * for ever otherwise. So cancellation is held off, and what else leaves a function is forbidden, and ends the process
- * where it can be told: a C++ exception and pthread_exit unwind through us. longjmp does not, and cannot be told.
+ * Calling a consumer's functions. Each must return here: otherwise our token, pin and lock would stay for ever. So
+ * cancellation is held off, and any other way out is forbidden. A C++ exception or pthread_exit unwinds through this
+ * frame, and ends the process; longjmp does not, and is not detected.
  */
 #ifndef MRN_CORE_CALLBACK_H
 #define MRN_CORE_CALLBACK_H
@@ -14,7 +14,7 @@
 #include "core/mm.h"
 #include "os/cancel.h"
 
-/* Around one or several calls: what their caller has, errno and its state of cancellation, is as it was afterwards. */
+/* Around one or several calls: restores the caller's errno and cancellation state afterwards. */
 struct mrn_calls {
 	int cancel, err;
 };
@@ -35,7 +35,7 @@ static inline void mrn_calls_end(struct mrn_calls c)
 		mrn_cancel_restore(c.cancel);
 }
 
-/* Says so, and aborts. */
+/* Reports it, and aborts. */
 _Noreturn void mrn_call_unwound(void);
 
 static inline void mrn_call_left(const bool *returned)
@@ -44,7 +44,7 @@ static inline void mrn_call_left(const bool *returned)
 		mrn_call_unwound();
 }
 
-/* One of them. */
+/* Makes one call. */
 #define MRN_CALL(call)                                                         \
 	do {                                                                   \
 		bool returned __attribute__((cleanup(mrn_call_left))) = false; \
@@ -53,7 +53,7 @@ static inline void mrn_call_left(const bool *returned)
 		returned = true;                                               \
 	} while (0)
 
-/* The same for one that runs inside an event: from there, what would wait is refused. */
+/* The same for a call inside an event: functions that would wait return -EDEADLK there. */
 #define MRN_CALLBACK(call)            \
 	do {                          \
 		mrn_callback_depth++; \

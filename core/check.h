@@ -14,28 +14,28 @@ MRN_PART(A3_FIRST_READ);   /* a new notifier's first read does not look at all t
 MRN_PART(A4_EARLY_END);	   /* the token is withdrawn as soon as start returns */
 MRN_PART(A5_REMOVE_WAIT);  /* remove does not wait for running callbacks */
 MRN_PART(A5_GRACE);	   /* nor for walks that have found the notifier, and not pinned it */
-MRN_PART(A6_TOLD);	   /* end goes by who was registered, not by whom start told */
+MRN_PART(A6_TOLD);	   /* end calls whoever was registered, not whom start called */
 MRN_PART(A6_END_LIST);	   /* a refusal does not end the list notifiers that started */
 MRN_PART(A6_TOKEN);	   /* a refusal does not withdraw the token */
 MRN_PART(P1_LATER_TOKENS); /* read_begin waits for tokens that started later, too */
 MRN_PART(P4_OWN_TOKEN);	   /* a thread waits for its own token */
-MRN_PART(SEQ_PROCESS);	   /* the first seqs of notifiers are their mm's own numbers */
+MRN_PART(SEQ_PROCESS);	   /* notifiers' first seqs come from their mm's counter */
 MRN_PART(CANCEL_HOLD);	   /* a thread may be cancelled inside a callback */
 
-/* Read_begin is about to wait for a token with this seq. */
+/* read_begin is about to wait for a token with this seq. */
 MRN_HOOK_TYPE(wait, uint64_t token_seq);
 /* The first read of mrn has waited, and is about to note that. */
 MRN_HOOK_TYPE(read, const struct mmu_range_notifier *mrn);
 /* In a section: a walk has found e, and is about to pin it. */
 MRN_HOOK_TYPE(walk, const struct mrn_index_entry *e);
-/* The list's lock held: a list notifier has drawn its number, and is about to be linked. */
+/* A list notifier has drawn its number, and is about to be linked. The list's lock is held. */
 MRN_HOOK_TYPE(link, void);
 
 #ifdef MRN_CHECK
 /* Token slots in use, fewer than there are: makes the overflow path easy to reach. 0: all. */
 MRN_CHECK_WEAK _Atomic unsigned int mrn_check_slots;
 
-/* Depth of event-path code that this thread is in; a test's malloc aborts when it is not 0. */
+/* This thread's depth of event-path code; a test's malloc aborts if it is not 0. */
 MRN_CHECK_WEAK MRN_TLS unsigned int mrn_check_event_path;
 #define MRN_EVENT_PATH_ENTER() (mrn_check_event_path++)
 #define MRN_EVENT_PATH_LEAVE() (mrn_check_event_path--)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Deferred freeing: what was removed where nothing may wait or free is queued, and finished by a thread that holds none
- * of a consumer's locks for it: the reaper (reaper.c), or whoever calls synchronize or destroy on that mm. No other call
- * ever runs a free function: its caller may hold a lock that the function takes.
+ * Deferred freeing: a removal where nothing may wait or free is queued, and finished by a thread that holds no lock of
+ * a consumer: the reaper (reaper.c), or a caller of synchronize or destroy on that mm. No other call runs a free
+ * function: its caller may hold a lock that the function takes.
  *
- * One stack for the process, of items that name their mm. A push is lock-free, and callable anywhere; items are taken
- * under `taking`, with signals blocked, by taking all and pushing back what is not wanted. Whoever runs what he has taken
- * of a mm holds that mm's drain_lock from before he takes until he has run it: so synchronize, which waits for that lock,
- * has waited for all that was queued before. The reaper only tries the lock, and never waits for a callback.
+ * The process has one stack, of items that name their mm. A push is lock-free, and callable anywhere; items are taken
+ * under `taking`, with signals blocked, by taking all and pushing back unwanted ones. A thread that runs items of an mm
+ * holds that mm's drain_lock from before it takes them until it has run them: so synchronize, which waits for that
+ * lock, has waited for everything queued before. The reaper only tries the lock, and never waits for a callback.
  *
- * No item is forgotten: each event after which one may be run (its push, the last unpin of its notifier, a drain_lock that
- * is free again) is followed by a kick, and the reaper reads the number of kicks before it looks.
+ * No item is forgotten: each event that may make one ready (its push, the last unpin of its notifier, a drain_lock that
+ * is free again) is followed by a kick, and the reaper reads the number of kicks before it reads the queue.
  */
 #include "core/callback.h"
 #include "core/mm.h"
@@ -30,7 +30,7 @@ static void push(struct mrn_deferred *d)
 {
 	struct mrn_deferred *top = __atomic_load_n(&mrn_process->queue, __ATOMIC_RELAXED);
 
-	/* Only whole stacks are taken, so a push has no ABA to fear. */
+	/* Only whole stacks are taken, so there is no ABA. */
 	do {
 		d->next = top;
 	} while (!__atomic_compare_exchange_n(&mrn_process->queue, &top, d, true, __ATOMIC_RELEASE,
@@ -40,8 +40,8 @@ static void push(struct mrn_deferred *d)
 void mrn_deferred_kick(void)
 {
 	/*
-	 * Orders what has made an item ready, an unpin, before the look at the queue; or a push before the reaper's look at the
-	 * item's pins, which the number of kicks brings about. Of an unpin and a push one sees the other.
+	 * Orders an unpin, which makes an item ready, before the read of the queue; or a push before the reaper's read
+	 * of the item's pins, which the kick causes. Of an unpin and a push, one sees the other.
 	 */
 	mrn_fence_full();
 	if (!__atomic_load_n(&mrn_process->queue, __ATOMIC_RELAXED))
@@ -50,7 +50,7 @@ void mrn_deferred_kick(void)
 	mrn_futex_wake(&mrn_process->kicks, 1);
 }
 
-/* Which items are taken: of a mm, or one; those whose notifier nobody is at, or all. */
+/* Which items are taken: those of an mm, or one; those whose notifier has no pins, or all. */
 struct wanted {
 	const struct mrn_mm *mm;
 	const struct mrn_deferred *one;
@@ -123,7 +123,7 @@ void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d, uint64_t *pins
 void mrn_deferred_run_one(struct mrn_deferred *d)
 {
 	run(take(&(struct wanted){.one = d}));
-	/* While all others were taken out as well, an unpin may have found nothing. */
+	/* While all items were out of the queue, an unpin may have found nothing. */
 	mrn_deferred_kick();
 }
 
@@ -143,7 +143,7 @@ bool mrn_deferred_reap(void)
 	struct mrn_deferred *d;
 	struct mrn_mm *mm = NULL;
 
-	/* Nothing leaves the queue while we look, and so no item's mm goes. */
+	/* Under taking, nothing leaves the queue, so no item's mm is freed. */
 	mrn_mutex_lock(&mrn_process->taking);
 	for (d = __atomic_load_n(&mrn_process->queue, __ATOMIC_ACQUIRE); d; d = d->next)
 		if (mrn_pin_is_idle(d->pins) && mrn_mutex_trylock(&d->mm->drain_lock))

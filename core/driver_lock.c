@@ -9,8 +9,8 @@
 #include "core/mm.h"
 
 /*
- * A mutex that this thread does not hold, as far as can be told: glibc notes the owner of an ordinary
- * mutex; elsewhere, one that can be taken was not held at all.
+ * True if this thread surely does not hold the mutex: glibc stores the owner of an ordinary mutex; elsewhere, a mutex
+ * that can be taken was not held.
  */
 #ifdef __GLIBC__
 static bool not_held(pthread_mutex_t *lock)
@@ -18,7 +18,7 @@ static bool not_held(pthread_mutex_t *lock)
 	pthread_mutex_t mine = PTHREAD_MUTEX_INITIALIZER;
 	int self;
 
-	/* What glibc takes for this thread's number: in a child of vfork it is not gettid's. */
+	/* This thread's number as glibc stores it: in a child of vfork it is not gettid's. */
 	pthread_mutex_trylock(&mine);
 	self = mine.__data.__owner;
 	pthread_mutex_unlock(&mine);

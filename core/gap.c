@@ -47,8 +47,8 @@ bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 	int slot;
 
 	/*
-	 * Before any fence. Whoever asks has made a change; who is not seen here has yet to look at the memory, since one
-	 * of the two came to the kernel's lock of it first.
+	 * No fence is needed. The caller has made a change; a consumer whose notifier is not seen here has yet to read
+	 * the memory, since one of the two took the kernel's lock of it first.
 	 */
 	if (!__atomic_load_n(&mm->index.entries, __ATOMIC_RELAXED))
 		return false;

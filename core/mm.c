@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The life of an mm: made, referenced, ended; and the process's own.
- */
+/* The life of an mm: creating, referencing, ending; and the process's own mm. */
 #include <errno.h>
 #include <stddef.h>
 
@@ -57,10 +55,9 @@ struct mrn_mm *mrn_mm_self(void)
 	if (mm && !mrn_mm_is_wiped(mm))
 		return mm;
 	/*
-	 * The first call, or the first in a forked child. Threads may race here: one installs its mm,
-	 * the others take theirs back. The parent's, a few zeroed pages in a child, is left alone:
-	 * the parent's notifiers, of which the child has copies, point to it and learn from it that
-	 * they are not the child's.
+	 * The first call, or the first in a forked child. Threads may race here: one installs its mm, the others free
+	 * theirs. The parent's mm, a few zeroed pages in a child, is kept: the child's copies of the parent's notifiers
+	 * point to it, and learn from it that they are not the child's.
 	 */
 	fresh = new_mm();
 	if (!fresh)
@@ -90,14 +87,14 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	mrn_write_unlock(&mm->lock, mask);
 	mrn_mutex_unlock(&mm->writing);
 
-	/* First no read can begin, then those that have begun are made to collide. */
+	/* First keep reads from beginning, then make those that have begun collide. */
 	__atomic_fetch_and(&mm->state, ~MRN_STATE_ALIVE, __ATOMIC_SEQ_CST);
 	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, mm, 0, UINTPTR_MAX);
 	mmu_notifier_invalidate_range_start(&range);
 	mrn_list_release(mm);
 	mmu_notifier_invalidate_range_end(&range);
 
-	/* What is queued from here on is freed by whoever queues it; full fence: one of the two sees the other. */
+	/* From here on a thread that queues an item also frees it; full fence: one of the two sees the other. */
 	__atomic_store_n(&mm->ended, true, __ATOMIC_RELAXED);
 	mrn_fence_full();
 	mrn_deferred_drain(mm);

@@ -28,15 +28,15 @@
  *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
  *  P2  insert never waits for an invalidation. remove waits only for callbacks already running on its own
  *      notifier, and for walks to leave the section of some hundred instructions that they are in.
- *  P3  read_begin and read_retry take no lock and write no shared memory when nothing overlaps, but that the
- *      first read after an insertion notes that it has been.
- *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, run in
+ *  P3 read_begin and read_retry take no lock and write no shared memory when nothing overlaps and the slots suffice;
+ *  except that the first read after an insertion notes in the notifier that it has been. P4 start and end never
+ *  allocate, never touch stdio, preserve errno, nest in a thread, run in
  *      parallel in many. A thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns nobody looks at it again.
  *
- * Why a seq is never stored twice: every token and every insertion has its own, one number of the process's
- * (core/seq.h), whichever mm it is in, and stores it once in each notifier. So "unchanged" means "no callback since,
- * and not inserted anew", whatever the order in which the callbacks of parallel invalidations get the driver lock.
+ * Why a seq is never stored twice: every token and every insertion has its own number, unique in the process
+ * (core/seq.h), and stores it once in each notifier. So "unchanged" means "no callback since, and not inserted anew",
+ * in whatever order the callbacks of parallel invalidations get the driver lock.
  *
  * Why a walk may end: it calls only notifiers inserted before it began (id <= limit). A later one
  * drew its id after the walk had read the counter, with full fences between each side's store and
@@ -57,14 +57,14 @@
 MRN_TLS unsigned int mrn_callback_depth;
 
 /*
- * Instead of to its mm's state a notifier points here, which is never idle, so that the inline paths turn to us:
- * to no_mm_state when it is nobody's, and to unread_state from its insertion until a first look at all slots.
+ * A notifier may point to one of these in place of its mm's state. Neither is ever idle, so the inline paths call the
+ * slow ones: no_mm_state while it is not inserted, unread_state from its insertion until the first look at all slots.
  */
 static const uint64_t no_mm_state, unread_state;
 
 /* --------------------------------------------------------------------------------- start and end */
 
-/* In a section: pins and returns the next range notifier that is to be called, no younger than limit, or NULL. */
+/* In a section: pins and returns the next range notifier to call, no younger than limit; or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_walk *walk,
 					   uint64_t limit)
 {
@@ -86,7 +86,7 @@ static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_not
 	       (mrn->events & (1u << range->event));
 }
 
-/* False for a refusal. */
+/* False if the callback refuses. */
 static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 		 const struct mmu_notifier_range *range)
 {
@@ -98,7 +98,7 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 	return done || mmu_notifier_range_blockable(range);
 }
 
-/* The walk goes on with the first one that it has found, outside of a section. */
+/* Calls mrn, which the walk found first, and then the rest. Called outside a section. */
 static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
 		     struct mmu_range_notifier *mrn, struct mrn_index_walk *walk, uint64_t limit)
 {
@@ -115,7 +115,7 @@ static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
 	return -EAGAIN;
 }
 
-/* With the first section of the walk, which has just begun. */
+/* Called in the walk's first section, which it ends. */
 static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit)
 {
 	struct mmu_range_notifier *mrn;
@@ -136,8 +136,8 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 }
 
 /*
- * Of several that end the same range, or copies of it, one does. What has met nobody is over with its withdrawal, and that
- * is one compare-and-swap; before anything else is done, the end has to be ours.
+ * If several threads end the same range, or copies of it, one succeeds. For a token that has met no notifier,
+ * withdrawing it, by one compare-and-swap, decides; for others, mrn_token_begin_end does before anything else.
  */
 static inline __attribute__((always_inline)) void end(struct mmu_notifier_range *range)
 {
@@ -150,17 +150,17 @@ static inline __attribute__((always_inline)) void end(struct mmu_notifier_range 
 		mrn_list_end(mm, range);
 	if (!MRN_BROKEN(A4_EARLY_END))
 		mrn_token_withdraw(mm, range);
-	/* Not before: in the overflow list, others read it. */
+	/* Only now: in the overflow list, other threads read it. */
 	range->seq = 0;
 }
 
-/* What is in range->started between start's return and end: nothing that is there by accident, or in a callback's copy. */
+/* The value of range->started between start's return and end: unlikely by accident, and not in a callback's copy. */
 static uint64_t mark_of(const struct mmu_notifier_range *range)
 {
 	return ~range->seq;
 }
 
-/* Of a start that has been refused. */
+/* Undoes a start that has been refused. */
 static __attribute__((noinline, cold)) void undo(struct mmu_notifier_range *range)
 {
 	end(range);
@@ -226,7 +226,7 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
 
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
-	/* Without the mark there is no mm to be looked at. A wiped one: this process forked in between. */
+	/* Without the mark, range->mm must not be read. A wiped mm: this process forked in between. */
 	if (!range || !range->seq || range->started != mark_of(range) || mrn_mm_is_wiped(range->mm))
 		return;
 	MRN_EVENT_PATH_ENTER();
@@ -237,14 +237,14 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 /* --------------------------------------------------------------------------------------- reading */
 
 /*
- * From now on its reads go by the mm's state. Not if it has been removed, or inserted anew, while the tokens were waited
- * for: what we have seen is nothing to that insertion. A removal from mm takes mm's lock before it is complete, so while we
- * have it, what is still that insertion stays it, or is being removed and does not point to unread_state any more. No pin: to
- * whom it would have to be told that it is gone, in which mm, nobody could say. Whoever cannot have the lock, in a signal
- * handler perhaps that has interrupted its holder, leaves it to the next read.
+ * Lets the notifier's reads use the mm's state from now on; unless it has been removed, or inserted anew, during the
+ * wait for the tokens, which says nothing about that insertion. A removal takes mm's lock before it completes, so while
+ * this thread holds it, the same insertion stays, or is being removed and no longer points to unread_state. It takes no
+ * pin, since its unpin could not tell which mm to wake. If the lock is taken, perhaps by the thread that this signal
+ * handler interrupted, the next read does it.
  *
  * A3: every token that may have missed the notifier has ended; all others find it, and show in the mm's state. Release:
- * who reads by that from now on knows what we have seen.
+ * a reader that uses that state sees what this thread has seen.
  */
 static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id)
 {
@@ -261,8 +261,8 @@ static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 }
 
 /*
- * Waits for what overlaps; 0 or why there is no seq to be had. Another thread may remove the notifier meanwhile, and
- * insert it again: then the seq that was read before is not that insertion's, and is rejected, wherever we have looked.
+ * Waits for overlapping tokens; 0, or -errno if there is no valid seq. Another thread may meanwhile remove the notifier
+ * and insert it again: then the seq that was read before is not that insertion's, and read_retry rejects it.
  */
 static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
 {
@@ -289,7 +289,7 @@ uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
 	return settle(mrn, NULL) == 0 ? seq : 0;
 }
 
-/* The kernel would refuse to wait until anything else, and we would ask it again and again. */
+/* The kernel refuses to wait for any other time, so the wait loop would spin. */
 static bool is_time(const struct timespec *t)
 {
 	return t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000;
@@ -321,7 +321,7 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 
 /* ---------------------------------------------------------------------------- insert and remove */
 
-/* Nobody calls back any more: the memory goes back to its owner. */
+/* No more callbacks come: the memory returns to its owner. */
 static void retire(struct mmu_range_notifier *mrn)
 {
 	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
@@ -329,7 +329,7 @@ static void retire(struct mmu_range_notifier *mrn)
 	mrn_pin_retire(&mrn->pins);
 }
 
-/* What has been taken out of the index, and is in nobody's hands any more, goes back to it. */
+/* Returns memory that has been taken out of the index, and that no section can read any more, to the index. */
 static void reclaim(struct mrn_mm *mm)
 {
 	if (!mm->has_old) {
@@ -345,14 +345,14 @@ static void reclaim(struct mrn_mm *mm)
 	mm->has_old = false;
 }
 
-/* Into the index. What a walk may see of it is there before. */
+/* Inserts mrn into the index. Its fields that a walk may read are set before. */
 static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm)
 {
 	uint64_t id = mrn_mm_draw(mm);
 	struct mrn_index_way way;
 	int r;
 
-	/* The notifier may be as far away as its place in the index is: both are on their way now. */
+	/* The notifier and its place in the index may both be cache misses: both have been prefetched. */
 	mrn_index_find(&mm->index, start, id, &way);
 	r = mrn_pin_claim(&mrn->pins);
 	if (r)
@@ -363,9 +363,9 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	__atomic_store_n(&mrn->node.start, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.end, end, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.id, id, __ATOMIC_RELAXED);
-	/* Nobody has read it yet, and it is no token's. */
+	/* A number that no read has returned, and that is no token's. */
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
-	/* Release: whoever reads it, however late, sees this insertion's mm and range, or a later one's. */
+	/* Release: a thread that reads this seq, however late, sees this insertion's mm and range, or a later one's. */
 	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELEASE);
 	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
 	/* The notifiers hold one reference together. */
@@ -376,8 +376,8 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	if (mm->index.entries == 1)
 		mrn_mm_get(mm);
 	/*
-	 * Only now may it be removed. A walk that has found it before does not call it: A3, as if it had come earlier,
-	 * for this store, too, is before the full fence that the first read comes after.
+	 * From now on it may be removed. A walk that found it before does not call it; A3 covers that, since this
+	 * store, too, comes before the full fence that precedes the first read.
 	 */
 	mrn_pin_insert(&mrn->pins);
 	return 0;
@@ -391,7 +391,7 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate ||
 	    mrn->events >> MRN_NR_EVENTS)
 		return -EINVAL;
-	/* The last page cannot be had: its end is not a number. */
+	/* Not the last page: its end is not a number. */
 	if (start + length < start || mrn_page_up(start + length) == UINTPTR_MAX)
 		return -EOVERFLOW;
 	if (mrn_mm_is_wiped(mm))
@@ -413,7 +413,7 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	return r;
 }
 
-/* True when another thread may be looking at it: the mm has been referenced then, so that we can wait. */
+/* True if another thread may still use it; then holds a reference on mm, for the wait. */
 static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
 {
 	mrn_index_erase(&mm->index, &mrn->node);
@@ -424,7 +424,7 @@ static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct m
 	return true;
 }
 
-/* A5: afterwards no walk finds it, or is about to call it, or has it in a callback. Then it is its owner's. */
+/* A5: afterwards no walk finds it, is about to call it, or is in its callback. Then its owner may reuse it. */
 static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
 	struct mrn_grace grace;
@@ -458,7 +458,7 @@ static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct m
 	if (r)
 		return r;
 	*mm = mrn->mm;
-	/* Nobody would be told of what is read from now on. */
+	/* From now on reads must fail, since no callback would follow. */
 	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
 	mrn_index_prefetch_erase(&(*mm)->index, &mrn->node);
 	return 0;
@@ -501,7 +501,7 @@ int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 	mrn->free_fn = free_fn;
 	mrn_mm_get(mm);
 	mrn_deferred_push(mm, &mrn->deferred, &mrn->pins, finish_removal);
-	/* Pairs with mrn_mm_destroy's: it finds what we have queued, or we find that it has been. */
+	/* Pairs with mrn_mm_destroy's fence: destroy finds the queued item, or this thread finds mm ended. */
 	mrn_fence_full();
 	if (__atomic_load_n(&mm->ended, __ATOMIC_RELAXED) && !mrn_callback_depth)
 		mrn_deferred_run_one(&mrn->deferred);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The classic notifiers: a list in the order of registration, told of every invalidation.
+ * The classic notifiers: a list in the order of registration, called for every invalidation.
  *
- * Pairing. Each notifier has the number that it drew under the lock when it was linked (born). A token's start tells
- * those with born <= limit, the last number that had been drawn when its walk began, and notes in range->told up to
- * which born it has told everybody: limit after a whole walk, that of whoever came before the refusal, 0 when it took
- * the list for empty and did not walk. Its end tells born <= told: exactly those, less who has been unregistered.
+ * Pairing. Each notifier has the number that it drew under the lock when it was linked (born). A token's start calls
+ * those with born <= limit, the last number drawn when its walk began, and stores in range->told up to which born it
+ * has called all: limit after a whole walk, that of the last one before a refusal, 0 if it took the list for empty and
+ * did not walk. Its end calls those with born <= told: exactly the same, less those unregistered since.
  *
- * Who drew a number <= limit was linked under the lock that it drew it under, so the start's first look under that lock
- * finds it. But it may have drawn before, and be linked after, a look at the list without the lock: then start tells
- * nobody, and the end must not go by the numbers. Registering waits for the tokens in progress, so a notifier that is in
- * use is in no token's blind spot.
+ * A notifier with born <= limit was linked under the same lock under which it drew that number, so start finds it once
+ * it takes the lock. But start first checks the list without the lock, and the notifier may be linked just after: then
+ * start calls nothing, and end must not use the numbers. Registering waits for the tokens in progress, so no token
+ * misses a notifier that is in use.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -50,7 +50,7 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 		if (mn->ops->invalidate_range_start) {
 			MRN_CALLBACK(r = mn->ops->invalidate_range_start(mn, range));
 		}
-		/* A6: who was told before one that refuses, and nobody else, is told of the end. */
+		/* A6: end calls exactly the notifiers that start called before the refusing one. */
 		refused = r && !mmu_notifier_range_blockable(range);
 		if (!refused)
 			cursor = mn->born;
@@ -109,7 +109,7 @@ static int may_change(struct mrn_mm *mm)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
-/* With the lock held for writing. The reference on mm is the list's. */
+/* With the lock held for writing. The list takes over the reference on mm. */
 static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t users)
 {
 	struct mmu_notifier **end = &mm->list;
@@ -149,9 +149,8 @@ static void retire(struct mmu_notifier *mn)
 }
 
 /*
- * A3 for list notifiers: linked, then a full fence, then the look at the tokens; a start publishes
- * its token, then a full fence, then reads the counter and walks. Either the walk finds us, or we
- * find the token and wait for its end.
+ * A3 for list notifiers: link, full fence, look at the tokens; a start publishes its token, full fence, reads the
+ * counter and walks. Either the walk finds the notifier, or this thread finds the token and waits for its end.
  */
 static int wait_for_tokens(struct mrn_mm *mm)
 {
@@ -182,14 +181,14 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 	mrn_reaper_help();
 	r = wait_for_tokens(mm);
 	if (r) {
-		/* Not registered after all: no release, as if it had never been. */
+		/* Not registered after all: do not call release. */
 		mn->released = true;
 		mmu_notifier_unregister(mn, mm);
 	}
 	return r;
 }
 
-/* Which list it is in, its list alone can say for sure: it leaves it under the lock. */
+/* Under mm's lock: true if mn is in mm's list. */
 static bool is_linked(const struct mmu_notifier *mn, const struct mrn_mm *mm)
 {
 	const struct mmu_notifier *other = mm->list;
@@ -245,7 +244,7 @@ int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
 
 /* ------------------------------------------------------------------------------------ get and put */
 
-/* With the lock held for writing: the notifier of these ops that somebody still uses. */
+/* With the lock held for writing: the notifier with these ops that still has users, with one more; or NULL. */
 static struct mmu_notifier *find_user(struct mrn_mm *mm, const struct mmu_notifier_ops *ops)
 {
 	for (struct mmu_notifier *mn = mm->list; mn; mn = mn->next) {
@@ -290,7 +289,7 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		if (mrn_sys_failed((long)fresh))
 			return (int)(long)fresh;
 		fresh->ops = ops;
-		/* Somebody may have been faster while no lock was held. */
+		/* Another thread may have been faster while no lock was held. */
 		mask = mrn_write_lock(&mm->lock);
 		mn = mm->ending ? NULL : find_user(mm, ops);
 		if (!mn)
@@ -304,13 +303,13 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 			mrn_calls_end(calls);
 		} else {
 			mn = fresh;
-			/* Here it may be made; where the last reference is dropped, perhaps not. */
+			/* Here a thread may be created; where the last reference is dropped, perhaps not. */
 			mrn_reaper_start();
 		}
 	}
 	if (r)
 		return r;
-	/* Also whoever found another thread's: that one may still be waiting. */
+	/* Also if another thread's notifier was found: that thread may still be waiting. */
 	r = wait_for_tokens(mm);
 	if (r) {
 		mmu_notifier_put(mn);

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a notifier is, in one word: whose (the process's generation), what (INSERTED, REMOVING, CLAIMED), and how many
- * are at it (the count).
+ * A notifier's state in one word: its process (the generation), its state (INSERTED, REMOVING, CLAIMED), and how many
+ * pins it has (the count).
  *
  *	        claim             insert                 begin_removal               retire
  *	free ----------> CLAIMED ---------> INSERTED ----------------> INSERTED | REMOVING ---------> free
  *
- * Each of the first and third is a compare-and-swap that one caller wins, and whoever has won has the other fields to
- * himself: from claim to insert, and from begin_removal to retire. Nobody else goes by them: the mm in particular, which a
- * removal may be the last to keep, is looked at by who has won alone, and by walks, which hold a pin. So the state and the
- * mm change as one for everybody else.
+ * claim and begin_removal are compare-and-swaps that one caller wins. The winner has the other fields to itself, from
+ * claim to insert and from begin_removal to retire. In particular, only the winner, and walks, which hold a pin, read
+ * the mm, which the removal may be the last to keep. So for all others state and mm change as one.
  *
- * In a forked child, a word of another generation is of no insertion there, whatever its parent's threads were about at
- * that moment: it counts as free. Nothing that it points to is looked at.
+ * In a forked child, a word of another generation counts as free, whatever the parent's threads were doing at the fork.
+ * Nothing that the notifier points to is read.
  *
- * Pins: a walk leaves its section before it calls a notifier, and a pin is what keeps the notifier's memory until the
- * callback has returned (A5). After the last unpin nobody looks at the notifier again; the wake goes to the mm.
+ * Pins: a walk leaves its section before it calls a notifier; a pin keeps the notifier's memory until the callback has
+ * returned (A5). After the last unpin no walk touches the notifier again; the wake goes to the mm.
  */
 #include <errno.h>
 
@@ -36,7 +35,7 @@ int mrn_pin_claim(uint64_t *pins)
 	do {
 		if (p & STATE && IS_OURS(p))
 			return -EBUSY;
-		/* Acquire pairs with mrn_pin_retire: whoever had it is done with it. */
+		/* Acquire pairs with mrn_pin_retire: the previous owner is done with it. */
 	} while (!__atomic_compare_exchange_n(pins, &p, PROCESS(mrn_generation()) | MRN_PIN_CLAIMED,
 					      true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
 	return 0;
@@ -52,7 +51,7 @@ void mrn_pin_retire(uint64_t *pins)
 	__atomic_store_n(pins, 0, __ATOMIC_RELEASE);
 }
 
-/* What this process is to make of it. */
+/* 0, -ENOENT or -ESTALE, as mrn_pin_look returns it. */
 static int look(uint64_t p)
 {
 	if (!(p & MRN_PIN_INSERTED))
@@ -116,7 +115,7 @@ void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins)
 	if (MRN_BROKEN(A5_REMOVE_WAIT))
 		return;
 	for (;;) {
-		/* Before the pins: an unpin after our look changes the value that we would sleep on. */
+		/* Read before the pins: a later unpin changes the value on which this thread would sleep. */
 		uint32_t drained = __atomic_load_n(&mm->drained, __ATOMIC_ACQUIRE);
 
 		if (mrn_pin_is_idle(pins))

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The reaper: the thread of the library's own that runs free functions. It blocks all signals, holds no lock of a
- * consumer's, and is there only while it is of use: from the first notifier of mmu_notifier_get, or from the first call
- * that may start a thread and finds something queued, until a second has passed with neither.
+ * The reaper: the library's thread that runs free functions. It blocks all signals, holds no lock of a consumer, and
+ * exists only while needed: from the first notifier of mmu_notifier_get, or from the first call that may start a thread
+ * and finds an item queued, until a second has passed with neither.
  *
- * While it sleeps it is one of the library's own threads; while it runs a free function, which may change memory, it is a
- * thread as any other, which a source has to see.
+ * While it sleeps it is one of the library's own threads; while it runs a free function, which may change memory, it is
+ * an ordinary thread, which a source has to watch.
  *
- * It ends when it has said so (reaper = 0; full fence) and then finds nothing to do; whoever brings something to do (a
- * full fence) then looks whether it is there. One of the two sees the other.
+ * To end, it announces that (reaper = 0; full fence) and then checks that there is nothing to do; a thread that queues
+ * work (full fence) then checks whether the reaper is running. One of the two sees the other.
  */
 #include <pthread.h>
 #include <sys/prctl.h>
@@ -44,7 +44,7 @@ static bool may_leave(void)
 	return !is_needed() || !take_office();
 }
 
-/* False when it has waited for long enough. */
+/* False if it has waited long enough. */
 static bool wait_for_work(uint32_t kicks)
 {
 	struct timespec until;
@@ -58,7 +58,7 @@ static bool wait_for_work(uint32_t kicks)
 static void reap(void)
 {
 	mrn_own_thread_leave();
-	/* Before the look whether there is a source to be joined; pairs with that source's look for own threads. */
+	/* Before the check for a source to join; pairs with that source's search for own threads. */
 	mrn_fence_full();
 	mrn_own_thread_join();
 	while (mrn_deferred_reap())
@@ -92,7 +92,7 @@ void mrn_reaper_start(void)
 	cancel = mrn_cancel_hold();
 	mask = mrn_signals_block();
 	if (pthread_create(&t, NULL, reaper, NULL))
-		/* What is queued stays there, for the next call that tries, or for synchronize. */
+		/* Queued items stay, for the next call that tries, or for synchronize. */
 		__atomic_store_n(&mrn_process->reaper, 0, __ATOMIC_SEQ_CST);
 	else
 		pthread_detach(t);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sections: who reads the index says so in his slot, and whoever has taken something out of it waits until
- * all who may have found it have said that they are done.
+ * Sections: a reader of the index marks its slot, and a writer that has unlinked something waits until every reader
+ * that may have found it has cleared its mark.
  *
  *	reader		walk odd, a release; full fence; look	...	walk even, a release
  *	writer		take out; full fence; look at walk	...	acquire; free
  *
- * Store, full fence, load on both sides: either the reader does not find it, or the writer sees him reading. Both of
- * the reader's stores are releases, since the writer may learn of a section's end by a later one's beginning: what
- * was read in the first comes before the writer's free only if that store, too, releases it.
- * These are the slots that tokens are in, so an invalidation pays for one fence; a writer looks at as many as
- * there have been threads with invalidations.
+ * Store, full fence, load on both sides: either the reader does not find it, or the writer sees the reader's mark. Both
+ * of the reader's stores are releases, since the writer may see a section's end only through a later section's
+ * beginning: that store, too, must order the first section's reads before the writer's free. Tokens use the same slots,
+ * so an invalidation pays for one fence; a writer reads as many slots as threads have had invalidations.
  *
- * Without a slot, a reader holds more_lock, with signals blocked; whoever has had that lock since knows.
+ * Without a slot, a reader holds more_lock, with signals blocked; a writer waits by taking that lock.
  */
 #include "core/slot.h"
 
@@ -20,7 +19,7 @@
 
 MRN_TLS unsigned int mrn_slot_mine;
 
-/* Threads are numbered as they come, so that few of them use few slots, and two seldom the same line. */
+/* Threads are numbered in order, so that few threads use few slots, and two rarely share a line. */
 static unsigned int mine(unsigned int n)
 {
 	static unsigned int numbers;
@@ -67,7 +66,7 @@ void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)
 {
 	uint64_t used;
 
-	/* Orders what has been taken out before the look at walk; pairs with mrn_section_enter's. */
+	/* Orders the unlinking before the read of walk; pairs with mrn_section_enter's fence. */
 	mrn_fence_full();
 	g->slots = 0;
 	g->more = __atomic_load_n(&mm->more_lock.word, __ATOMIC_ACQUIRE);
@@ -110,7 +109,7 @@ bool mrn_grace_has_passed(struct mrn_mm *mm, struct mrn_grace *g)
 	return slots_have_passed(mm, g) && !g->more;
 }
 
-/* A section is some hundred instructions; where its thread has lost its processor, it needs one. */
+/* A section is some hundred instructions; if its thread was preempted, give it a processor. */
 static void let_run(struct mrn_mm *mm, const struct mrn_grace *g, unsigned int tries)
 {
 	unsigned int i = (unsigned int)__builtin_ctzll(g->slots);
@@ -121,7 +120,10 @@ static void let_run(struct mrn_mm *mm, const struct mrn_grace *g, unsigned int t
 		mrn_sys0(SYS_sched_yield);
 		return;
 	}
-	/* Nobody wakes us: a reader would have to look for us. But below us, too, somebody may be reading. */
+	/*
+	 * Readers do not wake waiters: they would have to check for them. The timeout also lets a reader run that has a
+	 * lower priority.
+	 */
 	mrn_futex_wait_for(&mm->slot[i].walk, g->walk[i], 1000000);
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Seqs: numbers of which the process draws each once, whatever mm it is for. A consumer keeps a seq while its notifier
- * goes from one mm to another; were the numbers an mm's own, the other could give the same one again.
+ * Seqs: numbers that are unique in the process. A consumer keeps a seq while its notifier goes from one mm to another;
+ * if numbers were unique only in an mm, the other mm could give the same one again.
  *
- * Whoever draws many, one at a time, draws them by the block: the counter is everybody's, and so in no hot path. Of one
- * drawer's numbers the later is the greater. A forked child goes on with its copy of the counter: its numbers are none
- * that it could have seen before the fork.
+ * Frequent users draw blocks of numbers, since all threads share the counter, which must not be in a hot path. Each
+ * user's numbers ascend. A forked child goes on with its copy of the counter, so it cannot have seen its numbers before
+ * the fork.
  */
 #ifndef MRN_CORE_SEQ_H
 #define MRN_CORE_SEQ_H
@@ -23,8 +23,8 @@ static inline uint64_t mrn_seq_block(void)
 }
 
 /*
- * The number that comes after `last`, which is the drawer's last one, or 0 for none. Block b is b * MRN_SEQ_BLOCK + 1 up
- * to (b + 1) * MRN_SEQ_BLOCK, so no number is 0, and one that the block's size divides is its last.
+ * The number after `last`, the user's last one, or 0 for none. Block b is b * MRN_SEQ_BLOCK + 1 up to (b + 1) *
+ * MRN_SEQ_BLOCK, so no number is 0, and a multiple of MRN_SEQ_BLOCK is its block's last.
  */
 static inline uint64_t mrn_seq_after(uint64_t last)
 {

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Slots: what every invalidation goes through, so that it is here to be inlined. section.c says what sections
- * are for, token.c what tokens are.
+ * Slots: every invalidation runs this code, so it is here to be inlined. section.c explains sections, token.c tokens.
  *
  * A slot's word is a seqlock to read the token by, and a futex:
  *
- *	TAKEN		the slot is somebody's
+ *	TAKEN		the slot is claimed
  *	ACTIVE		it holds a token
- *	WAITERS		somebody sleeps until that has ended
- *	ENDING		somebody is ending it: whoever else would, a second time or by a copy of the range, does nothing
+ *	WAITERS		a thread sleeps until the token has ended
+ *	ENDING		a thread is ending it: a second end, or one of a copy of the range, does nothing
  *	GENERATION	how many tokens it has held
  */
 #ifndef MRN_CORE_SLOT_H
@@ -36,22 +35,22 @@ static inline unsigned int mrn_slots(void)
 
 /* The slot that this thread tries first, from 1 on; 0 before its first. */
 extern MRN_TLS unsigned int mrn_slot_mine;
-/* Claims whichever there is; -1 for none. */
+/* Claims any free slot; -1 if there is none. */
 int mrn_slot_claim_any(struct mrn_mm *mm);
 
 static inline bool mrn_slot_try(struct mrn_mm *mm, unsigned int i)
 {
 	uint32_t *word = &mm->slot[i].word, w = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-	/* Acquire pairs with the release: the slot is as whoever had it left it. */
+	/* Acquire pairs with the release by the slot's previous owner. */
 	return !(w & MRN_SLOT_TAKEN) &&
 	       __atomic_compare_exchange_n(word, &w, w | MRN_SLOT_TAKEN, false, __ATOMIC_ACQUIRE,
 					   __ATOMIC_RELAXED);
 }
 
 /*
- * Before the slot's first token or section, each of which has a full fence. A writer whose fence comes later sees
- * the bit; of one whose fence came before, the reader finds what he has written.
+ * Before the slot's first token or section, each of which has a full fence. A writer whose fence comes later sees the
+ * bit; if it came before, the reader sees what the writer has written.
  */
 static inline void mrn_slot_note_used(struct mrn_mm *mm, unsigned int i)
 {
@@ -61,7 +60,7 @@ static inline void mrn_slot_note_used(struct mrn_mm *mm, unsigned int i)
 		__atomic_fetch_or(&mm->used, bit, __ATOMIC_RELAXED);
 }
 
-/* A slot for this thread; -1 when there is none: then sections take a lock. */
+/* Claims a slot for this thread; -1 if there is none: then sections take a lock. */
 static inline int mrn_slot_claim(struct mrn_mm *mm)
 {
 	unsigned int mine = mrn_slot_mine;
@@ -72,7 +71,7 @@ static inline int mrn_slot_claim(struct mrn_mm *mm)
 	return (int)mine - 1;
 }
 
-/* Of a slot that holds no token. */
+/* Releases a slot that holds no token. */
 static inline void mrn_slot_release(struct mrn_mm *mm, int slot)
 {
 	uint32_t *word;
@@ -90,8 +89,8 @@ void mrn_section_enter_locked(struct mrn_mm *mm);
 void mrn_section_leave_locked(struct mrn_mm *mm);
 
 /*
- * Between the two, nothing that has been found in the index becomes anybody's. A full fence comes with the
- * beginning. Short, calls nobody's code, does not nest with the same slot.
+ * Between enter and leave, nothing found in the index is reused. enter is a full fence. Keep sections short, call no
+ * consumer's code, do not nest with the same slot.
  */
 static inline void mrn_section_enter(struct mrn_mm *mm, int slot)
 {
@@ -102,7 +101,7 @@ static inline void mrn_section_enter(struct mrn_mm *mm, int slot)
 		return;
 	}
 	walk = &mm->slot[slot].walk;
-	/* Release: of the slot's sections before; who sees this one takes them for ended, and frees. */
+	/* Release: orders the slot's earlier sections; a writer that sees this store takes them as ended, and frees. */
 	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 	/* Orders walk before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
@@ -117,7 +116,10 @@ static inline void mrn_section_leave(struct mrn_mm *mm, int slot)
 		return;
 	}
 	walk = &mm->slot[slot].walk;
-	/* Releases pair with the acquires in mrn_grace_begin and mrn_grace_has_passed: what was read was read before. */
+	/*
+	 * Release pairs with the acquires in mrn_grace_begin and mrn_grace_has_passed: the section's reads happen
+	 * before.
+	 */
 	__atomic_store_n(walk, *walk + 1, __ATOMIC_RELEASE);
 }
 
@@ -127,12 +129,12 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 bool mrn_token_begin_end_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 
-/* Has it begun and not ended? For a range that is anything at all, but for its mm, and that has a seq. */
+/* True if the range has begun and not ended. The range may be garbage, except its mm, and has a seq. */
 bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range *range);
 
 /*
- * Gives *range a fresh seq, and makes it visible to whoever looks at all slots. The full fence of a section
- * follows. thread will call back, and must not wait for it.
+ * Gives *range a fresh seq, and makes the token visible in its slot. The full fence of a section must follow. thread is
+ * the one that will call back, and must not wait for this token.
  */
 static inline void mrn_token_publish_for(struct mrn_mm *mm, struct mmu_notifier_range *range,
 					 uint64_t thread)
@@ -148,7 +150,7 @@ static inline void mrn_token_publish_for(struct mrn_mm *mm, struct mmu_notifier_
 	}
 	s = &mm->slot[range->slot];
 	range->seq = mrn_seq_after(s->seq);
-	/* Releases: a reader that meets these under an older word sees, looking again, that it is old. */
+	/* Releases: a reader that reads these after an older word finds the word changed when it reads it again. */
 	__atomic_store_n(&s->thread, range->thread, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->start, range->start, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->end, range->end, __ATOMIC_RELEASE);
@@ -163,25 +165,25 @@ static inline void mrn_token_publish(struct mrn_mm *mm, struct mmu_notifier_rang
 }
 
 /*
- * Makes it visible in the mm's state, too: before the first callback, or before something else by which others may
- * learn of the change. No fence.
+ * Makes the token visible in the mm's state, too. Call before the first callback, or before anything else that may
+ * reveal the change. No fence.
  */
 static inline void mrn_token_raise(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
 	if (range->slot < 0 || range->raised)
 		return;
 	/*
-	 * A4: comes before the callbacks' stores of the seq, which release it. Release: who sees the bit sees the token
-	 * in its slot.
+	 * A4: comes before the callbacks' stores of the seq, which release it. Release: a reader that sees the bit sees
+	 * the token in its slot.
 	 */
 	__atomic_fetch_or(&mm->state, MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);
 	range->raised = true;
 }
 
 /*
- * The word of the range's slot, if that holds the range's token; else 0. A slot keeps the seq of its last token, no other
- * token ever has it, and the word is read before it: so if the seq is this range's, an ACTIVE word is its token's, and a
- * compare-and-swap of that word changes nobody else's.
+ * The word of the range's slot, if that holds the range's token; else 0. A slot keeps its last token's seq, which no
+ * other token has, and the word is read before it: so if the seq is this range's, an ACTIVE word is its token's, and a
+ * compare-and-swap of that word cannot change another token.
  */
 static inline uint32_t mrn_token_word(const struct mrn_token_slot *s,
 				      const struct mmu_notifier_range *range)
@@ -193,7 +195,7 @@ static inline uint32_t mrn_token_word(const struct mrn_token_slot *s,
 		       : 0;
 }
 
-/* For whoever does something before withdrawing it: true for one, false for every other. */
+/* For a thread that has work to do before it withdraws the token: true for one, false for every other. */
 static inline bool mrn_token_begin_end(struct mrn_mm *mm, const struct mmu_notifier_range *range)
 {
 	struct mrn_token_slot *s;
@@ -212,8 +214,8 @@ static inline bool mrn_token_begin_end(struct mrn_mm *mm, const struct mmu_notif
 }
 
 /*
- * Withdraws it (a release) and wakes whoever waits; nothing if it has ended. What has been raised is withdrawn by whoever
- * has begun its end, or is known to be the only one to end it. *range is the caller's again.
+ * Withdraws the token (a release) and wakes waiters; does nothing if it has ended. If the token was raised, only the
+ * thread that began its end, or the only one that can end it, may call this. *range is the caller's again.
  */
 static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
@@ -226,8 +228,8 @@ static inline void mrn_token_withdraw(struct mrn_mm *mm, struct mmu_notifier_ran
 	}
 	s = &mm->slot[range->slot];
 	/*
-	 * A4: both releases pair with the readers' acquires: who sees the end sees the change. The bit is cleared
-	 * while the slot is ours, so of two tokens that use it in turn neither clears the other's.
+	 * A4: both releases pair with the readers' acquires: a reader that sees the end sees the change. The bit is
+	 * cleared while the slot is taken, so of two tokens that use it in turn neither clears the other's.
 	 */
 	if (range->raised)
 		__atomic_fetch_and(&mm->state, ~MRN_STATE_SLOT(range->slot), __ATOMIC_RELEASE);

@@ -6,12 +6,12 @@
  * notifier is met -> the slot's bit set in the mm's state -> callbacks -> ... -> bit cleared -> word inactive, next
  * generation, the slot free, waiters woken.
  *
- * While an invalidation has met nobody, nobody who reads need know of it: only a notifier inserted after the look
- * is touched by it, and before the first read of a notifier all slots are looked at (A3). So there are two looks:
- * at the state, for notifiers that have been read before, and at every slot that has ever been used.
+ * Until an invalidation has met a notifier, no reader need know of it: it matters only to a notifier inserted after its
+ * walk, whose first read checks all slots (A3). So there are two checks: of the state, for notifiers that have been
+ * read before, and of every slot that has ever been used.
  *
- * Who looks at a slot reads word, fields, word: unless both words are ACTIVE and of one generation, the token that
- * he was to look at has ended, or has yet to begin. Slots are never freed memory: reading an old one is harmless.
+ * To read a slot: word, fields, word. Unless both words are ACTIVE and of one generation, ignore it: the token has
+ * ended, or has yet to begin. Slots are not freed while the mm lives: reading an old one is harmless.
  */
 #include <errno.h>
 
@@ -31,7 +31,7 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	mrn_sigmask mask = mrn_signals_block();
 
 	mrn_mutex_lock(&mm->more_lock);
-	/* Under the lock; atomic for a test that looks at it without. */
+	/* Under the lock; atomic for a test that reads it without. */
 	__atomic_store_n(&mm->more_seq, mrn_seq_after(mm->more_seq), __ATOMIC_RELAXED);
 	range->seq = mm->more_seq;
 	range->next = mm->more;
@@ -42,7 +42,9 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	mrn_signals_restore(mask);
 }
 
-/* Under more_lock: what points to the range that was started with this seq, which may be another than the caller's. */
+/*
+ * Under more_lock: the link to the range that was started with this seq; it may be the original of the caller's copy.
+ */
 static struct mmu_notifier_range **find_overflow(struct mrn_mm *mm, uint64_t seq)
 {
 	struct mmu_notifier_range **link = &mm->more;
@@ -105,14 +107,14 @@ bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range
 	return there;
 }
 
-/* A consistent look at a slot. */
+/* A consistent snapshot of a slot. */
 struct look {
 	uint64_t thread;
 	uint64_t seq;
 	uint32_t word;
 };
 
-/* Does the slot hold a token that overlaps [start, end)? */
+/* True if the slot holds a token that overlaps [start, end). */
 static bool look(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, struct look *l)
 {
 	uintptr_t from, to;
@@ -120,18 +122,20 @@ static bool look(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, struc
 	l->word = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE);
 	if (!(l->word & ACTIVE))
 		return false;
-	/* Acquires, so that the second look at word cannot come before them. */
+	/* Acquires, so that the second read of word cannot come before them. */
 	l->thread = __atomic_load_n(&s->thread, __ATOMIC_ACQUIRE);
 	from = __atomic_load_n(&s->start, __ATOMIC_ACQUIRE);
 	to = __atomic_load_n(&s->end, __ATOMIC_ACQUIRE);
 	l->seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
-	/* Acquire pairs with withdraw's release: who learns here that it has ended sees the new translations. */
+	/*
+	 * Acquire pairs with withdraw's release: a reader that sees here that it has ended sees the new translations.
+	 */
 	if ((__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) ^ l->word) & ~(WAITERS | ENDING))
 		return false;
 	return from < end && to > start;
 }
 
-/* The newest token of the overflow list that overlaps and is not younger than upto; or this thread's own. */
+/* True if the overflow list has an overlapping token no younger than upto: finds the newest, or this thread's own. */
 static bool look_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint64_t upto,
 			  struct look *l)
 {
@@ -182,7 +186,7 @@ static int wait_slot(struct mrn_token_slot *s, uint32_t generation, uint64_t seq
 	for (;;) {
 		uint32_t word = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE);
 
-		/* P1: the token has ended; whatever is in the slot now began after it. */
+		/* P1: the token has ended; any token now in the slot began later. */
 		if (word / GENERATION != generation)
 			return 0;
 		if (!told)
@@ -203,7 +207,7 @@ static int wait_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint
 	uint64_t waited_for = 0;
 	struct look l;
 
-	/* Every end of a token in the list wakes us; P1: those that are not above upto only get fewer. */
+	/* Every end of a token in the list wakes this thread; P1: those up to upto only get fewer. */
 	while (look_overflow(mm, start, end, upto, &l)) {
 		if (l.seq != waited_for)
 			MRN_HOOK(wait, l.seq);
@@ -214,7 +218,7 @@ static int wait_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint
 	return 0;
 }
 
-/* Tokens that overlap a range, at one time. */
+/* The tokens that overlap a range, when the wait began. */
 struct tokens {
 	uint64_t slots; /* a bit for each */
 	uint64_t upto;	/* of the overflow list, up to this seq; 0 for none */
@@ -222,7 +226,7 @@ struct tokens {
 	uint64_t seq[MRN_TOKEN_SLOTS];
 };
 
-/* False when there is one of this thread's own. */
+/* False if one of them is this thread's own. */
 static bool find_tokens(struct mrn_mm *mm, uintptr_t start, uintptr_t end, struct tokens *t)
 {
 	/* Acquire: A4, as in read_begin. */
@@ -251,10 +255,10 @@ static bool find_tokens(struct mrn_mm *mm, uintptr_t start, uintptr_t end, struc
 }
 
 /*
- * P1: only what is there now. A token that starts later need not be waited for: its walk comes after our look,
- * which comes after the notifier's insertion, so it calls the notifier back (A3).
+ * P1: waits only for tokens that are there now. A token that starts later calls the notifier (A3), since its walk comes
+ * after this look, which comes after the notifier's insertion.
  *
- * P4: a token of our own is found before anybody else's is waited for, who may be waiting for ours to end.
+ * P4: finds this thread's own token before waiting for another's, whose thread may be waiting for ours to end.
  */
 int mrn_tokens_wait(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
 		    const struct timespec *deadline)
