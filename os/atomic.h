@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The full fence, a pause, and which build this is: every other ordering in mrn stands in the operation's own
- * argument. No read-modify-write stands in for the fence, sequentially consistent or not: on ARMv8 and POWER a store
- * before it and a load after it may pass each other.
+ * The full fence, a pause, and the kind of build. Every other ordering in mrn is in the operation's own argument. No
+ * read-modify-write, even a sequentially consistent one, replaces the fence: on ARMv8 and POWER a store before it and a
+ * load after it may pass each other.
  */
 #ifndef MRN_OS_ATOMIC_H
 #define MRN_OS_ATOMIC_H
@@ -20,7 +20,7 @@ static inline void mrn_fence_full(void)
 #ifdef MRN_TSAN
 	static int fence;
 
-	/* ThreadSanitizer takes no order from fences, and gcc warns of this one by its new name. */
+	/* ThreadSanitizer ignores fences, and gcc warns of this one under its new name. */
 	__atomic_fetch_add(&fence, 0, __ATOMIC_SEQ_CST);
 	__sync_synchronize();
 #else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Holding cancellation off. A thread that is cancelled inside a consumer's function, or where we wait, would
- * leave our locks, tokens and entries as they are at that moment, for ever. So each call into a consumer, and each wait by
- * a function of libc, stands between these two.
+ * Holding cancellation off. A thread that is cancelled inside a consumer's function, or in a wait of ours, would leave
+ * our locks, tokens and entries as they are, for ever. So each call into a consumer, and each wait in a function of
+ * libc, is between these two.
  *
  * Deferred cancellation only: a request that comes meanwhile acts at the thread's next cancellation point. Both are
  * async-signal-safe in practice (one atomic operation on the thread's own descriptor), allocate nothing, and preserve

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Checking builds (-DMRN_CHECK): the library with parts that a test can take out, one at a time, to see that the test
- * notices; and with hooks, where a test can look in. In a release build the compiler removes all of it.
+ * Checking builds (-DMRN_CHECK): the library with parts that a test can break, one at a time, to show that the test
+ * notices; and with hooks, where a test can step in. In a release build the compiler removes all of it.
  *
- * Each layer lists its parts and hooks in a check.h of its own, one line each. That line is the definition as well: a weak
- * one, so that the files that include it share one variable. Tests set these whenever they like; monitors may be running.
+ * Each layer lists its parts and hooks in its own check.h, one line each. That line is also a weak definition, so that
+ * all files that include it share one variable. Tests set these at any time, even while monitors run.
  */
 #ifndef MRN_OS_CHECK_H
 #define MRN_OS_CHECK_H
@@ -16,12 +16,12 @@
 
 #define MRN_CHECK_WEAK __attribute__((weak))
 
-/* Something that a known-bad twin takes out. */
+/* A part that a known-bad twin breaks. */
 #define MRN_PART(part)	 MRN_CHECK_WEAK _Atomic bool mrn_broken_##part
 #define MRN_BROKEN(part) atomic_load_explicit(&mrn_broken_##part, memory_order_relaxed)
 #define MRN_BREAK(part)	 atomic_store(&mrn_broken_##part, true)
 
-/* A function of a test's, called where MRN_HOOK stands: mrn_check_NAME_hook, NULL for none. */
+/* A test's function, which MRN_HOOK calls: mrn_check_NAME_hook, or NULL. */
 #define MRN_HOOK_TYPE(name, ...) MRN_CHECK_WEAK void (*_Atomic mrn_check_##name##_hook)(__VA_ARGS__)
 #define MRN_HOOK(name, ...)                                               \
 	do {                                                              \
@@ -41,9 +41,9 @@
 #endif
 
 MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
-MRN_PART(FORK_ROOM); /* and keeps the room that it takes */
+MRN_PART(FORK_ROOM); /* and keeps its parent's room */
 
-/* Not defects: the library as it is on an older kernel. */
+/* Not defects: the library as on an older kernel. */
 MRN_PART(
 	UFFD_TAKES_ALL); /* before Linux 6.17: one userfaultfd's UFFDIO_UNREGISTER takes what another has */
 MRN_PART(PROCMAP_QUERY); /* before 6.11 */

@@ -14,7 +14,7 @@
 /* Debian 12's <linux/close_range.h> cannot be included beside <unistd.h>. */
 #define UNSHARE (1u << 1) /* CLOSE_RANGE_UNSHARE */
 
-/* What programs take for the size of a table; beyond it, numbers cost memory and time. */
+/* The usual size of a table; beyond it, numbers cost memory and time. */
 #define TOP 1024
 
 static struct rlimit limit_of_descriptors(void)
@@ -65,7 +65,7 @@ static long close_range_of(unsigned int from, unsigned int to, unsigned int *uns
 	return r;
 }
 
-/* Before Linux 5.9, or in a sandbox that does not know close_range. */
+/* For Linux before 5.9, or a sandbox without close_range. */
 static long close_one_by_one(unsigned int from, unsigned int to, unsigned int *unshare)
 {
 	rlim_t limit = limit_of_descriptors().rlim_max;
@@ -74,7 +74,7 @@ static long close_one_by_one(unsigned int from, unsigned int to, unsigned int *u
 	if (r)
 		return r;
 	*unshare = 0;
-	/* The kernel's own bound, fs.nr_open, where there is none. */
+	/* If there is no limit: the kernel's own bound, fs.nr_open. */
 	if (limit > 1 << 20)
 		limit = 1 << 20;
 	for (uint64_t fd = from; fd <= to && fd < limit; fd++)

@@ -24,7 +24,7 @@ static inline int mrn_futex_wait(uint32_t *word, uint32_t expected, const struct
 			     (long)deadline, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
-/* The same, for at most so long: below one second. Asks nobody what time it is. */
+/* The same, for at most ns, below one second. Does not read the clock. */
 static inline int mrn_futex_wait_for(uint32_t *word, uint32_t expected, long ns)
 {
 	struct timespec timeout = {.tv_nsec = ns};
@@ -32,7 +32,7 @@ static inline int mrn_futex_wait_for(uint32_t *word, uint32_t expected, long ns)
 	return (int)mrn_sys4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, expected, (long)&timeout);
 }
 
-/* Both for words that another process has mapped, too. */
+/* Wait and wake for words that another process has mapped, too. */
 static inline int mrn_futex_shared_wait_for(uint32_t *word, uint32_t expected, long ns)
 {
 	struct timespec timeout = {.tv_nsec = ns};

@@ -25,7 +25,7 @@ int mrn_generation_init(void)
 	return 0;
 }
 
-/* The counter goes on in a child, so a number is never that of a forefather, whoever forks at what moment. */
+/* The counter goes on in a child, so a number is never an ancestor's, whenever a thread forks. */
 uint32_t mrn_generation_draw(void)
 {
 	static uint32_t generations;

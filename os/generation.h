@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A number for this process, of those that have forked one from the other. The kernel wipes it at a fork (Linux 4.14),
- * so that the child draws another without anybody's help.
+ * A number that tells a process from its ancestors. The kernel wipes it at a fork (Linux 4.14), so that the child draws
+ * another.
  */
 #ifndef MRN_OS_GENERATION_H
 #define MRN_OS_GENERATION_H
@@ -12,12 +12,12 @@
 extern uint32_t *mrn_generation_page;
 uint32_t mrn_generation_draw(void);
 
-/* Makes room for the number where there is none yet: 0 or -ENOMEM. */
+/* Allocates the number's page if there is none yet: 0 or -ENOMEM. */
 int mrn_generation_init(void);
 
 /*
- * Never 0 after mrn_generation_init, 0 before; another number in a forked child, and never one that a forefather had. A
- * vfork's child is in its parent's memory, and has its parent's number. Event path.
+ * Never 0 after mrn_generation_init, 0 before; a forked child has a number that no ancestor had. A vfork's child shares
+ * its parent's memory and number. Event path.
  */
 static inline uint32_t mrn_generation(void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Of what cannot be tried: is the kernel new enough for it? */
+/* For features that cannot be tried: whether the kernel is new enough. */
 #ifndef MRN_OS_KERNEL_H
 #define MRN_OS_KERNEL_H
 

@@ -128,7 +128,7 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 				continue;
 			}
 			line[len] = '\0';
-			/* What is not to be understood is another file, whose number this is by now. */
+			/* A line that does not parse is another file's, which has this number by now. */
 			if (!parse(line, line + len, &m))
 				err = -EIO;
 			else
@@ -138,7 +138,7 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 		}
 	}
 	mrn_sys1(SYS_close, fd);
-	/* So is one in which there is nothing. */
+	/* So is an empty file. */
 	return err ? err : any ? 0 : -EIO;
 }
 

@@ -4,7 +4,7 @@
  * allocation, so it may run on the event path. The kernel gives each line whole and in address
  * order; mappings that change while one reads may be seen before or after the change.
  *
- * Or asked for one at a time: PROCMAP_QUERY (Linux 6.11), which Debian 12's headers lack.
+ * Or queried one at a time: PROCMAP_QUERY (Linux 6.11), which Debian 12's headers lack.
  */
 #ifndef MRN_OS_MAPS_H
 #define MRN_OS_MAPS_H
@@ -32,12 +32,12 @@ static inline bool mrn_mapping_is_of_file(const struct mrn_mapping *m)
 	return m->inode || m->dev_major || m->dev_minor;
 }
 
-/* What is longer is cut off. */
+/* Longer paths are cut off. */
 #define MRN_MAPS_PATH_MAX 223
 
 /*
- * The file that a mapping shows, and what it lies on: as /proc/self/map_files has it, where this process may look there, or else
- * by its path, if that is in mapping, and still leads to the same number on the same device. 0, or -errno: nobody can say.
+ * The file of a mapping, and its file system: from /proc/self/map_files if this process may read it, else by
+ * mapping->path if that still leads to the same inode on the same device. 0, or -errno if it cannot be found out.
  */
 struct stat;
 struct statfs;
@@ -52,17 +52,17 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 /* The first mappings, max at most, that end after addr, in order. Returns how many, or -errno. */
 long mrn_maps_from(uintptr_t addr, struct mrn_mapping *mappings, size_t max);
 
-/* Opens what mrn_maps_query asks. In a forked child the descriptor still means the parent. */
+/* Opens the descriptor for mrn_maps_query. In a forked child it still shows the parent. */
 int mrn_maps_open(void);
 /*
- * Closes fd. False: it stands for something else by now, or for nothing; then all that was read by it may be another
- * file's, and nothing is closed.
+ * Closes fd. False, with nothing closed: fd is another file by now, or closed; then everything read from it may be
+ * another file's.
  */
 bool mrn_maps_close(int fd);
 
 /*
- * The mapping that holds addr, or else the next one. 0, -ENOENT when there is none, or another -errno:
- * -ENOTTY where the kernel lacks the call.
+ * The mapping that contains addr, or else the next one. 0, -ENOENT if there is none, or another -errno: -ENOTTY if the
+ * kernel lacks the call.
  */
 int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *mapping);
 

@@ -26,7 +26,7 @@ static inline bool mrn_mutex_trylock(struct mrn_mutex *m)
 					   __ATOMIC_RELAXED);
 }
 
-/* What is held here is held for a microsecond: sleeping takes longer. */
+/* These mutexes are held for about a microsecond: sleeping takes longer. */
 #define MRN_MUTEX_SPINS 100
 
 static inline void mrn_mutex_lock(struct mrn_mutex *m)

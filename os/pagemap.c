@@ -78,7 +78,7 @@ long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap
 	return n;
 }
 
-/* Is all of it one region of pages that mask asks for, which are alike in what of them is told? *categories is that. */
+/* 1 if all of it is one region that matches mask and has the same categories among told, which go to *categories. */
 static int is_one_region(int fd, uintptr_t start, uintptr_t end, uint64_t mask, uint64_t told,
 			 uint64_t *categories)
 {
@@ -108,7 +108,7 @@ int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own)
 	uint64_t categories;
 	int r;
 
-	/* Mostly one look answers both. */
+	/* Usually one scan answers both. */
 	if (own) {
 		r = is_one_region(fd, start, end, PAGE_IS_WPALLOWED, told, &categories);
 		*own = r == 1 && categories == (PAGE_IS_WPALLOWED | MRN_PAGE_IS_PRESENT);

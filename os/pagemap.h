@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the page tables say, as /proc/self/pagemap tells it: entry by entry, or by PAGEMAP_SCAN (Linux
- * 6.7), which Debian 12's headers lack and which asks about a range in one piece, that is, with the
- * mmap lock held all through. Neither tells whether a page is write-protected.
+ * The page tables, as /proc/self/pagemap shows them: entry by entry, or by PAGEMAP_SCAN (Linux 6.7), which Debian 12's
+ * headers lack and which reads a range in one piece, with the mmap lock held throughout. Neither shows whether a page
+ * is write-protected.
  */
 #ifndef MRN_OS_PAGEMAP_H
 #define MRN_OS_PAGEMAP_H
@@ -12,12 +12,12 @@
 #include <stdint.h>
 
 /*
- * Opens this process's page map. In a forked child the descriptor still means the parent; whether
- * frames are shown depends on who opened it, not on who reads. -errno as open: -EACCES for a process
- * that has changed its user, and so may not be looked into any longer.
+ * Opens this process's page map. In a forked child the descriptor still shows the parent; whether it shows frames
+ * depends on the privileges of the opener, not of the reader. -errno as open: -EACCES for a process that has changed
+ * its user, and so may no longer read its own.
  */
 int mrn_pagemap_open(void);
-/* Closes fd. False: it stands for something else by now, as mrn_maps_close says it. */
+/* Closes fd. False: it is another file by now; see mrn_maps_close. */
 bool mrn_pagemap_close(int fd);
 
 /* An entry. */
@@ -30,28 +30,28 @@ bool mrn_pagemap_close(int fd);
 /* Reads the entries of n pages from addr on. 0 or -errno. */
 int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries);
 
-/* Neighbouring pages of mappings, of which the same is true. */
+/* Neighbouring mapped pages with the same categories. */
 struct mrn_pagemap_region {
 	uint64_t start, end;
 	uint64_t categories; /* MRN_PAGE_IS_ bits; none: nothing is there */
 };
 
 #define MRN_PAGE_IS_PRESENT (1u << 3)
-#define MRN_PAGE_IS_SWAPPED (1u << 4) /* there is an entry for it, but no page */
+#define MRN_PAGE_IS_SWAPPED (1u << 4) /* there is an entry, but no page */
 #define MRN_PAGE_IS_HUGE    (1u << 6) /* mapped as a block, transparent or hugetlb */
 
 /*
- * Describes the mapped pages of [start, end), in order; *walked is how far it came with max regions.
- * What is in no region is not mapped, or is a mapping of something that has no pages. Returns the
- * number of regions, or -errno: -ENOTTY where the kernel lacks the call.
+ * Describes the mapped pages of [start, end), in order; *walked is how far it came with max regions. Pages in no region
+ * are not mapped, or their mapping has no pages. Returns the number of regions, or -errno: -ENOTTY if the kernel lacks
+ * the call.
  */
 long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap_region *regions,
 		      size_t max, uintptr_t *walked);
 
 /*
- * Is all of [start, end) mapped, and registered with a userfaultfd that has WP_ASYNC, in write-protect
- * mode? 1, 0, or -errno: -ENOTTY where the kernel lacks the call. *own, unless NULL: is each page there, and the process's own,
- * no file's and no zero page?
+ * 1 if all of [start, end) is mapped, and registered in write-protect mode with a userfaultfd that has WP_ASYNC; 0; or
+ * -errno: -ENOTTY if the kernel lacks the call. *own, unless NULL: true if each page is present and private to the
+ * process, neither a file's nor the zero page.
  */
 int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own);
 

@@ -13,8 +13,8 @@
 #endif
 
 /*
- * The kernel orders who unmaps pages before who is given their addresses. ThreadSanitizer, which sees no
- * raw system calls, has to be told.
+ * The kernel orders the unmapping of pages before their addresses are handed out again. ThreadSanitizer sees no raw
+ * system calls, and has to be told.
  */
 #ifdef MRN_TSAN
 void __tsan_acquire(void *addr);
@@ -41,9 +41,9 @@ uintptr_t mrn_page_size(void)
 }
 
 /*
- * Room for small ones, kept from the first on. A program, and a child that it forks, may count on a hole that it has made: what
- * it unmaps stays so until it maps something itself. A bit of taken is a page; who sets it (acquire) has the page until
- * it clears it (release). Pages that are not taken cannot be touched.
+ * Room for small allocations, kept from the first one on. A program, and its forked child, may rely on a hole that it
+ * has made to stay until it maps something itself. Each bit of taken is a page; the thread that sets it (acquire) owns
+ * the page until it clears it (release). Pages that are not taken are inaccessible.
  */
 #define ROOM MRN_PAGES_ROOM
 static char *room;
@@ -99,7 +99,7 @@ static void *take_room(size_t size)
 	return NULL;
 }
 
-/* False: it is not from there. */
+/* False if p is not in the room. */
 static bool give_room(char *p, size_t size)
 {
 	char *from = __atomic_load_n(&room, __ATOMIC_ACQUIRE);
@@ -107,7 +107,7 @@ static bool give_room(char *p, size_t size)
 
 	if (!from || p < from || at >= ROOM)
 		return false;
-	/* What cannot be given back to the kernel is not given to anybody else. */
+	/* A page that cannot be returned to the kernel is not reused. */
 	if (!mrn_sys_failed(mrn_own6(SYS_mmap, (long)p, (long)size, PROT_NONE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 				     0)))
@@ -142,7 +142,7 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 	return p;
 }
 
-#define LARGE_PAGE ((uintptr_t)2 << 20) /* where it is another size, this is only a start */
+#define LARGE_PAGE ((uintptr_t)2 << 20) /* if the real size differs, this is only a hint */
 
 void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork)
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Whole pages from the kernel, past every interposer: what the event path's own state lives in.
- */
+/* Whole pages from the kernel, past every interposer, for the event path's own state. */
 #ifndef MRN_OS_PAGES_H
 #define MRN_OS_PAGES_H
 
@@ -25,19 +23,19 @@ static inline uintptr_t mrn_page_up(uintptr_t addr)
 	return up < addr ? UINTPTR_MAX : up;
 }
 
-/* Pages of addresses that stay, from the first allocation on. */
+/* Pages of address space that are kept from the first allocation on. */
 #define MRN_PAGES_ROOM 64
 
 /*
- * Zeroed private pages, size bytes rounded up; NULL when there are none. Preserves errno. The first call keeps room for small
- * ones that come later, so that those take no hole which the program has made meanwhile.
+ * Zeroed private pages, size rounded up; NULL without memory. Preserves errno. The first call reserves room for later
+ * small allocations, so that these do not take holes that the program has made meanwhile.
  */
 void *mrn_pages_alloc(size_t size);
 
 /* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */
 void *mrn_pages_alloc_wiped_on_fork(size_t size);
 
-/* Either of these, in large pages where they are to be had. */
+/* Either of these, in large pages if available. */
 void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork);
 
 void mrn_pages_free(void *pages, size_t size);

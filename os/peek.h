@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reading and writing what a program has at an address that may be wrong: by the kernel, which answers
- * -EFAULT where touching it would be a crash. 0, or -errno; -EPERM or -ENOSYS where a sandbox forbids it.
+ * Reading and writing a program's memory at an address that may be wrong: by the kernel, which returns -EFAULT where a
+ * direct access would crash. 0, or -errno; -EPERM or -ENOSYS if a sandbox forbids it.
  */
 #ifndef MRN_OS_PEEK_H
 #define MRN_OS_PEEK_H
@@ -9,9 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where this process's number is: 0 while it is not known, and in a forked child. Then it is asked for each time. */
+/*
+ * Tells where this process's pid is stored: 0 while it is unknown, and in a forked child. Then each call asks the
+ * kernel.
+ */
 void mrn_peek_know(const int32_t *pid);
-/* And it is from here on: a process with another number, which may stay longer, has this memory, too. */
+/* From here on each call asks the kernel: another process, which may live longer, shares this memory. */
 void mrn_peek_ask(void);
 
 int mrn_peek(void *into, uintptr_t addr, size_t size);

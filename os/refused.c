@@ -10,7 +10,7 @@
 static struct mrn_refused ours;
 const struct mrn_refused *mrn_refused = &ours;
 
-/* Of a thread of the library's own: what had been refused when it was made, for it has its maker's filters. */
+/* For a thread of the library: the calls refused when it was created, since it has its maker's filters. */
 static MRN_TLS bool is_own;
 static MRN_TLS struct mrn_call_set inherited;
 

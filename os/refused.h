@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that a sandbox of the program's (seccomp) does not let pass. One of ours that is among them is not made: to whoever makes
- * it the kernel has answered -EPERM, whatever the sandbox would have done. They are known by number alone: source/confined.h.
+ * Calls that the program's sandbox (seccomp) refuses. If one of ours is among them, it is not made, and returns -EPERM,
+ * whatever the sandbox would have done. They are known by number alone: source/confined.h.
  */
 #ifndef MRN_OS_REFUSED_H
 #define MRN_OS_REFUSED_H
@@ -27,17 +27,17 @@ static inline void mrn_call_set_add(struct mrn_call_set *calls, unsigned long nr
 	__atomic_fetch_or(&calls->word[nr / 64], UINT64_C(1) << (nr % 64), __ATOMIC_RELAXED);
 }
 
-/* Of this process, and of all that it forks: a filter stays. */
+/* For this process and all its children: filters are never removed. */
 struct mrn_refused {
-	struct mrn_call_set somewhere; /* in one thread of the program's, or in more */
+	struct mrn_call_set somewhere; /* in at least one thread of the program */
 	struct mrn_call_set
 		everywhere; /* in threads that were there before, too, our own among them */
 };
 
-/* The libraries of a build have a copy of this file each, and look at libmrn's. */
+/* Each library of a build has its own copy of this file, and reads libmrn's. */
 extern const struct mrn_refused *mrn_refused __attribute__((visibility("hidden")));
 
-/* In the thread that asks? nr is one that is refused somewhere. */
+/* True if nr, which is refused somewhere, is refused in the calling thread. */
 bool mrn_is_refused_here(unsigned long nr) __attribute__((visibility("hidden")));
 
 static inline bool mrn_is_refused(long nr)
@@ -46,11 +46,11 @@ static inline bool mrn_is_refused(long nr)
 	       mrn_is_refused_here((unsigned long)nr);
 }
 
-/* What the caller, a thread of the library's own, may not do by now it may not from its beginning. */
+/* For a thread of the library: records the calls refused so far, which its maker's filters refuse to it, too. */
 void mrn_refused_inherit(void) __attribute__((visibility("hidden")));
 void mrn_refused_inherit_nothing(void) __attribute__((visibility("hidden")));
 
-/* libmrn's: from now on these are refused, in all threads or not. Event path. */
+/* For libmrn: from now on these calls are refused, everywhere or in some threads. Event path. */
 void mrn_refuse(const struct mrn_call_set *calls, bool everywhere)
 	__attribute__((visibility("hidden")));
 

@@ -9,7 +9,7 @@
 
 #define WRITER	(1u << 31)
 #define WANTED	(1u << 30) /* a writer waits: readers that hold nothing queue behind it */
-#define SLEEPER (1u << 29) /* whoever frees the lock wakes */
+#define SLEEPER (1u << 29) /* the thread that frees the lock wakes sleepers */
 #define READERS (SLEEPER - 1)
 
 /*
@@ -59,7 +59,7 @@ mrn_sigmask mrn_write_lock(struct mrn_rwlock *l)
 
 	for (;;) {
 		w = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
-		/* Other writers that wait say so again when they wake. */
+		/* Other waiting writers set WANTED again when they wake. */
 		if (w & (WRITER | READERS))
 			sleep_on(l, w, WANTED | SLEEPER);
 		else if (__atomic_compare_exchange_n(&l->word, &w, (w & SLEEPER) | WRITER, true,

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The lock of an mm's index and list: readers walk, writers insert and remove. One futex word, zero
- * when free. Sections are short and call nobody's code.
+ * A reader-writer lock in one futex word, zero when free. Sections are short and call no consumer's code.
  *
- * Re-entrant where it must be: a signal handler that unmaps memory reads while its own thread may be
- * reading (it is let in past a waiting writer) or writing (cannot be: writers block signals). So a
- * thread never waits for itself, and waiting writers are not starved by new readers.
+ * Re-entrant for readers: a signal handler that unmaps memory may read while its own thread is reading: it passes a
+ * waiting writer. Its thread cannot be writing, since writers block signals. So a thread never waits for itself, and
+ * new readers do not starve waiting writers.
  */
 #ifndef MRN_OS_RWLOCK_H
 #define MRN_OS_RWLOCK_H

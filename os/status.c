@@ -11,7 +11,7 @@
 
 #include "os/event_path.h"
 
-/* Goes on behind the name. */
+/* True if *line starts with name; then moves *line behind it. */
 static bool is(const char **line, const char *name)
 {
 	const size_t n = strlen(name);
@@ -58,7 +58,7 @@ static void take(struct mrn_status *s, const char *line)
 int mrn_status_read(const char *path, struct mrn_status *s)
 {
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0), n;
-	/* There are no more than 33 numbers of a thread, in as many namespaces. */
+	/* A thread has at most 33 numbers, one per pid namespace. */
 	char buf[256], line[288];
 	size_t length = 0;
 

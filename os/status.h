@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What /proc's status of a thread says. Read line by line: one of them may be as long as a user has groups, and whoever asks may be
- * in a signal's handler, on a small stack. Event path.
+ * A thread's status in /proc. Read line by line, since a line may be as long as the list of a user's groups, and the
+ * caller may be a signal handler on a small stack. Event path.
  */
 #ifndef MRN_OS_STATUS_H
 #define MRN_OS_STATUS_H
@@ -9,16 +9,16 @@
 #include <stdint.h>
 
 struct mrn_status {
-	char state; /* as 'R'; '\0' where it does not say */
-	/* -1 where it does not say. */
-	long number; /* by which it knows itself, also where /proc has others: of another namespace of processes */
+	char state; /* as 'R'; '\0' if unknown */
+	/* -1 if unknown. */
+	long number; /* as the thread itself sees it, even if /proc shows another pid namespace's */
 	long tracer;
-	long seccomp, filters; /* its mode, and how many */
-	/* Sets of signals; none where it does not say. */
+	long seccomp, filters; /* its mode, and the number of filters */
+	/* Sets of signals; empty if unknown. */
 	uint64_t pending, blocked;
 };
 
-/* 0 or -errno, and then it says nothing. */
+/* 0, or -errno with everything unknown. */
 int mrn_status_read(const char *path, struct mrn_status *status);
 
 #endif

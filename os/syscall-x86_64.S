@@ -2,8 +2,8 @@
 /*
  * long mrn_sys6(long nr, long a, long b, long c, long d, long e, long f)
  *
- * Out of line, and in a section of its own: source/dispatch has the kernel send all system calls to us but those that
- * are made there.
+ * Out of line, and in a section of its own: source/dispatch makes the kernel redirect all system calls except those
+ * made there.
  */
 #ifdef __x86_64__
 

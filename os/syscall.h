@@ -2,12 +2,12 @@
 /*
  * Raw system calls: the one seam to the kernel.
  *
- * Not libc's syscall(): that one is among the calls that source/interpose stands in front of, it
- * changes errno, and its callers here run inside other people's munmap and free. Every function
- * returns the kernel's own value, -errno on failure; none touches errno; all are async-signal-safe.
+ * Not libc's syscall(): source/interpose replaces it, it changes errno, and the callers here run inside other code's
+ * munmap and free. Every function returns the kernel's own value, -errno on failure; none touches errno; all are
+ * async-signal-safe.
  *
- * mrn_sys6 and mrn_raw make a call in any case: the program's own. All others are ours, and not made where a sandbox of the
- * program's is known to refuse them: os/refused.h.
+ * mrn_sys6 and mrn_raw always make the call: use them for the program's calls. All others are for our own calls, and
+ * are not made if the program's sandbox is known to refuse them: os/refused.h.
  */
 #ifndef MRN_OS_SYSCALL_H
 #define MRN_OS_SYSCALL_H
@@ -19,7 +19,7 @@
 #include "os/refused.h"
 
 #if defined(__x86_64__)
-/* In syscall-x86_64.S, which says why it is no inline function. */
+/* In syscall-x86_64.S, which says why it is not inline. */
 __attribute__((visibility("hidden"))) long mrn_sys6(long nr, long a, long b, long c, long d, long e,
 						    long f);
 #elif defined(__aarch64__)
@@ -78,7 +78,7 @@ static inline long mrn_raw(long nr, long a, long b, long c, long d)
 	return mrn_sys6(nr, a, b, c, d, 0, 0);
 }
 
-/* Is a raw return value an error? Addresses near the top of the space are not. */
+/* True if a raw return value is an error: -4095 to -1. */
 static inline int mrn_sys_failed(long ret)
 {
 	return (unsigned long)ret > -4096UL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a thread is, to code that may run in a signal handler, inside free(), and before libc has set
- * the thread up: a number that no other thread ever has, and a signal mask.
+ * A thread's identity, for code that may run in a signal handler, inside free(), and before libc has set up the thread:
+ * a number that no other thread ever has, and a signal mask.
  */
 #ifndef MRN_OS_THREAD_H
 #define MRN_OS_THREAD_H
@@ -12,15 +12,15 @@
 
 #include "os/syscall.h"
 
-/* Initial-exec: the general model may allocate at the first touch. */
+/* Initial-exec: the general model may allocate at the first access. */
 #define MRN_TLS __thread __attribute__((tls_model("initial-exec")))
 
 extern MRN_TLS uint64_t mrn_thread_number;
 uint64_t mrn_thread_draw(void);
 
 /*
- * This thread's number, never 0. Not an address: the next thread would get that of one that has ended, and take what
- * that one has left in progress for its own.
+ * This thread's number, never 0. Not an address: a new thread may get an ended thread's, and would take what that one
+ * left in progress for its own.
  */
 static inline uint64_t mrn_thread_self(void)
 {
@@ -30,12 +30,15 @@ static inline uint64_t mrn_thread_self(void)
 }
 
 /*
- * Threads of the library's own, which block all signals and make system calls by mrn_sys6 alone. Enter before anything
- * else, leave at the end. There may be some dozens; one more is like any other thread.
+ * The library's own threads, which block all signals and make system calls only by mrn_sys6. Call enter first, leave
+ * last. There is room for some dozens; further ones count as ordinary threads.
  */
 void mrn_own_thread_enter(void);
 void mrn_own_thread_leave(void);
-/* For one that is about to run the program's code, and is no own thread meanwhile: a source that watches threads sets it. */
+/*
+ * Called by an own thread that is about to run the program's code, and so becomes an ordinary one; set by a source that
+ * watches threads.
+ */
 extern void (*mrn_own_thread_joins)(void);
 static inline void mrn_own_thread_join(void)
 {

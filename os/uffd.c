@@ -8,9 +8,9 @@
 #include "os/syscall.h"
 
 /*
- * Best first: a full descriptor; the device file, which an administrator may have opened to a group;
- * a descriptor for faults from user mode only, which anyone may have. mrn handles no faults, so the
- * last is as good as the first where the kernel grants the events on it.
+ * Best first: a full descriptor; the device file, which an administrator may have opened to a group; a descriptor for
+ * faults from user mode only, which anyone may have. A source handles no faults, so for it the last is as good as the
+ * first, if the kernel grants the events on it.
  */
 static long open_any(void)
 {
@@ -46,7 +46,7 @@ int mrn_uffd_open(uint64_t required, uint64_t wanted, uint64_t *got)
 
 	if (fd < 0)
 		return (int)fd;
-	/* A handshake is once per descriptor, so the first one only asks what there is. */
+	/* A descriptor allows one handshake, so the first descriptor only asks which features there are. */
 	r = handshake(fd, 0, &have);
 	mrn_sys1(SYS_close, fd);
 	if (r < 0)

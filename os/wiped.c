@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Notes of pages. A note is somebody's from the exchange of its owner, 0, for the generation of the process, until owner
- * is 0 again. start is what the note stands for, 0 for nothing: set after the pages are mapped, cleared before they are
- * unmapped. So whatever another thread is about when the process forks, a note of the child's is of pages that the child
- * has, or stands for nothing; what is mapped and not yet noted the child keeps.
+ * Notes of pages. A note is taken from the exchange of its owner, 0, for the process's generation, until owner is 0
+ * again. start is the noted address, or 0: set after the pages are mapped, cleared before they are unmapped. So
+ * whatever another thread is doing when the process forks, a note in the child is of pages that the child has, or of
+ * none; pages that are mapped but not yet noted stay in the child.
  *
- * A generation that is not ours never comes back, in this process. So of several threads that find a parent's note, one
+ * Another process's generation is never set again in this process. So of several threads that find a parent's note, one
  * gets it.
  */
 #include "os/wiped.h"
@@ -33,7 +33,7 @@ struct shelf {
 
 static struct shelf *shelves; /* never freed */
 
-/* The note after this one, the first after NULL; *shelf is where it is. */
+/* The note after n, the first for NULL; *shelf is the shelf that it is on. */
 static struct note *next_note(struct note *n, struct shelf **shelf)
 {
 	if (!n)
@@ -99,7 +99,7 @@ void *mrn_wiped_alloc(size_t size)
 		return NULL;
 	}
 	__atomic_store_n(&n->size, size, __ATOMIC_RELAXED);
-	/* Release: a child that is forked now finds the size. */
+	/* Release: a child forked now finds the size. */
 	__atomic_store_n(&n->start, (uintptr_t)p, __ATOMIC_RELEASE);
 	return p;
 }
@@ -130,9 +130,9 @@ void mrn_wiped_give_back(void)
 		    !__atomic_compare_exchange_n(&n->owner, &owner, ours, false, __ATOMIC_ACQUIRE,
 						 __ATOMIC_RELAXED))
 			continue;
-		/* Acquire pairs with the release of who set it, before the fork. */
+		/* Acquire pairs with the release that set it, before the fork. */
 		pages = (void *)__atomic_load_n(&n->start, __ATOMIC_ACQUIRE);
-		/* Before they go, as in mrn_wiped_free: this process may fork, too. */
+		/* Before the pages are unmapped, as in mrn_wiped_free: this process may fork, too. */
 		__atomic_store_n(&n->start, 0, __ATOMIC_RELAXED);
 		mrn_pages_free(pages, __atomic_load_n(&n->size, __ATOMIC_RELAXED));
 		clear(n);
