@@ -46,7 +46,7 @@ void mrn_hmm_lose(struct mrn_hmm *hmm)
 	}
 }
 
-/* `ours` is held for writing: see hmm.h. */
+/* `ours` is held for writing: see mrn_hmm_mark_lost in space.h. */
 void mrn_hmm_mark_lost(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_hmm_region *r;

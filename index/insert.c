@@ -114,7 +114,10 @@ static bool is_near(struct mrn_pages a, struct mrn_pages b)
 	return a.first <= b.last + MRN_FILTER_NEAR && b.first <= a.last + MRN_FILTER_NEAR;
 }
 
-/* As far as its leaf can tell. Exact there, since a wrong answer costs every look-up of the filter another line. */
+/*
+ * True if its leaf has no entry near p. Exact, since an entry that is not alone makes each look-up read another filter
+ * line.
+ */
 static bool is_alone(const struct mrn_leaf *leaf, struct mrn_pages p)
 {
 	uint64_t from = p.first < MRN_FILTER_NEAR ? 0 : p.first - MRN_FILTER_NEAR;

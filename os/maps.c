@@ -138,7 +138,7 @@ int mrn_maps_visit(bool (*visit)(const struct mrn_mapping *mapping, void *arg), 
 		}
 	}
 	mrn_sys1(SYS_close, fd);
-	/* So is an empty file. */
+	/* An empty file is another file, too. */
 	return err ? err : any ? 0 : -EIO;
 }
 

@@ -9,7 +9,7 @@
 #include "lab/lab.h"
 
 struct lab_devmem {
-	struct mrn_hmm_device dev; /* its address is the owner of what is here */
+	struct mrn_hmm_device dev; /* its address is the owner of its pages */
 	struct lab *lab;
 	pthread_mutex_t lock; /* a leaf */
 	bool *used;
