@@ -105,12 +105,12 @@ headers_alone() {
 
 headers_alone_c() {
 	# shellcheck disable=SC2086 # words
-	headers_alone ${CC:-cc} -std=c11 -D_GNU_SOURCE -x c
+	headers_alone ${CC:-cc} -std=c11 -pedantic-errors -x c
 }
 
 headers_alone_cxx() {
 	# shellcheck disable=SC2086 # words
-	headers_alone ${CXX:-c++} -std=c++11 -x c++
+	headers_alone ${CXX:-c++} -std=c++11 -pedantic-errors -x c++
 }
 
 # A kernel driver with its includes changed.

@@ -352,24 +352,22 @@ long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void
  * of a device's memory (mrn_hmm_device_page). No flags: no page is present, and a fault would bring one in. In: the
  * request.
  */
-enum hmm_pfn_flags {
-	/* Out: a page is present and may be read. */
-	HMM_PFN_VALID = 1ul << 63,
-	/* Out: the page may also be written. */
-	HMM_PFN_WRITE = 1ul << 62,
-	/* Out: no page, and a fault would not bring one in: a hole, or memory that may not be read. */
-	HMM_PFN_ERROR = 1ul << 61,
-	/* Out: the mapping is an aligned block of 2^order pages, contiguous in memory. 5 bits. */
-	HMM_PFN_ORDER_SHIFT = 56,
-	/* In: FAULT requests VALID; with WRITE it requests WRITE, too. WRITE alone requests nothing. */
-	HMM_PFN_REQ_FAULT = HMM_PFN_VALID,
-	HMM_PFN_REQ_WRITE = HMM_PFN_WRITE,
-	HMM_PFN_FLAGS = 0xfful << HMM_PFN_ORDER_SHIFT,
-};
+/* Out: a page is present and may be read. */
+#define HMM_PFN_VALID (1ul << 63)
+/* Out: the page may also be written. */
+#define HMM_PFN_WRITE (1ul << 62)
+/* Out: no page, and a fault would not bring one in: a hole, or memory that may not be read. */
+#define HMM_PFN_ERROR (1ul << 61)
+/* Out: the mapping is an aligned block of 2^order pages, contiguous in memory. 5 bits. */
+#define HMM_PFN_ORDER_SHIFT 56
+/* In: FAULT requests VALID; with WRITE it requests WRITE, too. WRITE alone requests nothing. */
+#define HMM_PFN_REQ_FAULT HMM_PFN_VALID
+#define HMM_PFN_REQ_WRITE HMM_PFN_WRITE
+#define HMM_PFN_FLAGS	  (0xfful << HMM_PFN_ORDER_SHIFT)
 
 static inline uint64_t hmm_pfn_to_frame(unsigned long pfn)
 {
-	return pfn & ~(unsigned long)HMM_PFN_FLAGS;
+	return pfn & ~HMM_PFN_FLAGS;
 }
 
 static inline unsigned int hmm_pfn_to_map_order(unsigned long pfn)
