@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "harness/test.h"
+#include "tests/harness/test.h"
 
 /* Of what is in backing, at path; it goes with its last descriptor and mount. A descriptor, or -1. */
 static inline int loop_device(int backing, char path[64])

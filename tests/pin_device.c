@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "pin_device.h"
+#include "tests/pin_device.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "harness/test.h"
+#include "tests/harness/test.h"
 
 static int update(struct pin_device *dev, unsigned int slot, void *base, size_t length)
 {

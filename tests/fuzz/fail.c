@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/index_model.h"
+#include "tests/index/model.h"
 
 _Noreturn void index_model_fail(const char *file, int line, const char *what)
 {

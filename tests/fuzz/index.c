@@ -7,7 +7,7 @@
 
 #include "index/check.h"
 #include "tests/fuzz/index.h"
-#include "tests/index_model.h"
+#include "tests/index/model.h"
 
 enum { MOST = 2048, STEP = 4, NO_VECTORS = 1 };
 

@@ -2,9 +2,9 @@
 /* What fuzzing has found worth keeping, and some new bytes: tests/fuzz/index.c, without libFuzzer. */
 #include <dirent.h>
 
-#include "tests/core_fixture.h"
+#include "tests/core/fixture.h"
 #include "tests/fuzz/index.h"
-#include "tests/index_model.h"
+#include "tests/index/model.h"
 
 enum { LARGEST = 8192 };
 

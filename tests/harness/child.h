@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness/test.h"
+#include "tests/harness/test.h"
 
 /* As waitpid has it. */
 static inline int status_of(pid_t pid)

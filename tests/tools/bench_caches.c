@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn bench regcache and mrn bench io_uring: every case is there, beside every rival.
+ */
+#include <string.h>
+
+#include "tests/tools/fixture.h"
+
+static const char *text(struct json_object *in, const char *key)
+{
+	return json_object_get_string(member(in, key, json_type_string));
+}
+
+static double real(struct json_object *in, const char *key)
+{
+	return json_object_get_double(member(in, key, json_type_double));
+}
+
+/* The row of a case, a rival and a number of threads; or NULL. */
+static struct json_object *row(struct json_object *rows, const char *name, const char *rival,
+			       int64_t threads)
+{
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *r = json_object_array_get_idx(rows, i);
+
+		if (!strcmp(text(r, "case"), name) && !strcmp(text(r, "rival"), rival) &&
+		    figure(r, "threads") == threads)
+			return r;
+	}
+	return NULL;
+}
+
+static struct json_object *measure(struct json_object **report, const char *suite)
+{
+	static struct outcome o;
+	struct json_object *rows;
+
+	RUN(&o, "bench", suite, "--quick", "--rounds", "1", "--json");
+	CHECK_MSG(o.status == 0, "%d: %s%s", o.status, o.out, o.err);
+	*report = json_tokener_parse(o.out);
+	CHECK_MSG(*report, "%s", o.out);
+	rows = member(*report, "rows", json_type_array);
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *r = json_object_array_get_idx(rows, i);
+
+		CHECK(figure(r, "n") > 0);
+		CHECK(real(r, "ns") > 0 && real(r, "rival_ns") > 0 && real(r, "ratio") > 0);
+	}
+	return rows;
+}
+
+TEST(bench_regcache_in_json, .timeout_s = 120)
+{
+	static const char *const cases[] = {"hit_one",	      "hit_512",    "miss",
+					    "miss_interpose", "invalidate", "invalidate_interpose"};
+	struct json_object *report, *rows;
+
+	if (TEST_TSAN)
+		SKIP("UCX's way into libc ends a program that ThreadSanitizer has instrumented");
+	rows = measure(&report, "regcache");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		CHECK_MSG(row(rows, cases[i], "ucx", 1), "no %s", cases[i]);
+	CHECK_EQ(figure(row(rows, "hit_one", "ucx", 1), "n"), 1);
+	CHECK_EQ(figure(row(rows, "hit_512", "ucx", 1), "n"), 512);
+	CHECK_MSG(row(rows, "hit_one", "look-up", 1) && row(rows, "hit_512", "look-up", 1),
+		  "no limit");
+	CHECK_MSG(!row(rows, "miss", "look-up", 1), "a limit of what is no hit");
+	json_object_put(report);
+}
+
+TEST(bench_io_uring_in_json, .timeout_s = 120)
+{
+	static const char *const cases[] = {"file_4k", "file_64k", "tmpfs_4k", "tmpfs_64k"};
+	static const char *const rivals[] = {"plain", "register-each", "registered-once"};
+	struct json_object *report, *rows = measure(&report, "io_uring");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t j = 0; j < sizeof(rivals) / sizeof(rivals[0]); j++)
+			CHECK_MSG(row(rows, cases[i], rivals[j], 1), "no %s of %s", cases[i],
+				  rivals[j]);
+	/* Left out by an older kernel, and then with both sizes. */
+	CHECK_EQ(!row(rows, "socket_4k", "plain", 1), !row(rows, "socket_64k", "plain", 1));
+	json_object_put(report);
+}
