@@ -13,26 +13,30 @@
  *	insert(mrn)	a fresh seq; publish in the index; full fence; the first read looks at all slots
  *	remove(mrn)	unpublish; full fence; wait until no walk can still call back into mrn
  *
- * Guarantees
- *  A1  Once start returns, every shadow of the range that was published before it is torn down, and
- *      none can be published from translations read before it.
- *  A2  A seq that read_begin returns belongs to no overlapping invalidation still in progress.
- *  A3  insert/start: either the walk sees the new notifier, or the notifier's first read_begin sees the
- *      token. Store, full fence, load on both sides.
- *  A4  A reader that sees a seq stored by a callback also sees that callback's token, unless it has
- *      ended; if it has ended, the reader sees the new translations. Release store of the seq and of
- *      the withdrawal, acquire loads of both.
+ * Guarantees. docs/protocol.md explains them; scripts/check-guarantees sees that it says the same.
+ *  A1  Once start returns, every shadow of the range that was published before it is torn
+ *      down, and none can be published from translations read before it.
+ *  A2  A seq that read_begin returns belongs to no overlapping invalidation still in
+ *      progress.
+ *  A3  Of an insertion and a start that race, either the walk sees the new notifier, or the
+ *      notifier's first read_begin sees the token. (Store, full fence, load on both sides.)
+ *  A4  A reader that sees a seq stored by a callback also sees that callback's token or, if
+ *      the token has ended, the new translations. (Release store of the seq and of the
+ *      withdrawal, acquire loads of both.)
  *  A5  When remove returns, no callback into that notifier runs or will run.
- *  A6  Non-blocking start is one transaction over range notifiers and list notifiers: on refusal every
- *      list notifier that was started is ended, the token is withdrawn, waiters wake, -EAGAIN.
+ *  A6  A non-blocking start is one transaction over range notifiers and list notifiers: if
+ *      one refuses, every list notifier that was started is ended, the token is withdrawn,
+ *      waiters wake, and start returns -EAGAIN.
  *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
- *  P2  insert never waits for an invalidation. remove waits only for callbacks already running on its own
- *      notifier, and for walks to leave the section of some hundred instructions that they are in.
- *  P3 read_begin and read_retry take no lock and write no shared memory when nothing overlaps and the slots suffice;
- *  except that the first read after an insertion notes in the notifier that it has been. P4 start and end never
- *  allocate, never touch stdio, preserve errno, nest in a thread, run in
- *      parallel in many. A thread that would wait for its own token is told so.
- *  P5  A token is its caller's memory: once end returns nobody looks at it again.
+ *  P2  insert never waits for an invalidation; remove waits only for callbacks already
+ *      running on its own notifier, and for walks to leave the section of some hundred
+ *      instructions that they are in.
+ *  P3  read_begin and read_retry take no lock and write no shared memory when nothing
+ *      overlaps and the slots suffice, except that the first read after an insertion notes in
+ *      the notifier that it has been.
+ *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, and
+ *      run in parallel in many; a thread that would wait for its own token is told so.
+ *  P5  A token is its caller's memory: once end returns, nobody looks at it again.
  *
  * Why a seq is never stored twice: every token and every insertion has its own number, unique in the process
  * (core/seq.h), and stores it once in each notifier. So "unchanged" means "no callback since, and not inserted anew",
