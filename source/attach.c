@@ -560,8 +560,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return -ENOTCONN;
 	by_name = __atomic_load_n(&s->by_name, __ATOMIC_RELAXED);
 	by_call = __atomic_load_n(&s->by_call, __ATOMIC_RELAXED);
-	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true) &&
-	    !MRN_BROKEN(SOURCE_LOSS)) {
+	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true)) {
 		mrn_source_has_lost(s, &s->by_name, 0);
 		by_name = 0;
 	}

@@ -4,18 +4,18 @@
 #include <string.h>
 
 #include "core/mm.h"
+#include "source/check.h"
 #include "source/dispatch/dispatch.h"
 
-#define WRAPPERS 32
-#define LOOK	 16 /* bytes of each */
+#define LOOK 16 /* bytes of each */
 
 static const void *const *wrappers;
 static unsigned int nr_wrappers;
-static unsigned char look[WRAPPERS][LOOK];
+static unsigned char look[MRN_WRAPPERS_MAX][LOOK];
 
 void mrn_interposer_present(const void *const *them, unsigned int n)
 {
-	nr_wrappers = n < WRAPPERS ? n : WRAPPERS;
+	nr_wrappers = n;
 	__atomic_store_n(&wrappers, them, __ATOMIC_RELEASE);
 }
 
@@ -27,13 +27,16 @@ bool mrn_interposer_is_present(void)
 void mrn_interposer_remember(void)
 {
 	for (unsigned int i = 0; i < nr_wrappers; i++)
-		memcpy(look[i], wrappers[i], LOOK);
+		if (wrappers[i])
+			memcpy(look[i], wrappers[i], LOOK);
 }
 
 bool mrn_interposer_is_intact(bool first_only)
 {
+	if (MRN_BROKEN(SOURCE_LOSS))
+		return true;
 	for (unsigned int i = 0; i < (first_only ? 1 : nr_wrappers); i++)
-		if (memcmp(look[i], wrappers[i], LOOK))
+		if (wrappers[i] && memcmp(look[i], wrappers[i], LOOK))
 			return false;
 	return true;
 }

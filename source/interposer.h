@@ -12,9 +12,11 @@
 #include "os/refused.h"
 #include "os/thread.h"
 
+#define MRN_WRAPPERS_MAX 96
+
 /*
- * Called by libmrn-interpose's constructor: its wrappers are in this process, n of them, those first that whoever writes
- * over any writes over.
+ * Called by libmrn-interpose's constructor: its wrappers are in this process, n of them, at most MRN_WRAPPERS_MAX. The first
+ * is the likeliest to be written over. NULL for one that is not there.
  */
 void mrn_interposer_present(const void *const *wrappers, unsigned int n);
 

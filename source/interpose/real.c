@@ -27,6 +27,7 @@
 #include "core/mm.h"
 #include "os/thread.h"
 
+#include "source/interpose/wrappers.h"
 #include "source/interposer.h"
 
 /* A call that the next library does not have stays raw. */
@@ -93,36 +94,6 @@ int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *a
 	return MRN_REAL(clone)(fn, stack, flags, arg, parent_tid, tls, child_tid);
 }
 
-/* munmap first: it is what everybody is after. */
-#define WRAPPER(name) (const void *)(uintptr_t)name
-static const void *const wrappers[] = {
-	WRAPPER(munmap),
-	WRAPPER(mmap),
-	WRAPPER(mremap),
-	WRAPPER(remap_file_pages),
-	WRAPPER(madvise),
-	WRAPPER(process_madvise),
-	WRAPPER(mprotect),
-	WRAPPER(pkey_mprotect),
-	WRAPPER(brk),
-	WRAPPER(sbrk),
-	WRAPPER(shmat),
-	WRAPPER(shmdt),
-	WRAPPER(fallocate),
-	WRAPPER(ftruncate),
-	WRAPPER(truncate),
-	WRAPPER(open),
-	WRAPPER(openat),
-	WRAPPER(creat),
-	WRAPPER(open_by_handle_at),
-	WRAPPER(ioctl),
-	WRAPPER(getsockopt),
-	WRAPPER(prctl),
-	WRAPPER(clone),
-	WRAPPER(execve),
-	WRAPPER(syscall),
-};
-
 __attribute__((constructor(101))) static void resolve(void)
 {
 	struct mrn_mm *mm = mrn_mm_self();
@@ -131,37 +102,11 @@ __attribute__((constructor(101))) static void resolve(void)
 	if (mm)
 		mm->pid = getpid();
 	mrn_real_heap();
-	RESOLVE(mrn_real.munmap, "munmap");
-	RESOLVE(mrn_real.mmap, "mmap");
-	RESOLVE(mrn_real.mremap, "mremap");
-	RESOLVE(mrn_real.remap_file_pages, "remap_file_pages");
-	RESOLVE(mrn_real.madvise, "madvise");
-	RESOLVE(mrn_real.process_madvise, "process_madvise");
-	RESOLVE(mrn_real.mprotect, "mprotect");
-	RESOLVE(mrn_real.pkey_mprotect, "pkey_mprotect");
-	RESOLVE(mrn_real.brk, "brk");
-	RESOLVE(mrn_real.sbrk, "sbrk");
-	RESOLVE(mrn_real.shmat, "shmat");
-	RESOLVE(mrn_real.shmdt, "shmdt");
-	RESOLVE(mrn_real.fallocate, "fallocate");
-	RESOLVE(mrn_real.ftruncate, "ftruncate");
-	RESOLVE(mrn_real.truncate, "truncate");
-	RESOLVE(mrn_real.open, "open");
-	RESOLVE(mrn_real.openat, "openat");
-	RESOLVE(mrn_real.creat, "creat");
-	RESOLVE(mrn_real.open_2, "__open_2");
-	RESOLVE(mrn_real.openat_2, "__openat_2");
-	RESOLVE(mrn_real.open_by_handle_at, "open_by_handle_at");
-	RESOLVE(mrn_real.ioctl, "ioctl");
-	RESOLVE(mrn_real.getsockopt, "getsockopt");
-	RESOLVE(mrn_real.prctl, "prctl");
-	RESOLVE(mrn_real.Fork, "_Fork");
-	RESOLVE(mrn_real.clone, "clone");
-	RESOLVE(mrn_real.execve, "execve");
-	RESOLVE(mrn_real.execvpe, "execvpe");
-	RESOLVE(mrn_real.execveat, "execveat");
-	RESOLVE(mrn_real.fexecve, "fexecve");
+#define FUNCTION(name)
+#define REAL(name)	  RESOLVE(mrn_real.name, #name);
+#define REAL_AS(name, as) RESOLVE(mrn_real.as, #name);
+#include "source/interpose/functions.def"
 	RESOLVE(mrn_real_syscall, "syscall");
 	mrn_refused = mrn_source_refused();
-	mrn_interposer_present(wrappers, sizeof(wrappers) / sizeof(wrappers[0]));
+	mrn_interposer_present(mrn_wrappers, MRN_WRAPPERS);
 }

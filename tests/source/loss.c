@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "source/interpose/wrappers.h"
 #include "tests/harness/break.h"
 #include "tests/harness/raw.h"
 #include "tests/harness/test.h"
@@ -151,6 +152,50 @@ TEST(written_over_is_seen_by_a_check)
 	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_SHMDT));
 	finish(source);
 }
+
+static const char *const functions[] = {
+#define FUNCTION(name)	  #name,
+#define REAL(name)	  #name,
+#define REAL_AS(name, as) #name,
+#include "source/interpose/functions.def"
+};
+
+/* In a child, which the jump may be the end of if it is not noticed. */
+static int is_noticed(const char *name)
+{
+	void *function = dlsym(RTLD_DEFAULT, name), *next = dlsym(RTLD_NEXT, name);
+	struct mrn_source *source;
+	pid_t child;
+	int status;
+
+	if (!function)
+		return -ENOENT;
+	child = fork();
+	if (!child) {
+		if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_INTERPOSE, NULL, &source))
+			_exit(2);
+		write_over(function, next ? next : (void *)(uintptr_t)past_everybody);
+		_exit(mrn_source_check(source) == -EOPNOTSUPP ? 0 : 1);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	return status;
+}
+
+TEST(each_function_written_over_is_seen)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_INTERPOSE);
+	unsigned int noticed = 0;
+
+	CHECK_ERR(mrn_source_detach(source), 0);
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+		int r = is_noticed(functions[i]);
+
+		CHECK_MSG(r == 0, "%s: %#x", functions[i], r);
+		noticed++;
+	}
+	CHECK_EQ(noticed, MRN_WRAPPERS);
+}
+TWIN(each_function_written_over_is_seen, nobody_looks, BREAK(SOURCE_LOSS));
 
 static void hear(int event, void *what, void *arg)
 {

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where our functions are. Without libc's headers, which declare the same names. */
+#include "source/interpose/wrappers.h"
+
+#include "source/interposer.h"
+
+/* Weak: where one is not built, as free with a sanitizer, it is whoever's it is, or nobody's. */
+#define FUNCTION(name)                                   \
+	extern const char mrn_at_##name[] __asm__(#name) \
+		__attribute__((weak, visibility("default")));
+#define REAL(name)	  FUNCTION(name)
+#define REAL_AS(name, as) FUNCTION(name)
+#include "source/interpose/functions.def"
+
+#undef FUNCTION
+#define FUNCTION(name) mrn_at_##name,
+const void *const mrn_wrappers[] = {
+#include "source/interpose/functions.def"
+};
+
+_Static_assert(sizeof(mrn_wrappers) / sizeof(mrn_wrappers[0]) == MRN_WRAPPERS, "functions.def");
+_Static_assert(MRN_WRAPPERS <= MRN_WRAPPERS_MAX, "source/interposer.c has no room for so many");
