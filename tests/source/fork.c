@@ -618,10 +618,9 @@ static void come_and_go(void *arg)
 TEST(turns_are_taken_by_many)
 {
 	struct test_thread t[6];
-	sigset_t before, after;
+	/* The kernel's set is shorter, and sigemptyset clears no more of these. */
+	sigset_t before = {0}, after = {0};
 
-	sigemptyset(&before);
-	sigemptyset(&after);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	mrn_source_detach(attach_or_skip(MRN_SOURCE_INTERPOSE));
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
