@@ -14,15 +14,12 @@
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/cancel.h"
-#include "os/maps.h"
 #include "os/opts.h"
 #include "os/pages.h"
 #include "os/peek.h"
-#include "source/bracket/bracket.h"
 #include "source/confined.h"
-#include "source/dispatch/dispatch.h"
-#include "source/files.h"
 #include "source/interposer.h"
+#include "source/kind.h"
 #include "source/state.h"
 #include "source/turn.h"
 
@@ -38,8 +35,18 @@ void mrn_source_forget_parents(void)
 {
 	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
 
-	if (s && mrn_mm_is_wiped(s->mm))
-		mrn_uffd_forget(&s->uffd);
+	if (!s || !mrn_mm_is_wiped(s->mm))
+		return;
+	MRN_FOR_EACH_KIND(k)
+		if (k->forget)
+			k->forget(s);
+}
+
+struct mrn_source *mrn_source_here(void)
+{
+	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+
+	return s && !mrn_mm_is_wiped(s->mm) ? s : NULL;
 }
 
 /* In turn, since libc's lock for it is not to be held by whom a handler interrupts. */
@@ -51,156 +58,15 @@ static void install_fork_handlers(void)
 		installed = true;
 }
 
-void mrn_source_add_why(struct mrn_source *s, const char *sentence)
-{
-	size_t used = strlen(s->why);
-
-	if (!strstr(s->why, sentence))
-		snprintf(s->why + used, sizeof(s->why) - used, "%s%s.", used ? " " : "", sentence);
-}
-
-/* For errors that mean the same whatever was being started. */
-static const char *remedy(int error)
-{
-	switch (error) {
-	case -EMFILE:
-		return "this process has too few descriptors left: raise RLIMIT_NOFILE (ulimit -n) by "
-		       "three, or close some";
-	case -ENFILE:
-		return "this machine has no descriptors left: raise fs.file-max";
-	case -EAGAIN:
-		return "no thread can be made: raise RLIMIT_NPROC (ulimit -u), or the container's limit "
-		       "of processes";
-	case -ENOMEM:
-		return "no memory, or more mappings than vm.max_map_count allows";
-	default:
-		return strerror(-error);
-	}
-}
-
-static const char *uffd_remedy(int error)
-{
-	switch (error) {
-	case -EPERM:
-	case -EACCES:
-		return "userfaultfd is not permitted: allow it in the seccomp profile, set "
-		       "vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd";
-	case -ENOSYS:
-		return "this kernel has no userfaultfd (CONFIG_USERFAULTFD)";
-	case -EOPNOTSUPP:
-		return "this kernel's userfaultfd lacks the unmap, remap and remove events or "
-		       "write protection (Linux 5.7)";
-	default:
-		return remedy(error);
-	}
-}
-
-static const char *dispatch_remedy(int error)
-{
-	switch (error) {
-	case -EPERM:
-	case -EACCES:
-		return "dispatch is not permitted: allow prctl(PR_SET_SYSCALL_USER_DISPATCH) in the "
-		       "seccomp profile";
-	case -EOPNOTSUPP:
-		return MRN_DISPATCH_REMEDY;
-	default:
-		return remedy(error);
-	}
-}
-
 static void put_name(struct mrn_source *s)
 {
-	static const struct {
-		unsigned int kind;
-		const char *name;
-	} kinds[] = {
-		{MRN_SOURCE_INTERPOSE, "interpose"},
-		{MRN_SOURCE_UFFD, "uffd"},
-		{MRN_SOURCE_DISPATCH, "dispatch"},
-	};
 	size_t used = 0;
 
 	s->name[0] = '\0';
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (s->kinds & kinds[i].kind)
+	MRN_FOR_EACH_KIND(k)
+		if (s->kinds & k->bit)
 			used += (size_t)snprintf(s->name + used, sizeof(s->name) - used, "%s%s",
-						 used ? "+" : "", kinds[i].name);
-}
-
-/*
- * Somebody in this process has taken the dispatch away from the thread that calls this. What that thread changes goes
- * unseen: so what relied on it ends, and nothing relies on it any more. On the event path.
- */
-static void dispatch_is_lost(void)
-{
-	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
-
-	if (!s || mrn_mm_is_wiped(s->mm))
-		return;
-	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
-	mrn_source_has_lost(s, &s->by_call, 0);
-}
-
-/*
- * There is about to be an io_uring, or a guest. What has been built while there was none may be kept, and the changes that they
- * make are not announced. On the event path.
- */
-static void what_is_kept_may_change(void)
-{
-	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
-
-	if (s && !mrn_mm_is_wiped(s->mm))
-		mrn_source_invalidate_all(s);
-}
-
-/* The userfaultfd could not be read any more. On the event path. */
-static void events_are_lost(void)
-{
-	struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
-
-	if (s && !mrn_mm_is_wiped(s->mm))
-		mrn_source_has_lost_events(s);
-}
-
-static int start_uffd(struct mrn_source *s)
-{
-	/* What our threads call, and what libc makes them with. */
-	static const long needed[] = {SYS_ppoll,	   SYS_read,
-				      SYS_ioctl,	   SYS_clone3,
-				      SYS_set_robust_list, SYS_rseq,
-				      SYS_mprotect,	   SYS_brk,
-				      SYS_getrandom,	   SYS_madvise,
-				      SYS_rt_sigaction,	   SYS_rt_sigprocmask};
-	const char *why = NULL;
-	int r;
-
-	if (mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0) {
-		mrn_source_add_why(
-			s,
-			"a sandbox (seccomp) does not let pass what threads for userfaultfd take");
-		return -EPERM;
-	}
-	r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &why);
-
-	if (r)
-		mrn_source_add_why(s, why ? why : uffd_remedy(r));
-	return r;
-}
-
-static int start_dispatch(struct mrn_source *s, unsigned int flags)
-{
-	static const struct mrn_dispatch_ops ops = {
-		.lost = dispatch_is_lost,
-		.ring = what_is_kept_may_change,
-		.guest = what_is_kept_may_change,
-	};
-	char reason[256] = "";
-	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
-
-	if (r)
-		mrn_source_add_why(s, *reason ? reason : dispatch_remedy(r));
-	return r;
+						 used ? "+" : "", k->name);
 }
 
 /* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
@@ -209,29 +75,13 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 	unsigned int kinds = s->kinds;
 	int failed = 0, r;
 
-	if (wanted & ~kinds & MRN_SOURCE_INTERPOSE) {
-		if (mrn_interposer_is_present()) {
-			kinds |= MRN_SOURCE_INTERPOSE;
-			mrn_interposer_remember();
-		} else {
-			mrn_source_add_why(s, "libmrn-interpose is not in this process: link with "
-					      "-lmrn-interpose, or put it into LD_PRELOAD");
-			failed = -EOPNOTSUPP;
-		}
-	}
-	if (wanted & ~kinds & MRN_SOURCE_UFFD) {
-		r = start_uffd(s);
-		if (r == 0)
-			kinds |= MRN_SOURCE_UFFD;
+	MRN_FOR_EACH_KIND(k) {
+		if (!(wanted & ~kinds & k->bit))
+			continue;
+		r = k->start(s, flags);
+		if (!r)
+			kinds |= k->bit;
 		else if (!failed)
-			failed = r == -EACCES ? -EPERM : r;
-	}
-	if (wanted & ~kinds & MRN_SOURCE_DISPATCH) {
-		r = start_dispatch(s, flags);
-		if (r == 0) {
-			kinds |= MRN_SOURCE_DISPATCH;
-			__atomic_store_n(&s->mm->dispatched, true, __ATOMIC_RELEASE);
-		} else if (!failed)
 			failed = r;
 	}
 	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
@@ -242,17 +92,9 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 static void stop(struct mrn_source *s, unsigned int kinds)
 {
 	kinds &= __atomic_fetch_and(&s->kinds, ~kinds, __ATOMIC_SEQ_CST);
-	if (kinds & MRN_SOURCE_INTERPOSE)
-		__atomic_store_n(&s->by_name, 0, __ATOMIC_RELAXED);
-	if (kinds & MRN_SOURCE_DISPATCH) {
-		/* The interposer's business again, if it is there. */
-		__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
-		__atomic_store_n(&s->by_call, 0, __ATOMIC_RELAXED);
-	}
-	if (kinds & MRN_SOURCE_UFFD) {
-		__atomic_store_n(&s->by_event.before_return, 0, __ATOMIC_RELAXED);
-		__atomic_store_n(&s->by_event.use_once, 0, __ATOMIC_RELAXED);
-	}
+	MRN_FOR_EACH_KIND(k)
+		if (kinds & k->bit)
+			k->uncover(s);
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
 	mrn_source_invalidate_all(s);
@@ -267,10 +109,9 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 	 */
 	mrn_fence_full();
 	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);
-	if (kinds & MRN_SOURCE_UFFD)
-		mrn_uffd_stop(&s->uffd);
-	if (kinds & MRN_SOURCE_DISPATCH)
-		mrn_dispatch_stop();
+	MRN_FOR_EACH_KIND(k)
+		if ((kinds & k->bit) && k->stop)
+			k->stop(s);
 }
 
 static uint64_t missing_of(const struct mrn_source *s, uint64_t need)
@@ -327,7 +168,7 @@ static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flag
 	mrn_source_add_why(s, r == -EPERM || r == -ENOSYS
 				      ? "the self-test needs memfd_create: allow it in the "
 					"seccomp profile"
-				      : remedy(r));
+				      : mrn_kind_remedy(r));
 	back_to(s, had);
 	return r;
 }
@@ -486,9 +327,9 @@ unsigned int mrn_source_coverage_sized(const struct mrn_source *s, struct mrn_co
 
 bool mrn_source_is_attached(void)
 {
-	const struct mrn_source *s = __atomic_load_n(&shared, __ATOMIC_ACQUIRE);
+	const struct mrn_source *s = mrn_source_here();
 
-	return s && !mrn_mm_is_wiped(s->mm) && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	return s && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 
 const char *mrn_source_name(const struct mrn_source *s)
@@ -499,150 +340,4 @@ const char *mrn_source_name(const struct mrn_source *s)
 const char *mrn_source_why(const struct mrn_source *s)
 {
 	return s->why;
-}
-
-/* --------------------------------------------------------------------------------- arming */
-
-/* Is a file mapped there? It may be, if that cannot be known. */
-static bool shows_file(uintptr_t start, uintptr_t end)
-{
-	struct mrn_mapping m;
-
-	/* The program may not be allowed to ask any more. */
-	if (mrn_is_confined())
-		return true;
-	for (; start < end; start = m.end) {
-		long n = mrn_maps_from(start, &m, 1);
-
-		if (n <= 0)
-			return n < 0;
-		if (m.start >= end)
-			return false;
-		if (mrn_mapping_is_of_file(&m))
-			return true;
-	}
-	return false;
-}
-
-/*
- * What io_uring does, nobody announces; but that uffd sees what it advises, which is all that it does to memory without a
- * file. So where there is a ring, the rest is good for one use.
- */
-static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t length)
-{
-	return !(kinds & MRN_SOURCE_UFFD) ||
-	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
-}
-
-/* Is there a cause in need that nobody covers, never has or has lost, where these are bracketed? */
-static bool is_uncovered(const struct mrn_source *s, uint64_t need, uint64_t bracketed)
-{
-	return need & ~(bracketed | __atomic_load_n(&s->by_event.before_return, __ATOMIC_RELAXED) |
-			__atomic_load_n(&s->by_event.use_once, __ATOMIC_RELAXED));
-}
-
-int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
-			   bool *full)
-{
-	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
-	bool rings, files = need & MRN_COVER_PAGE_CACHE;
-	uint64_t by_name, by_call;
-	unsigned int kinds;
-	int r;
-
-	*full = false;
-	if (!s || !length || addr + length < addr || addr != mrn_untagged((const void *)addr))
-		return -EINVAL;
-	if (mrn_mm_is_wiped(s->mm))
-		return -ESTALE;
-	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
-	if (!kinds)
-		return -ENOTCONN;
-	by_name = __atomic_load_n(&s->by_name, __ATOMIC_RELAXED);
-	by_call = __atomic_load_n(&s->by_call, __ATOMIC_RELAXED);
-	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true)) {
-		mrn_source_has_lost(s, &s->by_name, 0);
-		by_name = 0;
-	}
-	/* Without dispatch there may be any. */
-	rings = (need & MRN_COVER_IO_URING) &&
-		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
-	if (rings && is_a_rings_to_change(kinds, addr, length))
-		return MRN_ARM_USE_ONCE;
-	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
-	if (is_uncovered(s, need, by_name | by_call))
-		return MRN_ARM_USE_ONCE;
-	/* What a guest changes past the interposer is announced by nobody. */
-	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
-		return MRN_ARM_USE_ONCE;
-	/* What is bracketed needs no arming. */
-	if (!rings && !(need & ~(by_name | by_call)))
-		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
-	if (!(kinds & MRN_SOURCE_UFFD))
-		return MRN_ARM_USE_ONCE;
-	*full = !mrn_room_take(&s->room);
-	if (*full)
-		return MRN_ARM_USE_ONCE;
-	r = mrn_uffd_arm(&s->uffd, start, end, &files);
-	/* Not where something is armed: that has split mappings, however often it may be used. */
-	if (r == MRN_ARM_USE_ONCE || r < 0)
-		mrn_room_give_back(&s->room);
-	if (r == MRN_UFFD_IN_PART)
-		return MRN_ARM_USE_ONCE;
-	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
-	return !r && files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : r;
-}
-
-int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
-{
-	bool full;
-
-	return mrn_source_arm_if_room(s, addr, length, need, &full);
-}
-
-/* The userfaultfd that watches for s, if one does and this is not a forked child. */
-static struct mrn_uffd *uffd_of(struct mrn_source *s)
-{
-	if (!s || mrn_mm_is_wiped(s->mm) ||
-	    !(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
-		return NULL;
-	return &s->uffd;
-}
-
-void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *leaving)
-{
-	struct mrn_uffd *u = uffd_of(s);
-
-	/* Another mm's addresses are other memory. */
-	if (!u || !leaving || leaving->mm != u->mm || !mrn_uffd_is_armed(u))
-		return;
-	mrn_uffd_disarm(u, leaving);
-	mrn_room_may_have_grown(&s->room);
-}
-
-void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
-				const struct mmu_notifier_range *range)
-{
-	uintptr_t start = mrn->node.start, end = mrn->node.end;
-	struct mrn_uffd *u = uffd_of(s);
-
-	/* A token of another mm keeps nobody from relying on what is armed at its addresses. */
-	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
-	    (range->flags & MRN_RANGE_AFTER) ||
-	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
-		return;
-	if (start < range->start)
-		start = mrn_page_down(range->start);
-	if (end > range->end)
-		end = mrn_page_up(range->end);
-	mrn_uffd_disarm_changing(u, start, end);
-}
-
-void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
-{
-	/* In a bracket: what stop() says of callbacks is true of us, too. Of whatever may be armed, left over or not. */
-	struct mrn_uffd *u = uffd_of(__atomic_load_n(&shared, __ATOMIC_ACQUIRE));
-
-	if (u)
-		mrn_uffd_disarm_changing(u, start, end);
 }

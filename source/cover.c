@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <mrn/source.h>
+#include "os/atomic.h"
+#include "source/state.h"
 
 const char *mrn_cover_name(uint64_t bit)
 {
@@ -17,4 +18,46 @@ const char *mrn_cover_name(uint64_t bit)
 		if (bit == MRN_CAUSE_BIT(cause))
 			return mrn_cause_name((enum mrn_cause)cause);
 	return "unknown";
+}
+
+static struct mrn_coverage best(const struct mrn_source *source)
+{
+	uint64_t by_call = __atomic_load_n(&source->by_call, __ATOMIC_RELAXED);
+	uint64_t bracketed = __atomic_load_n(&source->by_name, __ATOMIC_RELAXED) | by_call;
+	uint64_t late = __atomic_load_n(&source->by_event.before_return, __ATOMIC_RELAXED);
+	uint64_t once = __atomic_load_n(&source->by_event.use_once, __ATOMIC_RELAXED) & ~bracketed;
+
+	/* By arming: see mrn_shows_page_cache. */
+	if (__atomic_load_n(&source->kinds, __ATOMIC_RELAXED))
+		once |= MRN_COVER_PAGE_CACHE;
+	/* Who sees each call sees each ring come. */
+	if (by_call & MRN_COVER_ALL_CALLERS)
+		once |= MRN_COVER_IO_URING;
+	return (struct mrn_coverage){bracketed, late & ~bracketed, once};
+}
+
+static bool are_alike(struct mrn_coverage a, struct mrn_coverage b)
+{
+	return a.bracketed == b.bracketed && a.before_return == b.before_return &&
+	       a.use_once == b.use_once;
+}
+
+void mrn_source_derive_coverage(struct mrn_source *source)
+{
+	struct mrn_coverage c;
+
+	/*
+	 * Several may do this at once, each after it has taken something away. Whoever stores last what was so before another took
+	 * away finds that it is not so any more: of the fence here, after a store, and the other's, after what it took away and
+	 * before its own stores, one comes first. Ends, since what is taken away does not come back meanwhile.
+	 */
+	do {
+		mrn_fence_full();
+		c = best(source);
+		__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
+		__atomic_store_n(&source->coverage.before_return, c.before_return,
+				 __ATOMIC_RELAXED);
+		__atomic_store_n(&source->coverage.use_once, c.use_once, __ATOMIC_RELAXED);
+		mrn_fence_full();
+	} while (!are_alike(c, best(source)));
 }

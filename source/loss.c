@@ -7,7 +7,7 @@
 
 #include "core/mm.h"
 #include "os/cancel.h"
-#include "source/interposer.h"
+#include "source/kind.h"
 #include "source/state.h"
 
 void mrn_source_invalidate_all(struct mrn_source *s)
@@ -116,21 +116,13 @@ int mrn_source_unwatch_loss(struct mrn_source *s, struct mrn_source_loss *l)
 static int look(struct mrn_source *s)
 {
 	unsigned int kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
-	uint64_t seen;
-	int r;
+	int r = kinds ? 0 : -ENOTCONN;
 
-	if (!kinds)
-		return -ENOTCONN;
-	if (kinds & MRN_SOURCE_INTERPOSE) {
-		if (!mrn_interposer_is_intact(false)) {
-			mrn_source_has_lost(s, &s->by_name, 0);
-		} else {
-			r = mrn_source_try_by_name(s, &seen);
-			if (r)
-				return r;
-			mrn_source_has_lost(s, &s->by_name, seen);
-		}
-	}
+	MRN_FOR_EACH_KIND(k)
+		if (!r && (kinds & k->bit) && k->look)
+			r = k->look(s);
+	if (r)
+		return r;
 	return __atomic_load_n(&s->lost, __ATOMIC_RELAXED) ? -EOPNOTSUPP : 0;
 }
 

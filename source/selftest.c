@@ -28,7 +28,7 @@
 #include "source/bracket/other.h"
 #include "source/dispatch/dispatch.h"
 #include "source/interposer.h"
-#include "source/state.h"
+#include "source/kind.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -552,7 +552,7 @@ int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
 	return r;
 }
 
-static int try_by_event(struct mrn_source *source)
+int mrn_source_try_by_event(struct mrn_source *source)
 {
 	uint64_t late = 0, once = 0;
 
@@ -599,7 +599,7 @@ static long bare_call(long nr, long a, long b, long c, long d, long e, long f)
 #endif
 
 /* By an instruction of our own: it is nothing to the kernel whose it is. */
-static int try_by_call(struct mrn_source *source)
+int mrn_source_try_by_call(struct mrn_source *source)
 {
 	uint64_t seen = 0, missed = 0;
 
@@ -620,59 +620,14 @@ static int try_by_call(struct mrn_source *source)
 	return 0;
 }
 
-static struct mrn_coverage best(const struct mrn_source *source)
-{
-	uint64_t by_call = __atomic_load_n(&source->by_call, __ATOMIC_RELAXED);
-	uint64_t bracketed = __atomic_load_n(&source->by_name, __ATOMIC_RELAXED) | by_call;
-	uint64_t late = __atomic_load_n(&source->by_event.before_return, __ATOMIC_RELAXED);
-	uint64_t once = __atomic_load_n(&source->by_event.use_once, __ATOMIC_RELAXED) & ~bracketed;
-
-	/* By arming: see mrn_shows_page_cache. */
-	if (__atomic_load_n(&source->kinds, __ATOMIC_RELAXED))
-		once |= MRN_COVER_PAGE_CACHE;
-	/* Who sees each call sees each ring come. */
-	if (by_call & MRN_COVER_ALL_CALLERS)
-		once |= MRN_COVER_IO_URING;
-	return (struct mrn_coverage){bracketed, late & ~bracketed, once};
-}
-
-static bool are_alike(struct mrn_coverage a, struct mrn_coverage b)
-{
-	return a.bracketed == b.bracketed && a.before_return == b.before_return &&
-	       a.use_once == b.use_once;
-}
-
-void mrn_source_derive_coverage(struct mrn_source *source)
-{
-	struct mrn_coverage c;
-
-	/*
-	 * Several may do this at once, each after it has taken something away. Whoever stores last what was so before another took
-	 * away finds that it is not so any more: of the fence here, after a store, and the other's, after what it took away and
-	 * before its own stores, one comes first. Ends, since what is taken away does not come back meanwhile.
-	 */
-	do {
-		mrn_fence_full();
-		c = best(source);
-		__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
-		__atomic_store_n(&source->coverage.before_return, c.before_return,
-				 __ATOMIC_RELAXED);
-		__atomic_store_n(&source->coverage.use_once, c.use_once, __ATOMIC_RELAXED);
-		mrn_fence_full();
-	} while (!are_alike(c, best(source)));
-}
-
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 {
 	unsigned int fresh = source->kinds & ~had;
 	int r = 0;
 
-	if (fresh & MRN_SOURCE_INTERPOSE)
-		r = mrn_source_try_by_name(source, &source->by_name);
-	if (!r && (fresh & MRN_SOURCE_UFFD))
-		r = try_by_event(source);
-	if (!r && (fresh & MRN_SOURCE_DISPATCH))
-		r = try_by_call(source);
+	MRN_FOR_EACH_KIND(k)
+		if (!r && (fresh & k->bit))
+			r = k->try(source);
 	if (!r)
 		mrn_source_derive_coverage(source);
 	return r;

@@ -2,8 +2,8 @@
 /*
  * The sources of this process, inside: one set for all who attach.
  */
-#ifndef MRN_SOURCE_SOURCE_H
-#define MRN_SOURCE_SOURCE_H
+#ifndef MRN_SOURCE_STATE_H
+#define MRN_SOURCE_STATE_H
 
 #include <errno.h>
 #include <mrn/source.h>
@@ -55,6 +55,11 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had);
 void mrn_source_add_why(struct mrn_source *source, const char *sentence);
 /* Tries those that the interposer brackets: *seen gets what it does. */
 int mrn_source_try_by_name(struct mrn_source *source, uint64_t *seen);
+/* The others: userfaultfd's events, and calls that dispatch catches; into by_event and by_call. */
+int mrn_source_try_by_event(struct mrn_source *source);
+int mrn_source_try_by_call(struct mrn_source *source);
+/* attach.c: what is attached to this process's memory; NULL for nothing, or what was a parent's. Event path. */
+struct mrn_source *mrn_source_here(void);
 /* loss.c, event path: everything that has been built on this source goes. */
 void mrn_source_invalidate_all(struct mrn_source *source);
 /* loss.c, event path: the kind whose mask of causes this is, by_name or by_call, does not do its work any more. */

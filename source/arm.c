@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Arming: a range is watched for a consumer's causes, or good for one use; and the other way, disarming.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "core/mm.h"
+#include "os/maps.h"
+#include "os/pages.h"
+#include "source/bracket/bracket.h"
+#include "source/confined.h"
+#include "source/dispatch/dispatch.h"
+#include "source/files.h"
+#include "source/interposer.h"
+#include "source/state.h"
+
+/* Is a file mapped there? It may be, if that cannot be known. */
+static bool shows_file(uintptr_t start, uintptr_t end)
+{
+	struct mrn_mapping m;
+
+	/* The program may not be allowed to ask any more. */
+	if (mrn_is_confined())
+		return true;
+	for (; start < end; start = m.end) {
+		long n = mrn_maps_from(start, &m, 1);
+
+		if (n <= 0)
+			return n < 0;
+		if (m.start >= end)
+			return false;
+		if (mrn_mapping_is_of_file(&m))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What io_uring does, nobody announces; but that uffd sees what it advises, which is all that it does to memory without a
+ * file. So where there is a ring, the rest is good for one use.
+ */
+static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t length)
+{
+	return !(kinds & MRN_SOURCE_UFFD) ||
+	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
+}
+
+/* Is there a cause in need that nobody covers, never has or has lost, where these are bracketed? */
+static bool is_uncovered(const struct mrn_source *s, uint64_t need, uint64_t bracketed)
+{
+	return need & ~(bracketed | __atomic_load_n(&s->by_event.before_return, __ATOMIC_RELAXED) |
+			__atomic_load_n(&s->by_event.use_once, __ATOMIC_RELAXED));
+}
+
+int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
+			   bool *full)
+{
+	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
+	bool rings, files = need & MRN_COVER_PAGE_CACHE;
+	uint64_t by_name, by_call;
+	unsigned int kinds;
+	int r;
+
+	*full = false;
+	if (!s || !length || addr + length < addr || addr != mrn_untagged((const void *)addr))
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+	if (!kinds)
+		return -ENOTCONN;
+	by_name = __atomic_load_n(&s->by_name, __ATOMIC_RELAXED);
+	by_call = __atomic_load_n(&s->by_call, __ATOMIC_RELAXED);
+	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true)) {
+		mrn_source_has_lost(s, &s->by_name, 0);
+		by_name = 0;
+	}
+	/* Without dispatch there may be any. */
+	rings = (need & MRN_COVER_IO_URING) &&
+		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
+	if (rings && is_a_rings_to_change(kinds, addr, length))
+		return MRN_ARM_USE_ONCE;
+	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
+	if (is_uncovered(s, need, by_name | by_call))
+		return MRN_ARM_USE_ONCE;
+	/* What a guest changes past the interposer is announced by nobody. */
+	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
+		return MRN_ARM_USE_ONCE;
+	/* What is bracketed needs no arming. */
+	if (!rings && !(need & ~(by_name | by_call)))
+		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
+	if (!(kinds & MRN_SOURCE_UFFD))
+		return MRN_ARM_USE_ONCE;
+	*full = !mrn_room_take(&s->room);
+	if (*full)
+		return MRN_ARM_USE_ONCE;
+	r = mrn_uffd_arm(&s->uffd, start, end, &files);
+	/* Not where something is armed: that has split mappings, however often it may be used. */
+	if (r == MRN_ARM_USE_ONCE || r < 0)
+		mrn_room_give_back(&s->room);
+	if (r == MRN_UFFD_IN_PART)
+		return MRN_ARM_USE_ONCE;
+	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
+	return !r && files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : r;
+}
+
+int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
+{
+	bool full;
+
+	return mrn_source_arm_if_room(s, addr, length, need, &full);
+}
+
+/* The userfaultfd that watches for s, if one does and this is not a forked child. */
+static struct mrn_uffd *uffd_of(struct mrn_source *s)
+{
+	if (!s || mrn_mm_is_wiped(s->mm) ||
+	    !(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) & MRN_SOURCE_UFFD))
+		return NULL;
+	return &s->uffd;
+}
+
+void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *leaving)
+{
+	struct mrn_uffd *u = uffd_of(s);
+
+	/* Another mm's addresses are other memory. */
+	if (!u || !leaving || leaving->mm != u->mm || !mrn_uffd_is_armed(u))
+		return;
+	mrn_uffd_disarm(u, leaving);
+	mrn_room_may_have_grown(&s->room);
+}
+
+void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
+				const struct mmu_notifier_range *range)
+{
+	uintptr_t start = mrn->node.start, end = mrn->node.end;
+	struct mrn_uffd *u = uffd_of(s);
+
+	/* A token of another mm keeps nobody from relying on what is armed at its addresses. */
+	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
+	    (range->flags & MRN_RANGE_AFTER) ||
+	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
+		return;
+	if (start < range->start)
+		start = mrn_page_down(range->start);
+	if (end > range->end)
+		end = mrn_page_up(range->end);
+	mrn_uffd_disarm_changing(u, start, end);
+}
+
+void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
+{
+	/* In a bracket: what stop() says of callbacks is true of us, too. Of whatever may be armed, left over or not. */
+	struct mrn_uffd *u = uffd_of(mrn_source_here());
+
+	if (u)
+		mrn_uffd_disarm_changing(u, start, end);
+}

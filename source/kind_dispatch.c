@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What Syscall User Dispatch catches: every call of every thread. */
+#include "source/dispatch/dispatch.h"
+#include "source/kind.h"
+
+static const char *remedy(int error)
+{
+	switch (error) {
+	case -EPERM:
+	case -EACCES:
+		return "dispatch is not permitted: allow prctl(PR_SET_SYSCALL_USER_DISPATCH) in the "
+		       "seccomp profile";
+	case -EOPNOTSUPP:
+		return MRN_DISPATCH_REMEDY;
+	default:
+		return mrn_kind_remedy(error);
+	}
+}
+
+/*
+ * Somebody in this process has taken the dispatch away from the thread that calls this. What that thread changes goes
+ * unseen: so what relied on it ends, and nothing relies on it any more. On the event path.
+ */
+static void is_lost(void)
+{
+	struct mrn_source *s = mrn_source_here();
+
+	if (!s)
+		return;
+	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
+	mrn_source_has_lost(s, &s->by_call, 0);
+}
+
+/*
+ * There is about to be an io_uring, or a guest. What has been built while there was none may be kept, and the changes that they
+ * make are not announced. On the event path.
+ */
+static void what_is_kept_may_change(void)
+{
+	struct mrn_source *s = mrn_source_here();
+
+	if (s)
+		mrn_source_invalidate_all(s);
+}
+
+static int start(struct mrn_source *s, unsigned int flags)
+{
+	static const struct mrn_dispatch_ops ops = {
+		.lost = is_lost,
+		.ring = what_is_kept_may_change,
+		.guest = what_is_kept_may_change,
+	};
+	char reason[256] = "";
+	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
+
+	if (!r)
+		__atomic_store_n(&s->mm->dispatched, true, __ATOMIC_RELEASE);
+	else
+		mrn_source_add_why(s, *reason ? reason : remedy(r));
+	return r;
+}
+
+static void uncover(struct mrn_source *s)
+{
+	/* The interposer's business again, if it is there. */
+	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->by_call, 0, __ATOMIC_RELAXED);
+}
+
+static void stop(struct mrn_source *s)
+{
+	mrn_dispatch_stop();
+}
+
+const struct mrn_kind mrn_kind_dispatch = {
+	.bit = MRN_SOURCE_DISPATCH,
+	.name = "dispatch",
+	.start = start,
+	.try = mrn_source_try_by_call,
+	.uncover = uncover,
+	.stop = stop,
+};
