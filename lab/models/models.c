@@ -5,8 +5,9 @@
 #include "lab/run.h"
 
 const struct lab_driver *const lab_drivers[] = {
-	&lab_amdgpu_gfx, &lab_amdgpu_hsa, &lab_dmirror,	 &lab_gntdev,	&lab_hfi1,  &lab_i915,
-	&lab_nouveau,	 &lab_radeon,	  &lab_scif_dma, &lab_umem_odp, &lab_vhost, NULL,
+#define MODEL(name) &lab_##name,
+#include "lab/models/models.def"
+	NULL,
 };
 
 const struct lab_driver *lab_find_driver(const char *name)

@@ -5,8 +5,8 @@
 
 #include "lab/lab.h"
 
-extern const struct lab_driver lab_amdgpu_gfx, lab_amdgpu_hsa, lab_dmirror, lab_gntdev, lab_hfi1;
-extern const struct lab_driver lab_i915, lab_nouveau, lab_radeon, lab_scif_dma, lab_umem_odp,
-	lab_vhost;
+#define MODEL(name) extern const struct lab_driver lab_##name;
+#include "lab/models/models.def"
+#undef MODEL
 
 #endif

@@ -94,17 +94,7 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 		check_steps(#name, 10, 1);                                                     \
 	}
 
-MODEL(amdgpu_gfx)
-MODEL(amdgpu_hsa)
-MODEL(dmirror)
-MODEL(gntdev)
-MODEL(hfi1)
-MODEL(i915)
-MODEL(nouveau)
-MODEL(radeon)
-MODEL(scif_dma)
-MODEL(umem_odp)
-MODEL(vhost)
+#include "lab/models/models.def"
 
 /* What two thirds of the models have in common has the same name in all of them. */
 TEST(steps_that_are_common_have_one_name)

@@ -22,8 +22,8 @@ static struct json_object *parse(const struct outcome *o)
 TEST(lab_in_json, .timeout_s = 120)
 {
 	static const char *const names[] = {
-		"amdgpu_gfx", "amdgpu_hsa", "dmirror",	"gntdev",   "hfi1",  "i915",
-		"nouveau",    "radeon",	    "scif_dma", "umem_odp", "vhost",
+#define MODEL(name) #name,
+#include "lab/models/models.def"
 	};
 	static struct outcome o;
 	struct json_object *report, *drivers;
