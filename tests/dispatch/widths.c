@@ -189,14 +189,19 @@ TEST(x32s_calls)
 {
 	struct mrn_source *source = dispatch_or_skip(0);
 	bool has_none = test_raw4(X32(SYS_getppid), 0, 0, 0, 0) == -ENOSYS;
-	uint64_t all = UINT64_MAX, none = 0;
+	uint64_t all = UINT64_MAX, none = 0, pending;
 	stack_t alternate = {.ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack)};
 	struct watched w;
 
 	watched_open(&w);
 	test_raw4(X32(SYS_munmap), (long)w.page, 4096, 0, 0);
 	CHECK_EQ(watched_close(&w), 1);
-	test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, (long)&all, 0, KERNEL_MASK);
+	CHECK_EQ(test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, (long)&all, 0, KERNEL_MASK),
+		 has_none ? -ENOSYS : 0);
+	CHECK_EQ(test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, 0, 0, 0),
+		 has_none ? -ENOSYS : -EINVAL);
+	CHECK_EQ(test_raw4(X32(SYS_rt_sigpending), (long)&pending, sizeof(pending), 0, 0),
+		 has_none ? -ENOSYS : 0);
 	check_caught();
 	test_raw4(X32(SYS_rt_sigprocmask), SIG_SETMASK, (long)&none, 0, KERNEL_MASK);
 	/* An end would give back what is kept of one. */
