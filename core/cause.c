@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <mrn/mmu_notifier.h>
 
+/* Coverage masks have other bits from 32 on. */
+_Static_assert(MRN_NR_CAUSES <= 32, "a coverage mask has no more bits for causes");
+
 const char *mrn_cause_name(enum mrn_cause cause)
 {
 	static const char *const name[MRN_NR_CAUSES] = {

@@ -87,11 +87,12 @@ static int check_backing(const struct mrn_hmm_opts *o)
 
 	if (flags < 0)
 		return mrn_explain(o, -EBADF, "backing_fd: %d is not open", o->backing_fd);
-	if ((flags & O_ACCMODE) != O_RDWR || lseek(o->backing_fd, 0, SEEK_CUR) < 0)
+	/* O_APPEND: the kernel would write each page at the end, wherever it is to be. */
+	if ((flags & (O_ACCMODE | O_APPEND)) != O_RDWR || lseek(o->backing_fd, 0, SEEK_CUR) < 0)
 		return mrn_explain(
 			o, -EBADF,
 			"backing_fd: %d is no file that is open for reading and writing, "
-			"and seekable",
+			"seekable, and without O_APPEND",
 			o->backing_fd);
 	return 0;
 }
@@ -206,13 +207,16 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	}
 	hmm->frames.violation = o.violation;
 	hmm->frames.violation_arg = o.violation_arg;
-	if (!err)
+	if (!err) {
 		err = mrn_mm_create(&hmm->mm);
-	if (!err)
-		err = hmm->end =
-			mrn_fd_move_up((int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (err >= 0)
-		err = mrn_hmm_workers_start(hmm);
+		if (!err)
+			err = hmm->end = mrn_fd_move_up(
+				(int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+		if (err >= 0)
+			err = mrn_hmm_workers_start(hmm);
+		if (err < 0)
+			mrn_explain(&o, err, "descriptors and threads: %s", strerror(-err));
+	}
 	if (!err) {
 		err = mrn_hmm_keeper_start(hmm, o.handlers);
 		if (err == -EPERM)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LARGEST 4096 /* bytes that any version's options may have */
+
 int mrn_explain_in(char *why, size_t why_size, int err, const char *format, ...)
 {
 	va_list args;
@@ -47,7 +49,8 @@ int mrn_opts_take(void *ours, size_t size, size_t why, const void *theirs)
 	if (!their_size)
 		return explain_size(from, why, -EINVAL,
 				    "the options' size is 0: set .size = sizeof(the structure).");
-	if (their_size < why + sizeof(char *) + sizeof(size_t))
+	/* No size at all: neither is what would be why. */
+	if (their_size < why + sizeof(char *) + sizeof(size_t) || their_size > LARGEST)
 		return -EINVAL;
 	if (their_size > size && !is_zero(from + size, from + their_size))
 		return explain_size(from, why, -E2BIG,

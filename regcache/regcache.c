@@ -45,7 +45,7 @@ static int check_source(const struct mrn_regcache_opts *opts, uint64_t need)
 	if (mrn_mm_is_wiped(opts->mm) || (source && mrn_mm_is_wiped(source->mm)))
 		return mrn_explain(opts, -ESTALE,
 				   "this is a forked child, and the %s is its parent's",
-				   mrn_mm_is_wiped(opts->mm) ? "mm" : "source");
+				   source ? "source" : "mm");
 	if (!source && opts->mm == mrn_mm_self())
 		return mrn_explain(opts, -EINVAL,
 				   "this process's own memory needs a source that watches it");
@@ -131,7 +131,7 @@ int mrn_regcache_create(const struct mrn_regcache_opts *given, struct mrn_regcac
 
 	c = aligned_alloc(_Alignof(struct mrn_regcache), sizeof(*c));
 	if (!c)
-		return -ENOMEM;
+		return mrn_explain(&opts, -ENOMEM, "no memory");
 	*c = (struct mrn_regcache){
 		.mm = opts.mm,
 		.mm_state = &opts.mm->state,

@@ -8,7 +8,7 @@
 
 #include "source/state.h"
 
-/* All in turn (turn.h), but for what it says. A function that is not there has nothing to do. */
+/* All in turn (turn.h), but for what it says. look, stop and forget may be NULL: nothing to do. */
 struct mrn_kind {
 	unsigned int bit; /* MRN_SOURCE_... */
 	const char *name;

@@ -14,7 +14,7 @@ const char *mrn_uring_explain(int error)
 		       "registration";
 	case ENOSPC:
 		return "every slot of the ring's buffer table, or every byte of max_bytes, is in use: put "
-		       "buffers sooner, open with more slots, or transfer without a registration";
+		       "buffers sooner, ask for more slots, or transfer without a registration";
 	case EFAULT:
 		return "part of the range is not mapped, or cannot be pinned for a device: memory that is "
 		       "not writable, a shared mapping of a file on disk, device memory; transfer "
@@ -31,11 +31,11 @@ const char *mrn_uring_explain(int error)
 		return "called from an invalidation callback, or inside an invalidation of the same range: "
 		       "get the buffer after it";
 	case ESTALE:
-		return "this is a forked child, and the ring and its buffers are its parent's: open the "
+		return "this is a forked child, and the ring and its buffers are its parent's: make the "
 		       "child's own";
 	case ENOTCONN:
 		return "the source that watched this process's memory has been detached: attach one and "
-		       "open again";
+		       "begin again";
 	case EBADF:
 		return "the ring's descriptor has been closed, or is another file's by now: keep it open "
 		       "while the ring is in use";

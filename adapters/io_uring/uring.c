@@ -40,7 +40,7 @@ struct mrn_uring {
 	dev_t dev; /* dev and ino identify the ring */
 	ino_t ino;
 	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
-	struct mrn_regcache *cache; /* NULL after a close that could not take the table away */
+	struct mrn_regcache *cache; /* NULL after a destroy that could not take the table away */
 	struct mrn_uring_slots slots;
 };
 
@@ -202,7 +202,7 @@ static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 		.why_size = opts->why_size,
 	};
 
-	return u->mm ? mrn_regcache_create(&cache, &u->cache) : -ENOMEM;
+	return mrn_regcache_create(&cache, &u->cache);
 }
 
 int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
@@ -228,15 +228,17 @@ int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
 
 	u = calloc(1, sizeof(*u));
 	if (!u)
-		return -ENOMEM;
+		return mrn_explain(&opts, -ENOMEM, "no memory");
 	u->ring = ring;
 	u->mm = mrn_mm_self();
 	r = know_ring(u, &opts);
 	if (r)
 		goto free_u;
 	r = mrn_uring_slots_init(&u->slots, slots);
-	if (r)
+	if (r) {
+		mrn_explain(&opts, r, "no memory for %u slots", slots);
 		goto free_u;
+	}
 	r = make_cache(u, &opts, slots);
 	if (r)
 		goto free_slots;

@@ -90,7 +90,7 @@ struct mrn_hmm_opts {
  *
  * Errors: -E2BIG (size); -EINVAL, also for more than 1 << 32 frames, more than 64 handlers, or a quarantine that is not less than the
  * frames; -EBADF when the backing file is not open for reading and
- * writing, or not seekable; -ENOMEM; -EPERM when this process may not create a userfaultfd, or
+ * writing, not seekable, or open with O_APPEND; -ENOMEM; -EPERM when this process may not create a userfaultfd, or
  * give a thread its own descriptor table (close_range or unshare); -ENOSYS and -EOPNOTSUPP when the kernel lacks
  * userfaultfd, or minor faults on shared memory (Linux 5.19); -EMFILE; -EFBIG for more frames than RLIMIT_FSIZE lets a
  * file have; -EAGAIN when no thread can be created. opts->why then says what is missing and how to allow it.

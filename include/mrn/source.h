@@ -11,7 +11,7 @@
  * dispatch	Syscall User Dispatch (Linux 5.11, x86-64): brackets each call that any thread of this
  *		process makes, libc's and ld.so's own, bare system call instructions and those in signal
  *		handlers among them. All other system calls become slower, by some microseconds. SIGSYS is taken: the
- *		program may set it, but cannot block it. A child of vfork, which runs in this memory until its exec, is not
+ *		program may set it, and block it: one that is sent is kept then. A child of vfork, which runs in this memory until its exec, is not
  *		caught: before there is one everything is invalidated (cause DETACH), and until it has gone what needs
  *		dispatch is good for one use at a time.
  *
@@ -116,7 +116,7 @@ struct mrn_source_opts {
 	uint64_t need;	 /* coverage bits without which attaching fails */
 	char *why;	 /* where to put one sentence when it fails; or NULL */
 	size_t why_size; /* bytes */
-	unsigned int flags;
+	uint64_t flags;	 /* MRN_SOURCE_FOLLOW_FORK, or 0 */
 };
 
 /*

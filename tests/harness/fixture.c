@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One test for every way to end. harness_selftest.c runs this program and reads its TAP. */
+/* One test for every way to end. selftest.c runs this program and reads its TAP. */
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 

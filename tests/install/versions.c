@@ -4,8 +4,10 @@
  * this version's libraries: structures that grow are taken as the caller has them, and nothing beyond them is written.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <mrn/mrn.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifdef WITH_URING
@@ -93,8 +95,10 @@ TEST(cache_of_any_version)
 	CHECK_EQ(g.s.later, 0);
 #endif
 	CHECK_ERR(GET(&g.s, 0), -EINVAL);
+	/* Nor is anything read or written that is no structure at all. */
+	memset(&opts, 'A', sizeof(opts));
+	CHECK_ERR(mrn_regcache_create(&opts, &cache), -EINVAL);
 	CHECK_ERR(mrn_regcache_destroy(cache), 0);
-	CHECK_ERR(mrn_mm_destroy(opts.mm), 0);
 }
 
 static int cover(const struct mrn_source *source, struct mrn_coverage *coverage, size_t size)
@@ -140,6 +144,9 @@ TEST(managed_memory_of_any_version)
 	CHECK_ERR(mrn_hmm_create(&opts, &hmm), -EBADF);
 	CHECK_EQ(pipe(ends), 0);
 	opts.backing_fd = ends[0];
+	CHECK_ERR(mrn_hmm_create(&opts, &hmm), -EBADF);
+	opts.backing_fd = memfd_create("backing", 0);
+	CHECK_EQ(fcntl(opts.backing_fd, F_SETFL, O_APPEND), 0);
 	CHECK_ERR(mrn_hmm_create(&opts, &hmm), -EBADF);
 }
 
