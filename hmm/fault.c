@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "hmm/cpu.h"
+#include "os/atomic.h"
 #include "os/syscall.h"
 
 enum verdict { SERVED, AWAY, LENT, FILED, FAILED };
@@ -87,6 +88,20 @@ static bool lock_or_want(struct mrn_hmm_region *r, size_t i)
 	return got;
 }
 
+/*
+ * The same for a worker, which has announced what it is about to do: a handler that looks at the page for another thread
+ * has it for a moment, and the announcement would have been for nothing. Whoever has it for longer is not waited for.
+ */
+static bool lock_soon_or_want(struct mrn_hmm_region *r, size_t i)
+{
+	for (int looks = 0; looks < 10000; looks++) {
+		if (lock_or_want(r, i))
+			return true;
+		mrn_cpu_relax();
+	}
+	return false;
+}
+
 /* For a page that is away or lent: announces its return first. */
 static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, enum verdict away,
 			       uint64_t pfn)
@@ -100,7 +115,7 @@ static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, e
 	range.owner = away == AWAY ? mrn_hmm_device_of(r->hmm, pfn) : NULL;
 	if (mmu_notifier_invalidate_range_start(&range))
 		return SERVED;
-	if (lock_or_want(r, i)) {
+	if (lock_soon_or_want(r, i)) {
 		/* If the page is elsewhere by now, that was not announced: the thread faults again. */
 		if (classify(r, i, &now) == away && (away == LENT || now == pfn) &&
 		    mrn_hmm_take_back(r, i, 1))
