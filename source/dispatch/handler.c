@@ -293,18 +293,18 @@ static void segment_call(struct mrn_caught *c)
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
-/* x32's actions and alternate stacks are in a form of their own, and would be the end of ours; the same call asks whether there are any. */
-static void x32_signals(struct mrn_caught *c)
+/* Does the kernel lack this call, which is x32's and about signals? Asked by the call itself, with arguments that change nothing. */
+static bool is_unknown(const struct mrn_caught *c)
 {
-	if (mrn_raw(c->reg[REG_RAX], 0, 0, 0, sizeof(mrn_sigmask)) != -ENOSYS)
-		mrn_caught_lose();
-	mrn_caught_resume(c, mrn_stub_resume);
+	return mrn_raw(c->reg[REG_RAX], 0, 0, 0, 0) == -ENOSYS;
 }
 
-/* One that is answered here, of x32: not where the kernel has none. Asked with arguments that change nothing. */
-static bool has_no_such_mask(const struct mrn_caught *c)
+/* x32's actions and alternate stacks are in a form of their own, and would be the end of ours. */
+static void x32_signals(struct mrn_caught *c)
 {
-	return c->call.compat && mrn_raw(c->reg[REG_RAX], 0, 0, 0, 0) == -ENOSYS;
+	if (!is_unknown(c))
+		mrn_caught_lose();
+	mrn_caught_resume(c, mrn_stub_resume);
 }
 
 static void caught(struct mrn_caught *c)
@@ -349,7 +349,8 @@ static void caught(struct mrn_caught *c)
 		break;
 	case SYS_rt_sigprocmask:
 	case SYS_rt_sigpending:
-		if (has_no_such_mask(c))
+		/* Answered here, but not for a kernel without x32. */
+		if (c->call.compat && is_unknown(c))
 			mrn_caught_resume(c, mrn_stub_resume);
 		else if (c->call.nr == SYS_rt_sigprocmask)
 			mrn_caught_procmask(c);

@@ -8,11 +8,8 @@
 #define FUNCTION(name)                                   \
 	extern const char mrn_at_##name[] __asm__(#name) \
 		__attribute__((weak, visibility("default")));
-#define REAL(name)	  FUNCTION(name)
-#define REAL_AS(name, as) FUNCTION(name)
 #include "source/interpose/functions.def"
 
-#undef FUNCTION
 #define FUNCTION(name) mrn_at_##name,
 const void *const mrn_wrappers[] = {
 #include "source/interpose/functions.def"

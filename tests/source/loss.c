@@ -154,9 +154,7 @@ TEST(written_over_is_seen_by_a_check)
 }
 
 static const char *const functions[] = {
-#define FUNCTION(name)	  #name,
-#define REAL(name)	  #name,
-#define REAL_AS(name, as) #name,
+#define FUNCTION(name) #name,
 #include "source/interpose/functions.def"
 };
 
