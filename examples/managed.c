@@ -52,7 +52,7 @@ static int device_sum(struct mrn_hmm *hmm, uintptr_t addr, size_t length, uint64
 		again = mmu_range_read_retry(&device.mrn, range.notifier_seq);
 		*sum = 0;
 		for (int i = 0; i < PAGES && !again; i++) {
-			device.frame[i] = mrn_hmm_frame(hmm, hmm_pfn_to_frame(pfns[i]));
+			device.frame[i] = mrn_hmm_frame(hmm, mrn_hmm_pfn_to_frame(pfns[i]));
 			*sum += *device.frame[i];
 		}
 		pthread_mutex_unlock(&device.lock);

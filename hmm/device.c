@@ -31,7 +31,7 @@ struct mrn_hmm_device *mrn_hmm_device_of(struct mrn_hmm *hmm, uint64_t pfn)
 
 bool mrn_hmm_device_page(const struct mrn_hmm_device *dev, unsigned long pfn, uint64_t *page)
 {
-	uint64_t number = hmm_pfn_to_frame(pfn);
+	uint64_t number = mrn_hmm_pfn_to_frame(pfn);
 
 	if (!dev->hmm || number < dev->first || number - dev->first >= dev->pages)
 		return false;

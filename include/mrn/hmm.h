@@ -365,7 +365,7 @@ long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void
 #define HMM_PFN_REQ_WRITE HMM_PFN_WRITE
 #define HMM_PFN_FLAGS	  (0xfful << HMM_PFN_ORDER_SHIFT)
 
-static inline uint64_t hmm_pfn_to_frame(unsigned long pfn)
+static inline uint64_t mrn_hmm_pfn_to_frame(unsigned long pfn)
 {
 	return pfn & ~HMM_PFN_FLAGS;
 }

@@ -135,7 +135,7 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 	if (err)
 		return err;
 	for (size_t k = 0; k < bo->base.n; k++)
-		e->user_pages[k] = hmm_pfn_to_frame(pfns[k]);
+		e->user_pages[k] = mrn_hmm_pfn_to_frame(pfns[k]);
 	e->seq = range.notifier_seq;
 	is_new = __atomic_exchange_n(&bo->range_seq, e->seq, __ATOMIC_RELAXED) != e->seq;
 	if (lab_is_broken(p->lab, COMPARE_EARLY))

@@ -195,7 +195,7 @@ static void update_gpuvm_pte(struct kgd_mem *mem)
 	if (mem->has_pages)
 		for (size_t k = 0; k < mem->n; k++)
 			lab_mmu_map(&kfd->dqm.gpuvm, mem->first + k,
-				    hmm_pfn_to_frame(mem->user_pages[k]), !mem->readonly);
+				    mrn_hmm_pfn_to_frame(mem->user_pages[k]), !mem->readonly);
 	else if (!lab_is_broken(kfd->lab, KEEP_ENTRIES))
 		lab_mmu_unmap(&kfd->dqm.gpuvm, mem->first, mem->n);
 }

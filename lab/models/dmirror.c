@@ -133,7 +133,7 @@ static void publish(const struct dmirror_cmd *c, const unsigned long *pfns, uint
 	}
 	for (size_t k = 0; k < c->n; k++)
 		if (pfns[k] & HMM_PFN_VALID)
-			lab_mmu_map(&c->d->pt, c->i + k, hmm_pfn_to_frame(pfns[k]) | tag,
+			lab_mmu_map(&c->d->pt, c->i + k, mrn_hmm_pfn_to_frame(pfns[k]) | tag,
 				    pfns[k] & HMM_PFN_WRITE);
 }
 
@@ -282,7 +282,7 @@ static void compare(struct dmirror *d, size_t i, uint64_t entry, bool write, uns
 		   i);
 	LAB_ASSERT(d->lab, !valid || !(entry & DPT_ATOMIC),
 		   "the device is not alone on page %zu, where it works atomically", i);
-	LAB_ASSERT(d->lab, !valid || entry == hmm_pfn_to_frame(pfn), "another page %zu", i);
+	LAB_ASSERT(d->lab, !valid || entry == mrn_hmm_pfn_to_frame(pfn), "another page %zu", i);
 	LAB_ASSERT(d->lab, !valid || !write || (pfn & HMM_PFN_WRITE),
 		   "the device may write to page %zu, which is write-protected", i);
 }

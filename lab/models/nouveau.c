@@ -181,7 +181,7 @@ uint64_t nouveau_entry(struct nouveau_svmm *svmm, unsigned long pfn)
 	uint64_t page;
 
 	return mrn_hmm_device_page(nouveau_owner(svmm), pfn, &page) ? page | PFN_VRAM
-								    : hmm_pfn_to_frame(pfn);
+								    : mrn_hmm_pfn_to_frame(pfn);
 }
 
 /* Under mutex. */

@@ -73,7 +73,7 @@ static void unmap_dma(struct umem_odp *odp, size_t i)
 	LAB_ASSERT(odp->nic->lab, !lab_mmu_is_mapped(&odp->nic->xlt, i),
 		   "page unmapped while the NIC can reach it");
 	if (*pfn & HMM_PFN_WRITE)
-		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), hmm_pfn_to_frame(*pfn));
+		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), mrn_hmm_pfn_to_frame(*pfn));
 	*pfn = 0;
 	odp->npages--;
 }
@@ -239,7 +239,8 @@ static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, s
 
 		odp->npages += !(*pfn & HMM_PFN_VALID);
 		*pfn = pfns[k];
-		lab_mmu_map(&odp->nic->xlt, i + k, hmm_pfn_to_frame(*pfn), *pfn & HMM_PFN_WRITE);
+		lab_mmu_map(&odp->nic->xlt, i + k, mrn_hmm_pfn_to_frame(*pfn),
+			    *pfn & HMM_PFN_WRITE);
 	}
 }
 

@@ -98,7 +98,7 @@ TEST(write_that_nobody_was_told_of_is_lost)
 		CHECK(!(v.pfns[0] & HMM_PFN_WRITE));
 		*frame_of(&rig, v.pfns[0]) = 99;
 		if (told)
-			mrn_hmm_set_dirty(rig.hmm, hmm_pfn_to_frame(v.pfns[0]));
+			mrn_hmm_set_dirty(rig.hmm, mrn_hmm_pfn_to_frame(v.pfns[0]));
 		CHECK_EQ(run_reclaim(&rig, p, 1), 1);
 		CHECK_EQ(word_at(p), told ? 99 : word_of(0, 0, 1));
 	}

@@ -71,7 +71,7 @@ TEST(what_does_not_migrate_is_passed_over)
 	/* Numbers are of one device. */
 	CHECK(mrn_hmm_device_page(&device.dev, pfns[6], &page));
 	CHECK(!mrn_hmm_device_page(&other.dev, pfns[6], &page));
-	CHECK(!mrn_hmm_frame(rig.hmm, hmm_pfn_to_frame(pfns[6])));
+	CHECK(!mrn_hmm_frame(rig.hmm, mrn_hmm_pfn_to_frame(pfns[6])));
 	/* From one to the other by way of system memory: whoever takes a page announces the other's loss. */
 	forget_events(&rig);
 	check_page(p + PAGE(5), 5, 1);

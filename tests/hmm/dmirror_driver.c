@@ -306,7 +306,7 @@ static char *memory_of(struct dmirror *d, unsigned long entry)
 	entry &= ~EXCLUSIVE;
 	if (mrn_hmm_device_page(&d->dev, entry, &page))
 		return device_memory(d, page);
-	return mrn_hmm_frame(d->hmm, hmm_pfn_to_frame(entry));
+	return mrn_hmm_frame(d->hmm, mrn_hmm_pfn_to_frame(entry));
 }
 
 static void read_page(struct dmirror *d, unsigned long entry, char *to)
@@ -328,7 +328,7 @@ static void write_page(struct dmirror *d, unsigned long entry, const char *from)
 	CHECK(memory);
 	memcpy(memory, from, mrn_page_size());
 	if (!mrn_hmm_device_page(&d->dev, entry & ~EXCLUSIVE, &page))
-		mrn_hmm_set_dirty(d->hmm, hmm_pfn_to_frame(entry & ~EXCLUSIVE));
+		mrn_hmm_set_dirty(d->hmm, mrn_hmm_pfn_to_frame(entry & ~EXCLUSIVE));
 }
 
 /* Copies pages [done, pages) until there is no entry that will do. How many are done then. */

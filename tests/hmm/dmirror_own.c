@@ -367,8 +367,8 @@ TEST_EACH_KERNEL(dmirror_double_map)
 	memset(mirror, 0, sizeof(mirror));
 	CHECK_ERR(device_copy(&dev2, 0, N, mirror, false), 0);
 	check_filled(mirror, N, 4);
-	if (hmm_pfn_to_frame(dev.table[3]))
-		CHECK_EQ(hmm_pfn_to_frame(dev.table[3]), hmm_pfn_to_frame(dev2.table[3]));
+	if (mrn_hmm_pfn_to_frame(dev.table[3]))
+		CHECK_EQ(mrn_hmm_pfn_to_frame(dev.table[3]), mrn_hmm_pfn_to_frame(dev2.table[3]));
 	CHECK_EQ(munmap(p, PAGE(N)), 0);
 	CHECK_ERR(device_copy(&dev, 0, N, mirror, false), -EFAULT);
 	CHECK_ERR(device_copy(&dev2, 0, N, mirror, false), 0);

@@ -493,7 +493,7 @@ HELPER uint64_t *frame_of(struct hmm_rig *rig, unsigned long pfn)
 	uint64_t *p;
 
 	CHECK(pfn & HMM_PFN_VALID);
-	p = mrn_hmm_frame(rig->hmm, hmm_pfn_to_frame(pfn));
+	p = mrn_hmm_frame(rig->hmm, mrn_hmm_pfn_to_frame(pfn));
 	CHECK(p);
 	return p;
 }

@@ -457,8 +457,9 @@ TEST_EACH_KERNEL(huge_pages)
 	check_all(&v, 0, 512, HMM_PFN_VALID | HMM_PFN_WRITE);
 	for (size_t i = 0; i < 512; i++) {
 		CHECK_EQ(hmm_pfn_to_map_order(v.pfns[i]), order);
-		if (hmm_pfn_to_frame(v.pfns[0]))
-			CHECK_EQ(hmm_pfn_to_frame(v.pfns[i]), hmm_pfn_to_frame(v.pfns[0]) + i);
+		if (mrn_hmm_pfn_to_frame(v.pfns[0]))
+			CHECK_EQ(mrn_hmm_pfn_to_frame(v.pfns[i]),
+				 mrn_hmm_pfn_to_frame(v.pfns[0]) + i);
 	}
 	check_all(&v, 512, 1024, 0);
 	/* The huge zero page, or many small ones. */
@@ -512,18 +513,18 @@ TEST_EACH_KERNEL(private_memory_after_a_fork)
 	memset(p, 'A', PAGE(2));
 	CHECK_ERR(ask_once(p, 2, 0), 0);
 	CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
-	before = hmm_pfn_to_frame(pfn[0]);
+	before = mrn_hmm_pfn_to_frame(pfn[0]);
 	child = fork();
 	CHECK(child >= 0);
 	if (child == 0) {
 		/* Page 0: shared with the parent, until it is asked for. */
 		CHECK_ERR(ask_once(p, 1, READ), 0);
 		CHECK_ANSWER(0, HMM_PFN_VALID);
-		CHECK_EQ(hmm_pfn_to_frame(pfn[0]), before);
+		CHECK_EQ(mrn_hmm_pfn_to_frame(pfn[0]), before);
 		CHECK_ERR(ask_once(p, 1, WRITE), 0);
 		CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
 		if (before)
-			CHECK_NE(hmm_pfn_to_frame(pfn[0]), before);
+			CHECK_NE(mrn_hmm_pfn_to_frame(pfn[0]), before);
 		CHECK_EQ(p[0], 'A');
 		p[0] = 'C';
 		tell(to_parent[1]);
@@ -555,20 +556,20 @@ TEST_EACH_KERNEL(shared_memory_after_a_fork)
 
 	p[0] = 'A';
 	CHECK_ERR(ask_once(p, 1, WRITE), 0);
-	before = hmm_pfn_to_frame(pfn[0]);
+	before = mrn_hmm_pfn_to_frame(pfn[0]);
 	child = fork();
 	CHECK(child >= 0);
 	if (child == 0) {
 		CHECK_ERR(ask_once(p, 1, WRITE), 0);
 		CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
-		CHECK_EQ(hmm_pfn_to_frame(pfn[0]), before);
+		CHECK_EQ(mrn_hmm_pfn_to_frame(pfn[0]), before);
 		p[0] = 'C';
 		_exit(0);
 	}
 	CHECK_EQ(child_status(child), 0);
 	CHECK_ERR(ask_once(p, 1, 0), 0);
 	CHECK_ANSWER(0, HMM_PFN_VALID | HMM_PFN_WRITE);
-	CHECK_EQ(hmm_pfn_to_frame(pfn[0]), before);
+	CHECK_EQ(mrn_hmm_pfn_to_frame(pfn[0]), before);
 	CHECK_EQ(p[0], 'C');
 }
 
@@ -691,8 +692,8 @@ TEST_EACH_KERNEL(frames_with_cap_sys_admin)
 		SKIP("this process lacks CAP_SYS_ADMIN");
 	touch(p);
 	CHECK_ERR(ask_once(p, 3, 0), 0);
-	CHECK_NE(hmm_pfn_to_frame(pfn[0]), 0);
-	CHECK_EQ(hmm_pfn_to_frame(pfn[0]), entry_of(p) & MRN_PAGEMAP_FRAME);
+	CHECK_NE(mrn_hmm_pfn_to_frame(pfn[0]), 0);
+	CHECK_EQ(mrn_hmm_pfn_to_frame(pfn[0]), entry_of(p) & MRN_PAGEMAP_FRAME);
 	CHECK_EQ(pfn[1], 0);
 }
 

@@ -436,7 +436,7 @@ static void expect_orders(struct hmm_rig *rig, size_t from, size_t to, unsigned 
 	for (size_t i = from & ~(((size_t)1 << order) - 1); order && i + 1 < to; i++) {
 		if (i < from || (i + 1) % ((size_t)1 << order) == 0)
 			continue;
-		CHECK_EQ(hmm_pfn_to_frame(v.pfns[i]) + 1, hmm_pfn_to_frame(v.pfns[i + 1]));
+		CHECK_EQ(mrn_hmm_pfn_to_frame(v.pfns[i]) + 1, mrn_hmm_pfn_to_frame(v.pfns[i + 1]));
 		CHECK(frame_of(rig, v.pfns[i]) + PAGE(1) / 8 == frame_of(rig, v.pfns[i + 1]));
 	}
 }
@@ -456,7 +456,7 @@ TEST(order_is_that_of_the_block)
 		CHECK_ERR(view_fault(&v, WRITE), 0);
 		expect_orders(&rig, 0, 3 * block, order);
 		for (size_t k = 0; k < 3; k++)
-			CHECK_EQ(hmm_pfn_to_frame(v.pfns[k * block]) % block, 0);
+			CHECK_EQ(mrn_hmm_pfn_to_frame(v.pfns[k * block]) % block, 0);
 		/* What is left at the end is no block. */
 		expect_orders(&rig, 3 * block, n, 0);
 		/* A part of a block says so as well. */

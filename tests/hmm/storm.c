@@ -90,7 +90,7 @@ static bool count_through(struct mirror *m, size_t i, unsigned int writer, struc
 	pthread_mutex_lock(&m->lock);
 	there = m->entry[i] & HMM_PFN_WRITE;
 	if (there) {
-		void *page = mrn_hmm_frame(rig.hmm, hmm_pfn_to_frame(m->entry[i]));
+		void *page = mrn_hmm_frame(rig.hmm, mrn_hmm_pfn_to_frame(m->entry[i]));
 
 		if (!page)
 			page = device_page(m->dev, m->entry[i]);

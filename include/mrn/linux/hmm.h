@@ -10,7 +10,7 @@
  *  - No mmap_lock: nothing has to be held around the call, and no driver lock may be.
  *  - It knows the mms of managed memory and mrn_mm_self(); any other is -EINVAL.
  *  - An entry's number is a frame of managed memory or a page of a device's memory, not a physical
- *    address: mrn_hmm_frame(hmm, hmm_pfn_to_frame(pfn)) is where its bytes are, and
+ *    address: mrn_hmm_frame(hmm, mrn_hmm_pfn_to_frame(pfn)) is where its bytes are, and
  *    mrn_hmm_device_page tells whether it is a device's. On mrn_mm_self() see hmm_range_fault.
  *  - Where the flags lie in an entry is not promised; the kernel's moved, too.
  *
