@@ -197,18 +197,6 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_release(struct mrn_mm *mm);
 
-/* ---- gap.c */
-
-/*
- * Finds the first part of [*start, end) that no inserted range notifier but `except` covers, as
- * [*start, *gap_end); moves *start. False when there is none.
- */
-bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uintptr_t *start,
-		uintptr_t end, uintptr_t *gap_end);
-
-/* True if any inserted range notifier overlaps [start, end). */
-bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
-
 /* ---- callbacks */
 
 /* How many callbacks this thread is in. */

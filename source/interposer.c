@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "core/mm.h"
 #include "source/check.h"
 #include "source/dispatch/dispatch.h"
+#include "source/watched.h"
 
 #define LOOK 16 /* bytes of each */
 
@@ -57,5 +57,5 @@ bool mrn_source_watches(uintptr_t start, uintptr_t end)
 {
 	struct mrn_mm *mm = mrn_mm_self();
 
-	return mm && mrn_mm_is_covered(mm, start, end);
+	return mm && mrn_is_watched(mm, start, end);
 }

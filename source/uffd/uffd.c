@@ -17,6 +17,7 @@
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/confined.h"
+#include "source/watched.h"
 
 #define EVENTS (UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE)
 
@@ -300,7 +301,7 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 	uintptr_t start = leaving->node.start, end = leaving->node.end, gap_end;
 	mrn_sigmask mask = lock(u);
 
-	for (; mrn_mm_gap(u->mm, leaving, &start, end, &gap_end); start = gap_end)
+	for (; mrn_find_unwatched(u->mm, leaving, &start, end, &gap_end); start = gap_end)
 		disarm(u, start, gap_end);
 	/* The last notifier there is. Who has inserted another since will say so anew when he arms. */
 	if (__atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) == 1)

@@ -6,6 +6,7 @@
  * mark of its own: filler k is put into place k, and X where one is left out.
  */
 #include "index/filter.h"
+#include "source/watched.h"
 
 #include "tests/core/fixture.h"
 
@@ -447,7 +448,7 @@ static void start_for_x(void)
 
 static void ask_for_x(void)
 {
-	CHECK(mrn_mm_is_covered(full.mm, PAGE(X_PAGE), PAGE(X_PAGE + 1)));
+	CHECK(mrn_is_watched(full.mm, PAGE(X_PAGE), PAGE(X_PAGE + 1)));
 }
 
 TEST(a1_start_calls_who_stays_while_another_spills)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Which addresses no notifier covers.
- */
+/* Looks at the mm's index in a section, as an invalidation does: core/section.c. */
+#include "source/watched.h"
+
 #include <stddef.h>
 
 #include "core/slot.h"
@@ -20,8 +20,8 @@ static const struct mrn_index_entry *next_other(struct mrn_mm *mm, uintptr_t sta
 	return e;
 }
 
-bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uintptr_t *start,
-		uintptr_t end, uintptr_t *gap_end)
+bool mrn_find_unwatched(struct mrn_mm *mm, const struct mmu_range_notifier *except,
+			uintptr_t *start, uintptr_t end, uintptr_t *gap_end)
 {
 	int slot = mrn_slot_claim(mm);
 	const struct mrn_index_entry *e;
@@ -40,7 +40,7 @@ bool mrn_mm_gap(struct mrn_mm *mm, const struct mmu_range_notifier *except, uint
 	return *start < end;
 }
 
-bool mrn_mm_is_covered(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
+bool mrn_is_watched(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_index_walk walk;
 	bool covered;

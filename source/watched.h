@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which addresses of an mm range notifiers are inserted over. Event path. */
+#ifndef MRN_SOURCE_WATCHED_H
+#define MRN_SOURCE_WATCHED_H
+
+#include "core/mm.h"
+
+/* True if any inserted range notifier overlaps [start, end). */
+bool mrn_is_watched(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
+
+/*
+ * Finds the first part of [*start, end) over which no range notifier but `except` is inserted, as [*start, *gap_end);
+ * moves *start. False when there is none.
+ */
+bool mrn_find_unwatched(struct mrn_mm *mm, const struct mmu_range_notifier *except,
+			uintptr_t *start, uintptr_t end, uintptr_t *gap_end);
+
+#endif
