@@ -49,12 +49,6 @@ struct mrn_mm {
 	uint64_t used __attribute__((
 		aligned(64))); /* slots that have ever been claimed, a bit for each */
 	bool ours;	       /* false in a forked child */
-	/*
-	 * The owning process, once an interposer or a source is there: a vfork's child shares this memory but is
-	 * another process. 0 in a forked child.
-	 */
-	int32_t pid;
-	bool dispatched; /* the dispatch source brackets all calls; no other source need */
 	/* The last notifier id that was drawn; starts at 1, so that no id is 0. */
 	uint64_t counter __attribute__((aligned(64)));
 

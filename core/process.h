@@ -14,11 +14,9 @@ struct mrn_process {
 	/* A stack of notifiers removed asynchronously and not yet freed; popped under taking. deferred.c */
 	struct mrn_mutex taking;
 	struct mrn_deferred *queue;
-	uint32_t kicks;		    /* futex: goes up when there may be something to free */
-	uint32_t reaper;	    /* 1: it is running */
-	uint32_t needed;	    /* notifiers of mmu_notifier_get that have not been freed */
-	struct mrn_mutex attaching; /* source/turn.h */
-	struct mrn_mutex signals;   /* source/dispatch/sigsys.c */
+	uint32_t kicks;	 /* futex: goes up when there may be something to free */
+	uint32_t reaper; /* 1: it is running */
+	uint32_t needed; /* notifiers of mmu_notifier_get that have not been freed */
 };
 
 /* Created with the process's first mm, never freed; NULL before. */

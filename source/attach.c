@@ -20,6 +20,7 @@
 #include "source/confined.h"
 #include "source/interposer.h"
 #include "source/kind.h"
+#include "source/process.h"
 #include "source/state.h"
 #include "source/turn.h"
 
@@ -202,7 +203,6 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	unsigned int had;
 	struct mrn_source *s = shared;
 	char why[sizeof(s->why)];
-	long pid;
 	int r;
 
 	/* This is a child, of a handler that forked while we waited. */
@@ -215,9 +215,8 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	}
 	if (!s)
 		return mrn_explain(opts, -ENOMEM, "no memory.");
-	pid = mrn_sys0(SYS_getpid);
-	mm->pid = pid > 0 ? (int32_t)pid : 0;
-	mrn_peek_know(&mm->pid);
+	mrn_source_process_is(mrn_sys0(SYS_getpid));
+	mrn_peek_know(&mrn_source_process->pid);
 	had = s->kinds;
 	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';
@@ -243,7 +242,7 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 
 static int check_request(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts)
 {
-	if (!mm && !mrn_mm_self())
+	if ((!mm && !mrn_mm_self()) || mrn_source_process_init())
 		return mrn_explain(
 			opts, -ENOMEM,
 			"there is no memory, or none that a sandbox (seccomp) lets be had.");

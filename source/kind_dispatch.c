@@ -2,6 +2,7 @@
 /* What Syscall User Dispatch catches: every call of every thread. */
 #include "source/dispatch/dispatch.h"
 #include "source/kind.h"
+#include "source/process.h"
 
 static const char *remedy(int error)
 {
@@ -27,7 +28,7 @@ static void is_lost(void)
 
 	if (!s)
 		return;
-	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn_source_process->dispatched, false, __ATOMIC_RELEASE);
 	mrn_source_has_lost(s, &s->by_call, 0);
 }
 
@@ -54,7 +55,7 @@ static int start(struct mrn_source *s, unsigned int flags)
 	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
 
 	if (!r)
-		__atomic_store_n(&s->mm->dispatched, true, __ATOMIC_RELEASE);
+		__atomic_store_n(&mrn_source_process->dispatched, true, __ATOMIC_RELEASE);
 	else
 		mrn_source_add_why(s, *reason ? reason : remedy(r));
 	return r;
@@ -63,7 +64,7 @@ static int start(struct mrn_source *s, unsigned int flags)
 static void uncover(struct mrn_source *s)
 {
 	/* The interposer's business again, if it is there. */
-	__atomic_store_n(&s->mm->dispatched, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&mrn_source_process->dispatched, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->by_call, 0, __ATOMIC_RELAXED);
 }
 

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "core/process.h"
+#include "source/process.h"
 
 /*
  * Not SIGSYS, of which dispatch decides while it starts. Nor what libc uses inside itself, from 32 on: a thread that calls
@@ -24,7 +24,7 @@ void mrn_turn_begin(mrn_sigmask *mask)
 	uint32_t held = 1;
 
 	for (;;) {
-		struct mrn_mutex *m = &mrn_process->attaching;
+		struct mrn_mutex *m = &mrn_source_process->attaching;
 		uint32_t is = 0;
 
 		mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&others, (long)mask, sizeof(*mask));
@@ -44,7 +44,7 @@ void mrn_turn_end(mrn_sigmask mask)
 {
 	const mrn_sigmask back = OTHERS & ~mask;
 
-	mrn_mutex_unlock(&mrn_process->attaching);
+	mrn_mutex_unlock(&mrn_source_process->attaching);
 	/* And nothing else: what dispatch has unblocked stays so. */
 	mrn_sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&back, 0, sizeof(back));
 }

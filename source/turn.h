@@ -12,7 +12,7 @@
 
 #include "os/thread.h"
 
-/* Waits for it, with signals as they are; then blocks them. *mask is for mrn_turn_end. There is an mm. */
+/* Waits for it, with signals as they are; then blocks them. *mask is for mrn_turn_end. There is a mrn_source_process. */
 void mrn_turn_begin(mrn_sigmask *mask);
 void mrn_turn_end(mrn_sigmask mask);
 

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/mm.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "source/child.h"
 #include "source/confined.h"
+#include "source/process.h"
 #include "watch/clock.h"
 #include "watch/environment.h"
 #include "watch/exec_plan.h"
@@ -115,10 +115,8 @@ static void run_without_lane(int err)
 /* The interposer tells it by this from one of a vfork's child. Where nothing is attached anew, nobody has said so. */
 static void know_own_exec(void)
 {
-	struct mrn_mm *mm = mrn_mm_self();
-
-	if (mm && !mm->pid && own_pid > 0)
-		mm->pid = (int32_t)own_pid;
+	if (!mrn_source_process_pid())
+		mrn_source_process_is(own_pid);
 }
 
 /* Whose memory it is that is followed, or told of: a forked child's is another. */

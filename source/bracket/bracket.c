@@ -4,6 +4,7 @@
 #include "source/bracket/check.h"
 #include "core/mm.h"
 #include "source/interposer.h"
+#include "source/process.h"
 
 #include "os/event_path.h"
 
@@ -17,10 +18,9 @@ static void announce(struct mmu_notifier_range *token)
  * For a wrapper: the call is about to be caught, and is dispatch's to announce. Not every thread that runs in this memory is
  * caught, so the question is whether this very one is.
  */
-static inline bool is_dispatchs(const struct mrn_mm *mm)
+static inline bool is_dispatchs(void)
 {
-	return __builtin_expect(__atomic_load_n(&mm->dispatched, __ATOMIC_RELAXED), 0) &&
-	       mrn_is_to_be_caught();
+	return __builtin_expect(mrn_source_process_is_dispatched(), 0) && mrn_is_to_be_caught();
 }
 
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
@@ -28,7 +28,7 @@ bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event
 {
 	struct mrn_mm *mm = mrn_mm_self();
 
-	if (!mm || is_dispatchs(mm))
+	if (!mm || is_dispatchs())
 		return false;
 	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
 	token->cause = cause;
@@ -56,9 +56,7 @@ void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum 
 
 bool mrn_bracket_is_anothers(void)
 {
-	const struct mrn_mm *mm = mrn_mm_self();
-
-	return !mm || is_dispatchs(mm);
+	return !mrn_mm_self() || is_dispatchs();
 }
 
 bool mrn_bracket_tells_nobody(void)
@@ -91,7 +89,7 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 	struct mmu_notifier_range token;
 	struct mrn_mm *mm = mrn_mm_self();
 
-	if (!mm || is_dispatchs(mm))
+	if (!mm || is_dispatchs())
 		return;
 	mmu_notifier_range_init(&token, event, MRN_RANGE_AFTER, mm, mrn_page_down(start),
 				mrn_page_up(end));

@@ -3,9 +3,9 @@
  * execve: all memory goes, and what else the process has may stay: a device that is still open keeps pages pinned that nobody
  * can reach. The token is over when the call fails; when it does not, there is nobody who would wait for it.
  */
-#include "core/mm.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
+#include "source/process.h"
 
 #include "os/event_path.h"
 
@@ -17,15 +17,15 @@ void mrn_bracket_exec(struct mrn_bracket *b)
 
 void mrn_bracket_exec_by_name(struct mrn_bracket *b)
 {
-	const struct mrn_mm *mm = mrn_mm_self();
+	int32_t owner = mrn_source_process_pid();
 	long pid;
 
 	mrn_bracket_none(b);
 	/* Asks the kernel, which a sandbox may punish, only where it matters. */
-	if (!mm || !mm->pid || mrn_bracket_tells_nobody())
+	if (!owner || mrn_bracket_tells_nobody())
 		return;
 	pid = mrn_sys0(SYS_getpid);
 	/* Who must not ask is taken for this process. */
-	if (pid == mm->pid || pid < 0)
+	if (pid == owner || pid < 0)
 		mrn_bracket_exec(b);
 }

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "source/dispatch/check.h"
-#include "core/process.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
+#include "source/process.h"
 
 #include "os/event_path.h"
 
@@ -79,13 +79,13 @@ mrn_sigmask mrn_actions_lock(void)
 	mrn_sigmask mask = 0;
 
 	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&mask, sizeof(all));
-	mrn_mutex_lock(&mrn_process->signals);
+	mrn_mutex_lock(&mrn_source_process->signals);
 	return mask;
 }
 
 void mrn_actions_unlock(mrn_sigmask mask)
 {
-	mrn_mutex_unlock(&mrn_process->signals);
+	mrn_mutex_unlock(&mrn_source_process->signals);
 	mrn_signals_restore(mask);
 }
 

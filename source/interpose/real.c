@@ -24,11 +24,11 @@
 #include <gnu/libc-version.h>
 #endif
 
-#include "core/mm.h"
 #include "os/thread.h"
 
 #include "source/interpose/wrappers.h"
 #include "source/interposer.h"
+#include "source/process.h"
 
 /* A call that the next library does not have stays raw. */
 #define RESOLVE(into, name)                                                       \
@@ -96,11 +96,9 @@ int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *a
 
 __attribute__((constructor(101))) static void resolve(void)
 {
-	struct mrn_mm *mm = mrn_mm_self();
-
 	/* Made now, so that threads do not race for it. */
-	if (mm)
-		mm->pid = getpid();
+	mrn_mm_self();
+	mrn_source_process_is(getpid());
 	mrn_real_heap();
 #define FUNCTION(name)
 #define REAL(name)	  RESOLVE(mrn_real.name, #name);

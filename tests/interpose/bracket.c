@@ -39,6 +39,7 @@
 #include "os/uffd.h"
 #include "source/bracket/held.h"
 #include "source/bracket/other.h"
+#include "source/process.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
 #include "tests/loop_device.h"
@@ -1710,7 +1711,7 @@ TEST(exec_that_fails)
 	struct counter c;
 
 	/* As of one that has attached a source: a fork's child, which a test is, has nobody to tell. */
-	mrn_mm_self()->pid = getpid();
+	mrn_source_process_is(getpid());
 	watch(&c, S(0), PAGE);
 	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
 	for (unsigned int i = 0; i < NR(executors); i++) {
@@ -1736,7 +1737,7 @@ TEST(exec_of_a_vforks_child)
 	int status;
 	pid_t pid;
 
-	mrn_mm_self()->pid = getpid();
+	mrn_source_process_is(getpid());
 	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
 	if (by_itself)
 		execve(nowhere, no_arguments, no_arguments);
