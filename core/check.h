@@ -8,19 +8,18 @@
 #include "os/check.h"
 #include "os/thread.h"
 
-MRN_PART(A1_CALLBACKS);	   /* start calls no range notifier */
-MRN_PART(A2_WAIT);	   /* read_begin does not wait for tokens */
-MRN_PART(A3_FIRST_READ);   /* a new notifier's first read does not look at all tokens */
-MRN_PART(A4_EARLY_END);	   /* the token is withdrawn as soon as start returns */
-MRN_PART(A5_REMOVE_WAIT);  /* remove does not wait for running callbacks */
-MRN_PART(A5_GRACE);	   /* nor for walks that have found the notifier, and not pinned it */
+MRN_PART(A1_CALLBACKS);	 /* start calls no range notifier */
+MRN_PART(A2_WAIT);	 /* read_begin does not wait for tokens */
+MRN_PART(A3_FIRST_READ); /* a new notifier's first read does not look at all tokens */
+MRN_PART(A4_EARLY_END);	 /* the token is withdrawn as soon as start returns */
+MRN_PART(
+	A5_GRACE); /* remove does not wait for walks that have found the notifier, and not pinned it */
 MRN_PART(A6_TOLD);	   /* end calls whoever was registered, not whom start called */
 MRN_PART(A6_END_LIST);	   /* a refusal does not end the list notifiers that started */
 MRN_PART(A6_TOKEN);	   /* a refusal does not withdraw the token */
 MRN_PART(P1_LATER_TOKENS); /* read_begin waits for tokens that started later, too */
 MRN_PART(P4_OWN_TOKEN);	   /* a thread waits for its own token */
 MRN_PART(SEQ_PROCESS);	   /* notifiers' first seqs come from their mm's counter */
-MRN_PART(CANCEL_HOLD);	   /* a thread may be cancelled inside a callback */
 
 /* read_begin is about to wait for a token with this seq. */
 MRN_HOOK_TYPE(wait, uint64_t token_seq);

@@ -4,23 +4,33 @@
 #include <stddef.h>
 
 #include "core/mm.h"
-#include "core/process.h"
-#include "os/atomic.h"
+#include "lifetime/deferred.h"
+#include "os/callback.h"
+#include "os/container_of.h"
 #include "os/pages.h"
 
 static struct mrn_mm *self_mm;
+
+static void free_mm(struct mrn_home *home)
+{
+	struct mrn_mm *mm = container_of(home, struct mrn_mm, home);
+
+	mrn_index_destroy(&mm->index);
+	mrn_pages_free(mm, sizeof(*mm));
+}
 
 static struct mrn_mm *new_mm(void)
 {
 	struct mrn_mm *mm;
 
-	if (mrn_process_init())
+	if (mrn_deferred_init())
 		return NULL;
 	mm = mrn_pages_alloc_wiped_on_fork(sizeof(*mm));
 	if (!mm)
 		return NULL;
 	mm->counter = 1;
-	mm->refs = 1;
+	mm->home.refs = 1;
+	mm->home.free = free_mm;
 	mm->ours = true;
 	mm->index.filter.wiped = true;
 	__atomic_store_n(&mm->state, MRN_MM_IDLE, __ATOMIC_RELEASE);
@@ -33,19 +43,6 @@ int mrn_mm_create(struct mrn_mm **out)
 		return -EINVAL;
 	*out = new_mm();
 	return *out ? 0 : -ENOMEM;
-}
-
-void mrn_mm_get(struct mrn_mm *mm)
-{
-	__atomic_fetch_add(&mm->refs, 1, __ATOMIC_RELAXED);
-}
-
-void mrn_mm_put(struct mrn_mm *mm)
-{
-	if (__atomic_fetch_sub(&mm->refs, 1, __ATOMIC_ACQ_REL) != 1)
-		return;
-	mrn_index_destroy(&mm->index);
-	mrn_pages_free(mm, sizeof(*mm));
 }
 
 struct mrn_mm *mrn_mm_self(void)
@@ -94,10 +91,7 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	mrn_list_release(mm);
 	mmu_notifier_invalidate_range_end(&range);
 
-	/* From here on a thread that queues an item also frees it; full fence: one of the two sees the other. */
-	__atomic_store_n(&mm->ended, true, __ATOMIC_RELAXED);
-	mrn_fence_full();
-	mrn_deferred_drain(mm);
+	mrn_deferred_end(&mm->home);
 	mrn_mm_put(mm);
 	return 0;
 }

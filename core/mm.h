@@ -15,6 +15,7 @@
 #include <mrn/mmu_notifier.h>
 
 #include "index/index.h"
+#include "lifetime/home.h"
 #include "os/rwlock.h"
 #include "os/mutex.h"
 
@@ -70,13 +71,7 @@ struct mrn_mm {
 	/* hmm's managed address space behind this mm; NULL for any other mm. */
 	void *managed;
 
-	uint32_t refs;
-	/* Futex: goes up when a notifier that is being removed has lost its last pin. */
-	uint32_t drained;
-
-	/* Held while asynchronously removed notifiers are freed: free functions run under it. */
-	struct mrn_mutex drain_lock;
-	bool ended; /* no later call will free anything */
+	struct mrn_home home; /* what keeps the mm, and the lifetimes of its notifiers */
 
 	/* Tokens beyond the slots, in their callers' memory: looked at only under more_lock, held with
 	 * signals blocked. more_ended goes up, and wakes, at each end. */
@@ -95,8 +90,15 @@ static inline bool mrn_mm_is_wiped(const struct mrn_mm *mm)
 	return !__atomic_load_n(&mm->ours, __ATOMIC_RELAXED);
 }
 
-void mrn_mm_get(struct mrn_mm *mm);
-void mrn_mm_put(struct mrn_mm *mm);
+static inline void mrn_mm_get(struct mrn_mm *mm)
+{
+	mrn_home_get(&mm->home);
+}
+
+static inline void mrn_mm_put(struct mrn_mm *mm)
+{
+	mrn_home_put(&mm->home);
+}
 
 /* Draws a number that no notifier of this mm has. */
 static inline uint64_t mrn_mm_draw(struct mrn_mm *mm)
@@ -125,57 +127,6 @@ bool mrn_tokens_overlap(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
 int mrn_tokens_wait(struct mrn_mm *mm, uintptr_t start, uintptr_t end,
 		    const struct timespec *deadline);
 
-/* ---- pin.c: a notifier's state, and keeping it while its callbacks run; both kinds have a field pins */
-
-#define MRN_PIN_INSERTED (UINT64_C(1) << 31)
-#define MRN_PIN_REMOVING (UINT64_C(1) << 30) /* walks skip it */
-#define MRN_PIN_CLAIMED \
-	(UINT64_C(1) << 29) /* its fields are being filled, or cleared in a forked child */
-#define MRN_PIN_COUNT (MRN_PIN_CLAIMED - 1)
-
-/* Before an insertion: 0 for one caller, -EBUSY for every other until the notifier is free again. */
-int mrn_pin_claim(uint64_t *pins);
-/* From claimed to inserted; a release: its fields are set before. */
-void mrn_pin_insert(uint64_t *pins);
-/* From claimed or removing to free; a release. */
-void mrn_pin_retire(uint64_t *pins);
-/* 0 if it is inserted and no removal has begun; -ENOENT; -ESTALE for a copy of the parent's. */
-int mrn_pin_look(const uint64_t *pins);
-/*
- * 0 for the one caller that begins the removal; -ESTALE for the one that has to retire a copy of the parent's; -ENOENT
- * for every other.
- */
-int mrn_pin_begin_removal(uint64_t *pins);
-/* Takes a pin unless the notifier is being removed. */
-bool mrn_pin(uint64_t *pins);
-void mrn_unpin(struct mrn_mm *mm, uint64_t *pins);
-bool mrn_pin_is_idle(const uint64_t *pins);
-/* Waits until the notifier, already unlinked, has no pins. */
-void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins);
-
-/* ---- deferred.c */
-
-/* Queues d: finish(d) is called once, when the notifier with these pins has none left. Lock-free, callable anywhere. */
-void mrn_deferred_push(struct mrn_mm *mm, struct mrn_deferred *d, uint64_t *pins,
-		       void (*finish)(struct mrn_deferred *d));
-/* Tells the reaper that a queued item may be ready. Callable anywhere. */
-void mrn_deferred_kick(void);
-/* Runs d if it is still queued. */
-void mrn_deferred_run_one(struct mrn_deferred *d);
-/* Runs everything that was queued for mm before the call, or waits until other threads have. */
-void mrn_deferred_drain(struct mrn_mm *mm);
-/* For the reaper: runs what is ready of one mm. False if there is nothing. */
-bool mrn_deferred_reap(void);
-/* True if this thread is inside a free function. */
-bool mrn_deferred_running(void);
-
-/* ---- reaper.c */
-
-/* Starts the reaper if there is none, if possible. Call where allocating and creating threads is allowed. */
-void mrn_reaper_start(void);
-/* The same, if an item is queued. */
-void mrn_reaper_help(void);
-
 /* ---- notifier_list.c */
 
 /*
@@ -190,10 +141,5 @@ static inline bool mrn_list_is_used(const struct mrn_mm *mm)
 int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t limit);
 void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range);
 void mrn_list_release(struct mrn_mm *mm);
-
-/* ---- callbacks */
-
-/* How many callbacks this thread is in. */
-extern MRN_TLS unsigned int mrn_callback_depth;
 
 #endif

@@ -49,16 +49,17 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "core/callback.h"
 #include "core/check.h"
 #include "core/slot.h"
+#include "lifetime/deferred.h"
+#include "lifetime/pin.h"
+#include "lifetime/reaper.h"
 #include "os/atomic.h"
+#include "os/callback.h"
 #include "os/container_of.h"
 #include "os/pages.h"
 
 #include "os/event_path.h"
-
-MRN_TLS unsigned int mrn_callback_depth;
 
 /*
  * A notifier may point to one of these in place of its mm's state. Neither is ever idle, so the inline paths call the
@@ -98,7 +99,7 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 
 	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS))
 		MRN_CALLBACK(done = mrn->ops->invalidate(mrn, range, range->seq));
-	mrn_unpin(mm, &mrn->pins);
+	mrn_unpin(&mm->home, &mrn->pins);
 	return done || mmu_notifier_range_blockable(range);
 }
 
@@ -441,7 +442,7 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	mrn_mutex_unlock(&mm->writing);
 	if (wait) {
 		mrn_grace_wait(mm, &grace);
-		mrn_pin_wait_idle(mm, &mrn->pins);
+		mrn_pin_wait_idle(&mm->home, &mrn->pins);
 		mrn_mm_put(mm);
 	}
 	retire(mrn);
@@ -487,7 +488,7 @@ static void finish_removal(struct mrn_deferred *d)
 {
 	struct mmu_range_notifier *mrn = container_of(d, struct mmu_range_notifier, deferred);
 
-	unlink_range(mrn, d->mm);
+	unlink_range(mrn, container_of(d->home, struct mrn_mm, home));
 	MRN_CALL(mrn->free_fn(mrn));
 }
 
@@ -504,11 +505,9 @@ int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 		return r;
 	mrn->free_fn = free_fn;
 	mrn_mm_get(mm);
-	mrn_deferred_push(mm, &mrn->deferred, &mrn->pins, finish_removal);
-	/* Pairs with mrn_mm_destroy's fence: destroy finds the queued item, or this thread finds mm ended. */
-	mrn_fence_full();
-	if (__atomic_load_n(&mm->ended, __ATOMIC_RELAXED) && !mrn_callback_depth)
-		mrn_deferred_run_one(&mrn->deferred);
+	mrn_deferred_push(&mm->home, &mrn->deferred, &mrn->pins, finish_removal);
+	if (!mrn_callback_depth)
+		mrn_deferred_run_if_ended(&mm->home, &mrn->deferred);
 	mrn_mm_put(mm);
 	return 0;
 }

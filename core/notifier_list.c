@@ -15,11 +15,13 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "core/callback.h"
 #include "core/check.h"
 #include "core/mm.h"
-#include "core/process.h"
+#include "lifetime/deferred.h"
+#include "lifetime/pin.h"
+#include "lifetime/reaper.h"
 #include "os/atomic.h"
+#include "os/callback.h"
 #include "os/container_of.h"
 
 #include "os/event_path.h"
@@ -54,7 +56,7 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 		refused = r && !mmu_notifier_range_blockable(range);
 		if (!refused)
 			cursor = mn->born;
-		mrn_unpin(mm, &mn->pins);
+		mrn_unpin(&mm->home, &mn->pins);
 		if (refused)
 			break;
 	}
@@ -74,7 +76,7 @@ void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 		if (mn->ops->invalidate_range_end) {
 			MRN_CALLBACK(mn->ops->invalidate_range_end(mn, range));
 		}
-		mrn_unpin(mm, &mn->pins);
+		mrn_unpin(&mm->home, &mn->pins);
 	}
 	mrn_calls_end(calls);
 }
@@ -98,7 +100,7 @@ void mrn_list_release(struct mrn_mm *mm)
 	while ((mn = pin_next(mm, cursor, UINT64_MAX))) {
 		cursor = mn->born;
 		release_once(mn, mm);
-		mrn_unpin(mm, &mn->pins);
+		mrn_unpin(&mm->home, &mn->pins);
 	}
 }
 
@@ -235,7 +237,7 @@ int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
 		return r;
 	release_once(mn, mm);
 	unlink_notifier(mn, mm);
-	mrn_pin_wait_idle(mm, &mn->pins);
+	mrn_pin_wait_idle(&mm->home, &mn->pins);
 	retire(mn);
 	mrn_mm_put(mm);
 	mrn_reaper_help();
@@ -295,7 +297,7 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 		if (!mn)
 			r = link_notifier(fresh, mm, 1);
 		if (!mn && !r)
-			__atomic_fetch_add(&mrn_process->needed, 1, __ATOMIC_SEQ_CST);
+			mrn_reaper_need();
 		mrn_write_unlock(&mm->lock, mask);
 		if (mn || r) {
 			calls = mrn_calls_begin();
@@ -322,13 +324,13 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 static void finish_put(struct mrn_deferred *d)
 {
 	struct mmu_notifier *mn = container_of(d, struct mmu_notifier, deferred);
-	struct mrn_mm *mm = d->mm;
+	struct mrn_mm *mm = container_of(d->home, struct mrn_mm, home);
 
 	unlink_notifier(mn, mm);
-	mrn_pin_wait_idle(mm, &mn->pins);
+	mrn_pin_wait_idle(&mm->home, &mn->pins);
 	retire(mn);
 	MRN_CALL(mn->ops->free_notifier(mn));
-	__atomic_fetch_sub(&mrn_process->needed, 1, __ATOMIC_RELEASE);
+	mrn_reaper_unneed();
 	mrn_mm_put(mm);
 }
 
@@ -353,7 +355,7 @@ int mmu_notifier_put(struct mmu_notifier *mn)
 		return 0;
 	mm = mn->mm;
 	mrn_pin_begin_removal(&mn->pins);
-	mrn_deferred_push(mm, &mn->deferred, &mn->pins, finish_put);
+	mrn_deferred_push(&mm->home, &mn->deferred, &mn->pins, finish_put);
 	return 0;
 }
 
@@ -368,6 +370,6 @@ int mmu_notifier_synchronize(struct mrn_mm *mm)
 		return r;
 	if (mrn_deferred_running())
 		return -EDEADLK;
-	mrn_deferred_drain(mm);
+	mrn_deferred_drain(&mm->home);
 	return 0;
 }

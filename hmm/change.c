@@ -9,6 +9,7 @@
 
 #include "hmm/check.h"
 #include "core/mm.h"
+#include "os/callback.h"
 #include "hmm/space.h"
 #include "os/cancel.h"
 

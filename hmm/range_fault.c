@@ -5,6 +5,7 @@
 
 #include "hmm/check.h"
 #include "core/mm.h"
+#include "os/callback.h"
 #include "hmm/space.h"
 #include "hmm/own.h"
 

@@ -43,6 +43,8 @@
 MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
 MRN_PART(FORK_ROOM); /* and keeps its parent's room */
 
+MRN_PART(CANCEL_HOLD); /* a thread may be cancelled inside a callback */
+
 /* Not defects: the library as on an older kernel. */
 MRN_PART(
 	UFFD_TAKES_ALL); /* before Linux 6.17: one userfaultfd's UFFDIO_UNREGISTER takes what another has */

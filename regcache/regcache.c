@@ -8,6 +8,7 @@
 
 #include "regcache/check.h"
 #include "core/mm.h"
+#include "os/callback.h"
 #include "os/wiped.h"
 #include "os/cancel.h"
 #include "os/kernel.h"

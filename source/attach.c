@@ -13,6 +13,7 @@
 #include "source/check.h"
 #include "core/mm.h"
 #include "os/atomic.h"
+#include "os/callback.h"
 #include "os/cancel.h"
 #include "os/opts.h"
 #include "os/pages.h"

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "core/mm.h"
+#include "os/callback.h"
 #include "os/cancel.h"
 #include "source/kind.h"
 #include "source/state.h"

@@ -9,6 +9,7 @@
 #include <mrn/source.h>
 
 #include "core/mm.h"
+#include "os/callback.h"
 #include "os/rwlock.h"
 #include "source/uffd/room.h"
 #include "source/uffd/uffd.h"

@@ -40,6 +40,7 @@
 #ifndef MRN_MMU_NOTIFIER_H
 #define MRN_MMU_NOTIFIER_H
 
+#include <mrn/deferred.h>
 #include <mrn/index_entry.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -235,14 +236,6 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
  * invalidation's, and the other does nothing.
  */
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
-
-/* A piece of the structures below, private to mrn. */
-struct mrn_deferred {
-	struct mrn_deferred *next;
-	struct mrn_mm *mm;
-	uint64_t *pins;
-	void (*finish)(struct mrn_deferred *d);
-};
 
 /* ------------------------------------------------------------------------------- range notifiers */
 

@@ -24,7 +24,8 @@
 
 #include "core/check.h"
 #include "core/mm.h"
-#include "core/process.h"
+#include "lifetime/queue.h"
+#include "os/callback.h"
 #include "os/container_of.h"
 #include "os/pages.h"
 #include "tests/fixture.h"
@@ -76,9 +77,9 @@ HELPER void check_idle(struct mrn_mm *mm)
 	CHECK_EQ(LOAD(&mm->lock.word), 0);
 	CHECK_EQ(LOAD(&mm->more_lock.word), 0);
 	/* The reaper may be just letting go of it. */
-	while (LOAD(&mm->drain_lock.word))
+	while (LOAD(&mm->home.drain_lock.word))
 		sched_yield();
-	CHECK(!LOAD(&mrn_process->queue));
+	CHECK(!LOAD(&mrn_queue->top));
 	CHECK(!mm->more);
 	CHECK(mrn_index_is_valid(&mm->index));
 	CHECK_EQ(mrn_callback_depth, 0);
@@ -92,7 +93,7 @@ HELPER void destroy_idle(struct mrn_mm *mm)
 	CHECK(!mm->index.root);
 	CHECK(!mm->list);
 	/* The reaper may be just letting go of it. */
-	while (LOAD(&mm->refs) != 1)
+	while (LOAD(&mm->home.refs) != 1)
 		sched_yield();
 	CHECK_EQ(mrn_mm_destroy(mm), 0);
 }

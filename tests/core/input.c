@@ -73,8 +73,8 @@ TEST(input_insert)
 	CHECK_ERR(mmu_range_notifier_insert(&c.mrn, PAGE(4), PAGE(1), mm), -EBUSY);
 	CHECK_ERR(mmu_range_notifier_insert(&c.mrn, PAGE(4), PAGE(1), mm2), -EBUSY);
 	check_all_is_well(mm, &c);
-	CHECK_EQ(LOAD(&mm->refs), 2);
-	CHECK_EQ(LOAD(&mm2->refs), 1);
+	CHECK_EQ(LOAD(&mm->home.refs), 2);
+	CHECK_EQ(LOAD(&mm2->home.refs), 1);
 	/* As far up as it goes, and from 0. */
 	m.ops = c.mrn.ops;
 	consumer_remove(&c);

@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "hmm/check.h"
 #include "index/check.h"
+#include "lifetime/check.h"
 #include "os/check.h"
 #include "regcache/check.h"
 #include "source/bracket/check.h"

@@ -78,7 +78,7 @@ HELPER void rig_exit(struct rig *rig)
 	CHECK_ERR(mrn_regcache_destroy(rig->cache), 0);
 	CHECK(!rig->mm->index.root);
 	CHECK_EQ(__atomic_load_n(&rig->mm->state, __ATOMIC_ACQUIRE), MRN_MM_IDLE);
-	CHECK_EQ(__atomic_load_n(&rig->mm->refs, __ATOMIC_ACQUIRE), 1);
+	CHECK_EQ(__atomic_load_n(&rig->mm->home.refs, __ATOMIC_ACQUIRE), 1);
 	CHECK_ERR(mrn_mm_destroy(rig->mm), 0);
 	stub_exit(&rig->dev);
 }

@@ -4,15 +4,18 @@
  * cancellation is held off, and any other way out is forbidden. A C++ exception or pthread_exit unwinds through this
  * frame, and ends the process; longjmp does not, and is not detected.
  */
-#ifndef MRN_CORE_CALLBACK_H
-#define MRN_CORE_CALLBACK_H
+#ifndef MRN_OS_CALLBACK_H
+#define MRN_OS_CALLBACK_H
 
 #include <errno.h>
 #include <stdbool.h>
 
-#include "core/check.h"
-#include "core/mm.h"
 #include "os/cancel.h"
+#include "os/check.h"
+#include "os/thread.h"
+
+/* How many callbacks this thread is in. */
+extern MRN_TLS unsigned int mrn_callback_depth;
 
 /* Around one or several calls: restores the caller's errno and cancellation state afterwards. */
 struct mrn_calls {

@@ -8,18 +8,20 @@
  *
  * claim and begin_removal are compare-and-swaps that one caller wins. The winner has the other fields to itself, from
  * claim to insert and from begin_removal to retire. In particular, only the winner, and walks, which hold a pin, read
- * the mm, which the removal may be the last to keep. So for all others state and mm change as one.
+ * the home, which the removal may be the last to keep. So for all others state and home change as one.
  *
  * In a forked child, a word of another generation counts as free, whatever the parent's threads were doing at the fork.
  * Nothing that the notifier points to is read.
  *
  * Pins: a walk leaves its section before it calls a notifier; a pin keeps the notifier's memory until the callback has
- * returned (A5). After the last unpin no walk touches the notifier again; the wake goes to the mm.
+ * returned (A5). After the last unpin no walk touches the notifier again; the wake goes to the home.
  */
+#include "lifetime/pin.h"
+
 #include <errno.h>
 
-#include "core/check.h"
-#include "core/mm.h"
+#include "lifetime/check.h"
+#include "lifetime/deferred.h"
 #include "os/generation.h"
 
 #include "os/event_path.h"
@@ -93,14 +95,14 @@ bool mrn_pin(uint64_t *pins)
 	return true;
 }
 
-void mrn_unpin(struct mrn_mm *mm, uint64_t *pins)
+void mrn_unpin(struct mrn_home *home, uint64_t *pins)
 {
 	/* A5: release pairs with the load in mrn_pin_is_idle: the callback happens before the reuse. */
 	uint64_t p = __atomic_sub_fetch(pins, 1, __ATOMIC_RELEASE);
 
 	if ((p & MRN_PIN_REMOVING) && !(p & MRN_PIN_COUNT)) {
-		__atomic_fetch_add(&mm->drained, 1, __ATOMIC_RELEASE);
-		mrn_futex_wake(&mm->drained, INT_MAX);
+		__atomic_fetch_add(&home->drained, 1, __ATOMIC_RELEASE);
+		mrn_futex_wake(&home->drained, INT_MAX);
 		mrn_deferred_kick();
 	}
 }
@@ -110,16 +112,16 @@ bool mrn_pin_is_idle(const uint64_t *pins)
 	return !(__atomic_load_n(pins, __ATOMIC_ACQUIRE) & MRN_PIN_COUNT);
 }
 
-void mrn_pin_wait_idle(struct mrn_mm *mm, const uint64_t *pins)
+void mrn_pin_wait_idle(struct mrn_home *home, const uint64_t *pins)
 {
 	if (MRN_BROKEN(A5_REMOVE_WAIT))
 		return;
 	for (;;) {
 		/* Read before the pins: a later unpin changes the value on which this thread would sleep. */
-		uint32_t drained = __atomic_load_n(&mm->drained, __ATOMIC_ACQUIRE);
+		uint32_t drained = __atomic_load_n(&home->drained, __ATOMIC_ACQUIRE);
 
 		if (mrn_pin_is_idle(pins))
 			return;
-		mrn_futex_wait(&mm->drained, drained, NULL);
+		mrn_futex_wait(&home->drained, drained, NULL);
 	}
 }

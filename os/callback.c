@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/callback.h"
+#include "os/callback.h"
 
 #include <stdlib.h>
 #include <unistd.h>
+
+MRN_TLS unsigned int mrn_callback_depth;
 
 _Noreturn void mrn_call_unwound(void)
 {
