@@ -14,7 +14,6 @@
  */
 #include "lifetime/deferred.h"
 
-#include <errno.h>
 #include <stddef.h>
 
 #include "lifetime/pin.h"
@@ -30,19 +29,9 @@ struct mrn_queue *mrn_queue;
 
 int mrn_deferred_init(void)
 {
-	struct mrn_queue *fresh, *none = NULL;
+	int r = mrn_generation_init();
 
-	if (__atomic_load_n(&mrn_queue, __ATOMIC_ACQUIRE))
-		return 0;
-	if (mrn_generation_init())
-		return -ENOMEM;
-	fresh = mrn_pages_alloc_wiped_on_fork(sizeof(*fresh));
-	if (!fresh)
-		return -ENOMEM;
-	if (!__atomic_compare_exchange_n(&mrn_queue, &none, fresh, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_RELAXED))
-		mrn_pages_free(fresh, sizeof(*fresh));
-	return 0;
+	return r ? r : MRN_PAGES_ONCE(mrn_queue);
 }
 
 static MRN_TLS unsigned int draining;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "os/generation.h"
 
-#include <errno.h>
-#include <stddef.h>
-
 #include "os/pages.h"
 
 #include "os/event_path.h"
@@ -12,17 +9,7 @@ uint32_t *mrn_generation_page;
 
 int mrn_generation_init(void)
 {
-	uint32_t *fresh, *none = NULL;
-
-	if (__atomic_load_n(&mrn_generation_page, __ATOMIC_ACQUIRE))
-		return 0;
-	fresh = mrn_pages_alloc_wiped_on_fork(sizeof(*fresh));
-	if (!fresh)
-		return -ENOMEM;
-	if (!__atomic_compare_exchange_n(&mrn_generation_page, &none, fresh, false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-		mrn_pages_free(fresh, sizeof(*fresh));
-	return 0;
+	return MRN_PAGES_ONCE(mrn_generation_page);
 }
 
 /* The counter goes on in a child, so a number is never an ancestor's, whenever a thread forks. */

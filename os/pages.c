@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "os/pages.h"
 
+#include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
@@ -140,6 +141,21 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size)
 		return NULL;
 	}
 	return p;
+}
+
+int mrn_pages_once(mrn_any_pointer *at, size_t size)
+{
+	void *fresh, *none = NULL;
+
+	if (__atomic_load_n(at, __ATOMIC_ACQUIRE))
+		return 0;
+	fresh = mrn_pages_alloc_wiped_on_fork(size);
+	if (!fresh)
+		return -ENOMEM;
+	if (!__atomic_compare_exchange_n(at, &none, fresh, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		mrn_pages_free(fresh, size);
+	return 0;
 }
 
 #define LARGE_PAGE ((uintptr_t)2 << 20) /* if the real size differs, this is only a hint */

@@ -35,7 +35,15 @@ void *mrn_pages_alloc(size_t size);
 /* The same, and a forked child finds zeros there whatever the parent wrote (Linux 4.14). */
 void *mrn_pages_alloc_wiped_on_fork(size_t size);
 
-/* Either of these, in large pages if available. */
+/*
+ * The same for what a process has once: stores the pages in `at`, a pointer, unless some are there already. 0 or -ENOMEM.
+ * Threads may race: one stores its pages, and all use those. They are never freed.
+ */
+#define MRN_PAGES_ONCE(at) mrn_pages_once((mrn_any_pointer *)&(at), sizeof(*(at)))
+typedef void *mrn_any_pointer __attribute__((may_alias));
+int mrn_pages_once(mrn_any_pointer *at, size_t size);
+
+/* Either of the first two, in large pages if available. */
 void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork);
 
 void mrn_pages_free(void *pages, size_t size);
