@@ -68,8 +68,11 @@ struct mrn_mm {
 	struct mmu_notifier *list; /* in the order of their born */
 	bool ending;		   /* set under both locks */
 
-	/* hmm's managed address space behind this mm; NULL for any other mm. */
-	void *managed;
+	/*
+	 * What a layer of the library that makes an mm and announces its changes has behind it. The protocol does not
+	 * look at it. NULL for the process's own mm, and for one that a program has made.
+	 */
+	void *announcer;
 
 	struct mrn_home home; /* what keeps the mm, and the lifetimes of its notifiers */
 

@@ -258,8 +258,8 @@ int hmm_range_fault(struct hmm_range *range)
 
 	if (err)
 		return err;
-	if (mm->managed)
-		return managed_fault(mm->managed, range);
+	if (mm->announcer)
+		return managed_fault(mm->announcer, range);
 	return mm == mrn_mm_self() ? mrn_hmm_own_fault(range) : -EINVAL;
 }
 

@@ -237,7 +237,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 		mrn_cancel_restore(cancel);
 		return err;
 	}
-	hmm->mm->managed = hmm;
+	hmm->mm->announcer = hmm;
 	hmm->why = try_kernel_faults(hmm);
 	*out = hmm;
 	return 0;
@@ -256,7 +256,7 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 	mrn_hmm_handlers_stop(hmm);
 	mrn_hmm_workers_stop(hmm);
 	/* A notifier may outlive the space: hmm_range_fault must not find it. */
-	hmm->mm->managed = NULL;
+	hmm->mm->announcer = NULL;
 	mrn_mm_destroy(hmm->mm);
 	tear_down(hmm);
 	mrn_cancel_restore(cancel);
