@@ -22,7 +22,7 @@ static const struct cli_command *const commands[] = {
 static void help(void)
 {
 	puts("Usage: mrn COMMAND [OPTION...]\n"
-	     "Keeps what devices know of a process's memory true while the memory changes.\n"
+	     "Keeps device registrations valid while memory changes.\n"
 	     "\n"
 	     "Commands:");
 	for (size_t i = 0; i < NR_COMMANDS; i++)

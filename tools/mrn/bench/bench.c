@@ -15,9 +15,9 @@
 enum { ROUNDS = 256, MAX_N, QUICK, JSON };
 
 static const struct argp_option options[] = {
-	{"rounds", ROUNDS, "N", 0, "Rounds, of which the medians are taken (9; with --quick 3)", 0},
+	{"rounds", ROUNDS, "N", 0, "Rounds; the figures are their medians (9; with --quick 3)", 0},
 	{"max-n", MAX_N, "N", 0, "Leave out cases with n above N", 0},
-	{"quick", QUICK, NULL, 0, "Fewer and shorter rounds, and not the longest cases", 0},
+	{"quick", QUICK, NULL, 0, "Fewer and shorter rounds, without the longest cases", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -95,9 +95,9 @@ static void print_rest(const struct bench_table *table)
 	putchar('\n');
 	print_filled(
 		"", "",
-		"Nanoseconds per operation, of all threads together; medians. Ratio: the rival's "
-		"by ours. Noise: from the shortest round to the longest, by the median, of the two "
-		"the greater; --json has both.");
+		"Medians, in nanoseconds per operation of all threads together. Ratio: the rival's "
+		"divided by ours. Noise: from the shortest round to the longest, divided by the "
+		"median; of both sides, the greater. --json has both.");
 	if (table->left_out)
 		print_filled("Left out for --quick: ", "  ", table->left_out);
 }
@@ -155,7 +155,7 @@ static const struct bench_suite *find_suite(const char *name)
 static int help(const char *command)
 {
 	printf("Usage: %s SUITE [OPTION...]\n"
-	       "Measures the library beside its rivals, by turns, in one run.\n\nSuites:\n",
+	       "Measures the library and its rivals in turns, in one run.\n\nSuites:\n",
 	       command);
 	for (size_t i = 0; bench_suites[i]; i++)
 		printf("  %-10s %s\n", bench_suites[i]->name, bench_suites[i]->about);
@@ -199,8 +199,8 @@ static int bench_run(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.doc = "Measures the library beside its rivals, by turns, in one run.\v"
-		       "Exits with 0; 1 when something failed; 2 for wrong options; 77 when this machine lacks "
+		.doc = "Measures the library and its rivals in turns, in one run.\v"
+		       "Exits with 0; 1 if something failed; 2 for wrong options; 77 if this machine lacks "
 		       "something.",
 	};
 	struct bench_options o = {0};

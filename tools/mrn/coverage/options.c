@@ -11,8 +11,9 @@ const char *const coverage_sources[COVERAGE_SOURCES] = {"interpose", "uffd", "di
 enum { SOURCE = 256, CAUSE, JSON };
 
 static const struct argp_option options[] = {
-	{"source", SOURCE, "NAME", 0, "interpose, uffd, dispatch, auto, or all of them (all)", 0},
-	{"cause", CAUSE, "NAME", 0, "This cause alone, by its name in the table", 0},
+	{"source", SOURCE, "NAME", 0,
+	 "Try only this source: interpose, uffd, dispatch, auto, or all (all)", 0},
+	{"cause", CAUSE, "NAME", 0, "Try only this cause, by its name in the table", 0},
 	{"json", JSON, NULL, 0, "Print the verdicts as JSON", 0},
 	{0},
 };
@@ -59,15 +60,15 @@ int coverage_parse_options(int argc, char **argv, struct coverage_options *o)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.doc = "Makes every change of memory happen that a process can make of its own, under each "
-		       "source, and shows how it is announced.\v"
+		.doc = "Makes each change that a process can make to its own memory, under each source, and "
+		       "shows how it is announced.\v"
 		       "bracketed: from before the change until after it. before_return: by the time the "
-		       "call has returned. use_once: seen, and registrations there are not kept any more. "
-		       "missed: not seen, or something was stale afterwards. unsupported: not to be had "
-		       "here. What is caught has been tried with real pins, and with a second thread that "
-		       "registers during the change.\n\n"
-		       "Exits with 0 when all has been tried, whatever came out; 1 when not; 2 for wrong "
-		       "options; 77 when this machine lacks something that it needs.",
+		       "call has returned. use_once: seen, but registrations there are no longer kept. "
+		       "missed: not seen, or something was stale afterwards. unsupported: this machine "
+		       "lacks the cause or the source. What is caught was tried with real pins, and with a "
+		       "second thread that registers during the change.\n\n"
+		       "Exits with 0 if all was tried, whatever the verdicts; 1 if not; 2 for wrong "
+		       "options; 77 if this machine lacks something.",
 	};
 
 	*o = (struct coverage_options){.source = {true, true, true, true}};

@@ -11,12 +11,12 @@ static const struct argp_option options[] = {
 	{"seconds", SECONDS, "N", 0, "How long each of the three ways runs (5)", 0},
 	{"threads", THREADS, "N", 0,
 	 "Threads that transfer (4); half as many more change the memory", 0},
-	{"size", SIZE, "BYTES", 0, "A buffer's size at most, with a suffix K or M (256K)", 0},
+	{"size", SIZE, "BYTES", 0, "The largest size of a buffer, with a suffix K or M (256K)", 0},
 	{"file", FILE_NAME, "NAME", 0,
-	 "The file to transfer to and from, which must not be there yet and is removed afterwards "
+	 "The file to transfer to and from, which must not exist and is removed afterwards "
 	 "(a temporary one in $TMPDIR or here)",
 	 0},
-	{"seed", SEED, "N", 0, "What the random numbers start from (the time)", 0},
+	{"seed", SEED, "N", 0, "The seed of the random numbers (the time)", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -55,8 +55,8 @@ int demo_parse_options(int argc, char **argv, struct demo_options *o)
 		       "wrong bytes.\v"
 		       "naive registers a buffer once per address; each registers for every transfer; mrn "
 		       "keeps registrations and is told when the memory changes.\n\n"
-		       "Exits with 0 when naive went wrong and the others did not, 1 when not, 2 for wrong "
-		       "options, 77 when this machine lacks something that it needs.",
+		       "Exits with 0 if naive went wrong and the others did not; 1 if not; 2 for wrong "
+		       "options; 77 if this machine lacks something.",
 	};
 
 	*o = (struct demo_options){

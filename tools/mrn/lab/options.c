@@ -15,9 +15,10 @@ static const struct argp_option options[] = {
 	{"threads", THREADS, "N", 0,
 	 "Threads that work in the driver (2); the device, the CPU and the storm have their own",
 	 0},
-	{"seed", SEED, "N", 0, "What the random numbers start from (the time)", 0},
+	{"seed", SEED, "N", 0, "The seed of the random numbers (the time)", 0},
 	{"break", BREAK, "STEP", 0,
-	 "Leave this step of the driver's discipline out, and see it found; list names them", 0},
+	 "Leave out this step of the driver's discipline, which the oracle must find; list names the steps",
+	 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -69,11 +70,11 @@ int lab_parse_options(int argc, char **argv, struct lab_options *o)
 		.options = options,
 		.parser = parse,
 		.doc = "Runs models of the kernel's MMU notifier users on managed memory, in a storm of "
-		       "changes, under an oracle that notices a single stale access.\v"
-		       "With --break a driver is careless on purpose, and the oracle has to notice.\n\n"
-		       "Exits with 0 when nothing was found, or, with --break, when every driver that "
-		       "has the step was found out; 1 when not; 2 for wrong options; 77 when this "
-		       "machine lacks something that it needs.",
+		       "changes, under an oracle that notices each stale access.\v"
+		       "With --break a driver is careless on purpose, and the oracle must notice.\n\n"
+		       "Exits with 0 if nothing was found or, with --break, if a fault was found in every "
+		       "driver that has the step; 1 if not; 2 for wrong options; 77 if this machine lacks "
+		       "something.",
 	};
 	int status;
 

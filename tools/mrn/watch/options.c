@@ -14,12 +14,12 @@ static const struct argp_option options[] = {
 	 "Write a trace for Perfetto or chrome://tracing: JSON, packed by gzip", 0},
 	{"report", REPORT, "FILE", 0, "Write a page for a browser: addresses over time", 0},
 	{"source", SOURCE, "NAME", 0,
-	 "What tells of the changes: dispatch, interpose, or auto: dispatch where it works, else "
+	 "What announces changes: dispatch, interpose, or auto: dispatch where it works, else "
 	 "interpose (auto)",
 	 0},
 	{"children", CHILDREN, NULL, 0, "Follow what the program forks and executes", 0},
 	{"records", RECORDS, "N", 0,
-	 "How many records may wait for this tool, for each process (65536)", 0},
+	 "How many records may wait to be read, for each process (65536)", 0},
 	{"json", JSON, "FILE", OPTION_ARG_OPTIONAL,
 	 "Write the tables as JSON to FILE, or to standard output; the program's own output then goes to "
 	 "standard error",
@@ -86,12 +86,12 @@ int watch_parse_options(int argc, char **argv, struct watch_options *o)
 		.options = options,
 		.parser = parse,
 		.args_doc = "[--] PROGRAM [ARGUMENT...]",
-		.doc = "Runs a program and shows what changes its address space: which calls, from where, how "
-		       "much, how long.\v"
-		       "Tables are printed to standard error when the program has ended.\n\n"
-		       "The exit status is the program's own, and when a signal has killed it, that signal "
-		       "kills this command, too. 2: wrong options; 125: the program cannot be watched, or "
-		       "what was asked for could not be written; 126: it cannot be executed; 127: "
+		.doc = "Runs a program and shows what changes its address space: which calls, from where, of "
+		       "how many bytes, for how long.\v"
+		       "When the program has ended, the tables are printed to standard error.\n\n"
+		       "The exit status is the program's own; if a signal has killed it, the same signal "
+		       "kills this command. 2: wrong options; 125: the program cannot be watched, or "
+		       "an output could not be written; 126: the program cannot be executed; 127: "
 		       "there is no such program.",
 	};
 	int status;
