@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The keeper: a thread whose descriptor table has the userfaultfd and the page map and nothing else. It
- * reads events, and does what others ask of it when their own number has become somebody else's file.
+ * The keeper: a thread whose descriptor table has only the userfaultfd and the page map. It reads events, and arms and
+ * disarms for other threads when their own number has become another file's.
  *
- * It waits for nobody but for the kernel and for locks that are held for a few instructions: somebody sleeps in
- * munmap until it reads, and a callback that holds a driver lock may wait for its answer. So it calls nobody back, and
- * when the monitor is slow it forgets what has changed, and says "everything".
+ * It waits only for the kernel and for locks that are held for a few instructions: a caller of munmap sleeps until the
+ * keeper reads, and a callback that holds a driver lock may wait for its answer. So it calls nobody back, and when the
+ * monitor is slow it forgets what has changed, and says "everything".
  *
- * Who asks it wakes it by unmapping the bell, which is an event. That takes no descriptor, and no system call that
- * free does not make.
+ * To wake the keeper, unmap the bell, which is an event. That takes no descriptor, and no system call that free does
+ * not make.
  */
 #include <errno.h>
 #include <poll.h>
@@ -46,8 +46,8 @@ void mrn_uffd_hang_bell(struct mrn_uffd *u, int fd)
 }
 
 /*
- * With the lock held. Sleeps until the keeper has read it. Without one the keeper looks up by itself.
- * It is taken down first, so that nobody unmaps what may be there afterwards.
+ * With the lock held. Sleeps until the keeper has read the event; does nothing without a bell, since the keeper then
+ * polls. Takes the bell out first, so that nobody unmaps later what may be mapped there by then.
  */
 static void ring(struct mrn_uffd *u)
 {
@@ -67,22 +67,25 @@ int mrn_uffd_ask_keeper(struct mrn_uffd *u, enum mrn_uffd_request what, uintptr_
 	u->request.end = end;
 	u->request.rings = __atomic_load_n(&u->bell, __ATOMIC_RELAXED) != 0;
 	u->request.rung = __atomic_load_n(&u->rung, __ATOMIC_RELAXED);
-	/* Dekker, with the keeper's end: it finds the request, or we find that it is gone. */
+	/*
+	 * Dekker, with the keeper's end(): the keeper finds the request, or this thread finds that the keeper has
+	 * ended.
+	 */
 	__atomic_store_n(&u->request.pending, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&u->running, __ATOMIC_SEQ_CST) != 1) {
 		__atomic_store_n(&u->request.pending, 0, __ATOMIC_RELAXED);
 		return -ESRCH;
 	}
-	/* Acquire pairs with the release in serve: the result is there. */
+	/* Acquire pairs with the release in serve: the result is set. */
 	while (__atomic_load_n(&u->request.pending, __ATOMIC_ACQUIRE)) {
-		/* Again if nothing was heard: somebody may have unmapped what is not his. */
+		/* Rings again if nothing was heard: the program may have unmapped the bell. */
 		ring(u);
 		mrn_futex_wait_for(&u->request.pending, 1, 100000000);
 	}
 	return u->request.result;
 }
 
-/* What the keeper answers while it runs, and with -ESRCH once it does not. */
+/* Answers -ESRCH once the keeper has ended. */
 static void serve(struct mrn_uffd *u)
 {
 	u->request.result = 0;
@@ -98,8 +101,8 @@ static void serve(struct mrn_uffd *u)
 }
 
 /*
- * Is there a request, for which the bell has rung? Not before: whoever unmaps the bell sleeps until that is read, which
- * nobody would do any more after a request to stop; and whoever comes next is to find another bell.
+ * True if there is a request and its bell has rung. Not before: the thread that unmaps the bell sleeps until the event
+ * is read, and after a request to stop nobody would read it; and the next request must find a new bell.
  */
 static bool is_asked(const struct mrn_uffd *u)
 {
@@ -109,7 +112,7 @@ static bool is_asked(const struct mrn_uffd *u)
 
 /* --------------------------------------------------------------------------------------- events */
 
-/* Publishes a token over everything, without calling anybody: who looks something up waits. */
+/* Publishes a token over everything, without callbacks: lookups wait. */
 static void hold_lookups(struct mrn_uffd *u)
 {
 	struct mrn_uffd_batch *b;
@@ -123,7 +126,7 @@ static void hold_lookups(struct mrn_uffd *u)
 		mrn_token_publish_for(u->mm, &b->token, u->monitor_thread);
 		/*
 		 * Before the read, which lets the caller of munmap return and look up. The kernel's lock that passes
-		 * from the read to that caller makes him see what was stored before it, so this needs no fence.
+		 * from the read to that caller makes it see what was stored before, so no fence is needed.
 		 */
 		mrn_token_raise(u->mm, &b->token);
 		b->held = true;
@@ -132,12 +135,11 @@ static void hold_lookups(struct mrn_uffd *u)
 }
 
 /*
- * What cannot wait for the monitor. A token over everything is held. Nobody relies on what is disarmed here: what was
- * built there will have been told by the time that the token goes, and what is being built arms again after that.
+ * Does what cannot wait for the monitor. A token over everything is held, so nobody relies on what is disarmed here:
+ * what was built there is told before the token goes, and what is being built arms again after that.
  *
- * REMAP: both ends are armed now: the new one has inherited it, the old one has kept it if the call was
- * MREMAP_DONTUNMAP. (What the call has grown the mapping by stays armed: the event does not tell, and it only
- * costs time.)
+ * REMAP leaves both ends armed: the new one inherits it, the old one keeps it after MREMAP_DONTUNMAP. (The part by
+ * which the call has grown the mapping stays armed: the event does not name it, and it only costs time.)
  */
 static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
 {
@@ -151,7 +153,7 @@ static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
 		mrn_uffd_disarm_by(u->kept.fd, to, to + length);
 		break;
 	case UFFD_EVENT_REMOVE:
-		/* Before the callbacks: a registration that collides with them must find it when it tries again. */
+		/* Before the callbacks: a registration that collides with them must find the range when it retries. */
 		if (MRN_BROKEN(UFFD_REMOVE_TRAP))
 			break;
 		mrn_use_once_add(&u->use_once, start, end);
@@ -162,7 +164,7 @@ static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
 	}
 }
 
-/* Is it the bell that has been unmapped? By whomever: it is hung up again. */
+/* True if only the bell was unmapped. Hangs a new bell, whoever unmapped the old one. */
 static bool is_bell(struct mrn_uffd *u, const struct uffd_msg *msg)
 {
 	if (msg->event != UFFD_EVENT_UNMAP || !u->hung || u->hung < msg->arg.remove.start ||
@@ -170,7 +172,7 @@ static bool is_bell(struct mrn_uffd *u, const struct uffd_msg *msg)
 		return false;
 	__atomic_store_n(&u->rung, u->rung + 1, __ATOMIC_RELAXED);
 	mrn_uffd_hang_bell(u, u->kept.fd);
-	/* By itself it is nobody else's business. */
+	/* Where more was unmapped, notifiers must be told. */
 	return msg->arg.remove.end - msg->arg.remove.start == mrn_page_size();
 }
 
@@ -182,7 +184,7 @@ static void turn_to_monitor(struct mrn_uffd *u)
 	mrn_futex_wake(&u->turns, 1);
 }
 
-/* Hands over what has been read; a batch in which there is nothing is over at once. */
+/* Hands over what has been read; drops an empty batch. */
 static void hand_over(struct mrn_uffd *u, const struct uffd_msg *msg, unsigned int n)
 {
 	struct mrn_uffd_batch *b;
@@ -204,7 +206,7 @@ static void hand_over(struct mrn_uffd *u, const struct uffd_msg *msg, unsigned i
 	mrn_mutex_unlock(&u->batch_lock);
 }
 
-/* What read returned: 0 or less when there was nothing. */
+/* Returns what read returned: 0 or less if there was nothing. */
 static long drain(struct mrn_uffd *u)
 {
 	struct uffd_msg msg[16];
@@ -231,7 +233,7 @@ static long drain(struct mrn_uffd *u)
 
 /* ----------------------------------------------------------------------------------- the thread */
 
-/* In a table of its own; whatever the numbers have become in the program's table meanwhile, here they are ours, or none. */
+/* Moves into a table of its own. The program may have reused the numbers meanwhile: checks that they are ours here. */
 static int begin(struct mrn_uffd *u)
 {
 	const int fds[] = {u->kept.fd, u->kept.pagemap};
@@ -250,7 +252,7 @@ static int begin(struct mrn_uffd *u)
 	return r || u->kept.pagemap < 0 ? r : mrn_fd_mark(u->kept.pagemap, u->monitor_tid);
 }
 
-/* Waits for an event, or a moment without a bell, and reads. False when the kernel does not let it. */
+/* Waits for an event, or for a tick without a bell, and reads. False if the kernel does not let it. */
 static bool look_up(struct mrn_uffd *u)
 {
 	struct pollfd fd = {.fd = u->kept.fd, .events = POLLIN};
@@ -258,7 +260,7 @@ static bool look_up(struct mrn_uffd *u)
 	long r = mrn_sys4(SYS_ppoll, (long)&fd, 1, u->hung ? 0 : (long)&tick, 0);
 
 	if (r > 0)
-		/* Of a userfaultfd nothing is never read. */
+		/* A userfaultfd never reads as empty (0). */
 		r = fd.revents & POLLIN ? drain(u) : 0;
 	else if (!r)
 		r = -EAGAIN;
@@ -267,7 +269,7 @@ static bool look_up(struct mrn_uffd *u)
 	return r > 0 || r == -EAGAIN || r == -EINTR;
 }
 
-/* Reads until it is asked to stop, or cannot: false. */
+/* Reads until it is asked to stop; false if it cannot go on. */
 static bool keep(struct mrn_uffd *u)
 {
 	while (!is_asked(u) || u->request.what != MRN_UFFD_STOP) {
@@ -276,7 +278,7 @@ static bool keep(struct mrn_uffd *u)
 		if (!look_up(u))
 			return false;
 	}
-	/* Nobody is to ring when nobody reads: whoever has taken the bell is about to, or has. */
+	/* Nobody may ring when nobody reads: whoever has taken the bell is about to unmap it, or has. */
 	while (u->hung && !__atomic_exchange_n(&u->bell, 0, __ATOMIC_ACQUIRE))
 		if (!look_up(u))
 			return false;
@@ -284,13 +286,13 @@ static bool keep(struct mrn_uffd *u)
 }
 
 /*
- * Range by range, before the descriptor is closed: a child that was made without running fork handlers may
- * hold a copy of it, and then closing ours would leave everything armed with nobody to read.
+ * Disarms range by range, before the descriptor is closed: a child that was made without fork handlers may hold a copy
+ * of it, and then closing ours would leave everything armed with nobody to read.
  */
 static void end(struct mrn_uffd *u, bool asked)
 {
 	mrn_uffd_disarm_all_by(u->kept.fd);
-	/* Also without /proc: whoever unmaps it from now on must not sleep. */
+	/* Also without /proc: whoever unmaps the bell from now on must not sleep. */
 	if (u->hung)
 		mrn_uffd_disarm_by(u->kept.fd, u->hung, u->hung + mrn_page_size());
 	while (asked && drain(u) > 0)

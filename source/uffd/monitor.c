@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The monitor: turns what the keeper has read into invalidations. While it is busy, lookups wait for the token over
- * everything, so it keeps to the rules of the event path.
+ * The monitor: turns what the keeper has read into invalidations. Meanwhile lookups wait for the token over everything,
+ * so the monitor keeps to the rules of the event path.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -56,7 +56,7 @@ static void tell(struct mrn_uffd *u, const struct uffd_msg *msg)
 static void handle(struct mrn_uffd *u, struct mrn_uffd_batch *b)
 {
 	mrn_dispatch_join();
-	/* With more than it has room for, what it has not is anywhere. */
+	/* The events that did not fit may be about any range. */
 	if (b->everything)
 		announce(u, 0, UINTPTR_MAX, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP);
 	for (unsigned int i = 0; !b->everything && i < b->n; i++)
@@ -65,8 +65,9 @@ static void handle(struct mrn_uffd *u, struct mrn_uffd_batch *b)
 }
 
 /*
- * The next batch; NULL at the end. One that the keeper is adding to is not to be had: it hands that over itself when it has
- * read, since it finds that we handle none. So nobody waits for a token while ever more is added to its batch.
+ * The next batch; NULL at the end. Does not take the batch that the keeper is adding to: after the read the keeper
+ * hands it over itself, since it finds that the monitor handles none. So nobody waits for a token while ever more is
+ * added to its batch.
  */
 static struct mrn_uffd_batch *next(struct mrn_uffd *u, struct mrn_uffd_batch *done)
 {
@@ -106,7 +107,7 @@ void *mrn_uffd_monitor(void *uffd)
 	while ((b = next(u, b)))
 		handle(u, b);
 	if (u->failed) {
-		/* Whoever still sleeps for an event goes on when the last number is closed. */
+		/* Threads that still sleep for an event go on when the last number is closed. */
 		mrn_uffd_close_numbers(u);
 		u->lost();
 	}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Arming and disarming, by numbers in the descriptor table of whichever thread calls. */
+/*
+ * if this page is mapped and armed, now. Lifting a write protection that is not there changes nothing; it fails with
+ * ENOENT on a hole and on a mapping that is not armed, and with EAGAIN while an event is unread.
+ */
 #include <errno.h>
 #include <mrn/source.h>
 #include <stddef.h>
@@ -31,10 +34,7 @@ bool mrn_uffd_is_ours(const struct mrn_uffd *u, int fd)
 	return fd >= 0 && bell && !mrn_uffd_register(fd, bell, bell + mrn_page_size());
 }
 
-/*
- * Is this page mapped and armed, now? To lift a write protection that is not there changes nothing, and
- * fails (ENOENT) on a hole and on a mapping that is not armed; EAGAIN says that an event is unread.
- */
+/*  */
 static int look_at_page(int fd, uintptr_t page)
 {
 	struct uffdio_writeprotect wp = {.range = {.start = page, .len = mrn_page_size()}};
@@ -60,9 +60,9 @@ static int look_at_all(const struct mrn_uffd_numbers *number, uintptr_t start, u
 }
 
 /*
- * REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for a shared one without write
- * access to the file, EBUSY where another userfaultfd is, ENOMEM when the process has as many mappings as
- * it may have. All of these make the range good for one use.
+ * REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for a shared one without write access to
+ * the file, EBUSY where another userfaultfd is registered, ENOMEM when the process has the most mappings allowed. All
+ * of these make the range good for one use.
  */
 int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
 		    bool *files)
@@ -79,7 +79,7 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 	return r ? MRN_UFFD_IN_PART : 0;
 }
 
-/* Of the kernel. Looked up once: who disarms may be in a sandbox. */
+/* Of the kernel. Looked up once: the thread that disarms may be in a sandbox. */
 static bool unregister_takes_all;
 
 void mrn_uffd_know_kernel(void)
@@ -88,9 +88,9 @@ void mrn_uffd_know_kernel(void)
 }
 
 /*
- * Before Linux 6.17 UNREGISTER takes what other userfaultfds have, too: the program's own, or managed memory's. Whether one has
- * something there the kernel tells who registers. It looks at all of the range before it changes any: so nobody else
- * has when it fails for want of memory; and when it fails otherwise, nothing was ever armed by these bounds.
+ * Before Linux 6.17 UNREGISTER also takes ranges of other userfaultfds: the program's own, or managed memory's.
+ * REGISTER tells whether another one has some. It checks the whole range before it changes any: so if it fails for want
+ * of memory, no other one has; if it fails otherwise, nothing was ever armed by these bounds.
  */
 static int look_for_others(int fd, uintptr_t start, uintptr_t end)
 {

@@ -9,7 +9,7 @@
 #include "os/syscall.h"
 #include "source/confined.h"
 
-/* The kernel's own, where /proc/sys is not there to read. */
+/* The kernel's default, for use without /proc/sys. */
 #define DEFAULT_MAX 65530
 
 static uint64_t read_max(void)
@@ -47,18 +47,18 @@ static bool count_one(const struct mrn_mapping *m, void *n)
 	return true;
 }
 
-/* So many ranges may be armed, each of which adds two mappings at most. */
+/* How many more ranges may be armed; each adds two mappings at most. */
 static uint64_t arms_left(const struct mrn_room *room)
 {
 	uint64_t n = 0;
 
-	/* The program may not be allowed to ask any more. */
+	/* A sandbox may forbid reading the mappings. */
 	if (mrn_is_confined() || mrn_maps_visit(count_one, &n) < 0)
 		n = 2 * __atomic_load_n(&room->mm->index.entries, __ATOMIC_RELAXED);
 	return n < room->limit ? (room->limit - n) / 2 : 0;
 }
 
-/* For whoever comes first; the others do without for as long. */
+/* The first caller counts; meanwhile the others get no room. */
 static bool count(struct mrn_room *room)
 {
 	uint64_t arms, least = room->limit / 64 + 1, most = room->limit / 8 + 1;
@@ -67,11 +67,11 @@ static bool count(struct mrn_room *room)
 		return false;
 	arms = arms_left(room);
 	if (arms < least) {
-		/* Where there is but a little it would be counted for each. */
+		/* If little is left, do not count again for each arm. */
 		arms = 0;
 		__atomic_store_n(&room->chances, room->limit / 4, __ATOMIC_RELAXED);
 	} else {
-		/* The application, too, maps more in the meantime. */
+		/* Meanwhile the application maps more, too. */
 		arms = arms < most ? arms : most;
 		__atomic_store_n(&room->arms, arms - 1, __ATOMIC_RELAXED);
 	}
@@ -79,7 +79,7 @@ static bool count(struct mrn_room *room)
 	return arms != 0;
 }
 
-/* Takes one of what there is. */
+/* Takes one of *left; false if none is left. */
 static bool take_one(uint64_t *left)
 {
 	uint64_t n = __atomic_load_n(left, __ATOMIC_RELAXED);

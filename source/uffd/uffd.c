@@ -39,19 +39,22 @@ static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
 
 /* ---------------------------------------------------------------------------- beginning and end */
 
-/* By its mark, which is the cheapest look. Not in a sandbox, which may not know fcntl. */
+/* Checks the mark, which is the cheapest check. Not in a sandbox, which may forbid fcntl. */
 static bool has_mark(const struct mrn_uffd *u, int fd)
 {
 	return !mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid);
 }
 
-/* Is fd u's own userfaultfd? If the mark does not say so, by the call that arming makes anyway. */
+/* True if fd is u's own userfaultfd. Without the mark, asks by the call that arming makes anyway. */
 static bool is_our_number(const struct mrn_uffd *u, int fd)
 {
 	return has_mark(u, fd) || mrn_uffd_is_ours(u, fd);
 }
 
-/* Is fd a page map in which the bell is armed? It is armed if u's userfaultfd has just been found by it. */
+/*
+ * True if fd is a page map that shows the bell armed. is_ours: the bell is armed if u's userfaultfd has just been found
+ * by it.
+ */
 static bool shows_bell(const struct mrn_uffd *u, int fd)
 {
 	uintptr_t bell = __atomic_load_n(&u->bell, __ATOMIC_ACQUIRE);
@@ -69,7 +72,7 @@ void mrn_uffd_close_numbers(struct mrn_uffd *u)
 {
 	bool is_ours = is_our_number(u, u->kept.fd);
 
-	/* While the bell is armed. */
+	/* Before the userfaultfd is closed: the check needs an armed bell. */
 	if (is_our_page_map(u, u->kept.pagemap))
 		mrn_sys1(SYS_close, u->kept.pagemap);
 	if (is_ours)
@@ -81,12 +84,15 @@ static int open_numbers(struct mrn_uffd_numbers *number)
 	int fd, pagemap = MRN_BROKEN(PAGEMAP_SCAN) ? -1 : mrn_pagemap_open();
 	uint64_t got;
 
-	/* Without /proc, or where it is forbidden, there is another way; without a number, there is not. */
+	/*
+	 * Without /proc, or where it is forbidden, pages are checked one by one; without a free descriptor, nothing
+	 * works.
+	 */
 	if (pagemap == -EMFILE || pagemap == -ENFILE)
 		return pagemap;
 	/*
-	 * WP_ASYNC (Linux 6.7) is what lets a regular file's or a SysV segment's mapping be armed. Without the page map those are
-	 * better not: nobody could tell the one from the other.
+	 * WP_ASYNC (Linux 6.7) lets mappings of regular files and SysV segments be armed. Do not arm them without the
+	 * page map: nothing could tell the two apart.
 	 */
 	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
 			   pagemap >= 0 ? UFFD_FEATURE_WP_ASYNC : 0, &got);
@@ -148,7 +154,7 @@ static void drop_bell(struct mrn_uffd *u)
 	u->bell = u->hung = 0;
 }
 
-/* After a beginning that has failed, perhaps because these were closed by somebody. */
+/* After a failed start, perhaps because the program closed these. */
 static void close_unmarked(struct mrn_uffd *u)
 {
 	bool is_ours = !u->bell || mrn_uffd_is_ours(u, u->kept.fd);
@@ -157,7 +163,9 @@ static void close_unmarked(struct mrn_uffd *u)
 		mrn_sys1(SYS_close, u->kept.pagemap);
 	if (!is_ours)
 		return;
-	/* A child that has been forked meanwhile may have it open: closing does not disarm then, and unmapping would wait for ever. */
+	/*
+	 * A child forked meanwhile may have it open: then closing does not disarm, and unmapping would wait for ever.
+	 */
 	if (u->bell)
 		mrn_uffd_disarm_by(u->kept.fd, u->bell, u->bell + mrn_page_size());
 	mrn_sys1(SYS_close, u->kept.fd);
@@ -191,7 +199,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	u->running = 0;
 	mrn_use_once_clear(&u->use_once);
 	mrn_uffd_hang_bell(u, number.fd);
-	/* No handler of the application's may run in these threads: it might unmap what is armed. */
+	/* No signal handler of the application may run in these threads: it might unmap what is armed. */
 	mask = mrn_signals_block();
 	r = u->bell ? start_threads(u, why) : -ENOMEM;
 	mrn_signals_restore(mask);
@@ -210,7 +218,7 @@ void mrn_uffd_stop(struct mrn_uffd *u)
 {
 	mrn_sigmask mask = lock(u);
 
-	/* While the monitor lives, whose mark they have. */
+	/* While the monitor lives: they carry its mark. */
 	mrn_uffd_close_numbers(u);
 	u->number = none;
 	mrn_uffd_ask_keeper(u, MRN_UFFD_STOP, 0, 0);
@@ -222,12 +230,12 @@ void mrn_uffd_stop(struct mrn_uffd *u)
 
 void mrn_uffd_forget(struct mrn_uffd *u)
 {
-	/* It has not been started, or has been forgotten. */
+	/* Never started, or already forgotten. */
 	if (!u->bell && !u->hung)
 		return;
 	mrn_uffd_close_numbers(u);
 	u->number = none;
-	/* There is no keeper here, and nothing is armed. */
+	/* The child has no keeper, and nothing is armed. */
 	u->running = 0;
 	drop_bell(u);
 }
@@ -235,17 +243,18 @@ void mrn_uffd_forget(struct mrn_uffd *u)
 /* ------------------------------------------------------------------------- arming and disarming */
 
 /*
- * Both with the lock held, and by our number as long as it is ours. Once it is not it never is again, since no other table
- * than the keeper's has what it meant; and from then on everything goes through the keeper, who is slower by two switches.
+ * arm and disarm: with the lock held, and by our number as long as it is ours. Once it is not, it never is again, since
+ * only the keeper's table still has the file; from then on everything goes through the keeper, which costs two context
+ * switches.
  *
- * To arm by a userfaultfd of the program's would be worst: the program would get the events, and might sleep for them. So
- * there is a look before. Between the look and the call, that number can only become a userfaultfd's by a dup2 of just that
- * moment: numbers that are given out are the lowest that are free. Anything else that it may become fails the call. Of the
- * page map's number, only another process's map could answer; what it says decides no more than whether there is a hole, or a page of a file.
+ * Arming by the program's userfaultfd would be worst: the program would get the events, and might sleep for them. So
+ * arm checks first. Between the check and the call, the number can become a userfaultfd only by a dup2 at just that
+ * moment, since the kernel gives out the lowest free number. Any other file fails the call. Another process's page map
+ * could answer for ours; it decides only whether there is a hole, or a page of a file.
  *
- * To disarm is on the event path, where a look costs the victim, and by fcntl perhaps its life, in a sandbox. What we have
- * armed, another userfaultfd cannot disarm (before Linux 6.17 because it cannot register it): so a look comes after, when
- * it failed.
+ * disarm is on the event path, where a check costs the caller time, and fcntl in a sandbox perhaps its life. Another
+ * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it): so disarm checks
+ * afterwards, when the call has failed.
  */
 static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
@@ -267,7 +276,7 @@ static void disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	int r = u->number.fd >= 0 ? mrn_uffd_disarm_by(u->number.fd, start, end) : -EBADF;
 
-	/* It also fails where nothing is mapped any more, and where nothing can be armed: both are disarmed. */
+	/* Also fails where nothing is mapped any more, and where nothing can be armed: neither is armed. */
 	if (!r || mrn_uffd_is_ours(u, u->number.fd))
 		return;
 	u->number = none;
@@ -280,8 +289,8 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	int r;
 
 	/*
-	 * Orders armed before the look at the tokens; pairs with the fence in start, between a token and its
-	 * callbacks. Either such a callback sees armed, and disarms when we are done, or we see its token.
+	 * Orders armed before the look at the tokens; pairs with the fence in start, between a token and its callbacks.
+	 * Either such a callback sees armed, and disarms after us, or we see its token.
 	 */
 	__atomic_store_n(&u->armed, true, __ATOMIC_RELAXED);
 	mrn_fence_full();
@@ -303,7 +312,7 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 
 	for (; mrn_find_unwatched(u->mm, leaving, &start, end, &gap_end); start = gap_end)
 		disarm(u, start, gap_end);
-	/* The last notifier there is. Who has inserted another since will say so anew when he arms. */
+	/* This is the last notifier. A later arm sets it again. */
 	if (__atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) == 1)
 		__atomic_store_n(&u->armed, false, __ATOMIC_RELAXED);
 	unlock(u, mask);

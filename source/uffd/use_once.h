@@ -2,8 +2,8 @@
 /*
  * Ranges that are good for one use at a time, for ever: a set of bounded size, which errs on the safe side.
  *
- * The monitor adds. Whoever else looks blocks signals first: a handler that interrupted it and changed
- * memory would wait for the monitor, and the monitor for the set's lock.
+ * The keeper adds. Any other thread blocks signals before it looks: a handler that interrupted it and changed memory
+ * would wait for the keeper, and the keeper for the set's lock.
  */
 #ifndef MRN_SOURCE_UFFD_USE_ONCE_H
 #define MRN_SOURCE_UFFD_USE_ONCE_H
