@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * brk, sbrk. The real ones are libc's, not raw calls: libc keeps the break in a variable of its
- * own.
+ * brk, sbrk. The real ones are libc's, not raw calls: libc keeps a copy of the break.
  */
 #include <unistd.h>
 
@@ -28,7 +27,7 @@ MRN_INTERPOSED void *sbrk(intptr_t increment)
 	uintptr_t now;
 	void *r;
 
-	/* libc's idea of the break, which increment is added to, need not be the kernel's. */
+	/* Ask libc: increment is added to its break, which need not be the kernel's. */
 	now = (uintptr_t)MRN_REAL(sbrk)(0);
 	if (!increment)
 		return (void *)now;
@@ -44,5 +43,5 @@ MRN_INTERPOSED void *sbrk(intptr_t increment)
 	return r;
 }
 
-/* glibc's own name of the same, which is everybody's to call. */
+/* glibc's own name for sbrk, which any program may call. */
 MRN_INTERPOSED void *__sbrk(intptr_t increment) __attribute__((alias("sbrk"), nothrow, leaf));

@@ -30,7 +30,7 @@ MRN_INTERPOSED int execvpe(const char *file, char *const argv[], char *const env
 	return r;
 }
 
-/* Declared by newer C libraries only. */
+/* Only newer C libraries declare it. */
 MRN_INTERPOSED int execveat(int folder, const char *path, char *const argv[], char *const env[],
 			    int flags);
 MRN_INTERPOSED int execveat(int folder, const char *path, char *const argv[], char *const env[],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * execl and its like, execv, execvp: by execve and execvpe, through the names that others may stand in front of, too. libc's own
- * would call those inside itself.
+ * execl, execle, execlp, execv, execvp: through execve and execvpe by name, which other libraries may interpose too.
+ * libc's own would call those inside itself.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ MRN_INTERPOSED int execvp(const char *file, char *const argv[])
 	return execvpe(file, argv, environ);
 }
 
-/* How many strings, with the NULL that ends them. */
+/* The number of strings, including the NULL that ends them. */
 static size_t length(const char *first, va_list list)
 {
 	size_t n = 1;
@@ -41,7 +41,7 @@ static void copy(char **argv, const char *first, va_list list)
 	*argv = NULL;
 }
 
-/* On the stack, as libc has it: exec may be called where malloc must not be. */
+/* On the stack, as in libc: exec may be called where malloc must not be. */
 #define ARGUMENTS(argv, first)                                                   \
 	do {                                                                     \
 		va_list list_;                                                   \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* fallocate, ftruncate, truncate. */
-#undef _FILE_OFFSET_BITS /* or the functions below would be named fallocate64 and so on */
+#undef _FILE_OFFSET_BITS /* else the functions below would be named fallocate64 and so on */
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A change of a file, held across a call that may be a cancellation point in libc: a thread that ends there must not
- * leave its tokens behind.
+ * A change of a file, held across a call that may be a cancellation point in libc: a cancelled thread must not leave
+ * its tokens behind.
  */
 #ifndef MRN_SOURCE_INTERPOSE_FILE_CHANGE_H
 #define MRN_SOURCE_INTERPOSE_FILE_CHANGE_H
@@ -15,7 +15,7 @@ static inline void mrn_file_change_cancelled(void *held)
 	mrn_held_end(held);
 }
 
-/* r = call, and the end of change. */
+/* r = call, then ends the change. */
 #define MRN_FILE_CHANGE(change, r, call)                                                 \
 	do {                                                                             \
 		struct mrn_held *held_ =                                                 \

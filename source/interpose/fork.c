@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fork, by the handlers that libc runs around it. Not by a wrapper: other handlers take their owners' locks in fork, and who
- * waits for a token may hold one. Of all, those that are installed first run closest to the call. And what libc runs no handlers for:
- * _Fork, and clone of a child with memory of its own.
+ * fork, by pthread_atfork handlers. Not by a wrapper: other handlers take their owners' locks in fork, and a thread
+ * that waits for a token may hold one. The handlers that are installed first run closest to the call. Also what libc
+ * runs no handlers for: _Fork, and clone of a child with memory of its own.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -33,7 +33,7 @@
 
 struct copying {
 	struct mrn_bracket bracket;
-	struct copying *outer; /* of the same thread, which a handler has interrupted */
+	struct copying *outer; /* of the call that this one interrupted in the same thread */
 	unsigned int level;
 	bool late;
 	bool taken; /* atomic */
@@ -41,7 +41,7 @@ struct copying {
 
 static struct copying record[RECORDS];
 static MRN_TLS struct copying *innermost;
-/* How many of this thread's calls are under way, with a record or without. */
+/* This thread's calls in progress, with or without a record. */
 static MRN_TLS unsigned int level;
 
 static struct copying *take_one(void)
@@ -54,7 +54,7 @@ static struct copying *take_one(void)
 	return NULL;
 }
 
-/* A handler that comes at any place here, and forks, has ended its own calls by the time that this goes on. */
+/* A handler that interrupts this anywhere, and forks, ends its own calls before this goes on. */
 void mrn_copy_begins(bool waits)
 {
 	struct copying *r = take_one();
@@ -88,7 +88,7 @@ void mrn_copy_ends(void)
 	__atomic_store_n(&level, level - 1, __ATOMIC_RELAXED);
 }
 
-/* A child that goes on in a handler comes to the calls which that has interrupted: those have no token here. */
+/* A child that returns from a handler meets the ends of the calls which that interrupted: they have no token here. */
 void mrn_copy_is_here(void)
 {
 	for (unsigned int i = 0; i < RECORDS; i++)
@@ -99,7 +99,7 @@ void mrn_copy_is_here(void)
 	mrn_source_forget_parents();
 }
 
-/* One that no handler of libc's has told of. */
+/* For a child of a call without libc's handlers. */
 static void is_here_past_libc(void)
 {
 	mrn_copy_is_here();
@@ -118,7 +118,7 @@ __attribute__((constructor(101))) static void install(void)
 
 /* --------------------------------------------------------------------------------------- past handlers */
 
-/* Declared by newer C libraries only. */
+/* Only newer C libraries declare it. */
 MRN_INTERPOSED pid_t _Fork(void);
 MRN_INTERPOSED pid_t _Fork(void)
 {
@@ -133,7 +133,7 @@ MRN_INTERPOSED pid_t _Fork(void)
 	return pid;
 }
 
-/* On the parent's stack, of which the child has a copy. */
+/* On the parent's stack; the child has a copy. */
 struct child {
 	int (*fn)(void *arg);
 	void *arg;
@@ -144,7 +144,7 @@ static int in_child(void *arg)
 	const struct child *child = arg;
 
 	mrn_copy_is_here();
-	/* On a stack that may be small. */
+	/* The child's stack may be small. */
 	mrn_child_is_here(false);
 	return child->fn(child->arg);
 }
@@ -162,7 +162,7 @@ MRN_INTERPOSED int clone(int (*fn)(void *arg), void *stack, int flags, void *arg
 	tls = va_arg(ap, void *);
 	child_tid = va_arg(ap, pid_t *);
 	va_end(ap);
-	/* What libc refuses it is to refuse itself. */
+	/* libc refuses these itself. */
 	if ((flags & CLONE_VM) || !fn || !stack)
 		return MRN_REAL(clone)(fn, stack, flags, arg, parent_tid, tls, child_tid);
 	mrn_copy_begins(flags & CLONE_VFORK);
@@ -176,7 +176,7 @@ MRN_INTERPOSED int __clone(int (*fn)(void *arg), void *stack, int flags, void *a
 
 /* --------------------------------------------------------------------------------------- by the number */
 
-/* As the kernel looks at it: 32 bits; and x32's forks have the numbers of ours. */
+/* As the kernel reads it: 32 bits. x32's forks have the numbers of ours. */
 static uint32_t number_of(long nr)
 {
 #ifdef __x86_64__
@@ -186,7 +186,7 @@ static uint32_t number_of(long nr)
 #endif
 }
 
-/* False when it makes no process. */
+/* False if the call makes no process. */
 static bool read_flags(long nr, long a, uint64_t *flags)
 {
 	int r;
@@ -201,9 +201,9 @@ static bool read_flags(long nr, long a, uint64_t *flags)
 		*flags = (uint64_t)a;
 		return true;
 	case SYS_clone3:
-		/* Its first member. */
+		/* flags is the first member. */
 		r = mrn_peek(flags, (uintptr_t)a, sizeof(*flags));
-		/* Where the kernel may not be asked, the address has to be believed. */
+		/* If the kernel may not be asked, trust the address. */
 		if (r && r != -EFAULT)
 			*flags = *(const uint64_t *)a;
 		return r != -EFAULT;
@@ -216,7 +216,7 @@ bool mrn_call_copies(long nr, long a)
 {
 	uint64_t flags;
 
-	/* Asks the kernel, which a sandbox may punish, only where it matters. */
+	/* Asks the kernel, which a sandbox may punish, only if it matters. */
 	if (number_of(nr) == SYS_clone3 && mrn_bracket_tells_nobody())
 		return false;
 	return read_flags(nr, a, &flags) && !(flags & CLONE_VM);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * free, realloc, reallocarray: for what glibc's malloc does inside itself with a large block.
+ * free, realloc, reallocarray: announce what glibc's malloc does inside itself with a large block.
  *
- * A large block is a mapping of its own, and free unmaps it by a call that nobody can stand in front
- * of. userfaultfd reports that call, but after the address has become free: another thread's malloc may
- * be given the same address, and look it up in a cache, before anybody has been told. So what is known
- * before is announced before. Blocks that free does not unmap are left alone: their registrations stay
- * good for the next malloc that gets them.
+ * A large block is a mapping of its own, and free unmaps it by a call that cannot be interposed. userfaultfd reports
+ * that call, but after the address has become free: another thread's malloc may get the same address, and look it up in
+ * a cache, before anybody has been told. So free announces it beforehand. Blocks that free does not unmap are left
+ * alone: their registrations stay good for the next malloc that gets them.
  *
- * Other allocators call munmap and mremap by name, which is seen in map.c.
+ * Other allocators call munmap and mremap by name: map.c brackets those.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,8 +19,8 @@
 #include "source/interposer.h"
 
 /*
- * The two words before a block, as glibc has had them since it was written: in a block that is a
- * mapping of its own, the distance back to where that begins, and its size from there with three flags.
+ * The two words before a block, as in every glibc so far: for a block that is a mapping of its own, the distance back
+ * to the mapping's start, and its size from there with three flags.
  */
 struct chunk {
 	size_t before, size;
@@ -29,7 +28,10 @@ struct chunk {
 #define CHUNK_IS_MAPPED 2ul
 #define CHUNK_FLAGS	7ul
 
-/* To be read. Where memory has tags of its own (aarch64), those of a header are 0; on x86-64 the processor ignores a pointer's. */
+/*
+ * For reading. Where memory has tags (aarch64), those of a header are 0; on x86-64 the processor ignores a pointer's
+ * tag.
+ */
 static inline const struct chunk *chunk_of(const void *block)
 {
 #ifdef __aarch64__
@@ -38,7 +40,7 @@ static inline const struct chunk *chunk_of(const void *block)
 	return (const struct chunk *)block - 1;
 }
 
-/* Is it a block that free unmaps? */
+/* True if free unmaps this block. */
 static inline bool is_mapped(const struct mrn_real_heap *real, const void *block)
 {
 	const struct chunk *c = chunk_of(block);
@@ -65,14 +67,14 @@ static __attribute__((noinline)) void free_mapped(const struct mrn_real_heap *re
 }
 
 /*
- * The real ones: looked up at the first use, which may come before every constructor. Most blocks are small, and go
- * straight on.
+ * The real functions are looked up at the first use, which may come before every constructor. Most blocks are small,
+ * and skip the bracket.
  */
 MRN_INTERPOSED void free(void *block)
 {
 	const struct mrn_real_heap *real = mrn_real_heap();
 
-	/* Inside the look-up itself: a few bytes of dlsym's are lost, once. */
+	/* During the look-up itself: leaks a few bytes of dlsym's, once. */
 	if (__builtin_expect(!real, 0))
 		return;
 	if (__builtin_expect(is_mapped(real, block), 0))
@@ -88,7 +90,7 @@ static __attribute__((noinline)) void *realloc_mapped(const struct mrn_real_heap
 	void *r;
 
 	bracket_mapped(&b, block);
-	/* It may be moved by mremap, which must not fail for our watching a part of it. */
+	/* mremap may move the block, and must not fail because a part of it is armed. */
 	if (b.nr)
 		mrn_source_disarm_range(b.token[0].start, b.token[0].end);
 	r = real->realloc(block, size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* munmap, mmap, mremap, remap_file_pages. */
-#undef _FILE_OFFSET_BITS /* or mmap below would be named mmap64 */
+#undef _FILE_OFFSET_BITS /* else mmap below would be named mmap64 */
 
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -47,7 +47,7 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	struct mrn_bracket b;
 	void *new_addr = NULL, *r;
 
-	/* The caller passes a fifth argument only with these; else there is none to read. */
+	/* The caller passes a fifth argument only with these flags. */
 	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
 		va_list ap;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* open, openat, creat, open_by_handle_at: they truncate a file that may be mapped. */
-#undef _FILE_OFFSET_BITS /* or the functions below would be named open64 and so on */
+/* open, openat, creat, open_by_handle_at: may truncate a file that is mapped. */
+#undef _FILE_OFFSET_BITS /* else the functions below would be named open64 and so on */
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 		MRN_FILE_CHANGE(&c_, r, call);                    \
 	} while (0)
 
-/* The argument that is there only where a file may be made. */
+/* Reads the mode, which callers pass only where a file may be made. */
 #define TAKE_MODE(mode, flags)                                           \
 	do {                                                             \
 		va_list list_;                                           \
@@ -47,7 +47,7 @@ MRN_INTERPOSED int open(const char *path, int flags, ...)
 
 MRN_INTERPOSED int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
-/* glibc's own names of the same, which are everybody's to call. */
+/* glibc's own names for these, which any program may call. */
 MRN_INTERPOSED int __open(const char *path, int flags, ...)
 	__attribute__((alias("open"), nonnull(1)));
 MRN_INTERPOSED int __open64(const char *path, int flags, ...)
@@ -83,7 +83,7 @@ MRN_INTERPOSED int creat(const char *path, mode_t mode)
 
 MRN_INTERPOSED int creat64(const char *path, mode_t mode) __attribute__((alias("creat")));
 
-/* What the headers make of open and openat with _FORTIFY_SOURCE. */
+/* The headers turn open and openat into these with _FORTIFY_SOURCE. */
 MRN_INTERPOSED int __open_2(const char *path, int flags);
 MRN_INTERPOSED int __open_2(const char *path, int flags)
 {

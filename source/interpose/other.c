@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ioctl, getsockopt, prctl: with some arguments they change memory; with all others they go on at once. */
+/* ioctl, getsockopt, prctl: change memory with some arguments; all others skip the bracket. */
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>

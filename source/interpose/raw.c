@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The calls as libc makes them, for as long as libc's own have not been looked up. */
+/* The calls as libc makes them, until libc's own have been looked up. */
 #undef _FILE_OFFSET_BITS /* off_t has 64 bits; this would only rename functions */
 
 #include <errno.h>
@@ -13,10 +13,7 @@
 
 #include "os/event_path.h"
 
-/*
- * libc's idea of where the break is; its brk and sbrk go wrong if a call past them leaves it
- * behind.
- */
+/* libc's copy of the break; its brk and sbrk go wrong if a call past them leaves this behind. */
 extern void *__curbrk __attribute__((weak, visibility("default")));
 
 static long result(long r)
@@ -269,7 +266,7 @@ struct mrn_real mrn_real = {
 	.Fork = raw_Fork,
 	.clone = mrn_real_clone_look_up,
 	.execve = raw_execve,
-	/* Without a search: nothing is executed before all constructors by its name alone. */
+	/* Without a search of PATH: nobody executes by a bare name before all constructors. */
 	.execvpe = raw_execve,
 	.execveat = raw_execveat,
 	.fexecve = raw_fexecve,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls behind the interposed ones. Each entry is a raw system call that sets errno as libc
- * does (raw.c) until the constructor in real.c has put the next library's function there: so calls
- * made by other constructors, by dlsym itself, and by a libc that lacks the function, work too.
+ * The calls behind the interposed ones. Until the constructor in real.c stores the next library's function, each entry
+ * is a raw system call that sets errno as libc does (raw.c). So calls by other constructors, by dlsym itself, and with
+ * a libc that lacks the function, work too.
  */
 #ifndef MRN_SOURCE_INTERPOSE_REAL_H
 #define MRN_SOURCE_INTERPOSE_REAL_H
@@ -51,12 +51,14 @@ struct mrn_real {
 };
 
 extern struct mrn_real mrn_real;
-/* What clone is before the constructor has run: no system call by itself, for it has a function to call in the child. */
+/*
+ * clone's entry before the constructor has run. No raw system call would do: clone has to call a function in the child.
+ */
 int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
 /* Apart from the others because syscall-x86_64.S jumps through it. */
 extern long (*mrn_real_syscall)(long nr, ...);
 
-/* The allocator behind free and realloc; looked up at the first call. NULL inside that look-up. */
+/* The allocator behind free and realloc; looked up at the first call. NULL during that look-up. */
 struct mrn_real_heap {
 	void (*free)(void *block);
 	void *(*realloc)(void *block, size_t size);
@@ -72,9 +74,7 @@ static inline const struct mrn_real_heap *mrn_real_heap(void)
 	return __builtin_expect(heap != NULL, 1) ? heap : mrn_real_heap_look_up();
 }
 
-/*
- * Atomic because a thread that another constructor has started may be calling; no order is needed.
- */
+/* Atomic because a thread that another constructor has started may be calling; no order is needed. */
 #define MRN_REAL(call) __atomic_load_n(&mrn_real.call, __ATOMIC_RELAXED)
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fopen, freopen, shm_open: what libc opens inside itself for a caller that may want it truncated. Not on the event path:
- * nobody may call these there, for they allocate.
+ * fopen, freopen, shm_open: libc opens a file inside itself, and may truncate it. Not on the event path: these
+ * allocate, so they may not be called there.
  */
-#undef _FILE_OFFSET_BITS /* or the functions below would be named fopen64 and so on */
+#undef _FILE_OFFSET_BITS /* else the functions below would be named fopen64 and so on */
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "source/interpose/file_change.h"
 #include "source/interpose/wrapper.h"
 
-/* The next library's function. Looked up at its first call, which may be before any constructor of ours. */
+/* The next library's function. Looked up at its first call, which may come before our constructors. */
 static FILE *(*real_fopen)(const char *path, const char *mode);
 static FILE *(*real_freopen)(const char *path, const char *mode, FILE *stream);
 static int (*real_shm_open)(const char *name, int flags, mode_t mode);
@@ -31,7 +31,7 @@ static int (*real_shm_open)(const char *name, int flags, mode_t mode);
 					 __ATOMIC_RELAXED);                                   \
 	} while (0)
 
-/* open's flags for a stream's mode, as far as they matter here. */
+/* The open flags of a stream's mode that matter here. */
 static int flags_of(const char *mode)
 {
 	return *mode == 'w' ? O_TRUNC : 0;
@@ -59,7 +59,7 @@ MRN_INTERPOSED FILE *freopen(const char *path, const char *mode, FILE *stream)
 	FILE *r;
 
 	LOOK_UP(freopen);
-	/* Without a name it opens the file once more that it has. */
+	/* Without a name freopen reopens the stream's own file. */
 	snprintf(same, sizeof(same), "/proc/self/fd/%d", path ? -1 : fileno(stream));
 	mrn_file_change_open(&c, AT_FDCWD, path ? path : same, flags_of(mode));
 	MRN_FILE_CHANGE(&c, r, real_freopen(path, mode, stream));
@@ -80,7 +80,7 @@ MRN_INTERPOSED int shm_open(const char *name, int flags, mode_t mode)
 		errno = ENOSYS;
 		return -1;
 	}
-	/* A name that is too long is libc's to refuse. */
+	/* libc refuses a name that is too long. */
 	snprintf(path, sizeof(path), "/dev/shm/%s", name + strspn(name, "/"));
 	mrn_file_change_open(&c, AT_FDCWD, path, flags);
 	MRN_FILE_CHANGE(&c, r, real_shm_open(name, flags, mode));

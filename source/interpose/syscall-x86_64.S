@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * long syscall(long nr, ...). Every register and the stack go on as they came: for a bracketed
- * number, and one that may begin a sandbox, to a C function that takes the same seven arguments, for any other to the real syscall;
- * with no frame of ours left below. The kernel looks at 32 bits of the number, and x32's calls are the same with bit 30, or have
- * numbers from 512 on. r11 is nobody's here. See syscall.c.
+ * long syscall(long nr, ...). Jumps with every register and the stack unchanged: for a bracketed number, or one that
+ * may begin a sandbox, to a C function with the same seven arguments; for any other to the real syscall. No frame of
+ * ours is left below. The kernel reads 32 bits of the number; x32's calls have the same numbers with bit 30 set, or
+ * numbers from 512 on. r11 is free to use here. See syscall.c.
  */
 #ifdef __x86_64__
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * syscall(): the same brackets, by number; and what forbids the program system calls.
+ * syscall(): the same brackets, by number; and notes when the program forbids itself system calls.
  *
- * On x86-64 syscall itself is the stub in syscall-x86_64.S, which jumps to libc's for every number
- * that is not bracketed before any frame exists: SYS_vfork and SYS_clone with CLONE_VM on the caller's stack
- * return twice, and a frame of ours in between would be returned through by the child and gone for
- * the parent. (A child with memory of its own has a copy of that frame.) Elsewhere syscall is the function below, and those numbers must not be used with it;
- * libc's own syscall makes no promise for them either.
+ * On x86-64 syscall itself is the stub in syscall-x86_64.S, which jumps to libc's for every number that is not
+ * bracketed, before any frame exists: SYS_vfork, and SYS_clone with CLONE_VM on the caller's stack, return twice. The
+ * child would return through a frame of ours, and the parent would find it gone. (A child with memory of its own has a
+ * copy of the frame.) Elsewhere syscall is the function below; do not use it with those numbers. libc's own syscall
+ * makes no promise for them either.
  */
 #undef _FILE_OFFSET_BITS
 

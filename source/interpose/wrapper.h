@@ -8,19 +8,18 @@
  *	r = MRN_REAL(munmap)(addr, length);
  *	mrn_bracket_end(&b);
  *
- * Rules for all of source/interpose but real.c: no allocation, no stdio, no lock; errno is the real
- * call's; may run in a signal handler, inside another bracket of this thread, before any
- * constructor, and in a forked child.
+ * Rules for all of source/interpose but real.c and stream.c: no allocation, no stdio, no lock; errno is the real
+ * call's; may run in a signal handler, inside another bracket of this thread, before any constructor, and in a forked
+ * child.
  *
- * Out of reach: calls that libc and ld.so make inside themselves (thread stacks, trimming of the heap,
- * dlclose; of free and realloc see heap.c), raw system call instructions, statically linked callers, and everything when the
- * library arrives by dlopen instead of by linking or LD_PRELOAD: then it stands in front of nobody.
- * And what io_uring does.
+ * Out of reach: calls that libc and ld.so make inside themselves (thread stacks, trimming of the heap, dlclose; for
+ * free and realloc see heap.c), raw system call instructions, statically linked callers, and io_uring's own operations.
+ * If the library arrives by dlopen instead of by linking or LD_PRELOAD, it interposes nothing.
  */
 #ifndef MRN_SOURCE_INTERPOSE_WRAPPER_H
 #define MRN_SOURCE_INTERPOSE_WRAPPER_H
 
-/* A function that stands in front of libc's of the same name. */
+/* A function that takes the place of libc's function of the same name. */
 #define MRN_INTERPOSED __attribute__((visibility("default")))
 
 #endif
