@@ -15,9 +15,9 @@
 #endif
 
 /*
- * Advice that never puts another page in the place of one. A list of the harmless, so that what the
- * kernel learns later counts as harmful. MERGEABLE is here because KSM merges at a time of its own,
- * outside any call, and not what is pinned; UNMERGEABLE is not, it copies pages within the call.
+ * Advice that never replaces a page. A list of the harmless, so that advice which the kernel learns later counts as
+ * harmful. MERGEABLE is harmless because KSM merges at a time of its own, outside any call, and no pinned pages;
+ * UNMERGEABLE is not: it copies pages within the call.
  */
 bool mrn_advice_is_harmless(int advice)
 {
@@ -80,9 +80,9 @@ void mrn_bracket_madvise_anywhere(struct mrn_bracket *b, int advice)
 }
 
 /*
- * Whose memory pidfd means cannot be told: a process that was made to share this memory (CLONE_VM) has a number of its own, and
- * who asks whether it does (kcmp) is not always answered. So all is taken to be ours, and what is another's, of which the kernel lets
- * one discard nothing, is invalidated for nothing. count is what the kernel makes of a size_t: it drops the upper half.
+ * Nothing tells whose memory pidfd means: a process that shares this memory (CLONE_VM) has a pid of its own, and kcmp,
+ * which could compare, may be refused. So all ranges are taken for this process's, and another's are invalidated for
+ * nothing. count is the kernel's conversion of a size_t: it drops the upper half.
  */
 void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov, unsigned int count,
 				 int advice)

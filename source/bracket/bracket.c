@@ -15,8 +15,8 @@ static void announce(struct mmu_notifier_range *token)
 }
 
 /*
- * For a wrapper: the call is about to be caught, and is dispatch's to announce. Not every thread that runs in this memory is
- * caught, so the question is whether this very one is.
+ * For a wrapper: true if dispatch will catch the call and announce it. Dispatch does not catch every thread in this
+ * memory, so this asks about the calling thread.
  */
 static inline bool is_dispatchs(void)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An invalidation around a call that changes this process's memory: begin, call, end. Who makes the call
- * is above: a function in front of libc's (source/interpose) or a system call that was caught (source/dispatch).
+ * An invalidation around a call that changes this process's memory: begin, call, end. The layer above makes the call: a
+ * function in front of libc's (source/interpose), or dispatch for a system call that it has caught (source/dispatch).
  *
- * Rules for all of source/bracket: no allocation, no stdio, no lock, errno left alone; may run in a signal
- * handler, inside another bracket of this thread, before any constructor, and in a forked child.
+ * Rules for all of source/bracket: no allocation, no stdio, no lock, errno left alone; may run in a signal handler,
+ * inside another bracket of this thread, before any constructor, and in a forked child.
  *
- * A bracket lives on the stack. A signal handler that leaves the call by longjmp, and
- * asynchronous cancellation inside it, leave the token behind, and readers wait for it for ever:
- * POSIX makes neither defined for these calls. Of those that change a file, see held.h.
+ * A bracket lives on the stack. A signal handler that leaves the call by longjmp, and asynchronous cancellation inside
+ * it, leave the token behind, and readers wait for it for ever: POSIX defines neither for these calls. For calls that
+ * change a file, see held.h.
  */
 #ifndef MRN_SOURCE_BRACKET_BRACKET_H
 #define MRN_SOURCE_BRACKET_BRACKET_H
@@ -31,8 +31,8 @@ static inline void mrn_bracket_none(struct mrn_bracket *b)
 }
 
 /*
- * Starts an invalidation of [start, end), rounded outwards to pages, and adds it to *b. At most
- * two. An mm that cannot be had (no memory for it) has no notifier, so there is nobody to tell.
+ * Starts an invalidation of [start, end), rounded outwards to pages, and adds it to *b; at most two. If there was no
+ * memory for an mm, there is no notifier, and nothing to do.
  */
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end);
@@ -43,24 +43,24 @@ static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_no
 	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
 }
 
-/* One token by itself: true when it has been started, and is to be withdrawn. */
+/* Starts one token by itself. If true, withdraw it. */
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
 		       enum mrn_cause cause, uintptr_t start, uintptr_t end);
 void mrn_bracket_withdraw(struct mmu_notifier_range *token);
 
-/* For a bracket that takes some looking. Is the call dispatch's to announce, or is there no mm? */
+/* For a bracket that has to ask the kernel: true if dispatch announces the call, or there is no mm. */
 bool mrn_bracket_is_anothers(void);
-/* Is there no notifier? Who comes later meets the tokens that are there. */
+/* True if there is no notifier. One that is inserted later meets the tokens of that time. */
 bool mrn_bracket_tells_nobody(void);
 
 /*
- * For a bracket that has to ask what the call may change: true where that is left out, since the call is dispatch's to announce,
- * or nobody is there to be told. Who comes meanwhile meets a token over everything.
+ * For a bracket that has to ask what the call may change: true if it need not, since dispatch announces the call, or
+ * nobody would be told. A notifier inserted meanwhile meets a token over everything.
  */
 bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
 			       enum mrn_cause cause);
 
-/* Ends what was added, last first. Once per bracket; nothing added is fine. */
+/* Ends what was added, last first. Call once per bracket, even an empty one. */
 void mrn_bracket_end(struct mrn_bracket *b);
 
 /* Announces a change that has already been made: MRN_RANGE_AFTER. */
@@ -68,16 +68,16 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 		      uintptr_t end);
 
 /*
- * [start, end) has just been given to this process, where nothing was mapped. So whatever a notifier
- * has there is stale: somebody has unmapped it past all wrappers, and the news is still under way.
+ * [start, end) has just been given to this process as free addresses. So what a notifier has there is stale: something
+ * unmapped it past all wrappers, and the news is still under way.
  */
 void mrn_bracket_fresh(uintptr_t start, uintptr_t end);
 
 /*
- * The address that the kernel means. It ignores what is in a pointer's uppermost bits: on aarch64 the top byte, on x86-64 those
- * above five-level paging, in a program that has asked for that (linear address masking). In one that has not, it refuses such an
- * address, and then too much is covered. munmap, madvise, process_madvise, mprotect and mremap's source take one that is
- * tagged; of all others they are refused.
+ * The address as the kernel reads it. It ignores the uppermost bits of a pointer: on aarch64 the top byte; on x86-64
+ * those above five-level paging, if the program has enabled linear address masking. If not, the kernel refuses such an
+ * address, and the bracket covers too much. munmap, madvise, process_madvise, mprotect and mremap's source accept a
+ * tagged address; all others refuse it.
  */
 static inline uintptr_t mrn_untagged(const void *addr)
 {
@@ -89,8 +89,8 @@ static inline uintptr_t mrn_untagged(const void *addr)
 }
 
 /*
- * [addr, addr + length) as every call of the mmap family reads it: addr on a page boundary, length
- * rounded up. False where it is empty or the kernel refuses it, so that nothing can change.
+ * [addr, addr + length) as every call of the mmap family reads it: addr on a page boundary, length rounded up. False if
+ * it is empty or the kernel refuses it, so that nothing can change.
  */
 static inline bool mrn_pages_spanned(const void *addr, size_t length, uintptr_t *start,
 				     uintptr_t *end)

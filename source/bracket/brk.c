@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* brk, and sbrk by it. */
+/* brk, and sbrk, which uses it. */
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 

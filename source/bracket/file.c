@@ -1,36 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fallocate, ftruncate, truncate, open(O_TRUNC), madvise(MADV_REMOVE): what they take from a file they take
- * from every mapping of it, and nothing in their arguments says where those are.
+ * fallocate, ftruncate, truncate, open(O_TRUNC), madvise(MADV_REMOVE): they take pages from a file, hence from each of
+ * its mappings, and their arguments do not say where those are.
  *
- * There may be any number of mappings, and nothing may be allocated to remember them. So before the
- * call /proc/self/maps gives the ranges at which the changed part of the file is mapped, each of which gets a
- * token that is held across the call; beyond so many, the two nearest become one. The call may block for as long as it
- * likes (a lease, FUSE, NFS): who looks something up elsewhere does not wait for it.
+ * There may be any number of mappings, and nothing may be allocated to remember them. So before the call
+ * /proc/self/maps gives the ranges that map the changed part of the file. Each gets a token, held across the call; if
+ * there are too many, the two nearest share one. The call may block for as long as it likes (a lease, FUSE, NFS):
+ * lookups elsewhere do not wait for it.
  *
- * A mapping that another thread makes after that look, outside the tokens, may still be read, and
- * shadowed, before the file changes. So there is a second look afterwards, and what it finds
- * outside the tokens is announced late (MRN_RANGE_AFTER). That is enough: a mapping that was read
- * before the change either stands there still, or has gone or moved by a call that had its own
- * bracket; and a mapping that the second look is too early to see is made after the change, with
- * pages of after it.
+ * A mapping that another thread makes after that look, outside the tokens, may still be read, and shadowed, before the
+ * file changes. So there is a second look afterwards, and what it finds outside the tokens is announced late
+ * (MRN_RANGE_AFTER). That is enough: a mapping that was read before the change is still there, or has gone or moved by
+ * a call with a bracket of its own; and a mapping that the second look is too early to see is made after the change,
+ * with pages from after it.
  *
- * Where there is neither a notifier nor a source at the beginning, nothing is asked of the kernel: truncating is as frequent as
- * writing files anew, a look costs more than many a truncation, and a sandbox may not let it pass. Whoever has come by the
- * time that the call is over is told late, of everything. (Its notifier was inserted, and a full fence passed, before it read
- * a translation that the call then took away; and the call's end, with a full fence of its own, looks for notifiers
- * afterwards. So the look finds it.)
+ * If there is neither a notifier nor a source at the beginning, the kernel is not asked: truncating is as frequent as
+ * rewriting files, a look costs more than many a truncation, and a sandbox may forbid it. A notifier that has come by
+ * the end of the call is told late, of everything. (It was inserted, and a full fence passed, before its owner read a
+ * translation that the call then took away; and the call's end looks for notifiers after a full fence of its own. So
+ * the look finds it.)
  *
- * Mappings are matched by inode number alone: the device that maps shows is not the one that stat shows on btrfs, and mistaking
- * another file for this one is harmless. Where the two numbers need not be the same, every file mapping matches: on all file
- * systems but those that are known to have one number (overlayfs has two), and of a block device, which may have been opened
- * by any number of nodes, each with a number of its own, and has one page cache. Not seen: a file that is mapped by way of an
- * overlay or of FUSE's passthrough, and changed past it; such a mapping is good for one use (source/files.h).
+ * Mappings are matched by inode number alone: on btrfs maps and stat show different devices, and mistaking another file
+ * for this one is harmless. Where the two inode numbers may differ, every file mapping matches: on all file systems but
+ * those known to have one number (overlayfs has two), and for a block device, which has one page cache but may be
+ * opened by many nodes with numbers of their own. Not seen: a file that is mapped through an overlay or FUSE's
+ * passthrough, and changed past it; such a mapping is good for one use (source/files.h).
  *
- * Two sizes that race: a truncation is taken for one that grows the file by the size before it.
- * Where another thread makes the file longer in between, the two calls have no order to begin with.
+ * Two sizes that race: a truncation counts as growing the file if the size before it was smaller. If another thread
+ * makes the file longer in between, the two calls have no order to begin with.
  */
-#undef _FILE_OFFSET_BITS /* or the functions below would be named fallocate64 and so on */
+#undef _FILE_OFFSET_BITS /* else the functions below would be named fallocate64 and so on */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +80,7 @@ static bool has_one_number(const struct statfs *fs)
 	}
 }
 
-/* Not that the call itself will fail: a sandbox does not let us look. */
+/* A sandbox forbids the look: this does not mean that the call will fail. */
 static bool is_not_to_be_known(long error)
 {
 	return error == -EPERM || error == -ENOSYS;
@@ -94,7 +93,7 @@ static bool is_known_by_number(const struct stat *st, long fs_error, const struc
 
 /* ---------------------------------------------------------------------- looking at the mappings */
 
-/* The part of a mapping that shows what changes; false for none. */
+/* The part of a mapping that shows the change; false if none does. */
 static bool is_changed(const struct mrn_file_change *c, const struct mrn_mapping *m,
 		       uintptr_t *start, uintptr_t *end)
 {
@@ -174,7 +173,7 @@ static void begin(struct mrn_file_change *c)
 		cover_everything(c);
 }
 
-/* Every mapping of a file, whichever part it shows. */
+/* Matches every mapping of a file, whichever part it shows. */
 static void any_file(struct mrn_file_change *c)
 {
 	c->every_file = true;
@@ -188,7 +187,7 @@ static void begin_any_file(struct mrn_file_change *c)
 	begin(c);
 }
 
-/* begin for [from, to) of the file that stat and statfs have described. */
+/* begin for [from, to) of the file that st and fs describe. */
 static void begin_file(struct mrn_file_change *c, const struct stat *st, long fs_error,
 		       const struct statfs *fs, uint64_t from, uint64_t to)
 {
@@ -215,7 +214,7 @@ void mrn_file_change_late(const struct mrn_file_change *c)
 			everything_late(c);
 		return;
 	}
-	/* The name may have come to mean another file between our look at it and the call's. */
+	/* Between the look and the call, the name may have come to mean another file. */
 	if (c->path && (mrn_sys4(SYS_newfstatat, c->folder, (long)c->path, (long)&st, 0) < 0 ||
 			st.st_ino != c->inode))
 		everything_late(c);
@@ -233,7 +232,7 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 	struct stat st;
 	long error;
 
-	/* These only add. */
+	/* These modes only add. */
 	if (!(mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_UNSHARE_RANGE))) {
 		mrn_file_change_none(c);
 		return;
@@ -247,13 +246,13 @@ void mrn_file_change_fallocate(struct mrn_file_change *c, int fd, int mode, off_
 		begin_any_file(c);
 	if (error < 0)
 		return;
-	/* What is not a hole in place moves all that follows, or is not known here. */
+	/* Any mode but a hole or zeros in place moves all that follows, or is not known here. */
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		to = END_OF_FILE;
 	begin_file(c, &st, mrn_sys2(SYS_fstatfs, fd, (long)&fs), &fs, from, to);
 }
 
-/* The same by ioctl. l_start is counted from the beginning, or, with another l_whence, from somewhere else. */
+/* The same by ioctl. l_start counts from the beginning, or from elsewhere with another l_whence. */
 void mrn_file_change_ioctl(struct mrn_file_change *c, int fd, unsigned int request, const void *arg)
 {
 	const bool is_32 = _IOC_SIZE(request) == _IOC_SIZE(MRN_FS_UNRESVSP_32);
@@ -265,7 +264,7 @@ void mrn_file_change_ioctl(struct mrn_file_change *c, int fd, unsigned int reque
 	if (mrn_file_change_nobody(c, MRN_CAUSE_FALLOCATE))
 		return;
 	if (mrn_peek(copy, (uintptr_t)arg, _IOC_SIZE(request))) {
-		/* Nobody can say of which part. */
+		/* The part is not known. */
 		mrn_file_change_fallocate(c, fd, FALLOC_FL_COLLAPSE_RANGE, 0, 1);
 		return;
 	}
@@ -328,7 +327,7 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	struct statfs fs;
 	struct stat st;
 
-	/* O_EXCL: only a file that is not there yet. */
+	/* O_EXCL opens only a new file. */
 	if ((flags & (O_TRUNC | O_PATH)) != O_TRUNC ||
 	    (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		mrn_file_change_none(c);
@@ -355,16 +354,16 @@ void mrn_file_change_open(struct mrn_file_change *c, int folder, const char *pat
 	begin_file(c, &st, fs_error, &fs, 0, END_OF_FILE);
 }
 
-/* Reads it once, if the kernel may be asked. */
+/* Reads the handle once, if the kernel may be asked. */
 static void take_handle(struct mrn_file_change *c, const void *handle)
 {
-	uint32_t header[2]; /* how many bytes follow, and of which type they are */
+	uint32_t header[2]; /* the number of bytes that follow, and their type */
 
 	if (mrn_peek(header, (uintptr_t)handle, sizeof(header)) ||
 	    header[0] > MRN_OWN_ARGUMENT - sizeof(header) ||
 	    mrn_peek(c->argument, (uintptr_t)handle, sizeof(header) + header[0]))
 		return;
-	/* The bytes that follow were counted in the first reading. */
+	/* The bytes that follow were counted by the first reading. */
 	__builtin_memcpy(c->argument, header, sizeof(header));
 	c->own_argument = 2;
 }
@@ -396,7 +395,7 @@ void mrn_file_change_open_handle(struct mrn_file_change *c, int mount, const voi
 
 /* ---------------------------------------------------------------------------------- MADV_REMOVE */
 
-/* A memfd, a SysV segment, shared anonymous memory: the kernel gives them these names, on a mount of its own. */
+/* A memfd, a SysV segment or shared anonymous memory: the kernel gives them these names, on a mount of its own. */
 static bool is_memorys_own(const struct mrn_mapping *m)
 {
 	return !m->dev_major && (!strncmp(m->path, "/memfd:", 7) || !strncmp(m->path, "/SYSV", 5) ||
@@ -408,7 +407,7 @@ static bool is_mapped_by_number(const struct mrn_mapping *m)
 	struct statfs fs;
 	struct stat st;
 
-	/* Where the program may not be allowed to ask, it is not known. */
+	/* Where the program may be forbidden to ask, the file is not known. */
 	return is_memorys_own(m) || (!mrn_is_confined() && mrn_mapping_file(m, &st, &fs) == 0 &&
 				     is_known_by_number(&st, 0, &fs));
 }
@@ -455,7 +454,7 @@ void mrn_file_change_remove(struct mrn_file_change *c, const void *addr, size_t 
 	c->to = 0;
 	error = mrn_maps_visit(note_file, &r);
 	c->nr_spans = mrn_spans_add(c->span, 0, MRN_FILE_SPANS, r.start, r.end);
-	/* Of several files, or nobody knows which. */
+	/* Several files, or an unknown one. */
 	if (error < 0 || r.files > 1)
 		any_file(c);
 	else if (!r.is_known)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fork: all that is private becomes the child's, too, and whoever writes to a page first gets a copy. Pinned pages stay the
- * parent's since Linux 5.12; what is not pinned does not.
+ * fork: the child shares all private pages, and the first write to a page by either process makes a copy. Since Linux
+ * 5.12 pinned pages stay the parent's; others need not.
  */
 #include "source/bracket/calls.h"
 

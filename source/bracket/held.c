@@ -16,7 +16,7 @@
 #define RECORDS 64
 
 static struct mrn_held record[RECORDS];
-/* Stands for all that had no room; nobody writes to it. */
+/* Stands for every call without room; never written. */
 static struct mrn_held no_room;
 static MRN_TLS struct mrn_held *innermost;
 
@@ -33,7 +33,7 @@ static void everything_late(void)
 	mrn_bracket_late(MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, 0, UINTPTR_MAX);
 }
 
-/* A signal's handler may take records of its own meanwhile, and ends them before it returns: innermost is as it was. */
+/* A signal handler may take records meanwhile, and ends them before it returns: innermost is unchanged. */
 static void end_innermost(void)
 {
 	struct mrn_held *h = innermost;
@@ -58,8 +58,8 @@ static bool is_in(uintptr_t addr, uintptr_t start, size_t size)
 }
 
 /*
- * On one and the same stack whoever is further up has left what was called further down. A handler on the alternate stack has
- * left nothing of what it has interrupted; who is back from there has left what was called there.
+ * On one stack, code further up has left what was called further down. A handler on the alternate stack has left
+ * nothing of what it interrupted; code back on the main stack has left what was called on the alternate one.
  */
 bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size_t size)
 {
@@ -80,7 +80,7 @@ static void end_left_by_now(uintptr_t where)
 
 	if (!innermost)
 		return;
-	/* Where one may not ask, a call that is taken to be left too early is announced late. */
+	/* If the kernel may not be asked, a call wrongly taken for left is announced late. */
 	if (mrn_is_confined() || mrn_sys2(SYS_sigaltstack, 0, (long)&alternate) < 0 ||
 	    (alternate.ss_flags & SS_DISABLE))
 		alternate.ss_size = 0;
@@ -88,8 +88,9 @@ static void end_left_by_now(uintptr_t where)
 }
 
 /*
- * A handler may jump out of the call itself, and not out of an announcement: that would leave a walk open, and a token that is
- * not in the record. So signals wait meanwhile, where anybody may be told, and unless the program might not be allowed that.
+ * A handler may jump out of the call itself, but not out of an announcement: that would leave a walk open, and a token
+ * that the record does not have. So signals are blocked meanwhile, unless there is nobody to tell, or the program may
+ * be forbidden to block them.
  */
 static bool hold_signals(mrn_sigmask *mask)
 {
@@ -104,7 +105,7 @@ static struct mrn_held *start(const struct mrn_file_change *change, uintptr_t wh
 {
 	struct mrn_held *h;
 
-	/* Who is just where another such call was made has left that one, too. */
+	/* Another call at the same place has left the earlier one, too. */
 	end_left_by_now(where + 1);
 	h = take_one();
 	if (!h)
@@ -113,7 +114,7 @@ static struct mrn_held *start(const struct mrn_file_change *change, uintptr_t wh
 	h->where = where;
 	h->outer = innermost;
 	h->nr_tokens = 0;
-	/* Of a handler that jumps away from here on, everything is on the list. */
+	/* If a handler jumps away from here on, the list has everything. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	innermost = h;
 	for (unsigned int i = 0; i < change->nr_spans && !change->unwatched; i++)
@@ -138,7 +139,7 @@ struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t 
 	return h;
 }
 
-/* One that is not there any more has been taken to be left, and was not: as where a handler goes on with another stack. */
+/* A record that is gone was wrongly taken for left, as when a handler goes on with another stack. */
 static void end(const struct mrn_held *h)
 {
 	const struct mrn_held *it = innermost;

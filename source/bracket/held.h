@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tokens of a change of a file, for as long as its call takes. Such a call may block for as long as it likes, and be left
- * otherwise than by a return: POSIX lets a handler jump out of open and of ftruncate. So the tokens do not live on the
- * stack, which would be somebody else's by then, but in a record that is the thread's until the call is known to be over: at
- * its end; or when the thread makes another such call and is no further down its stack than the first one was, which it
- * cannot be in any other way; or, under dispatch, at any call from further up, and at the thread's exit.
+ * The tokens of a change of a file, while its call lasts. Such a call may block for as long as it likes, and may end
+ * without a return: POSIX lets a handler jump out of open and of ftruncate. So the tokens do not live on the stack,
+ * which would be reused by then, but in a record that belongs to the thread until the call is known to be over: at its
+ * end; or when the thread makes another such call no further down its stack, which shows that it has left the first
+ * one; or, under dispatch, at any call from further up, and at the thread's exit.
  *
  *	mrn_file_change_...(&change, ...);
  *	held = mrn_held_start(&change, where);
  *	call
  *	mrn_held_end(held);
  *
- * where: an address in the caller's frame. Everything that the call itself puts on the stack, a signal handler's
- * frames among it, lies below.
+ * where: an address in the caller's frame. Everything that the call itself puts on the stack, including a signal
+ * handler's frames, lies below.
  */
 #ifndef MRN_SOURCE_BRACKET_HELD_H
 #define MRN_SOURCE_BRACKET_HELD_H
@@ -29,24 +29,26 @@ struct mrn_held {
 };
 
 /*
- * Starts the tokens of a change that is pending; NULL for one that is not. Where there are too many such calls under way in
- * the process, there are no tokens, and the end announces everything late.
+ * Starts the tokens of a pending change; NULL if none is pending. If the process has too many such calls in progress,
+ * there are no tokens, and the end announces everything late.
  */
 struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where);
 
 /* Ends them, and those of calls that were made inside this one and left. Does nothing for NULL. */
 void mrn_held_end(struct mrn_held *held);
 
-/* Has this thread such a call under way? */
+/* True if this thread has such a call in progress. */
 bool mrn_held_any(void);
-/* Has a thread left a call that it has made at from, if it makes another one at where? See mrn_held_end_left. */
+/* True if a thread that makes a call at where has left the one that it made at from. See mrn_held_end_left. */
 bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size_t size);
-/* Ends those of calls that the thread has left, as where shows; alternate is the stack that its signal handlers run on. */
+/*
+ * Ends those of calls that the thread has left, as where shows; alternate is the stack that its signal handlers run on.
+ */
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size);
-/* Ends that of the call that was made at where. Where it has been ended before, everything is announced late. */
+/* Ends those of the call that was made at where. If they were ended before, announces everything late. */
 void mrn_held_end_at(uintptr_t where);
 void mrn_held_end_all(void);
-/* In a forked child: they are its parent's. */
+/* In a forked child: drops the parent's records. */
 void mrn_held_forget(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* munmap, mmap, mremap, remap_file_pages. */
-#undef _FILE_OFFSET_BITS /* or mmap below would be named mmap64 */
+#undef _FILE_OFFSET_BITS /* else mmap below would be named mmap64 */
 
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -21,10 +21,9 @@
 #define USER_TOP (UINT64_C(1) << 56)
 
 /*
- * mmap and mremap round a length that they are given for huge pages up to whole ones. Which size
- * those have, and whether they are huge at all, does not show in the arguments, but a mapping of
- * them can only begin at a multiple of it: so rounding up to the largest size that start is a
- * multiple of covers the mapping, and at most too much.
+ * mmap and mremap round a length for huge pages up to whole ones. The arguments show neither whether pages are huge nor
+ * their size, but a mapping of them begins at a multiple of their size. So the end is rounded up to the largest size
+ * that start is a multiple of: this covers the mapping, and perhaps more.
  */
 uintptr_t mrn_huge_end(uintptr_t start, uintptr_t end)
 {
@@ -69,7 +68,7 @@ static bool is_hugetlbfs(int fd)
 	return mrn_sys2(SYS_fstatfs, fd, (long)&fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
 }
 
-/* Only MAP_FIXED puts a mapping in the place of another, and with NOREPLACE it does not. */
+/* Only MAP_FIXED replaces a mapping, and not with NOREPLACE. */
 bool mrn_mmap_replaces(int flags)
 {
 	return (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
@@ -96,7 +95,7 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)
 {
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, mrn_huge_end(start, end));
-	/* Without a token it is dispatch's to disarm: somebody may still rely on it. */
+	/* Without a token, dispatch announces the call and disarms: somebody may still rely on the range. */
 	if (b->nr)
 		mrn_source_disarm_range(start, end);
 }
@@ -113,14 +112,13 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 	if (!is_user_span((flags & MREMAP_FIXED) ? new_addr : addr, new_size, &new_start, &new_end))
 		return;
 	/*
-	 * An old size of 0 makes a second mapping of a shared one, and leaves the first alone; so does one that
-	 * rounding up makes 0.
+	 * An old size of 0, also after rounding up, makes a second mapping of a shared one, and leaves the first alone.
 	 */
 	has_source = is_user_span(addr, old_size, &start, &end);
 	if (!has_source && ((start & (mrn_page_size() - 1)) || end != start))
 		return;
 
-	/* A flag that is not known here is taken for one that moves. */
+	/* An unknown flag counts as one that moves. */
 	if (flags & ~MREMAP_MAYMOVE) {
 		if (has_source)
 			bracket_whole_source(b, start, end);
@@ -128,13 +126,13 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, new_start,
 					mrn_huge_end(new_start, new_end));
 	} else if (has_source && new_end < end) {
-		/* A smaller one never moves by itself: only the tail goes. */
+		/* Shrinking without a flag never moves: only the tail goes. */
 		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end,
 				mrn_huge_end(start, end));
 	} else if (has_source && new_end > end) {
 		/*
-		 * It may grow in place, but that cannot be known before. And where it may not move,
-		 * it must still not fail for being watched in parts.
+		 * It may grow in place, but that cannot be known beforehand. Even if it may not move, the call must not
+		 * fail because a part is armed.
 		 */
 		bracket_whole_source(b, start, end);
 	}
@@ -143,7 +141,7 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
 		       const void *to)
 {
-	/* Where it was by itself moved to, or has grown into. */
+	/* It has moved to, or grown into, addresses that were free. */
 	if (!(flags & MREMAP_FIXED) && (to != addr || new_size > old_size))
 		mrn_bracket_fresh((uintptr_t)to, mrn_page_up((uintptr_t)to + new_size));
 }
@@ -154,7 +152,7 @@ void mrn_bracket_remap_file_pages(struct mrn_bracket *b, const void *addr, size_
 {
 	uintptr_t start = mrn_page_down((uintptr_t)addr), end = start + mrn_page_down(size);
 
-	/* This one rounds both down. */
+	/* This call rounds both down. */
 	mrn_bracket_none(b);
 	if (start < end && end <= USER_TOP)
 		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_REMAP_FILE_PAGES, start, end);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls that change memory beside all else that they do: ioctl, getsockopt, prctl, io_destroy. */
+/* Calls that change memory besides other things: ioctl, getsockopt, prctl, io_destroy. */
 
 #include <errno.h>
 
@@ -11,7 +11,7 @@
 
 #include "os/event_path.h"
 
-/* What is to be at an address that the call was given; everything, where nobody may look there. */
+/* Brackets the range that the argument names; everything, if it may not be read. */
 static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint64_t length)
 {
 	uintptr_t start, end;
@@ -24,7 +24,7 @@ static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint6
 		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER, start, end);
 }
 
-/* What is moved away. Where it goes to there is nothing, or the kernel refuses. */
+/* Brackets the source of a move. The destination is empty, or the kernel refuses. */
 static void bracket_move(struct mrn_bracket *b, const void *arg)
 {
 	struct {
@@ -36,10 +36,10 @@ static void bracket_move(struct mrn_bracket *b, const void *arg)
 }
 
 /*
- * What a userfaultfd of the program's is to have, or to have no more. No page changes by it, but the kernel lets one
- * userfaultfd have a range: to register what ours has fails (EBUSY); so does to unregister it (EINVAL), which before Linux 6.17
- * takes it away in silence. So whoever relies on ours is told, and it is gone before the call. Whatever is built from then on
- * until the end collides with the token, and afterwards finds out by arming who has the range.
+ * Registers or unregisters a userfaultfd of the program's. No page changes, but a range can have only one userfaultfd:
+ * on a range of ours registering fails with EBUSY, and unregistering with EINVAL (before Linux 6.17 it silently
+ * unregisters ours). So whoever relies on ours is told, and ours is disarmed before the call. What is built from then
+ * on until the end collides with the token; later, arming tells who has the range.
  */
 static void bracket_registration(struct mrn_bracket *b, const void *arg)
 {
@@ -54,7 +54,9 @@ static void bracket_registration(struct mrn_bracket *b, const void *arg)
 void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *arg)
 {
 	mrn_bracket_none(b);
-	/* Nobody may rely on it any more, and a userfaultfd of ours still have it. */
+	/*
+	 * A registration needs its bracket even if nobody relies on a range: a source's userfaultfd may still have it.
+	 */
 	if ((request == MRN_UFFDIO_MOVE || !mrn_source_is_attached()) &&
 	    mrn_bracket_needs_no_look(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER))
 		return;
@@ -64,7 +66,7 @@ void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *
 		bracket_registration(b, arg);
 }
 
-/* Pages that have come by the network take the place of what the socket's mapping shows. */
+/* Pages that came over the network replace those of the socket's mapping. */
 void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
 {
 	struct {
@@ -80,14 +82,14 @@ void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
 	bracket_range(b, r, receive.address, receive.length);
 }
 
-/* As MADV_UNMERGEABLE does, of all memory. */
+/* Acts like MADV_UNMERGEABLE on all memory. */
 void mrn_bracket_prctl(struct mrn_bracket *b)
 {
 	mrn_bracket_none(b);
 	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE);
 }
 
-/* What is left of a ring's mapping, perhaps in pieces. */
+/* The rest of a ring's mapping, perhaps in pieces. */
 struct ring {
 	uintptr_t start, end;
 	uint64_t inode;
@@ -112,8 +114,8 @@ static bool note_piece(const struct mrn_mapping *m, void *arg)
 }
 
 /*
- * The context's number is where its ring is mapped. As much goes as the kernel has mapped there, whatever the program has put in the
- * place of a part since: how many events there is room for is at the beginning.
+ * The context's number is the address of its ring. The kernel unmaps as much as it mapped there, whatever the program
+ * has mapped over a part since. The ring's size is at its beginning.
  */
 void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t start)
 {
@@ -127,7 +129,7 @@ void mrn_bracket_io_destroy(struct mrn_bracket *b, uintptr_t start)
 	mrn_bracket_none(b);
 	if (mrn_bracket_is_anothers() || mrn_bracket_tells_nobody())
 		return;
-	/* The kernel looks there first, too. Where the program may not be allowed to, it goes without. */
+	/* The kernel reads it first, too. Where the program may be forbidden to, do without. */
 	r = mrn_is_confined() ? -EPERM : mrn_peek(&header, start, sizeof(header));
 	if (r == -EFAULT)
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that are about something else, and change memory with some of their arguments: which, and how. C libraries' headers are
- * older than kernels, so those are named here.
+ * Calls with another purpose that change memory with some arguments: which, and how. Defined here because C libraries'
+ * headers are older than kernels.
  */
 #ifndef MRN_SOURCE_BRACKET_OTHER_H
 #define MRN_SOURCE_BRACKET_OTHER_H
@@ -16,7 +16,7 @@
 #define MRN_TCP_ZEROCOPY_RECEIVE 35	      /* Linux 4.18 */
 #define MRN_SET_MEMORY_MERGE	 67	      /* Linux 6.4 */
 
-/* XFS's ways to punch a hole and to write zeros, which all file systems have. _32: of a 32-bit program. */
+/* XFS's ioctls to punch a hole and to write zeros, which all file systems have. _32: of a 32-bit program. */
 #define MRN_FS_UNRESVSP	     0x40305829ul
 #define MRN_FS_UNRESVSP64    0x4030582bul
 #define MRN_FS_ZERO_RANGE    0x40305839ul
@@ -54,7 +54,7 @@ static inline enum mrn_call_kind mrn_prctl_kind(int option, unsigned long value)
 	return option == MRN_SET_MEMORY_MERGE && !value ? MRN_CALL_MEMORY : MRN_CALL_OTHER;
 }
 
-/* Brackets of calls that are of the kind MEMORY. */
+/* Brackets of calls of the kind MEMORY. */
 void mrn_bracket_ioctl(struct mrn_bracket *b, unsigned int request, const void *arg);
 void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value);
 void mrn_bracket_prctl(struct mrn_bracket *b);

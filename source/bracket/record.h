@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Places of a fixed table, for where nothing may be allocated. Each has one owner at a time, who takes it by its flag.
+ * Places of a fixed table, for code that may not allocate. Each has one owner at a time, which takes it by its flag.
  *
- * Brackets are not instrumented for ThreadSanitizer, which sees the next user of a token that is reused and not what orders him
- * after the last one. So it is told.
+ * Brackets are not instrumented for ThreadSanitizer, so it sees the next user of a token, but not what orders that user
+ * after the last one. These functions tell it.
  */
 #ifndef MRN_SOURCE_BRACKET_RECORD_H
 #define MRN_SOURCE_BRACKET_RECORD_H
@@ -22,7 +22,7 @@ void __tsan_release(void *addr) __attribute__((weak));
 #define MRN_SEEN(what, addr) ((void)0)
 #endif
 
-/* False: another has it. */
+/* False if the place has another owner. */
 static inline bool mrn_record_take(bool *taken)
 {
 	if (__atomic_load_n(taken, __ATOMIC_RELAXED) ||

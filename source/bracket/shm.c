@@ -24,7 +24,7 @@ void mrn_bracket_shmat(struct mrn_bracket *b, int id, const void *addr, int flag
 	if (flags & SHM_RND)
 		start &= ~(uintptr_t)(SHMLBA - 1);
 	r = mrn_sys3(SYS_shmctl, id, IPC_STAT, (long)&segment);
-	/* Whoever may attach a segment may also ask for its size. */
+	/* Permission to attach a segment includes permission to ask for its size. */
 	if (r == -EINVAL || r == -EIDRM || r == -EACCES)
 		return;
 	if (r < 0)
@@ -39,9 +39,8 @@ struct attachment {
 };
 
 /*
- * shmdt(base) detaches what is left, perhaps in pieces, of the segment that was attached at base:
- * each piece stands as far from base as its offset says. Another file mapped just so is taken for a
- * piece.
+ * shmdt(base) detaches the rest, perhaps in pieces, of the segment that was attached at base: each piece is as far from
+ * base as its offset says. Another file mapped exactly so is taken for a piece.
  */
 static bool widen(const struct mrn_mapping *m, void *arg)
 {
