@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A way past the sources: the kernel lets calls of this library's own section pass, see os/syscall-x86_64.S. */
+/* A way past the sources: the kernel does not catch calls from this library's own section; see os/syscall-x86_64.S. */
 #include <mrn/source.h>
 
 #include "os/syscall.h"

@@ -5,11 +5,11 @@
 
 #include "os/check.h"
 
-MRN_PART(SOURCE_LOSS);	   /* nobody looks whether the wrappers have been written over */
-MRN_PART(SOURCE_HALF);	   /* of kinds that are attached together, some stay where one fails */
-MRN_PART(SOURCE_NAMES);	   /* dispatch answers the interposer's self-test */
-MRN_PART(SOURCE_FILES);	   /* a file on disk is taken for memory like any other */
-MRN_PART(CONFINED_TRIAL);  /* filters that nobody has seen come are taken for none */
+MRN_PART(SOURCE_LOSS);	   /* nobody checks whether the wrappers have been overwritten */
+MRN_PART(SOURCE_HALF);	   /* of kinds that are attached together, some stay if one fails */
+MRN_PART(SOURCE_NAMES);	   /* dispatch's announcements count in the interposer's self-test */
+MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */
+MRN_PART(CONFINED_TRIAL);  /* unseen filters are ignored */
 MRN_PART(CONFINED_FILTER); /* a filter is taken to let everything pass */
 
 #endif

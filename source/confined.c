@@ -33,13 +33,13 @@ bool mrn_is_confined(void)
 
 /* --------------------------------------------------------------------------------------- the filter */
 
-/* One at a time has it; too large for a stack. A forked child's may stay taken. */
+/* One thread at a time has it; too large for a stack. May stay taken in a forked child. */
 static struct sock_filter code[BPF_MAXINSNS];
 static bool code_is_taken;
 
-#define LOWEST_MAPPED 4096 /* nothing is below, unless somebody has lowered vm.mmap_min_addr */
+#define LOWEST_MAPPED 4096 /* nothing is mapped below, unless vm.mmap_min_addr has been lowered */
 
-/* Where the kernel may not be asked, the address is believed. */
+/* If the kernel may not be asked, the address is trusted. */
 static int read_program(void *into, uint64_t addr, size_t size)
 {
 	int r = addr < LOWEST_MAPPED ? -EFAULT : mrn_peek(into, addr, size);
@@ -51,7 +51,7 @@ static int read_program(void *into, uint64_t addr, size_t size)
 	return r;
 }
 
-/* What it points to, into code; its length, or -EFAULT. */
+/* Reads the program at addr into code. Returns its length, or -EFAULT. */
 static int read_filter(uint64_t addr, bool compat)
 {
 	struct {
@@ -87,7 +87,7 @@ static bool lets_pass(unsigned int length, long nr, const long *a)
 	return mrn_filter_lets_pass(code, length, &data);
 }
 
-/* With our arguments, where they are known; with none else. */
+/* Tries our calls with their known arguments; any other call with none known. */
 static void run_filter(unsigned int length, struct mrn_call_set *refused)
 {
 	struct mrn_call_set known = {0};
@@ -157,7 +157,7 @@ void mrn_confine(const struct mrn_confinement *c)
 	__atomic_store_n(&confined, true, __ATOMIC_RELAXED);
 }
 
-/* Of calls by name that are none of dispatch's. */
+/* For calls by name that dispatch does not catch. */
 void mrn_confine_by_name(const struct mrn_call *call)
 {
 	struct mrn_confinement c;

@@ -24,8 +24,8 @@ static bool is_device(const struct stat *st, const struct mrn_mapping *m)
 }
 
 /*
- * The mount that the kernel has for itself: of memfds, SysV segments and shared anonymous memory. It is never unmounted, so its
- * number stays. 0: not known yet.
+ * The mount that the kernel has for itself: for memfds, SysV segments and shared anonymous memory. It is never
+ * unmounted, so its device number stays. known is 0 before the first one is seen.
  */
 static bool is_memorys_own(const struct mrn_mapping *m)
 {
@@ -47,7 +47,7 @@ static bool is_memorys_own(const struct mrn_mapping *m)
 	return device && is_device(&st, m);
 }
 
-/* Looked at each time: something else may be mounted there by now. */
+/* Checked each time: another file system may be mounted there by now. */
 static bool is_mounted_at(const char *folder, const struct mrn_mapping *m)
 {
 	struct stat st;
@@ -56,7 +56,7 @@ static bool is_mounted_at(const char *folder, const struct mrn_mapping *m)
 	       is_device(&st, m);
 }
 
-/* A tmpfs that shows no devices. */
+/* A tmpfs mounted with nodev. */
 static bool is_tmpfs_at(const char *folder, const struct mrn_mapping *m)
 {
 	struct statfs fs;
@@ -69,15 +69,15 @@ static bool is_tmpfs_at(const char *folder, const struct mrn_mapping *m)
 struct line {
 	unsigned int field; /* from 0 on; after the hyphen, from AFTER on */
 	unsigned int length;
-	char text[64];	 /* of the field, as much as matters */
-	bool is_its;	 /* the device is the one that is looked for */
-	bool has_no_dev; /* it is mounted so that it shows no devices */
+	char text[64];	 /* the beginning of the field */
+	bool is_its;	 /* the device is the one looked for */
+	bool has_no_dev; /* mounted with nodev */
 };
 #define DEVICE	2
 #define OPTIONS 5
 #define AFTER	100
 
-/* What the lines say of a device. */
+/* What mountinfo says of a device. */
 enum mounted {
 	NOT_A_TMPFS,
 	TMPFS,
@@ -114,7 +114,7 @@ static bool has_option(const char *text, const char *option)
 	return false;
 }
 
-/* A field has ended. True: it says that this is the one, and a tmpfs. */
+/* Call at the end of a field. True if the line is of the device, and of a tmpfs. */
 static bool take_field(struct line *l, const struct mrn_mapping *m)
 {
 	l->text[l->length < sizeof(l->text) ? l->length : sizeof(l->text) - 1] = '\0';
@@ -156,7 +156,7 @@ static enum mounted how_it_is_mounted(const struct mrn_mapping *m)
 	return how;
 }
 
-/* Of the file that is mapped at start: 0 where nobody can say. */
+/* The mode of the file that is mapped at start: 0 if unknown. */
 struct look {
 	uintptr_t start;
 	mode_t mode;
@@ -183,8 +183,8 @@ static bool is_of_a_regular_file(const struct mrn_mapping *m)
 }
 
 /*
- * On a tmpfs there may be nodes of block devices, whoever made them, and under whichever name: what those show is in the page
- * cache of the device. Where it is mounted without devices nobody can have opened one.
+ * A tmpfs may have nodes of block devices, under any name: they show pages of the device's page cache. On a mount with
+ * nodev nobody can have opened one.
  */
 static bool is_memory(const struct mrn_mapping *m)
 {
@@ -201,7 +201,7 @@ static bool is_memory(const struct mrn_mapping *m)
 	}
 }
 
-/* The next mapping after addr: 1, 0 for none, or -errno. */
+/* Returns 1 with the first mapping that ends after addr, 0 without one, or -errno. */
 static long next_mapping(int fd, uintptr_t addr, struct mrn_mapping *m)
 {
 	int r = mrn_maps_query(fd, addr, m);
@@ -220,7 +220,7 @@ bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
 
 	if (MRN_BROKEN(SOURCE_FILES))
 		return false;
-	/* The program may not be allowed to ask any more. */
+	/* The program may be forbidden to ask. */
 	if (mrn_is_confined())
 		return true;
 	fd = mrn_maps_open();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Mappings of files that anybody may take out of the page cache: by a direct write, for one (MRN_COVER_PAGE_CACHE). A pin keeps
- * such a page, but the mapping shows another one from then on. No call of this process need have to do with it.
+ * Mappings of files whose pages may be dropped from the page cache: by a direct write, for one (MRN_COVER_PAGE_CACHE).
+ * A pin keeps such a page, but from then on the mapping shows another one. The writer need not be this process.
  */
 #ifndef MRN_SOURCE_FILES_H
 #define MRN_SOURCE_FILES_H
@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 /*
- * Is such a file mapped in [start, end)? False for memory's own files only: memfd, /dev/shm and other tmpfs, SysV segments, shared
- * anonymous memory, huge pages. What cannot be told counts as one: without /proc, everything. Not on the event path.
+ * True if such a file is mapped in [start, end). False only for memory's own files: memfd, /dev/shm and other tmpfs,
+ * SysV segments, shared anonymous memory, huge pages. True in doubt: without /proc, for everything. Not on the event
+ * path.
  */
 bool mrn_shows_page_cache(uintptr_t start, uintptr_t end);
 

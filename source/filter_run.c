@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Classic BPF as seccomp has it: no packet but the call, whose words are read at even offsets, no way back. So it ends after as
- * many steps as it has instructions.
+ * Classic BPF as seccomp has it: the call takes the place of the packet, its words are read at multiples of four, and
+ * jumps go forward only. So a run takes at most as many steps as there are instructions.
  */
 #include "source/filter_run.h"
 
@@ -64,7 +64,7 @@ static bool calculate(struct machine *m, const struct sock_filter *f)
 		m->a *= b;
 		return true;
 	case BPF_DIV:
-		/* By a register that has 0: the filter ends, with 0, which kills. */
+		/* Division by a register with 0 ends the filter with 0, which kills. */
 		if (!b)
 			return false;
 		m->a /= b;
@@ -92,7 +92,7 @@ static bool calculate(struct machine *m, const struct sock_filter *f)
 	}
 }
 
-/* How many instructions are left out; -1 for what is no jump. */
+/* Returns how many instructions to skip; -1 if f is no jump. */
 static int64_t jump(const struct machine *m, const struct sock_filter *f)
 {
 	const uint32_t b = BPF_SRC(f->code) == BPF_X ? m->x : f->k;

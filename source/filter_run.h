@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A seccomp filter, run here as the kernel would: what would become of a call? */
+/* Runs a seccomp filter as the kernel would, to find out what it does with a call. */
 #ifndef MRN_SOURCE_FILTER_RUN_H
 #define MRN_SOURCE_FILTER_RUN_H
 
@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* SECCOMP_RET_..., with its data. For what the kernel would not take as a filter, SECCOMP_RET_KILL_PROCESS. Event path. */
+/*
+ * Returns SECCOMP_RET_... with its data; SECCOMP_RET_KILL_PROCESS for code that the kernel would not accept. Event
+ * path.
+ */
 uint32_t mrn_filter_run(const struct sock_filter *code, unsigned int length,
 			const struct seccomp_data *data);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Filters that nobody has seen come: of a program that was executed in a sandbox, or that put itself into one before anybody
- * listened, or past libc. They cannot be read. So each call of ours is made once, to no effect, in a process of its own, and what
- * kills it there is not made here; what has an error has it here, too, and is not made where it could have none. The process has a copy of this memory, for before Linux 5.16
- * the death of one that shares it may be everybody's.
+ * Filters that mrn has not seen installed: the program was executed in a sandbox, or entered one past libc or before
+ * anybody listened. Filters cannot be read. So mrn makes each of its calls once, with no effect, in a process of its
+ * own. A call that kills that process is not made here; one that fails there fails here too, and is not made if it
+ * could only succeed. The process has a copy of this memory: before Linux 5.16 the death of one that shares it may kill
+ * all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +23,9 @@
 #include "source/confined.h"
 #include "source/own_calls.h"
 
-/* What the process leaves behind, in memory that both see. */
+/* What the process leaves behind, in shared memory. */
 struct progress {
-	unsigned int next; /* of the list */
+	unsigned int next; /* index in the list */
 	long doing;	   /* the call that it has made last */
 	struct mrn_call_set failed;
 };
@@ -35,7 +36,7 @@ static long one(struct progress *p, long nr, const long *a)
 	return mrn_sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* A signal's handler of the program's must not run here. */
+/* The program's signal handlers must not run in the process. */
 static void default_action(struct progress *p)
 {
 	const struct {
@@ -64,7 +65,7 @@ static void in_child(struct progress *p, const struct mrn_call_set *refused)
 		mrn_sys6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }
 
-/* One process after the other, until one comes to the end of the list. */
+/* Starts one process after the other, until one reaches the end of the list. */
 static int try_each(struct progress *p, struct mrn_call_set *refused)
 {
 	while (p->next < mrn_nr_own_calls) {
@@ -80,7 +81,7 @@ static int try_each(struct progress *p, struct mrn_call_set *refused)
 		while (r == -EINTR);
 		if (r < 0)
 			return (int)r;
-		/* Died otherwise, or for nothing that is known here: nobody is to ask for ever. */
+		/* Died otherwise, or of a call already refused: do not try for ever. */
 		if (p->next < mrn_nr_own_calls &&
 		    (!WIFSIGNALED(status) || mrn_call_set_has(refused, (unsigned long)p->doing)))
 			return -EPERM;
@@ -111,14 +112,14 @@ static int try(void)
 
 /* ------------------------------------------------------------------------------------ are there any? */
 
-/* Of this thread: 0 for none, and where nobody can say. */
+/* Of this thread: 0 if there are none, or if it cannot be known. */
 static long count_filters(void)
 {
 	struct mrn_status status;
 
 	if (mrn_status_read("/proc/thread-self/status", &status) || status.seccomp <= 0)
 		return 0;
-	/* Before Linux 5.9 they are not counted. */
+	/* Before Linux 5.9 the kernel does not count them. */
 	return status.filters > 0 ? status.filters : -1;
 }
 
@@ -131,7 +132,7 @@ int mrn_confined_look(void)
 
 	if (!count || count == known || MRN_BROKEN(CONFINED_TRIAL))
 		return 0;
-	/* Then there is what has been seen, and no more. */
+	/* Then only the filters that were seen count. */
 	if (mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0)
 		return 0;
 	r = try();

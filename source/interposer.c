@@ -7,7 +7,7 @@
 #include "source/dispatch/dispatch.h"
 #include "source/watched.h"
 
-#define LOOK 16 /* bytes of each */
+#define LOOK 16 /* bytes of each wrapper */
 
 static const void *const *wrappers;
 static unsigned int nr_wrappers;

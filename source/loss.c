@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Losing what was covered: the coverage goes first, so that nothing is built on it any more, then what has been built is
- * invalidated, then those who want to know are told.
+ * Losing coverage, in this order: the coverage goes, so that nothing more is built on it; what has been built is
+ * invalidated; the listeners are told.
  */
 #include <errno.h>
 
@@ -34,12 +34,12 @@ static void tell(struct mrn_source *s, uint64_t causes)
 	mrn_cancel_restore(cancel);
 }
 
-/* What had been covered and has been taken out of its mask. */
+/* The causes in had were covered, and have been taken out of their mask. */
 static void is_gone(struct mrn_source *s, uint64_t had)
 {
 	struct mrn_coverage c;
 
-	/* Somebody else has found out, too. */
+	/* Another thread has found out, too. */
 	if (!had)
 		return;
 	mrn_source_derive_coverage(s);

@@ -52,9 +52,9 @@
 	}
 
 const struct mrn_own_call mrn_own_calls[] = {
-	/* First: then what is tried leaves no core. */
+	/* First, so that the trials leave no core. */
 	CALL(prctl, PR_SET_DUMPABLE, 0),
-	/* A range that wraps around is refused. */
+	/* The kernel refuses a range that wraps around. */
 	CALL(prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 1, -1),
 	CALL(prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF),
 	CALL(brk, 0),
@@ -62,7 +62,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	NOT_TRIED(clone, 0),
 	CALL(clone3, 0, 0),
 	CALL(close, -1),
-	/* From behind its end. */
+	/* First after last: the kernel refuses it. */
 	CALL(close_range, 1, 0, 2),
 	NOT_TRIED(exit, 0),
 	NOT_TRIED(exit_group, 0),
@@ -93,7 +93,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	CALL(ioctl, -1, PAGEMAP_SCAN),
 	CALL(ioctl, -1, PROCMAP_QUERY),
 	CALL(lseek, -1),
-	/* Of nothing. */
+	/* No bytes at all. */
 	CALL(madvise, 0, 0, MADV_DONTDUMP),
 	CALL(madvise, 0, 0, MADV_DONTNEED),
 	CALL(madvise, 0, 0, MADV_DONTNEED_LOCKED),
@@ -116,7 +116,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	CALL(openat, AT_FDCWD, 0, O_RDONLY | O_CLOEXEC),
 	CALL(openat, AT_FDCWD, 0, O_RDWR | O_CLOEXEC),
 	CALL(openat, AT_FDCWD, 0, O_PATH | O_CLOEXEC),
-	/* Of more than there can be. */
+	/* More than there can be. */
 	CALL(ppoll, 0, UINT_MAX),
 	CALL(pread64, -1),
 	CALL(prlimit64, 0, RLIMIT_NOFILE),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls that libmrn makes on its own, with the arguments that a filter may look at. All others are harmless: a call that is
- * made with these does nothing. docs/sources.md says when each is made.
+ * The calls that libmrn makes on its own, with the arguments that a filter may check. All others are harmless: with
+ * these arguments a call does nothing. docs/sources.md says when each is made.
  */
 #ifndef MRN_SOURCE_OWN_CALLS_H
 #define MRN_SOURCE_OWN_CALLS_H
@@ -11,7 +11,7 @@
 struct mrn_own_call {
 	long nr;
 	long a[6];
-	bool can_be_tried; /* else it ends whoever makes it, or makes somebody else */
+	bool can_be_tried; /* else it ends the caller, or makes a new process */
 	bool succeeds;	   /* an error is a refusal */
 };
 
