@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The handler runs on the thread's alternate stack, if it has one, and a program may change that memory by any call that
- * it makes elsewhere: unmap it while it is still registered, empty it, forbid it. The handler would go with it. So
- * the stack is put aside, the call is made again, and this time caught on the stack that it is made on. The
- * program gets its alternate stack back as soon as there is memory.
+ * The handler runs on the thread's alternate stack, if it has one, and a program may change that memory by any call
+ * that it makes on another stack: unmap it while it is still registered, empty it, protect it. The handler would go
+ * with it. So the stack is put aside, and the call is made again, and caught this time on the stack where it is made.
+ * The program gets its alternate stack back as soon as there is memory.
  */
 #include <string.h>
 #include <sys/auxv.h>
@@ -19,7 +19,7 @@
 
 #include "os/event_path.h"
 
-/* What a caught call takes of it, beside the frame. */
+/* What a caught call takes of it besides the frame. */
 #define HANDLER_NEEDS	2048
 #define KERNELS_LEAST	2048
 #define STATE_ALIGNS_TO 64
@@ -35,7 +35,7 @@ static bool overlaps(const stack_t *stack, uint64_t start, uint64_t length)
 {
 	uint64_t bottom = (uint64_t)(uintptr_t)stack->ss_sp;
 
-	/* Either begins in the other. */
+	/* One begins inside the other. */
 	return start - bottom < stack->ss_size || bottom - start < length;
 }
 
@@ -85,11 +85,11 @@ void mrn_caught_put_aside(struct mrn_caught *c, const stack_t *instead)
 {
 	struct mrn_frame *f;
 
-	/* Another thread that has this storage must not be given it. */
+	/* Another thread that shares this storage must not get the stack. */
 	if (!mrn_storage_is_shared)
 		put_aside = c->context->uc_stack;
 	c->reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
-	/* Returning from the signal cannot do it: newer kernels would still take us to be on that stack. */
+	/* Returning from the signal cannot do it: newer kernels would still take the thread to be on that stack. */
 	f = mrn_caught_resume(c, mrn_stub_again);
 	_Static_assert(sizeof(*instead) == 3 * sizeof(f->more[0]), "there is room for it");
 	memcpy(f->more, instead, sizeof(*instead));
@@ -111,7 +111,7 @@ bool mrn_caught_on_changing_stack(struct mrn_caught *c)
 	return true;
 }
 
-/* The memory of a stack: how far up it is known to be writable. */
+/* A stack's memory: writable up to from. */
 struct look {
 	uintptr_t from, to;
 };
@@ -151,14 +151,14 @@ static bool has_changed(const struct mrn_call *call, long result)
 
 void mrn_caught_stack_changed(struct mrn_caught *c, long result)
 {
-	/* Only a look at all mappings says whether it is there: so not at every call. */
+	/* Checking whether the memory is there takes a look at all mappings: so not at every call. */
 	if (!put_aside.ss_size || !has_changed(&c->call, result) || !mrn_stack_is_there(&put_aside))
 		return;
 	c->context->uc_stack = put_aside;
 	put_aside.ss_size = 0;
 }
 
-/* Of what the kernel has put below the handler for this very thread: extended states are many bytes, or few. */
+/* The size of the kernel's frame below the handler in this thread: extended states may be large or small. */
 static size_t size_of_frame(const ucontext_t *context)
 {
 	const struct _fpx_sw_bytes *sw;
@@ -171,7 +171,7 @@ static size_t size_of_frame(const ucontext_t *context)
 	return (size_t)(state - (const char *)context) + size + STATE_ALIGNS_TO;
 }
 
-/* What it will be, nearly. Where it may be larger, with tiles, the kernel itself refuses stacks that are too small for that. */
+/* An estimate. If it may be larger, with AMX tiles, the kernel itself refuses stacks that are too small for that. */
 static size_t likely_size_of_frame(void)
 {
 	const size_t said = getauxval(AT_MINSIGSTKSZ), without_tiles = 4096;
@@ -186,7 +186,7 @@ size_t mrn_stack_needed(const ucontext_t *here)
 
 bool mrn_stack_is_too_small(const stack_t *stack, const ucontext_t *here)
 {
-	/* The kernel refuses what is smaller than that. */
+	/* The kernel refuses smaller ones. */
 	return !(stack->ss_flags & SS_DISABLE) && stack->ss_size >= KERNELS_LEAST &&
 	       stack->ss_size < mrn_stack_needed(here) && !MRN_BROKEN(DISPATCH_ROOM);
 }

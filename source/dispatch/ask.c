@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A signal by which another thread is asked to do something itself. It must be one that no thread of the program blocks or waits
- * for: sigwait would take it, and the program be told of a signal that nobody has sent. So it is the one with which
- * libc reaches each thread for setuid, just below SIGRTMIN: libc lets no program block it, wait for it, or set it. Its
- * own handler, if there is one, goes on being called for what libc sends.
+ * A signal that asks another thread to do something itself. No thread of the program may block it or wait for it:
+ * sigwait would take it, and report a signal that nobody has sent. So it is the one by which libc reaches each thread
+ * for setuid, just below SIGRTMIN: libc lets no program block it, wait for it, or set it. libc's own handler, if there
+ * is one, still gets what libc sends.
  *
- * Not SIGSYS: of that one there is no more than one pending, and a call that is caught while it is would be taken for made.
+ * Not SIGSYS: only one can be pending, and a call that is caught meanwhile would be taken for done.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +24,9 @@ static void (*const asked[MRN_ASKS])(ucontext_t *context) = {
 	[MRN_ASK_TO_ARM] = mrn_asked_to_arm,
 	[MRN_ASK_TO_LEAVE] = mrn_asked_to_leave,
 };
-/* By whose addresses a signal is known to be ours. */
+/* Their addresses mark a signal as ours. */
 static char token[MRN_ASKS];
-/* Futexes: the thread that has answered last. One may do so twice, and later than it was waited for. */
+/* Futexes: the thread that has answered last. A thread may answer twice, and after the wait has ended. */
 static uint32_t answered[MRN_ASKS];
 
 /* Under the lock. */
@@ -71,7 +71,10 @@ static long take(void)
 
 	if (r)
 		return r;
-	/* Before ours is there, since it may come at once. A process that was forked while its parent asked has ours already. */
+	/*
+	 * Saved before ours is set, since a signal may come at once. A process forked while its parent asked already
+	 * has ours.
+	 */
 	if (was.handler != ours.handler)
 		libcs = was;
 	return mrn_action_set(ask_by(), &ours, NULL);
@@ -82,7 +85,7 @@ static void give_back(void)
 	const struct mrn_sigaction ours = action((void *)(uintptr_t)mrn_stub_asked);
 	const struct mrn_sigaction ignored = action((void *)(uintptr_t)SIG_IGN);
 
-	/* Some have been sent twice. Libc's handler looks at the sender; where there is none they have to go. */
+	/* Some were sent twice. libc's handler checks the sender; without a handler, discard them. */
 	if (libcs.handler == (void *)(uintptr_t)SIG_DFL) {
 		mrn_action_exchange(ask_by(), ours, ignored, 0);
 		mrn_action_exchange(ask_by(), ignored, libcs, 0);
@@ -94,7 +97,7 @@ static void give_back(void)
 int mrn_ask_begin(void)
 {
 	const mrn_sigmask mask = mrn_actions_lock();
-	/* Each time, for a child that starts without handlers has the count of a parent that asked, and not the handler. */
+	/* Each time: a child that starts without handlers has its parent's count, but not the handler. */
 	long r = take();
 
 	askers += !r;
@@ -113,7 +116,7 @@ void mrn_ask_end(void)
 
 /* ------------------------------------------------------------------------- asking */
 
-/* In rt_sigtimedwait past libc. While it sleeps there what it waits for does not count as blocked. */
+/* True in rt_sigtimedwait past libc: while the thread sleeps there, what it waits for does not count as blocked. */
 static bool waits_for_all(long name)
 {
 	char call[256], *args;

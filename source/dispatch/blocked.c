@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A SIGSYS that the program blocks. The kernel is never told that it does, for then the next caught call would be its last; so a
- * SIGSYS that somebody sends comes here all the same. It is kept, and given when the program no longer blocks it or asks for it:
- * one for each thread and one for the process, as the kernel keeps them.
+ * A SIGSYS that the program blocks. The kernel is never told to block it, since the next caught call would kill the
+ * process; so a SIGSYS that somebody sends comes here all the same. It is kept, and delivered when the program unblocks
+ * it or asks for it: one for each thread and one for the process, as the kernel keeps them.
  *
- * Of the process's, the kernel would have told a thread that does not block it, or waits for it. Here a thread that waits is told; any
- * other takes it at its next call.
+ * The process's own SIGSYS the kernel would give to a thread that does not block it, or waits for it. Here a waiting
+ * thread is told; any other takes it at its next call.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -26,12 +26,12 @@
 enum { NONE, BUSY, FULL };
 
 /*
- * What is sent has no more than this in its siginfo: who has sent it, and a value. A thread that is made with a stack as small as libc
- * permits has its storage there, too.
+ * The siginfo of a sent signal has no more than this: the sender, and a value. Kept short, since thread-local storage
+ * shares the stack, which may be as small as libc permits.
  */
 #define KEPT_OF_INFO (offsetof(siginfo_t, si_value) + sizeof(union sigval))
 
-/* Written where another one may come in between: state is atomic. */
+/* Written where another signal may come in between: state is atomic. */
 struct kept {
 	uint32_t state;
 	_Alignas(siginfo_t) char info[KEPT_OF_INFO];
@@ -40,7 +40,7 @@ struct kept {
 #define NR_WAITING 8
 
 MRN_TLS uint32_t mrn_sigsys_blocked;
-/* Threads that wait for one: their numbers, or 0. Of more than so many, some are not told. */
+/* Threads that wait for one: their numbers, or 0. If there are more, some are not told. */
 static uint32_t waiting[NR_WAITING];
 static MRN_TLS uint32_t *waits;
 static MRN_TLS struct kept threads;
@@ -59,7 +59,7 @@ static bool become_busy(struct kept *k, uint32_t from)
 
 static void put(struct kept *k, const siginfo_t *info)
 {
-	/* There is one already: the kernel, too, keeps no more. */
+	/* One is kept already: the kernel, too, keeps no more. */
 	if (!become_busy(k, NONE))
 		return;
 	memcpy(k->info, info, sizeof(k->info));
@@ -100,7 +100,10 @@ static long send(uint32_t tid, siginfo_t *info)
 	return mrn_sys4(SYS_rt_tgsigqueueinfo, mrn_sys0(SYS_getpid), tid, SIGSYS, (long)info);
 }
 
-/* Whoever waits looks for one that is kept after it has said so, and who keeps one looks for those who wait afterwards. */
+/*
+ * A thread that waits says so first, then looks for a kept one; a thread that keeps one looks for waiting ones
+ * afterwards.
+ */
 static void begin_to_wait(void)
 {
 	const uint32_t tid = (uint32_t)mrn_sys0(SYS_gettid);
@@ -155,7 +158,7 @@ void mrn_sigsys_hand_over(ucontext_t *context)
 
 /* ------------------------------------------------------------------------------------------------ calls */
 
-/* Of a thread that goes on there, or has just come back from the kernel: its frame. */
+/* The frame of a thread that goes on there, or has just come back from the kernel. */
 static struct mrn_frame *frame_of_call(const greg_t *reg)
 {
 	const char *rip = (const char *)reg[REG_RIP];
@@ -169,14 +172,14 @@ bool mrn_sigsys_is_blocked(const ucontext_t *context)
 {
 	const struct mrn_frame *f;
 
-	/* Where two threads have one storage, nobody can say whose word this is. */
+	/* If two threads share the storage, it is unknown whose word this is. */
 	if (!mrn_thread_is_armed() || mrn_storage_is_shared || MRN_BROKEN(DISPATCH_KEPT))
 		return false;
 	f = frame_of_call(context->uc_mcontext.gregs);
 	return f ? f->call & CALL_BLOCKS_SIGSYS : mrn_sigsys_blocked;
 }
 
-/* As before the call. */
+/* Makes the registers what they were before the call. */
 static void make_again(greg_t *reg, const struct mrn_frame *f)
 {
 	reg[REG_RAX] = (int32_t)f->call;
@@ -190,7 +193,7 @@ static void make_again(greg_t *reg, const struct mrn_frame *f)
 	reg[REG_RSP] = (greg_t)f->rsp;
 }
 
-/* It has been interrupted, by what the program does not want to be interrupted by. A sleep goes on with what is left of it. */
+/* The call was interrupted by a signal that the program blocks: makes it go on, a sleep with the rest of its time. */
 static void go_on_with(greg_t *reg, const struct mrn_frame *f)
 {
 	reg[REG_RAX] = (int32_t)f->call;
@@ -213,7 +216,7 @@ void mrn_sigsys_keep(const siginfo_t *info, ucontext_t *context)
 		put(&processes, info);
 		tell_who_waits();
 	}
-	/* One that has not begun may be one that asks for it. */
+	/* A call that has not begun may ask for this signal. */
 	if (f && reg[REG_RIP] == (greg_t)(uintptr_t)mrn_stub_resume)
 		make_again(reg, f);
 	else if (f && reg[REG_RAX] == -EINTR)
@@ -237,7 +240,7 @@ void mrn_caught_sigpending(struct mrn_caught *c)
 	mrn_sigmask pending = 0;
 	long r;
 
-	/* Here all signals are blocked. */
+	/* In the handler all signals are blocked: use the program's mask. */
 	r = mrn_sys6(SYS_rt_sigpending, (long)&pending, (long)size, 0, 0, 0, 0);
 	if (!r) {
 		pending &= blocked;

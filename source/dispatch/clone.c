@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that return twice. The kernel starts every child without a dispatch, so that it can arm itself where no call is
- * caught: here or in the stub, before it goes on to its own first instruction.
+ * Calls that return twice. The kernel starts every child without a dispatch, so that the child can arm itself where no
+ * call is caught: here or in the stub, before its own first instruction.
  */
 #include <errno.h>
 #include <sched.h>
@@ -18,7 +18,7 @@
 
 #include "os/event_path.h"
 
-/* As the kernel has it, up to what it has had since 5.7. More of it is handed on as it is. */
+/* The kernel's structure, up to its fields of Linux 5.7. Later fields are passed on unchanged. */
 struct clone_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
 	uint64_t more[24];
@@ -31,7 +31,10 @@ struct clone_args {
 
 bool mrn_has_company;
 
-/* Whatever runs in this memory beside its parent: threads, and processes that the parent does not wait for. */
+/*
+ * True for a child that runs in this memory beside its parent: a thread, or a process that the parent does not wait
+ * for.
+ */
 static bool runs_beside(uint64_t flags)
 {
 	return (flags & CLONE_VM) && ((flags & CLONE_THREAD) || !(flags & CLONE_VFORK));
@@ -44,11 +47,11 @@ static uint64_t arm_of_child(uint64_t flags)
 
 	if (!armed || !mrn_dispatch_is_on() || MRN_BROKEN(DISPATCH_NEW))
 		return 0;
-	/* Actions of its own are those that were here when it was made, which may have been between a detach and an attach. */
+	/* Actions of its own are copies of those at its making, perhaps between a detach and an attach. */
 	return (flags & CLONE_SIGHAND) ? CHILD_ARMS_ITSELF : CHILD_HAS_ACTIONS;
 }
 
-/* Another process, which may outlive this one: the number of neither is the other's. */
+/* Another process that may outlive this one: neither may use the other's number. */
 static void look_for_company(uint64_t flags)
 {
 	if (runs_beside(flags) && !(flags & CLONE_THREAD))
@@ -75,14 +78,14 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 	mrn_sigsys_forget_kept();
 	mrn_source_forget_parents();
 	mrn_has_company = false;
-	/* It has come back by this stack, as it was; from here on it has the one that it was given. */
+	/* Until here it has run on a copy of this stack; from here on it has the one that it was given. */
 	if (stack)
 		c->reg[REG_RSP] = (greg_t)stack;
 	if (arm && mrn_sigsys_take_again(flags & CLONE_CLEAR_SIGHAND))
 		arm = 0;
 	if (arm && !mrn_thread_arm())
 		return;
-	/* Not caught, on purpose or not: there is no source here yet that could lose something. */
+	/* Not caught, whether meant or not: no source here can lose coverage yet. */
 	mrn_armed_in = 0;
 	mrn_dispatch_release();
 	mrn_sigsys_hand_over(c->context);
@@ -91,11 +94,11 @@ static void on_a_copy_of_ours(struct mrn_caught *c, uint64_t flags, uint64_t sta
 }
 
 /*
- * The child has a copy of this stack, the handler's frames among them: so this call is made here, in a bracket, and both
- * return. a: its arguments, which leave the stack as it is; stack: the child's own, or 0.
+ * The child has a copy of this stack, including the handler's frames: so this call is made here, in a bracket, and both
+ * return. a: its arguments, without the stack; stack: the child's own, or 0.
  *
- * A parent that waits for its child, which has memory of its own and yet was made with CLONE_VFORK, cannot hold a token as
- * long. What is built while it waits may have been built before the copy was made: so it is good for one use.
+ * A parent that waits for a child with memory of its own (CLONE_VFORK) cannot hold a token for so long. What is built
+ * while it waits may have been built before the copy was made: so it is good for one use.
  */
 static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uint64_t stack)
 {
@@ -124,7 +127,7 @@ static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uin
 
 /* ---------------------------------------------------------------------------------------- in this memory */
 
-/* For SIGSYS, which it is about to hand on to another program; 0: as it is. */
+/* The action for SIGSYS that it is to pass on to another program; 0: unchanged. */
 static uint64_t action_of_guest(uint64_t flags)
 {
 	return !(flags & CLONE_SIGHAND) && mrn_sigsys_is_ignored() && !mrn_is_confined()
@@ -133,8 +136,8 @@ static uint64_t action_of_guest(uint64_t flags)
 }
 
 /*
- * The child runs on this stack itself, and overwrites what lies below rsp, before the parent goes on. So it is a guest. Where
- * the parent does not wait, nobody can say how long it stays.
+ * The child runs on this very stack, and overwrites what lies below rsp, before the parent goes on. So it is a guest.
+ * If the parent does not wait, nothing tells how long it stays.
  */
 static void on_the_same(struct mrn_caught *c, uint64_t flags)
 {
@@ -144,7 +147,7 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 	guest_comes();
 	f = mrn_caught_resume(c, mrn_stub_vfork);
 	f->arm = (flags & CLONE_VFORK) ? PARENT_OF_GUEST : 0;
-	/* A handler in between could call vfork, and has the same frame for it. */
+	/* A handler in between could call vfork, and use the same frame. */
 	memcpy(&f->more[0], &c->context->uc_sigmask, sizeof(f->more[0]));
 	f->more[2] = mrn_sigsys_mask(c);
 	f->more[1] = action_of_guest(flags);
@@ -152,8 +155,8 @@ static void on_the_same(struct mrn_caught *c, uint64_t flags)
 }
 
 /*
- * A child that is given an fs of its own which is no C library's thread pointer, the first word of which points to it, has no
- * storage of ours. So it cannot be caught.
+ * A C library's thread pointer points to a word that points to itself. A child with any other fs has no storage of
+ * ours, so it cannot be caught.
  */
 static bool has_storage(uint64_t flags, uint64_t tls)
 {
@@ -164,8 +167,8 @@ static bool has_storage(uint64_t flags, uint64_t tls)
 }
 
 /*
- * Nor can one on a stack that has no room for a signal, and an alternate one it has not. size: what is known of it; clone says
- * nothing. What is below a stack may be another thread's: then nobody can know.
+ * Nor can a child on a stack without room for a signal, since it has no alternate one. size: the known size, or 0, as
+ * from clone. Memory below a stack may be another thread's: then nothing can be known.
  */
 static bool has_room(const struct mrn_caught *c, uint64_t flags, uint64_t top, uint64_t size)
 {
@@ -177,7 +180,10 @@ static bool has_room(const struct mrn_caught *c, uint64_t flags, uint64_t top, u
 	return size ? size >= needed : mrn_peek(&byte, top - needed, 1) != -EFAULT;
 }
 
-/* Who makes such a child leaves, and makes the call again, bare: not even the child's first instructions are to be ours. */
+/*
+ * The maker of such a child leaves, and makes the call again, bare: not even the child's first instructions may be
+ * caught.
+ */
 static void make_bare(struct mrn_caught *c)
 {
 	mrn_caught_lose();
@@ -185,9 +191,10 @@ static void make_bare(struct mrn_caught *c)
 }
 
 /*
- * On a stack of its own, where it finds a frame, too, below which room bytes are written to, as well. Returns where its stack is to
- * begin. NULL where nothing can be written: it goes on as it came, for the kernel may refuse it; and whom it makes, that ends. And
- * where there is no room. size: what is known of it, or 0.
+ * For a child on a stack of its own: puts a frame there, and checks that room bytes below it are writable. Returns the
+ * frame, where the child's stack begins. NULL if the stack is not writable: the call goes on as it came, since the
+ * kernel may refuse it, and the child would die anyway. NULL, too, if the stack is too small. size: the known size, or
+ * 0.
  */
 static struct mrn_frame *on_its_own(struct mrn_caught *c, uint64_t top, uint64_t size,
 				    uint64_t flags, size_t room)
@@ -248,7 +255,7 @@ void mrn_caught_vfork(struct mrn_caught *c)
 
 void mrn_caught_clone(struct mrn_caught *c)
 {
-	/* All that the kernel looks at. */
+	/* The kernel reads no more. */
 	uint64_t flags = (uint32_t)c->reg[REG_RDI], stack = (uint64_t)c->reg[REG_RSI];
 	struct mrn_frame *child;
 	long a[5];
@@ -285,7 +292,7 @@ void mrn_caught_clone3(struct mrn_caught *c)
 	struct clone_args args, *copy;
 	struct mrn_frame *child;
 
-	/* What the kernel refuses has no child. */
+	/* If the kernel refuses the call there is no child. */
 	if (size < CLONE_ARGS_MIN || mrn_program_read(&args, (uint64_t)c->reg[REG_RDI],
 						      size < sizeof(args) ? size : sizeof(args))) {
 		mrn_caught_resume(c, mrn_stub_resume);
@@ -295,7 +302,7 @@ void mrn_caught_clone3(struct mrn_caught *c)
 		mrn_caught_return(c, -E2BIG);
 		return;
 	}
-	/* Either without the other is refused. */
+	/* The kernel refuses one without the other. */
 	if (!args.stack != !args.stack_size) {
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;

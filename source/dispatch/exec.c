@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * exec. It goes on like any other call, for a new program inherits the mask of signals. So a handler may come between its
- * announcement and the call itself: the token is over when mrn_stub_tell says so, and there is no new program; or when the thread
- * is caught where the call has been left.
+ * exec. It goes on like any other call, since a new program inherits the signal mask. So a handler may come between its
+ * announcement and the call itself: the token ends when mrn_stub_tell says that there is no new program, or when the
+ * thread is caught at a place that shows that the call was left.
  *
- * A new program inherits, too, that a signal is ignored; but with SIGSYS ignored no call can be caught. So where the program
- * ignores it, and nobody shares the actions of this process, the thread is not caught from here until the call has failed: its
- * token is over everything meanwhile. Where somebody does, the new program has the default.
+ * A new program also inherits that a signal is ignored; but with SIGSYS ignored no call can be caught. So if the
+ * program ignores it, and no other process shares this one's actions, the thread is not caught from here until the call
+ * has failed: its token covers everything meanwhile. If another process does, the new program gets the default.
  */
 #include <errno.h>
 #include <sched.h>
@@ -20,14 +20,14 @@
 #include "os/event_path.h"
 
 static MRN_TLS struct mrn_bracket executing;
-static MRN_TLS uintptr_t at; /* its frame; 0: there is none under way */
-static MRN_TLS bool asked;   /* somebody was, about it */
+static MRN_TLS uintptr_t at; /* its frame; 0: none in progress */
+static MRN_TLS bool asked;   /* the exec hook was called */
 
 static bool goes_with_it_ignored(void)
 {
 	if (!mrn_sigsys_is_ignored() || mrn_is_confined() || !mrn_dispatch_is_on())
 		return false;
-	/* Which asks whether anybody shares them, and does nothing. */
+	/* Fails if another process shares the actions; otherwise does nothing. */
 	if (mrn_sys1(SYS_unshare, CLONE_SIGHAND) ||
 	    mrn_action_set(SIGSYS, &mrn_sigsys_ignored, NULL))
 		return false;
@@ -38,8 +38,8 @@ static bool goes_with_it_ignored(void)
 }
 
 /*
- * A new program inherits the mask, too; and with SIGSYS blocked a call that is caught is the last one, as in a handler that comes
- * before exec. So this thread is not caught, either.
+ * A new program inherits the mask, too; and with SIGSYS blocked a caught call is the last one, as in a handler that
+ * comes before exec. So this thread is not caught, either.
  */
 static bool goes_with_it_blocked(struct mrn_caught *c)
 {
@@ -54,7 +54,7 @@ static bool goes_with_it_blocked(struct mrn_caught *c)
 static void announce(uintptr_t frame)
 {
 	at = frame;
-	/* By a process that only runs in this memory it is not changed. */
+	/* An exec by a process that only shares this memory does not change it. */
 	if (__atomic_load_n(&mrn_has_company, __ATOMIC_RELAXED))
 		mrn_bracket_exec_by_name(&executing);
 	else
@@ -72,17 +72,17 @@ void mrn_caught_exec(struct mrn_caught *c)
 	int saved = errno;
 	uintptr_t frame;
 
-	/* x32's has pointers of its own. */
+	/* x32 has pointers of its own. */
 	if (!c->call.compat) {
 		mrn_exec_before(c->call.nr, a);
 		asked = true;
 	}
 	frame = (uintptr_t)mrn_caught_resume(c, stub);
-	/* One in a handler that has interrupted another one: all is announced already. */
+	/* If it interrupts another exec, in a handler, everything is announced already. */
 	if (!at)
 		announce(frame);
 	errno = saved;
-	/* The environment, for the call alone: execve's and execveat's. */
+	/* execve's and execveat's environment, for this call only. */
 	c->reg[REG_RDX] = a[2];
 	c->reg[REG_R10] = a[3];
 }

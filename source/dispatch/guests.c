@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guests: processes that run in this memory and are not caught. The child of a vfork is one until it has executed another
- * program or ended. It runs on a stack of which nobody knows how much is left for a signal (musl's posix_spawn has 5 KiB),
- * with actions for signals that are its own to reset, and is often about to be traced: so it is not armed.
+ * Guests: processes that run in this memory and are not caught. The child of a vfork is one until it execs or ends.
+ * Nobody knows how much of its stack is left for a signal (musl's posix_spawn has 5 KiB); it may reset its signal
+ * actions; and it is often about to be traced: so it is not armed.
  *
- * What a guest changes is announced by the interposer where it goes through libc's functions, and by nobody else. So
- * before there is a guest everything is invalidated, and while there is one all memory is good for one use at a time
+ * The interposer announces what a guest changes through libc's functions; other changes are not announced. So before
+ * there is a guest everything is invalidated, and while there is one all memory is good for one use at a time
  * (mrn_source_arm). No token is held meanwhile: a guest may live as long as it likes.
  *
  *	thread that makes a guest		thread that builds something
@@ -14,8 +14,8 @@
  *	walks: calls all notifiers		reads guests
  *	makes the guest
  *
- * Either the walk meets the notifier, or the reader sees the guest. guests-- comes when the guest has gone; the kernel orders
- * that after all that it did, and release hands it on.
+ * Either the walk meets the notifier, or the reader sees the guest. guests-- comes when the guest has gone; the kernel
+ * orders it after all that the guest did, and release passes that on.
  */
 #include "source/dispatch/check.h"
 #include "os/atomic.h"
@@ -23,7 +23,7 @@
 
 #include "os/event_path.h"
 
-/* Written by the stubs, too, which know when a parent goes on. */
+/* Also written by the stubs, which know when a parent goes on. */
 uint32_t mrn_guests;
 MRN_TLS uint32_t mrn_is_guest;
 MRN_TLS uint32_t mrn_handlers;

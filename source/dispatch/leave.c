@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Filters (seccomp) that would not let dispatch go on. Without rt_sigreturn no handler comes back; without prctl no thread can
- * leave, nor a new one arm itself; and stubs change actions, masks and stacks by bare calls. So who puts itself under such a filter leaves before it is there, and says so: its call goes
- * on after the handler has returned, and nothing of what follows is ours. From that comes what the rest of dispatch relies on:
+ * Filters (seccomp) that would stop dispatch. Without rt_sigreturn no handler returns; without prctl no thread can
+ * leave, and no new one can arm itself; and the stubs change actions, masks and stacks by bare calls. So a thread that
+ * puts itself under such a filter leaves before, and says so: its call goes on after the handler has returned, and none
+ * of its later calls is caught. The rest of dispatch relies on this:
  *
  *	a thread that is armed is under no filter that refuses one of cannot_do_without
  *
- * for a new thread has its maker's filters. A filter may be for all threads at once (TSYNC), wherever they are: in a handler of
- * ours, too, with its return before them. So all are let go, and then asked by a signal: who answers is in no handler, since
- * those run with signals blocked, nor on its way to one, which the kernel sees to first; and is back from the answer when it does
- * not block the signal any more. One that blocks it all the while is not waited for longer than a handler takes.
+ * since a new thread has its maker's filters. A filter may be for all threads at once (TSYNC), wherever they are: even
+ * in our handler, before its return. So all threads are let go, and then asked by a signal. A thread that answers is
+ * not in our handler, which runs with signals blocked, nor on its way to one, since the kernel handles that first; and
+ * it is back from the answer when it no longer blocks the signal. A thread that blocks it all the while is waited for
+ * no longer than a handler takes.
  *
- * So it is, too, when the program sets up a dispatch of its own: SIGSYS is its own from then on, and what it has the kernel send there
- * must not meet our handler, each call of which it would catch; and when it says who may trace it, or makes segments of its own, which
- * may be where our storage is looked for.
+ * The same happens when the program sets up a dispatch of its own: SIGSYS is the program's from then on, and the
+ * signals of its dispatch must not meet our handler, whose calls it would catch; when it says who may trace it; and
+ * when it makes segments of its own, where our storage might be looked for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +36,7 @@
 #define STEPS_MAX 100
 #define PASSES	  100
 
-static bool any_left; /* a thread that was asked had been armed */
+static bool any_left; /* a thread that answered had been armed */
 
 void mrn_asked_to_leave(ucontext_t *context)
 {
@@ -47,7 +49,7 @@ void mrn_asked_to_leave(ucontext_t *context)
 	}
 }
 
-/* Until it does not block it; at most so long. */
+/* Waits until the thread does not block it, for a bounded time. */
 static bool wait_until_open(long name)
 {
 	uint32_t nobody = 0;
@@ -60,7 +62,7 @@ static bool wait_until_open(long name)
 	return false;
 }
 
-/* False: it may still be in a handler of ours, or on its way to one. */
+/* False: it may still be in our handler, or on its way to it. */
 static bool ask(long name, long number)
 {
 	if (mrn_thread_makes_no_calls(name))
@@ -79,7 +81,7 @@ static bool ask(long name, long number)
 	}
 }
 
-/* The kernel's, of which libc's may be another. */
+/* The kernel's structure; libc's may differ. */
 struct entry {
 	uint64_t inode;
 	int64_t next;
@@ -126,7 +128,7 @@ static bool all_others_leave(void)
 {
 	bool all = false;
 
-	/* From here on no new one is armed, and none comes to a handler that was not on its way. */
+	/* From here on no new thread is armed, and none comes to a handler that was not on its way. */
 	mrn_dispatch_release();
 	if (mrn_ask_begin())
 		return false;
@@ -144,7 +146,7 @@ bool mrn_all_leave(void)
 {
 	bool all;
 
-	/* Told first: what others do from then on is seen by nobody. */
+	/* Told first: what others do from then on is not seen. */
 	mrn_thread_is_not_armed();
 	all = all_others_leave();
 	mrn_caught_lose();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * SIGSYS stays unblocked. A caught call finds SIGSYS blocked, and the kernel ends the process:
- * so no mask that a thread can come to run with may have it.
+ * SIGSYS stays unblocked. A call that is caught with SIGSYS blocked ends the process: so no mask that a thread may get
+ * to run with may contain it.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 #include "os/event_path.h"
 
-/* linux/io_uring.h; Debian 12's lacks most of it. */
+/* From linux/io_uring.h; Debian 12's lacks most of it. */
 #define IORING_ENTER_EXT_ARG		    (1u << 3)
 #define IORING_ENTER_EXT_ARG_REG	    (1u << 6)
 #define IORING_REGISTER_MEM_REGION	    34
@@ -29,8 +29,8 @@ mrn_sigmask mrn_sigsys_mask(const struct mrn_caught *c)
 }
 
 /*
- * Goes on with a mask for the time of the call, or with NULL; without SIGSYS. NULL is returned where it does not go on: a SIGSYS that
- * is kept has to be given, and interrupts it.
+ * Makes the call go on with this mask (NULL: none), without SIGSYS. Returns NULL if it does not go on: a kept SIGSYS
+ * must be delivered, and interrupts it.
  */
 static struct mrn_frame *go_on_with(struct mrn_caught *c, mrn_sigmask *mask)
 {
@@ -69,7 +69,7 @@ void mrn_caught_mask(struct mrn_caught *c, int reg, int size)
 	c->reg[reg] = (greg_t)(uintptr_t)&f->more[0];
 }
 
-/* A mask that is pointed to by a structure whose first words are the pointer and its size, words long. */
+/* A mask whose pointer and size are the first two words of a structure of so many words. */
 static void pointed_to(struct mrn_caught *c, int reg, unsigned int words)
 {
 	uint64_t arg[3];
@@ -109,7 +109,7 @@ static bool change_mask(long how, mrn_sigmask set, mrn_sigmask *mask)
 	}
 }
 
-/* Made here, by what the handler returns to; signals that are pending come then, as they would. */
+/* Made here, by changing what the handler returns to; pending signals come then, as they should. */
 void mrn_caught_procmask(struct mrn_caught *c)
 {
 	const mrn_sigmask was = mrn_sigsys_mask(c);
@@ -137,12 +137,12 @@ void mrn_caught_procmask(struct mrn_caught *c)
 }
 
 /*
- * Memory that is registered once, and in which the kernel looks for the mask at each wait, can be given no copy. So both what
- * registers it and what waits by it are refused as by a kernel before Linux 6.13.
+ * Memory that is registered once, where the kernel reads the mask at each wait, cannot be replaced by a copy. So
+ * registering it and waiting by it are refused, as by a kernel before Linux 6.13.
  */
 bool mrn_caught_uring_register(struct mrn_caught *c)
 {
-	uint64_t region[2]; /* its description, and flags */
+	uint64_t region[2]; /* the address of its description, and flags */
 
 	if (((uint32_t)c->call.a[1] & ~IORING_REGISTER_USE_REGISTERED_RING) !=
 		    IORING_REGISTER_MEM_REGION ||
@@ -193,8 +193,8 @@ bool mrn_let_sigsys_pass(ucontext_t *context)
 }
 
 /*
- * The program's handler has returned, and below its return address is what the kernel goes on with. If that does not say whether
- * SIGSYS was blocked before, it stays as it is, but where the handler has put it there.
+ * The program's handler has returned: the frame above its return address is what the kernel goes on with. If the frame
+ * does not say whether SIGSYS was blocked before, that stays as it is, unless the handler has added SIGSYS to the mask.
  */
 void mrn_caught_sigreturn(struct mrn_caught *c)
 {

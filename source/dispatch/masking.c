@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Handlers of the program's, of other signals, whose masks have SIGSYS. The kernel must not block it (mask.c). So it has the masks
- * without, and calls mrn_stub_masking, which blocks it as the program is to see it, notes in the signal's frame what was before, and
- * goes on to the program's handler. Without dispatch in a thread it does only that.
+ * The program's handlers of other signals whose masks contain SIGSYS. The kernel must not block it (mask.c). So the
+ * kernel gets the masks without it, and calls mrn_stub_masking, which marks SIGSYS as blocked for the program, notes
+ * the state before in the signal's frame, and goes on to the program's handler. In a thread without dispatch it only
+ * goes on.
  *
- * Processes that share this memory share these; so where one has actions of its own there are none.
+ * Processes that share this memory share these; so if one has actions of its own, nothing is replaced.
  */
 #include <errno.h>
 
@@ -20,7 +21,7 @@
 #define SIG_IGNORED ((void *)(uintptr_t)SIG_IGN)
 
 void *mrn_masking_handlers[NR_SIGNALS];
-/* Of which the mask has it, to the program. */
+/* Signals whose mask contains SIGSYS, as the program sees it. */
 static uint64_t masking;
 
 _Static_assert(offsetof(ucontext_t, uc_sigmask) == CONTEXT_MASK, "mrn_stub_masking knows it");
@@ -35,7 +36,7 @@ static void *stub(void)
 	return (void *)(uintptr_t)mrn_stub_masking;
 }
 
-/* From the program's to the kernel's. */
+/* From the program's action to the kernel's. */
 static void take(long sig, struct mrn_sigaction *action)
 {
 	if (!(action->mask & MRN_SIGSYS_BIT) || MRN_BROKEN(DISPATCH_MASKS)) {
@@ -52,7 +53,7 @@ static void take(long sig, struct mrn_sigaction *action)
 	action->handler = stub();
 }
 
-/* And back, as it was. */
+/* And back. */
 static void give(struct mrn_sigaction *action, bool masks, void *handler)
 {
 	if (masks)
@@ -78,7 +79,7 @@ long mrn_handler_set(long sig, uint64_t act, uint64_t old, long size)
 		return -EINVAL;
 	if (act && mrn_program_read(&set, act, sizeof(set)))
 		return -EFAULT;
-	/* SIGKILL's may be read. */
+	/* SIGKILL's action may be read. */
 	if (!can_be_set(sig)) {
 		r = mrn_raw(SYS_rt_sigaction, sig, act ? (long)&set : 0, (long)&was, size);
 		return r || !old ? r : mrn_program_write(old, &was, sizeof(was));

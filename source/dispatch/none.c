@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where there is no dispatch: the kernel has it for x86-64, and a build with ThreadSanitizer cannot bear it. */
+/* Without dispatch: the kernel has it for x86-64 only, and ThreadSanitizer does not work with it. */
 #include <errno.h>
 
 #include "source/dispatch/dispatch.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A call is caught on its thread's alternate stack, and another thread may take that away, by a call of its own, at any moment: the
- * kernel would have nowhere to call our handler on. Whose memory is an alternate stack, we know; to have its thread go
- * without one in time we cannot. So before such a call all threads leave, and it is told that no call is caught any more.
+ * A call is caught on its thread's alternate stack. Another thread may take that stack away at any moment, by a call of
+ * its own: the kernel would have nowhere to run our handler. We know where alternate stacks are, but cannot make a
+ * thread go without one in time. So before such a call all threads leave, and notifiers are told that no call is caught
+ * any more.
  *
- * Not for calls that do not say of how much they do, nor for threads that share their storage, of which we do not know enough.
+ * Not for calls that do not name their range, nor for threads that share their storage, of which too little is known.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -24,20 +25,20 @@ struct range {
 	uint64_t start, size; /* atomic; size 0: none */
 };
 
-/* Of a thread that has had an alternate stack. */
+/* For a thread that has had an alternate stack. */
 struct note {
-	uint32_t era;	   /* atomic: of the start in which it was made; any other: free */
-	struct range now;  /* as the last call has found it */
-	struct range next; /* what that call may have set */
+	uint32_t era;	   /* atomic: the start in which it was made; any other: free */
+	struct range now;  /* as the last call found it */
+	struct range next; /* as that call may have set it */
 };
 
 static struct chunk {
 	struct note note[CHUNK];
-	struct chunk *next; /* atomic; they stay */
+	struct chunk *next; /* atomic; chunks are never freed */
 } first;
 
-static bool any; /* atomic: there have been some */
-/* In the start that it was made in; later it is another thread's. */
+static bool any; /* atomic: a thread has had one */
+/* Valid in the start in which it was made; later it is another thread's. */
 static MRN_TLS struct note *mine;
 static MRN_TLS uint32_t mine_in;
 
@@ -113,7 +114,7 @@ void mrn_altstack_note(const struct mrn_caught *c)
 {
 	const stack_t none = {.ss_flags = SS_DISABLE}, *stack = &c->context->uc_stack;
 
-	/* In a call inside another one's handler there may be none, though there is. */
+	/* Inside another call's handler the context may show none although there is one. */
 	if (mrn_storage_is_shared || __atomic_load_n(&mrn_handlers, __ATOMIC_RELAXED) > 1)
 		return;
 	if (mrn_stack_is_a_spare(c))
@@ -189,7 +190,7 @@ static bool says_of_how_much(const struct mrn_call *call)
 	case SYS_mprotect:
 		return !(call->a[2] & PROT_WRITE);
 	case SYS_pkey_mprotect:
-		/* A handler has none but the first key. */
+		/* The handler has access with the first key only. */
 		return !(call->a[2] & PROT_WRITE) || (int)call->a[3] > 0;
 	default:
 		return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * When threads have been let go, one may still be on its way to our handler: the kernel has looked at the selector before, and
- * is about to send it SIGSYS. With any other action than ours that would be its end. It has not slept since, unless
- * with the signal pending; and if it has run for longer than that takes it has arrived.
+ * When threads have been let go, one may still be on its way to our handler: the kernel has read the selector before,
+ * and is about to send it SIGSYS. With any other action than ours, that would kill it. Such a thread has not slept
+ * since, unless the signal is pending; and once it has run for long enough, it has arrived.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,10 +16,10 @@
 #include "source/dispatch/internal.h"
 
 #define PATIENCE_S	5
-#define ARRIVES_WITHIN	1000000	 /* ns of its own time, a thousandfold */
-#define WITHOUT_PROC_NS 20000000 /* of everybody's */
+#define ARRIVES_WITHIN	1000000	 /* ns of its own time: a thousand times enough */
+#define WITHOUT_PROC_NS 20000000 /* ns of wall clock time */
 
-/* Its time on processors, as the kernel numbers threads' clocks; for ever, once it has ended. */
+/* The thread's CPU time, by the kernel's number for its clock; INT64_MAX once it has ended. */
 static int64_t time_of(long number)
 {
 	clockid_t clock = (clockid_t)((~(unsigned int)number << 3) | 6);
@@ -37,7 +37,7 @@ static void doze(long ns)
 
 static bool may_be_on_its_way(const struct mrn_status *s)
 {
-	/* One that is pending and blocked is the program's affair. */
+	/* A pending SIGSYS that the thread blocks is the program's. */
 	return s->state == 'R' || (s->pending & ~s->blocked & MRN_SIGSYS_BIT);
 }
 
@@ -46,7 +46,7 @@ static bool settle(long name, long number, int64_t deadline)
 	const int64_t then = time_of(number);
 	struct mrn_status status;
 
-	/* Or it has ended. */
+	/* A thread without a status has ended. */
 	while (!mrn_thread_status(name, &status) && may_be_on_its_way(&status) &&
 	       time_of(number) - then < ARRIVES_WITHIN) {
 		struct timespec now;
@@ -69,7 +69,7 @@ bool mrn_threads_settle(void)
 
 	if (MRN_BROKEN(DISPATCH_SETTLE))
 		return true;
-	/* A sandbox may forbid what that takes. */
+	/* A sandbox may forbid the look. */
 	if (mrn_is_confined())
 		return false;
 	tasks = opendir("/proc/self/task");

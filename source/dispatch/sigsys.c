@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The program's SIGSYS, while the kernel has our handler for it: what the program sets and reads, and those signals that are not
- * from here. Processes that share this memory share this action.
+ * The program's SIGSYS, while the kernel has our handler for it: the action that the program sets and reads, and
+ * signals that dispatch has not caused. Processes that share this memory share this action.
  */
 #include <errno.h>
 #include <string.h>
@@ -31,12 +31,12 @@ long mrn_action_set(int sig, const struct mrn_sigaction *action, struct mrn_siga
 /* ------------------------------------------------------------------------------------ the program's */
 
 /*
- * One of two, by the version: a writer fills in the other one. So a signal's handler reads it without a lock and without a
- * system call, which in a thread with a dispatch of the program's would be caught again. Writers have the process's lock.
+ * version chooses one of two; a writer fills in the other. So a signal handler reads it without a lock and without a
+ * system call, which a dispatch of the program's own would catch again. Writers hold the process's lock.
  */
 static struct mrn_sigaction programs[2];
 static uint32_t version;
-/* The version whose handler was good for one signal (SA_RESETHAND), which has come; plus one. */
+/* Plus one: the version whose handler was good for one signal (SA_RESETHAND), and has had it. */
 static uint32_t spent;
 
 static struct mrn_sigaction read_programs(uint32_t *of)
@@ -64,7 +64,7 @@ bool mrn_sigsys_is_ignored(void)
 	return read_programs(&v).handler == SIG_IGNORED;
 }
 
-/* Under the lock, or where nobody else can be. */
+/* Under the lock, or where no other thread can be. */
 static void write_programs(const struct mrn_sigaction *action)
 {
 	const uint32_t v = version + 1;
@@ -89,7 +89,7 @@ void mrn_actions_unlock(mrn_sigmask mask)
 	mrn_signals_restore(mask);
 }
 
-/* What the kernel keeps of an action that is set. */
+/* Drops what the kernel does not keep of an action. */
 static void as_kept(struct mrn_sigaction *action)
 {
 	const uint64_t expose_tag_bits = 0x800;
@@ -141,8 +141,8 @@ void mrn_action_exchange(int sig, struct mrn_sigaction expected, struct mrn_siga
 int mrn_sigsys_take(const char *handler)
 {
 	/*
-	 * The mask: see bracket() in handler.c. NODEFER: what is called in a bracket may make calls of its own. ONSTACK:
-	 * some stacks, of Go's threads for one, are too small for a signal.
+	 * The mask: see bracket() in handler.c. NODEFER: callbacks in a bracket may make calls of their own. ONSTACK:
+	 * some stacks, such as those of Go's threads, are too small for a signal.
 	 */
 	struct mrn_sigaction ours = {
 		.handler = (void *)(uintptr_t)handler,
@@ -158,7 +158,7 @@ int mrn_sigsys_take(const char *handler)
 	mrn_sigsys_ours = ours;
 	mask = mrn_actions_lock();
 	r = mrn_action_set(SIGSYS, &ours, &was);
-	/* Ours may be there: from last time, when it could not be given back, or from this process's parent. */
+	/* Ours may already be there: it could not be given back last time, or comes from the parent. */
 	if (!r && was.handler != ours.handler)
 		write_programs(&was);
 	mrn_actions_unlock(mask);
@@ -183,7 +183,7 @@ void mrn_sigsys_give_back(void)
 	mrn_handlers_give_back();
 }
 
-/* As the kernel does in a child that is to start without handlers. */
+/* As the kernel does in a child that starts without handlers. */
 static void forget_handler(void)
 {
 	const struct mrn_sigaction none = {.handler = SIG_DEFAULT};
@@ -211,7 +211,7 @@ void mrn_sigsys_leave_to_child(bool fresh)
 	if (fresh)
 		forget_handler();
 	action = read_programs(&v);
-	/* A sandbox may kill for it: then our handler stays there, and hands all on. */
+	/* A sandbox may kill for it: then our handler stays, and passes everything on. */
 	if (mrn_is_confined())
 		return;
 	mrn_action_set(SIGSYS, &action, NULL);
@@ -235,7 +235,7 @@ static void as_if_we_were_not_here(int sig, const siginfo_t *info, ucontext_t *c
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 		may = may && !mrn_is_refused(needed[i]);
 	if (!may && mrn_sigsys_is_of_a_call(info, reg)) {
-		/* The call comes again, and its signal is blocked, which ends the process just so. */
+		/* The call is made again with its signal blocked, which ends the process in the same way. */
 		((mrn_sigmask *)&context->uc_sigmask)[0] |= MRN_SIGSYS_BIT;
 		reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
 		return;
@@ -249,13 +249,13 @@ static bool is_forced(const siginfo_t *info, const ucontext_t *context)
 	return info->si_code > 0 && mrn_sigsys_is_of_a_call(info, context->uc_mcontext.gregs);
 }
 
-/* The action for one that has come, and may have been the last for it. */
+/* The action for a signal that has come; SA_RESETHAND makes it the last for its handler. */
 static struct mrn_sigaction action_for(bool forced, bool blocked)
 {
 	uint32_t v, before;
 	struct mrn_sigaction action = read_programs(&v);
 
-	/* What the kernel has to bring home is neither ignored nor kept. */
+	/* A signal that the kernel forces is neither ignored nor kept. */
 	if (action.handler == SIG_IGNORED || (forced && blocked)) {
 		if (forced)
 			action.handler = SIG_DEFAULT;
@@ -269,7 +269,7 @@ static struct mrn_sigaction action_for(bool forced, bool blocked)
 	return action;
 }
 
-/* As the kernel calls it, and goes on when it returns: with the mask that is in its frame. */
+/* As the kernel calls it. The return restores the mask in its frame. */
 static void call_handler(const struct mrn_sigaction *action, int sig, siginfo_t *info,
 			 ucontext_t *context)
 {
@@ -302,7 +302,10 @@ static void give(int sig, siginfo_t *info, ucontext_t *context, bool blocked)
 		call_handler(&action, sig, info, context);
 		return;
 	}
-	/* Of the program's own: a call made here would be caught again, and so would the return, but at its own place. */
+	/*
+	 * A signal of the program's own dispatch: a call made here would be caught again, and so would the return,
+	 * unless it is made at the program's own place.
+	 */
 	if (action.flags & MRN_SA_RESTORER)
 		((void **)context)[-1] = action.restorer;
 	((void (*)(int, siginfo_t *, void *))action.handler)(sig, info, context);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A thread may take away the stack that it is on: musl's ends so, by munmap and exit without a stack in between; others forbid
- * theirs for a while, move it, or empty what they do not use. The handler would go with it, and the next call could not
- * be caught at all, since the kernel needs a stack to call a handler on. So such a thread is given one of ours:
+ * A thread may take away the stack that it is on: musl's threads end so, by munmap and exit without a stack in between;
+ * others protect theirs for a while, move it, or empty its unused part. Our handler would go with it, and the next call
+ * could not be caught at all, since the kernel needs a stack for the handler. So such a thread gets one of ours:
  *
- *	caught on the stack that would go	our stack becomes the alternate one; the call is made again, and caught there
+ *	caught on the stack that would go	ours becomes the alternate one; the call is made again, and caught there
  *	caught elsewhere			the call is made, in the handler
- *	further calls with the stack gone	caught on ours, or on the program's alternate one; their frames are on ours
+ *	further calls with the stack gone	caught on ours, or the program's alternate one; frames on ours
  *	a call on another stack			our stack is taken back
- *	exit					all signals are blocked, and the last instruction before it gives our stack back
+ *	exit					blocks all signals; the last instruction before it gives ours back
  *
- * A stack that is gone is never looked at again, for by then another thread may have that memory. Where a thread
- * goes on there all the same, having put new memory there, it keeps ours.
+ * Do not touch a stack that is gone: another thread may have that memory by then. If a thread goes on there all the
+ * same, because it has put new memory there, it keeps ours.
  *
- * Ours is armed with SS_AUTODISARM: in a handler none is, then, and what the handler goes back with is in its context alone.
+ * Ours is armed with SS_AUTODISARM: so in a handler there is no alternate stack, and only the handler's context decides
+ * which one it returns to.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -36,29 +37,29 @@
 #endif
 
 #define SIZE  ((size_t)64 << 10)
-#define GUARD mrn_page_size() /* below */
-/* What a signal's frame and its handler take below rsp. At a thread's end libc empties its stack, but for 16 KiB. */
+#define GUARD mrn_page_size() /* below the stack */
+/* What a signal's frame and its handler take below rsp. A thread that ends has libc empty its stack, except 16 KiB. */
 #define NEEDS		((uintptr_t)12 << 10)
 #define NEEDS_BELOW	((uintptr_t)8 << 10) /* the handler itself, once it runs */
 #define NEEDS_FOR_FRAME ((uintptr_t)1 << 10)
-/* Further away there is another stack. */
+/* Further away is another stack. */
 #define NEAR ((uintptr_t)64 << 10)
 
-/* At the upper end of its memory; below is what the kernel is told of. */
+/* At the upper end of the stack's memory; the kernel is told of the part below. */
 struct mrn_spare {
-	/* First: a handler that interrupts whoever goes on here takes what is below. */
+	/* First: a handler that interrupts the call which goes on here takes what is below. */
 	struct mrn_frame frame;
-	struct mrn_spare *next; /* they stay */
-	uintptr_t gone_at;	/* where rsp was when the stack went; 0: it is there */
+	struct mrn_spare *next; /* never freed */
+	uintptr_t gone_at;	/* rsp when the stack went; 0: it is there */
 	uint32_t taken;		/* atomic; acquired by the thread that takes it */
-	int32_t owner;		/* atomic; its thread, where that shares its storage; else 0 */
-	bool pending;		/* the call that takes the stack is yet to be made */
-	bool left; /* to be given back at the next call: until it has returned, the handler runs here */
+	int32_t owner;		/* atomic; the thread, if it shares its storage; else 0 */
+	bool pending;		/* the call that takes the stack is not made yet */
+	bool left; /* to be given back at the next call: until this one returns, the handler runs here */
 };
 
 static struct mrn_spare *all; /* atomic */
-static uint32_t nr_taken;     /* atomic; no less than there are */
-/* Of a thread that has its storage to itself. */
+static uint32_t nr_taken;     /* atomic; never too low */
+/* For a thread that has its storage to itself. */
 static MRN_TLS struct mrn_spare *mine;
 
 /* ------------------------------------------------------------------------------------------------ its memory */
@@ -97,7 +98,7 @@ static stack_t none(void)
 	return (stack_t){.ss_flags = SS_DISABLE};
 }
 
-/* Is what a context has one of ours? */
+/* True if a context's stack is one of ours. */
 static bool is_a_spare(const stack_t *stack)
 {
 	const struct mrn_spare *s = __atomic_load_n(&all, __ATOMIC_ACQUIRE);
@@ -156,7 +157,7 @@ void mrn_spare_own(struct mrn_caught *c)
 			 __ATOMIC_RELAXED);
 }
 
-/* But that the stack may be another thread's from here on. */
+/* Resets everything but taken: clearing that lets another thread have the stack. */
 static void disown(struct mrn_spare *s)
 {
 	s->gone_at = 0;
@@ -205,7 +206,9 @@ bool mrn_stack_is_a_spare(const struct mrn_caught *c)
 	return c->spare && is_of(&c->context->uc_stack, c->spare);
 }
 
-/* A handler's call: what it has interrupted needs ours still, and the frame there. */
+/*
+ * True in a handler on the program's alternate stack: what it interrupted still needs our stack, and the frame there.
+ */
 static bool is_on_programs(const struct mrn_caught *c)
 {
 	const stack_t *stack = &c->context->uc_stack;
@@ -234,7 +237,7 @@ static void make_again(struct mrn_caught *c)
 	c->reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
 }
 
-/* What this handler needs of the stack that it has interrupted. */
+/* The part of the interrupted stack that this handler needs. */
 static stack_t needed(const struct mrn_caught *c, bool aside)
 {
 	uintptr_t top = rsp_of(c), bottom = top - NEEDS;
@@ -265,7 +268,7 @@ static bool is_int80(const struct mrn_caught *c)
 	return c->info->si_arch == AUDIT_ARCH_I386;
 }
 
-/* The call is made again, and caught on ours. False: not by this way. */
+/* Makes the call again, caught on our stack. False if this way is not open. */
 static bool go_to_ours(struct mrn_caught *c)
 {
 	unsigned int flags = (unsigned int)c->context->uc_stack.ss_flags;
@@ -279,14 +282,17 @@ static bool go_to_ours(struct mrn_caught *c)
 		make_again(c);
 		return true;
 	}
-	/* It runs on its alternate stack, which the kernel changes from elsewhere only. */
+	/* The thread runs on its alternate stack: the kernel changes that only from another stack. */
 	if (is_int80(c))
 		return false;
 	mrn_caught_put_aside(c, &ours);
 	return true;
 }
 
-/* The other way off an alternate stack is a call, and that takes registers which int $0x80 leaves alone. */
+/*
+ * True if int $0x80 may change the alternate stack that the handler runs on: putting that aside takes a call that
+ * destroys registers which int $0x80 preserves.
+ */
 static bool is_stuck(const struct mrn_caught *c, const struct mrn_call *call, bool aside)
 {
 	return is_int80(c) && aside && !mrn_stack_is_a_spare(c) &&
@@ -309,7 +315,7 @@ bool mrn_caught_takes_own_stack(struct mrn_caught *c, const struct mrn_call *cal
 		return false;
 	if (!aside && go_to_ours(c))
 		return true;
-	/* Or there is no memory for a stack of ours. */
+	/* Also without memory for a stack of ours. */
 	mrn_caught_lose();
 	if (mrn_dispatch_set(NULL))
 		return false;
@@ -324,7 +330,7 @@ void mrn_caught_empties_own_stack(struct mrn_caught *c)
 	if (MRN_BROKEN(DISPATCH_OWN_STACK) || c->spare || !mrn_call_may_change(&c->call, &own) ||
 	    !get_ours(c))
 		return;
-	/* What is there afterwards serves as well. */
+	/* An emptied stack still serves: it is not gone. */
 	c->spare->gone_at = 0;
 	c->spare->pending = false;
 }
@@ -339,7 +345,7 @@ static bool is_gone(const struct mrn_call *call, long result, const stack_t *own
 	case SYS_mprotect:
 	case SYS_shmat:
 	case SYS_shmdt:
-		/* It may be there again, or have been elsewhere. */
+		/* Its memory may be there again, or the call was about other memory. */
 		break;
 	default:
 		if (!mrn_sys_failed(result))
@@ -371,7 +377,7 @@ static bool has_another_stack(const struct mrn_spare *s, uintptr_t rsp)
 		return true;
 	if (rsp - s->gone_at + NEAR < 2 * NEAR)
 		return false;
-	/* Or none at all: rsp may be used for anything then. */
+	/* Or rsp is no stack's: code may use it for anything. */
 	return !mrn_peek(&byte, rsp - 1, 1);
 }
 
@@ -402,12 +408,15 @@ void mrn_caught_exit(struct mrn_caught *c)
 {
 	uint32_t *noted = mrn_altstack_noted();
 
-	/* x32's comes back where the kernel has no x32. */
+	/* An x32 call returns if the kernel has no x32. */
 	if ((!c->spare && !noted) || c->call.compat) {
 		mrn_caught_resume(c, mrn_stub_resume);
 		return;
 	}
-	/* From the moment that they are given back nothing may be put on them. The store pairs with the exchange in take, too. */
+	/*
+	 * Blocks all signals: nothing may be put on the stacks once they are given back. That store pairs with the
+	 * exchange in take, too.
+	 */
 	memset(&c->context->uc_sigmask, 0xff, sizeof(mrn_sigmask));
 	if (c->spare)
 		disown(c->spare);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Starting and stopping. */
+/* Starting and stopping dispatch. */
 #include <linux/prctl.h>
 
 #include "core/mm.h"
@@ -34,7 +34,7 @@ int mrn_dispatch_start(bool follow_fork, const struct mrn_dispatch_ops *its_ops,
 	select_all(SYSCALL_DISPATCH_FILTER_BLOCK);
 	__atomic_store_n(&mrn_own_thread_joins, mrn_dispatch_join, __ATOMIC_RELEASE);
 	__atomic_store_n(&mrn_dispatch_on, true, __ATOMIC_RELEASE);
-	/* Before the look for own threads, which those that leave that state pair with: they join, or are asked. */
+	/* Before the look for own threads; pairs with those that leave that state: they join, or are asked. */
 	mrn_fence_full();
 	r = mrn_thread_arm();
 	if (!r)
@@ -59,14 +59,17 @@ void mrn_dispatch_release(void)
 void mrn_dispatch_stop(void)
 {
 	__atomic_store_n(&mrn_dispatch_on, false, __ATOMIC_SEQ_CST);
-	/* Pairs with is_to_be_let_go: a call whose end nobody will be told has its token before this, and is waited for, or none. */
+	/*
+	 * Pairs with mrn_caught_is_let_go: a call whose end nobody will tell has its token before this, and is waited
+	 * for; or it has none.
+	 */
 	mrn_fence_full();
 	mrn_tokens_wait(mrn_mm_self(), 0, UINTPTR_MAX, NULL);
 	mrn_dispatch_release();
 	mrn_thread_disarm();
 	mrn_sigsys_hand_over(NULL);
 	mrn_sigsys_blocked = 0;
-	/* Else it stays, and hands all on. */
+	/* Otherwise our handler stays, and passes everything on. */
 	if (mrn_threads_settle())
 		mrn_sigsys_give_back();
 }

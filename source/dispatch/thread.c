@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arming: only a thread itself can. Those that are there when dispatch starts are asked to, one after the other, by a
- * signal (ask.c); until a look at all of them has found none that was not armed. Then there is
- * nobody left who could make another that is not.
+ * Arming: only a thread itself can do it. Dispatch asks the threads that exist when it starts, one after the other, by
+ * a signal (ask.c), until a pass over all of them finds none that was not armed. Then no thread is left that could make
+ * an unarmed one.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,24 +18,24 @@
 #include "source/dispatch/check.h"
 #include "source/dispatch/internal.h"
 
-/* Enough for a thread that has to be given a processor first; libc, too, blocks all signals now and then. */
+/* Long enough for a thread that has to be scheduled first; libc, too, blocks all signals now and then. */
 #define PATIENCE_S 5
 #define PASSES	   10000
-/* Of one that cannot be armed: its alternate stack is too small. */
+/* A thread's alternate stack is too small, so it cannot be armed. */
 #define NO_ROOM (-ENOBUFS)
 
-static bool any_fresh; /* a thread that was asked had not been armed */
-static int failed;     /* why one of them could not be: 0 or -errno */
-/* Written by the stub in which a new thread arms itself, too. */
+static bool any_fresh; /* a thread that answered had not been armed */
+static int failed;     /* why a thread could not be: 0 or -errno */
+/* Also written by the stub in which a new thread arms itself. */
 MRN_TLS uint32_t mrn_armed_in;
 MRN_TLS bool mrn_storage_is_shared;
-static MRN_TLS uint32_t
-	armed_at_attach;      /* the first of them that was, while another attached or by itself */
-static MRN_TLS uint32_t lost; /* who, of those that share the storage */
+/* Number of the thread with this storage that an attach armed. */
+static MRN_TLS uint32_t armed_at_attach;
+static MRN_TLS uint32_t lost; /* the thread with this storage that gave its dispatch up */
 
 /*
- * In any case: a thread that is armed is under no filter that would refuse this, nor are those that it makes (leave.c); and whoever
- * attaches has asked before.
+ * The filters allow this: an armed thread, and those that it makes, are under no filter that refuses it (leave.c); and
+ * an attach has asked before.
  */
 long mrn_dispatch_set(const uint8_t *selector)
 {
@@ -52,7 +52,7 @@ int mrn_thread_arm(void)
 	const uint32_t was = mrn_armed_in;
 	long r;
 
-	/* Before: a handler that comes in between may be caught already. */
+	/* Before the call: a handler that comes in between may already be caught. */
 	mrn_armed_in = era;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	r = mrn_dispatch_set(&mrn_selector[era % SELECTORS]);
@@ -60,7 +60,7 @@ int mrn_thread_arm(void)
 		mrn_armed_in = was;
 	else
 		mrn_is_guest = 0;
-	/* A kernel that does not know it says EINVAL. */
+	/* A kernel without it says EINVAL. */
 	return r == -EINVAL || r == -ENOSYS ? -EOPNOTSUPP : (int)r;
 }
 
@@ -68,10 +68,10 @@ void mrn_thread_disarm(void)
 {
 	if (!mrn_armed_in)
 		return;
-	/* A sandbox that nobody has seen may not let us: then it goes on. */
+	/* An unseen sandbox may refuse: then the thread stays armed. */
 	if (mrn_dispatch_set(NULL))
 		return;
-	/* Who shares the storage is armed still, perhaps: its calls must not be taken for the program's own. */
+	/* A thread that shares the storage may still be armed: do not take its calls for uncaught ones. */
 	if (mrn_storage_is_shared)
 		mrn_is_guest = 1;
 	else
@@ -95,7 +95,7 @@ void mrn_asked_to_arm(ucontext_t *context)
 	const bool was_armed = mrn_thread_is_armed();
 	const uint32_t tid = (uint32_t)mrn_sys0(SYS_gettid);
 
-	/* One that was made without storage of its own has its maker's: what is said here may be said of the other. */
+	/* A thread made without storage of its own shares its maker's: these words may be the other's. */
 	if (was_armed && armed_at_attach && armed_at_attach != tid && !MRN_BROKEN(DISPATCH_SHARED))
 		mrn_storage_is_shared = true;
 	if (!was_armed && mrn_stack_is_too_small(&context->uc_stack, context)) {
@@ -103,7 +103,7 @@ void mrn_asked_to_arm(ucontext_t *context)
 		return;
 	}
 	if (!was_armed || mrn_storage_is_shared) {
-		/* What it goes on with. */
+		/* The mask that the thread goes on with. */
 		const bool blocked = mrn_let_sigsys_pass(context);
 
 		if (!was_armed)
@@ -185,7 +185,7 @@ bool mrn_thread_makes_no_calls(long name)
 
 	if (mrn_thread_about(name, "stat", stat, sizeof(stat)))
 		return false;
-	/* A name may have anything in it. */
+	/* The name may contain anything. */
 	p = strrchr(stat, ')');
 	if (!p || p[1] != ' ' || !p[2])
 		return false;
@@ -239,7 +239,7 @@ int mrn_thread_has_room(char *why, size_t why_size)
 	return cannot_be_armed(mrn_sys0(SYS_gettid), NO_ROOM, why, why_size);
 }
 
-/* Asks until there is an answer, and anew, for the number may have become another thread's. */
+/* Asks until there is an answer, each time anew, since the number may have become another thread's. */
 static int ask(long name, long number, char *why, size_t why_size)
 {
 	struct timespec start, now;
@@ -249,7 +249,7 @@ static int ask(long name, long number, char *why, size_t why_size)
 	do {
 		long r = mrn_ask(name, number, MRN_ASK_TO_ARM);
 
-		/* It may just have begun. */
+		/* It may just have become one of our own threads. */
 		if (mrn_is_own_thread(number))
 			return 0;
 		if (r == -ESRCH || mrn_thread_makes_no_calls(name)) {
@@ -267,10 +267,7 @@ static int ask(long name, long number, char *why, size_t why_size)
 	return error ? cannot_be_armed(name, error, why, why_size) : 0;
 }
 
-/*
- * Without a folder, as where there is no /proc or no descriptor left, by asking of each number that there can be: that takes a
- * second.
- */
+/* Without a folder (no /proc, or no free descriptor) tries every possible number, which takes a second. */
 long mrn_next_thread(void *tasks, long name)
 {
 	const long top = 1 << 22; /* the kernel's PID_MAX_LIMIT */
@@ -291,7 +288,7 @@ long mrn_next_thread(void *tasks, long name)
 	return 0;
 }
 
-/* The other threads that there are, each once. */
+/* Asks each other thread once. */
 static int ask_all(char *why, size_t why_size)
 {
 	long self = mrn_sys0(SYS_gettid), name = 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Will dispatch work here? Under an emulator, as valgrind, a call that the kernel sends to our handler is the emulator's, and what
- * comes next is its death, and the program's. So one caught call is tried first, in a process of its own: made like vfork's
- * child, since no page tables are copied for that, however large this process is; on a stack, with handlers and a mask that are
- * its own. Its status is the answer, for an emulator may give it other memory.
+ * Tries whether dispatch works here. Under an emulator like valgrind, a call that the kernel sends to our handler is
+ * the emulator's, which kills it and the program. So one caught call is tried first, in a process of its own: made like
+ * vfork's child, since that copies no page tables, however large this process is; with a stack, handlers and a mask of
+ * its own. Its exit status is the answer, since an emulator may give it other memory.
  *
- * And a tracer would see each call as a signal, and may not hand it on: a thread that has one is not to be caught. Nor is a
- * program with ThreadSanitizer, whose runtime holds locks around calls, and in the handler enters itself again.
+ * A tracer sees each SIGSYS and may swallow it: a traced thread is not caught. Nor is a program with ThreadSanitizer,
+ * whose runtime holds locks around calls, and would be entered again in the handler.
  */
 #include <errno.h>
 #include <sched.h>
@@ -26,21 +26,21 @@
 
 #define STACK_SIZE ((size_t)64 << 10)
 
-/* Of its runtime. */
+/* Part of its runtime. */
 void __tsan_init(void) __attribute__((weak));
 
-/* The child's statuses; below them, what errno prctl has left. */
+/* The child's exit statuses; below them, prctl's errno. */
 enum { NOT_CAUGHT = 200, CAUGHT };
 
-/* What the handler leaves as the call's result. */
+/* The handler stores it as the call's result. */
 #define ANSWER INT64_C(0x6d726e)
 
-/* Could it be killed for a call that it makes? Then it makes none but those that count. */
+/* The child may be killed for any call: then it makes only those that count. */
 static bool in_sandbox;
-/* Of whoever attaches; below 0 where it is not known. */
+/* Of the attaching thread; below 0 if unknown. */
 static long mode, filters;
 
-/* The child's frames are left in the middle, on a stack that is unmapped past the sanitizer. */
+/* The child never returns from its frames, and their stack is unmapped past the sanitizer. */
 #define ON_ITS_STACK __attribute__((no_sanitize("address")))
 
 ON_ITS_STACK static void on_caught(int sig, siginfo_t *info, void *context)
@@ -51,7 +51,7 @@ ON_ITS_STACK static void on_caught(int sig, siginfo_t *info, void *context)
 		uc->uc_mcontext.gregs[REG_RAX] = ANSWER;
 }
 
-/* At an instruction that is not among ours. */
+/* By an instruction that is not one of ours. */
 ON_ITS_STACK static long bare_getpid(void)
 {
 	long r = SYS_getpid;
@@ -73,7 +73,7 @@ ON_ITS_STACK static long one_caught_call(void)
 	const struct rlimit none = {0, 0};
 	long r;
 
-	/* Should it be killed, nobody wants its memory. */
+	/* If it is killed, leave no core. */
 	if (!in_sandbox)
 		mrn_sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0);
 	r = mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
@@ -86,13 +86,13 @@ ON_ITS_STACK static long one_caught_call(void)
 	return bare_getpid() == ANSWER ? CAUGHT : NOT_CAUGHT;
 }
 
-/* In the child, with this thread's storage: nothing here is to touch that. */
+/* In the child, which shares this thread's storage: do not touch that. */
 ON_ITS_STACK static void in_child(void)
 {
 	mrn_sys1(SYS_exit_group, one_caught_call());
 }
 
-/* Its status as wait has it, or -errno. */
+/* Returns its status as wait does, or -errno. */
 static int run_child(void)
 {
 	char *stack = mrn_pages_alloc(STACK_SIZE);
@@ -101,8 +101,8 @@ static int run_child(void)
 
 	if (!stack)
 		return -ENOMEM;
-	/* Without a signal at its end: it is waited for by nobody else, unless by __WALL. */
-	/* Where it may be killed it has a copy: before Linux 5.16 its death could be that of all who share it. */
+	/* Without a signal at its end: no other wait returns it, except with __WALL. */
+	/* If it may be killed it gets a copy: before Linux 5.16 its death could kill all who share the memory. */
 	pid = mrn_clone_and_call(in_sandbox ? 0 : CLONE_VM | CLONE_VFORK, stack + STACK_SIZE,
 				 in_child);
 	r = pid;
@@ -128,7 +128,7 @@ static int try(char *why, size_t why_size)
 	if (WIFEXITED(status) && WEXITSTATUS(status) < NOT_CAUGHT) {
 		int error = -WEXITSTATUS(status);
 
-		/* A kernel that does not know it says EINVAL. */
+		/* A kernel without it says EINVAL. */
 		return error == -EINVAL || error == -ENOSYS ? -EOPNOTSUPP : error;
 	}
 	snprintf(
@@ -143,7 +143,7 @@ static int try(char *why, size_t why_size)
 
 static int is_traced(long tid, const struct mrn_status *status, char *why, size_t why_size)
 {
-	/* Nor is it known without /proc, which debuggers need, too. */
+	/* Without /proc a tracer is not known; but debuggers need /proc, too. */
 	if (status->tracer <= 0 || MRN_BROKEN(DISPATCH_TRACER))
 		return 0;
 	snprintf(
@@ -153,7 +153,7 @@ static int is_traced(long tid, const struct mrn_status *status, char *why, size_
 	return -EBUSY;
 }
 
-/* More of them than there were for us when one was tried. */
+/* More filters than this thread had at the trial. */
 static int has_filters(long tid, const struct mrn_status *status, char *why, size_t why_size)
 {
 	if (status->seccomp <= mode && status->filters <= filters)
@@ -180,7 +180,7 @@ int mrn_thread_may_be_armed(long name, char *why, size_t why_size)
 
 int mrn_dispatch_try(char *why, size_t why_size)
 {
-	/* Also for forked children. Filters may have come since, if there are any. */
+	/* Also for forked children. Filters may have come since. */
 	static bool has_worked;
 	static const long needed[] = {
 		SYS_rt_sigreturn, SYS_prctl,	 SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_clone,
@@ -198,7 +198,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be entered in its own calls");
 		return -EOPNOTSUPP;
 	}
-	/* Where it cannot be read nothing is known, and what that means is said above. */
+	/* If it cannot be read, nothing is known: see is_traced. */
 	mrn_thread_status(0, &status);
 	r = is_traced(tid, &status, why, why_size);
 	if (r)
