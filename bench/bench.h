@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Measuring things beside their rivals: in one run, by turns, several rounds, medians.
+ * Measures things beside their rivals: in one run, by turns, several rounds, medians.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -13,8 +13,8 @@
 #define BENCH_MAX_ROWS	 512
 
 /*
- * Nanoseconds per operation: the time of a round by the number of operations in it, of all threads
- * together. So two threads that do not hinder each other take half of what one takes.
+ * Nanoseconds per operation: the time of a round divided by the number of operations in it, by all threads together. So
+ * two threads that do not slow each other down take half of what one takes.
  */
 
 /* One of those that are measured by turns. */
@@ -22,14 +22,14 @@ struct bench_contender {
 	const char *name;
 	/* One round. Nanoseconds per operation. */
 	double (*run)(void *ctx);
-	/* Before each round, and not measured; or NULL. */
+	/* Before each round, not measured; or NULL. */
 	void (*prepare)(void *ctx);
 	void *ctx;
 	/* results */
 	double median, min, max;
 };
 
-/* One line of a table: something of ours, and a rival. */
+/* One line of a table: ours and a rival. */
 struct bench_row {
 	const char *name;
 	uint64_t n;
@@ -43,11 +43,11 @@ struct bench_table {
 	struct bench_row row[BENCH_MAX_ROWS];
 	size_t nr;
 	unsigned int rounds;
-	unsigned int turns; /* of each in a round, of which the mean counts; 0: one */
+	unsigned int turns; /* of each in a round; their mean counts; 0: one */
 	bool quick;
-	uint64_t max_n;	      /* cases with more are left out; 0: none */
-	const char *left_out; /* by quick, as the end of a sentence; or NULL */
-	/* Shows a row as soon as it is there; or NULL. */
+	uint64_t max_n;	      /* cases with a larger n are left out; 0: none */
+	const char *left_out; /* what quick leaves out, as the end of a sentence; or NULL */
+	/* Shows a row as soon as it is measured; or NULL. */
 	void (*show)(const struct bench_row *row);
 	/* Says what is measured now; or NULL. */
 	void (*progress)(const char *name, uint64_t n);
@@ -55,7 +55,7 @@ struct bench_table {
 	void (*say)(const char *sentence);
 };
 
-/* Of one part of the library. run: 0, or -errno with a sentence in why. */
+/* The measurements of one part of the library. run: 0, or -errno with a sentence in why. */
 struct bench_suite {
 	const char *name, *about;
 	int (*run)(struct bench_table *table, char *why, size_t why_size);
@@ -65,15 +65,15 @@ struct bench_suite {
 extern const struct bench_suite *const bench_suites[];
 
 /*
- * Measures contenders by turns, the first being ours, after a round that does not count; adds a row for
- * each rival. Does nothing where n is above the table's max_n.
+ * Measures contenders by turns, ours first, after a round that does not count; adds a row for each rival. Does nothing
+ * if n is above the table's max_n.
  */
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
 		   struct bench_contender *contenders, size_t nr);
 
 /*
- * The same of several that are ours beside one rival, which is the first; adds a row for each of ours, called
- * as in names, which is kept.
+ * The same for several of ours beside one rival, which is the first; adds a row for each of ours, called as in names,
+ * which must stay valid.
  */
 void bench_measure_several(struct bench_table *table, const char *name, const char *const *names,
 			   uint64_t n, unsigned int threads, struct bench_contender *contenders,

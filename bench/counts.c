@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Operations to count the instructions of, which unlike their time are the same on a busy machine: for
- * scripts/bench-check, which runs this under callgrind and has it count inside counted() alone.
+ * Operations whose instructions are counted: unlike their time, the count is the same on a busy machine. For
+ * scripts/bench-check, which runs this under callgrind and counts inside counted() alone.
  *
  * usage: bench-counts NAME | --names | --compiler
  *
- * Does one kind of operation, and prints how often counted() did it; or prints the names; or the compiler
- * that made this. One thread, one seed; addresses are numbers that no loader chooses.
+ * Does one kind of operation, and prints how often counted() did it; or prints the names; or the compiler that built
+ * this. One thread, one seed; addresses are fixed numbers, not a loader's choice.
  */
 #include <errno.h>
 #include <mrn/regcache.h>
@@ -39,7 +39,7 @@ static int insert_all(void *ctx, const struct job *job, size_t nr)
 	return on.side.ops->insert(&on.side, job, nr);
 }
 
-/* N notifiers, of which the jobs' are to be removed and inserted. */
+/* N notifiers; the jobs remove and insert some of them. */
 static int open_core(void)
 {
 	int err = layout_create(&on.layout, LAYOUT_RANDOM, N);
@@ -124,7 +124,7 @@ static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 static int get_and_put(uintptr_t address)
 {
 	const struct mrn_regcache_entry *entry;
-	/* A number that nobody follows. */
+	/* The address is only a number; nothing reads memory there. */
 	int err =
 		mrn_regcache_get(on.cache, (const void *)address, LENGTH, MRN_ACCESS_READ, &entry);
 
@@ -167,9 +167,9 @@ static int hit_batch(void)
 struct operation {
 	const char *name;
 	int (*open)(void);
-	/* BATCH of them. */
+	/* Does BATCH operations. */
 	int (*run)(void);
-	/* The same backwards, not counted; or NULL. Where remove is counted, everything is there before. */
+	/* Undoes run, not counted; or NULL. undo_first: for remove, so that run finds all inserted. */
 	int (*undo)(void);
 	bool undo_first;
 };
@@ -188,7 +188,7 @@ static const struct operation operations[] = {
 
 static int failed;
 
-/* By this name scripts/bench-check knows it. The store keeps it from being left by a jump. */
+/* scripts/bench-check finds it by this name. The store prevents a tail call. */
 void counted(const struct operation *o);
 
 __attribute__((noinline)) void counted(const struct operation *o)
@@ -200,13 +200,13 @@ __attribute__((noinline)) void counted(const struct operation *o)
 
 static int count(const struct operation *o)
 {
-	/* So that no copy of it is made, under another name. */
+	/* volatile: prevents a clone under another name. */
 	void (*volatile run)(const struct operation *o) = counted;
 	int err = o->open();
 
 	if (!err && o->undo_first)
 		err = o->undo();
-	/* Once before, for what is done at the first time only. */
+	/* One run before, for what is done only the first time. */
 	if (!err)
 		err = o->run();
 	if (!err && o->undo)

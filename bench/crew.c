@@ -4,7 +4,7 @@
 #include "bench/crew.h"
 #include "os/atomic.h"
 
-/* With fewer processors than threads, whoever is waited for may need this one. */
+/* With fewer processors than threads, the thread that this one waits for may need this processor. */
 static void spin(unsigned int *spins)
 {
 	mrn_cpu_relax();
@@ -21,7 +21,7 @@ unsigned int bench_processors(void)
 	return (unsigned int)CPU_COUNT(&set);
 }
 
-/* The self-th of the processors that there were, or as before. */
+/* Pins to the self-th of the processors allowed before. */
 static void pin(const struct bench_crew *crew, unsigned int self)
 {
 	cpu_set_t one;
@@ -33,7 +33,7 @@ static void pin(const struct bench_crew *crew, unsigned int self)
 			CPU_SET(cpu, &one);
 			break;
 		}
-	/* Where it is refused the figures only vary more. */
+	/* If it is refused the figures only vary more. */
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
@@ -44,7 +44,7 @@ static void *work(void *arg)
 
 	pin(crew, self);
 	for (uint32_t run = 1;; run++) {
-		/* Both pair: what fn has done is before the caller's return from the run. */
+		/* Both pair: what fn has done comes before bench_crew_run returns. */
 		__atomic_add_fetch(&crew->waiting, 1, __ATOMIC_RELEASE);
 		while (__atomic_load_n(&crew->run, __ATOMIC_ACQUIRE) != run)
 			spin(&spins);
@@ -64,7 +64,7 @@ static void await_all(struct bench_crew *crew)
 
 static void release(struct bench_crew *crew)
 {
-	/* Nobody touches it before run goes up. */
+	/* No other thread touches it before run goes up. */
 	__atomic_store_n(&crew->waiting, 0, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&crew->run, 1, __ATOMIC_RELEASE);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Threads that measure together: each on a processor of its own where there are enough and it is
- * allowed, all released at once. Between runs they spin, so that none has to be woken.
+ * Threads that measure together: each on a processor of its own if there are enough and it is allowed, all released at
+ * once. Between runs they spin, so that none has to be woken.
  */
 #ifndef BENCH_CREW_H
 #define BENCH_CREW_H
@@ -20,13 +20,13 @@ struct bench_crew {
 	cpu_set_t before; /* the caller's processors */
 	pthread_t thread[BENCH_MAX_CREW];
 	uint32_t started; /* gives each its number */
-	/* Goes up: the next run is to begin. On lines of their own: all others look at them. */
+	/* Goes up to begin the next run. On cache lines of their own: all others watch them. */
 	uint32_t run __attribute__((aligned(64)));
 	bool leave;
-	uint32_t waiting __attribute__((aligned(64))); /* for the next run */
+	uint32_t waiting __attribute__((aligned(64))); /* threads ready for the next run */
 };
 
-/* Processors that this thread may use. */
+/* The number of processors that this thread may use. */
 unsigned int bench_processors(void);
 
 /* 0 or -errno; then nothing is left behind. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Managed memory: what a page fault of the CPU costs, and hmm_range_fault for a page.
+ * Managed memory: the cost of a CPU page fault, and of hmm_range_fault for a page.
  *
- * Two limits beside it. "continue": a userfaultfd, a thread that does nothing but read the fault and say
- * UFFDIO_CONTINUE, as no handler can do with less. "minor": a page of a memfd that is in memory and not
- * in the page table, which the kernel handles alone.
+ * Two limits beside it. "continue": a userfaultfd, with a thread that only reads the fault and answers UFFDIO_CONTINUE;
+ * no handler can do with less. "minor": a page of a memfd that is in memory but not in the page table, which the kernel
+ * handles alone.
  *
- * All on one processor: a fault that is served on another one costs what waking that one costs, from
- * nothing to a multiple of all the rest, and which it is, is the scheduler's affair.
+ * All on one processor: a fault that another one serves also costs waking that one, from nothing to a multiple of all
+ * the rest, and the scheduler decides which.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -165,7 +165,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	return true;
 }
 
-/* The device hands out pages in order, and starts anew when all are back. */
+/* The device hands out pages in order, and starts again when all are back. */
 static long dev_alloc(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
 {
 	struct ours *o = container_of(dev, struct ours, dev);
@@ -249,7 +249,7 @@ static void note(struct ours *o, long r)
 		o->error = (int)r;
 }
 
-/* The CPU's entries go, the frames stay: a touch is a fault that needs nothing but an entry. */
+/* Drops the CPU's page table entries, not the frames: a touch faults and needs only an entry. */
 static double round_minor(void *ctx)
 {
 	struct ours *o = ctx;
@@ -267,7 +267,7 @@ static double round_migrated(void *ctx)
 	return touch(o->memory, o->n);
 }
 
-/* A whole read: begin, fault, lock, check. As often as makes it worth a clock's reading. */
+/* A whole read: begin, fault, lock, check. Repeated until it is long enough for the clock. */
 static double range_fault(struct ours *o, size_t times)
 {
 	struct hmm_range range = {
@@ -295,7 +295,7 @@ static double round_resident(void *ctx)
 	return range_fault(o, 16384 / o->n + 1);
 }
 
-/* Frames, zeroed, for pages that have none. Discarding them is not measured. */
+/* Zeroed frames for pages that have none. Discarding them is not measured. */
 static double round_fresh(void *ctx)
 {
 	struct ours *o = ctx;
@@ -351,7 +351,7 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 	CPU_ZERO(&one);
 	CPU_SET((size_t)sched_getcpu(), &one);
 	sched_getaffinity(0, sizeof(before), &before);
-	/* Threads inherit it; where it is refused the figures only vary more. */
+	/* Threads inherit it; if it is refused the figures only vary more. */
 	sched_setaffinity(0, sizeof(one), &one);
 	err = ours_open(&o, why, why_size);
 

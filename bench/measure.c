@@ -27,7 +27,7 @@ static void prepare(struct bench_contender *contenders, size_t nr)
 			contenders[c].prepare(contenders[c].ctx);
 }
 
-/* Each begins as often as the others: what one leaves behind is not always the same one's to meet. */
+/* Each begins equally often: one contender's traces in the caches must not always meet the same other one. */
 static void measure_round(size_t round, size_t turns, struct bench_contender *contenders, size_t nr,
 			  double ns[][BENCH_MAX_ROUNDS])
 {
@@ -42,7 +42,7 @@ static void measure_round(size_t round, size_t turns, struct bench_contender *co
 		}
 }
 
-/* By turns, after a round that does not count. False: left out. */
+/* Measures by turns, after a round that does not count. False: left out. */
 static bool measure(struct bench_table *table, const char *name, uint64_t n,
 		    struct bench_contender *contenders, size_t nr)
 {

@@ -32,7 +32,7 @@ void bench_free(void *p, size_t size)
 		munmap(p, rounded(size));
 }
 
-/* The number in the first line that begins so; or nothing. */
+/* The number in the first line with this prefix; false without one. */
 static bool read_number(const char *path, const char *prefix, uint64_t *out)
 {
 	FILE *f = fopen(path, "re");
@@ -58,7 +58,7 @@ uint64_t bench_memory_left(void)
 
 	if (read_number("/proc/meminfo", "MemAvailable:", &kib))
 		left = kib << 10;
-	/* A container's limit is found here; "max", which is no number, outside of one. */
+	/* A container's limit is here; outside of one it is "max", which is no number. */
 	if (read_number("/sys/fs/cgroup/memory.max", "", &max) &&
 	    read_number("/sys/fs/cgroup/memory.current", "", &used)) {
 		max = max > used ? max - used : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory for what is measured, alike for every contender.
+ * Memory for measuring, alike for every contender.
  */
 #ifndef BENCH_MEMORY_H
 #define BENCH_MEMORY_H
@@ -8,14 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Zeroed, in huge pages where the system has them, as the kernel's own memory is; NULL when there is
- * no room for it.
- */
+/* Zeroed, in huge pages where the system has them, as the kernel's own memory is; NULL without room for it. */
 void *bench_alloc(size_t size);
 void bench_free(void *p, size_t size);
 
-/* Bytes that this process may still use without anything being killed for it, about. */
+/* About how many bytes this process may still use without an OOM kill. */
 uint64_t bench_memory_left(void);
 
 #endif

@@ -36,7 +36,7 @@ static int spawn(struct bench_process *process, char *path, char *const *env, in
 	if (err)
 		return -err;
 	err = posix_spawn_file_actions_adddup2(&actions, socket, STDIN_FILENO);
-	/* What it has to say is no figure. */
+	/* Its messages are not figures: they go to standard error. */
 	if (!err)
 		err = posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
 	if (!err)

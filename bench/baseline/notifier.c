@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * active and seq say what state the mm is in:
+ * The state of the mm is in active and seq:
  *
  *	active == 0, seq even	nothing in progress; the tree may change
- *	active > 0, seq even	invalidations in progress that have met nobody; the tree may change
- *	active > 0, seq odd	one has met somebody: walks run without the lock, so the tree stays as it
- *				is, and changes are deferred until the last one has ended
+ *	active > 0, seq even	invalidations in progress that met no notifier; the tree may change
+ *	active > 0, seq odd	one has met a notifier: walks run without the lock, so the tree does not
+ *				change, and changes are deferred until the last one has ended
  *
- * A notifier's seq is the mm's while a callback of this odd period has been in it, or while it waits
- * to be inserted; otherwise it is one that the mm will not have again.
+ * A notifier's seq equals the mm's if a callback of this odd period has been in the notifier, or while the notifier
+ * waits to be inserted; otherwise it is one that the mm will not have again.
  */
 #include "bench/baseline/notifier.h"
 
@@ -34,7 +34,7 @@ static bool is_invalidating(const struct baseline_mm *mm)
 	return mm->seq & 1;
 }
 
-/* Under the lock each time: once it returns, the end that changed the seq is through with the lists. */
+/* Takes the lock each time: when this returns, the end that changed the seq has finished with the lists. */
 void baseline_wait(struct baseline_mm *mm, uint64_t seq)
 {
 	baseline_lock(&mm->lock);
@@ -111,11 +111,11 @@ int baseline_insert(struct baseline_notifier *n, uintptr_t start, uintptr_t leng
 	baseline_node_unlink(&n->node);
 	baseline_lock(&mm->lock);
 	if (!mm->active) {
-		/* One that the mm has had. */
+		/* A seq that the mm has had. */
 		n->seq = mm->seq - 1;
 		baseline_tree_insert(&mm->tree, &n->node);
 	} else {
-		/* Invalidations that passed here before are in progress: the first read has to wait. */
+		/* Invalidations that have passed this range are in progress: the first read has to wait. */
 		if (is_invalidating(mm)) {
 			defer(mm, n);
 		} else {
@@ -137,7 +137,7 @@ void baseline_remove(struct baseline_notifier *n)
 	if (!is_invalidating(mm)) {
 		baseline_tree_erase(&mm->tree, &n->node);
 	} else if (!baseline_node_is_linked(&n->node)) {
-		cancel_deferred(n); /* its insertion */
+		cancel_deferred(n); /* cancels its insertion */
 	} else {
 		defer(mm, n);
 		seq = mm->seq;
@@ -163,7 +163,7 @@ int baseline_start(struct baseline_range *range)
 	seq = mm->seq;
 	baseline_unlock(&mm->lock);
 	for (; node; node = baseline_tree_next(node, range->start, range->end)) {
-		/* It is the notifier's first member. */
+		/* node is the notifier's first member. */
 		struct baseline_notifier *n = (struct baseline_notifier *)node;
 
 		if (!n->ops->invalidate(n, range, seq) && !range->blockable) {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What ours is measured against: range notifiers as Linux has them since 5.5 (mmu_interval_notifier),
- * in user space and in our own words. One spinlock for each mm; a red-black interval tree; a count of
- * the invalidations in progress; a sequence number for all, odd while one of them has met a notifier;
- * a list of inserts and removes that wait until it is even again.
+ * The rival of mrn's notifiers: range notifiers as Linux has them since 5.5 (mmu_interval_notifier), in user space and
+ * in our own words. One spinlock per mm; a red-black interval tree; a count of the invalidations in progress; one
+ * sequence number, odd while one of them has met a notifier; a list of inserts and removes that wait until it is even
+ * again.
  *
- * As fast as that design gets: nothing that the kernel does beside it (lockdep, the mm's reference
- * counts, the classic list of notifiers) is done here, what is inline there is inline here, what more
- * can be inline is, and an end with nobody waiting wakes nobody.
+ * As fast as that design gets: without what the kernel does besides (lockdep, the mm's reference counts, the classic
+ * list of notifiers); everything that can be inline is; and an end without waiters wakes nobody.
  */
 #ifndef BENCH_BASELINE_NOTIFIER_H
 #define BENCH_BASELINE_NOTIFIER_H
@@ -22,7 +21,7 @@
 
 struct baseline_notifier;
 
-/* As the kernel's: one line, lock and what it guards. The tree stays as it is while seq is odd. */
+/* As in the kernel: one cache line for the lock and what it guards. The tree does not change while seq is odd. */
 struct baseline_mm {
 	struct baseline_lock lock;
 	uint64_t active; /* invalidations in progress */
@@ -46,38 +45,38 @@ struct baseline_ops {
 			   uint64_t cur_seq);
 };
 
-/* A line for all that a walk and a callback need. The caller zeroes it and sets ops. */
+/* One cache line for all that a walk and a callback need. The caller zeroes it and sets ops. */
 struct baseline_notifier {
 	struct baseline_node node;
 	const struct baseline_ops *ops;
 	uint64_t seq;
 	struct baseline_mm *mm;
-	struct baseline_notifier *next, **link; /* of the deferred list */
+	struct baseline_notifier *next, **link; /* in the deferred list */
 } __attribute__((aligned(BASELINE_CACHE_LINE)));
 
 void baseline_mm_init(struct baseline_mm *mm);
-/* Nothing is in progress; what is inserted is forgotten. */
+/* Nothing may be in progress; drops what is inserted. */
 void baseline_mm_destroy(struct baseline_mm *mm);
 
 /* Over [start, start + length); 0, or -EINVAL or -EOVERFLOW. Never waits, but the first read may. */
 int baseline_insert(struct baseline_notifier *n, uintptr_t start, uintptr_t length,
 		    struct baseline_mm *mm);
-/* Waits until no callback runs; that is, until the seq is even. Not from a callback. */
+/* Waits until no callback runs; that is, until the seq is even. Do not call from a callback. */
 void baseline_remove(struct baseline_notifier *n);
 
-/* Calls every notifier that overlaps. 0, or -EAGAIN when one refuses; then nothing has started. */
+/* Calls every notifier that overlaps. 0, or -EAGAIN if one refuses; then nothing has started. */
 int baseline_start(struct baseline_range *range);
 void baseline_end(struct baseline_range *range);
 
-/* Waits until mm's seq is another; where read_begin ends that has met an invalidation. */
+/* Waits until mm's seq changes. The slow path of read_begin. */
 void baseline_wait(struct baseline_mm *mm, uint64_t seq);
 
 /* ------------------------------------------------------------------------------------------ reading */
 
-/* A function, as the kernel has it. Not with the driver lock held. */
+/* A function, as in the kernel. Do not hold the driver lock. */
 uint64_t baseline_read_begin(struct baseline_notifier *n);
 
-/* With the driver lock held. */
+/* Hold the driver lock. */
 static inline bool baseline_read_retry(struct baseline_notifier *n, uint64_t seq)
 {
 	return __atomic_load_n(&n->seq, __ATOMIC_RELAXED) != seq;

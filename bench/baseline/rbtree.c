@@ -23,13 +23,13 @@ static void paint_black(struct baseline_node *n)
 	n->parent_red &= ~RED;
 }
 
-/* Its colour stays. */
+/* Keeps n's colour. */
 static void set_parent(struct baseline_node *n, const struct baseline_node *parent)
 {
 	n->parent_red = (uintptr_t)parent | (n->parent_red & RED);
 }
 
-/* Where old hung below parent, or was the root, new hangs; or nothing does. */
+/* Puts new, which may be NULL, in the place of old below parent or at the root. */
 static void replace_child(struct baseline_tree *tree, struct baseline_node *parent,
 			  const struct baseline_node *old, struct baseline_node *new)
 {
@@ -52,7 +52,7 @@ static uintptr_t max_end_of(const struct baseline_node *n)
 	return max;
 }
 
-/* Something below n has changed: upwards, as far as that makes a difference, and not to stop itself. */
+/* Updates max_end upwards from n, as far as it changes, but not at stop. */
 static void propagate(struct baseline_node *n, const struct baseline_node *stop)
 {
 	for (; n != stop; n = parent_of(n)) {
@@ -64,7 +64,7 @@ static void propagate(struct baseline_node *n, const struct baseline_node *stop)
 	}
 }
 
-/* Lifts n's child on the given side over n. Colours stay with their nodes. */
+/* Lifts n's child on the given side over n. Nodes keep their colours. */
 static void rotate(struct baseline_tree *tree, struct baseline_node *n, int side)
 {
 	struct baseline_node *c = n->child[side], *parent = parent_of(n);
@@ -88,7 +88,7 @@ static void settle_red(struct baseline_tree *tree, struct baseline_node *n)
 	struct baseline_node *p;
 
 	while (is_red(p = parent_of(n))) {
-		struct baseline_node *g = parent_of(p); /* there: the root is black */
+		struct baseline_node *g = parent_of(p); /* exists: the root is black */
 		int side = g->child[1] == p;
 
 		if (is_red(g->child[!side])) {
@@ -137,13 +137,13 @@ void baseline_tree_insert(struct baseline_tree *tree, struct baseline_node *node
 	settle_red(tree, node);
 }
 
-/* On the ways through n, which may be NULL, below p there is one black node too few. */
+/* Paths through n, which may be NULL, have one black node too few below p. */
 static void settle_black(struct baseline_tree *tree, struct baseline_node *n,
 			 struct baseline_node *p)
 {
 	while (p && !is_red(n)) {
 		int side = p->child[1] == n;
-		struct baseline_node *s = p->child[!side]; /* there: it has the black node */
+		struct baseline_node *s = p->child[!side]; /* exists: it has the black node */
 
 		if (is_red(s)) {
 			rotate(tree, p, !side);
@@ -176,7 +176,7 @@ static void settle_black(struct baseline_tree *tree, struct baseline_node *n,
 		paint_black(n);
 }
 
-/* The next in order, whatever it overlaps. */
+/* The next node in order, whether or not it overlaps. */
 static struct baseline_node *successor(const struct baseline_node *n)
 {
 	struct baseline_node *p;
@@ -199,7 +199,7 @@ void baseline_tree_erase(struct baseline_tree *tree, struct baseline_node *node)
 	if (tree->first == node)
 		tree->first = successor(node);
 	if (node->child[0] && node->child[1]) {
-		/* The next one, which has no left child, leaves its place and takes node's. */
+		/* The successor, which has no left child, takes node's place. */
 		struct baseline_node *s = successor(node), *above = parent_of(s);
 
 		red = is_red(s);
@@ -235,13 +235,16 @@ void baseline_tree_erase(struct baseline_tree *tree, struct baseline_node *node)
 
 /* ----------------------------------------------------------------------------------------- overlaps */
 
-/* The first in n's subtree, of which something ends after start. */
+/* The first overlapping node in n's subtree, which has an end after start. */
 static struct baseline_node *search(const struct baseline_node *n, uintptr_t start, uintptr_t end)
 {
 	for (;;) {
 		const struct baseline_node *left = n->child[0];
 
-		/* What ends after start and lies left: it overlaps, or begins too late as do all others. */
+		/*
+		 * The left subtree has an end after start: that node overlaps, or it begins too late, and so do all
+		 * others.
+		 */
 		if (left && left->max_end > start) {
 			n = left;
 			continue;
@@ -274,7 +277,7 @@ struct baseline_node *baseline_tree_next(const struct baseline_node *node, uintp
 
 		if (below && below->max_end > start)
 			return search(below, start, end);
-		/* Up to the first that node lies left of. */
+		/* Up to the first ancestor that has node on its left. */
 		do {
 			below = node;
 			node = parent_of(node);
@@ -290,7 +293,7 @@ struct baseline_node *baseline_tree_next(const struct baseline_node *node, uintp
 
 /* ---------------------------------------------------------------------------------------- for tests */
 
-/* The number of black nodes on each way down, or -1. */
+/* The number of black nodes on each path down, or -1 if they differ. */
 static int black_height(const struct baseline_node *n)
 {
 	int left, right;

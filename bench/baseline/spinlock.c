@@ -6,9 +6,8 @@
 #include "os/atomic.h"
 
 /*
- * The further from its turn, the more rarely a thread looks, so that those far off leave the line to
- * the next. A holder whose processor has been taken away gets one back at last: that costs a system
- * call after some microseconds.
+ * The further a thread is from its turn, the more rarely it looks, and leaves the cache line to the next in turn. If
+ * the holder has been preempted, the waiter yields after some microseconds, by a system call.
  */
 void baseline_lock_contended(struct baseline_lock *l, uint32_t ticket)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A spinlock that is taken in the order of asking, as the kernel's is: a thread that drops it cannot
- * take it again before one that waits. (One without an order looks better in a loop that does nothing
- * else, and only because one thread then has it most of the time.)
+ * A ticket spinlock, like the kernel's: a thread that drops it cannot take it again before one that waits. (A lock
+ * without an order looks better in a loop that does nothing else, only because one thread then has it most of the
+ * time.)
  */
 #ifndef BENCH_BASELINE_SPINLOCK_H
 #define BENCH_BASELINE_SPINLOCK_H
 
 #include <stdint.h>
 
-/* Zeroed: free. Held when they differ. */
+/* Zeroed: free. Held if they differ. */
 struct baseline_lock {
-	uint32_t next;	/* the ticket that the next one to ask gets */
+	uint32_t next;	/* the ticket for the next thread to ask */
 	uint32_t owner; /* the ticket whose turn it is */
 };
 
@@ -28,7 +28,7 @@ static inline void baseline_lock(struct baseline_lock *l)
 
 static inline void baseline_unlock(struct baseline_lock *l)
 {
-	/* Nobody else writes it. */
+	/* Only the holder writes it. */
 	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
 }
 

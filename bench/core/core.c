@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The protocol, beside the kernel's own design: reads, invalidations, inserts and removes, on few and
- * many notifiers, by one and more threads.
+ * The protocol, beside the kernel's own design: reads, invalidations, inserts and removes, on few and many notifiers,
+ * by one and more threads.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 static const size_t sizes[] = {100, 10000, 1000000, 10000000};
 
-/* How many notifiers at most. */
+/* The largest number of notifiers. */
 static size_t limit(const struct bench_table *table, enum layout_kind kind)
 {
 	if (kind == LAYOUT_RANDOM)
@@ -24,7 +24,7 @@ static size_t limit(const struct bench_table *table, enum layout_kind kind)
 	return table->quick ? 10000 : 1000000;
 }
 
-/* So many operations that a round is more than filling caches that the other side has emptied. */
+/* Enough operations that a round is more than refilling caches that the other side has emptied. */
 static const struct load_kind kinds[] = {
 	{.name = {"read_hot"}, .op = LOAD_READ, .some = 64, .ops = 1 << 19},
 	{.name = {"read_random"}, .op = LOAD_READ, .some = SIZE_MAX, .ops = 1 << 18},
@@ -45,7 +45,7 @@ static const struct load_kind kinds[] = {
 	 .ops = 1 << 17},
 };
 
-/* Both sides, with the same notifiers; and a limit. */
+/* Both sides, with the same notifiers; and a lower bound. */
 enum { OURS, THEIRS, LIMIT, SIDES };
 struct pair {
 	struct layout layout;
@@ -64,7 +64,7 @@ static int insert_both(void *ctx, const struct job *job, size_t nr)
 	return err;
 }
 
-/* In the order of their addresses, which is quickest. Some may not be there, after an error. */
+/* In the order of their addresses, which is quickest. After an error some may be missing. */
 static void remove_ours(struct side *s, const struct layout *l)
 {
 	for (size_t k = 0; k < l->n; k++) {
@@ -98,7 +98,7 @@ static int pair_open(struct pair *p, enum layout_kind kind, size_t n)
 	return err ? err : layout_each(&p->layout, insert_both, p);
 }
 
-/* What that takes, and what is drawn for a case; an index may want something beside its notifiers. */
+/* For both sides, and what is drawn for a case. INDEX: what an index may need besides its notifiers. */
 static uint64_t memory_for(size_t n)
 {
 	enum { INDEX = 128, LOADS = 320 << 20 };
@@ -135,7 +135,7 @@ static void read_all(struct pair *p)
 static int run_case(struct bench_table *table, struct pair *p, const struct load_kind *kind,
 		    struct bench_crew *crew)
 {
-	/* The limit is that of meeting one. */
+	/* The lower bound is for meeting one notifier. */
 	size_t sides = kind->op == LOAD_ANNOUNCE && kind->query == QUERY_HIT1 ? SIDES : LIMIT;
 	static struct meter meter[SIDES];
 	struct bench_contender c[SIDES];

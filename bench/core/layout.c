@@ -9,13 +9,13 @@
 
 #define SEED	     20191126
 #define ADDRESS_BITS 46
-#define ROW	     256 /* of the clustered */
-#define GROUP	     16	 /* of the nested and the overlapping */
+#define ROW	     256 /* of clustered notifiers */
+#define GROUP	     16	 /* of nested or overlapping notifiers */
 
 struct maker {
 	uint64_t random;
 	size_t page;
-	uintptr_t next; /* page number: all before is taken */
+	uintptr_t next; /* page number: all pages before are taken */
 };
 
 static uint64_t below(struct maker *m, uint64_t limit)
@@ -23,7 +23,7 @@ static uint64_t below(struct maker *m, uint64_t limit)
 	return mrn_random_below(&m->random, limit);
 }
 
-/* The numbers are pages. */
+/* nr pages from page number first on. */
 static struct span pages(const struct maker *m, uint64_t first, uint64_t nr)
 {
 	return (struct span){first * m->page, (first + nr) * m->page};
@@ -31,7 +31,7 @@ static struct span pages(const struct maker *m, uint64_t first, uint64_t nr)
 
 /* ------------------------------------------------------------------------------------------ places */
 
-/* Pages from one of nr equal parts of the addresses to the next. */
+/* Pages from one of nr equal parts of the address space to the next. */
 static uint64_t part(const struct maker *m, size_t nr)
 {
 	return (UINT64_C(1) << ADDRESS_BITS) / m->page / nr;
@@ -94,7 +94,7 @@ static void place_overlapping(struct layout *l, struct maker *m)
 	m->next += third + 1;
 }
 
-/* The first nr become a random choice of all n. */
+/* Makes the first nr a random choice of all n. */
 static void shuffle(uint32_t *number, size_t n, size_t nr, uint64_t *random)
 {
 	for (size_t i = 0; i < nr; i++) {
@@ -114,7 +114,7 @@ int layout_create(struct layout *l, enum layout_kind kind, size_t n)
 		[LAYOUT_NESTED] = place_nested,
 		[LAYOUT_OVERLAPPING] = place_overlapping,
 	};
-	/* Not from 0 on: no process has anything there. */
+	/* Not from address 0 on: no process maps anything there. */
 	struct maker m = {.random = SEED, .page = (size_t)getpagesize(), .next = 1 << 16};
 	uint64_t random = SEED + 1;
 
@@ -147,7 +147,7 @@ size_t layout_memory(size_t n)
 
 /* ----------------------------------------------------------------------------------------- choices */
 
-/* A page of [start, end). */
+/* A random page of [start, end). */
 static struct span some_page(struct maker *m, uintptr_t start, uintptr_t end)
 {
 	return pages(m, start / m->page + below(m, (end - start) / m->page), 1);
@@ -172,11 +172,11 @@ static struct span hit1(const struct layout *l, struct maker *m)
 
 	switch (l->kind) {
 	case LAYOUT_NESTED:
-		/* The first half of a group is the outermost one's alone. */
+		/* Only the outermost one covers the first half of a group. */
 		s = l->span[k - k % GROUP];
 		return some_page(m, s.start, s.start + (s.end - s.start) / 2);
 	case LAYOUT_OVERLAPPING:
-		/* The one before reaches over the first third, the next one begins at the last. */
+		/* The previous one covers the first third, the next one the last third. */
 		return some_page(m, s.start + length / 3, s.end - length / 3);
 	default:
 		return some_page(m, s.start, s.end);
@@ -207,14 +207,14 @@ void layout_indices(const struct layout *l, size_t some, uint32_t *index, size_t
 {
 	uint64_t random = SEED + 3;
 
-	/* at is in random order: its first are as good as any. */
+	/* at is in random order: its first elements are as good as any. */
 	for (size_t i = 0; i < nr; i++)
 		index[i] = l->at[mrn_random_below(&random, some < l->n ? some : l->n)];
 }
 
 int layout_jobs(const struct layout *l, struct job *job, size_t nr, size_t batches, size_t parties)
 {
-	/* Party p has the p-th part of a random order. */
+	/* Party p gets the p-th part of a random order. */
 	size_t part = l->n / parties;
 	uint32_t *which = bench_alloc(l->n * sizeof(*which));
 	uint64_t random = SEED + 4;

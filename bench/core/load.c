@@ -39,7 +39,7 @@ static void plan(struct load *load, size_t n, size_t ops)
 	switch (kind->op) {
 	case LOAD_READ:
 		load->item_size = sizeof(uint32_t);
-		/* Where they are few anyway, the list of them is not to cost more than they do. */
+		/* For few notifiers, the list of them must not cost more than they do. */
 		if (kind->some < n) {
 			load->windows = 1;
 			load->batch = FEW;
@@ -51,7 +51,7 @@ static void plan(struct load *load, size_t n, size_t ops)
 		break;
 	default:
 		load->item_size = sizeof(struct job);
-		/* A quarter of all are away at most. */
+		/* At most a quarter of all are removed at a time. */
 		load->batch = n / 4 / load->threads;
 		if (load->batch > ops)
 			load->batch = ops;
@@ -90,7 +90,7 @@ void load_destroy(struct load *load)
 	*load = (struct load){0};
 }
 
-/* Removes and inserts; adds the time of the one that is measured. */
+/* Removes and inserts; adds the time of the half that is measured. */
 static int change(struct meter *m, const struct job *job, uint64_t *ns)
 {
 	const struct side_ops *ops = m->side->ops;
@@ -110,7 +110,7 @@ static int do_batch(struct meter *m, const void *items, uint64_t *ns)
 
 	switch (m->load->kind->op) {
 	case LOAD_READ:
-		/* Nothing is invalidated. */
+		/* Nothing is invalidated, so no read may collide. */
 		return ops->read(m->side, items, m->load->batch) ? -EBUSY : 0;
 	case LOAD_ANNOUNCE:
 		return ops->announce(m->side, items, m->load->batch);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What one case does: drawn before, done to each side by as many threads as there are in the crew. Every
- * thread has its own share, and every round another one, as far as there are enough: what the last
- * round has left in the caches is of little use to the next.
+ * What one case does: drawn beforehand, then done to each side by all threads of the crew. Every thread has its own
+ * share, and every round another one if there are enough, so that what the last round left in the caches is of little
+ * use to the next.
  */
 #ifndef BENCH_CORE_LOAD_H
 #define BENCH_CORE_LOAD_H
@@ -16,24 +16,24 @@
 #include "bench/crew.h"
 
 enum load_op {
-	LOAD_READ,     /* a read of one of some notifiers */
-	LOAD_ANNOUNCE, /* an invalidation of a query's range */
-	LOAD_INSERT,   /* of notifiers that were removed before, which is not measured */
-	LOAD_REMOVE,   /* the other way round */
+	LOAD_READ,     /* reads one of some notifiers */
+	LOAD_ANNOUNCE, /* invalidates a query's range */
+	LOAD_INSERT,   /* inserts notifiers that were removed before, which is not measured */
+	LOAD_REMOVE,   /* removes; inserting them again is not measured */
 };
 
 struct load_kind {
-	/* The case's name in each layout, NULL where it is not measured. */
+	/* The case's name in each layout; NULL if it is not measured there. */
 	const char *name[LAYOUT_NR_KINDS];
 	enum load_op op;
 	size_t some;	       /* LOAD_READ: how many notifiers */
 	enum query_kind query; /* LOAD_ANNOUNCE */
-	size_t ops;	       /* of each thread in one round, about */
+	size_t ops;	       /* about so many per thread and round */
 };
 
 /*
- * The items of one round are a window: some batches of each thread, which lie there by turns. All of it is
- * done so many times.
+ * The items of one round are a window: some batches of each thread, interleaved. A round goes over its window `times`
+ * times.
  */
 struct load {
 	const struct load_kind *kind;
@@ -54,7 +54,7 @@ struct meter {
 	struct side *side;
 	struct bench_crew *crew;
 	unsigned int round;
-	int err; /* the first that happened */
+	int err; /* the first error */
 	struct {
 		uint64_t ns; /* in the half that is measured */
 		int err;
@@ -62,8 +62,8 @@ struct meter {
 };
 
 /*
- * One round, nanoseconds per operation of all threads together. For LOAD_INSERT and LOAD_REMOVE the
- * time is what the slowest thread spent in that half; the other threads may be in either.
+ * One round, nanoseconds per operation of all threads together. For LOAD_INSERT and LOAD_REMOVE: the time that the
+ * slowest thread spent in that half; the other threads may be in either.
  */
 double meter_run(void *ctx);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The two that are measured: one address space each, with notifiers on it, and the same operations. They
- * come in batches, so that the call through here does not count; the loops of both are alike.
+ * The two sides: one address space each, with notifiers, and the same operations. They come in batches, so that the
+ * indirect call does not count; the loops of both are alike.
  */
 #ifndef BENCH_CORE_SIDE_H
 #define BENCH_CORE_SIDE_H
@@ -21,7 +21,7 @@ struct side_ops {
 	void (*close)(struct side *s);
 	int (*insert)(struct side *s, const struct job *job, size_t nr);
 	int (*remove)(struct side *s, const struct job *job, size_t nr);
-	/* An invalidation each, start and end; callbacks do nothing but update their notifier's seq. */
+	/* An invalidation each, start and end; callbacks only update their notifier's seq. */
 	int (*announce)(struct side *s, const struct span *query, size_t nr);
 	/* A read each, begin and retry. Returns how many collided. */
 	size_t (*read)(struct side *s, const uint32_t *index, size_t nr);
@@ -31,16 +31,16 @@ struct side {
 	const struct side_ops *ops;
 	size_t n;
 	void *mm;
-	void *notifier; /* an array of n, each on cache lines of its own */
+	void *notifier; /* n of them, each on cache lines of its own */
 };
 
 extern const struct side_ops side_mrn, side_upstream;
-/* Can announce, and nothing else. */
+/* Can only announce. */
 extern const struct side_ops side_loads;
 
 /* 0 or -errno; then nothing is left behind. */
 int side_open(struct side *s, const struct side_ops *ops, size_t n);
-/* Notifiers of ours have been removed. Those of the rival need not be. */
+/* Remove our notifiers before. The rival's may stay. */
 void side_close(struct side *s);
 
 #endif

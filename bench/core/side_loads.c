@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A limit: what an invalidation that meets one notifier of many must load, one after the other. A place in an
- * index, which says who it is, and the notifier. Nothing else is done.
+ * A lower bound: the loads that an invalidation needs to meet one notifier of many, one after the other. First a place
+ * in an index, which names the notifier, then the notifier. Nothing else is done.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "bench/core/side.h"
 #include "bench/memory.h"
 
-/* Zeros, but nobody knows. */
+/* All zero, but the compiler does not know. */
 struct notifier {
 	uint64_t next;
 } __attribute__((aligned(128)));
@@ -29,7 +29,7 @@ static int open_loads(struct side *s)
 	s->mm = bench_alloc(places(s) * sizeof(struct place));
 	if (!s->mm)
 		return -ENOMEM;
-	/* What has never been written is all one page. */
+	/* Pages that were never written are all one page. */
 	memset(s->mm, 0, places(s) * sizeof(struct place));
 	memset(s->notifier, 0, s->n * sizeof(struct notifier));
 	return 0;
@@ -40,7 +40,7 @@ static void close_loads(struct side *s)
 	bench_free(s->mm, places(s) * sizeof(struct place));
 }
 
-/* One of n, whatever x is like. */
+/* One of n, however x is distributed. */
 static size_t one_of(size_t n, uint64_t x)
 {
 	return (size_t)(((x * UINT64_C(0x9e3779b97f4a7c15)) >> 32) * n >> 32);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ours, by its public functions alone.
+ * Our side, by its public functions alone.
  */
 #include <mrn/mmu_notifier.h>
 
 #include "bench/core/side.h"
 
-/* As the driver has it that embeds one. */
+/* As a driver embeds a notifier. */
 struct shadow {
 	struct mmu_range_notifier mrn;
 } __attribute__((aligned(64)));

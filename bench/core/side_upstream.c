@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The rival: the kernel's design, as bench/baseline/ has it.
+ * The rival: the kernel's design, as in bench/baseline/.
  */
 #include <errno.h>
 
@@ -8,7 +8,7 @@
 #include "bench/core/side.h"
 #include "bench/memory.h"
 
-/* As the driver has it that embeds one. */
+/* As a driver embeds a notifier. */
 struct shadow {
 	struct baseline_notifier n;
 } __attribute__((aligned(64)));

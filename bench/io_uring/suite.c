@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * io_uring's fixed buffers through the cache, beside transfers without registration, with one for each
+ * io_uring's fixed buffers through the cache, beside transfers without registration, with one registration per
  * transfer, and with one for ever.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "os/random.h"
 
 #define WAYS 4
-/* So short that whatever else the machine does meets all ways alike. */
+/* So short that other load on the machine hits all ways alike. */
 #define TURNS 8
 
 struct contest {
@@ -84,7 +84,7 @@ static int measure(struct bench_table *table, const char *name, const struct tar
 
 /* -------------------------------------------------------------------------------------------- the suite */
 
-/* 0 or -errno: has this kernel the operation that the sockets need? */
+/* 0 or -errno. *send_zc: true if this kernel has the operation that the sockets need. */
 static int look_at_kernel(bool *send_zc)
 {
 	struct io_uring_probe *probe;

@@ -13,7 +13,7 @@
 
 /* --------------------------------------------------------------------------------------------- files */
 
-/* As much as all buffers hold, each transfer finding a place of its own. */
+/* As large as all buffers together, so that each transfer has a place of its own. */
 static int fill(int fd, size_t size)
 {
 	char *block = aligned_alloc(4096, size);
@@ -38,7 +38,7 @@ static int open_filled(struct target *t, int fd, size_t size)
 	return err;
 }
 
-/* On a disk if one can be guessed: /tmp may be in memory. Past the page cache if that is possible. */
+/* On a disk if one can be guessed: /tmp may be in memory. Without the page cache if that is possible. */
 int target_open_file(struct target *t, size_t size)
 {
 	const char *folder = getenv("TMPDIR");
@@ -68,7 +68,7 @@ static void *drain(void *arg)
 {
 	struct target *t = arg;
 
-	/* With MSG_TRUNC, TCP throws away what it would otherwise copy. */
+	/* With MSG_TRUNC, TCP discards instead of copying. */
 	while (recv(t->other_end, NULL, 1 << 20, MSG_TRUNC) > 0)
 		;
 	return NULL;

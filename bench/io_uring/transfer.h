@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Transfers by io_uring: what is read from or sent to, and the ways to have a buffer ready for it.
+ * Transfers by io_uring: the files and sockets, and the ways to have a buffer ready.
  */
 #ifndef BENCH_IO_URING_TRANSFER_H
 #define BENCH_IO_URING_TRANSFER_H
@@ -12,15 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRANSFER_BUFFERS 32 /* which are used in turn */
-#define TRANSFER_DEPTH	 8  /* of them in flight */
+#define TRANSFER_BUFFERS 32 /* used in turn */
+#define TRANSFER_DEPTH	 8  /* in flight at a time */
 
 /* ------------------------------------------------------------------------------------ target.c */
 
 struct target {
 	int fd;
-	bool is_socket; /* is sent to; a file is read */
-	int other_end;	/* which a thread empties */
+	bool is_socket; /* written to; a file is read */
+	int other_end;	/* drained by a thread */
 	pthread_t drain;
 };
 
@@ -34,7 +34,7 @@ void target_close(struct target *t);
 
 struct way;
 
-/* For a batch of buffers, by number. begin fills index: of the ring's table, or -1. */
+/* For a batch of buffers, by number. begin fills index with places in the ring's table, or -1. */
 struct way_ops {
 	const char *name;
 	int (*open)(struct way *w);
@@ -56,9 +56,9 @@ struct way {
 };
 
 /*
- * Memory for each of so many ways, as what one does to its pages is no other's business. Their pages are the kernel's
- * in turns: how many of them lie side by side, which a disk or a socket is quicker with, is then the same for all.
- * 0 or -errno.
+ * Memory for each of several ways, since one way's treatment of its pages must not affect another. The kernel's pages
+ * are dealt out in turns, so that all ways have as many contiguous ones, which a disk or a socket transfers faster. 0
+ * or -errno.
  */
 int way_memory(size_t size, char **memory, size_t ways);
 void way_memory_free(size_t size, char **memory, size_t ways);

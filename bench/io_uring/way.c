@@ -70,7 +70,7 @@ static int plain_begin(struct way *w, const uint8_t *buffers, int *index)
 
 const struct way_ops way_plain = {"plain", plain_open, plain_close, plain_begin, plain_close};
 
-/* -------------------------------------------- register-each: right, too; one call for all of a batch */
+/* -------------------------------------------- register-each: also correct; one call for all of a batch */
 
 static int update(struct way *w, const struct iovec *iov)
 {
@@ -106,7 +106,7 @@ static void each_end(struct way *w)
 const struct way_ops way_register_each = {"register-each", each_open, plain_close, each_begin,
 					  each_end};
 
-/* -------------------- registered-once: what nobody can do better than, and wrong where memory changes */
+/* -------------------- registered-once: the lower bound, and wrong when memory changes */
 
 static int once_open(struct way *w)
 {
@@ -137,7 +137,7 @@ int way_memory(size_t size, char **memory, size_t ways)
 
 	if (all == MAP_FAILED)
 		return -errno;
-	/* Whether it is one huge page would be chance. */
+	/* It might become one huge page, by chance. */
 	madvise(all, ways * length, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < ways; i++)
 		memory[i] = all + i * length;
@@ -191,7 +191,7 @@ static void prepare(struct way *w, const struct target *t, uint8_t number, int i
 		io_uring_prep_read_fixed(sqe, t->fd, addr, size, number * w->size, index);
 }
 
-/* All results; and of what is sent, the notification that the buffer is free. */
+/* Collects all results; and for sends, the notifications that the buffer is free. */
 static int collect(struct way *w)
 {
 	unsigned int results = TRANSFER_DEPTH, notifications = 0;

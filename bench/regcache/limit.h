@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How fast a hit could be at best. Whoever is asked for a registration by address and hands out an entry
- * makes two calls, looks at one line that he finds by the address and at one of the entry. This does that and
- * nothing else: it counts no references and knows of no invalidation.
+ * The fastest possible hit. A cache that is asked for a registration by address, and hands out an entry, makes two
+ * calls, and reads one cache line that it finds by the address and one of the entry. This does that and nothing else:
+ * no reference counts, no invalidation.
  */
 #ifndef BENCH_REGCACHE_LIMIT_H
 #define BENCH_REGCACHE_LIMIT_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LIMIT_LINES 1024 /* more than twice as many as there are buffers */
+#define LIMIT_LINES 1024 /* more than twice the number of buffers */
 
 struct limit_entry {
 	uintptr_t start, end;

@@ -2,8 +2,8 @@
 /*
  * The registration cache beside UCX's. The device is a stub on both sides: registering sets a field.
  *
- * libfabric's cache is not here. Its functions are in libfabric.a alone, and work on structures that
- * no installed header declares; the providers that use it (verbs, efa) need their hardware.
+ * libfabric's cache is not here. Its functions are only in libfabric.a, and work on structures that no installed header
+ * declares; the providers that use it (verbs, efa) need their hardware.
  */
 #include <errno.h>
 #include <mrn/regcache.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn-bench-ucx: UCX's registration cache, ucs_rcache, with a registration that does nothing, as mrn
- * bench regcache asks for it. Set up as UCX's InfiniBand part does it, and watching memory by whatever
- * means UCX has chosen: by default, hooks written into libc.
+ * mrn-bench-ucx: UCX's registration cache, ucs_rcache, with a registration that does nothing, for mrn bench regcache.
+ * Set up as UCX's InfiniBand part does it; watches memory by the means that UCX chooses: by default, hooks written into
+ * libc.
  */
 #include <ucm/api/ucm.h>
 #include <ucs/memory/rcache.h>

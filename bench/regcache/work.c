@@ -13,7 +13,7 @@
 
 /* ------------------------------------------------------------------------------------------- the buffers */
 
-/* In memory, as a device would have pinned it. */
+/* Populated, as a device would have pinned it. */
 static bool map_buffer(const struct work_place *p, size_t i)
 {
 	char *at = work_buffer(p, i);
@@ -33,7 +33,7 @@ static void shuffle(uint16_t *order, size_t n, uint64_t *seed)
 	}
 }
 
-/* All buffers as often as each other, each thread in an order of its own. */
+/* All buffers equally often, each thread in an order of its own. */
 static void draw_orders(struct work_place *p, uint32_t buffers, size_t length)
 {
 	for (size_t t = 0; t < WORK_MAX_THREADS; t++) {
@@ -49,7 +49,7 @@ static int make_place(struct work_side *side)
 {
 	struct work_place *p = &side->place;
 
-	/* Twice as many as the cache holds; or one that is cached by nobody. */
+	/* Twice as many as the cache holds; or one more, which is never cached. */
 	p->buffers = side->w.kind == WORK_MISS ? 2 * side->w.buffers : side->w.buffers + 1;
 	p->reserved_size = (p->buffers + 1) * WORK_STRIDE;
 	p->reserved = mmap(NULL, p->reserved_size, PROT_NONE,
@@ -111,7 +111,7 @@ static double round_misses(struct work_side *side)
 {
 	uint64_t began, took, before;
 
-	/* Fills the cache, too: from then on a registration comes with the end of another. */
+	/* Fills the cache, too: from then on each registration evicts another. */
 	miss(side, side->place.buffers);
 	before = side->deregistered;
 	began = mrn_now_ns();
@@ -121,7 +121,7 @@ static double round_misses(struct work_side *side)
 	return (double)took / (double)side->w.ops;
 }
 
-/* Both sides clean up when something is not found; so that it counts, something is asked for. */
+/* Both caches clean up only when a look-up fails: so one follows, for the clean-up to count. */
 static double unmap_all(struct work_side *side)
 {
 	const struct work_place *p = &side->place;
@@ -179,7 +179,7 @@ int work_begin(struct work_side *side, const struct work *w)
 	err = make_place(side);
 	if (!err)
 		err = side->open(side, w);
-	/* A round of hits has nothing but hits. */
+	/* A round of hits must have nothing but hits. */
 	for (size_t i = 0; !err && w->kind == WORK_HIT && i < w->buffers; i++)
 		if (!side->use(side, work_buffer(&side->place, i)))
 			err = -EIO;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is done to a registration cache, ours or a rival's: the same buffers, in the same order, by the
- * same loops. Each side compiles work_hits around its own get and put, so that neither pays for a call
- * that the other does not make.
+ * What is done to a registration cache, ours or a rival's: the same buffers, in the same order, by the same loops. Each
+ * side compiles work_hits around its own get and put, so that neither pays for a call that the other does not make.
  */
 #ifndef BENCH_REGCACHE_WORK_H
 #define BENCH_REGCACHE_WORK_H
@@ -12,19 +11,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Aligned to its size, as good allocators do, with a hole behind it, so that none is merged. */
+/* Aligned to its size, as good allocators do, with a hole behind it, so that none are merged. */
 #define WORK_BUFFER	 ((size_t)16 << 10)
 #define WORK_STRIDE	 (2 * WORK_BUFFER)
 #define WORK_MAX_THREADS 16
 #define WORK_ORDER	 4096
 
 enum work_kind {
-	WORK_HIT,	 /* get and put of buffers that are cached */
-	WORK_MISS,	 /* of twice as many as the cache may hold, each time that unused longest */
+	WORK_HIT,  /* get and put of buffers that are cached */
+	WORK_MISS, /* of twice as many as the cache may hold, each time the least recently used */
 	WORK_INVALIDATE, /* munmap of buffers that are cached */
 };
 
-/* A row of the table; goes to the rival's process as it is. */
+/* A row of the table; sent to the rival's process as it is. */
 struct work {
 	uint32_t kind;
 	uint32_t buffers; /* cached ones */
@@ -35,8 +34,8 @@ struct work {
 
 struct work_place {
 	char *memory;
-	uint32_t buffers; /* that there are */
-	void *reserved;	  /* what they lie in */
+	uint32_t buffers; /* their total number */
+	void *reserved;	  /* the reservation around them */
 	size_t reserved_size;
 	uint16_t order[WORK_MAX_THREADS][WORK_ORDER];
 };
@@ -54,7 +53,7 @@ struct work_side {
 	struct work_place place;
 	struct work w;
 	uint64_t ops;  /* of the run in progress */
-	uint64_t next; /* of the order of misses */
+	uint64_t next; /* index into the order of misses */
 	int error;     /* the first */
 };
 
