@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reads a file into ordinary memory through io_uring's fixed buffers. Where a buffer cannot be
- * registered the same read is done without one. Link with -lmrn-uring, -lmrn and, since nothing here
- * calls munmap by name, -Wl,--no-as-needed -lmrn-interpose.
+ * Reads a file into ordinary memory through io_uring's fixed buffers. If a buffer cannot be registered, reads without
+ * one. Link with -lmrn-uring, -lmrn and, since nothing here calls munmap by name, -Wl,--no-as-needed -lmrn-interpose.
  */
 #include <fcntl.h>
 #include <mrn/io_uring.h>
@@ -62,7 +61,7 @@ int main(void)
 		fprintf(stderr, "io_uring_read: skipped: %s\n", *why ? why : strerror(-r));
 		return 77;
 	}
-	/* free returns memory to the kernel or keeps it: the cache is told which, from inside libc. */
+	/* free returns memory to the kernel or keeps it: the cache hears of it from inside libc. */
 	for (int i = 0; i < 100; i++) {
 		to = malloc(SIZE);
 		if (!to || read_at(&ring, u, fd, to) != SIZE || memcmp(from, to, SIZE))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A list notifier: told of every invalidation of an address space, at its start and at its end, and
- * of the end of the address space itself.
+ * A list notifier: told of every invalidation of an address space, at its start and its end, and of the end of the
+ * address space itself.
  */
 #include <mrn/mrn.h>
 #include <stdio.h>
@@ -68,7 +68,7 @@ int main(void)
 	printf("starts %u, ends %u, bytes %llu\n", tally.starts, tally.ends,
 	       (unsigned long long)tally.bytes);
 
-	/* Unregistering calls release, since the end of the mm has not. */
+	/* Unregistering calls release, since the mm has not ended. */
 	mmu_notifier_unregister(&tally.mn, mm);
 	change(mm, 0x1000, 0x2000);
 	mrn_mm_destroy(mm);

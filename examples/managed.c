@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Managed memory: a device adds up what the CPU has written, through frames, while pages get other
- * frames behind its back. Prints the sum.
+ * Managed memory: a device adds up what the CPU has written, through frames, while the frames of its pages change.
+ * Prints the sum.
  */
 #include <errno.h>
 #include <mrn/hmm.h>
@@ -30,7 +30,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 
 static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
 
-/* Fills the device's page table in, and lets it read while nobody can take it away. */
+/* Fills in the device's page table, and reads through it while nothing can be taken away. */
 static int device_sum(struct mrn_hmm *hmm, uintptr_t addr, size_t length, uint64_t *sum)
 {
 	unsigned long pfns[PAGES] = {0};

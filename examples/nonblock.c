@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An invalidation that must not wait: the callback would have to, refuses, and the whole start is
- * undone. Whoever asked does without, or tries again later.
+ * An invalidation that must not wait: the callback would have to, so it refuses, and the whole start is undone. The
+ * caller does without, or tries again later.
  */
 #include <errno.h>
 #include <mrn/mrn.h>

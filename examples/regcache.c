@@ -34,7 +34,7 @@ static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 	return r;
 }
 
-/* By the handle, not by the address: the memory there may be another by now. */
+/* By the handle, not by the address: other memory may be there by now. */
 static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 {
 	close((int)entry->handle.u64);

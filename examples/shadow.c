@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A consumer: a shadow of one page's translation, kept true by begin and retry. The owner of the
- * address space is the main thread, which announces its changes.
+ * A consumer: a shadow of one page's translation, kept valid by begin and retry. The main thread owns the address
+ * space, and announces its changes.
  */
 #include <mrn/mrn.h>
 #include <stdio.h>
 
 #define PAGE ((uintptr_t)0x10000)
 
-static uint64_t frame = 1; /* the translation: which frame the page shows */
+static uint64_t frame = 1; /* the translation: the frame of the page */
 
 static struct device {
 	struct mmu_range_notifier mrn;
@@ -23,7 +23,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	if (mmu_notifier_range_blockable(range))
 		pthread_mutex_lock(&dev.lock);
 	else if (pthread_mutex_trylock(&dev.lock))
-		return false; /* who asked may not wait */
+		return false; /* the caller of start may not wait */
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	dev.shadow = 0;
 	pthread_mutex_unlock(&dev.lock);
@@ -44,7 +44,7 @@ static void *use(void *arg)
 		} else {
 			dev.shadow = seen;
 			__atomic_store_n(&dev.published, dev.published + 1, __ATOMIC_RELAXED);
-			/* What the protocol is for: under the lock a shadow is never old. */
+			/* The protocol's promise: under the lock a shadow is never stale. */
 			dev.stale += dev.shadow != __atomic_load_n(&frame, __ATOMIC_RELAXED);
 		}
 		pthread_mutex_unlock(&dev.lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The problem, without mrn: a registered buffer holds the pages that were there when it was registered.
- * Exits 0 when the file holds the old page's bytes.
+ * The problem, without mrn: a registered buffer holds the pages that were there when it was registered. Exits 0 if the
+ * file gets the old page's bytes.
  */
 #include <liburing.h>
 #include <stdio.h>
