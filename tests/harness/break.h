@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The statements of twins: each takes a part of the library out (os/check.h).
+ * The statements of twins: each breaks a part of the library (os/check.h).
  */
 #ifndef TESTS_HARNESS_BREAK_H
 #define TESTS_HARNESS_BREAK_H
@@ -22,7 +22,7 @@
 
 #define BREAK(part) MRN_BREAK(part)
 
-/* What is taken out when break_now is called: once a source has tried itself, which might notice, too. */
+/* Parts that break_now breaks: later, since the self-test of a source might notice, too. */
 struct break_later {
 	_Atomic bool *part[4];
 	unsigned int n;

@@ -35,7 +35,7 @@ static void write_all(int fd, const char *data, size_t len)
 	}
 }
 
-/* Meson hands the compiler paths from inside the build folder, wherever that is. */
+/* Meson passes the compiler paths relative to the build folder, wherever that is. */
 static const char *source_path(const char *file)
 {
 	const char *tests = strstr(file, "tests/");
@@ -46,7 +46,7 @@ static const char *source_path(const char *file)
 static void report(char kind, const char *file, int line, const char *fmt, va_list ap)
 	__attribute__((format(printf, 4, 0)));
 
-/* Notes are figures, their place does not matter; failures and skips say where. */
+/* Notes are figures, so their place does not matter; failures and skips say where. */
 static void report(char kind, const char *file, int line, const char *fmt, va_list ap)
 {
 	char buf[TEST_RECORD_MAX];
@@ -62,7 +62,7 @@ static void report(char kind, const char *file, int line, const char *fmt, va_li
 	for (i = 0; i < len; i++)
 		if (buf[i] == '\n')
 			buf[i] = ' ';
-	/* vsnprintf left room for its NUL at least; nothing needs that NUL any more. */
+	/* vsnprintf left room at least for its NUL, which is not needed any more. */
 	buf[len++] = '\n';
 
 	if (report_fd >= 0)
@@ -73,7 +73,7 @@ static void report(char kind, const char *file, int line, const char *fmt, va_li
 
 static _Noreturn void end_process(int status)
 {
-	/* Not exit: its handlers may wait for what this very thread holds. */
+	/* Not exit: its handlers may wait for what this thread holds. */
 	for (;;)
 		test_raw4(SYS_exit_group, status, 0, 0, 0);
 }

@@ -9,7 +9,7 @@
 
 #include "tests/harness/test.h"
 
-/* As waitpid has it. */
+/* The status, as from waitpid. */
 static inline int status_of(pid_t pid)
 {
 	int status;
@@ -20,7 +20,7 @@ static inline int status_of(pid_t pid)
 	return status;
 }
 
-/* What it has exited with, or the signal that has killed it, negative. */
+/* The exit status, or the signal that killed it, negative. */
 static inline int end_of(pid_t pid)
 {
 	int status = status_of(pid);
@@ -28,7 +28,7 @@ static inline int end_of(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-/* fn in a child: its status. */
+/* Runs fn in a child; returns its status. */
 static inline int in_a_child(void (*fn)(void))
 {
 	pid_t pid = fork();

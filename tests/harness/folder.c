@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A folder for what a test writes. The runner removes it when the test has ended, however it has: a check that fails goes no further. */
+/* A folder for the files of a test. The runner removes it when the test has ended, even by a failed check. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "tests/harness/internal.h"
 
-/* The test's own, also in a process that it has forked. */
+/* The test's process, also in its forked children. */
 static pid_t test;
 
 __attribute__((constructor)) static void remember(void)
@@ -28,7 +28,7 @@ const char *test_folder(void)
 	if (!*path) {
 		name_of(test, path, sizeof(path));
 		CHECK_MSG(!mkdir(path, 0755) || errno == EEXIST, "%s: %m", path);
-		/* Whatever the umask: others may have to look there. */
+		/* Whatever the umask: other users may have to look there. */
 		CHECK_EQ(chmod(path, 0755), 0);
 	}
 	return path;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of the harness tell each other: check.c in the test, the rest in the runner. */
+/* Shared by the parts of the harness: check.c in the test, the rest in the runner. */
 #ifndef TESTS_HARNESS_INTERNAL_H
 #define TESTS_HARNESS_INTERNAL_H
 
@@ -26,7 +26,7 @@
 #define TEST_EXIT_SANITIZER 66
 #define TEST_EXIT_SKIP	    77
 
-/* Keeps the end of what is written to it: that is where the reason is. */
+/* Keeps the end of what is written to it: the reason is there. */
 struct test_text {
 	char data[64 * 1024];
 	size_t len;
@@ -54,7 +54,7 @@ int test_process_run(const struct test_case *t, unsigned int timeout_s, struct t
 /* process.c: from now on, SIGINT and SIGTERM take the running test down with the runner. */
 void test_process_tie_signals(void);
 
-/* folder.c: of a test that has ended, by its process's number */
+/* folder.c: the folder of a test that has ended, by its process's number */
 void test_folder_remove(pid_t pid);
 
 /* text.c */

@@ -54,11 +54,11 @@ static _Noreturn void become_test(const struct test_case *t, int out_fd, int rec
 	int fd;
 
 	setpgid(0, 0);
-	/* For the runner's own SIGKILL; a runner already gone sends no signal any more. */
+	/* For a SIGKILL of the runner; check that it is not gone already. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != runner)
 		_exit(TEST_EXIT_USAGE);
-	/* Twins crash on purpose; a core of one found by hand comes from --run. */
+	/* Twins crash on purpose. To get a core, use --run. */
 	setrlimit(RLIMIT_CORE, &no_core);
 	fd = fcntl(record_fd, F_DUPFD, TEST_REPORT_FD_MIN);
 	if (null_fd >= 0)
@@ -83,7 +83,7 @@ static void drain(int fd, struct test_text *text)
 			test_text_add(text, buf, (size_t)n);
 }
 
-/* Wait for the process to end, moving what it says; false when the deadline came first. */
+/* Wait for the process to end, and collect its output; false if the deadline comes first. */
 static bool watch(int pid_fd, int out_fd, int record_fd, long long deadline,
 		  struct test_outcome *out)
 {
@@ -162,7 +162,7 @@ static int run_in(const struct test_case *t, unsigned int timeout_s, int out_pip
 		return -errno;
 	if (pid == 0)
 		become_test(t, out_pipe[1], record_pipe[1], runner);
-	/* Here too: whichever side comes first, the group exists from now on. */
+	/* Here too: whichever side is first, the group exists from now on. */
 	setpgid(pid, pid);
 	running = pid;
 	close(out_pipe[1]);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Defaults for the sanitizers, so that a test program behaves alike by hand and in a test run. Each
- * runtime looks its own function up by name; the environment is added on top.
+ * Defaults for the sanitizers, so that a test program behaves alike by hand and in a test run. Each runtime looks its
+ * own function up by name; the environment is added on top.
  *
- * The exit status is one of our own: AddressSanitizer's default, 1, is a failed check's.
+ * The exit status is one of our own: AddressSanitizer's default, 1, means a failed check.
  */
 #include "tests/harness/test.h"
 
@@ -12,7 +12,7 @@
 	__attribute__((visibility("default"), used, no_sanitize("address"), no_sanitize("thread"), \
 		       no_sanitize("undefined")))
 
-/* Defined, by test.h, in programs whose mmap is the interposer's. */
+/* test.h defines it in programs with the interposer's mmap. */
 extern char test_is_interposed __attribute__((weak));
 
 const char *__asan_default_options(void);
@@ -33,8 +33,8 @@ EARLY const char *__lsan_default_options(void)
 EARLY const char *__tsan_default_options(void)
 {
 	/*
-	 * The symbolizer maps memory while the runtime starts and while it reports, and our mmap, in
-	 * front of libc's, would enter the runtime again: addr2line -e PROGRAM OFFSET afterwards.
+	 * The symbolizer maps memory while the runtime starts and while it reports, and the interposed mmap would enter
+	 * the runtime again. Use addr2line -e PROGRAM OFFSET afterwards.
 	 */
 	if (&test_is_interposed)
 		return "exitcode=66:halt_on_error=1:symbolize=0";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The harness tests itself. The verdicts of every other test rest on this one, so it looks at the
- * TAP of a program that ends in every known way (harness_fixture.c), not at the runner's insides.
+ * The harness tests itself. The verdicts of every other test rest on this one, so it looks at the TAP of a program that
+ * ends in every known way (fixture.c), not at the runner's insides.
  */
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
@@ -69,7 +69,7 @@ TEST(fail)
 	expect("CHECK_ERR(-EBUSY, 0): -EBUSY and 0\n");
 }
 
-/* Whatever a test leaves in its folder goes with it, also when it fails. */
+/* All that a test leaves in its folder is removed, also when the test fails. */
 TEST(files_that_are_left)
 {
 	const char *at;
@@ -99,7 +99,7 @@ TEST(skip)
 
 TEST(crash)
 {
-	/* A sanitizer turns the first of them into a report of its own. */
+	/* A sanitizer turns the first one into a report. */
 	CHECK_EQ(fixture("crash aborts bare_exit"), 1);
 	expect("not ok 1 - crash\n");
 	expect("not ok 2 - aborts\n# killed by SIGABRT (6)\n");
@@ -124,7 +124,7 @@ TEST(stray)
 	CHECK(test_now_ns() - start < 20 * UINT64_C(1000000000));
 	note = strstr(tap, "# stray ");
 	CHECK(note);
-	/* Killed, but by a process that does not reap it: wait for init to do so. */
+	/* Killed, but its parent does not reap it: wait until init does. */
 	for (i = 0; i < 1000; i++) {
 		char path[64];
 		char state = 'Z';

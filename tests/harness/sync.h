@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What tests build interleavings from: gates, barriers, threads, random numbers.
+ * Building blocks for interleavings: gates, barriers, threads, random numbers.
  *
- * Gates and barriers are futexes by raw system calls: no allocation, no lock, nothing interposed,
- * so a callback may use them whatever it was called from.
+ * Gates and barriers are futexes by raw system calls: no allocation, no lock, nothing interposed, so a callback may use
+ * them wherever it was called.
  */
 #ifndef TESTS_HARNESS_SYNC_H
 #define TESTS_HARNESS_SYNC_H
@@ -21,7 +21,7 @@ struct test_gate {
 
 void test_gate_open(struct test_gate *gate);
 void test_gate_wait(struct test_gate *gate);
-/* Was it open within this time? For "must not have happened yet", and only for that. */
+/* True if it was open within this time. Only for "must not have happened yet". */
 bool test_gate_wait_ms(struct test_gate *gate, unsigned int ms);
 bool test_gate_is_open(const struct test_gate *gate);
 
@@ -52,14 +52,14 @@ uint64_t test_now_ns(void);
 void test_sleep_ms(unsigned int ms);
 
 /*
- * Random numbers, one generator per thread. All derive from one seed per process, which is noted
- * in the test's result and can be given back by MRN_TEST_SEED in the environment.
+ * Random numbers, one generator per thread. All derive from one seed per process, which is noted in the test's result
+ * and can be set by MRN_TEST_SEED in the environment.
  */
 struct test_rand {
 	uint64_t state;
 };
 
-/* stream: a number of the caller's, such as the thread's, that tells its generators apart. */
+/* stream: any number that tells the caller's generators apart, such as the thread's. */
 void test_rand_init(struct test_rand *r, uint64_t stream);
 uint64_t test_rand(struct test_rand *r);
 /* From 0 to limit - 1; limit is not 0. */

@@ -37,18 +37,18 @@
 #define TEST_TSAN 0
 #endif
 
-/* The build says so; for the harness, which is compiled once for all programs. */
+/* Set by the build; read by the harness, which is compiled once for all programs. */
 #ifdef MRN_TEST_INTERPOSED
 __attribute__((weak)) char test_is_interposed;
 #endif
 
-/* Sanitizers own the address space and are slow: tests shorten their loops, or skip, by this. */
+/* Sanitizers own the address space and are slow: tests shorten their loops, or skip. */
 static inline bool test_is_sanitized(void)
 {
 	return TEST_ASAN || TEST_TSAN;
 }
 
-/* What may follow a test's name, as designated initialisers: the fields from timeout_s on. */
+/* A test's name may be followed by designated initialisers of the fields from timeout_s on. */
 struct test_case {
 	const char *name;
 	void (*body)(void);
@@ -132,7 +132,7 @@ struct test_case {
 					  test_b_, as_errno);                                 \
 	} while (0)
 
-/* A folder of the test's own, which is gone after it; and a path in there. */
+/* A folder for the test, which is removed after it; and a path in there. */
 const char *test_folder(void);
 const char *test_path(char *path, size_t size, const char *name);
 

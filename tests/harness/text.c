@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Bounded text: a test that prints without end must not take the runner down with it. */
+/* Bounded text: a test that prints without end must not kill the runner. */
 #include "tests/harness/internal.h"
 
 #include <string.h>
