@@ -27,13 +27,13 @@ int cli_flush(FILE *out)
 
 /* ---------------------------------------------------------------------------------------- options */
 
-/* What both parsers work on: the command's own input, and where to put the words after its options. */
+/* What both parsers use: the command's own input, and where to put the words after its options. */
 struct common {
 	void *input;
-	char ***program; /* NULL: there must be none */
+	char ***program; /* NULL: no words are allowed */
 };
 
-/* In front of a command's own parser, which is its child and shares its input. */
+/* Runs before the command's own parser, which is its child and shares its input. */
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct common *c = state->input;
@@ -41,7 +41,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = c->input;
-		/* A wrong option is worth its one line and no second one that points to --help. */
+		/* A wrong option gets only its one line, not a second one that points to --help. */
 		state->err_stream = NULL;
 		return 0;
 	case ARGP_KEY_ARG:

@@ -77,10 +77,10 @@ void json_real3(struct json *j, const char *key, double value)
 	put_real(j, key, value, 3);
 }
 
-/* How many bytes the character at s has, as UTF-8 may have them; 0: it is none. */
+/* The number of bytes of the UTF-8 character at s; 0: not valid. */
 static size_t character(const unsigned char *s)
 {
-	/* By the first byte's upper bits: the least that so many bytes are for. */
+	/* The smallest character that needs this many bytes. */
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t n = *s < 0x80 ? 1 : *s >> 5 == 6 ? 2 : *s >> 4 == 14 ? 3 : *s >> 3 == 30 ? 4 : 0;
 	uint32_t c = n > 1 ? *s & 0x7f >> n : 0;
@@ -93,7 +93,7 @@ static size_t character(const unsigned char *s)
 	return n < 2 || (c >= least[n] && c <= 0x10ffff && c >> 11 != 0x1b) ? n : 0;
 }
 
-/* A name may be any bytes, and JSON is UTF-8: in place of each that is not stands U+FFFD. NULL without memory. */
+/* A name may be any bytes, and JSON is UTF-8: replaces each invalid byte with U+FFFD. NULL without memory. */
 static char *as_utf8(const char *value)
 {
 	static const char instead[] = "\xef\xbf\xbd";

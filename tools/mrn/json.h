@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Writes one JSON value: what is begun is ended in reverse order, keys are for the members of objects
- * and NULL in arrays. A failed allocation is remembered and told by json_finish.
+ * Writes one JSON value: end what was begun in reverse order; give keys to members of objects, NULL in arrays. A failed
+ * allocation is remembered; json_finish returns it.
  */
 #ifndef MRN_TOOL_JSON_H
 #define MRN_TOOL_JSON_H
@@ -33,7 +33,7 @@ void json_string(struct json *j, const char *key, const char *value);
 
 /* Ends and writes everything, and a newline. 0 or -errno. */
 int json_finish(struct json *j, FILE *out);
-/* The same in as few bytes as can be, without a newline: for one of very many. */
+/* The same in the fewest bytes, without a newline: for many small ones. */
 int json_finish_short(struct json *j, FILE *out);
 
 #endif

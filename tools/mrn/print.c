@@ -28,7 +28,7 @@ const char *print_real(char text[PRINT_TEXT], double value, int decimals, int wi
 	return n > width && value < 1e18 ? print_count(text, (uint64_t)value, width) : text;
 }
 
-/* Not in the middle of a character. */
+/* Does not cut inside a character. */
 static size_t whole_characters(const char *text, size_t n)
 {
 	while (n && ((unsigned char)text[n] & 0xc0) == 0x80)

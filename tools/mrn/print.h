@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is printed for people fits a terminal of 80 columns, whatever the figures; JSON has all of them. Tables
- * appear row by row, each as soon as it is known, into a pipe, too.
+ * Output for people fits a terminal of 80 columns, whatever the figures; JSON has all of them. Tables appear row by
+ * row, each as soon as it is known, also in a pipe.
  */
 #ifndef MRN_TOOL_PRINT_H
 #define MRN_TOOL_PRINT_H
@@ -12,9 +12,9 @@
 #define PRINT_WIDTH 80
 #define PRINT_TEXT  32 /* a figure */
 
-/* In width columns at most, 5 or more: 123456, or in 5 of them 123k. Returns text. */
+/* In at most width columns, 5 or more: 123456, or in 5 columns 123k. Returns text. */
 const char *print_count(char text[PRINT_TEXT], uint64_t value, int width);
-/* The same with so many decimals, or fewer where they have no room. */
+/* The same with this many decimals, or fewer if there is no room. */
 const char *print_real(char text[PRINT_TEXT], double value, int decimals, int width);
 
 /* As arguments: the text is there until the end of the block. */

@@ -49,7 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ------------------------------------------------------------------------------------------- the figures */
 
-/* A name that is longer has a line to itself. */
+/* A longer name has a line to itself. */
 #define NAME_WIDTH 20
 
 static void print_heading(void)
@@ -59,7 +59,7 @@ static void print_heading(void)
 	print_row_end();
 }
 
-/* How far apart the rounds are, in percent of the median. */
+/* The spread of the rounds, in percent of the median. */
 static double spread(double min, double median, double max)
 {
 	return median > 0 ? (max - min) / median * 100 : 0;
@@ -133,7 +133,7 @@ static void show_progress(const char *name, uint64_t n)
 	progress_show("%s, n = %ju", name, (uintmax_t)n);
 }
 
-/* Of the suite that runs: what messages begin with. */
+/* Messages begin with the name of the running suite. */
 static const char *running;
 
 static void say(const char *sentence)

@@ -9,7 +9,7 @@
 #include "tools/mrn/coverage/coverage.h"
 #include "tools/mrn/progress.h"
 
-/* Under each source. */
+/* Tries a cause under each source. */
 static int probe(const struct coverage_options *o, const char *program, struct coverage_row *row)
 {
 	int err = 0;

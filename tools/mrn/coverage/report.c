@@ -44,7 +44,7 @@ static void name_causes(const struct coverage_row *rows, size_t n, int source, c
 	free(text);
 }
 
-/* Each once: many have the same. */
+/* Each reason once: many causes share one. */
 void coverage_report_reasons(const struct coverage_options *o, const struct coverage_row *rows,
 			     size_t n)
 {

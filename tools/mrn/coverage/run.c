@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs a probe, and reads what it says. */
+/* Runs a probe, and reads its result. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -43,7 +43,7 @@ static int start(const char *program, const char *source, const struct cause *ca
 	return -err;
 }
 
-/* Until it ends or the deadline has passed. How much there is. */
+/* Reads until the end or the deadline. Returns the number of bytes. */
 static size_t read_all(int fd, char *into, size_t size, bool *late)
 {
 	struct timespec from, now;

@@ -20,11 +20,11 @@ void demo_die(const char *what, int error)
 {
 	progress_remove();
 	cli_say("mrn demo", "%s: %s", what, strerror(error));
-	/* Other threads are at work still, and their memory must not go before they do. */
+	/* Other threads are still at work, and their memory must not go before they do. */
 	_exit(CLI_FAILED);
 }
 
-/* A file that is gone when the demo ends, however that happens. -1 after a message. */
+/* Makes a file that is gone when the demo ends, however it ends. -1 after a message. */
 static int make_file(const char *given)
 {
 	const char *dir = getenv("TMPDIR");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the demo needs of the machine, and what to say where that is missing.
+ * What the demo needs of the machine, and what to say if that is missing.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -10,7 +10,7 @@
 #include "tools/mrn/cli.h"
 #include "tools/mrn/demo/demo.h"
 
-/* sysctl kernel.io_uring_disabled; 0 where there is none. */
+/* sysctl kernel.io_uring_disabled; 0 if it does not exist. */
 static int io_uring_disabled(void)
 {
 	FILE *f = fopen("/proc/sys/kernel/io_uring_disabled", "re");

@@ -9,7 +9,7 @@
 #include "tools/mrn/demo/demo.h"
 #include "tools/mrn/demo/memory.h"
 
-/* From this size on malloc maps a block on its own, and free unmaps it. */
+/* From this size on malloc gives a block its own mapping, and free unmaps it. */
 static size_t heap_threshold(size_t max_size)
 {
 	return max_size / 2 < 128 << 10 ? max_size / 2 : 128 << 10;
@@ -23,8 +23,8 @@ size_t memory_random_size(const struct memory *m, enum memory_kind kind, uint64_
 }
 
 /*
- * The program break is the demo's for the time of a run, so malloc must leave it alone: it gives
- * nothing back, and each thread but this one, which only waits, has an arena that is not there.
+ * During a run only the demo moves the program break, so malloc must leave it alone: it gives nothing back, and each
+ * thread has an arena elsewhere, except this one, which only waits.
  */
 static void keep_malloc_off_the_break(size_t max_size)
 {
@@ -54,7 +54,7 @@ static char *grow_break(const struct memory *m, size_t bytes)
 	return p;
 }
 
-/* Neighbours fill equal shares, less a few bytes, so that no border is a page's. */
+/* Neighbours get equal shares, less a few bytes, so that no border is a page's. */
 static void place_neighbour(const struct memory *m, struct demo_buffer *b, unsigned int place)
 {
 	b->addr = m->neighbourhood + place * m->max_size + 13 * (place + 1);
@@ -107,7 +107,7 @@ void memory_make(struct memory *m, unsigned int threads, size_t max_size, uint64
 	m->neighbourhood_bytes = memory_page_up(m, count[MEMORY_NEIGHBOUR] * (max_size + m->page));
 	m->neighbourhood = map(m->neighbourhood_bytes);
 
-	/* Or the transfers would keep the changes out for ever. */
+	/* Otherwise the transfers would keep the changes out for ever. */
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	for (int kind = 0; kind < MEMORY_NR_KINDS; kind++) {

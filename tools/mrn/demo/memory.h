@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The buffers of one run. A buffer's lock guards its address, size and generation, and hands its
- * memory between those who transfer and those who change it: shared by transfers that only read the
- * memory, exclusive for one that writes it and for a change.
+ * The buffers of one run. A buffer's lock guards its address, size and generation, and passes its memory between
+ * transfers and changes: shared for transfers that only read the memory, exclusive for one that writes it and for a
+ * change.
  */
 #ifndef MRN_DEMO_MEMORY_H
 #define MRN_DEMO_MEMORY_H
@@ -15,7 +15,7 @@
 
 enum memory_kind {
 	MEMORY_MAPPING,	  /* a mapping of its own, which may move */
-	MEMORY_HEAP,	  /* from malloc, large enough that malloc maps it */
+	MEMORY_HEAP,	  /* from malloc, large enough for a mapping of its own */
 	MEMORY_NEIGHBOUR, /* packed with others into one mapping: shares its first and last page */
 	MEMORY_BREAK,	  /* at the program break; only one */
 	MEMORY_NR_KINDS
@@ -39,7 +39,7 @@ struct memory {
 	size_t neighbourhood_bytes;
 };
 
-/* Makes enough buffers for so many transferring threads, filled. Ends the program for lack of memory. */
+/* Makes and fills enough buffers for this many transferring threads. Ends the program for lack of memory. */
 void memory_make(struct memory *m, unsigned int threads, size_t max_size, uint64_t *random);
 void memory_free(struct memory *m);
 
@@ -48,7 +48,7 @@ static inline size_t memory_page_up(const struct memory *m, size_t bytes)
 	return (bytes + m->page - 1) & ~(m->page - 1);
 }
 
-/* A size for a buffer of this kind. */
+/* A random size for a buffer of this kind. */
 size_t memory_random_size(const struct memory *m, enum memory_kind kind, uint64_t *random);
 
 static inline struct pattern memory_pattern(const struct demo_buffer *b)

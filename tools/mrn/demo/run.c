@@ -19,14 +19,14 @@
 struct run {
 	struct memory memory;
 	bool stop;
-	int error; /* of the transfer that failed first */
+	int error; /* of the first transfer that failed */
 };
 
 struct worker {
 	pthread_t thread;
 	struct run *run;
 	uint64_t random;
-	struct transfer transfer; /* of those who transfer */
+	struct transfer transfer; /* in threads that transfer */
 };
 
 static bool stopped(struct run *run)
@@ -57,7 +57,7 @@ static void *transfer_thread(void *arg)
 	return NULL;
 }
 
-/* Changes come in bursts, with pauses in which a cache can be of use. */
+/* Changes come in bursts, with pauses in which a cache can be useful. */
 static void *weather_thread(void *arg)
 {
 	struct worker *w = arg;
@@ -85,7 +85,7 @@ static double seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-/* Waits for the time to be over or a transfer to fail. Allocates nothing: see memory.c. */
+/* Waits until the time is over or a transfer fails. Allocates nothing: see memory.c. */
 static void watch(struct run *run, const struct demo_way *way, const struct demo_options *o,
 		  const struct worker *workers)
 {

@@ -64,7 +64,7 @@ static int move_plain(struct transfer *t, const struct piece *p, unsigned int ac
 	return submit_and_wait(t, p->length);
 }
 
-/* By the way's means, and without a registration when it has none. */
+/* By the way's registration, or without one if the way has none. */
 static int move(struct transfer *t, const struct piece *p, unsigned int access)
 {
 	struct demo_loan loan = {0};
@@ -104,7 +104,7 @@ static int write_file(struct transfer *t, size_t length)
 	return n < 0 ? -errno : (size_t)n == length ? 0 : -EIO;
 }
 
-/* The device reads the buffer. Under the lock, shared. */
+/* The device reads the buffer. Hold the lock, shared. */
 static int to_file(struct transfer *t, const struct piece *p)
 {
 	int r = move(t, p, MRN_ACCESS_READ);
@@ -118,7 +118,7 @@ static int to_file(struct transfer *t, const struct piece *p)
 	return 0;
 }
 
-/* The device writes the buffer, over spoilt bytes. Under the lock, exclusive. */
+/* The device writes the buffer, over spoilt bytes. Hold the lock, exclusive. */
 static int from_file(struct transfer *t, const struct piece *p)
 {
 	struct pattern pattern = memory_pattern(p->b);
@@ -142,7 +142,7 @@ static struct piece random_piece(struct demo_buffer *b, uint64_t *random)
 {
 	struct piece p = {.b = b, .length = b->size};
 
-	/* Half of the time all of it. */
+	/* Half of the time the whole buffer. */
 	if (mrn_random_below(random, 2)) {
 		p.offset = mrn_random_below(random, b->size);
 		p.length = 1 + mrn_random_below(random, b->size - p.offset);
@@ -161,7 +161,7 @@ int transfer_do(struct transfer *t, struct demo_buffer *b, uint64_t *random)
 	else
 		pthread_rwlock_rdlock(&b->lock);
 	p = random_piece(b, random);
-	/* Nobody but the holder of the lock writes here; else no check below would mean anything. */
+	/* Only the holder of the lock writes here; otherwise no check below would mean anything. */
 	if (!pattern_matches(memory_pattern(b), p.offset, piece_addr(&p), p.length))
 		demo_die("the demo's own memory is not what it wrote there", EUCLEAN);
 	r = reads ? from_file(t, &p) : to_file(t, &p);

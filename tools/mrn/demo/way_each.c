@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * each: memory is registered for one transfer and given back after it. Right, and slow.
+ * each: memory is registered for one transfer and given back after it. Correct, and slow.
  */
 #include <errno.h>
 #include <stdlib.h>

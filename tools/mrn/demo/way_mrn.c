@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn: a registration is kept for the next transfer, and never used once the memory has changed.
- * Entries that overlap are merged, so that the registration of one buffer takes in pages of the next
- * one, which another thread may be changing at that moment.
+ * mrn: a registration is kept for the next transfer, and never used once the memory has changed. Overlapping entries
+ * are merged, so that the registration of one buffer may include pages of the next one, which another thread may be
+ * changing at that moment.
  */
 #include <mrn/io_uring.h>
 

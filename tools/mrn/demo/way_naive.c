@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * naive: what people write. A buffer is registered when its address and length are seen for the first
- * time, and the registration is used ever after.
+ * naive: what people write. A buffer is registered when its address and length are first seen, and that registration is
+ * used ever after.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ struct known {
 struct naive {
 	struct io_uring *ring;
 	struct known known[DEMO_SLOTS];
-	unsigned int oldest; /* the slot that is used next */
+	unsigned int oldest; /* the next slot to use */
 	uint64_t hits, registrations;
 };
 

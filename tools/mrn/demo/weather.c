@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * No change leaves a hole that it fills by force: between an munmap and the mmap after it another
- * thread may have been given the place, and then the buffer moves.
+ * No change fills its hole by force: between an munmap and the mmap after it another thread may get the address, and
+ * then the buffer moves.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ static char *advise_away(struct span s)
 	return s.addr;
 }
 
-/* The pages go elsewhere and the mapping stays, empty. */
+/* The pages move elsewhere; the mapping stays, empty. */
 static char *move_out(struct span s)
 {
 	char *away = map_at(NULL, s.bytes, PROT_NONE, 0);
@@ -98,7 +98,7 @@ static change_fn *const changes[] = {
 };
 #define NR_CHANGES (sizeof(changes) / sizeof(changes[0]))
 
-/* Now and then a buffer gets another size, too. */
+/* Sometimes a buffer gets another size, too. */
 static bool resizes(uint64_t *random)
 {
 	return mrn_random_below(random, 16) == 0;
@@ -117,7 +117,7 @@ static void change_mapping(const struct memory *m, struct demo_buffer *b, uint64
 	b->addr = changes[mrn_random_below(random, NR_CHANGES)](s);
 }
 
-/* The whole pages inside; those at its ends hold bytes of its neighbours. */
+/* Changes the whole pages inside; those at its ends hold bytes of its neighbours. */
 static void change_neighbour(const struct memory *m, struct demo_buffer *b, uint64_t *random)
 {
 	uintptr_t start = memory_page_up(m, (uintptr_t)b->addr);
@@ -140,7 +140,7 @@ static void change_break(const struct memory *m, struct demo_buffer *b, uint64_t
 {
 	size_t bytes = memory_page_up(m, b->size);
 
-	/* Somebody else has grown the break since: what lies behind the buffer is not ours to cut off. */
+	/* Other code has grown the break since: what lies behind the buffer is not ours to cut off. */
 	if (sbrk(0) != b->addr + bytes) {
 		advise_away((struct span){b->addr, bytes});
 		return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn lab: the drivers that were asked for, one after the other.
+ * mrn lab: runs the drivers that the options name, one after the other.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static void show_progress(void *arg, const struct lab_driver *driver, uint64_t o
 		      (uintmax_t)o->ops, (uintmax_t)findings);
 }
 
-/* Is this driver to be run, and which step is it to leave out (-1: none)? */
+/* True if this driver is to run; *step: the step to leave out, or -1. */
 static bool is_chosen(const struct lab_options *o, const struct lab_driver *driver, int *step)
 {
 	*step = o->broken ? lab_find_step(driver, o->broken) : -1;

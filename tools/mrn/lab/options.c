@@ -52,7 +52,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* Known to the driver, or to one of all. */
+/* True if the driver knows the step; with "all", if one of them does. */
 static bool is_step(const struct lab_options *o)
 {
 	if (!o->broken || !strcmp(o->broken, "list"))

@@ -11,7 +11,7 @@
 #include "tools/mrn/lab/report.h"
 #include "tools/mrn/print.h"
 
-/* A line for each driver, which programs can read; on a terminal in as many as it takes. */
+/* One line per driver, for programs; on a terminal wrapped. */
 static void list_steps(const struct lab_driver *d)
 {
 	bool terminal = isatty(STDOUT_FILENO);

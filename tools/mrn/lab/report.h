@@ -12,13 +12,13 @@ struct lab_line {
 
 /* What --break list prints. */
 void lab_report_steps(const struct lab_options *o);
-/* The table, a line for each driver as soon as it has run; and what follows it. */
+/* Prints the table, a line for each driver as soon as it has run; and what follows it. */
 void lab_report_heading(void);
 void lab_report_line(const struct lab_line *line);
 void lab_report_rest(const struct lab_options *o, const struct lab_line *lines, size_t n);
 /* 0 or -errno. */
 int lab_report_json(const struct lab_options *o, const struct lab_line *lines, size_t n);
-/* The exit status, after a sentence on stderr where that is not 0. */
+/* Returns the exit status, after a sentence on stderr if it is not 0. */
 int lab_report_verdict(const struct lab_options *o, const struct lab_line *lines, size_t n);
 
 #endif
