@@ -223,8 +223,8 @@ static int cannot_be_armed(long name, int error, char *why, size_t why_size)
 		return error;
 	}
 	snprintf(why, why_size,
-		 "thread %ld has an alternate stack with no room for a signal and its handler, on "
-		 "which its calls would be caught",
+		 "thread %ld has an alternate stack without room for a signal and the handler of "
+		 "caught calls",
 		 name);
 	return -EBUSY;
 }

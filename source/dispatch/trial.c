@@ -133,9 +133,8 @@ static int try(char *why, size_t why_size)
 	}
 	snprintf(
 		why, why_size,
-		"dispatch does not work here: a call that was to be caught, in a process of its own, did "
-		"not come back, as under valgrind or another emulator, or in a sandbox that kills for "
-		"it");
+		"dispatch does not work here: a caught call did not return in a trial process, as under "
+		"valgrind or another emulator, or in a sandbox that kills for it");
 	return -EOPNOTSUPP;
 }
 
@@ -160,7 +159,7 @@ static int has_filters(long tid, const struct mrn_status *status, char *why, siz
 		return 0;
 	snprintf(
 		why, why_size,
-		"thread %ld has a sandbox (seccomp) of its own, in which it may be killed for being caught",
+		"thread %ld has a sandbox (seccomp) of its own, which may kill it when a call is caught",
 		tid);
 	return -EBUSY;
 }
@@ -195,7 +194,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 	if (__tsan_init) {
 		snprintf(
 			why, why_size,
-			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be entered in its own calls");
+			"dispatch cannot be used with ThreadSanitizer, whose runtime cannot be re-entered");
 		return -EOPNOTSUPP;
 	}
 	/* If it cannot be read, nothing is known: see is_traced. */
@@ -210,10 +209,9 @@ int mrn_dispatch_try(char *why, size_t why_size)
 		return 0;
 	lacking = mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0]));
 	if (lacking >= 0) {
-		snprintf(
-			why, why_size,
-			"a sandbox (seccomp) does not let system call %ld pass, which dispatch needs",
-			lacking);
+		snprintf(why, why_size,
+			 "a sandbox (seccomp) refuses system call %ld, which dispatch needs",
+			 lacking);
 		return -EPERM;
 	}
 	r = try(why, why_size);
