@@ -9,7 +9,7 @@
 struct mrn_exec_ask {
 	/* Before the call. May change the arguments to memory that lasts until failed. On the event path. */
 	void (*before)(long nr, long a[6]);
-	/* The call has returned, in the same thread; matches that thread's last before. On the event path. */
+	/* The call has failed. Called in the same thread, for its last `before`. On the event path. */
 	void (*failed)(void);
 };
 

@@ -2,9 +2,8 @@
 /*
  * Filters that mrn has not seen installed: the program was executed in a sandbox, or entered one past libc or before
  * anybody listened. Filters cannot be read. So mrn makes each of its calls once, with no effect, in a process of its
- * own. A call that kills that process is not made here; one that fails there fails here too, and is not made if it
- * could only succeed. The process has a copy of this memory: before Linux 5.16 the death of one that shares it may kill
- * all.
+ * own. A call that kills that process is not made here, nor one that fails there although it should succeed. The
+ * process has a copy of this memory: before Linux 5.16 the death of one that shares it may kill all.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -98,7 +98,7 @@ static int pair_open(struct pair *p, enum layout_kind kind, size_t n)
 	return err ? err : layout_each(&p->layout, insert_both, p);
 }
 
-/* For both sides, and what is drawn for a case. INDEX: what an index may need besides its notifiers. */
+/* Memory for all sides, and for what is drawn for a case. INDEX: what an index may need besides its notifiers. */
 static uint64_t memory_for(size_t n)
 {
 	enum { INDEX = 128, LOADS = 320 << 20 };

@@ -62,7 +62,7 @@ void mrn_file_change_none(struct mrn_file_change *c)
 
 /* ------------------------------------------------------------------------------ which file it is */
 
-/* File systems on which stat shows the number that maps shows. */
+/* File systems on which stat and maps show the same inode number. */
 static bool has_one_number(const struct statfs *fs)
 {
 	switch ((uint32_t)fs->f_type) {

@@ -34,7 +34,7 @@ struct mrn_held {
  */
 struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where);
 
-/* Ends them, and those of calls that were made inside this one and left. Does nothing for NULL. */
+/* Ends its tokens, and those of calls that were made inside this one and left. Does nothing for NULL. */
 void mrn_held_end(struct mrn_held *held);
 
 /* True if this thread has such a call in progress. */
@@ -42,10 +42,10 @@ bool mrn_held_any(void);
 /* True if a thread that makes a call at where has left the one that it made at from. See mrn_held_end_left. */
 bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size_t size);
 /*
- * Ends those of calls that the thread has left, as where shows; alternate is the stack that its signal handlers run on.
+ * Ends the tokens of calls that the thread has left, judging by where; alternate is the stack of its signal handlers.
  */
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size);
-/* Ends those of the call that was made at where. If they were ended before, announces everything late. */
+/* Ends the tokens of the call that was made at where. If they were ended before, announces everything late. */
 void mrn_held_end_at(uintptr_t where);
 void mrn_held_end_all(void);
 /* In a forked child: drops the parent's records. */

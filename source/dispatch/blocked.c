@@ -172,7 +172,7 @@ bool mrn_sigsys_is_blocked(const ucontext_t *context)
 {
 	const struct mrn_frame *f;
 
-	/* If two threads share the storage, it is unknown whose word this is. */
+	/* If threads share the storage, this word may be wrong for either. */
 	if (!mrn_thread_is_armed() || mrn_storage_is_shared || MRN_BROKEN(DISPATCH_KEPT))
 		return false;
 	f = frame_of_call(context->uc_mcontext.gregs);
