@@ -4,6 +4,7 @@
 #include "tests/harness/test.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,25 @@ TEST(flood)
 TEST(slow, .slow = true)
 {
 }
+
+/* More rounds than there is time for. */
+TEST(storms, .timeout_s = 3)
+{
+	for (int i = 0; test_another_round(i, INT_MAX, true); i++)
+		;
+}
+
+TEST(storms_for_luck, .timeout_s = 1)
+{
+	int i;
+
+	for (i = 0; test_another_round(i, 2, i >= 1000); i++)
+		CHECK(!broken || i != 100000);
+	CHECK_EQ(i, 1000);
+	while (test_another_round(i, 2, false))
+		;
+}
+TWIN(storms_for_luck, caught_late, UNTIL_CAUGHT(broken = 1));
 
 TEST(holds)
 {

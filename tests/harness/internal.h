@@ -48,6 +48,8 @@ struct test_outcome {
 
 /* check.c: where records go; -1, the default, is plain text on stderr. */
 void test_report_to(int fd);
+/* sync.c: how long this process's test may take, from now on */
+void test_has_time(unsigned int timeout_s);
 
 /* process.c: run a test in a new process; 0, or -errno when there was no process to run it in. */
 int test_process_run(const struct test_case *t, unsigned int timeout_s, struct test_outcome *out);

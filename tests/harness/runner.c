@@ -248,6 +248,7 @@ static int run_here(const struct options *opt)
 		if (strcmp((*p)->name, opt->run) != 0)
 			continue;
 		test_report_to(opt->report_fd);
+		test_has_time(timeout_of(*p));
 		/* Programs that the test starts have no business with it. */
 		if (opt->report_fd >= 0)
 			fcntl(opt->report_fd, F_SETFD, FD_CLOEXEC);

@@ -151,6 +151,15 @@ TEST(flood)
 	expect("#   the end of the flood\n");
 }
 
+TEST(rounds)
+{
+	CHECK_EQ(fixture("storms"), 0);
+	CHECK_EQ(fixture("storms_for_luck"), 1);
+	expect("not ok 1 - storms_for_luck\n# timed out after ");
+	expect("\nok 2 - storms_for_luck/caught_late\n# caught: a check failed\n");
+	expect(": CHECK(!broken || i != 100000)\n");
+}
+
 TEST(twins)
 {
 	CHECK_EQ(fixture("holds"), 1);

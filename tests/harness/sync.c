@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/harness/sync.h"
+#include "tests/harness/internal.h"
 #include "tests/harness/raw.h"
-#include "tests/harness/test.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -109,4 +109,22 @@ void test_sleep_ms(unsigned int ms)
 
 	while (test_raw4(SYS_nanosleep, (long)&left, (long)&left, 0, 0) == -EINTR)
 		;
+}
+
+static bool until_caught;
+static uint64_t first_third_ends;
+
+void test_until_caught(void)
+{
+	until_caught = true;
+}
+
+void test_has_time(unsigned int timeout_s)
+{
+	first_third_ends = test_now_ns() + (uint64_t)timeout_s * 1000000000 / 3;
+}
+
+bool test_another_round(int round, int rounds, bool seen)
+{
+	return until_caught || !seen || (round < rounds && test_now_ns() < first_third_ends);
 }
