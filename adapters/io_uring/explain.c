@@ -37,8 +37,13 @@ const char *mrn_uring_explain(int error)
 		return "the source that watched this process's memory has been detached: attach one and "
 		       "begin again";
 	case EBADF:
-		return "the ring's descriptor has been closed, or is another file's by now: keep it open "
-		       "while the ring is in use";
+		return "the ring's descriptor has been closed, or is another file's by now: close the ring, "
+		       "as io_uring_queue_exit does, after mrn_uring_destroy";
+	case EBUSY:
+		return "a buffer is still held: put each one, and destroy the cache before the ring";
+	case ENXIO:
+		return "the ring has no buffer table any more: leave io_uring_unregister_buffers to "
+		       "mrn_uring_destroy";
 	case EEXIST:
 		return "the ring was made with IORING_SETUP_SINGLE_ISSUER and belongs to another thread: "
 		       "get and put buffers in that thread";

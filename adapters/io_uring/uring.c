@@ -36,7 +36,8 @@
 #endif
 
 struct mrn_uring {
-	struct io_uring *ring;
+	/* The ring's descriptor. The program's struct io_uring may be gone before u is. */
+	int fd;
 	dev_t dev; /* dev and ino identify the ring */
 	ino_t ino;
 	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
@@ -46,15 +47,6 @@ struct mrn_uring {
 
 /* ---------------------------------------------------------------------------------------- the ring */
 
-/* The ring's descriptor, or -1 if it has only a registered number. */
-static int descriptor(const struct io_uring *ring)
-{
-	if (ring->flags & IORING_SETUP_REGISTERED_FD_ONLY)
-		return -1;
-	/* io_uring_close_ring_fd changes ring_fd, perhaps in another thread. */
-	return __atomic_load_n(&ring->ring_fd, __ATOMIC_RELAXED);
-}
-
 /*
  * Returns what io_uring_register(2) does, or -EBADF if the ring's descriptor is closed or names another file.
  * (Replacing it between the check and the call is a bug of the program: another thread is using it.)
@@ -62,14 +54,13 @@ static int descriptor(const struct io_uring *ring)
 static int ring_register(const struct mrn_uring *u, unsigned int opcode, const void *arg,
 			 unsigned int nr)
 {
-	int fd = descriptor(u->ring);
 	struct stat at;
 
-	if (fd < 0 || fstat(fd, &at))
+	if (fstat(u->fd, &at))
 		return -EBADF;
 	if ((at.st_dev != u->dev || at.st_ino != u->ino) && !MRN_BROKEN(URING_RING))
 		return -EBADF;
-	return (int)mrn_source_bypass(SYS_io_uring_register, fd, opcode, (long)arg, nr, 0, 0);
+	return (int)mrn_source_bypass(SYS_io_uring_register, u->fd, opcode, (long)arg, nr, 0, 0);
 }
 
 /* ------------------------------------------------------------------------------ the table's slots */
@@ -149,18 +140,19 @@ static const struct mrn_regcache_ops ops = {
 /* ----------------------------------------------------------------------------- create and destroy */
 
 /* Notes the ring's identity. */
-static int know_ring(struct mrn_uring *u, const struct mrn_uring_opts *opts)
+static int know_ring(struct mrn_uring *u, const struct io_uring *ring,
+		     const struct mrn_uring_opts *opts)
 {
-	int fd = descriptor(u->ring);
 	struct stat at;
 
-	if (fd < 0)
+	u->fd = ring->flags & IORING_SETUP_REGISTERED_FD_ONLY ? -1 : ring->ring_fd;
+	if (u->fd < 0)
 		return mrn_explain(
 			opts, -EBADF,
 			"the ring has no descriptor, only a number in one thread's table of "
 			"registered rings (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd)");
-	if (fstat(fd, &at))
-		return mrn_explain(opts, -EBADF, "the ring's descriptor, %d, is not open", fd);
+	if (fstat(u->fd, &at))
+		return mrn_explain(opts, -EBADF, "the ring's descriptor, %d, is not open", u->fd);
 	u->dev = at.st_dev;
 	u->ino = at.st_ino;
 	return 0;
@@ -229,9 +221,8 @@ int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return mrn_explain(&opts, -ENOMEM, "no memory");
-	u->ring = ring;
 	u->mm = mrn_mm_self();
-	r = know_ring(u, &opts);
+	r = know_ring(u, ring, &opts);
 	if (r)
 		goto free_u;
 	r = mrn_uring_slots_init(&u->slots, slots);

@@ -46,8 +46,8 @@ struct mrn_uring_opts {
 };
 
 /*
- * Registers an empty buffer table with ring and puts a cache in front of it. ring stays the caller's: keep it, and its
- * descriptor, ring->ring_fd, open until destroy. It must have no buffers registered. The table is always changed through
+ * Registers an empty buffer table with ring and puts a cache in front of it. ring stays the caller's: keep its
+ * descriptor, ring->ring_fd, open until destroy, after which io_uring_queue_exit may follow. It must have no buffers registered. The table is always changed through
  * that descriptor, so any thread may register ring as well (io_uring_register_ring_fd); a ring with a registered number
  * and no descriptor is refused. Other threads may submit to ring meanwhile. A ring made with IORING_SETUP_SINGLE_ISSUER
  * can be used only by its one thread.
@@ -77,8 +77,8 @@ int mrn_uring_destroy(struct mrn_uring *u);
  * own memory included) when there is nothing idle to evict; -ENOSPC when every slot is in use; -EFAULT for memory that
  * is unmapped or that cannot be pinned: io_uring pins for writing, so also read-only memory and shared mappings of
  * files on disk; -EINVAL for more than 1 GiB in whole pages; -EEXIST in any but the one thread of a ring with
- * IORING_SETUP_SINGLE_ISSUER; -EBADF when the ring's descriptor has been closed, or now names another file. After any
- * of them, use a plain read or write.
+ * IORING_SETUP_SINGLE_ISSUER; -EBADF when the ring's descriptor has been closed (io_uring_queue_exit), or now names another
+ * file; -ENXIO when the program has unregistered the ring's buffers. After any of them, use a plain read or write.
  */
 int mrn_uring_get(struct mrn_uring *u, const void *addr, size_t length, unsigned int access,
 		  struct mrn_uring_buf **out);

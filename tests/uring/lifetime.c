@@ -205,7 +205,7 @@ TEST(each_error_has_its_sentence)
 {
 	static const int errors[] = {0,		 -ENOMEM, -ENOSPC,  -EFAULT, -EINVAL,
 				     -EOVERFLOW, -EAGAIN, -EDEADLK, -ESTALE, -ENOTCONN,
-				     -EEXIST,	 -EBADF,  -EIO};
+				     -EEXIST,	 -EBADF,  -EBUSY,   -ENXIO,  -EIO};
 	enum { NR = sizeof(errors) / sizeof(errors[0]) };
 
 	for (int i = 0; i < NR; i++) {

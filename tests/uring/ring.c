@@ -4,6 +4,7 @@
  * nothing is taken for done.
  */
 #include <fcntl.h>
+#include <stdlib.h>
 
 #include "tests/uring/fixture.h"
 
@@ -208,6 +209,46 @@ TEST(close_leaves_a_ring_in_its_place_alone)
 	io_uring_queue_exit(&b.ring);
 }
 
+/* The ring is closed first, and its memory given back. */
+TEST(a_ring_that_is_closed_first_is_left_alone)
+{
+	struct mrn_uring_opts opts = {.size = sizeof(opts), .slots = 2};
+	struct mrn_uring_buf *held, *buf;
+	struct io_uring *ring = calloc(1, sizeof(*ring));
+	struct mrn_uring *u;
+	struct bystander b;
+	struct fixture f;
+	char *p;
+	int fd;
+
+	fixture_open(&f, 2);
+	CHECK(ring);
+	CHECK_ERR(io_uring_queue_init(8, ring, 0), 0);
+	bystander_open(&b);
+	opts.source = f.source;
+	CHECK_ERR(mrn_uring_create(ring, &opts, &u), 0);
+	p = fixture_map(PAGE, 'A');
+	CHECK_ERR(mrn_uring_get(u, p, PAGE, MRN_ACCESS_READ, &held), 0);
+	fd = ring->ring_fd;
+	io_uring_queue_exit(ring);
+	free(ring);
+	CHECK_ERR(mrn_uring_destroy(u), -EBUSY);
+	CHECK(strstr(mrn_uring_explain(-EBUSY), "still held"));
+	CHECK_ERR(mrn_uring_get(u, fixture_map(PAGE, 'Q'), PAGE, MRN_ACCESS_READ, &buf), -EBADF);
+	CHECK(strstr(mrn_uring_explain(-EBADF), "io_uring_queue_exit"));
+	map_anew(p, 'B');
+	CHECK_ERR(mrn_uring_get(u, p, PAGE, MRN_ACCESS_READ, &buf), -EBADF);
+	/* The number is another ring's by now. */
+	CHECK_EQ(dup2(b.ring.ring_fd, fd), fd);
+	CHECK_ERR(mrn_uring_put(held), 0);
+	CHECK_EQ(mrn_uring_stuck(u), 1);
+	CHECK_ERR(mrn_uring_destroy(u), -EBADF);
+	bystander_check(&b);
+	close(fd);
+	io_uring_queue_exit(&b.ring);
+	fixture_close(&f);
+}
+
 /* --------------------------------------------------------------------------- what the kernel refuses */
 
 static void put_elsewhere(void *arg)
@@ -274,6 +315,7 @@ TEST(a_table_that_is_gone_is_closed)
 	fixture_open(&f, 2);
 	CHECK_EQ(fixture_peek(&f, fixture_map(PAGE, 'A')), 'A');
 	CHECK_ERR(io_uring_unregister_buffers(&f.ring), 0);
-	CHECK(mrn_uring_get(f.u, fixture_map(PAGE, 'B'), PAGE, MRN_ACCESS_READ, &buf) != 0);
+	CHECK_ERR(mrn_uring_get(f.u, fixture_map(PAGE, 'B'), PAGE, MRN_ACCESS_READ, &buf), -ENXIO);
+	CHECK(strstr(mrn_uring_explain(-ENXIO), "no buffer table"));
 	CHECK_ERR(mrn_uring_destroy(f.u), 0);
 }
