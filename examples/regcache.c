@@ -12,7 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SIZE (64u << 10)
+/* One page: no pipe has less room, not even that of a user who has many (pipe-user-pages-soft). */
+#define SIZE 4096u
 
 static int register_range(void *ctx, struct mrn_regcache_entry *entry)
 {
