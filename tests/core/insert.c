@@ -59,7 +59,7 @@ TEST(a3_insert_after_the_walk_first_read_waits)
 	insert_after_the_walk(MRN_TOKEN_SLOTS);
 }
 TWIN(a3_insert_after_the_walk_first_read_waits, no_wait, BREAK(A2_WAIT));
-TWIN(a3_insert_after_the_walk_first_read_waits, no_first_look, BREAK(A3_FIRST_READ));
+TWIN(a3_insert_after_the_walk_first_read_waits, no_first_look, UNTIL_CAUGHT(BREAK(A3_FIRST_READ)));
 
 TEST(a3_insert_after_the_walk_first_read_waits_for_overflow)
 {
@@ -173,6 +173,7 @@ static struct {
 	struct test_gate read; /* begun, or about to wait */
 	uint64_t translation;
 	unsigned int waited;
+	bool over;
 } race;
 
 static void note_race_wait(uint64_t token_seq)
@@ -192,10 +193,13 @@ static void *race_starts(void *arg)
 {
 	struct test_rand seed = rand_stream(11);
 
-	for (int i = 0; i < *(int *)arg; i++) {
+	(void)arg;
+	for (;;) {
 		struct mmu_notifier_range r = pages(race.mm, 4, 5);
 
 		test_barrier_wait(&race.round);
+		if (race.over)
+			return NULL;
 		spin(below(&seed, 400));
 		start(&r);
 		CHECK(!consumer_has_shadow(&race.c));
@@ -205,10 +209,9 @@ static void *race_starts(void *arg)
 		end(&r);
 		test_barrier_wait(&race.round);
 	}
-	return NULL;
 }
 
-static void insert_races_start(unsigned int slots, int rounds)
+static void insert_races_start(unsigned int slots, unsigned int rounds)
 {
 	unsigned int called = 0, waited = 0, both = 0, neither = 0;
 	struct mmu_notifier_range elsewhere;
@@ -223,8 +226,8 @@ static void insert_races_start(unsigned int slots, int rounds)
 	elsewhere = pages(race.mm, 50, 51);
 	start(&elsewhere);
 	consumer_init(&race.c);
-	t = go(race_starts, &rounds);
-	for (int i = 0; i < rounds; i++) {
+	t = go(race_starts, NULL);
+	for (unsigned int i = 0; test_round_is_due(i, rounds) && !neither; i++) {
 		uint64_t seq, translation;
 
 		memset(&race.read, 0, sizeof(race.read));
@@ -252,6 +255,8 @@ static void insert_races_start(unsigned int slots, int rounds)
 		consumer_remove(&race.c);
 		race.c.shadow = false;
 	}
+	race.over = true;
+	test_barrier_wait(&race.round);
 	done(t);
 	NOTE("%u slots: called back %u, waited for %u, both %u, neither %u (must be 0)", slots,
 	     called, waited, both, neither);

@@ -31,7 +31,7 @@ struct world {
 	struct mirror mirror[CONSUMERS];
 	struct mmu_notifier mn;
 	unsigned int list_started, list_ended;
-	int rounds;
+	unsigned int rounds;
 	/* Figures. */
 	unsigned int invalidations, refusals, publications, collisions, own;
 };
@@ -163,7 +163,7 @@ static void *change(void *arg)
 {
 	struct actor *a = arg;
 
-	for (int i = 0; test_another_round(i, a->w->rounds, has_met(a->w)); i++)
+	for (unsigned int i = 0; test_round_is_due(i, a->w->rounds) || !has_met(a->w); i++)
 		change_once(a, 2);
 	return NULL;
 }
@@ -174,7 +174,7 @@ static void *mirror(void *arg)
 	struct mirror *m = a->m;
 	struct world *w = a->w;
 
-	for (int i = 0; test_another_round(i, w->rounds, has_met(w)); i++) {
+	for (unsigned int i = 0; test_round_is_due(i, w->rounds) || !has_met(w); i++) {
 		unsigned int from = m->from + below(&a->rand, m->to - m->from);
 		unsigned int to = from + 1 + below(&a->rand, m->to - from);
 		uint64_t seq, speculative[PAGES];
@@ -210,7 +210,7 @@ static void *churn(void *arg)
 	struct actor *a = arg;
 	struct consumer c;
 
-	for (int i = 0; test_another_round(i, a->w->rounds, has_met(a->w)); i++) {
+	for (unsigned int i = 0; test_round_is_due(i, a->w->rounds) || !has_met(a->w); i++) {
 		unsigned int from = 1 + below(&a->rand, PAGES - 2);
 		uint64_t seq;
 
@@ -224,7 +224,7 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-static void run_world(unsigned int slots, int rounds)
+static void run_world(unsigned int slots, unsigned int rounds)
 {
 	static const struct mmu_range_notifier_ops ops = {.invalidate = mirror_invalidate};
 	static const struct mmu_notifier_ops list_ops = {

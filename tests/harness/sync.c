@@ -124,7 +124,7 @@ void test_has_time(unsigned int timeout_s)
 	first_third_ends = test_now_ns() + (uint64_t)timeout_s * 1000000000 / 3;
 }
 
-bool test_another_round(int round, int rounds, bool seen)
+bool test_round_is_due(uint64_t round, uint64_t rounds)
 {
-	return until_caught || !seen || (round < rounds && test_now_ns() < first_third_ends);
+	return until_caught || (round < rounds && test_now_ns() < first_third_ends);
 }

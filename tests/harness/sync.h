@@ -49,12 +49,16 @@ void test_thread(struct test_thread *t, void (*fn)(void *arg), void *arg);
 void test_join(struct test_thread *t);
 
 /*
- * For storms, which need luck: another round is due until what the test demands has been seen, and, in the first third of the
- * test's time, until there have been this many. So a busy machine has fewer rounds, and the deadline ends a test without luck.
- * All threads that make it happen ask for the same, so that none ends while another needs it.
+ * For storms, which need luck. Their rounds go on while
+ *
+ *	test_round_is_due(i, rounds) || !what the test demands has been seen
+ *
+ * A round is due if it is one of the first ones, so many, in the first third of the test's time: a busy machine has fewer, and
+ * the deadline ends a test without luck. All threads that bring about what is demanded ask for the same, so that none ends
+ * while another needs it.
  */
-bool test_another_round(int round, int rounds, bool seen);
-/* A twin's statement, for what shows in a round, but perhaps not in the first ones: rounds go on until a check fails. */
+bool test_round_is_due(uint64_t round, uint64_t rounds);
+/* A twin's statement, for what shows in a round, but perhaps not in the first ones: rounds are due until a check fails. */
 #define UNTIL_CAUGHT(statement) (test_until_caught(), (statement))
 void test_until_caught(void);
 
