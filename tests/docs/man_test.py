@@ -217,7 +217,7 @@ def every_function_has_a_page():
 
 @test
 def the_first_source_is_named_everywhere():
-    kinds = re.findall(r'^\t\{"(\w+)",', (source / "watch/kinds.h").read_text(), re.M)
+    kinds = re.findall(r'^\t\{"(\w+)",', (source / "watch/shared/kinds.h").read_text(), re.M)
     says = "%s where it works, else %s" % tuple(kinds)
     for name, text in (
         ("mrn-watch.1", plain(page("mrn-watch.1"))),

@@ -18,7 +18,7 @@
 #include "source/check.h"
 #include "source/dispatch/check.h"
 #include "source/uffd/check.h"
-#include "watch/check.h"
+#include "watch/shared/check.h"
 
 #define BREAK(part) MRN_BREAK(part)
 

@@ -13,7 +13,7 @@
 #include "os/maps.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
-#include "tools/mrn/watch/origin.h"
+#include "watch/tool/origin.h"
 
 #define PAGE 4096
 

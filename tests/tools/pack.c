@@ -12,7 +12,7 @@
 
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
-#include "tools/mrn/watch/pack.h"
+#include "watch/tool/pack.h"
 
 enum { MOST = 12 << 20 };
 

@@ -18,8 +18,8 @@
 #include "os/pages.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
-#include "watch/cfi.h"
-#include "watch/stack.h"
+#include "watch/record/cfi.h"
+#include "watch/record/stack.h"
 
 static struct {
 	uintptr_t start, end;

@@ -16,14 +16,14 @@
 #include "os/syscall.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
-#include "tools/mrn/watch/histogram.h"
-#include "tools/mrn/watch/log.h"
-#include "watch/lane.h"
-#include "watch/open.h"
+#include "watch/tool/histogram.h"
+#include "watch/tool/reader.h"
+#include "watch/record/lane.h"
+#include "watch/record/open.h"
 
 #define THREADS 4
 
-static struct watch_log tool;
+static struct watch_reader tool;
 static uint64_t seen, next_of[THREADS];
 
 /* Every field of a record says the same, and each writer's come in order. */
@@ -56,8 +56,8 @@ static void open_log(uint32_t shift)
 {
 	char name[64];
 
-	CHECK_ERR(watch_log_create(&tool, shift), 0);
-	watch_log_name(&tool, name, sizeof(name));
+	CHECK_ERR(watch_reader_create(&tool, shift), 0);
+	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());
 	CHECK_ERR(watch_lane_take(1), 0);
@@ -77,16 +77,16 @@ TEST(a_full_ring_drops)
 {
 	open_log(4);
 	put_many(0, 100);
-	CHECK_EQ(watch_log_dropped(&tool), 84);
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
-	watch_log_finish(&tool);
+	CHECK_EQ(watch_reader_dropped(&tool), 84);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
+	watch_reader_finish(&tool);
 	CHECK_EQ(seen, 16);
-	CHECK_EQ(watch_log_dropped(&tool), 84);
+	CHECK_EQ(watch_reader_dropped(&tool), 84);
 	next_of[0] = 0;
 	put_many(0, 20);
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
-	watch_log_finish(&tool);
-	CHECK_EQ(seen + watch_log_dropped(&tool), 120);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
+	watch_reader_finish(&tool);
+	CHECK_EQ(seen + watch_reader_dropped(&tool), 120);
 }
 TWIN(a_full_ring_drops, uncounted, BREAK(WATCH_DROPS));
 TWIN(a_full_ring_drops, overwritten, BREAK(WATCH_TURN));
@@ -103,15 +103,16 @@ TEST(many_writers, .timeout_s = 120)
 	pthread_t t[THREADS];
 
 	open_log(8);
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_create(&t[i], NULL, writer, (void *)i), 0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
-	watch_log_finish(&tool);
-	NOTE("seen %lu dropped %lu", (unsigned long)seen, (unsigned long)watch_log_dropped(&tool));
-	CHECK_EQ(seen + watch_log_dropped(&tool), put);
-	CHECK_EQ(watch_log_unpaired(&tool), 0);
+	watch_reader_finish(&tool);
+	NOTE("seen %lu dropped %lu", (unsigned long)seen,
+	     (unsigned long)watch_reader_dropped(&tool));
+	CHECK_EQ(seen + watch_reader_dropped(&tool), put);
+	CHECK_EQ(watch_reader_unpaired(&tool), 0);
 	CHECK(seen > 0);
 }
 TWIN(many_writers, uncounted, BREAK(WATCH_DROPS));
@@ -126,14 +127,14 @@ TEST(a_lane_takes_the_memory_that_it_uses)
 
 	open_log(16);
 	watch_lane_leave();
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
 	pid = fork();
 	if (!pid)
 		_exit(watch_lane_take(1) ? 1 : (put_many(0, 3), 0));
 	CHECK(pid > 0);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
-	watch_log_finish(&tool);
+	watch_reader_finish(&tool);
 	CHECK_EQ(seen, 3);
 	CHECK_EQ(fstat(tool.fd, &st), 0);
 	CHECK_MSG((uint64_t)st.st_blocks * 512 < tool.header->lane_size / 8, "%lu bytes",
@@ -149,7 +150,7 @@ TEST(a_killed_writer_holds_up_nobody)
 
 	open_log(4);
 	watch_lane_leave();
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
 	for (int round = 0; round < ROUNDS; round++) {
 		pid = fork();
 		if (!pid) {
@@ -172,18 +173,18 @@ TEST(a_killed_writer_holds_up_nobody)
 		next_of[0] = next_of[1] = 0;
 		pthread_mutex_unlock(&tool.lock);
 	}
-	watch_log_finish(&tool);
+	watch_reader_finish(&tool);
 	CHECK_EQ(seen, ROUNDS * 6);
-	CHECK_EQ(watch_log_unpaired(&tool), ROUNDS);
-	CHECK_EQ(watch_log_dropped(&tool), 0);
+	CHECK_EQ(watch_reader_unpaired(&tool), ROUNDS);
+	CHECK_EQ(watch_reader_dropped(&tool), 0);
 }
 
 /* So often at least. */
 static void look(unsigned int n)
 {
 	while (n--) {
-		CHECK_ERR(watch_log_start(&tool, &sink), 0);
-		watch_log_finish(&tool);
+		CHECK_ERR(watch_reader_start(&tool, &sink), 0);
+		watch_reader_finish(&tool);
 		tool.stop = 0;
 	}
 }
@@ -213,7 +214,7 @@ TEST(a_writer_that_never_comes_back)
 		look(1);
 	}
 	CHECK_EQ(seen, 14 + 700);
-	CHECK_EQ(watch_log_dropped(&tool), 1);
+	CHECK_EQ(watch_reader_dropped(&tool), 1);
 	CHECK_EQ(slot->turn, WATCH_SKIPPED);
 }
 TWIN(a_writer_that_never_comes_back, waited_for, BREAK(WATCH_SKIP));
@@ -247,10 +248,10 @@ TEST(a_fork_in_the_middle_of_a_record)
 	CHECK_EQ(slot->turn, 0);
 	memcpy(slot, &r, offsetof(struct watch_record, turn));
 	slot->turn = 1;
-	CHECK_ERR(watch_log_start(&tool, &sink), 0);
-	watch_log_finish(&tool);
+	CHECK_ERR(watch_reader_start(&tool, &sink), 0);
+	watch_reader_finish(&tool);
 	CHECK_EQ(seen, 3 + 1);
-	CHECK_EQ(watch_log_dropped(&tool), 0);
+	CHECK_EQ(watch_reader_dropped(&tool), 0);
 }
 TWIN(a_fork_in_the_middle_of_a_record, in_the_way, BREAK(WATCH_SKIP));
 
@@ -258,9 +259,9 @@ TEST(another_log_is_not_taken_for_ours)
 {
 	char name[64];
 
-	CHECK_ERR(watch_log_create(&tool, 4), 0);
+	CHECK_ERR(watch_reader_create(&tool, 4), 0);
 	tool.header->cookie ^= 1;
-	watch_log_name(&tool, name, sizeof(name));
+	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	tool.header->cookie ^= 1;
 	CHECK(!watch_log_open());

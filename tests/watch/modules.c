@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The recorder's list of code: what has gone, and what has no room, leaves nothing behind that is taken to be there still. */
 #define _GNU_SOURCE
-#include "watch/modules.h"
+#include "watch/record/modules.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,20 +10,20 @@
 
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
-#include "tools/mrn/watch/log.h"
-#include "watch/lane.h"
+#include "watch/tool/reader.h"
+#include "watch/record/lane.h"
 
 #define PAGE 4096
 
-static struct watch_log tool;
+static struct watch_reader tool;
 static int code[2];
 
 static void *start(void)
 {
 	char name[64], *place;
 
-	CHECK_ERR(watch_log_create(&tool, 4), 0);
-	watch_log_name(&tool, name, sizeof(name));
+	CHECK_ERR(watch_reader_create(&tool, 4), 0);
+	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());
 	CHECK_ERR(watch_lane_take(1), 0);

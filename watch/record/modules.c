@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "watch/record/modules.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "watch/shared/check.h"
+#include "os/maps.h"
+#include "source/confined.h"
+#include "watch/record/lane.h"
+
+#include "os/event_path.h"
+
+/* Where a look has not helped, the next one is not before this: a call must not cost it each time. */
+#define LOOK_AGAIN_NS UINT64_C(10000000)
+
+/* Code that a program makes while it runs may come and go by the thousand, and has no name to be found. */
+#define NAMELESS_MAX (WATCH_MODULES / 2)
+
+static bool looking, distrusted;
+static uint64_t last_futile;
+/* How often something of the list has been unmapped. */
+static uint32_t changes;
+
+/* The newest entry that holds pc, or NULL; it may be over. */
+static const struct watch_module *find(const struct watch_lane *lane, uint64_t pc)
+{
+	for (uint32_t i = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE); i-- > 0;)
+		if (pc - lane->module[i].start < lane->module[i].end - lane->module[i].start)
+			return &lane->module[i];
+	return NULL;
+}
+
+/* One that is not over. */
+static bool has(const struct watch_lane *lane, uint64_t pc)
+{
+	const struct watch_module *m = find(lane, pc);
+
+	return m && !__atomic_load_n(&m->until, __ATOMIC_RELAXED);
+}
+
+struct look {
+	struct watch_lane *lane;
+	uint64_t now;
+	uint32_t changes;
+};
+
+static bool is_same(const struct watch_module *a, const struct mrn_mapping *b)
+{
+	return a->start == b->start && a->end == b->end && a->offset == b->offset &&
+	       a->inode == b->inode && a->dev_major == b->dev_major &&
+	       a->dev_minor == b->dev_minor && !strcmp(a->path, b->path);
+}
+
+/* It is there, whatever was announced: the call has failed. Unless it was unmapped after we have read that it is there. */
+static void is_there_still(const struct look *look, struct watch_module *m)
+{
+	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) == look->changes)
+		__atomic_store_n(&m->until, 0, __ATOMIC_RELAXED);
+}
+
+/* It gets no entry. But those that it has taken the place of are over. */
+static void note_the_end(struct watch_lane *lane, const struct mrn_mapping *m, uint64_t now)
+{
+	for (uint32_t i = 0; i < lane->nr_modules && !MRN_BROKEN(WATCH_FULL); i++) {
+		struct watch_module *old = &lane->module[i];
+
+		if (old->start < m->end && old->end > m->start &&
+		    !__atomic_load_n(&old->until, __ATOMIC_RELAXED))
+			__atomic_store_n(&old->until, now, __ATOMIC_RELAXED);
+	}
+}
+
+static bool note(const struct mrn_mapping *m, void *arg)
+{
+	struct look *look = arg;
+	struct watch_lane *lane = look->lane;
+	struct watch_module *have, *entry;
+	uint32_t n = lane->nr_modules;
+
+	if (!m->executable)
+		return true;
+	have = (struct watch_module *)(uintptr_t)find(lane, m->start);
+	if (have && is_same(have, m)) {
+		/* Once there are some without an entry, one of them may have been there meanwhile. */
+		if (__atomic_load_n(&have->until, __ATOMIC_RELAXED) && !lane->full_since)
+			is_there_still(look, have);
+		return true;
+	}
+	if (n == WATCH_MODULES || (n >= NAMELESS_MAX && m->path[0] != '/')) {
+		note_the_end(lane, m, look->now);
+		if (n == WATCH_MODULES && !lane->full_since)
+			__atomic_store_n(&lane->full_since, look->now, __ATOMIC_RELAXED);
+		return true;
+	}
+	entry = &lane->module[n];
+	entry->since = look->now;
+	entry->until = 0;
+	entry->start = m->start;
+	entry->end = m->end;
+	entry->offset = m->offset;
+	entry->inode = m->inode;
+	entry->dev_major = m->dev_major;
+	entry->dev_minor = m->dev_minor;
+	/* All of it: the lane may have been another process's. */
+	strncpy(entry->path, m->path, sizeof(entry->path) - 1);
+	__atomic_store_n(&lane->nr_modules, n + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+void watch_modules_look(uint64_t now)
+{
+	struct look look = {watch_lane_mine(), now, __atomic_load_n(&changes, __ATOMIC_ACQUIRE)};
+
+	if (!look.lane || __atomic_exchange_n(&looking, true, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&distrusted, false, __ATOMIC_RELAXED);
+	mrn_maps_visit(note, &look);
+	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) != look.changes)
+		watch_modules_distrust();
+	__atomic_store_n(&looking, false, __ATOMIC_RELEASE);
+}
+
+void watch_modules_need(uint64_t pc, uint64_t now)
+{
+	const struct watch_lane *lane = watch_lane_mine();
+
+	/* A name that is missing is better than a program that is killed. */
+	if (!lane || !pc || mrn_is_confined())
+		return;
+	if (__atomic_load_n(&distrusted, __ATOMIC_RELAXED)) {
+		watch_modules_look(now);
+	} else if (!has(lane, pc) &&
+		   now - __atomic_load_n(&last_futile, __ATOMIC_RELAXED) > LOOK_AGAIN_NS) {
+		watch_modules_look(now);
+		if (!has(lane, pc))
+			__atomic_store_n(&last_futile, now, __ATOMIC_RELAXED);
+	}
+}
+
+void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
+{
+	struct watch_lane *lane = watch_lane_mine();
+	uint32_t n;
+
+	/* Of everything, as exec says, there is nothing to be marked: either it fails, or this list has an end. */
+	if (!lane || end - start >= WATCH_EVERYTHING || MRN_BROKEN(WATCH_OVER))
+		return;
+	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+	for (uint32_t i = 0; i < n; i++) {
+		struct watch_module *m = &lane->module[i];
+
+		if (m->start >= end || m->end <= start ||
+		    __atomic_load_n(&m->until, __ATOMIC_RELAXED))
+			continue;
+		__atomic_store_n(&m->until, now, __ATOMIC_RELAXED);
+		/* Release pairs with the look's acquire: who sees the same number as before has read before this. */
+		__atomic_fetch_add(&changes, 1, __ATOMIC_RELEASE);
+	}
+}
+
+void watch_modules_distrust(void)
+{
+	__atomic_store_n(&distrusted, true, __ATOMIC_RELAXED);
+}
+
+void watch_modules_restart(void)
+{
+	looking = false;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <mrn/mmu_notifier.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/mrn/cli.h"
+#include "watch/tool/alive.h"
+#include "watch/tool/launch.h"
+#include "watch/tool/program.h"
+#include "watch/shared/target.h"
+
+#define SAY(...) cli_say("mrn watch", __VA_ARGS__)
+
+/* What a process may be sent and would not die of, or not without a word. */
+static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+				SIGUSR2, SIGALRM, SIGTSTP, SIGCONT, SIGWINCH};
+#define NR_PASSED_ON (sizeof(passed_on) / sizeof(passed_on[0]))
+
+static void signals_of_ours(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGCHLD);
+	for (size_t i = 0; i < NR_PASSED_ON; i++)
+		sigaddset(set, passed_on[i]);
+}
+
+void launch_prepare(struct launch *l)
+{
+	const struct sigaction plain = {.sa_handler = SIG_DFL};
+	sigset_t set;
+
+	signals_of_ours(&set);
+	/* Blocked, they wait for launch_wait even where they are ignored; ignoring is left to the program. */
+	pthread_sigmask(SIG_BLOCK, &set, &l->mask);
+	/* Whoever ignores this one does not learn how a child has ended. */
+	sigaction(SIGCHLD, &plain, &l->on_child);
+}
+
+/* -------------------------------------------------------------------------------------- libraries */
+
+/* Where libmrn lies. 0, or an exit status after a sentence on stderr. */
+static int find_folder(char dir[PATH_MAX])
+{
+	Dl_info info;
+
+	if (!dladdr((void *)(uintptr_t)mrn_mm_self, &info) || !realpath(info.dli_fname, dir)) {
+		SAY("cannot tell where libmrn is");
+		return WATCH_CANNOT;
+	}
+	*strrchr(dir, '/') = '\0';
+	if (strpbrk(dir, ": \t\n$")) {
+		SAY("%s: LD_PRELOAD cannot name a library in such a folder", dir);
+		return WATCH_CANNOT;
+	}
+	return 0;
+}
+
+/*
+ * What is put before the folder. glibc alone knows what $LIB is: another loader, as musl's, finds no such file and goes on without,
+ * where it would take our libraries, and fail. Where there is no such folder it is the plain path.
+ */
+static const char *before_folder(const char *dir)
+{
+	static const char before[] = "/usr/$LIB/../../../../..";
+	char one[PATH_MAX + 64];
+	void *libmrn;
+
+	snprintf(one, sizeof(one), "%s%s/libmrn.so.0", before, dir);
+	libmrn = dlopen(one, RTLD_LAZY | RTLD_NOLOAD);
+	if (!libmrn)
+		return "";
+	dlclose(libmrn);
+	return before;
+}
+
+/* The three libraries. libmrn is among them so that the loader need not look for it. */
+static int name_libraries(struct watch_header *header)
+{
+	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
+					    "libmrn.so.0"};
+	const size_t size = sizeof(header->preload);
+	char dir[PATH_MAX];
+	const char *before;
+	size_t n = 0;
+	int r = find_folder(dir);
+
+	if (r)
+		return r;
+	before = before_folder(dir);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char one[PATH_MAX + 32];
+
+		snprintf(one, sizeof(one), "%s/%s", dir, names[i]);
+		if (access(one, R_OK)) {
+			SAY("%s is missing", one);
+			return WATCH_CANNOT;
+		}
+		n += (size_t)snprintf(header->preload + n, n < size ? size - n : 0, "%s%s%s",
+				      n ? ":" : "", before, one);
+		if (n >= size || strlen(one) >= sizeof(header->library)) {
+			SAY("%s: too long a path for LD_PRELOAD", dir);
+			return WATCH_CANNOT;
+		}
+		strcpy(header->library, one);
+	}
+	return 0;
+}
+
+/* Puts first, and what name has had, if it has. */
+static bool extend(const char *name, const char *first, bool in_front)
+{
+	const char *had = getenv(name);
+	char *value;
+	bool ok;
+
+	if (!had)
+		return !setenv(name, first, 1);
+	if (asprintf(&value, "%s:%s", in_front ? first : had, in_front ? had : first) < 0)
+		return false;
+	ok = !setenv(name, value, 1);
+	free(value);
+	return ok;
+}
+
+static int set_environment(struct watch_header *header, const char *log_name)
+{
+	const struct watch_file loader = watch_target_loader("/proc/self/exe");
+	int r = name_libraries(header);
+
+	if (r)
+		return r;
+	header->loader_dev = loader.dev;
+	header->loader_ino = loader.ino;
+	if (extend("LD_PRELOAD", header->preload, true) &&
+	    extend("ASAN_OPTIONS", WATCH_ASAN_OPTION, false) &&
+	    !setenv(WATCH_ENVIRONMENT, log_name, 1))
+		return 0;
+	SAY("no memory");
+	return WATCH_CANNOT;
+}
+
+/* -------------------------------------------------------------------------------------- starting */
+
+/* In the child. Comes back only when it fails. */
+static void become(const struct launch *l, const char *path, char **argv)
+{
+	sigaction(SIGCHLD, &l->on_child, NULL);
+	sigprocmask(SIG_SETMASK, &l->mask, NULL);
+	if (l->output_to_error && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return;
+	/* A script without "#!" is the shell's, as everywhere. */
+	execvp(path, argv);
+}
+
+int launch_start(struct launch *l, const char *path, char **argv, struct watch_header *header,
+		 const char *log_name)
+{
+	int report[2], error = 0, r = set_environment(header, log_name);
+	ssize_t n;
+
+	if (r)
+		return r;
+	if (pipe2(report, O_CLOEXEC)) {
+		SAY("pipe: %s%s", strerror(errno),
+		    errno == EMFILE ? "; raise the limit on descriptors (ulimit -n)" : "");
+		return WATCH_CANNOT;
+	}
+	l->pid = fork();
+	if (!l->pid) {
+		header->pid = alive_own_number();
+		become(l, path, argv);
+		error = errno;
+		n = write(report[1], &error, sizeof(error));
+		_exit(n == (ssize_t)sizeof(error) ? WATCH_NO_EXEC : WATCH_CANNOT);
+	}
+	error = l->pid < 0 ? errno : 0;
+	close(report[1]);
+	/* Closed by exec when all is well. */
+	do
+		n = l->pid < 0 ? 0 : read(report[0], &error, sizeof(error));
+	while (n < 0 && errno == EINTR);
+	close(report[0]);
+	if (!error)
+		return 0;
+	SAY("%s: %s", argv[0], strerror(error));
+	if (l->pid < 0)
+		return WATCH_CANNOT;
+	waitpid(l->pid, NULL, 0);
+	return error == ENOENT ? WATCH_NO_FILE : WATCH_NO_EXEC;
+}
+
+/* --------------------------------------------------------------------------------------- waiting */
+
+/*
+ * Sent by a process, and not by the one that we watch. What the kernel sends, as for ^C and ^Z, it sends
+ * to the whole group.
+ */
+static bool is_for_the_program(const struct launch *l, const siginfo_t *info)
+{
+	return info->si_code <= 0 && info->si_pid != l->pid;
+}
+
+/* A job is stopped when all of it is: whoever waits for us is to see it. Goes on when it is continued. */
+static void stop_too(void)
+{
+	raise(SIGSTOP);
+}
+
+/* True when it has ended. */
+static bool reap(struct launch *l)
+{
+	int status;
+
+	while (waitpid(l->pid, &status, WNOHANG | WUNTRACED) == l->pid) {
+		if (!WIFSTOPPED(status)) {
+			l->status = status;
+			return true;
+		}
+		stop_too();
+	}
+	return false;
+}
+
+static bool in_foreground(void)
+{
+	return tcgetpgrp(STDERR_FILENO) == getpgrp();
+}
+
+void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg)
+{
+	bool shows = isatty(STDERR_FILENO);
+	const struct timespec second = {.tv_sec = 1};
+	sigset_t set;
+
+	signals_of_ours(&set);
+	while (!reap(l)) {
+		siginfo_t info;
+		int sig = sigtimedwait(&set, &info, shows ? &second : NULL);
+
+		if (sig > 0 && sig != SIGCHLD && is_for_the_program(l, &info))
+			kill(l->pid, sig);
+		if (sig < 0 && errno == EAGAIN && in_foreground())
+			tick(arg);
+	}
+}
+
+int launch_exit(const struct launch *l)
+{
+	const struct rlimit none = {0, 0};
+	sigset_t set;
+	int sig;
+
+	if (WIFEXITED(l->status))
+		return WEXITSTATUS(l->status);
+	sig = WTERMSIG(l->status);
+	/* The program has left its core already. */
+	setrlimit(RLIMIT_CORE, &none);
+	signal(sig, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	raise(sig);
+	return 128 + sig;
+}

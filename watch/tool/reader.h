@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tool's side of the log (watch/shared/log.h): makes it, and reads it while the program runs, in a thread.
+ *
+ * It is a memfd that programs open through this process's /proc/PID/fd. So there is no file to be left
+ * over, and nothing to inherit: a program that closes all descriptors has its mapping already, and its
+ * children open the log anew.
+ */
+#ifndef MRN_WATCH_READER_H
+#define MRN_WATCH_READER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "watch/shared/log.h"
+
+struct watch_sink {
+	/* Called in order for each lane; lane->module says what code is where. With the lock held. */
+	void (*record)(void *arg, const struct watch_record *record, const struct watch_lane *lane);
+	void *arg;
+	/* Called once for each program, when it begins; or NULL. With the lock held. */
+	void (*begins)(void *arg, uint32_t pid, const struct watch_lane *lane);
+};
+
+struct watch_reader {
+	struct watch_header *header;
+	char *base;
+	size_t size;
+	int fd;
+	uint32_t number; /* this process's, by which programs find the log: see alive.h */
+	bool by_proc;
+	pthread_t thread;
+	bool running;
+	uint32_t stop;
+	pthread_mutex_t
+		lock; /* around the sink's calls, and for who looks at what it has collected */
+	struct watch_sink sink;
+	/* Of lanes that have been given back. */
+	uint64_t dropped, unpaired;
+	uint64_t processes; /* that have had a lane */
+	bool counted[WATCH_LANES];
+	unsigned int used;		/* lanes, at the last look */
+	unsigned int looks;		/* so far */
+	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look has ended */
+	uint64_t began[WATCH_LANES]; /* where the head was when the lane was given to its owner */
+};
+
+/* 0 or -errno. */
+int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift);
+/* What WATCH_ENVIRONMENT is to say. */
+void watch_reader_name(const struct watch_reader *reader, char *text, size_t size);
+/* Begins to read. 0 or -errno. */
+int watch_reader_start(struct watch_reader *reader, const struct watch_sink *sink);
+/* Reads what is there, and no more: the program has ended. */
+void watch_reader_finish(struct watch_reader *reader);
+void watch_reader_destroy(struct watch_reader *reader);
+
+/* How much has been lost so far. */
+uint64_t watch_reader_dropped(const struct watch_reader *reader);
+uint64_t watch_reader_unpaired(const struct watch_reader *reader);
+
+#endif
