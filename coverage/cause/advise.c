@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* madvise and its relatives. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -25,8 +25,8 @@ static int advise(struct cause_place *p)
 	return r == -EINVAL ? cause_lacks(p, "this kernel does not have this advice") : r;
 }
 
-const struct cause_kind cause_advise = {.prepare = cause_prepare_anonymous, .change = advise};
-const struct cause_kind cause_advise_file = {.prepare = cause_prepare_memfd, .change = advise};
+const struct cause_way cause_advise = {.prepare = cause_prepare_anonymous, .change = advise};
+const struct cause_way cause_advise_file = {.prepare = cause_prepare_memfd, .change = advise};
 
 /* Locked, for advice that is for locked memory too. Where the limit is too low it is so without. */
 static int prepare_locked(struct cause_place *p)
@@ -38,7 +38,7 @@ static int prepare_locked(struct cause_place *p)
 	return r;
 }
 
-const struct cause_kind cause_advise_locked = {.prepare = prepare_locked, .change = advise};
+const struct cause_way cause_advise_locked = {.prepare = prepare_locked, .change = advise};
 
 static int prepare_huge(struct cause_place *p)
 {
@@ -64,16 +64,16 @@ static int change_collapse(struct cause_place *p)
 	return r == -EAGAIN || r == -EBUSY ? 0 : r;
 }
 
-const struct cause_kind cause_collapse = {.prepare = prepare_huge, .change = change_collapse};
+const struct cause_way cause_collapse = {.prepare = prepare_huge, .change = change_collapse};
 
 static int refill_guard(struct cause_place *p)
 {
 	return (int)mrn_sys3(SYS_madvise, (long)p->addr, (long)p->length, GUARD_REMOVE);
 }
 
-const struct cause_kind cause_guard = {.prepare = cause_prepare_anonymous,
-				       .change = advise,
-				       .refill = refill_guard};
+const struct cause_way cause_guard = {.prepare = cause_prepare_anonymous,
+				      .change = advise,
+				      .refill = refill_guard};
 
 static int prepare_process(struct cause_place *p)
 {
@@ -97,5 +97,5 @@ static int change_process_madvise(struct cause_place *p)
 	return n < 0 ? (int)n : 0;
 }
 
-const struct cause_kind cause_process_madvise = {.prepare = prepare_process,
-						 .change = change_process_madvise};
+const struct cause_way cause_process_madvise = {.prepare = prepare_process,
+						.change = change_process_madvise};

@@ -24,15 +24,15 @@
 #include <sys/types.h>
 
 struct io_uring;
-struct cause_kind;
+struct cause_way;
 
 struct cause {
 	const char *name;
-	const char *about;	       /* half a sentence */
-	const struct cause_kind *kind; /* how; rows of one kind differ in what follows */
-	bool raw;		       /* by a system call instruction, not by libc's function */
-	bool part;		       /* of the place's middle only */
-	int arg;		       /* the kind's own: an advice, a mode, a flag */
+	const char *about;	     /* half a sentence */
+	const struct cause_way *way; /* how; rows of one way differ in what follows */
+	bool raw;		     /* by a system call instruction, not by libc's function */
+	bool part;		     /* of the place's middle only */
+	int arg;		     /* the way's own: an advice, a mode, a flag */
 	/* A page that is pinned stays: nothing goes stale, and what can be asked is who is told. */
 	bool keeps_page;
 	bool by_ring;	   /* io_uring does it, not a call of ours */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Another program in this one's place. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -19,4 +19,4 @@ static int change_exec(struct cause_place *p)
 	return -errno;
 }
 
-const struct cause_kind cause_exec = {.prepare = cause_prepare_anonymous, .change = change_exec};
+const struct cause_way cause_exec = {.prepare = cause_prepare_anonymous, .change = change_exec};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Files that are mapped here, and lose pages. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +21,8 @@ static int change_fallocate(struct cause_place *p)
 	return cause_result(fallocate(p->fd, p->cause->arg, 0, (off_t)p->length));
 }
 
-const struct cause_kind cause_punch_hole = {.prepare = cause_prepare_memfd,
-					    .change = change_fallocate};
+const struct cause_way cause_punch_hole = {.prepare = cause_prepare_memfd,
+					   .change = change_fallocate};
 
 /* XFS's own call once, as all file systems have it by now. */
 static int change_by_ioctl(struct cause_place *p)
@@ -39,8 +39,8 @@ static int change_by_ioctl(struct cause_place *p)
 	return cause_result(ioctl(p->fd, unresvsp, &hole));
 }
 
-const struct cause_kind cause_punch_hole_ioctl = {.prepare = cause_prepare_memfd,
-						  .change = change_by_ioctl};
+const struct cause_way cause_punch_hole_ioctl = {.prepare = cause_prepare_memfd,
+						 .change = change_by_ioctl};
 
 /*
  * A file of a file system that can do this: memory's cannot. It is tried first on the new file. Longer
@@ -72,7 +72,7 @@ static int prepare_file(struct cause_place *p)
 	return r ? r : cause_map(p->addr, p->length, p->fd);
 }
 
-const struct cause_kind cause_fallocate = {.prepare = prepare_file, .change = change_fallocate};
+const struct cause_way cause_fallocate = {.prepare = prepare_file, .change = change_fallocate};
 
 static int change_ftruncate(struct cause_place *p)
 {
@@ -81,9 +81,9 @@ static int change_ftruncate(struct cause_place *p)
 	return cause_result(ftruncate(p->fd, 0));
 }
 
-const struct cause_kind cause_ftruncate = {.prepare = cause_prepare_memfd,
-					   .change = change_ftruncate,
-					   .refill = cause_refill_length};
+const struct cause_way cause_ftruncate = {.prepare = cause_prepare_memfd,
+					  .change = change_ftruncate,
+					  .refill = cause_refill_length};
 
 /* The file's path, which a memfd has too. */
 #define PATH_SIZE 32
@@ -104,9 +104,9 @@ static int change_truncate(struct cause_place *p)
 	return cause_result(truncate(path, 0));
 }
 
-const struct cause_kind cause_truncate = {.prepare = cause_prepare_memfd,
-					  .change = change_truncate,
-					  .refill = cause_refill_length};
+const struct cause_way cause_truncate = {.prepare = cause_prepare_memfd,
+					 .change = change_truncate,
+					 .refill = cause_refill_length};
 
 static int close_again(int fd)
 {
@@ -132,9 +132,9 @@ static int change_open(struct cause_place *p)
 	return close_again(fd);
 }
 
-const struct cause_kind cause_open = {.prepare = cause_prepare_memfd,
-				      .change = change_open,
-				      .refill = cause_refill_length};
+const struct cause_way cause_open = {.prepare = cause_prepare_memfd,
+				     .change = change_open,
+				     .refill = cause_refill_length};
 
 /* Of a memfd, whose mount is no other file's to name. */
 static int change_open_handle(struct cause_place *p)
@@ -160,9 +160,9 @@ static int change_open_handle(struct cause_place *p)
 			    : close_again(fd);
 }
 
-const struct cause_kind cause_open_handle = {.prepare = cause_prepare_memfd,
-					     .change = change_open_handle,
-					     .refill = cause_refill_length};
+const struct cause_way cause_open_handle = {.prepare = cause_prepare_memfd,
+					    .change = change_open_handle,
+					    .refill = cause_refill_length};
 
 static int change_creat(struct cause_place *p)
 {
@@ -172,9 +172,9 @@ static int change_creat(struct cause_place *p)
 	return close_again(fd < 0 ? -errno : fd);
 }
 
-const struct cause_kind cause_creat = {.prepare = cause_prepare_memfd,
-				       .change = change_creat,
-				       .refill = cause_refill_length};
+const struct cause_way cause_creat = {.prepare = cause_prepare_memfd,
+				      .change = change_creat,
+				      .refill = cause_refill_length};
 
 static int change_fopen(struct cause_place *p)
 {
@@ -187,6 +187,6 @@ static int change_fopen(struct cause_place *p)
 	return 0;
 }
 
-const struct cause_kind cause_fopen = {.prepare = cause_prepare_memfd,
-				       .change = change_fopen,
-				       .refill = cause_refill_length};
+const struct cause_way cause_fopen = {.prepare = cause_prepare_memfd,
+				      .change = change_fopen,
+				      .refill = cause_refill_length};

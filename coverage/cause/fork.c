@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copy-on-write: who writes gets a copy, while a child has the page too. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -38,6 +38,6 @@ static void drop_child(struct cause_place *p)
 	waitpid(p->child, NULL, 0);
 }
 
-const struct cause_kind cause_fork_write = {.prepare = cause_prepare_anonymous,
-					    .change = change_fork_write,
-					    .drop = drop_child};
+const struct cause_way cause_fork_write = {.prepare = cause_prepare_anonymous,
+					   .change = change_fork_write,
+					   .drop = drop_child};

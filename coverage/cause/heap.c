@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The break, and what malloc does inside libc. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -97,12 +97,12 @@ static void drop_break(struct cause_place *p)
 		(void)!brk(p->block);
 }
 
-const struct cause_kind cause_brk = {.prepare = prepare_break,
-				     .change = change_brk,
+const struct cause_way cause_brk = {.prepare = prepare_break,
+				    .change = change_brk,
+				    .drop = drop_break};
+const struct cause_way cause_sbrk = {.prepare = prepare_break,
+				     .change = change_sbrk,
 				     .drop = drop_break};
-const struct cause_kind cause_sbrk = {.prepare = prepare_break,
-				      .change = change_sbrk,
-				      .drop = drop_break};
 
 /* ------------------------------------------------------------------------------------- large blocks */
 
@@ -165,12 +165,12 @@ static void drop_large(struct cause_place *p)
 		mrn_sys2(SYS_munmap, (long)p->guard, getpagesize());
 }
 
-const struct cause_kind cause_free = {.prepare = prepare_large,
-				      .change = change_free,
-				      .drop = drop_large};
-const struct cause_kind cause_realloc = {.prepare = prepare_large,
-					 .change = change_realloc,
-					 .drop = drop_large};
+const struct cause_way cause_free = {.prepare = prepare_large,
+				     .change = change_free,
+				     .drop = drop_large};
+const struct cause_way cause_realloc = {.prepare = prepare_large,
+					.change = change_realloc,
+					.drop = drop_large};
 
 /* ----------------------------------------------------------------------------------------- trimming */
 
@@ -225,6 +225,6 @@ static void drop_trim(struct cause_place *p)
 	free(p->fence);
 }
 
-const struct cause_kind cause_malloc_trim = {.prepare = prepare_trim,
-					     .change = change_malloc_trim,
-					     .drop = drop_trim};
+const struct cause_way cause_malloc_trim = {.prepare = prepare_trim,
+					    .change = change_malloc_trim,
+					    .drop = drop_trim};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A library's memory, which the dynamic linker unmaps. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -57,6 +57,6 @@ static void drop_library(struct cause_place *p)
 		dlclose(p->library);
 }
 
-const struct cause_kind cause_dlclose = {.prepare = prepare_library,
-					 .change = change_dlclose,
-					 .drop = drop_library};
+const struct cause_way cause_dlclose = {.prepare = prepare_library,
+					.change = change_dlclose,
+					.drop = drop_library};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Mappings: taken away, replaced, moved, made smaller, protected. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -24,8 +24,7 @@ static int change_munmap(struct cause_place *p)
 	return r;
 }
 
-const struct cause_kind cause_munmap = {.prepare = cause_prepare_anonymous,
-					.change = change_munmap};
+const struct cause_way cause_munmap = {.prepare = cause_prepare_anonymous, .change = change_munmap};
 
 static int change_mmap_fixed(struct cause_place *p)
 {
@@ -40,8 +39,8 @@ static int change_mmap_fixed(struct cause_place *p)
 	return cause_result((long)mmap(from, size, prot, flags, -1, 0));
 }
 
-const struct cause_kind cause_mmap_fixed = {.prepare = cause_prepare_anonymous,
-					    .change = change_mmap_fixed};
+const struct cause_way cause_mmap_fixed = {.prepare = cause_prepare_anonymous,
+					   .change = change_mmap_fixed};
 
 /* Where it is now, or -errno. */
 static long move(struct cause_place *p, char *from, char *to, int more)
@@ -78,8 +77,8 @@ static int change_mremap_move(struct cause_place *p)
 	return r;
 }
 
-const struct cause_kind cause_mremap_move = {.prepare = cause_prepare_spare,
-					     .change = change_mremap_move};
+const struct cause_way cause_mremap_move = {.prepare = cause_prepare_spare,
+					    .change = change_mremap_move};
 
 static int change_mremap_onto(struct cause_place *p)
 {
@@ -89,8 +88,8 @@ static int change_mremap_onto(struct cause_place *p)
 	return p->is_stray ? -EFAULT : r;
 }
 
-const struct cause_kind cause_mremap_onto = {.prepare = cause_prepare_spare,
-					     .change = change_mremap_onto};
+const struct cause_way cause_mremap_onto = {.prepare = cause_prepare_spare,
+					    .change = change_mremap_onto};
 
 static int prepare_shared_spare(struct cause_place *p)
 {
@@ -121,8 +120,8 @@ static int change_mremap_again(struct cause_place *p)
 	return p->is_stray ? -EFAULT : (int)at;
 }
 
-const struct cause_kind cause_mremap_again = {.prepare = prepare_shared_spare,
-					      .change = change_mremap_again};
+const struct cause_way cause_mremap_again = {.prepare = prepare_shared_spare,
+					     .change = change_mremap_again};
 
 static int change_mremap_dontunmap(struct cause_place *p)
 {
@@ -131,8 +130,8 @@ static int change_mremap_dontunmap(struct cause_place *p)
 	return r == -EINVAL ? cause_lacks(p, "MREMAP_DONTUNMAP needs Linux 5.7") : r;
 }
 
-const struct cause_kind cause_mremap_dontunmap = {.prepare = cause_prepare_spare,
-						  .change = change_mremap_dontunmap};
+const struct cause_way cause_mremap_dontunmap = {.prepare = cause_prepare_spare,
+						 .change = change_mremap_dontunmap};
 
 static int change_mremap_shrink(struct cause_place *p)
 {
@@ -149,8 +148,8 @@ static int change_mremap_shrink(struct cause_place *p)
 	return r;
 }
 
-const struct cause_kind cause_mremap_shrink = {.prepare = cause_prepare_anonymous,
-					       .change = change_mremap_shrink};
+const struct cause_way cause_mremap_shrink = {.prepare = cause_prepare_anonymous,
+					      .change = change_mremap_shrink};
 
 /* Twice as long, so that the place can show the other half. */
 static int prepare_two_halves(struct cause_place *p)
@@ -170,8 +169,8 @@ static int change_remap_file_pages(struct cause_place *p)
 	return cause_result(remap_file_pages(p->addr, p->length, 0, to, 0));
 }
 
-const struct cause_kind cause_remap_file_pages = {.prepare = prepare_two_halves,
-						  .change = change_remap_file_pages};
+const struct cause_way cause_remap_file_pages = {.prepare = prepare_two_halves,
+						 .change = change_remap_file_pages};
 
 static int change_mprotect(struct cause_place *p)
 {
@@ -191,9 +190,9 @@ static int refill_mprotect(struct cause_place *p)
 	return (int)mrn_sys3(SYS_mprotect, (long)p->addr, (long)p->length, PROT_READ | PROT_WRITE);
 }
 
-const struct cause_kind cause_mprotect = {.prepare = cause_prepare_anonymous,
-					  .change = change_mprotect,
-					  .refill = refill_mprotect};
+const struct cause_way cause_mprotect = {.prepare = cause_prepare_anonymous,
+					 .change = change_mprotect,
+					 .refill = refill_mprotect};
 
 /* Where the processor has no keys, -1 is no key: the same call on mprotect's errand. */
 static int prepare_pkey(struct cause_place *p)
@@ -220,7 +219,7 @@ static void drop_pkey(struct cause_place *p)
 	mrn_sys1(SYS_pkey_free, p->pkey);
 }
 
-const struct cause_kind cause_pkey_mprotect = {.prepare = prepare_pkey,
-					       .change = change_pkey_mprotect,
-					       .refill = make_writable,
-					       .drop = drop_pkey};
+const struct cause_way cause_pkey_mprotect = {.prepare = prepare_pkey,
+					      .change = change_pkey_mprotect,
+					      .refill = make_writable,
+					      .drop = drop_pkey};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -154,7 +154,7 @@ int cause_prepare(const struct cause *cause, struct cause_place *p)
 		.shm = -1,
 		.pkey = -1,
 	};
-	r = cause->kind->prepare(p);
+	r = cause->way->prepare(p);
 	if (!r)
 		memset(p->addr, 'A', p->length);
 	return r;
@@ -162,7 +162,7 @@ int cause_prepare(const struct cause *cause, struct cause_place *p)
 
 int cause_change(struct cause_place *p)
 {
-	int r = p->cause->kind->change(p);
+	int r = p->cause->way->change(p);
 
 	if ((r == -ENOSYS || r == -EOPNOTSUPP) && !*p->why)
 		return cause_lacks(p, "this kernel does not have it");
@@ -190,8 +190,8 @@ int cause_refill(struct cause_place *p)
 {
 	int r = p->hole_length ? fill_hole(p) : 0;
 
-	if (!r && p->cause->kind->refill)
-		r = p->cause->kind->refill(p);
+	if (!r && p->cause->way->refill)
+		r = p->cause->way->refill(p);
 	if (!r)
 		memset(p->addr, 'B', p->length);
 	return r;
@@ -221,8 +221,8 @@ static void unmap_room(struct cause_place *p)
 
 void cause_drop(struct cause_place *p)
 {
-	if (p->cause->kind->drop)
-		p->cause->kind->drop(p);
+	if (p->cause->way->drop)
+		p->cause->way->drop(p);
 	if (p->room)
 		unmap_room(p);
 	else if (p->filled)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SysV segments. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <sys/ipc.h>
@@ -40,7 +40,7 @@ static int change_shmdt(struct cause_place *p)
 	return r;
 }
 
-const struct cause_kind cause_shmdt = {.prepare = prepare_attached, .change = change_shmdt};
+const struct cause_way cause_shmdt = {.prepare = prepare_attached, .change = change_shmdt};
 
 static int prepare_segment(struct cause_place *p)
 {
@@ -56,5 +56,5 @@ static int change_shmat_remap(struct cause_place *p)
 	return cause_result((long)shmat(p->shm, p->addr, SHM_REMAP));
 }
 
-const struct cause_kind cause_shmat_remap = {.prepare = prepare_segment,
-					     .change = change_shmat_remap};
+const struct cause_way cause_shmat_remap = {.prepare = prepare_segment,
+					    .change = change_shmat_remap};

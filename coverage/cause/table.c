@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -10,16 +10,16 @@
 #define ADVICE_GUARD_INSTALL   102
 
 /* One row by libc's function, and one by a raw system call. */
-#define BOTH(NAME, ABOUT, KIND, ...)                                          \
-	{.name = NAME, .about = ABOUT, .kind = &cause_##KIND, ##__VA_ARGS__}, \
-	{                                                                     \
-		.name = NAME "_raw", .about = ABOUT ", by a raw system call", \
-		.kind = &cause_##KIND, .raw = true, ##__VA_ARGS__             \
+#define BOTH(NAME, ABOUT, WAY, ...)                                                                \
+	{.name = NAME, .about = ABOUT, .way = &cause_##WAY, ##__VA_ARGS__},                        \
+	{                                                                                          \
+		.name = NAME "_raw", .about = ABOUT ", by a raw system call", .way = &cause_##WAY, \
+		.raw = true, ##__VA_ARGS__                                                         \
 	}
 
-#define ONE(NAME, ABOUT, KIND, ...)                                                \
-	{                                                                          \
-		.name = NAME, .about = ABOUT, .kind = &cause_##KIND, ##__VA_ARGS__ \
+#define ONE(NAME, ABOUT, WAY, ...)                                               \
+	{                                                                        \
+		.name = NAME, .about = ABOUT, .way = &cause_##WAY, ##__VA_ARGS__ \
 	}
 
 const struct cause cause_table[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A thread's stack, which libc takes back when the thread has ended. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -71,6 +71,6 @@ static void drop_stack(struct cause_place *p)
 	pthread_barrier_destroy(&p->leave);
 }
 
-const struct cause_kind cause_thread_stack = {.prepare = prepare_stack,
-					      .change = change_thread_stack,
-					      .drop = drop_stack};
+const struct cause_way cause_thread_stack = {.prepare = prepare_stack,
+					     .change = change_thread_stack,
+					     .drop = drop_stack};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A program's own userfaultfd, which moves pages. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,4 +47,4 @@ static int change_uffd_move(struct cause_place *p)
 	return r == -EBUSY ? 0 : r;
 }
 
-const struct cause_kind cause_uffd_move = {.prepare = prepare_uffd, .change = change_uffd_move};
+const struct cause_way cause_uffd_move = {.prepare = prepare_uffd, .change = change_uffd_move};

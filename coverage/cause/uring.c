@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring's own operations: a change without its system call. */
-#include "coverage/cause/kind.h"
+#include "coverage/cause/way.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,13 +98,13 @@ static int prepare_memory(struct cause_place *p)
 
 #endif
 
-const struct cause_kind cause_uring_madvise = {.prepare = prepare_memory,
-					       .change = change_madvise,
-					       .drop = close_ring};
-const struct cause_kind cause_uring_fallocate = {.prepare = prepare_file,
-						 .change = change_fallocate,
-						 .drop = close_ring};
-const struct cause_kind cause_uring_ftruncate = {.prepare = prepare_file,
-						 .change = change_ftruncate,
-						 .refill = cause_refill_length,
-						 .drop = close_ring};
+const struct cause_way cause_uring_madvise = {.prepare = prepare_memory,
+					      .change = change_madvise,
+					      .drop = close_ring};
+const struct cause_way cause_uring_fallocate = {.prepare = prepare_file,
+						.change = change_fallocate,
+						.drop = close_ring};
+const struct cause_way cause_uring_ftruncate = {.prepare = prepare_file,
+						.change = change_ftruncate,
+						.refill = cause_refill_length,
+						.drop = close_ring};

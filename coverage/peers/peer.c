@@ -17,11 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "coverage/cause/gap.h"
+#include "coverage/cause/race.h"
 
 #define DEADLINE_MS 6000
-#define GAP_NS	    700000000L
-#define GAP_ROUNDS  2000
+#define RACE_NS	    700000000L
+#define RACE_ROUNDS 2000
 
 enum result { CAUGHT, MISSED, HANGS, IMPOSSIBLE, UNAVAILABLE, UNTRIED };
 
@@ -35,7 +35,7 @@ struct findings {
 	const char *step; /* what it is at, for when it hangs or dies */
 	bool done;
 	/* With a second thread that looks up during the change. */
-	enum result gap;
+	enum result race;
 	unsigned int rounds, stale;
 };
 
@@ -138,7 +138,7 @@ static bool try_alone(const struct peer *peer, const struct cause *cause, struct
 			      : "such memory is never cached: each look-up registers it");
 }
 
-/* ------------------------------------------------------------------------------------------- the gap */
+/* ------------------------------------------------------------------------------------------ the race */
 
 /*
  * Has been a thread that uses malloc. libfabric's memhooks deadlock on a thread's first malloc, which it does holding its
@@ -167,17 +167,17 @@ static long look_by(void *arg, const struct cause_place *place, char byte)
 	return look(arg, place, byte);
 }
 
-static void try_gap(const struct peer *peer, const struct cause *cause)
+static void try_race(const struct peer *peer, const struct cause *cause)
 {
 	const struct cause_cache cache = {(void *)(uintptr_t)peer, enter, use, look_by};
-	struct cause_gap gap;
+	struct cause_race race;
 
 	found->step = "with a second thread that looks it up";
-	cause_gap_try(cause, &cache, GAP_NS, GAP_ROUNDS, &gap);
-	found->rounds = gap.rounds;
-	found->stale = gap.stale;
-	if (gap.rounds)
-		found->gap = gap.stale ? MISSED : CAUGHT;
+	cause_race_try(cause, &cache, RACE_NS, RACE_ROUNDS, &race);
+	found->rounds = race.rounds;
+	found->stale = race.stale;
+	if (race.rounds)
+		found->race = race.stale ? MISSED : CAUGHT;
 }
 
 /* ---------------------------------------------------------------------------------- a child, a parent */
@@ -209,7 +209,7 @@ static void be_child(const struct peer *peer, const struct cause *cause)
 	}
 	found->done = true;
 	if (found->result == CAUGHT)
-		try_gap(peer, cause);
+		try_race(peer, cause);
 }
 
 /* Ends when the child does: true, or false when it is late. */
@@ -231,8 +231,8 @@ static void print_row(const struct peer *peer, const struct cause *cause)
 	       "\"keeps_page\": %s, ",
 	       cause->name, peer->name, result_names[found->result], found->why,
 	       cause->keeps_page ? "true" : "false");
-	printf("\"gap\": \"%s\", \"gap_rounds\": %u, \"gap_missed\": %u}\n",
-	       result_names[found->gap], found->rounds, found->stale);
+	printf("\"race\": \"%s\", \"race_rounds\": %u, \"race_missed\": %u}\n",
+	       result_names[found->race], found->rounds, found->stale);
 	fflush(stdout);
 }
 
@@ -244,7 +244,7 @@ static void judge(bool in_time, int status)
 	else if (!found->done && WIFSIGNALED(status))
 		conclude(IMPOSSIBLE, "dies of %s %s", strsignal(WTERMSIG(status)), found->step);
 	else if (!in_time)
-		found->gap = HANGS;
+		found->race = HANGS;
 }
 
 static int try_cause(const struct peer *peer, const struct cause *cause)
@@ -254,7 +254,7 @@ static int try_cause(const struct peer *peer, const struct cause *cause)
 
 	memset(found, 0, sizeof(*found));
 	/* Where a change has been missed without a second thread there is nothing to look for. */
-	found->gap = UNTRIED;
+	found->race = UNTRIED;
 	child = fork();
 	if (child < 0)
 		return -errno;

@@ -79,7 +79,7 @@ static int run(struct probe *p, unsigned int kinds, uint64_t need)
 	}
 	probe_announcement(p);
 	if (p->verdict != VERDICT_UNSUPPORTED && p->has_device)
-		probe_gap(p);
+		probe_cached(p);
 	return say(p);
 }
 

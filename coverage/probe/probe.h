@@ -34,9 +34,9 @@ void probe_judge_replaced(struct probe *p, const char *number);
 #define PROBE_AFTER "after"
 
 /*
- * gap.c: through a registration cache, with real pins, and a second thread that registers all the time
+ * cached.c: through a registration cache, with real pins, and a second thread that registers all the time
  * meanwhile: is anything stale afterwards? Then the cause is missed, whatever was announced.
  */
-void probe_gap(struct probe *p);
+void probe_cached(struct probe *p);
 
 #endif

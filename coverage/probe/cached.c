@@ -3,12 +3,12 @@
 #include <mrn/regcache.h>
 #include <stdlib.h>
 
-#include "coverage/cause/gap.h"
+#include "coverage/cause/race.h"
 #include "coverage/pin.h"
 #include "coverage/probe/probe.h"
 
-#define GAP_NS	   200000000L
-#define GAP_ROUNDS 500
+#define RACE_NS	    200000000L
+#define RACE_ROUNDS 500
 
 static int register_pin(void *ctx, struct mrn_regcache_entry *entry)
 {
@@ -65,23 +65,23 @@ static long look(void *arg, const struct cause_place *place, char byte)
 	return n;
 }
 
-void probe_gap(struct probe *p)
+void probe_cached(struct probe *p)
 {
 	struct cause_cache cache = {.use = use, .look = look};
 	struct mrn_regcache *regcache;
-	struct cause_gap gap;
+	struct cause_race race;
 
 	if (open_cache(p, &regcache)) {
 		probe_conclude(p, VERDICT_UNSUPPORTED, "no cache can be made over this source");
 		return;
 	}
 	cache.arg = regcache;
-	cause_gap_try(p->cause, &cache, GAP_NS, GAP_ROUNDS, &gap);
+	cause_race_try(p->cause, &cache, RACE_NS, RACE_ROUNDS, &race);
 	mrn_regcache_destroy(regcache);
-	if (gap.stale && p->verdict == VERDICT_MISSED)
+	if (race.stale && p->verdict == VERDICT_MISSED)
 		probe_conclude(p, VERDICT_MISSED, "nothing is told, and registrations are stale");
-	else if (gap.stale)
+	else if (race.stale)
 		probe_conclude(p, VERDICT_MISSED,
 			       "a second thread registers during the change: %u of %u times stale",
-			       gap.stale, gap.rounds);
+			       race.stale, race.rounds);
 }

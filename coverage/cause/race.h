@@ -3,8 +3,8 @@
  * A registration cache, while what it caches changes: one thread registers the place all the time, another one makes the
  * change. What the cache hands out afterwards must be of the new pages.
  */
-#ifndef COVERAGE_CAUSE_GAP_H
-#define COVERAGE_CAUSE_GAP_H
+#ifndef COVERAGE_CAUSE_RACE_H
+#define COVERAGE_CAUSE_RACE_H
 
 #include "coverage/cause/cause.h"
 
@@ -18,12 +18,12 @@ struct cause_cache {
 	long (*look)(void *arg, const struct cause_place *place, char byte);
 };
 
-struct cause_gap {
+struct cause_race {
 	unsigned int rounds, stale;
 };
 
 /* Rounds for this long, and so many at most. */
-void cause_gap_try(const struct cause *cause, const struct cause_cache *cache, long ns,
-		   unsigned int rounds, struct cause_gap *found);
+void cause_race_try(const struct cause *cause, const struct cause_cache *cache, long ns,
+		    unsigned int rounds, struct cause_race *found);
 
 #endif

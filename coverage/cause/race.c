@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "coverage/cause/gap.h"
+#include "coverage/cause/race.h"
 
 #include <sched.h>
 
@@ -57,12 +57,12 @@ static int one_round(const struct cause *cause, const struct cause_cache *cache)
 	return n < 0 ? -1 : n > 0;
 }
 
-void cause_gap_try(const struct cause *cause, const struct cause_cache *cache, long ns,
-		   unsigned int rounds, struct cause_gap *found)
+void cause_race_try(const struct cause *cause, const struct cause_cache *cache, long ns,
+		    unsigned int rounds, struct cause_race *found)
 {
 	const uint64_t end = mrn_now_ns() + (uint64_t)ns;
 
-	*found = (struct cause_gap){0, 0};
+	*found = (struct cause_race){0, 0};
 	for (unsigned int i = 0; i < rounds && mrn_now_ns() < end; i++) {
 		const int stale = one_round(cause, cache);
 
