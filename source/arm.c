@@ -46,18 +46,12 @@ static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t leng
 	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
-/* Is there a cause in need that nobody covers, never has or has lost, where these are bracketed? */
-static bool is_uncovered(const struct mrn_source *s, uint64_t need, uint64_t bracketed)
-{
-	return need & ~(bracketed | __atomic_load_n(&s->by_event.before_return, __ATOMIC_RELAXED) |
-			__atomic_load_n(&s->by_event.use_once, __ATOMIC_RELAXED));
-}
-
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full)
 {
 	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
 	bool rings, files = need & MRN_COVER_PAGE_CACHE;
+	struct mrn_coverage covered;
 	uint64_t by_name, by_call;
 	unsigned int kinds;
 	int r;
@@ -70,10 +64,10 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	if (!kinds)
 		return -ENOTCONN;
-	by_name = __atomic_load_n(&s->by_name, __ATOMIC_RELAXED);
-	by_call = __atomic_load_n(&s->by_call, __ATOMIC_RELAXED);
+	by_name = __atomic_load_n(&s->seen[MRN_KIND_INTERPOSE].bracketed, __ATOMIC_RELAXED);
+	by_call = __atomic_load_n(&s->seen[MRN_KIND_DISPATCH].bracketed, __ATOMIC_RELAXED);
 	if ((by_name & ~by_call & need) && !mrn_interposer_is_intact(true)) {
-		mrn_source_has_lost(s, &s->by_name, 0);
+		mrn_source_has_lost(s, MRN_KIND_INTERPOSE, 0);
 		by_name = 0;
 	}
 	/* Without dispatch there may be any. */
@@ -82,13 +76,15 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_ARM_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
-	if (is_uncovered(s, need, by_name | by_call))
+	/* A cause that nobody covers, never has or has lost. */
+	covered = mrn_source_covered(s);
+	if (need & ~(covered.bracketed | covered.before_return | covered.use_once))
 		return MRN_ARM_USE_ONCE;
 	/* What a guest changes past the interposer is announced by nobody. */
 	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
 		return MRN_ARM_USE_ONCE;
 	/* What is bracketed needs no arming. */
-	if (!rings && !(need & ~(by_name | by_call)))
+	if (!rings && !(need & ~covered.bracketed))
 		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_ARM_USE_ONCE;

@@ -39,9 +39,9 @@ void mrn_source_forget_parents(void)
 
 	if (!s || !mrn_mm_is_wiped(s->mm))
 		return;
-	MRN_FOR_EACH_KIND(k)
-		if (k->forget)
-			k->forget(s);
+	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)
+		if (mrn_kind_ops[k]->forget)
+			mrn_kind_ops[k]->forget(s);
 }
 
 struct mrn_source *mrn_source_here(void)
@@ -65,26 +65,27 @@ static void put_name(struct mrn_source *s)
 	size_t used = 0;
 
 	s->name[0] = '\0';
-	MRN_FOR_EACH_KIND(k)
-		if (s->kinds & k->bit)
-			used += (size_t)snprintf(s->name + used, sizeof(s->name) - used, "%s%s",
-						 used ? "+" : "", k->name);
+	MRN_FOR_EACH_KIND(k, s->kinds)
+		used += (size_t)snprintf(s->name + used, sizeof(s->name) - used, "%s%s",
+					 used ? "+" : "", mrn_kind_facts[k].name);
 }
 
 /* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
 static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int flags)
 {
 	unsigned int kinds = s->kinds;
-	int failed = 0, r;
+	int failed = 0;
 
-	MRN_FOR_EACH_KIND(k) {
-		if (!(wanted & ~kinds & k->bit))
+	MRN_FOR_EACH_KIND(k, wanted & ~s->kinds) {
+		char why[256] = "";
+		int r = mrn_kind_ops[k]->start(s, flags, why, sizeof(why));
+
+		if (!r) {
+			kinds |= 1u << k;
 			continue;
-		r = k->start(s, flags);
-		if (!r)
-			kinds |= k->bit;
-		else if (!failed)
-			failed = r;
+		}
+		mrn_source_add_why(s, *why ? why : mrn_kind_remedy(mrn_kind_ops[k]->remedies, r));
+		failed = failed ? failed : r;
 	}
 	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
 	put_name(s);
@@ -94,9 +95,11 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 static void stop(struct mrn_source *s, unsigned int kinds)
 {
 	kinds &= __atomic_fetch_and(&s->kinds, ~kinds, __ATOMIC_SEQ_CST);
-	MRN_FOR_EACH_KIND(k)
-		if (kinds & k->bit)
-			k->uncover(s);
+	MRN_FOR_EACH_KIND(k, kinds) {
+		if (mrn_kind_ops[k]->uncover)
+			mrn_kind_ops[k]->uncover(s);
+		mrn_source_has_seen(s, k, (struct mrn_coverage){0});
+	}
 	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
 	mrn_source_invalidate_all(s);
@@ -111,9 +114,9 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 	 */
 	mrn_fence_full();
 	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);
-	MRN_FOR_EACH_KIND(k)
-		if ((kinds & k->bit) && k->stop)
-			k->stop(s);
+	MRN_FOR_EACH_KIND(k, kinds)
+		if (mrn_kind_ops[k]->stop)
+			mrn_kind_ops[k]->stop(s);
 }
 
 static uint64_t missing_of(const struct mrn_source *s, uint64_t need)
@@ -170,20 +173,25 @@ static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flag
 	mrn_source_add_why(s, r == -EPERM || r == -ENOSYS
 				      ? "the self-test needs memfd_create: allow it in the "
 					"seccomp profile"
-				      : mrn_kind_remedy(r));
+				      : mrn_kind_remedy(NULL, r));
 	back_to(s, had);
 	return r;
 }
 
 static int add_what_there_is(struct mrn_source *s, uint64_t need, unsigned int flags)
 {
-	int r = add_kinds(s, MRN_SOURCE_INTERPOSE, flags, false), tried;
+	const unsigned int costly = mrn_kinds_that(MRN_KIND_COSTLY);
+	int failed = 0;
 
-	tried = add_kinds(s, MRN_SOURCE_UFFD, flags, false);
-	r = r ? r : tried;
-	if (missing_of(s, need))
-		add_kinds(s, MRN_SOURCE_DISPATCH, flags, false);
-	return s->kinds ? 0 : r;
+	MRN_FOR_EACH_KIND(k, ~costly) {
+		int r = add_kinds(s, 1u << k, flags, false);
+
+		failed = failed ? failed : r;
+	}
+	MRN_FOR_EACH_KIND(k, costly)
+		if (missing_of(s, need))
+			add_kinds(s, 1u << k, flags, false);
+	return s->kinds ? 0 : failed;
 }
 
 static struct mrn_source *make(struct mrn_mm *mm)
@@ -247,8 +255,7 @@ static int check_request(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		return mrn_explain(
 			opts, -ENOMEM,
 			"there is no memory, or none that a sandbox (seccomp) lets be had.");
-	if (!mm || mm != mrn_mm_self() ||
-	    (kinds & ~(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD | MRN_SOURCE_DISPATCH)) ||
+	if (!mm || mm != mrn_mm_self() || (kinds & ~MRN_ALL_KINDS) ||
 	    (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))
 		return mrn_explain(
 			opts, -EINVAL,

@@ -22,18 +22,24 @@ const char *mrn_cover_name(uint64_t bit)
 
 static struct mrn_coverage best(const struct mrn_source *source)
 {
-	uint64_t by_call = __atomic_load_n(&source->by_call, __ATOMIC_RELAXED);
-	uint64_t bracketed = __atomic_load_n(&source->by_name, __ATOMIC_RELAXED) | by_call;
-	uint64_t late = __atomic_load_n(&source->by_event.before_return, __ATOMIC_RELAXED);
-	uint64_t once = __atomic_load_n(&source->by_event.use_once, __ATOMIC_RELAXED) & ~bracketed;
+	struct mrn_coverage all = {0};
 
+	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS) {
+		const struct mrn_coverage *seen = &source->seen[k];
+
+		all.bracketed |= __atomic_load_n(&seen->bracketed, __ATOMIC_RELAXED);
+		all.before_return |= __atomic_load_n(&seen->before_return, __ATOMIC_RELAXED);
+		all.use_once |= __atomic_load_n(&seen->use_once, __ATOMIC_RELAXED);
+	}
+	all.before_return &= ~all.bracketed;
+	all.use_once &= ~all.bracketed;
 	/* By arming: see mrn_shows_page_cache. */
 	if (__atomic_load_n(&source->kinds, __ATOMIC_RELAXED))
-		once |= MRN_COVER_PAGE_CACHE;
+		all.use_once |= MRN_COVER_PAGE_CACHE;
 	/* Who sees each call sees each ring come. */
-	if (by_call & MRN_COVER_ALL_CALLERS)
-		once |= MRN_COVER_IO_URING;
-	return (struct mrn_coverage){bracketed, late & ~bracketed, once};
+	if (all.bracketed & MRN_COVER_ALL_CALLERS)
+		all.use_once |= MRN_COVER_IO_URING;
+	return all;
 }
 
 static bool are_alike(struct mrn_coverage a, struct mrn_coverage b)

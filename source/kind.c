@@ -4,12 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct mrn_kind *const mrn_kinds[] = {
-	&mrn_kind_interpose,
-	&mrn_kind_uffd,
-	&mrn_kind_dispatch,
-	NULL,
-};
+#define OPS(NAME, word, ...) &mrn_kind_##word,
+const struct mrn_kind_ops *const mrn_kind_ops[MRN_NR_KINDS] = {MRN_KINDS(OPS)};
 
 void mrn_source_add_why(struct mrn_source *s, const char *sentence)
 {
@@ -19,20 +15,21 @@ void mrn_source_add_why(struct mrn_source *s, const char *sentence)
 		snprintf(s->why + used, sizeof(s->why) - used, "%s%s.", used ? " " : "", sentence);
 }
 
-const char *mrn_kind_remedy(int error)
+static const struct mrn_remedy common[] = {
+	{-EMFILE, "this process has too few descriptors left: raise RLIMIT_NOFILE (ulimit -n) by "
+		  "three, or close some"},
+	{-ENFILE, "this machine has no descriptors left: raise fs.file-max"},
+	{-EAGAIN, "no thread can be made: raise RLIMIT_NPROC (ulimit -u), or the container's limit "
+		  "of processes"},
+	{-ENOMEM, "no memory, or more mappings than vm.max_map_count allows"},
+	{0},
+};
+
+const char *mrn_kind_remedy(const struct mrn_remedy *own, int error)
 {
-	switch (error) {
-	case -EMFILE:
-		return "this process has too few descriptors left: raise RLIMIT_NOFILE (ulimit -n) by "
-		       "three, or close some";
-	case -ENFILE:
-		return "this machine has no descriptors left: raise fs.file-max";
-	case -EAGAIN:
-		return "no thread can be made: raise RLIMIT_NPROC (ulimit -u), or the container's limit "
-		       "of processes";
-	case -ENOMEM:
-		return "no memory, or more mappings than vm.max_map_count allows";
-	default:
-		return strerror(-error);
-	}
+	for (int i = 0; i < 2; i++)
+		for (const struct mrn_remedy *r = i ? common : own; r && r->error; r++)
+			if (r->error == error)
+				return r->sentence;
+	return strerror(-error);
 }

@@ -4,19 +4,15 @@
 #include "source/kind.h"
 #include "source/process.h"
 
-static const char *remedy(int error)
-{
-	switch (error) {
-	case -EPERM:
-	case -EACCES:
-		return "dispatch is not permitted: allow prctl(PR_SET_SYSCALL_USER_DISPATCH) in the "
-		       "seccomp profile";
-	case -EOPNOTSUPP:
-		return MRN_DISPATCH_REMEDY;
-	default:
-		return mrn_kind_remedy(error);
-	}
-}
+#define PERMIT \
+	"dispatch is not permitted: allow prctl(PR_SET_SYSCALL_USER_DISPATCH) in the seccomp profile"
+
+static const struct mrn_remedy remedies[] = {
+	{-EPERM, PERMIT},
+	{-EACCES, PERMIT},
+	{-EOPNOTSUPP, MRN_DISPATCH_REMEDY},
+	{0},
+};
 
 /*
  * Somebody in this process has taken the dispatch away from the thread that calls this. What that thread changes goes
@@ -29,7 +25,7 @@ static void is_lost(void)
 	if (!s)
 		return;
 	__atomic_store_n(&mrn_source_process->dispatched, false, __ATOMIC_RELEASE);
-	mrn_source_has_lost(s, &s->by_call, 0);
+	mrn_source_has_lost(s, MRN_KIND_DISPATCH, 0);
 }
 
 /*
@@ -44,20 +40,17 @@ static void what_is_kept_may_change(void)
 		mrn_source_invalidate_all(s);
 }
 
-static int start(struct mrn_source *s, unsigned int flags)
+static int start(struct mrn_source *s, unsigned int flags, char *why, size_t size)
 {
 	static const struct mrn_dispatch_ops ops = {
 		.lost = is_lost,
 		.ring = what_is_kept_may_change,
 		.guest = what_is_kept_may_change,
 	};
-	char reason[256] = "";
-	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, reason, sizeof(reason));
+	int r = mrn_dispatch_start(flags & MRN_SOURCE_FOLLOW_FORK, &ops, why, size);
 
 	if (!r)
 		__atomic_store_n(&mrn_source_process->dispatched, true, __ATOMIC_RELEASE);
-	else
-		mrn_source_add_why(s, *reason ? reason : remedy(r));
 	return r;
 }
 
@@ -65,7 +58,6 @@ static void uncover(struct mrn_source *s)
 {
 	/* The interposer's business again, if it is there. */
 	__atomic_store_n(&mrn_source_process->dispatched, false, __ATOMIC_RELEASE);
-	__atomic_store_n(&s->by_call, 0, __ATOMIC_RELAXED);
 }
 
 static void stop(struct mrn_source *s)
@@ -73,10 +65,9 @@ static void stop(struct mrn_source *s)
 	mrn_dispatch_stop();
 }
 
-const struct mrn_kind mrn_kind_dispatch = {
-	.bit = MRN_SOURCE_DISPATCH,
-	.name = "dispatch",
+const struct mrn_kind_ops mrn_kind_dispatch = {
 	.start = start,
+	.remedies = remedies,
 	.try = mrn_source_try_by_call,
 	.uncover = uncover,
 	.stop = stop,

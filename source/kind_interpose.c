@@ -3,42 +3,33 @@
 #include "source/interposer.h"
 #include "source/kind.h"
 
-static int start(struct mrn_source *s, unsigned int flags)
+static const struct mrn_remedy remedies[] = {
+	{-EOPNOTSUPP, "libmrn-interpose is not in this process: link with -lmrn-interpose, or put "
+		      "it into LD_PRELOAD"},
+	{0},
+};
+
+static int start(struct mrn_source *s, unsigned int flags, char *why, size_t size)
 {
-	if (!mrn_interposer_is_present()) {
-		mrn_source_add_why(s, "libmrn-interpose is not in this process: link with "
-				      "-lmrn-interpose, or put it into LD_PRELOAD");
+	if (!mrn_interposer_is_present())
 		return -EOPNOTSUPP;
-	}
 	mrn_interposer_remember();
 	return 0;
 }
 
-static int try(struct mrn_source *s)
-{
-	return mrn_source_try_by_name(s, &s->by_name);
-}
-
 static int look(struct mrn_source *s)
 {
-	uint64_t seen = 0;
+	struct mrn_coverage seen = {0};
 	int r = mrn_interposer_is_intact(false) ? mrn_source_try_by_name(s, &seen) : 0;
 
 	if (!r)
-		mrn_source_has_lost(s, &s->by_name, seen);
+		mrn_source_has_lost(s, MRN_KIND_INTERPOSE, seen.bracketed);
 	return r;
 }
 
-static void uncover(struct mrn_source *s)
-{
-	__atomic_store_n(&s->by_name, 0, __ATOMIC_RELAXED);
-}
-
-const struct mrn_kind mrn_kind_interpose = {
-	.bit = MRN_SOURCE_INTERPOSE,
-	.name = "interpose",
+const struct mrn_kind_ops mrn_kind_interpose = {
 	.start = start,
-	.try = try,
+	.remedies = remedies,
+	.try = mrn_source_try_by_name,
 	.look = look,
-	.uncover = uncover,
 };

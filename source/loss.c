@@ -50,17 +50,16 @@ static void is_gone(struct mrn_source *s, uint64_t had)
 	tell(s, had);
 }
 
-void mrn_source_has_lost(struct mrn_source *s, uint64_t *by, uint64_t still)
+static uint64_t take_out(uint64_t *mask, uint64_t still)
 {
-	is_gone(s, __atomic_fetch_and(by, still, __ATOMIC_SEQ_CST) & ~still);
+	return __atomic_fetch_and(mask, still, __ATOMIC_SEQ_CST) & ~still;
 }
 
-void mrn_source_has_lost_events(struct mrn_source *s)
+void mrn_source_has_lost(struct mrn_source *s, enum mrn_kind k, uint64_t still)
 {
-	uint64_t late = __atomic_exchange_n(&s->by_event.before_return, 0, __ATOMIC_SEQ_CST);
-	uint64_t once = __atomic_exchange_n(&s->by_event.use_once, 0, __ATOMIC_SEQ_CST);
-
-	is_gone(s, late | once);
+	is_gone(s, take_out(&s->seen[k].bracketed, still) |
+			   take_out(&s->seen[k].before_return, still) |
+			   take_out(&s->seen[k].use_once, still));
 }
 
 /* -------------------------------------------------------------------------------------------- the list */
@@ -119,9 +118,9 @@ static int look(struct mrn_source *s)
 	unsigned int kinds = __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 	int r = kinds ? 0 : -ENOTCONN;
 
-	MRN_FOR_EACH_KIND(k)
-		if (!r && (kinds & k->bit) && k->look)
-			r = k->look(s);
+	MRN_FOR_EACH_KIND(k, kinds)
+		if (!r && mrn_kind_ops[k]->look)
+			r = mrn_kind_ops[k]->look(s);
 	if (r)
 		return r;
 	return __atomic_load_n(&s->lost, __ATOMIC_RELAXED) ? -EOPNOTSUPP : 0;

@@ -537,22 +537,22 @@ static int try_names(struct mrn_source *source, uint64_t *all)
 	/* Not tried, as that is everybody's business. By functions that are in front of libc's where munmap is. */
 	if (seen & ~missed & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
-	__atomic_store_n(all, seen & ~missed, __ATOMIC_RELAXED);
+	*all = seen & ~missed;
 	return 0;
 }
 
-int mrn_source_try_by_name(struct mrn_source *source, uint64_t *all)
+int mrn_source_try_by_name(struct mrn_source *source, struct mrn_coverage *seen)
 {
 	int r;
 
 	/* Dispatch goes on meanwhile, so that whoever else is told of something is told. */
 	mrn_does_not_stand_back = true;
-	r = try_names(source, all);
+	r = try_names(source, &seen->bracketed);
 	mrn_does_not_stand_back = false;
 	return r;
 }
 
-int mrn_source_try_by_event(struct mrn_source *source)
+int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen)
 {
 	uint64_t late = 0, once = 0;
 
@@ -573,9 +573,7 @@ int mrn_source_try_by_event(struct mrn_source *source)
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
 		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
-	/* Atomic: the monitor may be losing them. */
-	__atomic_store_n(&source->by_event.before_return, late, __ATOMIC_RELAXED);
-	__atomic_store_n(&source->by_event.use_once, once, __ATOMIC_RELAXED);
+	*seen = (struct mrn_coverage){.before_return = late, .use_once = once};
 	return 0;
 }
 
@@ -599,7 +597,7 @@ static long bare_call(long nr, long a, long b, long c, long d, long e, long f)
 #endif
 
 /* By an instruction of our own: it is nothing to the kernel whose it is. */
-int mrn_source_try_by_call(struct mrn_source *source)
+int mrn_source_try_by_call(struct mrn_source *source, struct mrn_coverage *all)
 {
 	uint64_t seen = 0, missed = 0;
 
@@ -616,19 +614,28 @@ int mrn_source_try_by_call(struct mrn_source *source)
 	if (!missed)
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC) |
 			MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL | MRN_COVER_ALL_CALLERS;
-	__atomic_store_n(&source->by_call, seen & ~missed, __ATOMIC_RELAXED);
+	all->bracketed = seen & ~missed;
 	return 0;
+}
+
+/* Atomic: the kind may be losing it. */
+void mrn_source_has_seen(struct mrn_source *source, enum mrn_kind k, struct mrn_coverage seen)
+{
+	__atomic_store_n(&source->seen[k].bracketed, seen.bracketed, __ATOMIC_RELAXED);
+	__atomic_store_n(&source->seen[k].before_return, seen.before_return, __ATOMIC_RELAXED);
+	__atomic_store_n(&source->seen[k].use_once, seen.use_once, __ATOMIC_RELAXED);
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 {
-	unsigned int fresh = source->kinds & ~had;
-	int r = 0;
+	MRN_FOR_EACH_KIND(k, source->kinds & ~had) {
+		struct mrn_coverage seen = {0};
+		int r = mrn_kind_ops[k]->try(source, &seen);
 
-	MRN_FOR_EACH_KIND(k)
-		if (!r && (fresh & k->bit))
-			r = k->try(source);
-	if (!r)
-		mrn_source_derive_coverage(source);
-	return r;
+		if (r)
+			return r;
+		mrn_source_has_seen(source, k, seen);
+	}
+	mrn_source_derive_coverage(source);
+	return 0;
 }

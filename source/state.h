@@ -11,6 +11,7 @@
 #include "core/mm.h"
 #include "os/callback.h"
 #include "os/rwlock.h"
+#include "source/kinds.h"
 #include "source/uffd/room.h"
 #include "source/uffd/uffd.h"
 
@@ -19,17 +20,15 @@ struct mrn_source {
 	unsigned int refs;	      /* in turn, see turn.h */
 	unsigned int kinds;	      /* atomic: 0 once detached */
 	struct mrn_coverage coverage; /* atomic, each of it */
-	/* Atomic. What the self-tests of the kinds have seen, and by_event; coverage is the best of all. */
-	uint64_t by_name;
-	uint64_t by_call;
-	uint64_t lost; /* causes that were covered, and are not */
+	struct mrn_coverage seen
+		[MRN_NR_KINDS]; /* atomic: what each kind's trial has; coverage is the best of them */
+	uint64_t lost;		/* causes that were covered, and are not */
 	/* Guards losses, whose lost is called under it; the one lock here that somebody's code runs under. */
 	struct mrn_rwlock loss_lock;
 	struct mrn_source_loss *losses;
-	struct mrn_coverage by_event;
 	struct mrn_uffd uffd;
 	struct mrn_room room; /* for what uffd arms */
-	char name[32];
+	char name[sizeof(MRN_KIND_WORDS)];
 	char why[512];
 };
 
@@ -54,19 +53,18 @@ int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t len
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
 /* Says why something is not to be had: a sentence without its full stop, once. */
 void mrn_source_add_why(struct mrn_source *source, const char *sentence);
-/* Tries those that the interposer brackets: *seen gets what it does. */
-int mrn_source_try_by_name(struct mrn_source *source, uint64_t *seen);
-/* The others: userfaultfd's events, and calls that dispatch catches; into by_event and by_call. */
-int mrn_source_try_by_event(struct mrn_source *source);
-int mrn_source_try_by_call(struct mrn_source *source);
+/* Tries what functions in front of libc's bracket; what userfaultfd's events tell; what brackets each call. For struct mrn_kind_ops. */
+int mrn_source_try_by_name(struct mrn_source *source, struct mrn_coverage *seen);
+int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen);
+int mrn_source_try_by_call(struct mrn_source *source, struct mrn_coverage *seen);
+/* selftest.c: that is what a kind sees now. */
+void mrn_source_has_seen(struct mrn_source *source, enum mrn_kind kind, struct mrn_coverage seen);
 /* attach.c: what is attached to this process's memory; NULL for nothing, or what was a parent's. Event path. */
 struct mrn_source *mrn_source_here(void);
 /* loss.c, event path: everything that has been built on this source goes. */
 void mrn_source_invalidate_all(struct mrn_source *source);
-/* loss.c, event path: the kind whose mask of causes this is, by_name or by_call, does not do its work any more. */
-void mrn_source_has_lost(struct mrn_source *source, uint64_t *by, uint64_t still);
-/* The same of all that is by event. */
-void mrn_source_has_lost_events(struct mrn_source *source);
+/* loss.c, event path: a kind does not do its work any more, but of the causes in still. */
+void mrn_source_has_lost(struct mrn_source *source, enum mrn_kind kind, uint64_t still);
 static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *source)
 {
 	return (struct mrn_coverage){
@@ -76,7 +74,7 @@ static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *so
 	};
 }
 
-/* Makes coverage the best of by_name, by_call and by_event. Event path. */
+/* Makes coverage the best of what the kinds have seen. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 
 #endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The list of the kinds of source, for all that goes over them: the library (kind.h has their operations), and the tool and its
+ * programs. A new kind is a row here, a file kind_NAME.c, and its bit in <mrn/source.h>.
+ */
+#ifndef MRN_SOURCE_KINDS_H
+#define MRN_SOURCE_KINDS_H
+
+#include <mrn/source.h>
+
+/* MRN_SOURCE_..., the name that users write, what it can be asked for on its own, and its traits. In the order of the bits. */
+#define MRN_KINDS(ROW)                                                   \
+	ROW(INTERPOSE, interpose, MRN_COVER_INTERPOSE, MRN_KIND_BY_NAME) \
+	ROW(UFFD, uffd, MRN_COVER_UFFD, MRN_KIND_BY_ARMING)              \
+	ROW(DISPATCH, dispatch, MRN_COVER_EVERYTHING, MRN_KIND_COSTLY)
+
+/* Functions in front of libc's: needs libmrn-interpose, is in a forked child without being attached, sees no call past them. */
+#define MRN_KIND_BY_NAME 1u
+/* Sees only ranges that somebody has armed. */
+#define MRN_KIND_BY_ARMING 2u
+/* Slows all of the process: AUTO takes it only for what the others do not cover. */
+#define MRN_KIND_COSTLY 4u
+
+#define MRN_KIND_ENUMERATOR(NAME, ...) MRN_KIND_##NAME,
+enum mrn_kind { MRN_KINDS(MRN_KIND_ENUMERATOR) MRN_NR_KINDS };
+#define MRN_ALL_KINDS ((1u << MRN_NR_KINDS) - 1)
+
+#define MRN_KIND_FACTS(NAME, word, ...) {#word, __VA_ARGS__},
+static const struct {
+	const char *name;
+	uint64_t covers;
+	unsigned int traits;
+} mrn_kind_facts[] = {MRN_KINDS(MRN_KIND_FACTS)};
+
+#define MRN_KIND_IS_ITS_BIT(NAME, ...) &&MRN_SOURCE_##NAME == 1u << MRN_KIND_##NAME
+_Static_assert(1 MRN_KINDS(MRN_KIND_IS_ITS_BIT), "rows are in the order of the bits");
+
+/* "interpose, uffd, ": each with a comma. */
+#define MRN_KIND_WORD(NAME, word, ...) #word ", "
+#define MRN_KIND_WORDS		       MRN_KINDS(MRN_KIND_WORD)
+
+/* Goes over those in a mask of MRN_SOURCE_... */
+#define MRN_FOR_EACH_KIND(k, kinds)                                     \
+	for (enum mrn_kind k = (enum mrn_kind)0; k < MRN_NR_KINDS; k++) \
+		if (!((kinds)&1u << k)) {                               \
+		} else
+
+/* Those that have a trait, as a mask. */
+static inline unsigned int mrn_kinds_that(unsigned int trait)
+{
+	unsigned int kinds = 0;
+
+	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)
+		kinds |= (mrn_kind_facts[k].traits & trait ? 1u : 0) << k;
+	return kinds;
+}
+
+#endif
