@@ -60,16 +60,6 @@ static void install_fork_handlers(void)
 		installed = true;
 }
 
-static void put_name(struct mrn_source *s)
-{
-	size_t used = 0;
-
-	s->name[0] = '\0';
-	MRN_FOR_EACH_KIND(k, s->kinds)
-		used += (size_t)snprintf(s->name + used, sizeof(s->name) - used, "%s%s",
-					 used ? "+" : "", mrn_kind_facts[k].name);
-}
-
 /* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
 static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int flags)
 {
@@ -88,7 +78,7 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 		failed = failed ? failed : r;
 	}
 	__atomic_store_n(&s->kinds, kinds, __ATOMIC_RELEASE);
-	put_name(s);
+	mrn_kinds_put_names(s->name, s->kinds);
 	return failed;
 }
 
@@ -151,7 +141,7 @@ static void back_to(struct mrn_source *s, unsigned int had)
 {
 	if (s->kinds & ~had)
 		stop(s, s->kinds & ~had);
-	put_name(s);
+	mrn_kinds_put_names(s->name, s->kinds);
 }
 
 /*

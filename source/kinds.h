@@ -7,6 +7,8 @@
 #define MRN_SOURCE_KINDS_H
 
 #include <mrn/source.h>
+#include <stdio.h>
+#include <string.h>
 
 /* MRN_SOURCE_..., the name that users write, what it can be asked for on its own, and its traits. In the order of the bits. */
 #define MRN_KINDS(ROW)                                                   \
@@ -38,6 +40,8 @@ _Static_assert(1 MRN_KINDS(MRN_KIND_IS_ITS_BIT), "rows are in the order of the b
 /* "interpose, uffd, ": each with a comma. */
 #define MRN_KIND_WORD(NAME, word, ...) #word ", "
 #define MRN_KIND_WORDS		       MRN_KINDS(MRN_KIND_WORD)
+/* What users write for MRN_SOURCE_AUTO. */
+#define MRN_AUTO "auto"
 
 /* Goes over those in a mask of MRN_SOURCE_... */
 #define MRN_FOR_EACH_KIND(k, kinds)                                     \
@@ -53,6 +57,34 @@ static inline unsigned int mrn_kinds_that(unsigned int trait)
 	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)
 		kinds |= (mrn_kind_facts[k].traits & trait ? 1u : 0) << k;
 	return kinds;
+}
+
+/* What they can be asked for together. */
+static inline uint64_t mrn_kinds_cover(unsigned int kinds)
+{
+	uint64_t covers = 0;
+
+	MRN_FOR_EACH_KIND(k, kinds)
+		covers |= mrn_kind_facts[k].covers;
+	return covers;
+}
+
+/* "interpose+uffd"; into sizeof(MRN_KIND_WORDS) bytes. */
+static inline void mrn_kinds_put_names(char *text, unsigned int kinds)
+{
+	*text = '\0';
+	MRN_FOR_EACH_KIND(k, kinds)
+		text += sprintf(text, "%s%s", kinds & ((1u << k) - 1) ? "+" : "",
+				mrn_kind_facts[k].name);
+}
+
+/* The kind that has this name, as a mask; MRN_SOURCE_AUTO for "auto"; -1 for any other name. */
+static inline int mrn_kinds_named(const char *name)
+{
+	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)
+		if (!strcmp(name, mrn_kind_facts[k].name))
+			return 1 << k;
+	return strcmp(name, MRN_AUTO) ? -1 : (int)MRN_SOURCE_AUTO;
 }
 
 #endif

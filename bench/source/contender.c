@@ -18,6 +18,7 @@
 #include "bench/source/place.h"
 #include "bench/source/work.h"
 #include "os/clock.h"
+#include "source/kinds.h"
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -237,9 +238,7 @@ static int prepare(uint32_t sources, char *why, size_t why_size)
 	/* Or glibc stops to map large blocks when the first of them is freed. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	me.page = (size_t)sysconf(_SC_PAGESIZE);
-	me.need = sources == MRN_SOURCE_INTERPOSE ? MRN_COVER_INTERPOSE
-		  : sources == MRN_SOURCE_UFFD	  ? MRN_COVER_UFFD
-						  : MRN_COVER_PAGES;
+	me.need = mrn_kinds_cover(sources) & MRN_COVER_PAGES;
 	if (sources)
 		r = mrn_source_attach(mrn_mm_self(), sources, &opts, &me.source);
 	return r ? r : make_others();

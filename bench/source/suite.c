@@ -13,23 +13,14 @@
 #include "bench/process.h"
 #include "bench/source/work.h"
 #include "bench/suites.h"
+#include "source/kinds.h"
 
-#define PROGRAM	       "mrn-bench-source"
-#define MAX_CONTENDERS 5
+#define PROGRAM "mrn-bench-source"
+/* None; each kind; and all together that AUTO takes anyway. */
+#define MAX_CONTENDERS (MRN_NR_KINDS + 2)
 #define MAX_CASES      16
 /* Of a round: a gap for mappings is in another place in each (place.h). */
 #define TURNS 8
-
-static const struct {
-	const char *name;
-	uint32_t sources;
-} kinds[MAX_CONTENDERS] = {
-	{"none", 0}, /* first */
-	{"interpose", MRN_SOURCE_INTERPOSE},
-	{"uffd", MRN_SOURCE_UFFD},
-	{"interpose+uffd", MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD},
-	{"dispatch", MRN_SOURCE_DISPATCH},
-};
 
 /* ops: for a turn of about 10 ms. */
 static const struct {
@@ -52,6 +43,7 @@ static const struct {
 
 struct contender {
 	const char *name;
+	char names[sizeof(MRN_KIND_WORDS)];
 	uint32_t sources;
 	struct source_work w; /* of the case */
 	struct bench_process process;
@@ -62,7 +54,7 @@ struct contender {
 static int start(struct contender *c)
 {
 	struct beside_environment env;
-	int err = beside_environment_make(&env, c->sources & MRN_SOURCE_INTERPOSE);
+	int err = beside_environment_make(&env, c->sources & mrn_kinds_that(MRN_KIND_BY_NAME));
 
 	if (err)
 		return err;
@@ -108,17 +100,24 @@ static int fail(char *why, size_t why_size, const struct contender *c, const cha
 static int find_all(struct bench_table *table, struct contender *all, size_t *nr, char *why,
 		    size_t why_size)
 {
+	const uint32_t together = MRN_ALL_KINDS & ~mrn_kinds_that(MRN_KIND_COSTLY);
 	uint32_t missing = 0;
 
-	for (size_t i = 0; i < MAX_CONTENDERS; i++) {
+	for (uint32_t sources = 0; sources <= MRN_ALL_KINDS; sources++) {
 		struct contender *c = &all[*nr];
 		int err;
 
+		if ((sources & (sources - 1)) && sources != together)
+			continue;
 		*c = (struct contender){
-			.name = kinds[i].name,
-			.sources = kinds[i].sources,
-			.w = {.sources = kinds[i].sources},
+			.name = "none",
+			.sources = sources,
+			.w = {.sources = sources},
 		};
+		if (c->sources) {
+			mrn_kinds_put_names(c->names, c->sources);
+			c->name = c->names;
+		}
 		err = start(c);
 		bench_process_stop(&c->process);
 		if (!err)

@@ -7,18 +7,7 @@
 #include <string.h>
 
 #include "coverage/pin.h"
-
-/* What is asked of each source: all that it can be asked for; of io_uring only where that is the cause, for it costs reuse. */
-static const struct {
-	const char *name;
-	unsigned int kinds;
-	uint64_t need;
-} sources[] = {
-	{"interpose", MRN_SOURCE_INTERPOSE, MRN_COVER_INTERPOSE},
-	{"uffd", MRN_SOURCE_UFFD, MRN_COVER_UFFD},
-	{"dispatch", MRN_SOURCE_DISPATCH, MRN_COVER_EVERYTHING},
-	{"auto", MRN_SOURCE_AUTO, MRN_COVER_EVERYTHING},
-};
+#include "source/kinds.h"
 
 void probe_conclude(struct probe *p, enum verdict verdict, const char *format, ...)
 {
@@ -61,11 +50,15 @@ static int say(const struct probe *p)
 	return 0;
 }
 
-static int run(struct probe *p, unsigned int kinds, uint64_t need)
+/* Asks for all that the source can be asked for; of io_uring only where that is the cause, for it costs reuse. */
+static int run(struct probe *p, unsigned int kinds)
 {
-	bool asks = p->cause->by_ring && (need & MRN_COVER_ALL_CALLERS);
-	int r = attach(p, kinds, asks ? need | MRN_COVER_IO_URING : need);
+	uint64_t need = mrn_kinds_cover(kinds == MRN_SOURCE_AUTO ? MRN_ALL_KINDS : kinds);
+	int r;
 
+	if (p->cause->by_ring && (need & MRN_COVER_ALL_CALLERS))
+		need |= MRN_COVER_IO_URING;
+	r = attach(p, kinds, need);
 	if (r) {
 		p->verdict = VERDICT_UNSUPPORTED;
 		if (!*p->why)
@@ -86,6 +79,7 @@ static int run(struct probe *p, unsigned int kinds, uint64_t need)
 int main(int argc, char **argv)
 {
 	struct probe p = {.cause = argc == 3 ? cause_find(argv[2]) : NULL};
+	int kinds = argc == 3 ? mrn_kinds_named(argv[1]) : -1;
 
 	if (argc == 3 && !strcmp(argv[1], PROBE_AFTER)) {
 		probe_judge_replaced(&p, argv[2]);
@@ -93,9 +87,8 @@ int main(int argc, char **argv)
 	}
 	/* Before the source: a thread of the kernel's may be in it that blocks all signals. */
 	p.has_device = pin_open() == 0;
-	for (size_t i = 0; p.cause && i < sizeof(sources) / sizeof(sources[0]); i++)
-		if (!strcmp(sources[i].name, argv[1]))
-			return run(&p, sources[i].kinds, sources[i].need);
+	if (p.cause && kinds >= 0)
+		return run(&p, (unsigned int)kinds);
 	fprintf(stderr, PROBE_PROGRAM ": this is run by mrn coverage\n");
 	return 2;
 }

@@ -14,11 +14,11 @@ static int probe(const struct coverage_options *o, const char *program, struct c
 {
 	int err = 0;
 
-	for (int s = 0; s < COVERAGE_SOURCES && !err; s++) {
+	for (unsigned int s = 0; s < COVERAGE_SOURCES && !err; s++) {
 		if (!o->source[s])
 			continue;
-		progress_show("%s: %s", row->cause->name, coverage_sources[s]);
-		err = coverage_probe(program, coverage_sources[s], row->cause, &row->cell[s]);
+		progress_show("%s: %s", row->cause->name, coverage_source(s));
+		err = coverage_probe(program, s, row->cause, &row->cell[s]);
 	}
 	progress_remove();
 	if (!err)

@@ -8,12 +8,19 @@
 
 #include "coverage/cause/cause.h"
 #include "coverage/probe/verdict.h"
+#include "source/kinds.h"
 
-#define COVERAGE_SOURCES 4
+/* The kinds of source, and AUTO. */
+#define COVERAGE_SOURCES (MRN_NR_KINDS + 1)
+
+static inline const char *coverage_source(unsigned int s)
+{
+	return s < MRN_NR_KINDS ? mrn_kind_facts[s].name : MRN_AUTO;
+}
 
 struct coverage_options {
-	bool source[COVERAGE_SOURCES]; /* by coverage_sources */
-	const struct cause *cause;     /* NULL: all */
+	bool source[COVERAGE_SOURCES];
+	const struct cause *cause; /* NULL: all */
 	bool json;
 };
 
@@ -28,13 +35,11 @@ struct coverage_row {
 	struct coverage_cell cell[COVERAGE_SOURCES];
 };
 
-extern const char *const coverage_sources[COVERAGE_SOURCES];
-
 /* options.c: 0, or an exit status */
 int coverage_parse_options(int argc, char **argv, struct coverage_options *o);
 
 /* run.c: 0, or -errno when no probe can be run at all */
-int coverage_probe(const char *program, const char *source, const struct cause *cause,
+int coverage_probe(const char *program, unsigned int source, const struct cause *cause,
 		   struct coverage_cell *cell);
 
 /* report.c */

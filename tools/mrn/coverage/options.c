@@ -5,14 +5,12 @@
 #include "tools/mrn/cli.h"
 #include "tools/mrn/coverage/coverage.h"
 
-const char *const coverage_sources[COVERAGE_SOURCES] = {"interpose", "uffd", "dispatch", "auto"};
-
 /* None has a short form. */
 enum { SOURCE = 256, CAUSE, JSON };
 
 static const struct argp_option options[] = {
 	{"source", SOURCE, "NAME", 0,
-	 "Try only this source: interpose, uffd, dispatch, auto, or all (all)", 0},
+	 "Try only this source: " MRN_KIND_WORDS MRN_AUTO ", or all (all)", 0},
 	{"cause", CAUSE, "NAME", 0, "Try only this cause, by its name in the table", 0},
 	{"json", JSON, NULL, 0, "Print the verdicts as JSON", 0},
 	{0},
@@ -22,15 +20,14 @@ static error_t choose_source(struct argp_state *state, const char *name, struct 
 {
 	bool all = !strcmp(name, "all"), any = false;
 
-	for (size_t i = 0; i < COVERAGE_SOURCES; i++) {
-		o->source[i] = all || !strcmp(name, coverage_sources[i]);
+	for (unsigned int i = 0; i < COVERAGE_SOURCES; i++) {
+		o->source[i] = all || !strcmp(name, coverage_source(i));
 		any |= o->source[i];
 	}
 	if (any)
 		return 0;
 	cli_say(state->name,
-		"there is no source \"%s\"; there are interpose, uffd, dispatch, auto, and all",
-		name);
+		"there is no source \"%s\"; there are " MRN_KIND_WORDS MRN_AUTO ", and all", name);
 	return EINVAL;
 }
 
@@ -71,6 +68,6 @@ int coverage_parse_options(int argc, char **argv, struct coverage_options *o)
 		       "options; 77 if this machine lacks something.",
 	};
 
-	*o = (struct coverage_options){.source = {true, true, true, true}};
+	*o = (struct coverage_options){.source = {[0 ... COVERAGE_SOURCES - 1] = true}};
 	return cli_parse(&argp, argc, argv, o);
 }

@@ -12,23 +12,24 @@ static const char *const names[] = VERDICT_NAMES;
 void coverage_report_heading(const struct coverage_options *o)
 {
 	printf("%-22s", "cause");
-	for (int s = 0; s < COVERAGE_SOURCES; s++)
+	for (unsigned int s = 0; s < COVERAGE_SOURCES; s++)
 		if (o->source[s])
-			printf(" %-13s", coverage_sources[s]);
+			printf(" %-13s", coverage_source(s));
 	print_row_end();
 }
 
 void coverage_report_row(const struct coverage_options *o, const struct coverage_row *row)
 {
 	printf("%-22s", row->cause->name);
-	for (int s = 0; s < COVERAGE_SOURCES; s++)
+	for (unsigned int s = 0; s < COVERAGE_SOURCES; s++)
 		if (o->source[s])
 			printf(" %-13s", names[row->cell[s].verdict]);
 	print_row_end();
 }
 
 /* The causes for which a source has this reason, each after a blank. */
-static void name_causes(const struct coverage_row *rows, size_t n, int source, const char *why)
+static void name_causes(const struct coverage_row *rows, size_t n, unsigned int source,
+			const char *why)
 {
 	char *text = NULL;
 	size_t size;
@@ -48,7 +49,7 @@ static void name_causes(const struct coverage_row *rows, size_t n, int source, c
 void coverage_report_reasons(const struct coverage_options *o, const struct coverage_row *rows,
 			     size_t n)
 {
-	for (int s = 0; s < COVERAGE_SOURCES; s++)
+	for (unsigned int s = 0; s < COVERAGE_SOURCES; s++)
 		for (size_t i = 0; i < n && o->source[s]; i++) {
 			const char *why = rows[i].cell[s].why;
 			bool is_new = *why;
@@ -59,7 +60,7 @@ void coverage_report_reasons(const struct coverage_options *o, const struct cove
 			if (!is_new)
 				continue;
 			putchar('\n');
-			snprintf(first, sizeof(first), "%s, %s: ", coverage_sources[s],
+			snprintf(first, sizeof(first), "%s, %s: ", coverage_source(s),
 				 names[rows[i].cell[s].verdict]);
 			print_filled(first, "  ", why);
 			name_causes(rows, n, s, why);
@@ -74,12 +75,12 @@ int coverage_report_json(const struct coverage_options *o, const struct coverage
 	json_start(&j);
 	json_begin_array(&j, "rows");
 	for (size_t i = 0; i < n; i++)
-		for (int s = 0; s < COVERAGE_SOURCES; s++) {
+		for (unsigned int s = 0; s < COVERAGE_SOURCES; s++) {
 			if (!o->source[s])
 				continue;
 			json_begin_object(&j, NULL);
 			json_string(&j, "cause", rows[i].cause->name);
-			json_string(&j, "source", coverage_sources[s]);
+			json_string(&j, "source", coverage_source(s));
 			json_string(&j, "result", names[rows[i].cell[s].verdict]);
 			json_string(&j, "why", rows[i].cell[s].why);
 			json_end(&j);

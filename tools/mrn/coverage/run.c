@@ -17,10 +17,11 @@
 
 #define DEADLINE_MS 20000
 
-static int start(const char *program, const char *source, const struct cause *cause, int out,
+static int start(const char *program, unsigned int source, const struct cause *cause, int out,
 		 pid_t *pid)
 {
-	bool interposed = !strcmp(source, "interpose") || !strcmp(source, "auto");
+	bool interposed = source == MRN_NR_KINDS ||
+			  (mrn_kind_facts[source].traits & MRN_KIND_BY_NAME);
 	char name[64], kind[32];
 	char *argv[] = {(char *)(uintptr_t)program, kind, name, NULL};
 	posix_spawn_file_actions_t actions;
@@ -30,7 +31,7 @@ static int start(const char *program, const char *source, const struct cause *ca
 	if (err)
 		return err;
 
-	snprintf(kind, sizeof(kind), "%s", source);
+	snprintf(kind, sizeof(kind), "%s", coverage_source(source));
 	snprintf(name, sizeof(name), "%s", cause->name);
 	err = posix_spawn_file_actions_init(&actions);
 	if (!err) {
@@ -108,7 +109,7 @@ static void judge(struct coverage_cell *cell, char *said, bool late, int status)
 	}
 }
 
-int coverage_probe(const char *program, const char *source, const struct cause *cause,
+int coverage_probe(const char *program, unsigned int source, const struct cause *cause,
 		   struct coverage_cell *cell)
 {
 	char said[512];
