@@ -31,8 +31,13 @@
 static struct watch_header *header;
 /* As getpid says it, which is not what the log calls this process in another namespace. */
 static long own_pid;
-/* The place in watch_kinds of what is attached here: another process may have got another. */
+/* The kind that is attached here, or -errno: another process may have got another. */
 static int own_kind;
+
+static bool is_by_name(int kind)
+{
+	return mrn_kind_facts[kind].traits & MRN_KIND_BY_NAME;
+}
 
 /* The number of a process that is counted as unwatched: the one that runs, or that was forked from. */
 static long told_of;
@@ -57,25 +62,23 @@ bool watch_recorder_is(long pid)
 /* Why nothing could be attached here. */
 static char why[sizeof(((struct watch_header *)0)->why)];
 
-/* The place in watch_kinds of what could be attached, or -errno and why. */
+/* The kind that could be attached, or -errno and why. */
 static int attach(void)
 {
 	struct mrn_source_opts opts = {.size = sizeof(opts), .why = why, .why_size = sizeof(why)};
 	int r = -EOPNOTSUPP;
 
 	*why = '\0';
-	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++) {
+	WATCH_FOR_EACH_KIND(k, header->kinds) {
 		struct mrn_source *source;
 
-		if (header->kinds && !(header->kinds >> i & 1))
-			continue;
-		r = mrn_source_attach(mrn_mm_self(), watch_kinds[i].kind, &opts, &source);
+		r = mrn_source_attach(mrn_mm_self(), 1u << k, &opts, &source);
 		if (r)
 			continue;
 		r = watch_recorder_watch_loss(source);
 		if (!r) {
-			__atomic_fetch_or(&header->sources, 1u << i, __ATOMIC_RELAXED);
-			return (int)i;
+			__atomic_fetch_or(&header->sources, 1u << k, __ATOMIC_RELAXED);
+			return k;
 		}
 	}
 	if (!*why)
@@ -184,7 +187,7 @@ static void in_child(void)
 	watch_recorder_forget();
 	if (header->children) {
 		take_back();
-		if (own_kind < 0 || is_past_libc || watch_kinds[own_kind].in_child)
+		if (own_kind < 0 || is_past_libc || !is_by_name(own_kind))
 			own_kind = attach();
 		is_past_libc = false;
 		follow();
@@ -192,12 +195,12 @@ static void in_child(void)
 	errno = saved;
 }
 
-/* The place in watch_kinds of a source that needs nothing to be attached in a child, or -1. */
+/* A kind that is in a child without being attached there, or -1. */
 static int kind_without_attach(void)
 {
-	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++)
-		if (!watch_kinds[i].in_child && (!header->kinds || (header->kinds >> i & 1)))
-			return (int)i;
+	WATCH_FOR_EACH_KIND(k, header->kinds)
+		if (is_by_name(k))
+			return k;
 	return -1;
 }
 
@@ -279,7 +282,7 @@ static void begin(void)
 		run_unwatched(why);
 		return;
 	}
-	if (watch_kinds[own_kind].kind == MRN_SOURCE_INTERPOSE)
+	if (is_by_name(own_kind))
 		__atomic_fetch_or(&header->runtimes, own_runtimes(), __ATOMIC_RELAXED);
 	__atomic_store_n(&header->attached, (uint32_t)own_kind + 1, __ATOMIC_RELEASE);
 	r = watch_recorder_start();

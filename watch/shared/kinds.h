@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The sources that can watch a whole program, best first: `auto` takes the first that works.
- * userfaultfd is none: it sees only ranges that somebody has armed.
+ * The kinds of source that can watch a whole program, the best first: `auto` takes the first that works. A later kind in the list sees
+ * more. One that needs arming is none: nobody arms a program that knows nothing of it.
  */
 #ifndef MRN_WATCH_KINDS_H
 #define MRN_WATCH_KINDS_H
 
-#include <mrn/source.h>
+#include "source/kinds.h"
 
-struct watch_kind {
-	const char *name;
-	unsigned int kind;     /* for mrn_source_attach */
-	unsigned int in_child; /* 1: a forked child must attach again */
-};
+#define WATCH_FOR_EACH_KIND(k, kinds)               \
+	for (int k = MRN_NR_KINDS - 1; k >= 0; k--) \
+		if (!((kinds)&1u << k)) {           \
+		} else
 
-static const struct watch_kind watch_kinds[] = {
-	{"dispatch", MRN_SOURCE_DISPATCH, 1},
-	{"interpose", MRN_SOURCE_INTERPOSE, 0},
-};
+static inline unsigned int watch_kinds(void)
+{
+	return MRN_ALL_KINDS & ~mrn_kinds_that(MRN_KIND_BY_ARMING);
+}
 
-#define WATCH_NR_KINDS (sizeof(watch_kinds) / sizeof(watch_kinds[0]))
+/* Their names with something between them; how long that is. */
+static inline size_t watch_kinds_put_names(char *text, size_t size, unsigned int kinds,
+					   const char *between)
+{
+	size_t used = 0;
+
+	WATCH_FOR_EACH_KIND(k, kinds)
+		used += (size_t)snprintf(text + used, size - used, "%s%s", used ? between : "",
+					 mrn_kind_facts[k].name);
+	return used;
+}
 
 #endif

@@ -31,7 +31,7 @@
 #include <stdint.h>
 
 #define WATCH_MAGIC   UINT64_C(0x6863746177206e72) /* "rn watch" */
-#define WATCH_VERSION 3
+#define WATCH_VERSION 4
 
 /* In the environment: "COOKIE:PATH", the header's cookie in hexadecimal and where to open the log. */
 #define WATCH_ENVIRONMENT "MRN_WATCH"
@@ -108,7 +108,7 @@ struct watch_header {
 	uint32_t version;
 	uint32_t children; /* follow them */
 	uint64_t cookie;
-	uint32_t kinds; /* sources to try: a bit for each of watch_kinds (watch/shared/kinds.h) */
+	uint32_t kinds;	     /* sources to try: MRN_SOURCE_... */
 	uint32_t ring_shift; /* a ring has 1 << ring_shift slots */
 	uint64_t lane_size;  /* bytes, with the ring */
 	uint32_t uid, gid;   /* the tool's */
@@ -121,10 +121,10 @@ struct watch_header {
 
 	/* From the program. */
 	uint32_t
-		attached; /* 1 + the place in watch_kinds of what the first process has got; 0: none yet */
+		attached; /* 1 + the kind (source/kinds.h) that the first process has got; 0: none yet */
 	uint32_t
 		runtimes; /* that processes with interpose alone have: a bit for each of WATCH_RUNTIMES */
-	uint32_t sources; /* what any process has got, a bit as in kinds */
+	uint32_t sources; /* what any process has got, as kinds */
 	uint32_t knocks;  /* futex: what the tool sleeps on */
 	uint32_t failed;  /* the first process could not attach a source */
 	char why[512];	  /* why */

@@ -9,14 +9,13 @@
 
 enum { OUTPUT = 'o', REPORT = 256, SOURCE, CHILDREN, RECORDS, JSON };
 
+static char source_help[256];
+
 static const struct argp_option options[] = {
 	{"output", OUTPUT, "FILE", 0,
 	 "Write a trace for Perfetto or chrome://tracing: JSON, packed by gzip", 0},
 	{"report", REPORT, "FILE", 0, "Write a page for a browser: addresses over time", 0},
-	{"source", SOURCE, "NAME", 0,
-	 "What announces changes: dispatch, interpose, or auto: dispatch where it works, else "
-	 "interpose (auto)",
-	 0},
+	{"source", SOURCE, "NAME", 0, source_help, 0},
 	{"children", CHILDREN, NULL, 0, "Follow what the program forks and executes", 0},
 	{"records", RECORDS, "N", 0,
 	 "How many records may wait to be read, for each process (65536)", 0},
@@ -29,23 +28,17 @@ static const struct argp_option options[] = {
 
 static error_t read_source(const struct argp_state *state, const char *name, uint32_t *kinds)
 {
-	if (!strcmp(name, "auto")) {
-		*kinds = 0;
-		return 0;
-	}
-	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++) {
-		if (!strcmp(name, watch_kinds[i].name)) {
-			*kinds = 1u << i;
-			return 0;
-		}
-	}
-	if (!strcmp(name, "uffd"))
-		cli_say(state->name,
-			"uffd sees only ranges that somebody has armed, and a program that "
-			"knows nothing of it arms none");
-	else
+	int named = mrn_kinds_named(name);
+
+	*kinds = watch_kinds() & (named == MRN_SOURCE_AUTO ? MRN_ALL_KINDS : (unsigned int)named);
+	if (named < 0)
 		cli_say(state->name, "there is no source \"%s\"; see %s --help", name, state->name);
-	return EINVAL;
+	else if (!*kinds)
+		cli_say(state->name,
+			"%s sees only ranges that somebody has armed, and a program that "
+			"knows nothing of it arms none",
+			name);
+	return named < 0 || !*kinds ? EINVAL : 0;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -80,6 +73,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
+/* "dispatch where it works, else interpose" */
+static void write_source_help(void)
+{
+	char names[128];
+
+	watch_kinds_put_names(names, sizeof(names), watch_kinds(), " where it works, else ");
+	snprintf(source_help, sizeof(source_help),
+		 "What announces changes: %s (auto); or only the one of this name", names);
+}
+
 int watch_parse_options(int argc, char **argv, struct watch_options *o)
 {
 	static const struct argp argp = {
@@ -96,7 +99,8 @@ int watch_parse_options(int argc, char **argv, struct watch_options *o)
 	};
 	int status;
 
-	*o = (struct watch_options){.records = 1u << 16};
+	write_source_help();
+	*o = (struct watch_options){.records = 1u << 16, .kinds = watch_kinds()};
 	status = cli_parse_program(&argp, argc, argv, o, &o->program);
 	if (!status && !*o->program) {
 		cli_say(argv[0], "which program? See %s --help", argv[0]);

@@ -9,7 +9,7 @@ struct watch_options {
 	const char *trace;     /* where to write it, or NULL */
 	const char *report;    /* where to write it, or NULL */
 	const char *json_file; /* where to write it; NULL: to standard output, if json */
-	uint32_t kinds;	       /* bits of watch_kinds; 0: the best that works */
+	uint32_t kinds;	       /* MRN_SOURCE_...: the best that works */
 	uint64_t records;      /* in a ring, a power of two */
 	bool children, json;
 	char **program; /* and its arguments */

@@ -178,15 +178,9 @@ static int write_outputs(struct watch *w)
 /* "dispatch and interpose", where not all processes could have the best. */
 static const char *sources(uint32_t which)
 {
-	static char names[64];
-	size_t n = 0;
+	static char names[128];
 
-	snprintf(names, sizeof(names), "nothing");
-	for (unsigned int i = 0; i < WATCH_NR_KINDS; i++)
-		if (which >> i & 1)
-			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
-					      n ? " and " : "", watch_kinds[i].name);
-	return names;
+	return watch_kinds_put_names(names, sizeof(names), which, " and ") ? names : "nothing";
 }
 
 /* What the recorder has said, in the program, of how it got on. */
