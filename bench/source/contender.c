@@ -16,7 +16,7 @@
 #include "bench/crew.h"
 #include "bench/process.h"
 #include "bench/source/place.h"
-#include "bench/source/work.h"
+#include "bench/source/request.h"
 #include "os/clock.h"
 #include "source/kinds.h"
 

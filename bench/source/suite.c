@@ -11,7 +11,7 @@
 #include "coverage/beside.h"
 #include "bench/crew.h"
 #include "bench/process.h"
-#include "bench/source/work.h"
+#include "bench/source/request.h"
 #include "bench/suites.h"
 #include "source/kinds.h"
 

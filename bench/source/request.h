@@ -3,8 +3,8 @@
  * What mrn bench source asks of mrn-bench-source: which sources that process is to have, from its first request on,
  * and which work to do.
  */
-#ifndef BENCH_SOURCE_WORK_H
-#define BENCH_SOURCE_WORK_H
+#ifndef BENCH_SOURCE_REQUEST_H
+#define BENCH_SOURCE_REQUEST_H
 
 #include <stdint.h>
 
