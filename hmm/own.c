@@ -12,67 +12,30 @@
  * two system calls, PATIENCE times in a row, is taken away as fast as it comes: -ENOMEM. Not -EBUSY, since nothing has
  * collided and the caller would begin again at once; not 0 without VALID, which would look like an answer to the
  * request.
- *
- * Each call opens the files in /proc, and closes them before it returns. A descriptor kept open would show the parent's
- * memory in a forked child; would go on showing frames after the process has dropped its privileges; and, after a
- * program that closes all descriptors, might name another file, whose contents would be taken for translations. So
- * threads share nothing, and nothing is left behind, except in a child that another thread forks meanwhile: there a
- * copy stays until exec, and keeps no page of memory. The price is some microseconds per call, whatever the range's
- * length.
- *
- * Another thread may close or replace the descriptors during a call, too. What another file says, even an error, is not
- * an answer: so after everything has been read, each number must still name its file, otherwise -EBUSY. A number that
- * does not is not closed.
  */
 #include "hmm/own.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "hmm/check.h"
-#include "os/check.h"
-#include "os/maps.h"
-#include "os/pagemap.h"
+#include "hmm/own_view.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 
 /* Pages in a step: few enough that a collision is soon noticed, and a whole huge page if it is aligned. */
-#define BLOCK 512
-/* Runs of alike pages (PAGEMAP_SCAN) in a step. If there are more, the step ends early. */
-#define REGIONS 32
-/* Mappings read at a time if the kernel cannot be asked for one by address. */
-#define WINDOW	 16
+#define BLOCK	 MRN_HMM_VIEW_PAGES
 #define PATIENCE 64
-
-/* An entry as read, and two bits of ours. */
-#define ENTRY_BITS                                                                            \
-	(MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_FILE | MRN_PAGEMAP_GUARD | MRN_PAGEMAP_EXCLUSIVE | \
-	 MRN_PAGEMAP_FRAME)
-#define ENTRY_HUGE     (UINT64_C(1) << 60)
-#define ENTRY_NO_PAGES (UINT64_C(1) << 59) /* the mapping has no pages, or is gone */
 
 #define REQ (HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 
 struct walk {
 	struct hmm_range *range;
-	unsigned int shift;
 	uintptr_t addr;
 	size_t reach; /* pages that a step may take on */
 	unsigned int idle;
 	bool brought; /* this step has populated the page at addr, or has to begin again */
-
-	int maps, pagemap;
-	bool query, scan; /* the kernel has PROCMAP_QUERY, PAGEMAP_SCAN */
-
-	/* Mappings at and after addr; if last is set, there are none beyond them. */
-	struct mrn_mapping window[WINDOW];
-	size_t mappings, at;
-	bool last;
-
-	/* The pages' entries in [base, known). */
-	uintptr_t base, known;
-	uint64_t entry[BLOCK];
+	struct mrn_hmm_view view;
 };
 
 static uintptr_t lower(uintptr_t a, uintptr_t b)
@@ -88,7 +51,7 @@ static bool has_collided(const struct walk *w)
 
 static unsigned long *pfn_at(const struct walk *w, uintptr_t addr)
 {
-	return &w->range->hmm_pfns[(addr - w->range->start) >> w->shift];
+	return &w->range->hmm_pfns[(addr - w->range->start) >> w->view.shift];
 }
 
 /* As in the kernel, WRITE alone requests nothing. */
@@ -97,53 +60,6 @@ static unsigned long asked(const struct walk *w, uintptr_t addr)
 	unsigned long r = (*pfn_at(w, addr) & w->range->pfn_flags_mask) | w->range->default_flags;
 
 	return r & HMM_PFN_REQ_FAULT ? r & REQ : 0;
-}
-
-/* --------------------------------------------------------------------------------------- mappings */
-
-static void forget_mappings(struct walk *w)
-{
-	w->mappings = w->at = 0;
-	w->last = false;
-	w->known = 0;
-}
-
-static int load_mappings(struct walk *w, uintptr_t addr)
-{
-	long n;
-
-	w->at = 0;
-	if (w->query) {
-		int r = mrn_maps_query(w->maps, addr, &w->window[0]);
-
-		w->mappings = r == 0;
-		w->last = r == -ENOENT;
-		if (r == 0 || r == -ENOENT)
-			return 0;
-		w->query = false;
-	}
-	n = mrn_maps_from(addr, w->window, WINDOW);
-	w->mappings = n < 0 ? 0 : (size_t)n;
-	w->last = n < WINDOW;
-	return n < 0 ? (int)n : 0;
-}
-
-/* The mapping that contains addr, or the next one, or one at the end of the address space. */
-static int find_mapping(struct walk *w, uintptr_t addr, struct mrn_mapping *m)
-{
-	while (w->at < w->mappings && w->window[w->at].end <= addr)
-		w->at++;
-	if (w->at == w->mappings && !w->last) {
-		int r = load_mappings(w, addr);
-
-		if (r)
-			return r;
-	}
-	if (w->at < w->mappings)
-		*m = w->window[w->at];
-	else
-		*m = (struct mrn_mapping){.start = UINTPTR_MAX, .end = UINTPTR_MAX};
-	return 0;
 }
 
 /* Writable memory is readable, whatever the mapping says: the processor cannot separate the two. */
@@ -162,10 +78,10 @@ static bool is_same(const struct mrn_mapping *a, const struct mrn_mapping *b)
 /* The order of the block in which the page is mapped. */
 static unsigned int order_of(const struct walk *w, const struct mrn_mapping *m, uint64_t entry)
 {
-	if (m->page_size >> w->shift > 1)
-		return (unsigned int)__builtin_ctzll(m->page_size) - w->shift;
+	if (m->page_size >> w->view.shift > 1)
+		return (unsigned int)__builtin_ctzll(m->page_size) - w->view.shift;
 	/* A page table is one page, of entries of 8 bytes. */
-	return entry & ENTRY_HUGE ? w->shift - 3 : 0;
+	return entry & MRN_HMM_VIEW_HUGE ? w->view.shift - 3 : 0;
 }
 
 /*
@@ -177,12 +93,12 @@ static unsigned int order_of(const struct walk *w, const struct mrn_mapping *m, 
 static unsigned long answer(const struct walk *w, const struct mrn_mapping *m, uintptr_t addr,
 			    bool believe)
 {
-	uint64_t e = w->entry[(addr - w->base) >> w->shift];
+	uint64_t e = mrn_hmm_view_entry(&w->view, addr);
 	bool file = e & MRN_PAGEMAP_FILE;
 	unsigned long pfn;
 
 	if (!(e & MRN_PAGEMAP_PRESENT))
-		return e & (MRN_PAGEMAP_GUARD | ENTRY_NO_PAGES) ? HMM_PFN_ERROR : 0;
+		return e & (MRN_PAGEMAP_GUARD | MRN_HMM_VIEW_NO_PAGES) ? HMM_PFN_ERROR : 0;
 	pfn = HMM_PFN_VALID | (e & MRN_PAGEMAP_FRAME);
 	pfn |= (unsigned long)order_of(w, m, e) << HMM_PFN_ORDER_SHIFT;
 	if (!m->writable)
@@ -194,66 +110,10 @@ static unsigned long answer(const struct walk *w, const struct mrn_mapping *m, u
 	return pfn;
 }
 
-static void mark(struct walk *w, uintptr_t from, uintptr_t to, uint64_t bit)
-{
-	for (size_t i = (from - w->base) >> w->shift; i < (to - w->base) >> w->shift; i++)
-		w->entry[i] |= bit;
-}
-
-/* Reads entries; a page that is neither read nor marked is not present. */
-static int read_entries(struct walk *w, uintptr_t from, uintptr_t to)
-{
-	size_t i = (from - w->base) >> w->shift, n = (to - from) >> w->shift;
-	int r = mrn_pagemap_read(w->pagemap, from, n, &w->entry[i]);
-
-	for (; n; n--)
-		w->entry[i++] &= ENTRY_BITS;
-	return r;
-}
-
-/* Reads the state of [addr, stop), or of its beginning. The entries decide, so they are read last. */
-static int look(struct walk *w, uintptr_t stop)
-{
-	struct mrn_pagemap_region region[REGIONS];
-	uintptr_t walked = stop, from = stop, to = w->addr, at = w->addr;
-	long n = -ENOTTY;
-	int r;
-
-	w->base = w->addr;
-	if (w->scan)
-		n = mrn_pagemap_scan(w->pagemap, w->addr, stop, region, REGIONS, &walked);
-	if (n < 0 || walked <= w->addr) {
-		w->scan = false;
-		w->known = stop;
-		return read_entries(w, w->addr, stop);
-	}
-	w->known = walked;
-	memset(w->entry, 0, ((walked - w->addr) >> w->shift) * sizeof(w->entry[0]));
-	for (long i = 0; i < n; i++) {
-		if (region[i].categories) {
-			from = lower(from, region[i].start);
-			to = region[i].end;
-		}
-	}
-	if (from < to) {
-		r = read_entries(w, from, to);
-		if (r)
-			return r;
-	}
-	for (long i = 0; i < n; i++) {
-		mark(w, at, region[i].start, ENTRY_NO_PAGES);
-		if (region[i].categories & MRN_PAGE_IS_HUGE)
-			mark(w, region[i].start, region[i].end, ENTRY_HUGE);
-		at = region[i].end;
-	}
-	mark(w, at, walked, ENTRY_NO_PAGES);
-	return 0;
-}
-
 /* Accepts answers as long as they meet the requests. */
 static void take(struct walk *w, const struct mrn_mapping *m, bool believe)
 {
-	for (; w->addr < w->known; w->addr += UINT64_C(1) << w->shift) {
+	for (; w->addr < w->view.known; w->addr += UINT64_C(1) << w->view.shift) {
 		unsigned long pfn = answer(w, m, w->addr, believe);
 
 		/* A request and its answer are the same bit. */
@@ -293,9 +153,9 @@ static int explain(struct walk *w, const struct mrn_mapping *m, uintptr_t from, 
 
 	if (error != -EINVAL && error != -ENOMEM)
 		return -EFAULT;
-	forget_mappings(w);
-	r = find_mapping(w, from, &now);
-	forget_mappings(w);
+	mrn_hmm_view_forget(&w->view);
+	r = mrn_hmm_view_mapping(&w->view, from, &now);
+	mrn_hmm_view_forget(&w->view);
 	if (r)
 		return r;
 	if (now.start > from || now.end < to || !is_same(m, &now)) {
@@ -316,7 +176,7 @@ static unsigned long wanting(const struct walk *w, const struct mrn_mapping *m, 
 {
 	unsigned long r = asked(w, addr);
 
-	if (addr >= w->known)
+	if (addr >= w->view.known)
 		return r & HMM_PFN_REQ_WRITE;
 	return r & ~answer(w, m, addr, false) ? r : 0;
 }
@@ -324,7 +184,7 @@ static unsigned long wanting(const struct walk *w, const struct mrn_mapping *m, 
 /* 0, 1 or -errno as explain. */
 static int bring(struct walk *w, const struct mrn_mapping *m, uintptr_t stop)
 {
-	const uintptr_t page = UINT64_C(1) << w->shift;
+	const uintptr_t page = UINT64_C(1) << w->view.shift;
 
 	for (uintptr_t from = w->addr, to; from < stop; from = to) {
 		unsigned long want = wanting(w, m, from);
@@ -352,7 +212,7 @@ static int bring(struct walk *w, const struct mrn_mapping *m, uintptr_t stop)
 /* For [addr, stop), which is not mapped, or may not be read. */
 static int step_nothing(struct walk *w, uintptr_t stop)
 {
-	for (; w->addr < stop; w->addr += UINT64_C(1) << w->shift) {
+	for (; w->addr < stop; w->addr += UINT64_C(1) << w->view.shift) {
 		if (asked(w, w->addr))
 			return -EFAULT;
 		*pfn_at(w, w->addr) = HMM_PFN_ERROR;
@@ -364,14 +224,14 @@ static int step_nothing(struct walk *w, uintptr_t stop)
 static int step(struct walk *w)
 {
 	/* Ends at a multiple of BLOCK pages, so that huge pages stay whole. */
-	const uintptr_t size = (uintptr_t)BLOCK << w->shift;
+	const uintptr_t size = (uintptr_t)BLOCK << w->view.shift;
 	uintptr_t stop = lower(w->range->end - w->addr, size - w->addr % size) + w->addr;
-	bool first = w->known <= w->addr;
+	bool first = w->view.known <= w->addr;
 	struct mrn_mapping m;
 	int r;
 
-	stop = lower(stop - w->addr, w->reach << w->shift) + w->addr;
-	r = find_mapping(w, w->addr, &m);
+	stop = lower(stop - w->addr, w->reach << w->view.shift) + w->addr;
+	r = mrn_hmm_view_mapping(&w->view, w->addr, &m);
 	if (r)
 		return r;
 	if (w->addr < m.start)
@@ -380,8 +240,8 @@ static int step(struct walk *w)
 	if (!is_readable(&m))
 		return step_nothing(w, stop);
 	if (!first)
-		stop = lower(stop, w->known);
-	for (uintptr_t at = w->addr; !m.writable && at < stop; at += UINT64_C(1) << w->shift)
+		stop = lower(stop, w->view.known);
+	for (uintptr_t at = w->addr; !m.writable && at < stop; at += UINT64_C(1) << w->view.shift)
 		if (asked(w, at) & HMM_PFN_REQ_WRITE)
 			stop = at;
 	if (stop == w->addr)
@@ -390,7 +250,7 @@ static int step(struct walk *w)
 	if (r)
 		return r;
 	MRN_HOOK(hmm_own, w->addr);
-	r = look(w, stop);
+	r = mrn_hmm_view_read(&w->view, w->addr, stop);
 	if (r)
 		return r;
 	take(w, &m, !first);
@@ -427,24 +287,15 @@ int mrn_hmm_own_fault(struct hmm_range *range)
 	int r;
 
 	w.range = range;
-	w.shift = (unsigned int)__builtin_ctzl(mrn_page_size());
 	w.addr = range->start;
 	w.reach = BLOCK;
 	w.idle = 0;
-	w.query = true;
-	w.scan = !MRN_BROKEN(PAGEMAP_SCAN);
-	forget_mappings(&w);
 	/* Before anything is populated in vain. */
 	if (has_collided(&w))
 		return -EBUSY;
-	w.pagemap = mrn_pagemap_open();
-	if (w.pagemap < 0)
-		return w.pagemap;
-	w.maps = mrn_maps_open();
-	r = w.maps < 0 ? w.maps : walk(&w);
-	if (w.maps >= 0 && !mrn_maps_close(w.maps) && !MRN_BROKEN(HMM_OWN_FD))
-		r = -EBUSY;
-	if (!mrn_pagemap_close(w.pagemap) && !MRN_BROKEN(HMM_OWN_FD))
-		r = -EBUSY;
-	return r;
+	r = mrn_hmm_view_open(&w.view);
+	if (r)
+		return r;
+	r = walk(&w);
+	return mrn_hmm_view_close(&w.view) ? r : -EBUSY;
 }
