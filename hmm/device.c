@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
 
 #define BATCH 64
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
 
 /* 0 if all pages can be lent; -EFAULT, -EPERM; 1 if one has to be brought in first. */
 static int may_lend(struct mrn_hmm_region *r, size_t i, size_t n)

@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
 #include "os/atomic.h"
 #include "os/syscall.h"
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "hmm/check.h"
-#include "hmm/cpu.h"
+#include "hmm/space.h"
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "os/uffd.h"

@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 
 #include "hmm/check.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
+#include "hmm/cpu_map.h"
 #include "os/cancel.h"
 
 static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)

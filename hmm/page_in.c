@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "hmm/check.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_map.h"
 
 /* Pages that one call of a device's function copies or frees. */
 #define BATCH 64

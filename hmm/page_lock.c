@@ -4,7 +4,7 @@
  * ranges cannot deadlock.
  */
 #include "hmm/check.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
 #include "os/futex.h"
 
 static bool any_busy(const struct mrn_hmm_region *r, size_t i, size_t n)

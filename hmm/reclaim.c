@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "hmm/check.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
 
 /* True if page i, which is RAM, may differ from its copy; clears the marks. */
 static bool take_dirt(struct mrn_hmm_region *r, size_t i)

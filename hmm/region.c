@@ -5,7 +5,8 @@
 #include <sys/mman.h>
 
 #include "core/mm.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_entry.h"
+#include "hmm/cpu_map.h"
 
 #define MAX_ORDER 9
 
@@ -215,26 +216,6 @@ int mrn_hmm_alloc(struct mrn_hmm *hmm, size_t length, int prot, unsigned int ord
 	return 0;
 }
 
-void mrn_hmm_region_release(struct mrn_hmm_region *r)
-{
-	size_t n = mrn_hmm_pages(r), run;
-
-	for (size_t i = 0; i < n; i += run + 1) {
-		mrn_sigmask mask = mrn_hmm_cpu_enter(r->hmm);
-
-		run = 0;
-		mrn_mutex_lock(&r->lock);
-		for (; i + run < n && !(r->page[i + run].flags & PAGE_LOST); run++)
-			r->page[i + run].flags |= PAGE_LOST;
-		if (i + run < n)
-			r->page[i + run].state = PAGE_HOLE;
-		mrn_mutex_unlock(&r->lock);
-		if (run)
-			mrn_hmm_cpu_give_back(r, i, run);
-		mrn_hmm_cpu_leave(r->hmm, mask);
-	}
-}
-
 int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
 {
 	struct mrn_hmm_change c = {0};
@@ -257,7 +238,7 @@ int mrn_hmm_free(struct mrn_hmm *hmm, void *addr)
 	mrn_hmm_drop(c.r, 0, c.n);
 	mrn_hmm_cpu_unmap(c.r, 0, c.n);
 	mrn_hmm_holes(c.r, 0, c.n);
-	mrn_hmm_region_release(c.r);
+	mrn_hmm_cpu_give_back(c.r);
 	/* Last, so that pages lost until then are still found. Drops the space's reference; the change has another. */
 	if (mrn_hmm_region_remove(c.r))
 		mrn_hmm_region_put(c.r);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/mm.h"
-#include "hmm/cpu.h"
+#include "hmm/cpu_map.h"
 #include "os/cancel.h"
 #include "os/fd.h"
 #include "os/opts.h"
@@ -140,7 +140,7 @@ static void tear_down(struct mrn_hmm *hmm)
 
 		mrn_hmm_drop(r, 0, pages);
 		mrn_hmm_region_remove(r);
-		mrn_hmm_region_release(r);
+		mrn_hmm_cpu_give_back(r);
 		mrn_hmm_region_put(r);
 		mrn_hmm_region_put(r);
 	}

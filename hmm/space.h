@@ -143,6 +143,12 @@ static inline size_t mrn_hmm_pages(const struct mrn_hmm_region *r)
 	return (r->end - r->start) / mrn_page_size();
 }
 
+/* Of n pages, for a system call. */
+static inline long mrn_hmm_bytes(size_t n)
+{
+	return (long)(n * mrn_page_size());
+}
+
 /* ---- region.c */
 
 /* The region that contains addr, with a reference; or NULL. */
@@ -156,11 +162,6 @@ void mrn_hmm_region_put(struct mrn_hmm_region *r);
 size_t mrn_hmm_region_memory(const struct mrn_hmm_region *r);
 /* Removes r from the space, so that it is no longer found. False: another thread has. */
 bool mrn_hmm_region_remove(struct mrn_hmm_region *r);
-/*
- * Releases the addresses, except lost ones. From here on all of them count as lost: a thread that has waited for these
- * pages must not touch them.
- */
-void mrn_hmm_region_release(struct mrn_hmm_region *r);
 
 /* ---- page_lock.c: pages [i, i + n) */
 
