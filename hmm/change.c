@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The bracket around every change of a translation: announce it first, then lock the pages.
- *
- * In this order, several invalidations of one page may be in progress at once, as in the kernel, where page table locks
- * come after the start, too.
- */
+#include "hmm/change.h"
+
 #include <errno.h>
 
-#include "hmm/check.h"
 #include "core/mm.h"
-#include "os/callback.h"
+#include "hmm/check.h"
+#include "hmm/page_lock.h"
 #include "hmm/space.h"
+#include "os/callback.h"
 #include "os/cancel.h"
 
 int mrn_hmm_check(const struct mrn_hmm *hmm)

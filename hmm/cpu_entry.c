@@ -7,6 +7,7 @@
 
 #include "hmm/check.h"
 #include "hmm/ours.h"
+#include "hmm/space.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 

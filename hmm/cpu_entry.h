@@ -6,7 +6,7 @@
 #ifndef MRN_HMM_CPU_ENTRY_H
 #define MRN_HMM_CPU_ENTRY_H
 
-#include "hmm/space.h"
+#include "hmm/region.h"
 
 /* Empties entries: from now on an access faults. */
 void mrn_hmm_cpu_zap(struct mrn_hmm_region *r, size_t i, size_t n);

@@ -8,6 +8,7 @@
 #include "hmm/check.h"
 #include "hmm/cpu_entry.h"
 #include "hmm/ours.h"
+#include "hmm/space.h"
 #include "os/maps.h"
 #include "os/syscall.h"
 #include "os/uffd.h"

@@ -6,7 +6,7 @@
 #ifndef MRN_HMM_CPU_MAP_H
 #define MRN_HMM_CPU_MAP_H
 
-#include "hmm/space.h"
+#include "hmm/region.h"
 
 /* Reserves addresses, aligned to a power of two. Returns 0 if there are none. */
 uintptr_t mrn_hmm_cpu_reserve(size_t length, size_t align);

@@ -10,6 +10,11 @@
 #include <sys/mman.h>
 
 #include "hmm/cpu_entry.h"
+#include "hmm/device.h"
+#include "hmm/events.h"
+#include "hmm/page_in.h"
+#include "hmm/page_lock.h"
+#include "hmm/space.h"
 #include "os/atomic.h"
 #include "os/syscall.h"
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hmm/check.h"
+#include "hmm/events.h"
 #include "hmm/space.h"
 #include "os/syscall.h"
 #include "os/thread.h"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "hmm/check.h"
+#include "hmm/events.h"
 #include "hmm/space.h"
 #include "os/fd.h"
 #include "os/futex.h"

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Pages that other code has unmapped: a handler reads the event and marks them, a worker announces and drops them. */
+#include "hmm/change.h"
 #include "hmm/check.h"
-#include "hmm/space.h"
+#include "hmm/events.h"
+#include "hmm/page_in.h"
+#include "hmm/region.h"
 
 /* Turns the lost pages of r in [i, i + n) into holes if they are not locked; otherwise unlock kicks a worker again. */
 static void lose(struct mrn_hmm_region *r, size_t i, size_t n)

@@ -5,9 +5,13 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "hmm/change.h"
 #include "hmm/check.h"
 #include "hmm/cpu_entry.h"
 #include "hmm/cpu_map.h"
+#include "hmm/page_in.h"
+#include "hmm/page_lock.h"
+#include "hmm/space.h"
 #include "os/cancel.h"
 
 static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)

@@ -2,6 +2,7 @@
 #include "hmm/ours.h"
 
 #include "hmm/check.h"
+#include "hmm/space.h"
 #include "os/syscall.h"
 
 mrn_sigmask mrn_hmm_ours_enter(struct mrn_hmm *hmm)

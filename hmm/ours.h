@@ -6,7 +6,8 @@
 #ifndef MRN_HMM_OURS_H
 #define MRN_HMM_OURS_H
 
-#include "hmm/space.h"
+#include "hmm/region.h"
+#include "os/thread.h"
 
 mrn_sigmask mrn_hmm_ours_enter(struct mrn_hmm *hmm);
 void mrn_hmm_ours_leave(struct mrn_hmm *hmm, mrn_sigmask mask);

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How a page gets a frame, and how it loses its frame, slot or device memory. */
+#include "hmm/page_in.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "hmm/check.h"
 #include "hmm/cpu_map.h"
+#include "hmm/device.h"
+#include "hmm/page_lock.h"
+#include "hmm/space.h"
 
 /* Pages that one call of a device's function copies or frees. */
 #define BATCH 64
-
-void mrn_hmm_flags(struct mrn_hmm_region *r, size_t i, size_t n, unsigned int set,
-		   unsigned int clear)
-{
-	mrn_mutex_lock(&r->lock);
-	for (size_t at = i; at < i + n; at++)
-		r->page[at].flags = (uint16_t)((r->page[at].flags & ~clear) | set);
-	mrn_mutex_unlock(&r->lock);
-}
 
 /* How many pages from i on have one state and one protection, and so can be rebound at once. */
 static size_t run_of(const struct mrn_hmm_region *r, size_t i, size_t n, enum mrn_hmm_state state)
@@ -175,6 +170,19 @@ int mrn_hmm_page_in(struct mrn_hmm_region *r, size_t i, size_t n)
 	return 0;
 }
 
+void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i)
+{
+	size_t block = (size_t)1 << r->order, pages = mrn_hmm_pages(r);
+
+	i &= ~(block - 1);
+	if (!r->order || i + block > pages || !mrn_hmm_trylock(r, i, block))
+		return;
+	/* A block that is not all NONE is brought in page by page, on demand. */
+	if (run_of(r, i, block, PAGE_NONE) == block)
+		fill(r, i, block);
+	mrn_hmm_unlock(r, i, block);
+}
+
 /* --------------------------------------------------------------------------------------- taking back */
 
 /* The length of the run of pages on one device, with one protection, at most BATCH. */
@@ -302,104 +310,4 @@ void mrn_hmm_drop(struct mrn_hmm_region *r, size_t i, size_t n)
 			p->state = PAGE_NONE;
 	}
 	mrn_mutex_unlock(&r->lock);
-}
-
-void mrn_hmm_holes(struct mrn_hmm_region *r, size_t i, size_t n)
-{
-	mrn_mutex_lock(&r->lock);
-	for (size_t at = i; at < i + n; at++)
-		r->page[at].state = PAGE_HOLE;
-	mrn_mutex_unlock(&r->lock);
-}
-
-/* ---------------------------------------------------------------------------------------- faulting in */
-
-static int may_access(const struct mrn_hmm_page *p, bool write)
-{
-	if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
-		return -EFAULT;
-	return write && !(p->prot & PROT_WRITE) ? -EPERM : 0;
-}
-
-/* A page that is on a device or lent. */
-struct away {
-	size_t i;
-	bool lent;
-	uint64_t pfn;
-};
-
-/* Checks locked pages: 0, the error of the first that forbids the access, or 1 with *away set. */
-static int look(struct mrn_hmm_region *r, size_t i, size_t n, bool write, struct away *away)
-{
-	int found = 0;
-
-	mrn_mutex_lock(&r->lock);
-	for (size_t at = i; at < i + n && !found; at++) {
-		const struct mrn_hmm_page *p = &r->page[at];
-
-		found = may_access(p, write);
-		if (!found && (p->state == PAGE_DEVICE || (p->flags & PAGE_EXCLUSIVE))) {
-			*away = (struct away){at, p->flags & PAGE_EXCLUSIVE, p->pfn};
-			found = 1;
-		}
-	}
-	mrn_mutex_unlock(&r->lock);
-	return found;
-}
-
-/* Announces the return of a page that was seen away, and takes it back if it still is. */
-static int call_back(struct mrn_hmm_region *r, const struct away *away)
-{
-	struct mrn_hmm_change c = {.r = r, .first = away->i, .n = 1};
-	void *owner = away->lent ? NULL : mrn_hmm_device_of(r->hmm, away->pfn);
-	struct away now = {0};
-	int err;
-
-	mrn_hmm_region_hold(r);
-	err = mrn_hmm_change_begin(&c, away->lent ? MMU_NOTIFY_EXCLUSIVE : MMU_NOTIFY_MIGRATE,
-				   MRN_CAUSE_UNKNOWN, owner, 0);
-	if (err)
-		return err;
-	/* If the page is away elsewhere by now, that was not announced: the caller looks again. */
-	if (look(r, away->i, 1, false, &now) == 1 && now.lent == away->lent &&
-	    (now.lent || now.pfn == away->pfn))
-		err = mrn_hmm_take_back(r, away->i, 1);
-	mrn_hmm_change_end(&c);
-	return err;
-}
-
-int mrn_hmm_fault_in(struct mrn_hmm_region *r, size_t i, size_t n, bool write)
-{
-	struct away away;
-	int err;
-
-	for (;;) {
-		mrn_hmm_lock(r, i, n);
-		err = look(r, i, n, write, &away);
-		if (!err)
-			err = mrn_hmm_page_in(r, i, n);
-		if (!err)
-			break;
-		mrn_hmm_unlock(r, i, n);
-		if (err == 1)
-			err = call_back(r, &away);
-		if (err)
-			return err;
-	}
-	if (write)
-		mrn_hmm_flags(r, i, n, PAGE_WRITABLE | PAGE_DIRTY | PAGE_SOFT_DIRTY, 0);
-	return 0;
-}
-
-void mrn_hmm_fill_block(struct mrn_hmm_region *r, size_t i)
-{
-	size_t block = (size_t)1 << r->order, pages = mrn_hmm_pages(r);
-
-	i &= ~(block - 1);
-	if (!r->order || i + block > pages || !mrn_hmm_trylock(r, i, block))
-		return;
-	/* A block that is not all NONE is brought in page by page, on demand. */
-	if (run_of(r, i, block, PAGE_NONE) == block)
-		fill(r, i, block);
-	mrn_hmm_unlock(r, i, block);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * BUSY: locks on pages, for as long as a change takes. All pages of a range are locked in one step, so overlapping
- * ranges cannot deadlock.
- */
+#include "hmm/page_lock.h"
+
 #include "hmm/check.h"
 #include "hmm/cpu_entry.h"
+#include "hmm/space.h"
 #include "os/futex.h"
 
 static bool any_busy(const struct mrn_hmm_region *r, size_t i, size_t n)

@@ -2,6 +2,9 @@
 #include <errno.h>
 
 #include "core/mm.h"
+#include "hmm/change.h"
+#include "hmm/page_in.h"
+#include "hmm/page_lock.h"
 #include "hmm/space.h"
 
 /* Pages that are locked at one time. */

@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "hmm/check.h"
 #include "core/mm.h"
-#include "os/callback.h"
-#include "hmm/space.h"
+#include "hmm/check.h"
+#include "hmm/device.h"
 #include "hmm/own.h"
+#include "hmm/page_in.h"
+#include "hmm/page_lock.h"
+#include "hmm/space.h"
+#include "os/callback.h"
 
 /* Pages that one step brings in. */
 #define BATCH 512

@@ -2,8 +2,11 @@
 /* Pages and the backing file; dirty and soft-dirty. */
 #include <errno.h>
 
+#include "hmm/change.h"
 #include "hmm/check.h"
 #include "hmm/cpu_entry.h"
+#include "hmm/page_in.h"
+#include "hmm/space.h"
 
 /* True if page i, which is RAM, may differ from its copy; clears the marks. */
 static bool take_dirt(struct mrn_hmm_region *r, size_t i)

@@ -10,7 +10,11 @@
 #include <unistd.h>
 
 #include "core/mm.h"
+#include "hmm/change.h"
 #include "hmm/cpu_map.h"
+#include "hmm/events.h"
+#include "hmm/page_in.h"
+#include "hmm/space.h"
 #include "os/cancel.h"
 #include "os/fd.h"
 #include "os/opts.h"
@@ -163,7 +167,8 @@ static void forget(struct mrn_hmm *hmm)
 	mrn_hmm_keeper_forget(&hmm->keeper, hmm->frames.fd);
 	hmm->frames.fd = -1;
 	for (size_t i = 0; i < hmm->nr_regions; i++)
-		mrn_pages_free(hmm->region[i], mrn_hmm_region_memory(hmm->region[i]));
+		mrn_pages_free(hmm->region[i],
+			       mrn_hmm_region_memory(mrn_hmm_pages(hmm->region[i])));
 	/* Leave the quarantine unchecked: the alias is not mapped. */
 	hmm->frames.alias = NULL;
 	hmm->frames.ring_count = 0;

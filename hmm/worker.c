@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Workers: threads that run whatever may wait: consumers' callbacks, device functions, reads from the backing file.
- *
- * A callback may wait for a thread whose own fault needs a worker, and so on. So a worker that takes a job while no
- * other is idle creates another one first. There are as many workers as jobs at one time, which are no more than
- * faulting threads, and some that stay for later. If no thread can be created, jobs wait until a worker is free; faults
- * that need no worker are served all the same.
- *
- * The queue is a ring in pages of its own, under a lock that is held for some instructions. Lost pages are reported by
- * a flag, which needs no memory.
- */
+#include "hmm/worker.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hmm/check.h"
+#include "hmm/events.h"
 #include "hmm/space.h"
 #include "os/futex.h"
 #include "os/thread.h"

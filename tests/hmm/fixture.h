@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/mm.h"
+#include "hmm/page_lock.h"
 #include "hmm/space.h"
 #include "os/container_of.h"
 #include "tests/fixture.h"
