@@ -5,6 +5,7 @@
 
 #include "core/mm.h"
 #include "hmm/check.h"
+#include "hmm/cpu_entry.h"
 #include "hmm/page_lock.h"
 #include "hmm/space.h"
 #include "os/callback.h"
@@ -94,6 +95,19 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 		return -EAGAIN;
 	}
 	return 0;
+}
+
+void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	struct mrn_hmm_asked asked = mrn_hmm_page_unlock(r, i, n);
+
+	/* CPU threads fault again, and a handler serves them again. */
+	if (asked.wanted)
+		mrn_hmm_cpu_wake(r->hmm, mrn_hmm_addr(r, asked.first),
+				 asked.wanted * mrn_page_size());
+	/* Holes count, too: a locked hole may have kept lost pages from becoming holes. */
+	if (asked.flags & PAGE_LOST)
+		mrn_hmm_kick(r->hmm);
 }
 
 void mrn_hmm_change_end(struct mrn_hmm_change *c)

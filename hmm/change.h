@@ -33,6 +33,12 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 			 enum mrn_cause cause, void *owner, unsigned int flags);
 void mrn_hmm_change_end(struct mrn_hmm_change *c);
 
+/*
+ * Unlocks pages [i, i + n). Wakes threads whose page faults found them locked, and calls a worker if other code has
+ * unmapped some meanwhile.
+ */
+void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n);
+
 /* find fills in r, first and n; on checks, finds and begins. 0, or -errno with nothing held. */
 int mrn_hmm_change_find(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
 			size_t length);

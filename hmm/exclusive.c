@@ -6,7 +6,6 @@
 #include "hmm/change.h"
 #include "hmm/cpu_entry.h"
 #include "hmm/page_in.h"
-#include "hmm/page_lock.h"
 
 /* 0 if all pages can be lent; -EFAULT, -EPERM; 1 if one has to be brought in first. */
 static int may_lend(struct mrn_hmm_region *r, size_t i, size_t n)

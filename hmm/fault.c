@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "hmm/change.h"
 #include "hmm/cpu_entry.h"
 #include "hmm/device.h"
 #include "hmm/events.h"
@@ -81,26 +82,14 @@ static enum verdict bring(struct mrn_hmm_region *r, size_t i, bool write)
 	return err && !is_passing(err) ? FAILED : SERVED;
 }
 
-/* Locks page i; or marks it WANTED, so that unlocking it wakes the faulting thread. */
-static bool lock_or_want(struct mrn_hmm_region *r, size_t i)
-{
-	bool got;
-
-	mrn_mutex_lock(&r->lock);
-	got = !(r->page[i].flags & PAGE_BUSY);
-	r->page[i].flags |= got ? PAGE_BUSY : PAGE_WANTED;
-	mrn_mutex_unlock(&r->lock);
-	return got;
-}
-
 /*
- * The same for a worker, which has announced what it is about to do: a handler that looks at the page for another thread
+ * Locks page i for a worker, which has announced what it is about to do: a handler that looks at the page for another thread
  * has it for a moment, and the announcement would have been for nothing. Whoever has it for longer is not waited for.
  */
 static bool lock_soon_or_want(struct mrn_hmm_region *r, size_t i)
 {
 	for (int looks = 0; looks < 10000; looks++) {
-		if (lock_or_want(r, i))
+		if (mrn_hmm_lock_or_want(r, i))
 			return true;
 		mrn_cpu_relax();
 	}
@@ -180,7 +169,7 @@ static bool serve(struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
 	uint64_t pfn;
 
 	mrn_hmm_fill_block(r, i);
-	if (!lock_or_want(r, i))
+	if (!mrn_hmm_lock_or_want(r, i))
 		return false;
 	v = classify(r, i, &pfn);
 	if (v == SERVED)
@@ -225,7 +214,7 @@ void mrn_hmm_serve_asked(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
 	if (r) {
 		size_t i = page_of(r, f);
 
-		if (lock_or_want(r, i)) {
+		if (mrn_hmm_lock_or_want(r, i)) {
 			v = classify(r, i, &pfn);
 			if (v == SERVED || v == FILED)
 				v = bring(r, i, f->write);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "hmm/change.h"
 #include "hmm/check.h"
 #include "hmm/cpu_map.h"
 #include "hmm/device.h"

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "hmm/page_lock.h"
 
-#include "hmm/check.h"
-#include "hmm/cpu_entry.h"
-#include "hmm/space.h"
 #include "os/futex.h"
 
 static bool any_busy(const struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	if (MRN_BROKEN(HMM_LOCK))
-		return false;
 	for (size_t at = i; at < i + n; at++)
-		if (r->page[at].flags & PAGE_BUSY)
+		if (mrn_hmm_is_locked(r, at))
 			return true;
 	return false;
 }
@@ -36,7 +31,7 @@ static void wait_for_unlock(struct mrn_hmm_region *r)
 
 void mrn_hmm_wait(struct mrn_hmm_region *r, size_t i)
 {
-	while (any_busy(r, i, 1))
+	while (mrn_hmm_is_locked(r, i))
 		wait_for_unlock(r);
 }
 
@@ -61,20 +56,29 @@ bool mrn_hmm_trylock(struct mrn_hmm_region *r, size_t i, size_t n)
 	return free;
 }
 
-void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
+bool mrn_hmm_lock_or_want(struct mrn_hmm_region *r, size_t i)
 {
-	size_t first = 0, last = 0;
-	bool wake, wanted = false, lost = false;
+	bool got;
+
+	mrn_mutex_lock(&r->lock);
+	got = !(r->page[i].flags & PAGE_BUSY);
+	r->page[i].flags |= got ? PAGE_BUSY : PAGE_WANTED;
+	mrn_mutex_unlock(&r->lock);
+	return got;
+}
+
+struct mrn_hmm_asked mrn_hmm_page_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	struct mrn_hmm_asked asked = {0};
+	bool wake;
 
 	mrn_mutex_lock(&r->lock);
 	for (size_t at = i; at < i + n; at++) {
 		if (r->page[at].flags & PAGE_WANTED) {
-			first = wanted ? first : at;
-			last = at;
-			wanted = true;
+			asked.first = asked.wanted ? asked.first : at;
+			asked.wanted = at - asked.first + 1;
 		}
-		/* Holes count, too: a locked hole may have kept lost pages from becoming holes. */
-		lost |= r->page[at].flags & PAGE_LOST;
+		asked.flags |= r->page[at].flags;
 		r->page[at].flags &= (uint16_t) ~(PAGE_BUSY | PAGE_WANTED);
 	}
 	wake = r->waiters;
@@ -83,10 +87,5 @@ void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
 	mrn_mutex_unlock(&r->lock);
 	if (wake)
 		mrn_futex_wake(&r->settled, INT_MAX);
-	/* CPU threads fault again, and a handler serves them again. */
-	if (wanted)
-		mrn_hmm_cpu_wake(r->hmm, mrn_hmm_addr(r, first),
-				 (last - first + 1) * mrn_page_size());
-	if (lost)
-		mrn_hmm_kick(r->hmm);
+	return asked;
 }

@@ -7,12 +7,27 @@
 #ifndef MRN_HMM_PAGE_LOCK_H
 #define MRN_HMM_PAGE_LOCK_H
 
+#include "hmm/check.h"
 #include "hmm/region.h"
 
 void mrn_hmm_lock(struct mrn_hmm_region *r, size_t i, size_t n);
 bool mrn_hmm_trylock(struct mrn_hmm_region *r, size_t i, size_t n);
-void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n);
-/* Waits until page i is not BUSY, with the region's lock held before and after. */
+/* Locks page i; or marks it WANTED for a caller who may not wait: whoever unlocks it is told. */
+bool mrn_hmm_lock_or_want(struct mrn_hmm_region *r, size_t i);
+
+/* What was asked of pages while they were locked. */
+struct mrn_hmm_asked {
+	size_t first, wanted; /* the pages from the first WANTED one to the last; how many */
+	unsigned int flags;   /* of all pages */
+};
+/* For mrn_hmm_unlock (change.h), which does what is asked. */
+struct mrn_hmm_asked mrn_hmm_page_unlock(struct mrn_hmm_region *r, size_t i, size_t n);
+
+/* Under the region's lock, which wait drops and takes again. */
+static inline bool mrn_hmm_is_locked(const struct mrn_hmm_region *r, size_t i)
+{
+	return (r->page[i].flags & PAGE_BUSY) && !MRN_BROKEN(HMM_LOCK);
+}
 void mrn_hmm_wait(struct mrn_hmm_region *r, size_t i);
 
 #endif

@@ -4,7 +4,6 @@
 #include "core/mm.h"
 #include "hmm/change.h"
 #include "hmm/page_in.h"
-#include "hmm/page_lock.h"
 #include "hmm/space.h"
 
 /* Pages that are locked at one time. */

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include "core/mm.h"
-#include "hmm/check.h"
+#include "hmm/change.h"
 #include "hmm/device.h"
 #include "hmm/own.h"
 #include "hmm/page_in.h"
@@ -135,7 +135,7 @@ static int give_out(struct walk *w, size_t *n, bool *write)
 		unsigned long entry;
 		enum answer a;
 
-		if ((w->r->page[w->i].flags & PAGE_BUSY) && !MRN_BROKEN(HMM_LOCK)) {
+		if (mrn_hmm_is_locked(w->r, w->i)) {
 			result = 1;
 			/* The page's holder announced its change first: if that has collided, do not wait. */
 			if (mmu_range_check_retry(range->notifier, range->notifier_seq))
@@ -154,7 +154,7 @@ static int give_out(struct walk *w, size_t *n, bool *write)
 	}
 	/* All following pages with the same request, in one step. */
 	while (result == 1 && w->i + *n < w->end && *n < BATCH &&
-	       !(w->r->page[w->i + *n].flags & PAGE_BUSY)) {
+	       !mrn_hmm_is_locked(w->r, w->i + *n)) {
 		struct question q = {request_of(range, w->k + *n), range->dev_private_owner};
 		unsigned long entry;
 

@@ -38,8 +38,8 @@
 
 enum mrn_hmm_state { PAGE_HOLE, PAGE_NONE, PAGE_RAM, PAGE_DEVICE, PAGE_SWAPPED };
 
-#define PAGE_BUSY	(1u << 0)
-#define PAGE_WANTED	(1u << 1) /* a thread waits in a page fault until it is not BUSY */
+#define PAGE_BUSY	(1u << 0) /* locked: page_lock.h */
+#define PAGE_WANTED	(1u << 1) /* and somebody wants to be told when it no longer is */
 #define PAGE_LOST	(1u << 2) /* other code has unmapped it: the address may be reused */
 #define PAGE_WRITABLE	(1u << 3)
 #define PAGE_DIRTY	(1u << 4)

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 
+#include "hmm/change.h"
 #include "os/syscall.h"
 #include "os/uffd.h"
 
