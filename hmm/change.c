@@ -107,7 +107,7 @@ void mrn_hmm_unlock(struct mrn_hmm_region *r, size_t i, size_t n)
 				 asked.wanted * mrn_page_size());
 	/* Holes count, too: a locked hole may have kept lost pages from becoming holes. */
 	if (asked.flags & PAGE_LOST)
-		mrn_hmm_kick(r->hmm);
+		mrn_hmm_workers_kick(&r->hmm->workers);
 }
 
 void mrn_hmm_change_end(struct mrn_hmm_change *c)

@@ -3,7 +3,7 @@
 #ifndef MRN_HMM_EVENTS_H
 #define MRN_HMM_EVENTS_H
 
-#include "hmm/worker.h"
+#include "hmm/space.h"
 
 /* ---- fault.c */
 
@@ -24,8 +24,8 @@ void mrn_hmm_lose(struct mrn_hmm *hmm);
 
 /* ---- handler.c */
 
-/* Called by the keeper, whose descriptor table the handlers share. hmm->handler has room for n. */
-int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n);
+/* Called in the keeper with the space: the handlers share the keeper's descriptor table. 0, or -errno with none left. */
+int mrn_hmm_handlers_start(void *hmm);
 void mrn_hmm_handlers_stop(struct mrn_hmm *hmm);
 
 #endif

@@ -181,7 +181,7 @@ static bool serve(struct mrn_hmm_region *r, const struct mrn_hmm_fault *f)
 		has_failed(hmm, f);
 	if (v == SERVED || v == FAILED)
 		return true;
-	if (!first || mrn_hmm_call_worker(hmm, f))
+	if (!first || mrn_hmm_workers_call(&hmm->workers, f))
 		return false;
 	/* No memory for a job: the thread faults again. */
 	mrn_hmm_flags(r, i, 1, 0, PAGE_ASKED);

@@ -13,7 +13,6 @@
 #include "os/syscall.h"
 #include "os/thread.h"
 #include "os/uffd.h"
-#include "source/dispatch/dispatch.h"
 
 static bool next_event(struct mrn_hmm *hmm, struct uffd_msg *msg)
 {
@@ -41,7 +40,7 @@ static void handle(struct mrn_hmm *hmm, const struct uffd_msg *msg)
 	};
 
 	if (msg->event == UFFD_EVENT_UNMAP) {
-		mrn_hmm_kick(hmm);
+		mrn_hmm_workers_kick(&hmm->workers);
 		return;
 	}
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
@@ -61,7 +60,7 @@ static void *run(void *arg)
 	mrn_hmm_keeper_share_table();
 	while (!(fds[1].revents & POLLIN)) {
 		mrn_sys4(SYS_ppoll, (long)fds, 2, 0, 0);
-		mrn_dispatch_join();
+		mrn_own_thread_join();
 		while (next_event(hmm, &msg))
 			handle(hmm, &msg);
 	}
@@ -69,16 +68,19 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int mrn_hmm_handlers_start(struct mrn_hmm *hmm, unsigned int n)
+int mrn_hmm_handlers_start(void *arg)
 {
+	struct mrn_hmm *hmm = arg;
 	mrn_sigmask mask;
 	int err = 0;
 
 	/* No signal handler of the program runs in these threads: it might touch managed memory. */
 	mask = mrn_signals_block();
-	for (; hmm->nr_handlers < n && !err; hmm->nr_handlers += !err)
+	for (; hmm->nr_handlers < hmm->most_handlers && !err; hmm->nr_handlers += !err)
 		err = -pthread_create(&hmm->handler[hmm->nr_handlers], NULL, run, hmm);
 	mrn_signals_restore(mask);
+	if (err)
+		mrn_hmm_handlers_stop(hmm);
 	return err;
 }
 

@@ -3,11 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 
 #include "hmm/check.h"
-#include "hmm/events.h"
-#include "hmm/space.h"
 #include "os/fd.h"
 #include "os/futex.h"
 #include "os/thread.h"
@@ -117,41 +114,39 @@ void mrn_hmm_keeper_forget(const struct mrn_hmm_keeper *k, int fd)
 /* -------------------------------------------------------------------------------------------- its thread */
 
 struct beginning {
-	struct mrn_hmm *hmm;
-	unsigned int handlers;
+	struct mrn_hmm_keeper *k;
+	const int *fds;
+	size_t n, ours;
+	int (*begin)(void *arg);
+	void *arg;
 };
 
 /* 0 or -errno. */
-static int begin(const struct beginning *b)
+static int begin_in_table(const struct beginning *b)
 {
-	struct mrn_hmm *hmm = b->hmm;
-	const int backing = hmm->backing.fd > 0 ? hmm->backing.fd : -1;
-	const int fds[] = {hmm->uffd, hmm->frames.fd, hmm->end, backing};
 	long tid = mrn_sys0(SYS_gettid);
-	int err = mrn_fd_table_own(fds, sizeof(fds) / sizeof(fds[0]));
+	int err = mrn_fd_table_own(b->fds, b->n);
 
-	for (size_t i = 0; i < 3 && !err; i++)
-		err = mrn_fd_mark(fds[i], tid);
+	for (size_t i = 0; i < b->ours && !err; i++)
+		err = mrn_fd_mark(b->fds[i], tid);
 	if (err)
 		return err;
 	in_own_table = true;
-	/* The handlers read it; other threads only after our answer. */
-	hmm->keeper.tid = tid;
-	err = mrn_hmm_handlers_start(hmm, b->handlers);
-	if (err) {
-		mrn_hmm_handlers_stop(hmm);
-		hmm->keeper.tid = 0;
-	}
+	/* The threads that begin creates read it; other threads only after our answer. */
+	b->k->tid = tid;
+	err = b->begin(b->arg);
+	if (err)
+		b->k->tid = 0;
 	return err;
 }
 
 static void *run(void *arg)
 {
 	struct beginning *b = arg;
-	struct mrn_hmm_keeper *k = &b->hmm->keeper;
+	struct mrn_hmm_keeper *k = b->k;
 
 	mrn_own_thread_enter();
-	k->result = begin(b);
+	k->result = begin_in_table(b);
 	if (!k->result) {
 		pass(k, ANSWERED);
 		/* A call with number -1 ends the keeper. */
@@ -167,20 +162,13 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers)
+int mrn_hmm_keeper_start(struct mrn_hmm_keeper *k, const int *fds, size_t n, size_t ours,
+			 int (*begin)(void *arg), void *arg)
 {
-	struct mrn_hmm_keeper *k = &hmm->keeper;
-	struct beginning b = {hmm, handlers};
-	mrn_sigmask mask;
-	int err;
+	struct beginning b = {k, fds, n, ours, begin, arg};
+	mrn_sigmask mask = mrn_signals_block();
+	int err = -pthread_create(&k->thread, NULL, run, &b);
 
-	hmm->handler = calloc(handlers, sizeof(*hmm->handler));
-	if (!hmm->handler)
-		return -ENOMEM;
-	if (hmm->backing.fd > 0 && mrn_sys2(SYS_fcntl, hmm->backing.fd, F_GETFD) < 0)
-		return -EBADF;
-	mask = mrn_signals_block();
-	err = -pthread_create(&k->thread, NULL, run, &b);
 	mrn_signals_restore(mask);
 	if (err)
 		return err;
@@ -192,10 +180,8 @@ int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers)
 	return err;
 }
 
-void mrn_hmm_keeper_stop(struct mrn_hmm *hmm)
+void mrn_hmm_keeper_stop(struct mrn_hmm_keeper *k)
 {
-	struct mrn_hmm_keeper *k = &hmm->keeper;
-
 	if (!k->tid)
 		return;
 	k->nr = -1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The descriptors of a space, where the program cannot close or replace them: in the descriptor table of a thread of
- * the space, the keeper, and of the handlers, which it starts and which share its table. The program's table has them
- * under the same numbers as long as the program leaves them alone.
+ * Descriptors where the program cannot close or replace them: in the descriptor table of a thread, the keeper, and of
+ * the threads that it starts, which share its table. The program's table has them under the same numbers as long as the
+ * program leaves them alone.
  *
  * A number cannot be checked and used in one step: the program may put another file there in between. So the keeper
  * makes every call that would read, write, truncate or map that file, including all on the backing file. Two frequent
@@ -19,8 +19,6 @@
 
 #include "os/mutex.h"
 
-struct mrn_hmm;
-
 struct mrn_hmm_keeper {
 	pthread_t thread;
 	long tid; /* 0: not started yet, and the program does not know the numbers */
@@ -32,14 +30,16 @@ struct mrn_hmm_keeper {
 };
 
 /*
- * Starts the keeper, and with it the handlers. The descriptors are open and keep their numbers; backing's may be <= 0.
- * 0, or -errno with no thread left: -EPERM if the process may not give a thread its own descriptor table.
+ * Starts the keeper of n descriptors, which keep their numbers; negative ones are skipped. The first `ours` of them are
+ * no file of the program's, and get our mark. Then calls begin(arg) in the keeper: threads that it creates share the
+ * table. 0, or -errno with no thread left, begin's too: -EPERM if the process may not give a thread its own table.
  */
-int mrn_hmm_keeper_start(struct mrn_hmm *hmm, unsigned int handlers);
+int mrn_hmm_keeper_start(struct mrn_hmm_keeper *k, const int *fds, size_t n, size_t ours,
+			 int (*begin)(void *arg), void *arg);
 /* Call last: no thread and no descriptor is left. */
-void mrn_hmm_keeper_stop(struct mrn_hmm *hmm);
+void mrn_hmm_keeper_stop(struct mrn_hmm_keeper *k);
 
-/* Called by a handler, which the keeper started: notes that the handler shares the keeper's table. */
+/* Called by a thread that begin has created: notes that it shares the keeper's table. */
 void mrn_hmm_keeper_share_table(void);
 
 /* Makes a system call that takes the descriptor fd. Blocks no longer than the call. */

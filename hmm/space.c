@@ -52,6 +52,31 @@ static int fail_uffd(const struct mrn_hmm_opts *opts, int err)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------- its threads */
+
+/* In a worker. */
+static void serve(void *arg, const struct mrn_hmm_fault *f)
+{
+	if (f)
+		mrn_hmm_serve_asked(arg, f);
+	else
+		mrn_hmm_lose(arg);
+}
+
+static int start_keeper(struct mrn_hmm *hmm, unsigned int handlers)
+{
+	const int backing = hmm->backing.fd > 0 ? hmm->backing.fd : -1;
+	const int fds[] = {hmm->uffd, hmm->frames.fd, hmm->end, backing};
+
+	hmm->handler = calloc(handlers, sizeof(*hmm->handler));
+	if (!hmm->handler)
+		return -ENOMEM;
+	hmm->most_handlers = handlers;
+	if (backing >= 0 && mrn_sys2(SYS_fcntl, backing, F_GETFD) < 0)
+		return -EBADF;
+	return mrn_hmm_keeper_start(&hmm->keeper, fds, 4, 3, mrn_hmm_handlers_start, hmm);
+}
+
 /* ----------------------------------------------------------------------------------- what the kernel has */
 
 /* True if the kernel can install entries write-protected: it checks the flags before the page. */
@@ -115,7 +140,7 @@ static int check_opts(const struct mrn_hmm_opts *o)
 /* Frees what is left without regions and threads, except the mm. Takes no lock. */
 static void free_space(struct mrn_hmm *hmm)
 {
-	mrn_hmm_workers_free(hmm);
+	mrn_hmm_workers_free(&hmm->workers);
 	mrn_hmm_backing_destroy(&hmm->backing);
 	free(hmm->handler);
 	free(hmm->region);
@@ -151,7 +176,7 @@ static void tear_down(struct mrn_hmm *hmm)
 	for (struct mrn_hmm_device *d = hmm->devices; d; d = d->next)
 		d->hmm = NULL;
 	mrn_hmm_frames_destroy(&hmm->frames);
-	mrn_hmm_keeper_stop(hmm);
+	mrn_hmm_keeper_stop(&hmm->keeper);
 	free_space(hmm);
 }
 
@@ -218,12 +243,12 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 			err = hmm->end = mrn_fd_move_up(
 				(int)mrn_sys2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (err >= 0)
-			err = mrn_hmm_workers_start(hmm);
+			err = mrn_hmm_workers_start(&hmm->workers, serve, hmm);
 		if (err < 0)
 			mrn_explain(&o, err, "descriptors and threads: %s", strerror(-err));
 	}
 	if (!err) {
-		err = mrn_hmm_keeper_start(hmm, o.handlers);
+		err = start_keeper(hmm, o.handlers);
 		if (err == -EPERM)
 			mrn_explain(
 				&o, err,
@@ -235,7 +260,7 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	if (err) {
 		cancel = mrn_cancel_hold();
 		mrn_hmm_handlers_stop(hmm);
-		mrn_hmm_workers_stop(hmm);
+		mrn_hmm_workers_stop(&hmm->workers);
 		if (hmm->mm)
 			mrn_mm_destroy(hmm->mm);
 		tear_down(hmm);
@@ -259,7 +284,7 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 	/* What follows waits for threads, callbacks and devices. */
 	cancel = mrn_cancel_hold();
 	mrn_hmm_handlers_stop(hmm);
-	mrn_hmm_workers_stop(hmm);
+	mrn_hmm_workers_stop(&hmm->workers);
 	/* A notifier may outlive the space: hmm_range_fault must not find it. */
 	hmm->mm->announcer = NULL;
 	mrn_mm_destroy(hmm->mm);

@@ -1,5 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A managed address space. */
+/*
+ * A managed address space, and a map of this folder.
+ *
+ * Who includes whom: a file includes headers of this folder from the lines above its own, or from its left.
+ *
+ *	keeper.h			descriptors that the program cannot reach
+ *	frames.h backing.h worker.h	memory by number; the backing file; threads that may wait
+ *	region.h page_lock.h		pages, what is always true of them, and their locks
+ *	space.h region.c		all of it (but space.c is in the last line); finding a region
+ *	ours.h cpu_entry.h cpu_map.h	addresses that are still ours, page table entries, the kernel's mapping
+ *	change.h device.h		the bracket around each change; who owns a device's page
+ *	page_in.h			how a page gets a frame and loses it; fault_in.c
+ *	own_view.h own.h		the process's own memory
+ *	events.h			fault.c, lost.c, handler.c: the CPU's page faults, other code's unmapping
+ *	<mrn/hmm.h>			alloc.c, ops.c, exclusive.c, migrate.c, pin.c, reclaim.c, range_fault.c,
+ *					space.c
+ */
 #ifndef MRN_HMM_SPACE_H
 #define MRN_HMM_SPACE_H
 
@@ -37,7 +53,7 @@ struct mrn_hmm {
 
 	/* handler.c */
 	pthread_t *handler;
-	unsigned int nr_handlers;
+	unsigned int nr_handlers, most_handlers;
 	int end; /* eventfd: tells the handlers to end */
 	struct mrn_hmm_keeper keeper;
 

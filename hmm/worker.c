@@ -2,21 +2,20 @@
 #include "hmm/worker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hmm/check.h"
-#include "hmm/events.h"
-#include "hmm/space.h"
 #include "os/futex.h"
+#include "os/pages.h"
 #include "os/thread.h"
-#include "source/dispatch/dispatch.h"
 
 /* How many workers stay when there is nothing to do. */
 #define MOST_IDLE 4
 
 struct mrn_hmm_worker {
-	struct mrn_hmm *hmm;
+	struct mrn_hmm_workers *workers;
 	struct mrn_hmm_worker *next;
 	pthread_t thread;
 	bool made, done; /* thread can be joined; it has nothing left to do */
@@ -56,10 +55,8 @@ static void call(struct mrn_hmm_workers *w)
 	mrn_futex_wake(&w->called, 1);
 }
 
-bool mrn_hmm_call_worker(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
+bool mrn_hmm_workers_call(struct mrn_hmm_workers *w, const struct mrn_hmm_fault *f)
 {
-	struct mrn_hmm_workers *w = &hmm->workers;
-
 	mrn_mutex_lock(&w->lock);
 	if (!make_room(w)) {
 		mrn_mutex_unlock(&w->lock);
@@ -70,11 +67,11 @@ bool mrn_hmm_call_worker(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f)
 	return true;
 }
 
-void mrn_hmm_kick(struct mrn_hmm *hmm)
+void mrn_hmm_workers_kick(struct mrn_hmm_workers *w)
 {
-	mrn_mutex_lock(&hmm->workers.lock);
-	hmm->workers.lose = true;
-	call(&hmm->workers);
+	mrn_mutex_lock(&w->lock);
+	w->lose = true;
+	call(w);
 }
 
 /* Under the lock: a job, or that pages have been lost. */
@@ -142,16 +139,15 @@ static void take_back(struct mrn_hmm_workers *w, struct mrn_hmm_worker *one)
 	free(one);
 }
 
-static int add(struct mrn_hmm *hmm)
+static int add(struct mrn_hmm_workers *w)
 {
-	struct mrn_hmm_workers *w = &hmm->workers;
 	struct mrn_hmm_worker *one = calloc(1, sizeof(*one));
 	mrn_sigmask mask;
 	int err;
 
 	if (!one)
 		return -ENOMEM;
-	one->hmm = hmm;
+	one->workers = w;
 	join(take_out(w, false));
 	/* Counted before it runs: a worker that takes a job meanwhile need not create another. */
 	mrn_mutex_lock(&w->lock);
@@ -175,19 +171,16 @@ static int add(struct mrn_hmm *hmm)
 }
 
 /* The lock is held before and after. False: that was its last job. */
-static bool work(struct mrn_hmm_worker *me, const struct mrn_hmm_fault *f, bool lose)
+static bool work(struct mrn_hmm_worker *me, const struct mrn_hmm_fault *f)
 {
-	struct mrn_hmm_workers *w = &me->hmm->workers;
+	struct mrn_hmm_workers *w = me->workers;
 	bool last = --w->idle == 0 && !w->ending && !MRN_BROKEN(HMM_SPARE);
 
 	mrn_mutex_unlock(&w->lock);
 	if (last)
-		add(me->hmm);
-	mrn_dispatch_join();
-	if (lose)
-		mrn_hmm_lose(me->hmm);
-	else
-		mrn_hmm_serve_asked(me->hmm, f);
+		add(w);
+	mrn_own_thread_join();
+	w->serve(w->arg, f);
 	mrn_mutex_lock(&w->lock);
 	me->done = w->idle >= MOST_IDLE;
 	w->idle += !me->done;
@@ -197,7 +190,7 @@ static bool work(struct mrn_hmm_worker *me, const struct mrn_hmm_fault *f, bool 
 static void *run(void *arg)
 {
 	struct mrn_hmm_worker *me = arg;
-	struct mrn_hmm_workers *w = &me->hmm->workers;
+	struct mrn_hmm_workers *w = me->workers;
 	bool go_on = true;
 
 	mrn_own_thread_enter();
@@ -208,7 +201,7 @@ static void *run(void *arg)
 		bool lose;
 
 		if (take(w, &f, &lose)) {
-			go_on = work(me, &f, lose);
+			go_on = work(me, lose ? NULL : &f);
 			continue;
 		}
 		if (w->ending)
@@ -222,14 +215,16 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int mrn_hmm_workers_start(struct mrn_hmm *hmm)
+int mrn_hmm_workers_start(struct mrn_hmm_workers *w,
+			  void (*serve)(void *arg, const struct mrn_hmm_fault *f), void *arg)
 {
-	return add(hmm);
+	w->serve = serve;
+	w->arg = arg;
+	return add(w);
 }
 
-void mrn_hmm_workers_stop(struct mrn_hmm *hmm)
+void mrn_hmm_workers_stop(struct mrn_hmm_workers *w)
 {
-	struct mrn_hmm_workers *w = &hmm->workers;
 	struct mrn_hmm_worker *list;
 
 	mrn_mutex_lock(&w->lock);
@@ -242,9 +237,8 @@ void mrn_hmm_workers_stop(struct mrn_hmm *hmm)
 		join(list);
 }
 
-void mrn_hmm_workers_free(struct mrn_hmm *hmm)
+void mrn_hmm_workers_free(struct mrn_hmm_workers *w)
 {
-	struct mrn_hmm_workers *w = &hmm->workers;
 	struct mrn_hmm_worker *next;
 
 	for (; w->list; w->list = next) {

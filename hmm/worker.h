@@ -20,8 +20,6 @@
 
 #include "os/mutex.h"
 
-struct mrn_hmm;
-
 /* A page fault of the CPU. */
 struct mrn_hmm_fault {
 	uintptr_t addr;
@@ -29,8 +27,11 @@ struct mrn_hmm_fault {
 	bool write;
 };
 
-/* lock guards all of it, and is a leaf. */
 struct mrn_hmm_workers {
+	/* Serves a fault; NULL: pages have been lost. */
+	void (*serve)(void *arg, const struct mrn_hmm_fault *f);
+	void *arg;
+	/* Guards all below; a leaf. */
 	struct mrn_mutex lock;
 	uint32_t called; /* futex: goes up when there is a job */
 	unsigned int idle;
@@ -40,14 +41,15 @@ struct mrn_hmm_workers {
 	struct mrn_hmm_worker *list;
 };
 
-int mrn_hmm_workers_start(struct mrn_hmm *hmm);
-/* Call after mrn_hmm_handlers_stop: no handler calls a worker any more. */
-void mrn_hmm_workers_stop(struct mrn_hmm *hmm);
+int mrn_hmm_workers_start(struct mrn_hmm_workers *w,
+			  void (*serve)(void *arg, const struct mrn_hmm_fault *f), void *arg);
+/* Nobody calls a worker any more. */
+void mrn_hmm_workers_stop(struct mrn_hmm_workers *w);
 /* Frees the workers' memory; also in a forked child, where the threads do not exist. Takes no lock. */
-void mrn_hmm_workers_free(struct mrn_hmm *hmm);
+void mrn_hmm_workers_free(struct mrn_hmm_workers *w);
 /* False if there is no memory for a job. */
-bool mrn_hmm_call_worker(struct mrn_hmm *hmm, const struct mrn_hmm_fault *f);
+bool mrn_hmm_workers_call(struct mrn_hmm_workers *w, const struct mrn_hmm_fault *f);
 /* Makes a worker handle lost pages. */
-void mrn_hmm_kick(struct mrn_hmm *hmm);
+void mrn_hmm_workers_kick(struct mrn_hmm_workers *w);
 
 #endif

@@ -281,7 +281,7 @@ TEST(many_handlers_end)
 
 		CHECK_EQ(try_write(p, 1), 0);
 		/* Something to be told about, too. */
-		mrn_hmm_kick(rig.hmm);
+		mrn_hmm_workers_kick(&rig.hmm->workers);
 		free_region(&rig, p);
 		hmm_rig_exit(&rig);
 	}
