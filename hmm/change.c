@@ -20,33 +20,22 @@ int mrn_hmm_check(const struct mrn_hmm *hmm)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
-int mrn_hmm_find(struct mrn_hmm *hmm, const void *addr, size_t length, struct mrn_hmm_region **out)
-{
-	uintptr_t page = mrn_page_size(), at = (uintptr_t)addr;
-	struct mrn_hmm_region *r;
-
-	if (!length || at % page || length % page)
-		return -EINVAL;
-	r = mrn_hmm_region_get(hmm, at);
-	if (!r)
-		return -EINVAL;
-	if (length > r->end - at) {
-		mrn_hmm_region_put(r);
-		return -EINVAL;
-	}
-	*out = r;
-	return 0;
-}
-
 int mrn_hmm_change_find(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
 			size_t length)
 {
-	int err = mrn_hmm_find(hmm, addr, length, &c->r);
+	uintptr_t page = mrn_page_size(), at = (uintptr_t)addr;
 
-	if (err)
-		return err;
-	c->first = ((uintptr_t)addr - c->r->start) / mrn_page_size();
-	c->n = length / mrn_page_size();
+	if (!length || at % page || length % page)
+		return -EINVAL;
+	c->r = mrn_hmm_region_get(hmm, at);
+	if (!c->r)
+		return -EINVAL;
+	if (length > c->r->end - at) {
+		mrn_hmm_region_put(c->r);
+		return -EINVAL;
+	}
+	c->first = (at - c->r->start) / page;
+	c->n = length / page;
 	return 0;
 }
 

@@ -19,8 +19,6 @@ struct mrn_hmm_change {
 
 /* The first check of every function that changes something: 0, -EINVAL, -ESTALE, -EDEADLK. */
 int mrn_hmm_check(const struct mrn_hmm *hmm);
-/* Finds the region of [addr, addr + length), with a reference. 0 or -EINVAL. */
-int mrn_hmm_find(struct mrn_hmm *hmm, const void *addr, size_t length, struct mrn_hmm_region **r);
 
 /*
  * Announces, then locks. The caller fills in r (a reference that end drops), first, n. 0, or -errno with the reference

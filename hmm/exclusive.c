@@ -16,12 +16,10 @@ static int may_lend(struct mrn_hmm_region *r, size_t i, size_t n)
 	for (size_t at = i; at < i + n && result >= 0; at++) {
 		const struct mrn_hmm_page *p = &r->page[at];
 
-		if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
-			result = -EFAULT;
-		else if (!(p->prot & PROT_WRITE))
-			result = -EPERM;
-		else if (p->state != PAGE_RAM)
-			result = 1;
+		int err = mrn_hmm_may_access(p, true);
+
+		if (err || p->state != PAGE_RAM)
+			result = err ? err : 1;
 	}
 	mrn_mutex_unlock(&r->lock);
 	return result;

@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Bringing pages in for a device, whatever has to be announced for that. */
-#include <errno.h>
-#include <sys/mman.h>
-
 #include "hmm/change.h"
 #include "hmm/device.h"
 #include "hmm/page_in.h"
 #include "hmm/page_lock.h"
-
-static int may_access(const struct mrn_hmm_page *p, bool write)
-{
-	if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
-		return -EFAULT;
-	return write && !(p->prot & PROT_WRITE) ? -EPERM : 0;
-}
 
 /* A page that is on a device or lent. */
 struct away {
@@ -31,7 +21,7 @@ static int look(struct mrn_hmm_region *r, size_t i, size_t n, bool write, struct
 	for (size_t at = i; at < i + n && !found; at++) {
 		const struct mrn_hmm_page *p = &r->page[at];
 
-		found = may_access(p, write);
+		found = mrn_hmm_may_access(p, write);
 		if (!found && (p->state == PAGE_DEVICE || (p->flags & PAGE_EXCLUSIVE))) {
 			*away = (struct away){at, p->flags & PAGE_EXCLUSIVE, p->pfn};
 			found = 1;

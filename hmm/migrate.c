@@ -17,12 +17,12 @@
 static bool can_go(struct mrn_hmm_region *r, size_t i)
 {
 	const struct mrn_hmm_page *p = &r->page[i];
-	bool lost;
+	int err;
 
 	mrn_mutex_lock(&r->lock);
-	lost = p->flags & PAGE_LOST;
+	err = mrn_hmm_may_access(p, false);
 	mrn_mutex_unlock(&r->lock);
-	if (lost || !(p->prot & PROT_READ) || p->state == PAGE_HOLE || p->state == PAGE_DEVICE)
+	if (err || p->state == PAGE_DEVICE)
 		return false;
 	return p->state != PAGE_RAM || !mrn_hmm_frame_is_pinned(&r->hmm->frames, p->home);
 }

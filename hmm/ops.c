@@ -20,7 +20,7 @@ static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
 
 	mrn_mutex_lock(&r->lock);
 	for (size_t at = i; at < i + n; at++)
-		hole |= r->page[at].state == PAGE_HOLE || (r->page[at].flags & PAGE_LOST);
+		hole |= mrn_hmm_is_gone(&r->page[at]);
 	mrn_mutex_unlock(&r->lock);
 	return hole;
 }
@@ -88,25 +88,22 @@ static int all_holes(struct mrn_hmm_region *r, size_t i, size_t n)
 
 int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot)
 {
-	struct mrn_hmm_region *r;
-	size_t first, n;
+	struct mrn_hmm_change c;
 	int err = mrn_hmm_check(hmm);
 
 	if (!err && (prot & ~(PROT_READ | PROT_WRITE)))
 		err = -EINVAL;
 	if (!err)
-		err = mrn_hmm_find(hmm, addr, length, &r);
+		err = mrn_hmm_change_find(&c, hmm, addr, length);
 	if (err)
 		return err;
-	first = ((uintptr_t)addr - r->start) / mrn_page_size();
-	n = length / mrn_page_size();
 	/* No shadow can have a translation of a hole: no invalidation. */
-	mrn_hmm_lock(r, first, n);
-	err = all_holes(r, first, n);
+	mrn_hmm_lock(c.r, c.first, c.n);
+	err = all_holes(c.r, c.first, c.n);
 	if (!err)
-		err = fill_holes(r, first, n, prot);
-	mrn_hmm_unlock(r, first, n);
-	mrn_hmm_region_put(r);
+		err = fill_holes(c.r, c.first, c.n, prot);
+	mrn_hmm_unlock(c.r, c.first, c.n);
+	mrn_hmm_region_put(c.r);
 	return err;
 }
 

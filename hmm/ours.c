@@ -27,10 +27,9 @@ size_t mrn_hmm_ours_run(struct mrn_hmm_region *r, size_t *i, size_t end)
 	size_t n = 0;
 
 	mrn_mutex_lock(&r->lock);
-	while (*i < end && (r->page[*i].state == PAGE_HOLE || (r->page[*i].flags & PAGE_LOST)))
+	while (*i < end && mrn_hmm_is_gone(&r->page[*i]))
 		++*i;
-	while (*i + n < end && r->page[*i + n].state != PAGE_HOLE &&
-	       !(r->page[*i + n].flags & PAGE_LOST))
+	while (*i + n < end && !mrn_hmm_is_gone(&r->page[*i + n]))
 		n++;
 	mrn_mutex_unlock(&r->lock);
 	return n;

@@ -60,12 +60,9 @@ static enum answer ask(struct mrn_hmm_region *r, size_t i, const struct question
 	const struct mrn_hmm_page *p = &r->page[i];
 
 	*entry = HMM_PFN_ERROR;
-	*err = -EFAULT;
-	if (p->state == PAGE_HOLE || (p->flags & PAGE_LOST) || !(p->prot & PROT_READ))
+	*err = mrn_hmm_may_access(p, asks_write(q->request));
+	if (*err)
 		return asks(q->request) ? REFUSE : GIVE;
-	*err = -EPERM;
-	if (asks_write(q->request) && !(p->prot & PROT_WRITE))
-		return REFUSE;
 	*entry = entry_of(r, i, q->owner);
 	if ((asks(q->request) && !(*entry & HMM_PFN_VALID)) ||
 	    (asks_write(q->request) && !(*entry & HMM_PFN_WRITE)))

@@ -31,7 +31,9 @@
 #ifndef MRN_HMM_REGION_H
 #define MRN_HMM_REGION_H
 
+#include <errno.h>
 #include <mrn/hmm.h>
+#include <sys/mman.h>
 
 #include "os/mutex.h"
 #include "os/pages.h"
@@ -90,6 +92,20 @@ static inline size_t mrn_hmm_region_memory(size_t pages)
 static inline long mrn_hmm_bytes(size_t n)
 {
 	return (long)(n * mrn_page_size());
+}
+
+/* True if the page is a hole, or other code has made it one. */
+static inline bool mrn_hmm_is_gone(const struct mrn_hmm_page *p)
+{
+	return p->state == PAGE_HOLE || (p->flags & PAGE_LOST);
+}
+
+/* 0; -EFAULT if the page may not be accessed, -EPERM if it may be read and not written. */
+static inline int mrn_hmm_may_access(const struct mrn_hmm_page *p, bool write)
+{
+	if (mrn_hmm_is_gone(p) || !(p->prot & PROT_READ))
+		return -EFAULT;
+	return write && !(p->prot & PROT_WRITE) ? -EPERM : 0;
 }
 
 /* The region that contains addr, with a reference; or NULL. */
