@@ -50,11 +50,11 @@ int mrn_hmm_change_on(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void 
 	return err ? err : mrn_hmm_change_begin(c, event, cause, owner, flags);
 }
 
-int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
-			 enum mrn_cause cause, void *owner, unsigned int flags)
+int mrn_hmm_change_announce(struct mrn_hmm_change *c, enum mmu_notifier_event event,
+			    enum mrn_cause cause, void *owner, unsigned int flags)
 {
 	struct mrn_hmm_region *r = c->r;
-	int err;
+	int err = 0;
 
 	c->cancel = mrn_cancel_hold();
 	mmu_notifier_range_init(&c->range, event, flags & MRN_HMM_LATE ? MRN_RANGE_AFTER : 0,
@@ -62,25 +62,37 @@ int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event
 				mrn_hmm_addr(r, c->first + c->n));
 	c->range.cause = cause;
 	c->range.owner = owner;
-	if (MRN_BROKEN(HMM_NO_START)) {
-		mrn_hmm_lock(r, c->first, c->n);
-		return 0;
-	}
-	err = flags & MRN_HMM_NONBLOCK ? mmu_notifier_invalidate_range_start_nonblock(&c->range)
-				       : mmu_notifier_invalidate_range_start(&c->range);
+	if (!MRN_BROKEN(HMM_NO_START))
+		err = flags & MRN_HMM_NONBLOCK
+			      ? mmu_notifier_invalidate_range_start_nonblock(&c->range)
+			      : mmu_notifier_invalidate_range_start(&c->range);
 	if (err) {
 		mrn_hmm_region_put(r);
 		mrn_cancel_restore(c->cancel);
-		return err;
+	} else if (MRN_BROKEN(HMM_EARLY_END)) {
+		mmu_notifier_invalidate_range_end(&c->range);
 	}
-	if (MRN_BROKEN(HMM_EARLY_END))
-		mmu_notifier_invalidate_range_end(&c->range);
+	return err;
+}
+
+void mrn_hmm_change_give_up(struct mrn_hmm_change *c)
+{
+	mmu_notifier_invalidate_range_end(&c->range);
+	mrn_hmm_region_put(c->r);
+	mrn_cancel_restore(c->cancel);
+}
+
+int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
+			 enum mrn_cause cause, void *owner, unsigned int flags)
+{
+	int err = mrn_hmm_change_announce(c, event, cause, owner, flags);
+
+	if (err)
+		return err;
 	if (!(flags & MRN_HMM_TRYLOCK)) {
-		mrn_hmm_lock(r, c->first, c->n);
-	} else if (!mrn_hmm_trylock(r, c->first, c->n)) {
-		mmu_notifier_invalidate_range_end(&c->range);
-		mrn_hmm_region_put(r);
-		mrn_cancel_restore(c->cancel);
+		mrn_hmm_lock(c->r, c->first, c->n);
+	} else if (!mrn_hmm_trylock(c->r, c->first, c->n)) {
+		mrn_hmm_change_give_up(c);
 		return -EAGAIN;
 	}
 	return 0;

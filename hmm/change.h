@@ -30,6 +30,10 @@ int mrn_hmm_check(const struct mrn_hmm *hmm);
 int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
 			 enum mrn_cause cause, void *owner, unsigned int flags);
 void mrn_hmm_change_end(struct mrn_hmm_change *c);
+/* begin without the locks, as end expects them; and the way back from there. */
+int mrn_hmm_change_announce(struct mrn_hmm_change *c, enum mmu_notifier_event event,
+			    enum mrn_cause cause, void *owner, unsigned int flags);
+void mrn_hmm_change_give_up(struct mrn_hmm_change *c);
 
 /*
  * Unlocks pages [i, i + n). Wakes threads whose page faults found them locked, and calls a worker if other code has

@@ -100,27 +100,26 @@ static bool lock_soon_or_want(struct mrn_hmm_region *r, size_t i)
 static enum verdict bring_back(struct mrn_hmm_region *r, size_t i, bool write, enum verdict away,
 			       uint64_t pfn)
 {
-	struct mmu_notifier_range range;
+	struct mrn_hmm_change c = {.r = r, .first = i, .n = 1};
+	void *owner = away == AWAY ? mrn_hmm_device_of(r->hmm, pfn) : NULL;
 	enum verdict v = SERVED;
 	uint64_t now;
 
-	mmu_notifier_range_init(&range, away == AWAY ? MMU_NOTIFY_MIGRATE : MMU_NOTIFY_EXCLUSIVE, 0,
-				r->hmm->mm, mrn_hmm_addr(r, i), mrn_hmm_addr(r, i + 1));
-	range.owner = away == AWAY ? mrn_hmm_device_of(r->hmm, pfn) : NULL;
-	if (mmu_notifier_invalidate_range_start(&range))
+	mrn_hmm_region_hold(r);
+	if (mrn_hmm_change_announce(&c, away == AWAY ? MMU_NOTIFY_MIGRATE : MMU_NOTIFY_EXCLUSIVE,
+				    MRN_CAUSE_UNKNOWN, owner, 0))
 		return SERVED;
-	if (lock_soon_or_want(r, i)) {
-		/* If the page is elsewhere by now, that was not announced: the thread faults again. */
-		if (classify(r, i, &now) == away && (away == LENT || now == pfn) &&
-		    mrn_hmm_take_back(r, i, 1))
-			v = FAILED;
-		if (v == SERVED && classify(r, i, &now) == SERVED)
-			v = bring(r, i, write);
-		mmu_notifier_invalidate_range_end(&range);
-		mrn_hmm_unlock(r, i, 1);
-	} else {
-		mmu_notifier_invalidate_range_end(&range);
+	if (!lock_soon_or_want(r, i)) {
+		mrn_hmm_change_give_up(&c);
+		return SERVED;
 	}
+	/* If the page is elsewhere by now, that was not announced: the thread faults again. */
+	if (classify(r, i, &now) == away && (away == LENT || now == pfn) &&
+	    mrn_hmm_take_back(r, i, 1))
+		v = FAILED;
+	if (v == SERVED && classify(r, i, &now) == SERVED)
+		v = bring(r, i, write);
+	mrn_hmm_change_end(&c);
 	return v;
 }
 

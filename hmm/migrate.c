@@ -11,6 +11,15 @@
 
 #define BATCH 64
 
+/* True if the page is on dev; NULL: on any device. */
+static bool is_on(const struct mrn_hmm_page *p, const struct mrn_hmm_device *dev)
+{
+	uint64_t page;
+
+	return p->state == PAGE_DEVICE &&
+	       (!dev || mrn_hmm_device_page(dev, (unsigned long)p->pfn, &page));
+}
+
 /* --------------------------------------------------------------------------------------- to a device */
 
 /* True if page i may go to a device: it is in memory or can be brought in, and is not pinned. */
@@ -83,14 +92,12 @@ static long move_run(struct mrn_hmm_region *r, size_t i, size_t end, struct mrn_
 static long describe(struct mrn_hmm_region *r, size_t i, size_t n, const struct mrn_hmm_device *dev,
 		     unsigned long *pfns)
 {
-	uint64_t page;
 	long there = 0;
 
 	mrn_mutex_lock(&r->lock);
 	for (size_t k = 0; k < n; k++) {
 		const struct mrn_hmm_page *p = &r->page[i + k];
-		bool on = p->state == PAGE_DEVICE &&
-			  mrn_hmm_device_page(dev, (unsigned long)p->pfn, &page);
+		bool on = is_on(p, dev);
 
 		there += on;
 		/* An unreadable page counts as on the device, but gets no entry. */
@@ -137,39 +144,24 @@ long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, 
 static size_t next_run(struct mrn_hmm_region *r, size_t *i, size_t end,
 		       const struct mrn_hmm_device *dev, struct mrn_hmm_device **whose)
 {
-	size_t n = 0;
-	uint64_t page, pfn = 0;
+	uint64_t pfn = 0;
+	size_t n = 1;
 
 	*whose = NULL;
 	mrn_mutex_lock(&r->lock);
-	for (; *i < end && !n; ++*i) {
-		const struct mrn_hmm_page *p = &r->page[*i];
-
-		if (p->state != PAGE_DEVICE ||
-		    (dev && !mrn_hmm_device_page(dev, (unsigned long)p->pfn, &page)))
-			continue;
-		pfn = p->pfn;
-		n = 1;
-	}
+	while (*i < end && !is_on(&r->page[*i], dev))
+		++*i;
+	if (*i < end)
+		pfn = r->page[*i].pfn;
 	mrn_mutex_unlock(&r->lock);
-	if (!n)
+	if (*i == end)
 		return 0;
-	--*i;
 	*whose = mrn_hmm_device_of(r->hmm, pfn);
 	mrn_mutex_lock(&r->lock);
-	while (*whose && *i + n < end && r->page[*i + n].state == PAGE_DEVICE &&
-	       mrn_hmm_device_page(*whose, (unsigned long)r->page[*i + n].pfn, &page))
+	while (*whose && *i + n < end && is_on(&r->page[*i + n], *whose))
 		n++;
 	mrn_mutex_unlock(&r->lock);
 	return n;
-}
-
-static bool is_on(struct mrn_hmm_region *r, size_t i, const struct mrn_hmm_device *dev)
-{
-	uint64_t page;
-
-	return r->page[i].state == PAGE_DEVICE &&
-	       mrn_hmm_device_page(dev, (unsigned long)r->page[i].pfn, &page);
 }
 
 /* Brings back what is on dev, or on any device. How many pages, or -errno. */
@@ -190,7 +182,7 @@ static long bring_back(struct mrn_hmm_region *r, size_t i, size_t end,
 			return err;
 		/* Only pages that were announced: they may have changed devices since. */
 		for (size_t at = i; at < i + n && !err; at++) {
-			if (!whose || !is_on(r, at, whose))
+			if (!whose || !is_on(&r->page[at], whose))
 				continue;
 			err = mrn_hmm_take_back(r, at, 1);
 			came += !err;

@@ -6,13 +6,11 @@
 #include <sys/mman.h>
 
 #include "hmm/change.h"
-#include "hmm/check.h"
 #include "hmm/cpu_entry.h"
 #include "hmm/cpu_map.h"
 #include "hmm/page_in.h"
 #include "hmm/page_lock.h"
 #include "hmm/space.h"
-#include "os/cancel.h"
 
 static bool any_hole(struct mrn_hmm_region *r, size_t i, size_t n)
 {
@@ -182,29 +180,22 @@ static int move_pages(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
 	return err;
 }
 
-static int announce(struct mrn_hmm_change *c, enum mrn_cause cause)
-{
-	mmu_notifier_range_init(&c->range, MMU_NOTIFY_UNMAP, 0, c->r->hmm->mm,
-				mrn_hmm_addr(c->r, c->first), mrn_hmm_addr(c->r, c->first + c->n));
-	c->range.cause = cause;
-	return MRN_BROKEN(HMM_NO_START) ? 0 : mmu_notifier_invalidate_range_start(&c->range);
-}
-
-/* Announces both, then locks the lower first: change_begin would lock before the second is announced. */
+/*
+ * Announces both, then locks the lower first: change_begin would lock before the second is announced. 0, or -errno with
+ * both references dropped.
+ */
 static int begin_move(struct move *m)
 {
 	struct mrn_hmm_change *low = &m->from, *high = &m->to;
-	int err;
+	int err = mrn_hmm_change_announce(&m->to, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, NULL, 0);
 
-	m->to.cancel = m->from.cancel = mrn_cancel_hold();
-	err = announce(&m->to, MRN_CAUSE_MREMAP_DST);
-	if (!err) {
-		err = announce(&m->from, MRN_CAUSE_MREMAP_SRC);
-		if (err)
-			mmu_notifier_invalidate_range_end(&m->to.range);
-	}
 	if (err) {
-		mrn_cancel_restore(m->to.cancel);
+		mrn_hmm_region_put(m->from.r);
+		return err;
+	}
+	err = mrn_hmm_change_announce(&m->from, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, NULL, 0);
+	if (err) {
+		mrn_hmm_change_give_up(&m->to);
 		return err;
 	}
 	if (m->to.range.start < m->from.range.start) {
@@ -229,23 +220,19 @@ int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length)
 	if (err)
 		return err;
 	err = mrn_hmm_change_find(&m.to, hmm, to, length);
-	if (!err) {
-		err = begin_move(&m);
-		if (err)
-			mrn_hmm_region_put(m.to.r);
-	}
 	if (err) {
 		mrn_hmm_region_put(m.from.r);
 		return err;
 	}
+	err = begin_move(&m);
+	if (err)
+		return err;
 	if (any_hole(m.from.r, m.from.first, m.from.n))
 		err = -EFAULT;
 	else if (all_holes(m.to.r, m.to.first, m.to.n) == -ENOTCONN)
 		err = -ENOTCONN;
 	else
 		err = move_pages(&m.from, &m.to);
-	/* Both have held cancellation off; it stays off until the second has ended. */
-	m.from.cancel = PTHREAD_CANCEL_DISABLE;
 	mrn_hmm_change_end(&m.from);
 	mrn_hmm_change_end(&m.to);
 	return err;
