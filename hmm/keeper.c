@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "hmm/check.h"
 #include "os/fd.h"
@@ -51,16 +52,12 @@ static bool is_harmless(long nr, long mode)
 static long by_keeper(struct mrn_hmm_keeper *k, long nr, long a, long b, long c, long d, long e,
 		      long f)
 {
+	const long arg[] = {a, b, c, d, e, f};
 	long r;
 
 	mrn_mutex_lock(&k->lock);
 	k->nr = nr;
-	k->arg[0] = a;
-	k->arg[1] = b;
-	k->arg[2] = c;
-	k->arg[3] = d;
-	k->arg[4] = e;
-	k->arg[5] = f;
+	memcpy(k->arg, arg, sizeof(arg));
 	pass(k, ASKED);
 	wait_for(k, ANSWERED);
 	r = k->result;

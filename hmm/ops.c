@@ -107,11 +107,6 @@ int mrn_hmm_map(struct mrn_hmm *hmm, void *addr, size_t length, int prot)
 
 /* --------------------------------------------------------------------------------------------- move */
 
-/* Two ranges of n pages, both locked, both announced. */
-struct move {
-	struct mrn_hmm_change from, to;
-};
-
 /* How many pages from i on have one protection, as one mapping needs. */
 static size_t run_of_prot(const struct mrn_hmm_region *r, size_t i, size_t end)
 {
@@ -184,23 +179,23 @@ static int move_pages(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
  * Announces both, then locks the lower first: change_begin would lock before the second is announced. 0, or -errno with
  * both references dropped.
  */
-static int begin_move(struct move *m)
+static int begin_move(struct mrn_hmm_change *from, struct mrn_hmm_change *to)
 {
-	struct mrn_hmm_change *low = &m->from, *high = &m->to;
-	int err = mrn_hmm_change_announce(&m->to, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, NULL, 0);
+	struct mrn_hmm_change *low = from, *high = to;
+	int err = mrn_hmm_change_announce(to, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, NULL, 0);
 
 	if (err) {
-		mrn_hmm_region_put(m->from.r);
+		mrn_hmm_region_put(from->r);
 		return err;
 	}
-	err = mrn_hmm_change_announce(&m->from, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, NULL, 0);
+	err = mrn_hmm_change_announce(from, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, NULL, 0);
 	if (err) {
-		mrn_hmm_change_give_up(&m->to);
+		mrn_hmm_change_give_up(to);
 		return err;
 	}
-	if (m->to.range.start < m->from.range.start) {
-		low = &m->to;
-		high = &m->from;
+	if (to->range.start < from->range.start) {
+		low = to;
+		high = from;
 	}
 	mrn_hmm_lock(low->r, low->first, low->n);
 	mrn_hmm_lock(high->r, high->first, high->n);
@@ -210,31 +205,31 @@ static int begin_move(struct move *m)
 int mrn_hmm_move(struct mrn_hmm *hmm, void *from, void *to, size_t length)
 {
 	uintptr_t a = (uintptr_t)from, b = (uintptr_t)to;
-	struct move m = {0};
+	struct mrn_hmm_change src, dst;
 	int err = mrn_hmm_check(hmm);
 
 	if (!err && (a < b ? b - a : a - b) < length)
 		err = -EINVAL;
 	if (!err)
-		err = mrn_hmm_change_find(&m.from, hmm, from, length);
+		err = mrn_hmm_change_find(&src, hmm, from, length);
 	if (err)
 		return err;
-	err = mrn_hmm_change_find(&m.to, hmm, to, length);
+	err = mrn_hmm_change_find(&dst, hmm, to, length);
 	if (err) {
-		mrn_hmm_region_put(m.from.r);
+		mrn_hmm_region_put(src.r);
 		return err;
 	}
-	err = begin_move(&m);
+	err = begin_move(&src, &dst);
 	if (err)
 		return err;
-	if (any_hole(m.from.r, m.from.first, m.from.n))
+	if (any_hole(src.r, src.first, src.n))
 		err = -EFAULT;
-	else if (all_holes(m.to.r, m.to.first, m.to.n) == -ENOTCONN)
+	else if (all_holes(dst.r, dst.first, dst.n) == -ENOTCONN)
 		err = -ENOTCONN;
 	else
-		err = move_pages(&m.from, &m.to);
-	mrn_hmm_change_end(&m.from);
-	mrn_hmm_change_end(&m.to);
+		err = move_pages(&src, &dst);
+	mrn_hmm_change_end(&src);
+	mrn_hmm_change_end(&dst);
 	return err;
 }
 
