@@ -30,7 +30,7 @@ int mrn_hmm_check(const struct mrn_hmm *hmm);
 int mrn_hmm_change_begin(struct mrn_hmm_change *c, enum mmu_notifier_event event,
 			 enum mrn_cause cause, void *owner, unsigned int flags);
 void mrn_hmm_change_end(struct mrn_hmm_change *c);
-/* begin without the locks, as end expects them; and the way back from there. */
+/* The first half of begin: locks nothing. Lock the pages before end; or give up, which undoes this half. */
 int mrn_hmm_change_announce(struct mrn_hmm_change *c, enum mmu_notifier_event event,
 			    enum mrn_cause cause, void *owner, unsigned int flags);
 void mrn_hmm_change_give_up(struct mrn_hmm_change *c);

@@ -17,8 +17,9 @@ bool mrn_hmm_lock_or_want(struct mrn_hmm_region *r, size_t i);
 
 /* What was asked of pages while they were locked. */
 struct mrn_hmm_asked {
-	size_t first, wanted; /* the pages from the first WANTED one to the last; how many */
-	unsigned int flags;   /* of all pages */
+	size_t first;	    /* the first WANTED page */
+	size_t wanted;	    /* how many pages from there to the last WANTED one; 0 for none */
+	unsigned int flags; /* every flag that a page had */
 };
 /* For mrn_hmm_unlock (change.h), which does what is asked. */
 struct mrn_hmm_asked mrn_hmm_page_unlock(struct mrn_hmm_region *r, size_t i, size_t n);

@@ -43,7 +43,7 @@ struct mrn_hmm_workers {
 
 int mrn_hmm_workers_start(struct mrn_hmm_workers *w,
 			  void (*serve)(void *arg, const struct mrn_hmm_fault *f), void *arg);
-/* Nobody calls a worker any more. */
+/* Call when no other thread calls a worker any more. */
 void mrn_hmm_workers_stop(struct mrn_hmm_workers *w);
 /* Frees the workers' memory; also in a forked child, where the threads do not exist. Takes no lock. */
 void mrn_hmm_workers_free(struct mrn_hmm_workers *w);
