@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How this library calls the kernel: through libmrn, where dispatch lets calls pass. Our own must not be
- * taken for the program's, and some are made inside a call that has been caught. So it takes the place of the copy in
- * os/syscall-x86_64.S, which is at an address that dispatch catches.
+ * Makes this library's own system calls through libmrn, where dispatch lets them pass: they must not be taken for the
+ * program's, and some are made inside a caught call. Replaces the copy in os/syscall-x86_64.S, which is at an address
+ * that dispatch catches.
  */
 #include <mrn/source.h>
 

@@ -48,12 +48,12 @@ static bool has_name(const struct dl_phdr_info *info, const char *begins)
 }
 
 /*
- * By what is in them: other libraries have such names, too. Of the interposer, what it exports are libc's names; of this one
- * nobody else is in front.
+ * Decides by contents, since other libraries may have such names, too. What the interposer exports has libc's names,
+ * but no library comes before it.
  */
 static bool is_ours(const struct dl_phdr_info *info)
 {
-	/* The program itself, which may have entries of its own for functions whose addresses it takes. */
+	/* The program itself may have entries of its own for functions whose addresses it takes. */
 	if (!*info->dlpi_name)
 		return false;
 	return holds(info, (uintptr_t)mrn_source_bypass) ||
@@ -107,7 +107,9 @@ static const struct span *span_of(uintptr_t pc)
 	return NULL;
 }
 
-/* Along the frame pointer, which on x86-64 and aarch64 points to the caller's, and then where it goes on. */
+/*
+ * Follows the frame pointer: on x86-64 and aarch64 it points to the caller's, and next to that is the return address.
+ */
 static bool step_ours(struct watch_regs *r, struct watch_stack *stack)
 {
 	enum { FRAME_MAX = 1 << 20 };
@@ -122,7 +124,7 @@ static bool step_ours(struct watch_regs *r, struct watch_stack *stack)
 	return true;
 }
 
-/* The same from where nothing but frames of ours is below, all of them in use: there is no need to ask. */
+/* The same where only frames of ours are below, all in use: the kernel need not be asked. */
 static bool step_from_below(struct watch_regs *r, struct watch_stack *stack)
 {
 	stack->low = r->sp;
@@ -133,7 +135,7 @@ static bool step_from_below(struct watch_regs *r, struct watch_stack *stack)
 	return true;
 }
 
-/* The instructions by which every unwinder knows it. */
+/* True for the instructions by which every unwinder recognises it. */
 static bool is_sigreturn(const struct span *in, uintptr_t pc)
 {
 #ifdef __x86_64__
@@ -171,7 +173,7 @@ __attribute__((noinline)) void watch_caller_find(uint64_t *site, uint64_t *via)
 		}
 		if (!in->ours)
 			*via = r.pc;
-		/* Of a signal whose handler is ours: dispatch's. What it has interrupted goes on. */
+		/* Returns from dispatch's handler: goes on in what the signal has interrupted. */
 		if (in->ours && is_sigreturn(in, r.pc)) {
 			ok = below ? leave_from_below(&r, &stack)
 				   : watch_cfi_leave_signal(&r, &stack);

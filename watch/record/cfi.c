@@ -9,12 +9,12 @@
 
 #ifdef __x86_64__
 
-/* DWARF's numbers. */
+/* DWARF register numbers. */
 #define REG_BP 6
 #define REG_SP 7
 #define REG_RA 16
 
-/* How pointers are written in .eh_frame_hdr and .eh_frame, where linkers write them like this. */
+/* Encodings of pointers in .eh_frame_hdr and .eh_frame, as linkers use them. */
 #define PCREL_SDATA4   0x1b
 #define DATAREL_SDATA4 0x3b
 #define UDATA4	       0x03
@@ -22,7 +22,7 @@
 /* No frame of libc is larger. */
 #define FRAME_MAX ((uintptr_t)1 << 20)
 
-/* Where a register of the caller is. */
+/* Where a register of the caller is stored. */
 struct rule {
 	enum { SAME, AT_OFFSET, LOST } how;
 	int64_t offset; /* from the frame's address */
@@ -102,7 +102,7 @@ static int64_t sleb(struct bytes *b)
 
 /* ------------------------------------------------------------------------------- finding the entry */
 
-/* The description of the function that pc is in, or NULL. The table is sorted by where functions begin. */
+/* The description of the function that contains pc, or NULL. The table is sorted by the functions' starts. */
 static const uint8_t *find(const uint8_t *table, uintptr_t pc)
 {
 	uint32_t low = 0, high;
@@ -223,7 +223,7 @@ static void restore(struct row *row, const struct row *initial, uint64_t reg)
 
 #define REMEMBERED 4
 
-/* One of those whose first two bits are 0. False for one that is not known. */
+/* Runs an instruction whose first two bits are 0. False if it is not known. */
 static bool run_one(uint8_t op, struct bytes *b, const struct entry *e, struct row *row,
 		    const struct row *initial, struct row *stack, unsigned int *depth)
 {
@@ -306,7 +306,7 @@ static bool run_one(uint8_t op, struct bytes *b, const struct entry *e, struct r
 	}
 }
 
-/* How far an instruction moves on in the code; -1 when it is another. */
+/* By how much an instruction advances in the code; -1 for other instructions. */
 static int64_t advance(uint8_t op, struct bytes *b)
 {
 	const uint8_t *p;
@@ -326,7 +326,7 @@ static int64_t advance(uint8_t op, struct bytes *b)
 	return -1;
 }
 
-/* From the start of the function until pc. */
+/* Runs the instructions from the function's start until pc. */
 static bool run(struct bytes b, const struct entry *e, uintptr_t pc, struct row *row,
 		const struct row *initial)
 {
@@ -371,7 +371,7 @@ bool watch_cfi_leave_signal(struct watch_regs *r, struct watch_stack *stack)
 bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct watch_stack *stack)
 {
 	struct row initial = {0}, row;
-	/* A return address may lie behind the function that made the call, if that never returns. */
+	/* A return address may lie behind the calling function, if the callee never returns. */
 	uintptr_t pc = r->pc - 1, frame;
 	const uint8_t *p = cfi->table ? find(cfi->table, pc) : NULL;
 	struct entry e;
@@ -400,7 +400,7 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct wa
 
 #else
 
-/* Elsewhere a call that libc makes has no call site. */
+/* Elsewhere calls that libc makes get no call site. */
 bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct watch_stack *stack)
 {
 	(void)cfi;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dlclose, in front of libc's: another library may be loaded where this one was, and its calls must not be
- * taken for those of the one that has gone.
+ * dlclose, in front of libc's: another library may be loaded where this one was, and its calls must not be attributed
+ * to the unloaded one.
  */
 #include <dlfcn.h>
 #include <stddef.h>

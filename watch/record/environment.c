@@ -13,7 +13,7 @@ static const char preload_name[] = "LD_PRELOAD=";
 static const char watch_name[] = WATCH_ENVIRONMENT "=";
 static const char asan_name[] = "ASAN_OPTIONS=";
 
-/* WATCH_ENVIRONMENT's value; "" when there was none. */
+/* WATCH_ENVIRONMENT's value; "" if it was not set. */
 static char our_watch[128];
 
 static bool begins(const char *entry, const char *with)
@@ -44,7 +44,7 @@ void watch_environment_start(void)
 
 /* ---------------------------------------------------------------------------------- what is the tool's */
 
-/* Where item is in a list whose items have one of these between them, or NULL. */
+/* Where item is in a list with these separators, or NULL. */
 static char *find_item(char *list, const char *item, const char *between)
 {
 	size_t n = strlen(item);
@@ -55,7 +55,7 @@ static char *find_item(char *list, const char *item, const char *between)
 	return NULL;
 }
 
-/* With the sign before it, or else the one behind it. False when nothing is left, not even an empty list. */
+/* With the separator before it, or else the one behind. False if nothing is left, not even an empty list. */
 static bool remove_item(char *list, const char *item, const char *between)
 {
 	char *at = find_item(list, item, between), *rest = at ? at + strlen(item) : NULL;
@@ -77,7 +77,7 @@ static bool has_a_name_of_ours(const char *entry)
 	return begins(entry, watch_name) || begins(entry, preload_name) || begins(entry, asan_name);
 }
 
-/* In place. False when all of the entry was the tool's. */
+/* In place. False if all of the entry was the tool's. */
 static bool strip(char *entry, const struct watch_header *header)
 {
 	if (begins(entry, watch_name))
@@ -90,8 +90,8 @@ static bool strip(char *entry, const struct watch_header *header)
 }
 
 /*
- * The environment ends at to, and has ended at end. Behind it lies the auxiliary vector, where Go's runtime looks for it: an even
- * gap becomes entries to be ignored, an odd one an empty vector, and then it asks /proc.
+ * The environment now ends at to; it ended at end. Behind it is the auxiliary vector, where Go's runtime looks for it:
+ * an even gap becomes vector entries to be ignored; an odd one becomes an empty vector, and Go then asks /proc.
  */
 static void close_gap(char **to, char **end)
 {
@@ -141,7 +141,7 @@ bool watch_environment_is_ours(const struct watch_header *header, char *const en
 	       find_item((char *)(uintptr_t)preload, header->preload, ": ");
 }
 
-/* What we add to an entry, or make one of. */
+/* What the recorder adds to an entry, or makes a new one of. */
 static char *add(char *text, const char *name, const char *first, const char *second)
 {
 	text = stpcpy(stpcpy(text, name), first ? first : "");
@@ -150,7 +150,7 @@ static char *add(char *text, const char *name, const char *first, const char *se
 	return stpcpy(text, second ? second : "") + 1;
 }
 
-/* The bytes of all that is ours, and of the entries that it is added to. */
+/* The bytes of all our entries, and of those that they are added to. */
 static size_t room(const struct watch_header *header, char *const env[], size_t *n)
 {
 	size_t length = sizeof(preload_name) + sizeof(header->preload) + sizeof(watch_name) +

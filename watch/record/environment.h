@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the tool has put into the environment: LD_PRELOAD's first entries, WATCH_ENVIRONMENT, and an option for AddressSanitizer,
- * whose runtime would not run behind another library.
+ * What the tool has put into the environment: LD_PRELOAD's first entries, WATCH_ENVIRONMENT, and an option for
+ * AddressSanitizer, whose runtime otherwise refuses to be loaded behind another library.
  */
 #ifndef MRN_WATCH_ENVIRONMENT_H
 #define MRN_WATCH_ENVIRONMENT_H
@@ -11,34 +11,34 @@
 
 #include "watch/shared/log.h"
 
-/* The value of name, which ends in "="; NULL when there is none. */
+/* The value of name, which ends in "="; NULL if it is not set. */
 const char *watch_environment_get(const char *name);
 
 /*
- * Makes the environment what it was before the tool came, so that what this program starts runs without us. In place: main's
- * third argument is the same array. What is not the tool's stays. Before main.
+ * Makes the environment what it was before the tool came, so that programs which this one starts run unwatched. In
+ * place: main's third argument is the same array. Keeps what is not the tool's. Call before main.
  */
 void watch_environment_restore(const struct watch_header *header);
 
-/* Remembers what this program was given. Before main, and before the above. */
+/* Remembers what this program was given. Call before main, and before the above. */
 void watch_environment_start(void);
 
-/* A copy to execute another program with, or what it was to be copied from. */
+/* An environment to execute another program with: a copy, or the original. */
 struct watch_environment {
 	char **env;
 	void *pages;
 	size_t size;
 };
 
-/* Can its strings be touched? */
+/* True if its strings can be read. */
 bool watch_environment_is_readable(char *const env[]);
 
-/* Does env have what the recorder needs? */
+/* True if env has what the recorder needs. */
 bool watch_environment_is_ours(const struct watch_header *header, char *const env[]);
 
 /*
- * A copy of env, without all that is the tool's, or with it. env itself when there is no memory. Not on the event path, but
- * without malloc: exec may be called where that must not be.
+ * A copy of env, without all that is the tool's, or with it. env itself if there is no memory. Not on the event path,
+ * but without malloc: exec may be called where malloc must not be.
  */
 void watch_environment_copy(struct watch_environment *e, char *const env[],
 			    const struct watch_header *header, bool with);

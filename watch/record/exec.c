@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * exec and posix_spawn, in front of libc's: a program that is replaced by another one, as a script that ends in `exec program` is, is still the
- * one that was asked for. What is taken out of the environment for its children is put back for that.
+ * exec and posix_spawn, in front of libc's: a program that executes another one in its place, like a script that ends
+ * in `exec program`, is still the one to be watched. What its environment has lost for its children is put back for
+ * that.
  *
- * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here. posix_spawn, system and popen
- * execute inside libc, the latter two a shell, with the environment that there is.
+ * execl, execv and their like are the interposer's, which calls execve and execvpe, and so comes here. posix_spawn,
+ * system and popen execute inside libc with the current environment; the latter two execute a shell.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -20,11 +21,11 @@
 
 #define INTERPOSED __attribute__((visibility("default")))
 
-/* Declared by newer C libraries only. */
+/* Only newer C libraries declare it. */
 INTERPOSED int execveat(int folder, const char *path, char *const argv[], char *const env[],
 			int flags);
 
-/* The next library's functions: looked up at the start, for exec may be called where dlsym must not be. */
+/* The next library's functions: looked up at the start, since exec may be called where dlsym must not be. */
 static __typeof__(execve) *real_execve;
 static __typeof__(execveat) *real_execveat;
 static __typeof__(execvpe) *real_execvpe;
@@ -107,7 +108,7 @@ INTERPOSED int fexecve(int fd, char *const argv[], char *const env[])
 	return r;
 }
 
-/* Where a file action changes the folder, a relative path may mean another file than here. */
+/* If a file action changes the folder, a relative path may mean another file than here. */
 static int spawn(__typeof__(posix_spawn) *real, const struct watch_exec *exec, pid_t *pid,
 		 const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 		 char *const argv[])

@@ -27,18 +27,18 @@ struct scratch {
 };
 
 /*
- * What this thread is executing, or its vfork's child has, which cannot free the copy. By it a call is known that has been here
- * already: libc's function, and then the system call that it makes.
+ * What this thread, or its vfork's child, is executing; the child cannot free the copy. Recognises an exec that has
+ * been here already: libc's function calls the system call.
  */
 static MRN_TLS struct {
-	long pid; /* 0: nothing */
+	long pid; /* 0: none */
 	bool told;
 	struct watch_environment environment;
 } last;
 
 /* ---------------------------------------------------------------------------------------- finding out */
 
-/* As execvpe and posix_spawnp look for it; false when there is none. */
+/* Searches as execvpe and posix_spawnp do; false if nothing is found. */
 static bool search(const char *file, char *path, size_t size)
 {
 	const char *dirs = watch_environment_get("PATH="), *end;
@@ -61,7 +61,7 @@ static bool search(const char *file, char *path, size_t size)
 	return false;
 }
 
-/* Can a program that this process executes open our libraries? */
+/* Whether a program that this process executes can open our libraries. */
 static int reach_libraries(const struct watch_header *header)
 {
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)header->library, O_RDONLY | O_CLOEXEC, 0);
@@ -71,7 +71,7 @@ static int reach_libraries(const struct watch_header *header)
 	return fd < 0 ? (int)fd : 0;
 }
 
-/* True: it cannot be watched, and why. In doubt it can. */
+/* True: the program cannot be watched, and why. False in doubt. */
 static bool is_hindered(const struct watch_header *header, const struct watch_exec *exec,
 			struct scratch *s)
 {
@@ -87,7 +87,7 @@ static bool is_hindered(const struct watch_header *header, const struct watch_ex
 		return true;
 	}
 	r = watch_log_reach();
-	/* It has the same numbers as we have, when those are gone that exec closes. */
+	/* With the program's descriptors used up, exec may close some, so the log may yet be opened. */
 	if (r && r != -EMFILE && r != -ENFILE) {
 		watch_unfollowed_say_log(r, s->text, sizeof(s->text));
 		return true;
@@ -106,7 +106,7 @@ static bool is_hindered(const struct watch_header *header, const struct watch_ex
 
 /* ----------------------------------------------------------------------------------------------- the plan */
 
-/* A child has executed it, or has gone. */
+/* A child has executed it, or has ended. */
 static void forget_childs(long pid)
 {
 	if (!last.pid || last.pid == pid)
@@ -115,7 +115,7 @@ static void forget_childs(long pid)
 	last.pid = 0;
 }
 
-/* A handler that executes something in the middle of another exec leaves that one's alone. */
+/* A handler that executes something during another exec does not replace that one. */
 static void remember(struct watch_exec_plan *plan, long pid, bool told)
 {
 	plan->is_last = !last.pid;
@@ -161,7 +161,7 @@ static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
 			"take fewer --records");
 }
 
-/* Nothing of ours may touch what the kernel would refuse. Where it may not be asked it is believed. */
+/* Nothing of ours may read what the kernel would refuse. If the kernel may not be asked, the addresses are trusted. */
 static bool is_readable(const struct watch_exec *exec)
 {
 	char first;
@@ -196,7 +196,7 @@ void watch_exec_begin(struct watch_exec_plan *plan, const struct watch_exec *exe
 	errno = saved;
 }
 
-/* Of a process that may already be there. */
+/* For a process that may already be running. */
 static void doubt(struct watch_reason *reason, uint32_t pid)
 {
 	struct watch_header *header = watch_recorder_header();
@@ -214,7 +214,7 @@ void watch_exec_end(struct watch_exec_plan *plan, pid_t child)
 		watch_unfollowed_arrives(watch_recorder_header(), watch_lane_number());
 	else if (plan->reason && !child)
 		watch_unfollowed_take_back(plan->reason);
-	/* The number is the tool's, too, where our own is. */
+	/* Only if the tool uses the same pid numbers as this process. */
 	else if (plan->reason && plan->in_doubt &&
 		 watch_lane_number() == (uint32_t)mrn_sys0(SYS_getpid))
 		doubt(plan->reason, (uint32_t)child);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which processes are recorded: the one into which this library has been loaded, and with --children what it forks. Before main, and in
- * a fork's child: raw calls, and no malloc.
+ * Which processes are recorded: the one into which this library has been loaded, and with --children those that it
+ * forks. Runs before main, and in a fork's child: raw calls, and no malloc.
  */
 #include <errno.h>
 #include <mrn/mmu_notifier.h>
@@ -29,7 +29,7 @@
 #include "os/event_path.h"
 
 static struct watch_header *header;
-/* As getpid says it, which is not what the log calls this process in another namespace. */
+/* By getpid: in another pid namespace the log calls this process otherwise. */
 static long own_pid;
 /* The kind that is attached here, or -errno: another process may have got another. */
 static int own_kind;
@@ -39,7 +39,7 @@ static bool is_by_name(int kind)
 	return mrn_kind_facts[kind].traits & MRN_KIND_BY_NAME;
 }
 
-/* The number of a process that is counted as unwatched: the one that runs, or that was forked from. */
+/* The process that is counted as unwatched: this one, or its parent. */
 static long told_of;
 
 struct watch_reason *watch_recorder_unfollowed(long pid, const char *text)
@@ -100,7 +100,7 @@ static uint32_t own_runtimes(void)
 	return bits;
 }
 
-/* This process runs on, and nobody sees what it does. */
+/* This process goes on, unwatched. */
 static void run_unwatched(const char *text)
 {
 	watch_unfollowed_add(header, text);
@@ -115,17 +115,17 @@ static void run_without_lane(int err)
 	run_unwatched(text);
 }
 
-/* The interposer tells it by this from one of a vfork's child. Where nothing is attached anew, nobody has said so. */
+/* The interposer compares this to recognise a vfork's child. Without a new attach nobody has set it. */
 static void know_own_exec(void)
 {
 	if (!mrn_source_process_pid())
 		mrn_source_process_is(own_pid);
 }
 
-/* Whose memory it is that is followed, or told of: a forked child's is another. */
+/* The memory that is followed, or counted: a forked child's is another. */
 static const struct mrn_mm *settled;
 
-/* With what is attached to it, or what stands in front of it anyway. */
+/* With the source that is attached to it, or that interposes anyway. */
 static void follow(void)
 {
 	int r;
@@ -145,12 +145,15 @@ static void follow(void)
 
 /* -------------------------------------------------------------------------------------------- children */
 
-/* Libc's forks that this thread is in. */
+/* libc's forks that this thread is in. */
 static MRN_TLS unsigned int forking;
 
-/* A child in which nothing could be attached, since it has come past libc's handlers of fork: its own children need not do so. */
+/*
+ * A child in which nothing could be attached, since it was made without libc's fork handlers: its own children need not
+ * be.
+ */
 static bool is_past_libc;
-/* Such a one, as long as nobody could do more, and what it is counted under. Its children have a copy. */
+/* Such a child, as long as it can do no more, and what it is counted under. Its children have a copy. */
 static struct {
 	long pid;
 	struct watch_reason *reason;
@@ -195,7 +198,7 @@ static void in_child(void)
 	errno = saved;
 }
 
-/* A kind that is in a child without being attached there, or -1. */
+/* A kind that works in a child without a new attach, or -1. */
 static int kind_without_attach(void)
 {
 	WATCH_FOR_EACH_KIND(k, header->kinds)
@@ -204,7 +207,7 @@ static int kind_without_attach(void)
 	return -1;
 }
 
-/* Of a child that may do nothing but execute a program, which is to be watched then. */
+/* For a child that may only execute a program, which is then to be watched. */
 static void count_child(void)
 {
 	if (is_counted())
@@ -213,12 +216,12 @@ static void count_child(void)
 	counted.reason = watch_unfollowed_add(
 		header, "made past libc's fork, by clone or a system call, and not followed before "
 			"it executes a program");
-	/* Where libc's handlers are yet to come it is not for long. */
+	/* If libc's handlers are yet to run, it is only for a moment. */
 	if (!forking)
 		watch_unfollowed_doubt(header, watch_lane_number(), counted.reason);
 }
 
-/* Past libc's handlers. Nothing may be attached there, where any lock may be held for ever. */
+/* Without libc's fork handlers. Attach nothing here: any lock may be held for ever. */
 static void in_child_past_libc(bool may_act)
 {
 	int saved = errno, kind = kind_without_attach();
@@ -238,7 +241,7 @@ static void in_child_past_libc(bool may_act)
 	errno = saved;
 }
 
-/* 125: what the tool exits with when it could not run a program as it was asked to. */
+/* 125: the tool's exit status when it could not run a program as asked. */
 static void refuse(void)
 {
 	memcpy(header->why, why, sizeof(why));
@@ -246,7 +249,7 @@ static void refuse(void)
 	mrn_sys1(SYS_exit_group, 125);
 }
 
-/* A library that needs another is set up after it: so the interposer is there when we ask for it. */
+/* A library is initialised after those that it needs: so the interposer is ready when we ask for it. */
 __attribute__((used)) static int (*const needs_interposer)(void *addr, size_t length) = munmap;
 
 static void begin(void)
@@ -257,12 +260,12 @@ static void begin(void)
 	if (!header)
 		return;
 	watch_clock_start();
-	/* What a sandbox does not let pass is not called from here on; an attach says what there is to be said. */
+	/* From here on makes no call that a sandbox refuses; an attach gives the reasons. */
 	mrn_confined_look();
 	watch_environment_start();
 	if (!header->children)
 		watch_environment_restore(header);
-	/* Another one's child, as a static program has handed the environment on. */
+	/* A child of another process: a static program has passed the environment on. */
 	if (!header->children && watch_lane_number() != header->pid) {
 		header = NULL;
 		return;
@@ -293,7 +296,7 @@ static void begin(void)
 	watch_lane_knock();
 }
 
-/* It is 0 when main begins. */
+/* errno is 0 when main begins. */
 __attribute__((constructor)) static void begin_unnoticed(void)
 {
 	int saved = errno;

@@ -18,11 +18,14 @@
 
 #include "os/event_path.h"
 
-/* Where the log is to be opened, kept for forked children. */
+/* The log's path, kept for forked children. */
 static char log_path[64];
 static struct watch_header *header;
 static struct watch_lane *mine;
-/* Where this process's lane is mapped, a forked child's where its parent's was: from the start, when no hole is the program's. */
+/*
+ * Where this process's lane is mapped; a forked child's is where its parent's was. Chosen at the start, so that it
+ * takes no hole of the program's.
+ */
 static char *place;
 static uint32_t my_pid;
 
@@ -47,7 +50,7 @@ static bool parse(const char *text, uint64_t *cookie)
 	return !*text;
 }
 
-/* Its descriptor, or -errno. It may be another file, a fifo too, where /proc is another. */
+/* Its descriptor, or -errno. With another /proc it may be another file, even a fifo. */
 static long open_log(struct stat *st)
 {
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)log_path,
@@ -57,7 +60,7 @@ static long open_log(struct stat *st)
 	if (fd < 0)
 		return fd;
 	r = mrn_sys2(SYS_fstat, fd, (long)st);
-	/* Touching what lies behind the end would be the program's death. */
+	/* Touching what lies behind the end would kill the program. */
 	if (!r && st->st_size < WATCH_HEADER_SIZE)
 		r = -ENOENT;
 	if (r)
@@ -65,7 +68,7 @@ static long open_log(struct stat *st)
 	return r ? r : fd;
 }
 
-/* At that address if it is not NULL. What cannot be mapped is -errno. The descriptor does not stay. */
+/* At this address unless NULL. -errno if it cannot be mapped. Keeps no descriptor. */
 static long map_log(void *at, size_t offset, size_t size)
 {
 	long flags = MAP_SHARED | (at ? MAP_FIXED : 0), fd, p;
@@ -77,13 +80,13 @@ static long map_log(void *at, size_t offset, size_t size)
 	p = mrn_sys6(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE, flags, fd,
 		     (long)offset);
 	mrn_sys1(SYS_close, fd);
-	/* No part of what the program leaves behind when it crashes. */
+	/* Keep it out of the program's core dumps. */
 	if (!mrn_sys_failed(p))
 		mrn_sys3(SYS_madvise, p, (long)size, MADV_DONTDUMP);
 	return p;
 }
 
-/* It will lose the rights of root's in exec, if it has any left: those to look at a process of another's, as the tool is. */
+/* True if this user may not look at the tool's process after exec, which drops root's capabilities. */
 static bool is_another_user(void)
 {
 	long uid = mrn_sys0(SYS_geteuid);
@@ -105,7 +108,7 @@ int watch_log_reach(void)
 	return st.st_dev == header->log_dev && st.st_ino == header->log_ino ? 0 : -ENOENT;
 }
 
-/* Memory that nobody else sees, where the lane is or is to be. MAP_FIXED makes no hole on the way. */
+/* Private memory, where the lane is or is to be. MAP_FIXED leaves no hole in between. */
 static char *map_nothing(char *at, size_t size)
 {
 	long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
@@ -150,7 +153,7 @@ uint32_t watch_lane_number(void)
 	return pid;
 }
 
-/* Had this process a lane before exec? */
+/* True if this process had a lane before exec. */
 static bool again;
 
 static void end_former(uint32_t pid, uint64_t now)
@@ -178,7 +181,7 @@ static int take(uint32_t pid, uint64_t now)
 	for (int i = 0; i < WATCH_LANES; i++) {
 		uint64_t none = 0;
 
-		/* Acquire, and more: the tool has put the lane in order before it stored the 0. */
+		/* Acquire, and more: the tool has reset the lane before it stored the 0. */
 		if (__atomic_compare_exchange_n(&header->lane[i].owner, &none, owner, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 			return i;
@@ -219,7 +222,7 @@ int watch_lane_take(uint64_t now)
 	return 0;
 }
 
-/* A tool that is stopped must not stop the program. */
+/* A stopped tool must not stop the program. */
 #define KNOCK_NS 500000000
 
 void watch_lane_knock(void)
@@ -240,8 +243,8 @@ void watch_lane_leave(void)
 
 	again = false;
 	/*
-	 * Out of our parent's lane, but not out of memory: what lies there may be put to use by a handler's return into
-	 * watch_lane_put, and a hole would be one that the program has not made.
+	 * Leaves the parent's lane, but keeps memory there: a handler may return into watch_lane_put and use it, and a
+	 * hole would be one that the program has not made.
 	 */
 	if (lane && !mrn_is_confined())
 		map_nothing(place, header->lane_size);
@@ -267,7 +270,7 @@ void watch_lane_executes(const void *token, const struct watch_record *record, b
 		struct watch_exec_mark *m = &lane->exec[i];
 		uint64_t was = 0;
 
-		/* One that a handler has jumped out of has had the same token. */
+		/* A call that a handler has jumped out of has had the same token. */
 		if (!__atomic_compare_exchange_n(&m->token, &was, (uintptr_t)token, false,
 						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) &&
 		    was != (uintptr_t)token)
@@ -287,15 +290,15 @@ void watch_lane_stays(const void *token)
 			__atomic_store_n(&lane->exec[i].token, 0, __ATOMIC_RELEASE);
 }
 
-/* How many slots that are out of use are passed over for one record. */
+/* How many skipped slots to pass for one record. */
 #define PASSED_MAX 64
 
 /*
- * A free slot, which is the caller's from now on; NULL when the ring is full.
+ * Reserves a free slot for the caller; NULL if the ring is full.
  *
- * A turn ahead of what head says would be one that has been moved on, and so, by its release and our acquire, a head that has
- * been, too. Where head is as before, nobody has taken the slot that is full: fork, in a handler in the middle of
- * watch_lane_put, has brought over a writer that believes to have it.
+ * A turn ahead of head has been moved on by a writer, and head before it: by the release there and our acquire we see
+ * that. If head is unchanged, no writer has taken the full slot: a fork, in a handler during watch_lane_put, has copied
+ * a writer that believes to own it.
  */
 static struct watch_record *reserve(struct watch_lane *lane, uint64_t *at)
 {
@@ -353,7 +356,7 @@ void watch_lane_put(const struct watch_record *record)
 	}
 	__builtin_memcpy(slot, record, offsetof(struct watch_record, turn));
 	vacant = watch_free_turn(pos, header->ring_shift);
-	/* Unless the tool has given us up, and counted the record. */
+	/* Fails if the tool has given this writer up, and counted the record. */
 	__atomic_compare_exchange_n(&slot->turn, &vacant, vacant + 1, false, __ATOMIC_RELEASE,
 				    __ATOMIC_RELAXED);
 }

@@ -11,18 +11,18 @@
 
 #include "os/event_path.h"
 
-/* Where a look has not helped, the next one is not before this: a call must not cost it each time. */
+/* After a useless look, the next one is not before this: not every call may cost one. */
 #define LOOK_AGAIN_NS UINT64_C(10000000)
 
-/* Code that a program makes while it runs may come and go by the thousand, and has no name to be found. */
+/* Code that a program generates may come and go by the thousand, and has no name to find. */
 #define NAMELESS_MAX (WATCH_MODULES / 2)
 
 static bool looking, distrusted;
 static uint64_t last_futile;
-/* How often something of the list has been unmapped. */
+/* How often something in the list has been unmapped. */
 static uint32_t changes;
 
-/* The newest entry that holds pc, or NULL; it may be over. */
+/* The newest entry that holds pc, or NULL; it may be unmapped by now. */
 static const struct watch_module *find(const struct watch_lane *lane, uint64_t pc)
 {
 	for (uint32_t i = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE); i-- > 0;)
@@ -31,7 +31,7 @@ static const struct watch_module *find(const struct watch_lane *lane, uint64_t p
 	return NULL;
 }
 
-/* One that is not over. */
+/* True if there is one that is still mapped. */
 static bool has(const struct watch_lane *lane, uint64_t pc)
 {
 	const struct watch_module *m = find(lane, pc);
@@ -52,14 +52,17 @@ static bool is_same(const struct watch_module *a, const struct mrn_mapping *b)
 	       a->dev_minor == b->dev_minor && !strcmp(a->path, b->path);
 }
 
-/* It is there, whatever was announced: the call has failed. Unless it was unmapped after we have read that it is there. */
+/*
+ * It is mapped, although announced as unmapped: the call has failed. Unless it was unmapped after this look has read
+ * it.
+ */
 static void is_there_still(const struct look *look, struct watch_module *m)
 {
 	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) == look->changes)
 		__atomic_store_n(&m->until, 0, __ATOMIC_RELAXED);
 }
 
-/* It gets no entry. But those that it has taken the place of are over. */
+/* It gets no entry. But what it replaces is marked. */
 static void note_the_end(struct watch_lane *lane, const struct mrn_mapping *m, uint64_t now)
 {
 	for (uint32_t i = 0; i < lane->nr_modules && !MRN_BROKEN(WATCH_FULL); i++) {
@@ -82,7 +85,7 @@ static bool note(const struct mrn_mapping *m, void *arg)
 		return true;
 	have = (struct watch_module *)(uintptr_t)find(lane, m->start);
 	if (have && is_same(have, m)) {
-		/* Once there are some without an entry, one of them may have been there meanwhile. */
+		/* Once some have no entry, one of them may have been there meanwhile. */
 		if (__atomic_load_n(&have->until, __ATOMIC_RELAXED) && !lane->full_since)
 			is_there_still(look, have);
 		return true;
@@ -125,7 +128,7 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 {
 	const struct watch_lane *lane = watch_lane_mine();
 
-	/* A name that is missing is better than a program that is killed. */
+	/* A missing name is better than a killed program. */
 	if (!lane || !pc || mrn_is_confined())
 		return;
 	if (__atomic_load_n(&distrusted, __ATOMIC_RELAXED)) {
@@ -143,7 +146,7 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 	struct watch_lane *lane = watch_lane_mine();
 	uint32_t n;
 
-	/* Of everything, as exec says, there is nothing to be marked: either it fails, or this list has an end. */
+	/* A range over everything, from exec, marks nothing: exec fails, or the list ends. */
 	if (!lane || end - start >= WATCH_EVERYTHING || MRN_BROKEN(WATCH_OVER))
 		return;
 	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
@@ -154,7 +157,10 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 		    __atomic_load_n(&m->until, __ATOMIC_RELAXED))
 			continue;
 		__atomic_store_n(&m->until, now, __ATOMIC_RELAXED);
-		/* Release pairs with the look's acquire: who sees the same number as before has read before this. */
+		/*
+		 * Release pairs with the look's acquire: a look that sees the same number as before has read before
+		 * this.
+		 */
 		__atomic_fetch_add(&changes, 1, __ATOMIC_RELEASE);
 	}
 }

@@ -1,28 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which code is where, for whoever reads the log when the program has gone. The lane has a list of the
- * executable mappings. It is made at the start, and again when a call comes from none of them, or
- * after a dlclose. What is unmapped is marked: something else may come to lie there. What
- * comes when the list is full has no entry, and what it replaces is marked as well.
+ * The code's mappings, for the tool when the program has gone. The lane has a list of the executable mappings, made at
+ * the start, and again when a call comes from none of them, or after a dlclose. What is unmapped is marked: something
+ * else may be mapped there. What comes when the list is full has no entry, but what it replaces is marked.
  */
 #ifndef MRN_WATCH_MODULES_H
 #define MRN_WATCH_MODULES_H
 
 #include <stdint.h>
 
-/* Looks at all mappings, and notes what is new. On the event path; does nothing when one is looking already. */
+/* Looks at all mappings, and notes new ones. On the event path; does nothing if another look is in progress. */
 void watch_modules_look(uint64_t now);
 
-/* Makes sure, as far as can be, that the list says where pc belongs. On the event path. */
+/* Makes sure, as far as possible, that the list covers pc. On the event path. */
 void watch_modules_need(uint64_t pc, uint64_t now);
 
 /* What was at [start, end) has been unmapped. On the event path. */
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now);
 
-/* Something may lie where something else did. */
+/* Other code may be mapped where some was. */
 void watch_modules_distrust(void);
 
-/* Of a forked child. */
+/* For a forked child. */
 void watch_modules_restart(void);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "os/event_path.h"
 
-/* How many places a token may have: a bound for what an event costs. */
+/* The number of places for a token: bounds the cost of an event. */
 #define PROBES 32
 
 static struct watch_open table[WATCH_OPEN_MAX];
@@ -24,7 +24,7 @@ struct watch_open *watch_open_find(const struct mmu_notifier_range *token)
 	for (size_t i = 0; i < PROBES; i++) {
 		struct watch_open *o = &table[(place + i) % WATCH_OPEN_MAX];
 
-		/* Whoever ends a token is ordered after who started it. */
+		/* The end of a token is ordered after its start. */
 		if (__atomic_load_n(&o->token, __ATOMIC_RELAXED) == token)
 			return o;
 	}
@@ -39,8 +39,8 @@ struct watch_open *watch_open_take(const struct mmu_notifier_range *token, bool 
 	*cut_off = left;
 
 	/*
-	 * A token is at one place in memory, so what has begun there is over: a signal handler has left it by longjmp. It must not be
-	 * taken for the start of what begins now.
+	 * A token is one place in memory, so what was begun there is over: a signal handler has left it by longjmp. Do
+	 * not take it for the start of what begins now.
 	 */
 	if (left)
 		return left;
@@ -48,7 +48,7 @@ struct watch_open *watch_open_take(const struct mmu_notifier_range *token, bool 
 		struct watch_open *o = &table[(place + i) % WATCH_OPEN_MAX];
 		const struct mmu_notifier_range *none = NULL;
 
-		/* Acquire pairs with watch_open_free: the last user has read what we overwrite. */
+		/* Acquire pairs with watch_open_free: the last user has read what this overwrites. */
 		if (__atomic_compare_exchange_n(&o->token, &none, token, false, __ATOMIC_ACQUIRE,
 						__ATOMIC_RELAXED))
 			return o;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libmrn-watch: preloaded into a program by `mrn watch`, together with libmrn-interpose. A list notifier
- * on the program's own mm is told of every invalidation, and its start and end become one record in the
- * log.
+ * libmrn-watch: preloaded into a program by `mrn watch`, together with libmrn-interpose. A list notifier on the
+ * program's own mm is told of every invalidation, and its start and end become one record in the log.
  *
- * The callbacks run inside somebody's munmap or free: no allocation, no stdio, no lock, errno kept,
- * re-entrant, and at most so much work.
+ * The callbacks run inside some thread's munmap or free: no allocation, no stdio, no lock, errno kept, re-entrant,
+ * bounded.
  */
 #include <errno.h>
 #include <mrn/mmu_notifier.h>
@@ -27,8 +26,9 @@
 #include "os/event_path.h"
 
 /*
- * gettid is a system call, which a sandbox of the program's may punish. But glibc knows the answer, for each thread that it
- * has made: such a mutex notes who owns it. This one is nobody else's, so taking it waits for nothing and asks nobody.
+ * gettid is a system call, which a sandbox of the program's may punish. But glibc knows the answer, for each thread
+ * that it has made: such a mutex notes its owner. No other thread has this mutex, so locking it never waits, and makes
+ * no call.
  */
 static uint32_t thread_number(void)
 {
@@ -41,7 +41,7 @@ static uint32_t thread_number(void)
 	static MRN_TLS uint32_t known_in, tid;
 	uint32_t pid = watch_lane_pid();
 
-	/* Made past dispatch: what has been caught may run on an alternate stack that has no room for another signal. */
+	/* Made past dispatch: a caught call may run on an alternate stack without room for another signal. */
 	if (known_in != pid) {
 		tid = (uint32_t)mrn_source_bypass(SYS_gettid, 0, 0, 0, 0, 0, 0);
 		known_in = pid;
@@ -75,7 +75,10 @@ static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range
 	struct watch_open *o;
 	bool cut_off;
 
-	/* Also what a source says that takes no chances while a vfork's child has this memory: nothing has changed. */
+	/*
+	 * Skips also DETACH, which a source announces to be safe while a vfork's child has this memory: nothing has
+	 * changed.
+	 */
 	if (!lane || range->cause == MRN_CAUSE_DETACH)
 		return 0;
 	o = watch_open_take(range, &cut_off);
@@ -117,7 +120,7 @@ static const struct mmu_notifier_ops ops = {
 };
 static struct mmu_notifier notifier = {.ops = &ops};
 
-/* From now on less is seen than was: that is told where it happens, among what has been seen. On the event path. */
+/* From now on less is seen than before: recorded in its place among the events. On the event path. */
 static void lost(struct mrn_source_loss *loss, uint64_t causes)
 {
 	const struct watch_record r = {

@@ -6,22 +6,25 @@
 
 struct mrn_source;
 
-/* Records from now on, in a lane of its own, what happens to this process. 0 or -errno. */
+/* From now on records what happens to this process, in a lane of its own. 0 or -errno. */
 int watch_recorder_start(void);
-/* In a forked child: nothing of its parent's is under way, and nothing is recorded yet. */
+/* In a forked child: drops its parent's invalidations in progress; nothing is recorded yet. */
 void watch_recorder_forget(void);
-/* From then on a loss of that source is recorded, too. 0 or -errno. */
+/* From now on records a loss of that source, too. 0 or -errno. */
 int watch_recorder_watch_loss(struct mrn_source *source);
 
-/* follow.c: the log's header, NULL while there is none; and whether this is not a vfork's child in this process's memory, by its number. */
+/*
+ * follow.c: the log's header, NULL if there is none; and whether pid is this process, not a vfork's child in its
+ * memory.
+ */
 struct watch_header;
 struct watch_header *watch_recorder_header(void);
 bool watch_recorder_is(long pid);
 
-/* This process, or a vfork's child in its memory, by its number, goes on unwatched. NULL when that has been told already. */
+/* Counts this process, or a vfork's child in its memory, as going on unwatched. NULL if it has been counted already. */
 struct watch_reason *watch_recorder_unfollowed(long pid, const char *text);
 
-/* exec.c: once, before main. */
+/* exec.c: call once, before main. */
 void watch_exec_start(void);
 
 #endif

@@ -11,12 +11,12 @@
 
 #include "os/event_path.h"
 
-/* Its code, and below that its data: in pages, no fewer than any kernel has. */
+/* Pages of the vDSO's code, and of its data below: no fewer than any kernel has. */
 #define CODE 2
 #define DATA 8
 
-static uintptr_t vdso; /* 0: there is none */
-static bool has_gone;  /* atomic; stays */
+static uintptr_t vdso; /* 0: no vDSO */
+static bool has_gone;  /* atomic; never reset */
 
 uint64_t watch_now_ns(void)
 {
@@ -38,10 +38,10 @@ void watch_clock_look(const struct mmu_notifier_range *range)
 {
 	const uintptr_t start = vdso - DATA * mrn_page_size(), end = vdso + CODE * mrn_page_size();
 
-	/* What takes everything, fork or exec, takes none of it: a new program has another one. */
+	/* A range over everything, from fork or exec, leaves the vDSO: a new program has another one. */
 	if (range->end - range->start >= WATCH_EVERYTHING)
 		return;
-	/* Pairs with the load of whoever asks for the time after this thread's change. */
+	/* Pairs with the load in watch_now_ns, after this thread's change. */
 	if (range->end - 1 >= start && range->start < end && vdso)
 		__atomic_store_n(&has_gone, true, __ATOMIC_RELEASE);
 }

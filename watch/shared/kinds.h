@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The kinds of source that can watch a whole program, the best first: `auto` takes the first that works. A later kind in the list sees
- * more. One that needs arming is none: nobody arms a program that knows nothing of it.
+ * The kinds of source that can watch a whole program, best first: `auto` takes the first that works. A later kind in
+ * the list sees more. None that needs arming: nobody arms ranges of a program that does not know of it.
  */
 #ifndef MRN_WATCH_KINDS_H
 #define MRN_WATCH_KINDS_H
@@ -18,7 +18,7 @@ static inline unsigned int watch_kinds(void)
 	return MRN_ALL_KINDS & ~mrn_kinds_that(MRN_KIND_BY_ARMING);
 }
 
-/* Their names with something between them; how long that is. */
+/* Writes their names with a separator; returns the length. */
 static inline size_t watch_kinds_put_names(char *text, size_t size, unsigned int kinds,
 					   const char *between)
 {

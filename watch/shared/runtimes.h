@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The sanitizers whose runtimes take and give back memory by system calls of their own: to interpose their programs seem to change little. */
+/*
+ * The sanitizers whose runtimes map and unmap memory by system calls of their own: under interpose their programs seem
+ * to change little.
+ */
 #ifndef MRN_WATCH_RUNTIMES_H
 #define MRN_WATCH_RUNTIMES_H
 
-/* By the function that each has, and its name. */
+/* A function that each runtime has, and its name. */
 #define WATCH_RUNTIMES(X)                  \
 	X(__asan_init, "AddressSanitizer") \
 	X(__lsan_init, "LeakSanitizer")    \

@@ -25,13 +25,13 @@
 #define ST_NOSUID 2
 #endif
 
-/* The kernel follows so many scripts. */
+/* The kernel follows this many scripts. */
 #define SCRIPTS_MAX 5
 #define HEADERS_MAX 64
 /* ld.so has 200 KiB. */
 #define LOADER_MAX (1 << 20)
 
-/* Not on the stack, which may be a small one for signals. */
+/* Not on the stack, which may be a small signal stack. */
 struct scratch {
 	char path[4096];
 	char name[4096];
@@ -44,7 +44,7 @@ static long read_at(long fd, void *to, size_t size, uint64_t at)
 	return mrn_sys4(SYS_pread64, fd, (long)to, (long)size, (long)at);
 }
 
-/* It may be a fifo or a device, too. */
+/* It may be a fifo or a device. */
 static long open_to_read(long folder, const char *path, long flags)
 {
 	return mrn_sys4(SYS_openat, folder, (long)path,
@@ -72,7 +72,7 @@ static bool is_marked(long fd, const struct stat *st)
 	return uid && mrn_sys4(SYS_fgetxattr, fd, (long)"security.capability", 0, 0) > 0;
 }
 
-/* Would the kernel give the program rights that its caller has not? Then ld.so preloads nothing. */
+/* True if the kernel would give the program rights that its caller lacks. Then ld.so preloads nothing. */
 static bool raises_rights(long fd, const struct stat *st)
 {
 	struct statfs fs;
@@ -81,7 +81,7 @@ static bool raises_rights(long fd, const struct stat *st)
 	       (mrn_sys2(SYS_fstatfs, fd, (long)&fs) || !(fs.f_flags & ST_NOSUID));
 }
 
-/* To ld.so that is as if the program had raised them. */
+/* For ld.so this is as if the program had raised them. */
 static bool has_mixed_rights(void)
 {
 	return mrn_sys0(SYS_getuid) != mrn_sys0(SYS_geteuid) ||
@@ -91,7 +91,7 @@ static bool has_mixed_rights(void)
 /* ------------------------------------------------------------------------------------------ loaders */
 
 #ifdef __GLIBC__
-/* Of glibc 2; 0 when it does not say so, -1 when it is another's. ld.so can say its version since 2.33. */
+/* Of glibc 2; 0 if the loader does not say, -1 if it is not glibc's. ld.so states its version since 2.33. */
 static int version_of(long fd, struct scratch *s)
 {
 	static const char says[] = "release version 2.";
@@ -107,7 +107,7 @@ static int version_of(long fd, struct scratch *s)
 		s->text[n] = '\0';
 		is_glibc |= memmem(s->text, (size_t)n, "GLIBC_PRIVATE", 13) != NULL;
 		found = memmem(s->text, (size_t)n, says, sizeof(says) - 1);
-		/* What begins behind the step may be cut, and comes again. */
+		/* A match behind the step may be cut off; the next read finds it. */
 		if (found && found < s->text + step)
 			return (int)watch_text_number(found + sizeof(says) - 1);
 	}
@@ -124,7 +124,7 @@ static void look_at_loader(struct watch_target *t, struct scratch *s,
 	int version;
 
 	copy_end(t->loader, sizeof(t->loader), s->name);
-	/* There is none, or it is nobody's to read. */
+	/* It is missing, or not readable. */
 	if (fd < 0)
 		return;
 	if (!mrn_sys2(SYS_fstat, fd, (long)&st) &&
@@ -140,7 +140,7 @@ static void look_at_loader(struct watch_target *t, struct scratch *s,
 #endif
 }
 
-/* 1 and its name in s->name, 0 when there is none, -1 when it cannot be told. */
+/* 1 and its name in s->name, 0 if there is none, -1 if unknown. */
 static int find_loader(long fd, struct scratch *s)
 {
 	for (unsigned int i = 0; i < s->elf.e_phnum && i < HEADERS_MAX; i++) {
@@ -215,7 +215,7 @@ static void fd_name(char *name, size_t size, int fd)
 	watch_text_add_number(&w, (uint64_t)(unsigned int)fd);
 }
 
-/* The same file, to be read: whoever executes by a descriptor may have opened it otherwise. */
+/* Opens the same file again, to read: the caller's descriptor may be open in another mode. */
 static long open_again(int fd)
 {
 	char link[32];
@@ -233,7 +233,7 @@ static long open_program(int folder, const char *path, int flags)
 	return open_to_read(folder, path, (flags & AT_SYMLINK_NOFOLLOW) ? O_NOFOLLOW : 0);
 }
 
-/* For who reads it: by a descriptor, as its file is called now. */
+/* For the reader: the current path of a file given by descriptor. */
 static void remember_path(struct scratch *s, int folder, const char *path)
 {
 	char link[32];
@@ -248,7 +248,7 @@ static void remember_path(struct scratch *s, int folder, const char *path)
 	s->path[n > 0 ? n : 0] = '\0';
 }
 
-/* From one script to its interpreter. True: that is to be looked at now. */
+/* From a script to its interpreter. True: look at that next. */
 static bool look_at(struct watch_target *t, struct scratch *s, long fd,
 		    const struct watch_file *known)
 {

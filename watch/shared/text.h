@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sentences and numbers without stdio, which is not for the event path. */
+/* Sentences and numbers without stdio, which the event path forbids. */
 #ifndef MRN_WATCH_TEXT_H
 #define MRN_WATCH_TEXT_H
 
@@ -12,7 +12,7 @@ struct watch_text {
 	size_t size, used;
 };
 
-/* What finds no room is cut off. */
+/* Cuts off what finds no room. */
 static inline void watch_text_add(struct watch_text *w, const char *more)
 {
 	while (*more && w->used + 1 < w->size)
@@ -31,7 +31,7 @@ static inline void watch_text_add_number(struct watch_text *w, uint64_t n)
 	watch_text_add(w, at);
 }
 
-/* The number that text begins with. */
+/* The number at the beginning of text. */
 static inline uint64_t watch_text_number(const char *text)
 {
 	uint64_t n = 0;

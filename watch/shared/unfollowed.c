@@ -11,7 +11,7 @@
 
 #include "os/event_path.h"
 
-/* The place's own from now on, if it was free. */
+/* Takes the place and fills it, if it was free. */
 static bool fill(struct watch_reason *r, const char *text)
 {
 	__typeof__(r->state) none = WATCH_REASON_NONE;
@@ -23,7 +23,7 @@ static bool fill(struct watch_reason *r, const char *text)
 	if (n >= sizeof(r->text))
 		n = sizeof(r->text) - 1;
 	memcpy(r->text, text, n);
-	/* Release pairs with whoever finds the sentence there. */
+	/* Release pairs with the acquire of a reader that finds the sentence. */
 	__atomic_store_n(&r->state, WATCH_REASON_THERE, __ATOMIC_RELEASE);
 	return true;
 }

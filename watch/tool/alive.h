@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which processes there are, by the numbers that /proc has for them: so they are called in the log, and where /proc is another
- * namespace's those are not the kernel's to us.
+ * Which processes exist, by their numbers in /proc: the log uses these. If /proc is of another pid namespace, they are
+ * not the kernel's numbers for this process.
  */
 #ifndef MRN_WATCH_ALIVE_H
 #define MRN_WATCH_ALIVE_H
@@ -9,11 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* This process's; 0: there is no /proc. */
+/* This process's number; 0: no /proc. */
 uint32_t alive_own_number(void);
-/* One that nobody has waited for, too. by_proc: asks /proc, for the kernel has other numbers here. */
+/* True also for a zombie. by_proc: asks /proc, since the kernel's numbers differ here. */
 bool alive_is_there(uint32_t pid, bool by_proc);
-/* Has it ended, all its threads with it, and is only to be waited for? */
+/* True if it has ended with all its threads, and waits to be reaped. */
 bool alive_is_zombie(uint32_t pid);
 
 #endif

@@ -11,7 +11,7 @@ static int by_start(const void *x, const void *y)
 	return a->start < b->start ? -1 : a->start > b->start;
 }
 
-/* Sorted ranges, those less than a gap apart made one. Returns how many are left. */
+/* Merges sorted ranges that are less than a gap apart. Returns how many are left. */
 static size_t join(struct band *r, size_t n, uint64_t gap)
 {
 	size_t kept = 0;

@@ -21,7 +21,7 @@ struct bands {
 
 /* From all events. 0 or -ENOMEM. */
 int bands_find(struct bands *b, const struct event *event, size_t n);
-/* Which of them the event is in. */
+/* The band that the event is in. */
 unsigned int bands_of(const struct bands *b, const struct event *e);
 
 #endif

@@ -8,7 +8,7 @@ static unsigned int bucket_of(uint64_t value)
 
 	if (value < 2 * HISTOGRAM_STEPS)
 		return (unsigned int)value;
-	/* The highest five bits stay: 16 to 31. */
+	/* Keeps the highest five bits: 16 to 31. */
 	shift = 59 - (unsigned int)__builtin_clzll(value);
 	return shift * HISTOGRAM_STEPS + (unsigned int)(value >> shift);
 }

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define HISTOGRAM_STEPS 16 /* for each doubling */
+#define HISTOGRAM_STEPS 16 /* per doubling */
 #define HISTOGRAM_SIZE	(61 * HISTOGRAM_STEPS)
 
 struct histogram {
@@ -15,7 +15,7 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, uint64_t value);
-/* The value that percent of all do not exceed: the middle of its bucket; 0 without any. */
+/* The value that percent of all do not exceed: the middle of its bucket; 0 if there are none. */
 uint64_t histogram_percentile(const struct histogram *h, unsigned int percent);
 
 #endif

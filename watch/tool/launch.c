@@ -21,7 +21,7 @@
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
-/* What a process may be sent and would not die of, or not without a word. */
+/* Signals that this process passes on, since it would die of them or act on them unseen. */
 static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
 				SIGUSR2, SIGALRM, SIGTSTP, SIGCONT, SIGWINCH};
 #define NR_PASSED_ON (sizeof(passed_on) / sizeof(passed_on[0]))
@@ -40,21 +40,21 @@ void launch_prepare(struct launch *l)
 	sigset_t set;
 
 	signals_of_ours(&set);
-	/* Blocked, they wait for launch_wait even where they are ignored; ignoring is left to the program. */
+	/* Blocked, they wait for launch_wait even if they are ignored; the program inherits the ignoring. */
 	pthread_sigmask(SIG_BLOCK, &set, &l->mask);
-	/* Whoever ignores this one does not learn how a child has ended. */
+	/* With SIGCHLD ignored, a parent does not learn how a child has ended. */
 	sigaction(SIGCHLD, &plain, &l->on_child);
 }
 
 /* -------------------------------------------------------------------------------------- libraries */
 
-/* Where libmrn lies. 0, or an exit status after a sentence on stderr. */
+/* The folder of libmrn. 0, or an exit status after a sentence on stderr. */
 static int find_folder(char dir[PATH_MAX])
 {
 	Dl_info info;
 
 	if (!dladdr((void *)(uintptr_t)mrn_mm_self, &info) || !realpath(info.dli_fname, dir)) {
-		SAY("cannot tell where libmrn is");
+		SAY("cannot find the folder of libmrn");
 		return WATCH_CANNOT;
 	}
 	*strrchr(dir, '/') = '\0';
@@ -66,8 +66,8 @@ static int find_folder(char dir[PATH_MAX])
 }
 
 /*
- * What is put before the folder. glibc alone knows what $LIB is: another loader, as musl's, finds no such file and goes on without,
- * where it would take our libraries, and fail. Where there is no such folder it is the plain path.
+ * Put before the folder. Only glibc knows $LIB: another loader, like musl's, finds no such file and goes on without;
+ * otherwise it would load our libraries, and fail. Without such a folder the plain path is used.
  */
 static const char *before_folder(const char *dir)
 {
@@ -83,7 +83,7 @@ static const char *before_folder(const char *dir)
 	return before;
 }
 
-/* The three libraries. libmrn is among them so that the loader need not look for it. */
+/* The three libraries. libmrn is listed so that the loader need not look for it. */
 static int name_libraries(struct watch_header *header)
 {
 	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
@@ -116,7 +116,7 @@ static int name_libraries(struct watch_header *header)
 	return 0;
 }
 
-/* Puts first, and what name has had, if it has. */
+/* Sets name to first plus its old value, if any. */
 static bool extend(const char *name, const char *first, bool in_front)
 {
 	const char *had = getenv(name);
@@ -151,14 +151,14 @@ static int set_environment(struct watch_header *header, const char *log_name)
 
 /* -------------------------------------------------------------------------------------- starting */
 
-/* In the child. Comes back only when it fails. */
+/* In the child. Returns only if it fails. */
 static void become(const struct launch *l, const char *path, char **argv)
 {
 	sigaction(SIGCHLD, &l->on_child, NULL);
 	sigprocmask(SIG_SETMASK, &l->mask, NULL);
 	if (l->output_to_error && dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
 		return;
-	/* A script without "#!" is the shell's, as everywhere. */
+	/* A script without "#!" goes to the shell, as everywhere. */
 	execvp(path, argv);
 }
 
@@ -185,7 +185,7 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 	}
 	error = l->pid < 0 ? errno : 0;
 	close(report[1]);
-	/* Closed by exec when all is well. */
+	/* exec closes it if all is well. */
 	do
 		n = l->pid < 0 ? 0 : read(report[0], &error, sizeof(error));
 	while (n < 0 && errno == EINTR);
@@ -202,21 +202,21 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 /* --------------------------------------------------------------------------------------- waiting */
 
 /*
- * Sent by a process, and not by the one that we watch. What the kernel sends, as for ^C and ^Z, it sends
- * to the whole group.
+ * True if a process sent it, and not the watched one. The kernel sends its signals, as for ^C and ^Z, to the whole
+ * group.
  */
 static bool is_for_the_program(const struct launch *l, const siginfo_t *info)
 {
 	return info->si_code <= 0 && info->si_pid != l->pid;
 }
 
-/* A job is stopped when all of it is: whoever waits for us is to see it. Goes on when it is continued. */
+/* A job counts as stopped only if all of it is: stop for whoever waits for us. Goes on when continued. */
 static void stop_too(void)
 {
 	raise(SIGSTOP);
 }
 
-/* True when it has ended. */
+/* True if the program has ended. */
 static bool reap(struct launch *l)
 {
 	int status;

@@ -16,7 +16,10 @@
 #include "os/maps.h"
 #include "os/pages.h"
 
-/* How the kernel writes this file's device and inode where it is mapped: so in our own list, too. 0, -ESTALE, or -errno: not known. */
+/*
+ * Compares device and inode as the kernel lists them for a mapping: found in our own list, too. 0, -ESTALE, or -errno:
+ * not known.
+ */
 static int is_the_file(const struct origin *o, int fd)
 {
 	void *p = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -57,7 +60,7 @@ static int try_all(const struct origin *o, uint32_t pid, const struct watch_modu
 	char path[PATH_MAX];
 	int fd;
 
-	/* The very file, deleted or not, for those who may. */
+	/* The file itself, deleted or not, if permitted. */
 	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/map_files/%" PRIx64 "-%" PRIx64, pid,
 		 m->start, m->end);
 	fd = try(o, path);
@@ -73,7 +76,10 @@ static int64_t ns(const struct timespec *t)
 	return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
 }
 
-/* Is the file younger than the program's mapping of it? A time that is yet to come was set, and says nothing. */
+/*
+ * True if the file is younger than the program's mapping of it. A time in the future was set by hand, and proves
+ * nothing.
+ */
 static bool is_younger(const struct timespec *modified, uint64_t since)
 {
 	struct timespec real, mono;
@@ -83,7 +89,7 @@ static bool is_younger(const struct timespec *modified, uint64_t since)
 	return ns(modified) > ns(&real) - ns(&mono) + (int64_t)since && ns(modified) <= ns(&real);
 }
 
-/* For the first time. */
+/* The first time. */
 static void look(struct origin *o, int fd)
 {
 	struct stat st;

@@ -20,7 +20,7 @@ static void put_out(struct pack *p, const void *bytes, size_t size)
 
 #ifdef MRN_HAVE_ZLIB
 
-/* The lowest level: our text repeats itself in long pieces. Without a frame, which is that of the whole file. */
+/* The lowest level: our text repeats itself in long pieces. Without a frame, which only the whole file has. */
 static bool start_packing(z_stream *z)
 {
 	*z = (z_stream){0};
@@ -32,15 +32,15 @@ static void stop_packing(z_stream *z)
 	deflateEnd(z);
 }
 
-/* What a block can become, and the marker at its end. */
+/* The largest size of a packed block, with the marker at its end. */
 static size_t bound(void)
 {
 	return compressBound(PACK_TEXT) + 64;
 }
 
 /*
- * It refers to nothing before it, and ends at a whole byte without being the last: so blocks can be put
- * behind one another.
+ * Packs a block that refers to nothing before it, and ends at a whole byte without being the last: so blocks can be
+ * concatenated.
  */
 static void pack_block(z_stream *z, struct pack_block *b)
 {
@@ -74,7 +74,7 @@ static void put_block(struct pack *p, struct pack_block *b)
 
 static void put_tail(struct pack *p)
 {
-	/* An empty block that is the last; then the checksum and the size, the lowest byte first. */
+	/* An empty last block; then the checksum and the size, lowest byte first. */
 	unsigned char tail[10] = {3, 0};
 
 	for (int i = 0; i < 4; i++) {
@@ -86,7 +86,7 @@ static void put_tail(struct pack *p)
 
 #else
 
-/* Then blocks are written as they are, and the workers find nothing to do. */
+/* Without zlib blocks are written as they are, and the workers have nothing to do. */
 typedef int z_stream;
 
 static bool start_packing(z_stream *z)
@@ -127,7 +127,7 @@ static struct pack_block *at(struct pack *p, unsigned int i)
 	return &p->block[i % PACK_BLOCKS];
 }
 
-/* The next that waits, or NULL when there will be no more. */
+/* The next waiting block, or NULL if there will be no more. */
 static struct pack_block *take(struct pack *p)
 {
 	struct pack_block *b;
@@ -162,7 +162,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Nobody else does. */
+/* The caller packs, without workers. */
 static void pack_here(struct pack *p)
 {
 	struct pack_block *b = at(p, p->taken++);
@@ -176,7 +176,7 @@ static void pack_here(struct pack *p)
 	b->done = true;
 }
 
-/* The caller waits for it. */
+/* Waits until it is packed. */
 static void write_oldest(struct pack *p)
 {
 	struct pack_block *b = at(p, p->written);
@@ -191,7 +191,7 @@ static void write_oldest(struct pack *p)
 	p->written++;
 }
 
-/* The block that has been filled is the workers'; there is another one to fill. */
+/* Hands the filled block to the workers, and goes on to the next. */
 static void next_block(struct pack *p)
 {
 	pthread_mutex_lock(&p->lock);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Text on its way into a file: through gzip where this was built with zlib, else as it is.
+ * Writes text into a file: gzipped if this was built with zlib, else as it is.
  *
- * Packing takes several times as long as making the text. So the text is cut into blocks, each of which is
- * packed by itself, by threads; their results, one behind the other, are one gzip stream. They are written in
- * order, by the caller.
+ * Packing takes several times as long as making the text. So the text is cut into blocks, which threads pack one by
+ * one; the results, concatenated, are one gzip stream. The caller writes them in order.
  */
 #ifndef MRN_WATCH_PACK_H
 #define MRN_WATCH_PACK_H
@@ -21,9 +20,9 @@
 
 struct pack_block {
 	char *text;
-	size_t nr; /* of it */
+	size_t nr; /* bytes of text */
 	unsigned char *packed;
-	size_t size; /* of it; 0: it could not be packed */
+	size_t size; /* bytes of packed; 0: it could not be packed */
 	uint32_t check;
 	bool done;
 };
@@ -33,9 +32,9 @@ struct pack {
 	int error; /* the first; what is put after it is dropped */
 	struct pack_block block[PACK_BLOCKS];
 	/*
-	 * Blocks are used in turn, written <= taken <= filled < written + PACK_BLOCKS: those from taken on
-	 * wait for a worker; the one at filled is being filled, and is the caller's alone. The lock is for
-	 * filled, taken, over, and a block's done: who sees done sees what has been packed.
+	 * Blocks are used in turn, written <= taken <= filled < written + PACK_BLOCKS: those from taken on wait for a
+	 * worker; the caller alone fills the one at filled. The lock guards filled, taken, over, and each block's done:
+	 * whoever sees done sees the packed bytes.
 	 */
 	unsigned int written, taken, filled;
 	bool over;
@@ -54,13 +53,12 @@ int pack_start(struct pack *p, FILE *out);
 void pack_put(struct pack *p, const char *text, size_t size);
 
 /*
- * Room for size bytes, PACK_TEXT at most, to be written in place; pack_end says where they end. For very
- * many short pieces.
+ * Room for size bytes, PACK_TEXT at most, to be written in place; pass pack_end their end. For very many short pieces.
  */
 char *pack_begin(struct pack *p, size_t size);
 void pack_end(struct pack *p, const char *end);
 
-/* Writes what is left. 0, or the first error as -errno. */
+/* Writes the rest. 0, or the first error as -errno. */
 int pack_finish(struct pack *p);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The page is page.html with one JSON object in it. A browser is quick with some tens of thousands of
- * rectangles; where there are more events, those that would be drawn in the same place are made one.
+ * The page is page.html with one JSON object in it. A browser is fast with some tens of thousands of rectangles; with
+ * more events, those that would be drawn in the same place are merged.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,11 +25,11 @@ struct rect {
 	uint64_t events, bytes;
 	uint32_t site;
 	uint8_t band, cause;
-	/* Where it is drawn: columns, and rows of its band. */
+	/* Its place in the drawing: columns, and rows of its band. */
 	uint32_t from, to, bottom, top;
 };
 
-/* How finely a picture is cut: columns of the whole time, rows of each band. */
+/* How finely a picture is divided: columns of the whole time, rows of each band. */
 struct grid {
 	uint64_t duration;
 	const struct bands *bands;
@@ -117,7 +117,7 @@ static void absorb(struct rect *into, const struct rect *r)
 	into->bytes += r->bytes;
 }
 
-/* Room for max of them, and for merging them where hashed. 0 or -ENOMEM. */
+/* Room for max rectangles, and for merging them if hashed. 0 or -ENOMEM. */
 static int rects_create(struct rects *s, size_t max, bool hashed)
 {
 	*s = (struct rects){.max = max, .hash_size = 1};
@@ -135,7 +135,7 @@ static void rects_destroy(struct rects *s)
 	*s = (struct rects){0};
 }
 
-/* False when there is no room for all. */
+/* False if there is no room for all. */
 static bool fill(struct rects *s, const struct tally *t, const struct grid *g)
 {
 	for (size_t i = 0; i < t->nr; i++) {
@@ -156,8 +156,8 @@ static bool fill(struct rects *s, const struct tally *t, const struct grid *g)
 }
 
 /*
- * All as they are, where they are few; else from finer than a screen to coarser, each until it is seen to be
- * too fine; at the end, one place for each cause and site, however many.
+ * Few events stay as they are. Otherwise tries grids from finer than a screen to coarser, until one is coarse enough;
+ * at the end, one place for each cause and site, however many.
  */
 static int make_rects(struct rects *s, const struct tally *t, struct grid *g)
 {
@@ -250,7 +250,7 @@ static int put_data(FILE *out, const struct tally *t, const struct watch_run *ru
 	return json_finish_short(&j, out);
 }
 
-/* In a script element, "<" can end it or begin a comment; in JSON it stands in strings only. */
+/* In a script element, "<" can end it or begin a comment; JSON has it only in strings. */
 static void put_escaped(FILE *out, const char *text)
 {
 	for (; *text; text++) {

@@ -6,7 +6,7 @@
 
 #include "watch/tool/tables.h"
 
-/* One page for a browser that needs nothing else. The sites must have been named. 0 or -errno. */
+/* Writes one page for a browser that needs nothing else. Name the sites before. 0 or -errno. */
 int page_write(FILE *out, const struct tally *t, const struct watch_run *run);
 
 #endif

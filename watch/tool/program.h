@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which file a command means, and whether a library can be preloaded into it.
+ * The file that a command names, and whether a library can be preloaded into it.
  */
 #ifndef MRN_WATCH_PROGRAM_H
 #define MRN_WATCH_PROGRAM_H
 
 #include <limits.h>
 
-/* As env and timeout have them: apart from what programs themselves mostly exit with. */
+/* As env and timeout use them: different from most programs' own statuses. */
 enum {
-	WATCH_CANNOT = 125,  /* it cannot be watched, or something failed on our side */
-	WATCH_NO_EXEC = 126, /* it is there and cannot be executed */
+	WATCH_CANNOT = 125,  /* it cannot be watched, or the tool failed */
+	WATCH_NO_EXEC = 126, /* it exists and cannot be executed */
 	WATCH_NO_FILE = 127,
 };
 
-/*
- * Looks a command up in PATH, as a shell does. 0 and its path, or one of the above after a sentence on
- * stderr.
- */
+/* Looks a command up in PATH, as a shell does. 0 and its path, or one of the above after a sentence on stderr. */
 int watch_find_program(const char *name, char path[PATH_MAX]);
 
-/* 0, or WATCH_CANNOT after a sentence on stderr that says why: static, setuid, another machine's. */
+/* 0, or WATCH_CANNOT after a sentence on stderr that says why: static, setuid, for another machine. */
 int watch_check_program(const char *path);
 
 #endif

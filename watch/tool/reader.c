@@ -17,7 +17,7 @@
 #include "watch/tool/reader.h"
 #include "watch/shared/unfollowed.h"
 
-/* How often it looks. A ring of the default size takes longer to fill than this, whatever the program does. */
+/* How often it looks. No program fills a ring of the default size in this time. */
 #define LOOK_NS 5000000
 
 static struct watch_lane *lane_at(const struct watch_reader *reader, unsigned int i)
@@ -27,8 +27,8 @@ static struct watch_lane *lane_at(const struct watch_reader *reader, unsigned in
 }
 
 /*
- * A limit on the size of files (ulimit -f) is meant for files on a disk, and whoever goes beyond it gets a
- * signal. It is raised meanwhile as far as that is allowed.
+ * A limit on the size of files (ulimit -f) is meant for files on a disk, and exceeding it raises a signal. It is raised
+ * meanwhile as far as allowed.
  */
 static int set_size(int fd, size_t size)
 {
@@ -64,7 +64,7 @@ int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift)
 	reader->fd = memfd_create("mrn-watch", MFD_CLOEXEC);
 	if (reader->fd < 0)
 		goto failed;
-	/* Pages that nobody touches take no memory. */
+	/* Untouched pages take no memory. */
 	errno = set_size(reader->fd, reader->size);
 	if (errno)
 		goto failed;
@@ -110,7 +110,7 @@ void watch_reader_name(const struct watch_reader *reader, char *text, size_t siz
 
 /* ----------------------------------------------------------------------------------- reading a lane */
 
-/* Takes a slot away from the writer that has taken it, and has not filled it. False: it just has. */
+/* Takes a slot away from a writer that has reserved it and not filled it. False: it has just filled it. */
 static bool skip(struct watch_lane *lane, struct watch_record *slot, uint32_t vacant)
 {
 	if (!__atomic_compare_exchange_n(&slot->turn, &vacant, WATCH_SKIPPED, false,
@@ -121,8 +121,8 @@ static bool skip(struct watch_lane *lane, struct watch_record *slot, uint32_t va
 }
 
 /*
- * What is in the ring, at most one round of it. over: the writers are gone, so a slot that one of them has
- * taken and not filled never will be. stuck: so it may be with the first that is not filled.
+ * Reads the ring, at most one round. over: the writers are gone, so a slot that is reserved and not filled never will
+ * be. stuck: this holds perhaps for the first one that is not filled.
  */
 static void drain(struct watch_reader *reader, struct watch_lane *lane, bool over, bool stuck)
 {
@@ -133,7 +133,7 @@ static void drain(struct watch_reader *reader, struct watch_lane *lane, bool ove
 	for (uint64_t n = 0; n < size && tail != head; n++) {
 		struct watch_record *slot = &watch_ring(lane)[tail & (size - 1)];
 		uint32_t vacant = watch_free_turn(tail, shift);
-		/* Acquire pairs with the writer's release: the record is there. */
+		/* Acquire pairs with the writer's release: the record is complete. */
 		uint32_t turn = __atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE);
 
 		if (turn == vacant + 1) {
@@ -156,8 +156,8 @@ static void drain(struct watch_reader *reader, struct watch_lane *lane, bool ove
 }
 
 /*
- * Nobody is left who could write late: all slots are in use again. Of those that the owner came to, the one at head among them: to
- * look at all would take the memory of a whole ring for each lane.
+ * No writer is left that could write late: puts all skipped slots back into use. Only those that the owner has reached,
+ * including the one at head: to look at all would touch a whole ring's memory for each lane.
  */
 static void renew(const struct watch_reader *reader, struct watch_lane *lane, uint64_t began)
 {
@@ -175,8 +175,8 @@ static void renew(const struct watch_reader *reader, struct watch_lane *lane, ui
 }
 
 /*
- * What was being executed when the process was seen last. arrived: when the new program came to have a lane; 0: it has none, for it is
- * one that the recorder cannot be loaded into, or the process was killed.
+ * What was being executed when the process was last seen. arrived: when the new program got a lane; 0: it has none,
+ * since the recorder cannot be loaded into it, or the process was killed.
  */
 static void end_execs(struct watch_reader *reader, struct watch_lane *lane, uint64_t arrived)
 {
@@ -198,10 +198,13 @@ static void end_execs(struct watch_reader *reader, struct watch_lane *lane, uint
 	}
 }
 
-/* A moment longer ago than any program takes from exec to the recorder. */
+/* Longer than any program takes from exec to the recorder. */
 #define EXEC_NS UINT64_C(2000000000)
 
-/* Of a process that is still there when all is over, as a server that was started: was that long ago, and nothing came of it? */
+/*
+ * For a process that still runs at the end, such as a server that was started: ends execs that are too old to be still
+ * under way.
+ */
 static void end_old_execs(struct watch_reader *reader, struct watch_lane *lane)
 {
 	for (unsigned int i = 0; i < WATCH_EXECS; i++) {
@@ -215,7 +218,7 @@ static void end_old_execs(struct watch_reader *reader, struct watch_lane *lane)
 	}
 }
 
-/* The process is gone: so its lane is another's. */
+/* The process is gone: its lane becomes free. */
 static void give_back(struct watch_reader *reader, unsigned int i)
 {
 	struct watch_lane *lane = lane_at(reader, i);
@@ -238,8 +241,8 @@ static void give_back(struct watch_reader *reader, unsigned int i)
 }
 
 /*
- * Has the ring filled up by half while the same slot was not being filled? A look is long, and a writer that is only slow
- * loses no more by this than the others would, for whom there is soon no room.
+ * True if half the ring has filled up while the same slot was not filled. A look takes long, and a merely slow writer
+ * loses no more by this than the others would soon, without room.
  */
 static bool is_stuck(struct watch_reader *reader, unsigned int i, const struct watch_lane *lane)
 {
@@ -252,8 +255,8 @@ static bool is_stuck(struct watch_reader *reader, unsigned int i, const struct w
 }
 
 /*
- * A program may wait late for its children, or never. Where lanes become scarce, those of who has ended are given back before
- * that: a few at each look, for each costs three system calls.
+ * A program may wait late for its children, or never. When lanes become scarce, those of ended processes are given back
+ * before that: a few at each look, since each costs three system calls.
  */
 static bool may_be_zombie(const struct watch_reader *reader, unsigned int i,
 			  const struct watch_lane *lane)
@@ -280,7 +283,7 @@ static void greet(struct watch_reader *reader, struct watch_lane *lane, uint32_t
 	mrn_futex_shared_wake(&lane->seen, 1);
 }
 
-/* True when a ring has filled up again meanwhile. */
+/* True if a ring has filled up again meanwhile. */
 static bool read_all(struct watch_reader *reader)
 {
 	uint64_t quarter = UINT64_C(1) << reader->header->ring_shift >> 2;
@@ -301,7 +304,7 @@ static bool read_all(struct watch_reader *reader)
 			reader->counted[i] = true;
 			reader->processes += !(owner & WATCH_AGAIN);
 		}
-		/* Looked at before the ring, so that a process's last records are in it. */
+		/* Checked before the ring is read, so that a process's last records are in it. */
 		gone = is_gone(reader, i, (uint32_t)owner);
 		drain(reader, lane, false, is_stuck(reader, i, lane));
 		if (gone)
@@ -312,7 +315,10 @@ static bool read_all(struct watch_reader *reader)
 	}
 	reader->used = used;
 	reader->looks++;
-	/* When all is read that was there: a file that has been written anew is another to who begins now. */
+	/*
+	 * After reading all that was there: a file that has been rewritten is another file to a program that begins
+	 * now.
+	 */
 	for (unsigned int i = 0; i < WATCH_LANES; i++) {
 		uint64_t owner = __atomic_load_n(&reader->header->lane[i].owner, __ATOMIC_ACQUIRE);
 		struct watch_lane *lane = lane_at(reader, i);
@@ -327,8 +333,9 @@ static bool read_all(struct watch_reader *reader)
 /* -------------------------------------------------------------------------------------- the thread */
 
 /*
- * The program does not wake us but when it begins: that would be a system call, which it may have forbidden itself. knocks is read
- * (acquire) before we look: who knocks later is either seen, or the kernel finds another number there, and we do not sleep.
+ * The program wakes this thread only when it begins: the wake is a system call, which the program may forbid itself
+ * later. knocks is read (acquire) before the look: a later knock is either seen, or the kernel finds another number
+ * there, and this thread does not sleep.
  */
 static void *read_while_it_runs(void *arg)
 {
@@ -359,7 +366,7 @@ void watch_reader_finish(struct watch_reader *reader)
 	if (!reader->running)
 		return;
 	__atomic_store_n(&reader->stop, 1, __ATOMIC_RELAXED);
-	/* Release pairs with the thread's acquire: who sees the number sees stop. */
+	/* Release pairs with the thread's acquire: if it sees the number, it sees stop. */
 	__atomic_fetch_add(&reader->header->knocks, 1, __ATOMIC_RELEASE);
 	mrn_futex_shared_wake(&reader->header->knocks, 1);
 	pthread_join(reader->thread, NULL);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tool's side of the log (watch/shared/log.h): makes it, and reads it while the program runs, in a thread.
+ * The tool's side of the log (watch/shared/log.h): creates it, and reads it in a thread while the program runs.
  *
- * It is a memfd that programs open through this process's /proc/PID/fd. So there is no file to be left
- * over, and nothing to inherit: a program that closes all descriptors has its mapping already, and its
- * children open the log anew.
+ * It is a memfd that programs open through this process's /proc/PID/fd. So there is no file to be left over, and
+ * nothing to inherit: a program that closes all descriptors has its mapping already, and its children open the log
+ * anew.
  */
 #ifndef MRN_WATCH_READER_H
 #define MRN_WATCH_READER_H
@@ -17,7 +17,7 @@
 #include "watch/shared/log.h"
 
 struct watch_sink {
-	/* Called in order for each lane; lane->module says what code is where. With the lock held. */
+	/* Called in order for each lane; lane->module says which code is where. With the lock held. */
 	void (*record)(void *arg, const struct watch_record *record, const struct watch_lane *lane);
 	void *arg;
 	/* Called once for each program, when it begins; or NULL. With the lock held. */
@@ -34,26 +34,26 @@ struct watch_reader {
 	pthread_t thread;
 	bool running;
 	uint32_t stop;
-	pthread_mutex_t
-		lock; /* around the sink's calls, and for who looks at what it has collected */
+	/* Held around the sink's calls; hold it to look at what the sink has collected. */
+	pthread_mutex_t lock;
 	struct watch_sink sink;
-	/* Of lanes that have been given back. */
+	/* For lanes that have been given back. */
 	uint64_t dropped, unpaired;
 	uint64_t processes; /* that have had a lane */
 	bool counted[WATCH_LANES];
 	unsigned int used;		/* lanes, at the last look */
 	unsigned int looks;		/* so far */
-	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look has ended */
-	uint64_t began[WATCH_LANES]; /* where the head was when the lane was given to its owner */
+	uint64_t waits_at[WATCH_LANES]; /* 1 + where the last look ended */
+	uint64_t began[WATCH_LANES];	/* head when the lane's owner took it */
 };
 
 /* 0 or -errno. */
 int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift);
-/* What WATCH_ENVIRONMENT is to say. */
+/* The value for WATCH_ENVIRONMENT. */
 void watch_reader_name(const struct watch_reader *reader, char *text, size_t size);
 /* Begins to read. 0 or -errno. */
 int watch_reader_start(struct watch_reader *reader, const struct watch_sink *sink);
-/* Reads what is there, and no more: the program has ended. */
+/* Reads the rest, and stops: the program has ended. */
 void watch_reader_finish(struct watch_reader *reader);
 void watch_reader_destroy(struct watch_reader *reader);
 

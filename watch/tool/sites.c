@@ -9,7 +9,10 @@
 
 /* --------------------------------------------------------------------------------------- files */
 
-/* As many are kept open, and no more than half of what this process may. The others are looked for again when all is over. */
+/*
+ * The most files that are kept open, unless that is more than half of this process's limit. Others are looked up again
+ * at the end.
+ */
 #define OPEN_MAX_FILES 256
 
 static uint32_t most_open(void)
@@ -37,7 +40,7 @@ static uint32_t add_file(struct sites *s, uint32_t pid, const struct watch_modul
 	return s->nr_files++;
 }
 
-/* The newest of that path and inode; 0: there is none. */
+/* The newest with that path and inode; 0: none. */
 static uint32_t known_file(const struct sites *s, const struct watch_module *m)
 {
 	for (uint32_t i = s->nr_files; i-- > 1;)
@@ -63,7 +66,7 @@ void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane)
 
 		if (!i)
 			continue;
-		/* What has been written to the file is another program's. */
+		/* A file that was written to since is another program's. */
 		origin_check(&s->file[i]);
 		if (s->file[i].replaced)
 			add_file(s, pid, m);
@@ -71,7 +74,7 @@ void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane)
 }
 
 /*
- * What lay at pc at that time: of what was there by then, the newest; if that has been unmapped before, or there was none, the
+ * The module at pc at that time: the newest that was there by then; if that was unmapped before, or there is none, the
  * oldest that came later.
  */
 static const struct watch_module *module_at(const struct watch_lane *lane, uint64_t pc,
@@ -95,14 +98,14 @@ static const struct watch_module *module_at(const struct watch_lane *lane, uint6
 	return best;
 }
 
-/* The call itself: one byte before what it returns to. */
+/* The place of the call: one byte before the return address. */
 static struct code_place place_of(struct sites *s, uint64_t pc, const struct watch_record *r,
 				  const struct watch_lane *lane)
 {
 	const struct watch_module *m = pc ? module_at(lane, pc, r->begin) : NULL;
 	uint64_t full = __atomic_load_n(&lane->full_since, __ATOMIC_RELAXED);
 
-	/* It may be of a file that has found no room in the list. */
+	/* It may be in a file that has found no room in the list. */
 	if (!m && full && r->begin >= full)
 		return (struct code_place){0, 0};
 	if (!m || m->path[0] != '/')
@@ -138,7 +141,7 @@ static uint32_t *slot_of(const struct sites *s, const struct site *t)
 	}
 }
 
-/* Room for one more. The hash is at most half full. */
+/* Makes room for one more. The hash is at most half full. */
 static bool grow(struct sites *s)
 {
 	uint32_t max = s->max ? 2 * s->max : 512;
@@ -163,7 +166,7 @@ static bool grow(struct sites *s)
 	return true;
 }
 
-/* Without memory, it is the unknown one. */
+/* Without memory, returns the unknown site. */
 static uint32_t find_or_add(struct sites *s, const struct site *t)
 {
 	uint32_t *slot;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Call sites: a return address, and one in libc if it was called on the way, as places in files. Made
- * while the program runs; named by symbols.h afterwards.
+ * Call sites: a return address, and one in libc if it was called on the way, as places in files. Collected while the
+ * program runs; symbols.h names them afterwards.
  */
 #ifndef MRN_WATCH_SITES_H
 #define MRN_WATCH_SITES_H
@@ -12,7 +12,7 @@
 #include "watch/tool/origin.h"
 #include "watch/shared/log.h"
 
-/* A byte in a file, or a bare address where no file is known. */
+/* A byte in a file, or a bare address if no file is known. */
 struct code_place {
 	uint32_t file; /* in sites.file; 0: none */
 	uint64_t offset;
@@ -20,8 +20,8 @@ struct code_place {
 
 struct site {
 	struct code_place at, via;
-	/* From symbols.h. */
-	const char *label; /* "function in module", what tables are grouped by */
+	/* Set by symbols.h. */
+	const char *label; /* "function in module"; tables are grouped by it */
 	const char *line;  /* "file:line", or "" */
 };
 
@@ -38,10 +38,10 @@ struct sites {
 int sites_create(struct sites *s);
 void sites_destroy(struct sites *s);
 
-/* A program has begun: opens the files of its code, while they are there. */
+/* A program has begun: opens the files of its code, while they exist. */
 void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane);
 
-/* The index of the record's call site; 0 is the one of which nothing is known. */
+/* The index of the record's call site; 0 is the unknown site. */
 uint32_t sites_find(struct sites *s, const struct watch_record *record,
 		    const struct watch_lane *lane);
 

@@ -16,8 +16,7 @@
 /* ------------------------------------------------------------------------------------------- C++ */
 
 /*
- * libstdc++'s own, looked up when there is a name to take apart: whoever runs a C++ program has it, and
- * nobody else needs it.
+ * libstdc++'s, looked up at the first name to demangle: whoever runs a C++ program has it, and others do not need it.
  */
 static char *demangle(const char *name)
 {
@@ -40,7 +39,7 @@ static char *demangle(const char *name)
 /* ------------------------------------------------------------------------------------------ libdw */
 
 struct found {
-	char function[256]; /* "" when there is no name */
+	char function[256]; /* "" without a name */
 	char line[256];	    /* "file:line", or "" */
 };
 
@@ -72,7 +71,7 @@ static void finish(void)
 	session = NULL;
 }
 
-/* Where libdw has laid the byte at this offset of the file; 0 when it is in no segment. */
+/* libdw's address for the byte at this offset of the file; 0 if no segment has it. */
 static Dwarf_Addr address_of(Dwfl_Module *module, uint64_t offset)
 {
 	GElf_Addr bias;
@@ -109,7 +108,7 @@ static void look_up(void *module, uint64_t offset, struct found *f)
 	snprintf(f->line, sizeof(f->line), "%s:%d", slash ? slash + 1 : file, number);
 }
 
-/* NULL when it is no file that can be read: deleted, replaced, or not a library. */
+/* NULL if the file cannot be read: deleted, replaced, or not a library. */
 static void *open_module(struct origin *o)
 {
 	int fd = origin_open(o);
@@ -171,7 +170,7 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* As the kernel marks the path of what is deleted. */
+/* The length without the kernel's mark on the path of a deleted file. */
 static int name_length(const char *name)
 {
 	static const char mark[] = " (deleted)";
@@ -180,7 +179,7 @@ static int name_length(const char *name)
 	return (int)(n > m && !strcmp(name + n - m, mark) ? n - m : n);
 }
 
-/* "function in module", "module+0x123", or what is known of code that has no file. */
+/* "function in module", "module+0x123", or what is known of code without a file. */
 static void describe(const struct sites *s, void *const *module, const struct code_place *p,
 		     char *text, size_t size, struct found *f)
 {

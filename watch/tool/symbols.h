@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Names for call sites, from the files that the code came from: by elfutils' libdw, which knows symbol
- * tables, separate debug files and lines. A build without it says module and offset.
+ * Names for call sites, from the files that the code came from: by elfutils' libdw, which reads symbol tables, separate
+ * debug files and lines. Without it, names are module and offset.
  */
 #ifndef MRN_WATCH_SYMBOLS_H
 #define MRN_WATCH_SYMBOLS_H
@@ -12,10 +12,10 @@
 
 /* Gives every site its label and line. 0 or -ENOMEM. */
 int symbols_name(struct sites *sites);
-/* Of what symbols_name has made. */
+/* Frees what symbols_name has made. */
 void symbols_forget(struct sites *sites);
 
-/* Was this built with libdw? */
+/* True if this was built with libdw. */
 bool symbols_are_there(void);
 
 #endif

@@ -37,7 +37,7 @@ static int by_events(const void *x, const void *y)
 	return by_label(x, y);
 }
 
-/* One row for each function and cause, however many calls it has; most events first. */
+/* One row for each function and cause, however many call sites; most events first. */
 static struct row *site_rows(const struct tally *t, size_t *n)
 {
 	struct row *rows = calloc((size_t)t->sites.nr * MRN_NR_CAUSES + 1, sizeof(*rows));
@@ -131,10 +131,10 @@ static void print_causes(FILE *out, const struct tally *t, const struct watch_ru
 	}
 }
 
-/* What the other columns leave. */
+/* The width that the other columns leave. */
 #define SITE_WIDTH (PRINT_WIDTH - 43)
 
-/* " in libfoo.so, via munmap": where a function's name ends. */
+/* " in libfoo.so, via munmap": the end of a function's name. */
 static const char *last_in(const char *label)
 {
 	const char *at = strstr(label, " in "), *next = at;
@@ -153,7 +153,7 @@ static void print_sites(FILE *out, const struct row *rows, size_t n)
 		const char *label = rows[i].site->label;
 		char bytes[32], place[2 * PRINT_WIDTH];
 
-		/* The module, and what libc has called, are kept of a long one. */
+		/* A long name keeps the module, and the libc function that was called. */
 		print_cut(place, sizeof(place), label, last_in(label), SITE_WIDTH);
 		print_plain(place);
 		tables_size(bytes, sizeof(bytes), rows[i].bytes);
@@ -165,14 +165,14 @@ static void print_sites(FILE *out, const struct row *rows, size_t n)
 		fprintf(out, "(%zu more; --json has all)\n", n - SHOWN);
 }
 
-/* Whoever writes to the log may be killed, or be another program: a sentence that is not whole is not shown. */
+/* A process that writes to the log may be killed, or be a foreign program: shows complete sentences only. */
 static bool is_reason(const struct watch_reason *r)
 {
 	return r->state == WATCH_REASON_THERE && r->processes &&
 	       memchr(r->text, '\0', sizeof(r->text));
 }
 
-/* What the recorder notes where a source is lost, and nowhere else. */
+/* Only the recorder notes this cause, when a source is lost. */
 static void print_sources_lost(FILE *out, const struct tally *t)
 {
 	const uint64_t n = t->cause[MRN_CAUSE_DETACH].events;
@@ -195,7 +195,7 @@ static void print_unfollowed(FILE *out, const struct watch_run *run)
 	}
 }
 
-/* Why so little is seen of a sanitizer's program. One line, or "". */
+/* Why so little is seen of a program with a sanitizer. One line, or "". */
 static const char *unseen(const struct watch_run *run)
 {
 #define NAME(init, name) name,

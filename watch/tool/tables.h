@@ -10,19 +10,19 @@
 
 #include "watch/tool/tally.h"
 
-/* What the tables say beside the tally. */
+/* What the tables say besides the tally. */
 struct watch_run {
 	const char *program;
-	const char *source; /* "" when the program has not come so far */
+	const char *source; /* "" if the program has not got so far */
 	double seconds;
 	uint64_t processes;
-	const struct watch_reason
-		*reasons;  /* that processes have run unwatched for: WATCH_REASONS */
+	/* Why processes have run unwatched: WATCH_REASONS of them. */
+	const struct watch_reason *reasons;
 	uint32_t runtimes; /* as in the log's header */
 	uint64_t dropped, unpaired;
 };
 
-/* All sites must have been named. 0 or -errno. */
+/* Name all sites before. 0 or -errno. */
 int tables_print(FILE *out, const struct tally *t, const struct watch_run *run);
 int tables_print_json(FILE *out, const struct tally *t, const struct watch_run *run);
 

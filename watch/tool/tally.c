@@ -56,8 +56,8 @@ static bool grow_events(struct tally *t)
 }
 
 /*
- * When it ended, since the beginning. In a time namespace of its own a process has another clock, and where it may ask nobody it has none:
- * then it is when it is read, which is soon.
+ * When it ended, since the beginning. In a time namespace of its own a process has another clock, and in a sandbox it
+ * may have none: then the time of reading counts, which is soon after.
  */
 static uint64_t end_of(const struct tally *t, const struct watch_record *r)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the log has said: counts by cause and by call site, and, where a trace or a page is wanted, every
- * event.
+ * What the log has said: counts by cause and by call site, and every event if a trace or a page needs them.
  */
 #ifndef MRN_WATCH_TALLY_H
 #define MRN_WATCH_TALLY_H
@@ -39,10 +38,10 @@ struct tally {
 	struct sites sites;
 	struct site_tally (*by_site)[MRN_NR_CAUSES]; /* sites.nr of them */
 	uint32_t nr_by_site;
-	bool keep; /* the events, too */
+	bool keep; /* keeps the events, too */
 	struct event *event;
 	size_t nr, max;
-	uint64_t lost; /* for want of memory here */
+	uint64_t lost; /* for want of memory in the tool */
 };
 
 /* 0 or -ENOMEM. */
@@ -51,7 +50,7 @@ void tally_destroy(struct tally *t);
 
 void tally_add(struct tally *t, const struct watch_record *record, const struct watch_lane *lane);
 
-/* A range over everything says that nobody knows which; it has no size. */
+/* The size of a range. A range over everything stands for an unknown one, and has none. */
 uint64_t tally_bytes(uint64_t start, uint64_t stop);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A million events are formatted in a fraction of a second: what is the same for all events of one call
- * site is made once, the rest are numbers, written in place. Neither printf nor a JSON library is as quick.
+ * Formats a million events in a fraction of a second: what is the same for all events of one call site is made once;
+ * the rest are numbers, written in place. Neither printf nor a JSON library is as fast.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -12,12 +12,12 @@
 #include "watch/tool/pack.h"
 #include "watch/tool/trace.h"
 
-/* The longest that the parts of an event that are not its site's can be. */
+/* The longest text of an event, without its site's part. */
 #define EVENT_TEXT 512
 
 #define AFTER "\"when\":\"announced after the change\","
 
-/* The end of an event's object: its call site, quoted as JSON wants it. */
+/* The end of an event's object: its call site, quoted as JSON. */
 struct tail {
 	char *text;
 	size_t size;
@@ -27,7 +27,7 @@ struct trace {
 	struct pack pack;
 	const struct tally *tally;
 	struct tail *tail; /* one for each site */
-	/* The last few whose names have been written; a name that comes twice does no harm. */
+	/* The last few processes whose names have been written; writing a name twice does no harm. */
 	uint32_t known[16];
 	unsigned int next;
 };
@@ -55,7 +55,7 @@ static char *put(char *to, const char *text)
 	return stpcpy(to, text);
 }
 
-/* At least so many digits. */
+/* At least this many digits. */
 static char *put_decimal(char *to, uint64_t value, unsigned int digits)
 {
 	char text[32], *at = text + sizeof(text);
@@ -77,7 +77,7 @@ static char *put_hex(char *to, uint64_t value)
 	return to + digits;
 }
 
-/* Microseconds, which the format counts in. */
+/* Microseconds, the format's unit. */
 static char *put_us(char *to, uint64_t ns)
 {
 	to = put_decimal(to, ns / 1000, 1);
@@ -203,7 +203,7 @@ static int put_events(struct trace *w, const char *program)
 		if (!is_known(w, e->pid))
 			r = put_process(w, program, e->pid);
 		pack_end(&w->pack, put_event(pack_begin(&w->pack, EVENT_TEXT), e));
-		/* Without its first brace: the object has been begun. */
+		/* Without its opening brace: the object has been begun. */
 		pack_put(&w->pack, tail->text + 1, tail->size - 1);
 		pack_put(&w->pack, ",\n", i + 1 < t->nr ? 2 : 0);
 	}

@@ -7,8 +7,8 @@
 #include "watch/tool/tables.h"
 
 /*
- * Every event in the Chrome trace event format: a track for each thread, a complete event for each
- * invalidation. The sites must have been named. 0 or -errno.
+ * Writes every event in the Chrome trace event format: a track for each thread, a complete event for each invalidation.
+ * Name the sites before. 0 or -errno.
  */
 int trace_write(FILE *out, const struct tally *t, const struct watch_run *run);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn watch: runs a program with the recorder (watch/) before it, and shows what it recorded.
+ * mrn watch: runs a program with the recorder (watch/record) preloaded, and shows what it recorded.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
-/* A file that was asked for. */
+/* A file that the options ask for. */
 struct output {
 	const char *path; /* or NULL */
 	FILE *out;
@@ -40,7 +40,7 @@ struct watch {
 	struct launch launch;
 	struct watch_run run;
 	struct output output[NR_OUTPUTS];
-	uint64_t shown; /* events, a second ago */
+	uint64_t shown; /* events up to a second ago */
 };
 
 static void record(void *arg, const struct watch_record *r, const struct watch_lane *lane)
@@ -73,7 +73,7 @@ static void show(void *arg)
 
 /* ----------------------------------------------------------------------------------------- before */
 
-/* Two would write over each other. */
+/* Two outputs to one file would overwrite each other. */
 static bool is_same_file(const struct output *a, const struct output *b)
 {
 	struct stat x, y;
@@ -82,7 +82,7 @@ static bool is_same_file(const struct output *a, const struct output *b)
 	       S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* Now, so that a wrong path does not cost a run. */
+/* Opened first, so that a wrong path does not waste a run. */
 static int open_outputs(struct output *o)
 {
 	for (unsigned int i = 0; i < NR_OUTPUTS; i++) {
@@ -102,7 +102,7 @@ static int open_outputs(struct output *o)
 	return 0;
 }
 
-/* What helps where there can be no log. */
+/* The remedy if there can be no log. */
 static const char *remedy(int error)
 {
 	switch (error) {
@@ -164,7 +164,7 @@ static int write_output(struct output *o, const struct tally *t, const struct wa
 	return err ? WATCH_CANNOT : 0;
 }
 
-/* All of them: one that cannot be written does not cost the others. */
+/* Writes all of them, even if one fails. */
 static int write_outputs(struct watch *w)
 {
 	int r = 0;
@@ -175,7 +175,7 @@ static int write_outputs(struct watch *w)
 	return r;
 }
 
-/* "dispatch and interpose", where not all processes could have the best. */
+/* "dispatch and interpose", if not all processes got the best. */
 static const char *sources(uint32_t which)
 {
 	static char names[128];
@@ -183,7 +183,7 @@ static const char *sources(uint32_t which)
 	return watch_kinds_put_names(names, sizeof(names), which, " and ") ? names : "nothing";
 }
 
-/* What the recorder has said, in the program, of how it got on. */
+/* What the recorder has reported from the program. */
 static int describe(struct watch *w, uint64_t ended)
 {
 	const struct watch_header *h = w->reader.header;
@@ -203,7 +203,7 @@ static int describe(struct watch *w, uint64_t ended)
 		.unpaired = watch_reader_unpaired(&w->reader),
 	};
 	if (!h->attached)
-		SAY("the loader has not taken the recorder into %s, so nothing was seen",
+		SAY("the loader did not load the recorder into %s, so nothing was seen",
 		    w->run.program);
 	return 0;
 }
@@ -221,10 +221,7 @@ static int tell(struct watch *w)
 	return r ? WATCH_CANNOT : files;
 }
 
-/*
- * Where standard input, output or error is closed, our own files must not get its number. Closed again
- * for the program.
- */
+/* If standard input, output or error is closed, keep our own files off its number. Closed again for the program. */
 static void fill_standard_descriptors(void)
 {
 	int fd;
@@ -253,8 +250,8 @@ static int run(struct watch *w)
 	if (r)
 		return r;
 	/*
-	 * Whoever reads our tables may have had enough of them, and a file may grow too large (ulimit -f); the
-	 * program's status is still to be told.
+	 * The reader of our tables may have closed its end, or a file may grow too large (ulimit -f); still return the
+	 * program's status.
 	 */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
