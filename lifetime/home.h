@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A home: what notifiers are inserted into, as far as their lifetimes go. An mm has one. It is zero in a forked child, as all of
- * the mm.
+ * A home: the part of what notifiers are inserted into, such as an mm, that concerns their lifetimes. Zero in a forked
+ * child, like the mm.
  */
 #ifndef MRN_LIFETIME_HOME_H
 #define MRN_LIFETIME_HOME_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What deferred.c and reaper.c share: the process's queue, one for all homes. In pages that a forked child finds zeroed: nothing
- * of its parent's is queued there, and no reaper runs.
+ * Shared by deferred.c and reaper.c: the process's queue, one for all homes. In pages that a forked child finds zeroed:
+ * nothing of its parent's is queued there, and no reaper runs.
  */
 #ifndef MRN_LIFETIME_QUEUE_H
 #define MRN_LIFETIME_QUEUE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the sources know of this process as a whole. In pages that a forked child finds zeroed: nothing of its parent's is
- * attached there, and it is nobody's turn.
+ * What the sources know of this process as a whole. In pages that a forked child finds zeroed: it has none of its
+ * parent's sources, and turn.h's lock is free.
  */
 #ifndef MRN_SOURCE_PROCESS_H
 #define MRN_SOURCE_PROCESS_H
@@ -13,11 +13,11 @@
 
 struct mrn_source_process {
 	/*
-	 * The process whose memory this is, once an interposer or a source is there: a vfork's child shares it, but is
-	 * another process. 0 in a forked child.
+	 * The process that owns this memory, once an interposer or a source is there: a vfork's child shares the
+	 * memory, but is another process. 0 in a forked child.
 	 */
 	int32_t pid;
-	bool dispatched; /* the dispatch source brackets all calls; no other source need */
+	bool dispatched; /* the dispatch source brackets all calls; no other source needs to */
 	struct mrn_mutex attaching; /* turn.h */
 	struct mrn_mutex signals;   /* dispatch/sigsys.c */
 };
@@ -28,10 +28,10 @@ extern struct mrn_source_process *mrn_source_process;
 /* Makes it if there is none yet: 0 or -ENOMEM. */
 int mrn_source_process_init(void);
 
-/* Tells this process's pid, if it could be had. Without memory it stays unknown. */
+/* Stores this process's pid, if it is known. Does nothing without memory. */
 void mrn_source_process_is(long pid);
 
-/* 0 while it is unknown. Event path. */
+/* 0 if unknown. Event path. */
 static inline int32_t mrn_source_process_pid(void)
 {
 	const struct mrn_source_process *p = __atomic_load_n(&mrn_source_process, __ATOMIC_ACQUIRE);

@@ -7,16 +7,16 @@
 #include "source/process.h"
 
 /*
- * Not SIGSYS, of which dispatch decides while it starts. Nor what libc uses inside itself, from 32 on: a thread that calls
- * setuid waits for all others to answer, with a lock held that pthread_create takes.
+ * Not SIGSYS, whose mask dispatch sets while it starts. Nor signals from 32 on, which libc uses itself: a thread that
+ * calls setuid waits for all others to answer, and holds a lock that pthread_create takes.
  */
 #define LIBCS_OWN (UINT64_C(7) << 31)
 #define OTHERS	  (MRN_SIGNALS_BLOCKED & ~LIBCS_OWN)
 
 /*
- * mrn_mutex_lock would take it while handlers run: one that comes just then, and whose fork's child returns from it, could
- * not say whether the child has the lock. Here it is taken with signals blocked. Whoever has slept leaves word 2 behind, since
- * others may be asleep.
+ * mrn_mutex_lock would take the lock while handlers run: if a handler forks just then and the child returns from it,
+ * the child cannot tell whether it has the lock. So the lock is taken with signals blocked. A thread that has slept
+ * takes it with word 2, since others may be asleep.
  */
 void mrn_turn_begin(mrn_sigmask *mask)
 {
@@ -45,6 +45,6 @@ void mrn_turn_end(mrn_sigmask mask)
 	const mrn_sigmask back = OTHERS & ~mask;
 
 	mrn_mutex_unlock(&mrn_source_process->attaching);
-	/* And nothing else: what dispatch has unblocked stays so. */
+	/* Only these: signals that dispatch has unblocked stay unblocked. */
 	mrn_sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&back, 0, sizeof(back));
 }

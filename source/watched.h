@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which addresses of an mm range notifiers are inserted over. Event path. */
+/* Which addresses of an mm have range notifiers. Event path. */
 #ifndef MRN_SOURCE_WATCHED_H
 #define MRN_SOURCE_WATCHED_H
 
@@ -9,8 +9,8 @@
 bool mrn_is_watched(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
 
 /*
- * Finds the first part of [*start, end) over which no range notifier but `except` is inserted, as [*start, *gap_end);
- * moves *start. False when there is none.
+ * Finds the first part of [*start, end) that has no range notifier but `except`, as [*start, *gap_end); moves *start.
+ * False if there is none.
  */
 bool mrn_find_unwatched(struct mrn_mm *mm, const struct mmu_range_notifier *except,
 			uintptr_t *start, uintptr_t end, uintptr_t *gap_end);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * execve: all memory goes, and what else the process has may stay: a device that is still open keeps pages pinned that nobody
- * can reach. The token is over when the call fails; when it does not, there is nobody who would wait for it.
+ * execve: all memory goes, and other things may stay: an open device keeps pages pinned that nobody can reach. The
+ * token ends if the call fails; if it succeeds, nobody is left to wait for it.
  */
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
@@ -21,11 +21,11 @@ void mrn_bracket_exec_by_name(struct mrn_bracket *b)
 	long pid;
 
 	mrn_bracket_none(b);
-	/* Asks the kernel, which a sandbox may punish, only where it matters. */
+	/* Asks the kernel, which a sandbox may punish, only if it matters. */
 	if (!owner || mrn_bracket_tells_nobody())
 		return;
 	pid = mrn_sys0(SYS_getpid);
-	/* Who must not ask is taken for this process. */
+	/* A refused getpid counts as this process. */
 	if (pid == owner || pid < 0)
 		mrn_bracket_exec(b);
 }

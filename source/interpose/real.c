@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Looks the real calls up, before main and before almost every constructor. The one file here that
- * does not run on the event path: dlsym may allocate, and what it calls in turn meets the raw
- * calls.
+ * Looks the real calls up, before main and before almost every constructor. Does not run on the event path: dlsym may
+ * allocate, and what it calls in turn uses the raw calls.
  */
 
 #include "source/interpose/real.h"
@@ -40,7 +39,7 @@
 	} while (0)
 
 #ifdef __GLIBC__
-/* free and glibc's version are in one library, unless somebody else's free comes first. */
+/* True if free comes from the same library as glibc's version, so from no other allocator. */
 static bool is_in_glibc(void (*real_free)(void *block))
 {
 	Dl_info libc, owner;
@@ -66,7 +65,7 @@ const struct mrn_real_heap *mrn_real_heap_look_up(void)
 	if (looking)
 		return NULL;
 	looking = true;
-	/* Threads that come here together find the same. */
+	/* Threads that race here store the same values. */
 	heap.free = (void (*)(void *))(uintptr_t)dlsym(RTLD_NEXT, "free");
 	heap.realloc = (void *(*)(void *, size_t))(uintptr_t)dlsym(RTLD_NEXT, "realloc");
 	heap.is_glibcs = is_in_glibc(heap.free);
@@ -96,7 +95,7 @@ int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *a
 
 __attribute__((constructor(101))) static void resolve(void)
 {
-	/* Made now, so that threads do not race for it. */
+	/* Set now, so that threads do not race for it. */
 	mrn_mm_self();
 	mrn_source_process_is(getpid());
 	mrn_real_heap();
