@@ -6,7 +6,7 @@
 
 #include "source/dispatch/stub.h"
 
-/* linux/prctl.h, which is no header for an assembler */
+/* linux/prctl.h cannot be included in assembler */
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #define PR_SYS_DISPATCH_ON	     1
 #define SIG_UNBLOCK		     1
@@ -48,7 +48,7 @@ sigsys_alone:
 	movq	FRAME_R9(\from), %r9
 	.endm
 
-/* Whose thread-local storage this is: a guest's, until its parent has it back. Changes rcx and the flags. */
+/* Marks the thread-local storage as a guest's, until its parent has it back. Changes rcx and the flags. */
 	.macro	set_guest value
 	movq	mrn_is_guest@gottpoff(%rip), %rcx
 	movl	$\value, %fs:(%rcx)
@@ -59,7 +59,7 @@ sigsys_alone:
 	lock decl mrn_guests(%rip)
 	.endm
 
-/* To what rsi points to. */
+/* Sets SIGSYS's action to what rsi points to. */
 	.macro	set_sigsys
 	movl	$SIGSYS, %edi
 	xorl	%edx, %edx
@@ -68,7 +68,7 @@ sigsys_alone:
 	syscall
 	.endm
 
-/* This thread, by the start whose number is in r9d; eax: 0 or -errno. */
+/* Arms this thread, with the start whose number is in r9d; eax: 0 or -errno. */
 	.macro	arm
 	movl	$PR_SET_SYSCALL_USER_DISPATCH, %edi
 	movl	$PR_SYS_DISPATCH_ON, %esi
@@ -83,7 +83,7 @@ sigsys_alone:
 	syscall
 	.endm
 
-/* As the kernel would have left it: rcx is the return address, r11 the flags, and nothing else has changed. */
+/* As the kernel leaves it: rcx is the return address, r11 the flags, all else is unchanged. */
 	place	mrn_stub_resume
 	.cfi_startproc
 	unwind_by_frame
@@ -103,14 +103,17 @@ go_on:
 	jmp	go_on
 	.cfi_endproc
 
-/* Whoever comes back from here is caught once more, at an instruction that is not ours, so that the handler is told. */
+/* The way back is caught once more, at an instruction that is not ours, so that the handler is told. */
 	place	mrn_stub_tell
 	.cfi_startproc
 	unwind_by_frame
 	syscall
 	movq	%rax, FRAME_MORE(%rsp)
 tell:
-	/* Not where the thread has left meanwhile: this would go to the kernel, and a sandbox may punish it. Changes no flags. */
+	/*
+	 * Not if the thread has left meanwhile: the call would reach the kernel, and a sandbox may punish it. Changes
+	 * no flags.
+	 */
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
 	movl	%fs:(%rcx), %ecx
 	jrcxz	go_on
@@ -131,7 +134,10 @@ mrn_stub_told:
 	.cfi_endproc
 	.section mrn_syscalls, "ax", @progbits
 
-/* Were it not to be armed, the token would stay. But it has been, and a filter that would refuse that is seen before. */
+/*
+ * If arming failed, the token would stay. But this thread was armed before, and a filter that would refuse it is seen
+ * first.
+ */
 	place	mrn_stub_exec
 	.cfi_startproc
 	unwind_by_frame
@@ -164,7 +170,7 @@ mrn_stub_told:
 	set_sigsys
 5:
 	movl	mrn_dispatch_era(%rip), %r9d
-	/* Known before: a handler that comes in between may be caught already. */
+	/* Stored before: a handler that comes in between may be caught already. */
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
 	movl	%fs:(%rcx), %eax
 	movl	%eax, FRAME_MORE(%rsp)
@@ -175,11 +181,11 @@ mrn_stub_told:
 	arm
 	testl	%eax, %eax
 	jnz	2f
-	/* There may have been another start, which has armed this thread meanwhile, and asks it no more. */
+	/* Another start may have armed this thread meanwhile, and does not ask it again. */
 	cmpl	mrn_dispatch_era(%rip), %r9d
 	jne	5b
 	jmp	1f
-/* The coverage is over before the child's first instruction. */
+/* Ends the coverage before the child's first instruction. */
 2:
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
 	movl	FRAME_MORE(%rsp), %eax
@@ -207,7 +213,7 @@ mrn_stub_told:
 	jmp	go_on
 	.cfi_endproc
 
-/* Parent and child do all of this, the child first, and read the same frame. Unwound by nobody: it is short. */
+/* Parent and child both run this, the child first, and read the same frame. Too short to need unwinding. */
 	place	mrn_stub_vfork
 	syscall
 	testq	%rax, %rax
@@ -241,7 +247,7 @@ mrn_stub_told:
 	movq	%fs:0, %rcx
 	addq	mrn_vfork_frame@gottpoff(%rip), %rcx
 	restore_arguments %rcx
-	/* Not where the caller may have something: below the red zone. */
+	/* Below the red zone, where the caller has nothing. */
 	leaq	-128(%rsp), %rsp
 	pushq	FRAME_FLAGS(%rcx)
 	popfq
@@ -250,7 +256,7 @@ mrn_stub_told:
 	movq	FRAME_RIP(%rcx), %rcx
 	jmpq	*%rcx
 
-/* Which changes no register but rax; so the way back is by one instruction that takes all that it needs from the frame. */
+/* int $0x80 changes no register but rax; so the way back is one instruction that takes all it needs from the frame. */
 	place	mrn_stub_int80
 	.cfi_startproc
 	unwind_by_frame
@@ -325,7 +331,7 @@ mrn_stub_told:
 	.cfi_endproc
 	.endm
 
-/* A signal's handler: edi is its number, rdx the context. All that it changes is its caller's to lose. */
+/* A signal handler: edi is the signal, rdx the context. It may change all that a callee may. */
 	place	mrn_stub_masking
 	.cfi_startproc
 	movq	mrn_armed_in@gottpoff(%rip), %rcx
@@ -353,12 +359,12 @@ mrn_stub_told:
 	enter	mrn_stub_sigsys mrn_on_sigsys
 	enter	mrn_stub_asked mrn_on_asked
 
-/* By these very bytes unwinders and debuggers know a signal's frame. */
+/* Unwinders and debuggers recognise a signal's frame by these very bytes. */
 	place	mrn_stub_sigreturn
 	movq	$SYS_rt_sigreturn, %rax
 	syscall
 
-/* The kernel looks at where a call returns to, which must still be inside. */
+/* The kernel checks the address after the call, which must still be inside. */
 	nop
 #endif
 
