@@ -27,7 +27,7 @@ int beside_find(char *path, size_t size, const char *name)
 	return -ENOENT;
 }
 
-/* "LD_PRELOAD=..."; NULL where this program has no interposer, or no memory. */
+/* "LD_PRELOAD=..."; NULL if this program has no interposer, or no memory is left. */
 static char *preloading_interposer(void)
 {
 	char *entry = NULL;

@@ -137,7 +137,7 @@ void pin_release(struct pin *pin)
 	pin->slot = -1;
 }
 
-/* Has the device write it to a file. */
+/* The device writes the bytes to a file. */
 static int transfer(const struct pin *pin, const char *addr, size_t length)
 {
 	struct io_uring_cqe *cqe;
@@ -187,7 +187,7 @@ static long count_in_slot(const struct pin *pin, const char *addr, size_t length
 	return r ? r : n;
 }
 
-/* Looks at what is in the pipe by doubling it, so that it stays there. It is read from its start. */
+/* Duplicates the pipe's contents by tee, so that they stay, and reads the copy from its start. */
 static long count_in_pipe(const struct pin *pin, const char *addr, size_t length, char byte)
 {
 	size_t skip = (size_t)(addr - pin->addr), at = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device that really pins. Its registrations are io_uring's fixed buffers; of memory that io_uring may
- * not pin for long, a file's on a disk, they are references in a pipe. Either way they hold the pages of
- * the moment, and reading gives what those hold now, whatever is mapped at their addresses since.
+ * A device that really pins. Its registrations are io_uring's fixed buffers; for memory that io_uring may not pin for
+ * long, such as a file's on a disk, they are references in a pipe. Either way they hold the pages of that moment, and
+ * reading gives what those hold now, whatever is mapped at their addresses since.
  */
 #ifndef COVERAGE_PIN_H
 #define COVERAGE_PIN_H
@@ -17,15 +17,15 @@ struct pin {
 	int pipe[2]; /* -1: in a slot */
 };
 
-/* One per process. 0 or -errno. */
+/* One device per process. 0 or -errno. */
 int pin_open(void);
 void pin_close(void);
 
-/* Both from any thread. 0 or -errno: -EFAULT where something is not mapped. */
+/* Both from any thread. 0 or -errno: -EFAULT if something is not mapped. */
 int pin_take(struct pin *pin, char *addr, size_t length);
 void pin_release(struct pin *pin);
 
-/* How many of [addr, addr + length) the device reads as this byte; -errno. */
+/* How many bytes of [addr, addr + length) the device reads as `byte`; -errno. */
 long pin_count(const struct pin *pin, const char *addr, size_t length, char byte);
 
 #endif

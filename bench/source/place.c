@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* A page table's worth of addresses: an other at its beginning, which keeps that table, and in the middle the gap. */
+/*
+ * A page table's worth of addresses: one of the others at its beginning, which keeps the table, and the gap in the
+ * middle.
+ */
 #define STRIDE	((size_t)2 << 20)
 #define GAP	(STRIDE / 8)
 #define GAP_END (STRIDE - STRIDE / 8)
@@ -18,7 +21,7 @@
 static struct {
 	char *base;
 	size_t nr, turn;
-	char *gap; /* the open one; or NULL */
+	char *gap; /* the open gap; or NULL */
 	bool taken[MAX_NR];
 } place;
 
@@ -43,7 +46,7 @@ int place_make(size_t nr)
 	return 0;
 }
 
-/* The kernel takes the highest gap that is large enough: what is free above us is to be no more. */
+/* The kernel takes the highest gap that is large enough: so no free one may be above ours. */
 static void fill_gaps_above(void)
 {
 	unsigned int left = FILLERS;
@@ -64,7 +67,7 @@ static void fill_gaps_above(void)
 void place_open(void)
 {
 	fill_gaps_above();
-	/* Far from the last one, so that a few turns see most of the neighbourhoods that there are. */
+	/* Far from the last one, so that a few turns see most neighbourhoods. */
 	for (size_t i = 0; i < place.nr && !place.gap; i++) {
 		size_t n = place.turn++ * 37 % place.nr;
 
@@ -79,7 +82,7 @@ void place_close(void)
 {
 	if (!place.gap)
 		return;
-	/* Fails when somebody else has put something there that stays: then it is his. */
+	/* Fails if something else was mapped there and stays: then the gap is lost. */
 	if (mmap(place.gap, GAP_END - GAP, PROT_NONE, NOTHING | MAP_FIXED_NOREPLACE, -1, 0) !=
 	    place.gap)
 		place.taken[(size_t)(place.gap - place.base) / STRIDE] = true;

@@ -4,9 +4,9 @@
  *
  *	mrn-peer-libfabric memhooks|uffd [cause ...]
  *
- * The cache is for libfabric's own providers: libfabric.so does not export it and no installed header
- * declares it. libfabric.a has it. So what this program needs of it is declared here, as it is laid out
- * in the compiled library of version 1.17 on a 64-bit machine; open_cache sees that this is so.
+ * The cache is for libfabric's own providers: libfabric.so does not export it and no installed header declares it, but
+ * libfabric.a has it. So this program declares what it needs, as laid out in the compiled library of version 1.17 on a
+ * 64-bit machine; open_cache checks this.
  */
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
@@ -31,7 +31,7 @@ struct ofi_mr_info {
 struct ofi_mr_entry {
 	struct ofi_mr_info info;
 	char state[40];
-	struct pin pin; /* ours: the cache makes room for entry_data_size */
+	struct pin pin; /* ours: the cache allocates entry_data_size more */
 };
 
 #define MEMORY_KINDS 6
@@ -78,7 +78,7 @@ static void delete_region(struct ofi_mr_cache *c, struct ofi_mr_entry *entry)
 	pin_release(&entry->pin);
 }
 
-/* One of a provider that needs no device. Caches are made for a domain, and log in its name. */
+/* A domain of a provider that needs no device. Caches belong to a domain, and log in its name. */
 static int open_domain(struct fid_domain **domain)
 {
 	struct fi_info *hints = fi_allocinfo(), *info = NULL;
@@ -118,7 +118,7 @@ static void put(void *entry)
 	ofi_mr_cache_delete(&cache, entry);
 }
 
-/* Does the library see the structures as they are declared here? It had better not crash. */
+/* True if the library lays the structures out as declared here; otherwise it would crash. */
 static bool is_laid_out_so(void)
 {
 	static char memory[65536];
@@ -153,19 +153,19 @@ static int open_cache(void)
 	if (r)
 		return r;
 	if (default_monitor != (by_uffd ? uffd_monitor : memhooks_monitor)) {
-		fprintf(stderr, "libfabric takes another monitor\n");
+		fprintf(stderr, "libfabric uses another monitor\n");
 		return -EOPNOTSUPP;
 	}
 	monitors[FI_HMEM_SYSTEM] = default_monitor;
 	cache.entry_data_size = sizeof(struct pin);
 	cache.add_region = add_region;
 	cache.delete_region = delete_region;
-	/* The domain's handle is what a util_domain begins with. */
+	/* A util_domain begins with the domain's handle. */
 	r = ofi_mr_cache_init((struct util_domain *)domain, monitors, &cache);
 	if (r)
 		return r;
 	if (!is_laid_out_so()) {
-		fprintf(stderr, "libfabric's cache is laid out in another way\n");
+		fprintf(stderr, "libfabric's cache is laid out differently\n");
 		return -EOPNOTSUPP;
 	}
 	return 0;

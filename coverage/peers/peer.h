@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What another project's registration cache catches of the catalog of causes. A peer is a program that
- * lends its cache to peer_main; its registrations are pins (coverage/pin.h).
+ * Tries what another project's registration cache catches of the catalog of causes. A peer is a program that passes its
+ * cache to peer_main; its registrations are pins (coverage/pin.h).
  */
 #ifndef COVERAGE_PEERS_PEER_H
 #define COVERAGE_PEERS_PEER_H
@@ -14,17 +14,17 @@ struct peer {
 	const char *name;
 	/* In the process that is to be watched. 0 or -errno; says what is missing on standard error. */
 	int (*open)(void);
-	/* From any thread. The pin belongs to the entry, and is the cache's: valid until put. */
+	/* From any thread. The pin belongs to the cache's entry: valid until put. */
 	int (*get)(char *addr, size_t length, void **entry, const struct pin **pin);
 	void (*put)(void *entry);
 };
 
-/* For a peer's registration: pin_take, and counts it. */
+/* Call for each registration: pin_take, and counts it. */
 int peer_register(struct pin *pin, char *addr, size_t length);
 
 /*
- * Tries the causes that the arguments name, or all, and prints a line of JSON for each. The program's
- * exit status: 77 when the peer cannot be opened here.
+ * Tries the causes that the arguments name, or all, and prints a line of JSON for each. Returns the program's exit
+ * status: 77 if the peer cannot be opened here.
  */
 int peer_main(const struct peer *peer, int argc, char **argv);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a notifier is told of a program's end by execve. It has to be left to the program that comes next: in a file
- * that both have mapped.
+ * What a notifier is told of a program's end by execve. The result is left to the next program, in a file that both
+ * map.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "coverage/probe/probe.h"
 
 struct left {
-	bool before; /* told while the pages were as they had been */
+	bool before; /* told while the pages were unchanged */
 	bool over;   /* told that it was over, while they still were */
 };
 
@@ -72,7 +72,7 @@ void probe_replaced(struct probe *p)
 		if (!r)
 			r = cause_change(&place);
 	}
-	/* So it has not happened. */
+	/* The exec has returned: it has failed. */
 	probe_conclude(p, VERDICT_UNSUPPORTED, "%s", strerror(-r));
 }
 
@@ -85,7 +85,7 @@ void probe_judge_replaced(struct probe *p, const char *number)
 	else if (!left->before)
 		probe_conclude(p, VERDICT_MISSED, "nothing is told");
 	else if (left->over)
-		probe_conclude(p, VERDICT_BEFORE_RETURN, "it is said to be over before it begins");
+		probe_conclude(p, VERDICT_BEFORE_RETURN, "its end is announced before it begins");
 	else
 		probe_conclude(p, VERDICT_BRACKETED, "%s", "");
 }
