@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* main() of every test program: choose tests, run each in its process, say the results in TAP. */
+/* main() of every test program: chooses tests, runs each in its process, reports in TAP. */
 #include "tests/harness/internal.h"
 
 #include <errno.h>
@@ -154,8 +154,8 @@ static void describe(const struct test_outcome *out, char *buf, size_t size)
 }
 
 /*
- * Did the breakage show as the test's authors said it would? In a sanitized build the sanitizer may
- * well see it before the check does.
+ * True if the breakage showed in a way that the twin accepts. In a sanitized build the sanitizer may see it before the
+ * check does.
  */
 static bool caught(const struct test_case *t, const struct test_outcome *out)
 {
@@ -249,7 +249,7 @@ static int run_here(const struct options *opt)
 			continue;
 		test_report_to(opt->report_fd);
 		test_has_time(timeout_of(*p));
-		/* Programs that the test starts have no business with it. */
+		/* Programs that the test starts must not have it. */
 		if (opt->report_fd >= 0)
 			fcntl(opt->report_fd, F_SETFD, FD_CLOEXEC);
 		(*p)->body();
