@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Attaching and detaching. A process has one set of sources, shared by all who attach; a second
- * userfaultfd could not arm what the first one has.
+ * Attaching and detaching. A process has one set of sources, shared by all who attach: a second userfaultfd could not
+ * arm what the first one has.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,13 +25,16 @@
 #include "source/state.h"
 #include "source/turn.h"
 
-/* In turn. Made once in a process and kept: pointers to it stay good after detach. In a forked child the parent's, whose mm is wiped. */
+/*
+ * Changed in turn. Made once in a process and kept: pointers to it stay valid after detach. In a forked child it is the
+ * parent's, whose mm is wiped.
+ */
 static struct mrn_source *shared;
 
 /*
- * A child has no sources: its memory is armed nowhere, and its copies of the descriptors act on the parent. The struct is left in
- * memory: the child's copies of pointers to it must go on to mean "stale". Whatever another thread was about meanwhile, this takes no
- * lock, makes nothing but system calls of its own, and may come twice.
+ * A child has no sources: its memory is armed nowhere, and its copies of the descriptors act on the parent. The struct
+ * stays in memory: the child's copies of pointers to it must still mean "stale". Whatever another thread was doing at
+ * the fork, this takes no lock, makes only system calls of its own, and may be called twice.
  */
 void mrn_source_forget_parents(void)
 {
@@ -51,7 +54,7 @@ struct mrn_source *mrn_source_here(void)
 	return s && !mrn_mm_is_wiped(s->mm) ? s : NULL;
 }
 
-/* In turn, since libc's lock for it is not to be held by whom a handler interrupts. */
+/* In turn: a handler must not interrupt a thread that holds libc's lock for this. */
 static void install_fork_handlers(void)
 {
 	static bool installed;
@@ -60,7 +63,7 @@ static void install_fork_handlers(void)
 		installed = true;
 }
 
-/* Starts what is in wanted and not yet attached; 0, or why the first of them could not be had. */
+/* Starts the kinds in wanted that are not attached; 0, or why the first that failed did. */
 static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int flags)
 {
 	unsigned int kinds = s->kinds;
@@ -91,16 +94,15 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 		mrn_source_has_seen(s, k, (struct mrn_coverage){0});
 	}
 	mrn_source_derive_coverage(s);
-	/* From here on nobody can arm by these. What was built while somebody could is torn down. */
+	/* From here on nobody can arm by these. What was built before is torn down. */
 	mrn_source_invalidate_all(s);
-	/* A callback has forked, and this is its child: the threads that are asked to end below are the parent's. */
+	/* A callback has forked, and this is its child: the threads that are stopped below are the parent's. */
 	if (mrn_mm_is_wiped(s->mm))
 		return;
 	/*
-	 * Callbacks use the descriptor without a lock. They run between the publication of a token
-	 * and its withdrawal, after the fence of a section that began in between. Pairs with that one:
-	 * a callback that read kinds before we cleared it has a token that we see in its slot, and we
-	 * wait for it before the descriptor goes.
+	 * Callbacks use the descriptor without a lock. They run between the publication of a token and its withdrawal,
+	 * after the fence of a section that began in between. Pairs with that one: a callback that read kinds before we
+	 * cleared it has a token that we see in its slot, and we wait for it before closing the descriptor.
 	 */
 	mrn_fence_full();
 	mrn_tokens_wait(s->mm, 0, UINTPTR_MAX, NULL);
@@ -123,7 +125,7 @@ static int check_need(struct mrn_source *s, uint64_t need)
 
 	if (!missing)
 		return 0;
-	/* The cause first; then the reasons that are there already, which say what would help. */
+	/* First the cause, then the reasons so far, which say what would help. */
 	memcpy(rest, s->why, sizeof(rest));
 	snprintf(sentence, sizeof(sentence), "no source here sees %s",
 		 mrn_cover_name(missing & -missing));
@@ -136,7 +138,7 @@ static int check_need(struct mrn_source *s, uint64_t need)
 	return -EOPNOTSUPP;
 }
 
-/* As it was before: nothing stays of what has been started since, tried or not. */
+/* Undoes all that was started since, tried or not. */
 static void back_to(struct mrn_source *s, unsigned int had)
 {
 	if (s->kinds & ~had)
@@ -145,15 +147,15 @@ static void back_to(struct mrn_source *s, unsigned int had)
 }
 
 /*
- * Starts kinds, all if they must be, and tries what is new: what stays has been tried. 0, or why the first of those that are
- * not there could not be had.
+ * Starts kinds (must: all of them), and tries the new ones: the others have been tried. 0, or why the first that is
+ * missing could not be started.
  */
 static int add_kinds(struct mrn_source *s, unsigned int kinds, unsigned int flags, bool must)
 {
 	unsigned int had = s->kinds;
 	int failed = start_kinds(s, kinds, flags), r = 0;
 
-	/* Nobody gets them: attach_in_turn takes all of it back. */
+	/* All or none: attach_in_turn takes all of it back. */
 	if (failed && must)
 		return failed;
 	if (s->kinds & ~had)
@@ -204,11 +206,11 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	char why[sizeof(s->why)];
 	int r;
 
-	/* This is a child, of a handler that forked while we waited. */
+	/* This is the child of a handler that forked while we waited. */
 	if (mrn_mm_is_wiped(mm))
 		return mrn_explain(opts, -ESTALE, "this process is a forked child.");
 	if (!s || mrn_mm_is_wiped(s->mm)) {
-		/* Past libc, no handler of fork's has done it. */
+		/* A fork past libc has run no handlers. */
 		mrn_source_forget_parents();
 		s = make(mm);
 	}
@@ -232,7 +234,7 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 		memcpy(s->why, why, sizeof(why));
 		return r;
 	}
-	/* What is seen again is not lost; nor was anything of whoever attaches first. */
+	/* A cause that is seen again is not lost; and for the first attach nothing is. */
 	__atomic_fetch_and(&s->lost, s->refs ? missing_of(s, UINT64_MAX) : 0, __ATOMIC_RELAXED);
 	s->refs++;
 	*out = s;
@@ -242,9 +244,8 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 static int check_request(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts)
 {
 	if ((!mm && !mrn_mm_self()) || mrn_source_process_init())
-		return mrn_explain(
-			opts, -ENOMEM,
-			"there is no memory, or none that a sandbox (seccomp) lets be had.");
+		return mrn_explain(opts, -ENOMEM,
+				   "there is no memory, or a sandbox (seccomp) refuses it.");
 	if (!mm || mm != mrn_mm_self() || (kinds & ~MRN_ALL_KINDS) ||
 	    (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))
 		return mrn_explain(
@@ -274,7 +275,7 @@ int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_so
 	if (r)
 		return mrn_explain(
 			&opts, r,
-			"it cannot be tried what a sandbox (seccomp) lets pass: no process can be made.");
+			"what a sandbox (seccomp) refuses cannot be tried: no process can be made.");
 	/* The self-tests make calls that are cancellation points. */
 	cancel = mrn_cancel_hold();
 	mrn_turn_begin(&mask);

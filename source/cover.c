@@ -36,7 +36,7 @@ static struct mrn_coverage best(const struct mrn_source *source)
 	/* By arming: see mrn_shows_page_cache. */
 	if (__atomic_load_n(&source->kinds, __ATOMIC_RELAXED))
 		all.use_once |= MRN_COVER_PAGE_CACHE;
-	/* Who sees each call sees each ring come. */
+	/* A source that sees each call sees each new ring. */
 	if (all.bracketed & MRN_COVER_ALL_CALLERS)
 		all.use_once |= MRN_COVER_IO_URING;
 	return all;
@@ -53,9 +53,10 @@ void mrn_source_derive_coverage(struct mrn_source *source)
 	struct mrn_coverage c;
 
 	/*
-	 * Several may do this at once, each after it has taken something away. Whoever stores last what was so before another took
-	 * away finds that it is not so any more: of the fence here, after a store, and the other's, after what it took away and
-	 * before its own stores, one comes first. Ends, since what is taken away does not come back meanwhile.
+	 * Several threads may do this at once, each after it has cleared something. If one stores coverage from before
+	 * another's clearing, one of the two notices, and stores again: either this fence, after the stores, or the
+	 * other thread's, after its clearing and before its own stores, comes first. Ends, since nothing that is
+	 * cleared comes back meanwhile.
 	 */
 	do {
 		mrn_fence_full();

@@ -15,8 +15,8 @@ static const struct mrn_remedy remedies[] = {
 };
 
 /*
- * Somebody in this process has taken the dispatch away from the thread that calls this. What that thread changes goes
- * unseen: so what relied on it ends, and nothing relies on it any more. On the event path.
+ * The calling thread has had its dispatch taken away. Its changes go unseen: so what relied on it is invalidated, and
+ * nothing relies on it any more. On the event path.
  */
 static void is_lost(void)
 {
@@ -29,8 +29,8 @@ static void is_lost(void)
 }
 
 /*
- * There is about to be an io_uring, or a guest. What has been built while there was none may be kept, and the changes that they
- * make are not announced. On the event path.
+ * An io_uring, or a guest, is about to be made. What was built before may be kept, and their changes are not announced:
+ * so all of it is invalidated. On the event path.
  */
 static void what_is_kept_may_change(void)
 {
@@ -56,7 +56,7 @@ static int start(struct mrn_source *s, unsigned int flags, char *why, size_t siz
 
 static void uncover(struct mrn_source *s)
 {
-	/* The interposer's business again, if it is there. */
+	/* The interposer announces again, if it is there. */
 	__atomic_store_n(&mrn_source_process->dispatched, false, __ATOMIC_RELEASE);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What userfaultfd's events announce, of ranges that are armed. */
+/* What userfaultfd's events announce, for ranges that are armed. */
 #include <stdio.h>
 
 #include "os/syscall.h"
@@ -15,7 +15,7 @@ static const struct mrn_remedy remedies[] = {
 	{0},
 };
 
-/* The userfaultfd could not be read any more. On the event path. */
+/* The userfaultfd can no longer be read. On the event path. */
 static void events_are_lost(void)
 {
 	struct mrn_source *s = mrn_source_here();
@@ -38,7 +38,7 @@ static int start(struct mrn_source *s, unsigned int flags, char *why, size_t siz
 
 	if (mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0) {
 		snprintf(why, size,
-			 "a sandbox (seccomp) does not let pass what threads for userfaultfd take");
+			 "a sandbox (seccomp) refuses a call that threads for userfaultfd need");
 		return -EPERM;
 	}
 	r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &reason);

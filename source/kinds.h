@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The list of the kinds of source, for all that goes over them: the library (kind.h has their operations), and the tool and its
- * programs. A new kind is a row here, a file kind_NAME.c, and its bit in <mrn/source.h>.
+ * The list of the kinds of source, for all that goes over them: the library (kind.h has their operations), the tool and
+ * its programs. A new kind is a row here, a file kind_NAME.c, and its bit in <mrn/source.h>.
  */
 #ifndef MRN_SOURCE_KINDS_H
 #define MRN_SOURCE_KINDS_H
@@ -10,17 +10,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* MRN_SOURCE_..., the name that users write, what it can be asked for on its own, and its traits. In the order of the bits. */
+/* MRN_SOURCE_..., the name that users write, what it covers alone, and its traits. In the order of the bits. */
 #define MRN_KINDS(ROW)                                                   \
 	ROW(INTERPOSE, interpose, MRN_COVER_INTERPOSE, MRN_KIND_BY_NAME) \
 	ROW(UFFD, uffd, MRN_COVER_UFFD, MRN_KIND_BY_ARMING)              \
 	ROW(DISPATCH, dispatch, MRN_COVER_EVERYTHING, MRN_KIND_COSTLY)
 
-/* Functions in front of libc's: needs libmrn-interpose, is in a forked child without being attached, sees no call past them. */
+/*
+ * Interposes libc's functions: needs libmrn-interpose, works in a forked child without an attach, misses calls past
+ * libc.
+ */
 #define MRN_KIND_BY_NAME 1u
 /* Sees only ranges that somebody has armed. */
 #define MRN_KIND_BY_ARMING 2u
-/* Slows all of the process: AUTO takes it only for what the others do not cover. */
+/* Slows the whole process: AUTO takes it only for what the others do not cover. */
 #define MRN_KIND_COSTLY 4u
 
 #define MRN_KIND_ENUMERATOR(NAME, ...) MRN_KIND_##NAME,
@@ -37,19 +40,19 @@ static const struct {
 #define MRN_KIND_IS_ITS_BIT(NAME, ...) &&MRN_SOURCE_##NAME == 1u << MRN_KIND_##NAME
 _Static_assert(1 MRN_KINDS(MRN_KIND_IS_ITS_BIT), "rows are in the order of the bits");
 
-/* "interpose, uffd, ": each with a comma. */
+/* "interpose, uffd, ": a comma after each. */
 #define MRN_KIND_WORD(NAME, word, ...) #word ", "
 #define MRN_KIND_WORDS		       MRN_KINDS(MRN_KIND_WORD)
 /* What users write for MRN_SOURCE_AUTO. */
 #define MRN_AUTO "auto"
 
-/* Goes over those in a mask of MRN_SOURCE_... */
+/* Goes over the kinds in a mask of MRN_SOURCE_... */
 #define MRN_FOR_EACH_KIND(k, kinds)                                     \
 	for (enum mrn_kind k = (enum mrn_kind)0; k < MRN_NR_KINDS; k++) \
 		if (!((kinds)&1u << k)) {                               \
 		} else
 
-/* Those that have a trait, as a mask. */
+/* The kinds that have a trait, as a mask. */
 static inline unsigned int mrn_kinds_that(unsigned int trait)
 {
 	unsigned int kinds = 0;
@@ -59,7 +62,7 @@ static inline unsigned int mrn_kinds_that(unsigned int trait)
 	return kinds;
 }
 
-/* What they can be asked for together. */
+/* What they cover together. */
 static inline uint64_t mrn_kinds_cover(unsigned int kinds)
 {
 	uint64_t covers = 0;
@@ -78,7 +81,7 @@ static inline void mrn_kinds_put_names(char *text, unsigned int kinds)
 				mrn_kind_facts[k].name);
 }
 
-/* The kind that has this name, as a mask; MRN_SOURCE_AUTO for "auto"; -1 for any other name. */
+/* The kind with this name, as a mask; MRN_SOURCE_AUTO for "auto"; -1 for any other name. */
 static inline int mrn_kinds_named(const char *name)
 {
 	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The self-test: each cause is made to happen on scratch memory, and what a notifier on that memory was
- * told is what the coverage says. By libc's function for what an interposer sees, by a raw call for
- * what the kernel reports.
+ * The self-test: causes each change on scratch memory, and takes what a notifier on that memory was told for the
+ * coverage. Uses libc's function for what an interposer sees, and a raw call for what the kernel reports.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +36,7 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
-/* Scratch memory: an anonymous half and a half of shared file pages, and their notifier. */
+/* Scratch memory: an anonymous half, a half of shared file pages, and their notifier. */
 #define PAGES 4
 
 /* nr(a, b, c, d, e, f), as mrn_sys6 */
@@ -47,12 +46,12 @@ struct scratch {
 	struct mmu_range_notifier mrn;
 	char *anon, *spare, *file;
 	size_t size;
-	size_t file_size; /* as much of it as a limit on files lets be */
+	size_t file_size; /* what a limit on file sizes allows of it */
 	int fd;
-	raw_call raw;	     /* how to make calls past libc; NULL: by libc's functions */
-	bool by_name;	     /* what dispatch says does not count */
-	const char *untried; /* why not */
-	/* What a trial has left as a hole, which another thread may have been given since. */
+	raw_call raw;	     /* makes calls past libc; NULL: use libc's functions */
+	bool by_name;	     /* what dispatch announces does not count */
+	const char *untried; /* why a cause was not tried */
+	/* A trial has left a hole, which another thread may have got since. */
 	bool anon_gone, spare_gone;
 	/* What the notifier was told. */
 	bool before, after;
@@ -78,7 +77,7 @@ static const struct mmu_range_notifier_ops note_ops = {.invalidate = note};
 
 /* ------------------------------------------------------------------------------------- the causes */
 
-/* libc's errno convention into the kernel's. */
+/* Turns libc's errno convention into the kernel's. */
 static long result(long r)
 {
 	return r == -1 ? -errno : 0;
@@ -162,7 +161,7 @@ static long do_remove(struct scratch *s)
 	return do_madvise(s, s->file, MADV_REMOVE);
 }
 
-/* One of those that have no cause of their own. */
+/* Advice without a cause of its own. */
 static long do_other_advice(struct scratch *s)
 {
 	return do_madvise(s, s->anon, MADV_PAGEOUT);
@@ -201,9 +200,8 @@ static long is_untried(struct scratch *s, const char *why)
 static long do_ftruncate(struct scratch *s)
 {
 	if (!s->file_size)
-		return is_untried(s,
-				  "ftruncate cannot be tried where files may have no size: raise "
-				  "RLIMIT_FSIZE (ulimit -f)");
+		return is_untried(s, "ftruncate cannot be tried while RLIMIT_FSIZE is 0: raise it "
+				     "(ulimit -f)");
 	if (s->raw)
 		return s->raw(SYS_ftruncate, s->fd, 0, 0, 0, 0, 0);
 	return result(ftruncate(s->fd, 0));
@@ -221,7 +219,7 @@ static long open_and_truncate(struct scratch *s, const char *name)
 	return 0;
 }
 
-/* The same of a file that has a name, mapped in place of the other, where nobody is told. */
+/* The same for a file with a name, mapped over the other one; tells nobody. */
 static long open_named_and_truncate(struct scratch *s, const char *folder)
 {
 	const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
@@ -242,7 +240,7 @@ static long open_named_and_truncate(struct scratch *s, const char *folder)
 	return r;
 }
 
-/* A memfd has a name in /proc alone. */
+/* A memfd has a name only in /proc. */
 static long do_open_trunc(struct scratch *s)
 {
 	static const char *const folders[] = {"/dev/shm", "/tmp", "."};
@@ -250,20 +248,19 @@ static long do_open_trunc(struct scratch *s)
 	long r;
 
 	if (!s->file_size)
-		return is_untried(s,
-				  "open_trunc cannot be tried where files may have no size: raise "
-				  "RLIMIT_FSIZE (ulimit -f)");
+		return is_untried(s, "open_trunc cannot be tried while RLIMIT_FSIZE is 0: raise it "
+				     "(ulimit -f)");
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", s->fd);
 	r = open_and_truncate(s, name);
 	for (size_t i = 0; r && i < sizeof(folders) / sizeof(folders[0]); i++)
 		r = open_named_and_truncate(s, folders[i]);
 	return r ? is_untried(s,
 			      "open_trunc cannot be tried: mount /proc, or let this process make a "
-			      "file in /dev/shm, /tmp or where it is")
+			      "file in /dev/shm, /tmp or its folder")
 		 : 0;
 }
 
-/* Puts a segment over the scratch memory, then takes it away: the two causes that it serves. */
+/* Puts a segment over the scratch memory, then takes it away: tries two causes. */
 static long do_shm(struct scratch *s, bool detach)
 {
 	int id;
@@ -297,8 +294,8 @@ static long do_shmdt(struct scratch *s)
 }
 
 /*
- * Of no descriptor: the kernel refuses, and by then it has been announced. Two, since these are functions of libc's of which
- * somebody may stand in front of one.
+ * Without a descriptor: the kernel refuses the call, which has been announced by then. Two trials, since either libc
+ * function may be interposed by another library.
  */
 static long do_uffd_move(struct scratch *s)
 {
@@ -322,7 +319,7 @@ static long do_tcp_receive(struct scratch *s)
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
-	long nr;       /* that make makes */
+	long nr;       /* the call that make makes */
 	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
 	bool remove;   /* ... ahead of the change, as REMOVE */
@@ -401,7 +398,7 @@ static int make_scratch(struct scratch *s)
 
 static void drop_scratch(struct scratch *s)
 {
-	/* Raw: nobody is told. */
+	/* Raw: tells nobody. */
 	if (!s->anon_gone)
 		mrn_sys2(SYS_munmap, (long)s->anon, (long)s->size);
 	if (!s->spare_gone)
@@ -410,7 +407,7 @@ static void drop_scratch(struct scratch *s)
 	mrn_sys1(SYS_close, s->fd);
 }
 
-/* Was the notifier told by the time the call had returned? A consumer would ask in this way. */
+/* Waits for what is in progress, as a consumer would: afterwards before and after say what the notifier was told. */
 static void settle(struct scratch *s)
 {
 	struct timespec deadline;
@@ -438,7 +435,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	char *watched;
 	long r;
 
-	/* What this program must not call it does not do. */
+	/* Do not make calls that the program may not make. */
 	if (mrn_is_refused(t->nr)) {
 		*out = IMPOSSIBLE;
 		return 0;
@@ -455,7 +452,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 		r = t->make(&s);
 		if (by_event)
 			settle(&s);
-		/* A call that this kernel does not have changes nothing. */
+		/* The kernel lacks the call, so it changes nothing. */
 		if (r == -ENOSYS || r == -EINVAL || r == -EOPNOTSUPP)
 			*out = IMPOSSIBLE;
 		else if (by_event)
@@ -471,13 +468,13 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	return (int)r;
 }
 
-/* Where the heap begins, by what the kernel goes by; 0 when it does not say. */
+/* The kernel's start of the heap; 0 if it does not say. */
 static uintptr_t start_of_heap(void)
 {
 	enum {
 		STATE = 3,
 		START_BRK = 47
-	}; /* fields of /proc/self/stat; a name with blanks is the second */
+	}; /* fields of /proc/self/stat; the second is a name that may have blanks */
 	char stat[1024], *p;
 	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
 	long n;
@@ -494,9 +491,9 @@ static uintptr_t start_of_heap(void)
 }
 
 /*
- * brk cannot be tried: to move the break back is to take away what another thread's malloc may have
- * put there meanwhile. But a break below the heap is refused by the kernel, and has been announced by
- * then: a notifier there, where nothing need be mapped, sees it.
+ * brk cannot be tried: moving the break back might take memory that another thread's malloc has just got. But the
+ * kernel refuses a break below the heap, and by then the call has been announced: a notifier there, where nothing need
+ * be mapped, sees it.
  */
 static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 {
@@ -506,7 +503,7 @@ static bool brk_is_bracketed(struct mrn_source *source, raw_call raw)
 	if (mrn_is_refused(SYS_brk))
 		return true;
 
-	/* The nearer, the fewer others are told; but below for certain. */
+	/* As near as possible, to tell few others; but certainly below. */
 	below = heap ? mrn_page_down(heap) - mrn_page_size() : 16 * mrn_page_size();
 	if (mmu_range_notifier_insert(&s.mrn, below, mrn_page_size(), source->mm))
 		return false;
@@ -534,7 +531,7 @@ static int try_names(struct mrn_source *source, uint64_t *all)
 	}
 	if (brk_is_bracketed(source, NULL))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
-	/* Not tried, as that is everybody's business. By functions that are in front of libc's where munmap is. */
+	/* Not tried, since every consumer would be told. They are interposed where munmap is. */
 	if (seen & ~missed & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
 		seen |= MRN_CAUSE_BIT(MRN_CAUSE_FORK) | MRN_CAUSE_BIT(MRN_CAUSE_EXEC);
 	*all = seen & ~missed;
@@ -545,7 +542,7 @@ int mrn_source_try_by_name(struct mrn_source *source, struct mrn_coverage *seen)
 {
 	int r;
 
-	/* Dispatch goes on meanwhile, so that whoever else is told of something is told. */
+	/* Dispatch goes on meanwhile, so that other notifiers are still told. */
 	mrn_does_not_stand_back = true;
 	r = try_names(source, &seen->bracketed);
 	mrn_does_not_stand_back = false;
@@ -568,7 +565,7 @@ int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen
 		if (t->by_event && (o == AFTER || o == IMPOSSIBLE))
 			*(t->remove ? &once : &late) |= MRN_CAUSE_BIT(t->cause);
 	}
-	/* To the kernel, to shrink the heap and to unmap are one; and it does not ask who calls. */
+	/* To the kernel shrinking the heap is an unmap, whoever calls. */
 	if (late & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
 	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
@@ -578,7 +575,7 @@ int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen
 }
 
 #ifdef __x86_64__
-/* Of our own, and not among those that dispatch lets pass. */
+/* A system call instruction that dispatch does not exempt. */
 static long bare_call(long nr, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d;
@@ -596,7 +593,7 @@ static long bare_call(long nr, long a, long b, long c, long d, long e, long f)
 #define bare_call mrn_sys6
 #endif
 
-/* By an instruction of our own: it is nothing to the kernel whose it is. */
+/* By an instruction of this library: to the kernel all instructions are alike. */
 int mrn_source_try_by_call(struct mrn_source *source, struct mrn_coverage *all)
 {
 	uint64_t seen = 0, missed = 0;

@@ -17,22 +17,25 @@
 
 struct mrn_source {
 	struct mrn_mm *mm;
-	unsigned int refs;	      /* in turn, see turn.h */
+	unsigned int refs;	      /* changed in turn, see turn.h */
 	unsigned int kinds;	      /* atomic: 0 once detached */
-	struct mrn_coverage coverage; /* atomic, each of it */
+	struct mrn_coverage coverage; /* each field atomic */
 	struct mrn_coverage seen
-		[MRN_NR_KINDS]; /* atomic: what each kind's trial has; coverage is the best of them */
-	uint64_t lost;		/* causes that were covered, and are not */
-	/* Guards losses, whose lost is called under it; the one lock here that somebody's code runs under. */
+		[MRN_NR_KINDS]; /* atomic: what each kind's trial has seen; coverage is the best of them */
+	uint64_t lost;		/* causes that were covered, and no longer are */
+	/* Guards losses. Callbacks (lost) run under it, and under no other lock of the source. */
 	struct mrn_rwlock loss_lock;
 	struct mrn_source_loss *losses;
 	struct mrn_uffd uffd;
-	struct mrn_room room; /* for what uffd arms */
+	struct mrn_room room; /* for arming */
 	char name[sizeof(MRN_KIND_WORDS)];
 	char why[512];
 };
 
-/* May this be called here, where it waits? -EINVAL without a source, -ESTALE in a forked child, -EDEADLK in a callback. */
+/*
+ * Whether a call that waits is allowed here: -EINVAL without a source, -ESTALE in a forked child, -EDEADLK in a
+ * callback.
+ */
 static inline int mrn_source_may_wait(const struct mrn_source *source)
 {
 	if (!source)
@@ -42,28 +45,31 @@ static inline int mrn_source_may_wait(const struct mrn_source *source)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
-/* mrn_source_arm; *full is set when it is for want of room for mappings that the range is good for one use. */
+/* mrn_source_arm; sets *full if only want of room for mappings makes the range good for one use. */
 int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full);
 
 /*
- * Tries each cause on scratch memory, by libc's functions and by raw calls, and fills in
- * source->coverage with what was seen. had: the kinds that were attached before, and may be in use.
+ * Tries each cause on scratch memory, by libc's functions and by raw calls, and stores what was seen in
+ * source->coverage. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
-/* Says why something is not to be had: a sentence without its full stop, once. */
+/* Adds a reason why something is not available: a sentence without its full stop. Each reason appears once. */
 void mrn_source_add_why(struct mrn_source *source, const char *sentence);
-/* Tries what functions in front of libc's bracket; what userfaultfd's events tell; what brackets each call. For struct mrn_kind_ops. */
+/*
+ * Try what functions in front of libc's bracket; what userfaultfd's events announce; what dispatch brackets. For struct
+ * mrn_kind_ops.
+ */
 int mrn_source_try_by_name(struct mrn_source *source, struct mrn_coverage *seen);
 int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen);
 int mrn_source_try_by_call(struct mrn_source *source, struct mrn_coverage *seen);
-/* selftest.c: that is what a kind sees now. */
+/* selftest.c: stores what a kind sees now. */
 void mrn_source_has_seen(struct mrn_source *source, enum mrn_kind kind, struct mrn_coverage seen);
-/* attach.c: what is attached to this process's memory; NULL for nothing, or what was a parent's. Event path. */
+/* attach.c: the source attached to this process's memory; NULL without one, or if it is the parent's. Event path. */
 struct mrn_source *mrn_source_here(void);
-/* loss.c, event path: everything that has been built on this source goes. */
+/* loss.c, event path: invalidates everything that was built on this source. */
 void mrn_source_invalidate_all(struct mrn_source *source);
-/* loss.c, event path: a kind does not do its work any more, but of the causes in still. */
+/* loss.c, event path: from now on a kind covers only the causes in still. */
 void mrn_source_has_lost(struct mrn_source *source, enum mrn_kind kind, uint64_t still);
 static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *source)
 {
