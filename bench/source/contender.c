@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn-bench-source: a process with some sources or none, that does as mrn bench source asks.
+ * mrn-bench-source: a process with some sources or none, which works for mrn bench source.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -23,11 +23,11 @@
 #define RW (PROT_READ | PROT_WRITE)
 
 static struct contender {
-	struct mrn_source *source; /* NULL: has none, or not yet */
-	uint64_t need;		   /* what the source can be asked for */
+	struct mrn_source *source; /* NULL: none, or not yet */
+	uint64_t need;		   /* what the source can cover */
 	struct mmu_range_notifier others[SOURCE_OTHERS];
 	struct mmu_range_notifier watch;
-	uint64_t told; /* times that watch was */
+	uint64_t told; /* how often watch was told */
 	struct source_work w;
 	size_t page;
 	uint64_t ops; /* of the run in progress */
@@ -45,7 +45,7 @@ static void note(int error)
 
 /* --------------------------------------------------------------------------------------- notifiers */
 
-/* What any consumer must do, and nothing else. */
+/* Only what any consumer must do. */
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
@@ -70,7 +70,7 @@ static int watch(struct mmu_range_notifier *mrn, char *memory, size_t length)
 		mmu_range_read_begin(mrn);
 		r = mrn_source_arm(me.source, (uintptr_t)memory, length, me.need);
 	} while (r == -EAGAIN);
-	/* One that cannot be watched is something else to measure. */
+	/* Memory that cannot be armed would measure something else. */
 	if (r == MRN_ARM_USE_ONCE)
 		return -EXDEV;
 	return r;
@@ -123,7 +123,7 @@ static void map_and_unmap_watched(void)
 			return;
 		note(watch(&me.watch, p, me.w.length));
 		munmap(p, me.w.length);
-		/* Until it has been told. */
+		/* Waits until watch has been told. */
 		mmu_range_read_begin(&me.watch);
 		unwatch(&me.watch);
 	}
@@ -194,7 +194,7 @@ static double run(void)
 	note(err);
 	if (err)
 		return 0;
-	/* Others had the processors' caches before. */
+	/* Other contenders had the processors' caches before. */
 	me.ops = me.w.ops / 16 + 1;
 	bench_crew_run(&crew, work, NULL);
 	me.ops = me.w.ops;
@@ -215,7 +215,7 @@ static int one_round(void *ctx, double *ns)
 
 /* --------------------------------------------------------------------------------------- begin and end */
 
-/* Their memory is in all contenders; watched, where there is a source. */
+/* All contenders have their memory; with a source they are watched. */
 static int make_others(void)
 {
 	int r = place_make(SOURCE_OTHERS);
@@ -235,7 +235,7 @@ static int prepare(uint32_t sources, char *why, size_t why_size)
 					     .why_size = why_size};
 	int r = 0;
 
-	/* Or glibc stops to map large blocks when the first of them is freed. */
+	/* Otherwise glibc stops mapping large blocks when the first one is freed. */
 	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	me.page = (size_t)sysconf(_SC_PAGESIZE);
 	me.need = mrn_kinds_cover(sources) & MRN_COVER_PAGES;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What mrn bench source asks of mrn-bench-source: which sources that process is to have, from its first request on,
- * and which work to do.
+ * What mrn bench source asks of mrn-bench-source: which sources the process is to have, from its first request on, and
+ * which work to do.
  */
 #ifndef BENCH_SOURCE_REQUEST_H
 #define BENCH_SOURCE_REQUEST_H
 
 #include <stdint.h>
 
-/* Notifiers that are there all the time, and that no work meets: a filter and an index that are not empty. */
+/* Notifiers that exist all the time, and that no work meets: so filter and index are not empty. */
 #define SOURCE_OTHERS 100
 
 enum source_work_kind {

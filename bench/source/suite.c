@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What each source costs a program that has it: the same work in processes that have one, or two, and in one that has
- * none. Which of them a process has shows in all that it does, so each contender is a process of its own.
+ * What each source costs a program: the same work in processes with one source, or two, and in one without any. A
+ * source affects all that its process does, so each contender is a process of its own.
  */
 #include <errno.h>
 #include <mrn/source.h>
@@ -19,7 +19,7 @@
 /* None; each kind; and all together that AUTO takes anyway. */
 #define MAX_CONTENDERS (MRN_NR_KINDS + 2)
 #define MAX_CASES      16
-/* Of a round: a gap for mappings is in another place in each (place.h). */
+/* In a round: each has its gap for mappings at another place (place.h). */
 #define TURNS 8
 
 /* ops: for a turn of about 10 ms. */
@@ -50,7 +50,7 @@ struct contender {
 	int error; /* of a round: the first */
 };
 
-/* Begins with the work, too. */
+/* Also begins the work. */
 static int start(struct contender *c)
 {
 	struct beside_environment env;
@@ -70,7 +70,7 @@ static bool is_lack(int error)
 	return error == -EPERM || error == -ENOSYS || error == -EOPNOTSUPP;
 }
 
-/* What the machine lacks, once: of two sources, it has been said of the one that is missing. */
+/* Says what the machine lacks, once: for two sources, only the missing one. */
 static void say_left_out(struct bench_table *table, const struct contender *c, uint32_t *missing)
 {
 	char sentence[1024], *end;
@@ -96,7 +96,7 @@ static int fail(char *why, size_t why_size, const struct contender *c, const cha
 	return err;
 }
 
-/* Which of them this machine has is written to all, how many to *nr. */
+/* Finds the contenders that this machine has, and their number. */
 static int find_all(struct bench_table *table, struct contender *all, size_t *nr, char *why,
 		    size_t why_size)
 {
@@ -128,13 +128,13 @@ static int find_all(struct bench_table *table, struct contender *all, size_t *nr
 			return fail(why, why_size, c, "start", err);
 	}
 	if (*nr < 2) {
-		snprintf(why, why_size, "there is no source here to be measured");
+		snprintf(why, why_size, "no source works here");
 		return -EOPNOTSUPP;
 	}
 	return 0;
 }
 
-/* Each round in a new process: some have luck with what the kernel gives them, and keep it. */
+/* Each round in a new process: some are lucky with what the kernel gives them, and stay so. */
 static void prepare(void *ctx)
 {
 	struct contender *c = ctx;
@@ -162,7 +162,7 @@ static double round_of(void *ctx)
 static int measure(struct bench_table *table, size_t number, struct contender *all, size_t nr,
 		   char *why, size_t why_size)
 {
-	/* Kept, as rows are. */
+	/* Static, since rows keep the names. */
 	static char text[MAX_CASES][MAX_CONTENDERS][48];
 	const char *name = cases[number].name, *names[MAX_CONTENDERS] = {NULL};
 	struct bench_contender contenders[MAX_CONTENDERS];
@@ -202,7 +202,7 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 		if (cases[i].w.threads <= bench_processors())
 			err = measure(table, i, all, nr, why, why_size);
 		else if (table->say)
-			table->say("storm is left out: it takes two processors");
+			table->say("storm is left out: it needs two processors");
 	}
 	while (nr)
 		bench_process_stop(&all[--nr].process);

@@ -22,13 +22,13 @@ static int advise(struct cause_place *p)
 		r = (int)mrn_sys3(SYS_madvise, (long)p->addr, (long)p->length, p->cause->arg);
 	else
 		r = cause_result(madvise(p->addr, p->length, p->cause->arg));
-	return r == -EINVAL ? cause_lacks(p, "this kernel does not have this advice") : r;
+	return r == -EINVAL ? cause_lacks(p, "this kernel lacks this advice") : r;
 }
 
 const struct cause_way cause_advise = {.prepare = cause_prepare_anonymous, .change = advise};
 const struct cause_way cause_advise_file = {.prepare = cause_prepare_memfd, .change = advise};
 
-/* Locked, for advice that is for locked memory too. Where the limit is too low it is so without. */
+/* Locked, for the advice on locked memory; not locked if the limit is too low. */
 static int prepare_locked(struct cause_place *p)
 {
 	int r = cause_prepare_anonymous(p);
@@ -48,7 +48,7 @@ static int prepare_huge(struct cause_place *p)
 	r = cause_reserve(p, HUGE_PAGE);
 	if (!r)
 		r = cause_map(p->addr, p->length, -1);
-	/* Small ones, to be collapsed. */
+	/* Small pages, to be collapsed. */
 	if (!r)
 		mrn_sys3(SYS_madvise, (long)p->addr, (long)p->length, MADV_NOHUGEPAGE);
 	return r;
@@ -60,7 +60,7 @@ static int change_collapse(struct cause_place *p)
 
 	mrn_sys3(SYS_madvise, (long)p->addr, (long)p->length, MADV_HUGEPAGE);
 	r = advise(p);
-	/* What the kernel says of pages that are pinned: they stay. */
+	/* The kernel refuses pinned pages: they stay. */
 	return r == -EAGAIN || r == -EBUSY ? 0 : r;
 }
 

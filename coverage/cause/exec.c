@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Another program in this one's place. */
+/* Executing another program in this process. */
 #include "coverage/cause/way.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@ static int change_exec(struct cause_place *p)
 	const char *self = "/proc/self/exe";
 
 	if (!p->next)
-		return cause_lacks(p, "afterwards there is nobody here to look");
+		return cause_lacks(p, "nobody is left to look afterwards");
 	if (p->cause->raw)
 		return (int)mrn_sys3(SYS_execve, (long)self, (long)p->next, (long)environ);
 	execve(self, p->next, environ);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Files that are mapped here, and lose pages. */
+/* Mapped files that lose pages. */
 #include "coverage/cause/way.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ static int change_fallocate(struct cause_place *p)
 const struct cause_way cause_punch_hole = {.prepare = cause_prepare_memfd,
 					   .change = change_fallocate};
 
-/* XFS's own call once, as all file systems have it by now. */
+/* Once XFS's own call; by now all file systems have it. */
 static int change_by_ioctl(struct cause_place *p)
 {
 	struct {
@@ -43,8 +43,8 @@ const struct cause_way cause_punch_hole_ioctl = {.prepare = cause_prepare_memfd,
 						 .change = change_by_ioctl};
 
 /*
- * A file of a file system that can do this: memory's cannot. It is tried first on the new file. Longer
- * than the place, since what reaches the end cannot be collapsed; the size is one of all blocks'.
+ * A file on a file system that can do this, which tmpfs cannot: tried on the new file first. Longer than the place,
+ * since a range that reaches the end cannot be collapsed; its size is a multiple of all block sizes.
  */
 static int open_file(struct cause_place *p, const char *folder)
 {
@@ -68,7 +68,7 @@ static int prepare_file(struct cause_place *p)
 	for (unsigned int i = 0; p->fd < 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
 		p->fd = open_file(p, folders[i]);
 	if (p->fd < 0)
-		return cause_lacks(p, "no file system for temporary files here can do it");
+		return cause_lacks(p, "no file system for temporary files supports this here");
 	return r ? r : cause_map(p->addr, p->length, p->fd);
 }
 
@@ -85,7 +85,7 @@ const struct cause_way cause_ftruncate = {.prepare = cause_prepare_memfd,
 					  .change = change_ftruncate,
 					  .refill = cause_refill_length};
 
-/* The file's path, which a memfd has too. */
+/* The file's path; a memfd has one in /proc, too. */
 #define PATH_SIZE 32
 
 static const char *path_of(const struct cause_place *p, char path[PATH_SIZE])
@@ -136,7 +136,7 @@ const struct cause_way cause_open = {.prepare = cause_prepare_memfd,
 				     .change = change_open,
 				     .refill = cause_refill_length};
 
-/* Of a memfd, whose mount is no other file's to name. */
+/* Not for a memfd: no other file can name its mount. */
 static int change_open_handle(struct cause_place *p)
 {
 	struct {

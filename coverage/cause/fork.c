@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Copy-on-write: who writes gets a copy, while a child has the page too. */
+/* Copy-on-write: while a child shares the page, a writer gets a copy. */
 #include "coverage/cause/way.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #include "os/syscall.h"
 
-/* The process's forked half, as it is: nothing of it may run but system calls. */
+/* The forked child: only system calls may run in it. */
 _Noreturn static void stay(void)
 {
 	mrn_sys2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);

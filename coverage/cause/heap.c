@@ -25,9 +25,9 @@ static char *page_up(const char *addr)
 /* ------------------------------------------------------------------------------------------ the break */
 
 /*
- * malloc lives from the break too. So what is given back is only what was taken here, and only while it
- * is the last; and malloc is left with enough that it asks for no more meanwhile. Where it does, it finds
- * the addresses taken by the refill and goes elsewhere.
+ * malloc uses the break too. So only memory that was taken here is given back, and only while it is the last; and
+ * malloc is left with enough to ask for no more meanwhile. If it does ask, it finds the addresses taken by the refill
+ * and goes elsewhere.
  */
 #define MALLOCS_ROOM (96 << 10)
 
@@ -43,11 +43,11 @@ static int prepare_break(struct cause_place *p)
 		return cause_lacks(p, "the break cannot be moved here");
 	p->block = at;
 	p->addr = page_up(at);
-	/* What is more than a whole number of pages goes back at once. */
+	/* Whatever exceeds whole pages goes back at once. */
 	return brk(p->addr + p->length) ? -errno : 0;
 }
 
-/* Is the break where this place ends, to the kernel and to libc? */
+/* True if the break is where this place ends, to the kernel and to libc. */
 static bool is_last(const struct cause_place *p)
 {
 	const char *end = p->addr + p->length;
@@ -84,7 +84,7 @@ static int change_sbrk(struct cause_place *p)
 static void drop_break(struct cause_place *p)
 {
 	const bool gone = p->hole_length;
-	/* After a raw call the two do not agree. */
+	/* After a raw call the two disagree. */
 	const char *kernels = gone ? p->addr : p->addr + p->length;
 	const char *libcs = gone && !p->cause->raw ? p->addr : p->addr + p->length;
 
@@ -106,10 +106,10 @@ const struct cause_way cause_sbrk = {.prepare = prepare_break,
 
 /* ------------------------------------------------------------------------------------- large blocks */
 
-/* More than malloc's moving threshold ever is: this has a mapping of its own. */
+/* More than malloc's moving threshold ever is: such a block has a mapping of its own. */
 #define LARGE ((size_t)40 << 20)
 
-/* A page behind the mapping, so that it cannot grow where it is. If there is one, that does it. */
+/* Puts a page behind the mapping, so that it cannot grow in place. An existing page serves as well. */
 static int put_guard(struct cause_place *p)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -127,7 +127,7 @@ static int prepare_large(struct cause_place *p)
 	p->block = malloc(LARGE);
 	if (!p->block)
 		return -ENOMEM;
-	/* In the middle: the header stays as it is. */
+	/* In the middle: the block's header does not change. */
 	p->addr = page_up(p->block + LARGE / 2);
 	return put_guard(p);
 }
@@ -174,12 +174,12 @@ const struct cause_way cause_realloc = {.prepare = prepare_large,
 
 /* ----------------------------------------------------------------------------------------- trimming */
 
-/* Less than what gets a mapping of its own. */
+/* Less than malloc gives a mapping of its own. */
 #define TRIMMED (120 << 10)
 
 /*
- * A block of the heap, with another behind it so that it is not the heap's last. Who frees it must get it
- * back: what is to be refilled has to be owned.
+ * A block of the heap, with another behind it so that it is not the heap's last. After free, malloc must give the same
+ * block again: only owned memory may be refilled.
  */
 static int prepare_trim(struct cause_place *p)
 {

@@ -11,7 +11,7 @@
 #include "coverage/beside.h"
 #include "coverage/cause/library.h"
 
-/* Or where the environment says. */
+/* The environment may name another one. */
 static void *open_library(void)
 {
 	const char *named = getenv("MRN_CAUSE_LIBRARY");
@@ -32,8 +32,8 @@ static int prepare_library(struct cause_place *p)
 		return cause_lacks(p, "the library to be closed, " CAUSE_LIBRARY ", is not here");
 	memory = dlsym(p->library, "cause_library_memory");
 	if (!memory)
-		return cause_lacks(p, "the library to be closed is another");
-	/* With a whole page to each side: the first and the last may be the file's too. */
+		return cause_lacks(p, "the library to be closed is not this one");
+	/* With a whole page to each side: the first and the last page may hold other parts of the file. */
 	p->addr = memory + page + (-(uintptr_t)memory & (page - 1));
 	if (p->length + 4 * page > CAUSE_LIBRARY_MEMORY)
 		return cause_lacks(p, "pages are too large here");

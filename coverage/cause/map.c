@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Mappings: taken away, replaced, moved, made smaller, protected. */
+/* Mappings: unmapped, replaced, moved, shrunk, protected. */
 #include "coverage/cause/way.h"
 
 #include <errno.h>
@@ -42,7 +42,7 @@ static int change_mmap_fixed(struct cause_place *p)
 const struct cause_way cause_mmap_fixed = {.prepare = cause_prepare_anonymous,
 					   .change = change_mmap_fixed};
 
-/* Where it is now, or -errno. */
+/* Returns the new address, or -errno. */
 static long move(struct cause_place *p, char *from, char *to, int more)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED | more;
@@ -55,7 +55,7 @@ static long move(struct cause_place *p, char *from, char *to, int more)
 	return at == MAP_FAILED ? -errno : (long)at;
 }
 
-/* Hooks have been seen to forget the fifth argument. The source is gone then all the same. */
+/* Some hooks forget the fifth argument. The source is gone all the same. */
 static int note_stray(struct cause_place *p, long at, const char *to)
 {
 	if (mrn_sys_failed(at))
@@ -194,7 +194,7 @@ const struct cause_way cause_mprotect = {.prepare = cause_prepare_anonymous,
 					 .change = change_mprotect,
 					 .refill = refill_mprotect};
 
-/* Where the processor has no keys, -1 is no key: the same call on mprotect's errand. */
+/* Without protection keys in the processor, -1 is no key: the same call acts as mprotect. */
 static int prepare_pkey(struct cause_place *p)
 {
 	p->pkey = (int)mrn_sys2(SYS_pkey_alloc, 0, 0);

@@ -17,9 +17,9 @@
 #endif
 
 /*
- * Where to reserve. The kernel gives out the highest gap that is large enough, so nobody is given a hole
- * down here; a hole among the other mappings could be taken before it is refilled. And each time it is
- * elsewhere, so that who looks up one place never finds what was left of another.
+ * The address to reserve. The kernel gives out the highest gap that is large enough, so nobody gets a hole down here; a
+ * hole among the other mappings could be taken before it is refilled. Each place has other addresses, so that a look-up
+ * never finds remains of another place.
  */
 #define FAR_BELOW  (128UL << 30)
 #define FAR_APART  (64UL << 20)
@@ -110,7 +110,7 @@ int cause_prepare_spare(struct cause_place *p)
 
 	if (!r)
 		r = cause_map(p->spare, p->length, -1);
-	/* So that there are pages to be moved. */
+	/* Gives the spare pages that can be moved. */
 	if (!r)
 		memset(p->spare, 'S', p->length);
 	return r;
@@ -177,7 +177,7 @@ static int fill_hole(struct cause_place *p)
 
 	if (mrn_sys_failed(at))
 		return at == -EEXIST ? -EAGAIN : (int)at;
-	/* Before Linux 4.17 the address is no more than a hint. */
+	/* Before Linux 4.17 the address is only a hint. */
 	if ((char *)at != p->hole) {
 		mrn_sys2(SYS_munmap, at, (long)p->hole_length);
 		return -EAGAIN;
@@ -203,7 +203,7 @@ static void unmap(const char *from, const char *to)
 		mrn_sys2(SYS_munmap, (long)from, to - from);
 }
 
-/* Not what is a hole: somebody may have been given that. */
+/* Spares the hole: its addresses may have been given to another mapping. */
 static void unmap_room(struct cause_place *p)
 {
 	const char *from = p->room;

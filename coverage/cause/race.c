@@ -41,7 +41,7 @@ static int change_while_used(const struct cause_cache *cache, struct cause_place
 	return r;
 }
 
-/* 1: stale, 0: right, negative: no such round. */
+/* 1: stale, 0: correct, negative: the round could not be run. */
 static int one_round(const struct cause *cause, const struct cause_cache *cache)
 {
 	struct cause_place place;

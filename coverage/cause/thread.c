@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* More than glibc keeps for the next thread, which is 40 MiB: joining unmaps it. */
+/* More than glibc caches for the next thread, which is 40 MiB: so joining unmaps it. */
 #define STACK ((size_t)64 << 20)
 
 static void *wait_to_leave(void *place)

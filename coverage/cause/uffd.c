@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A program's own userfaultfd, which moves pages. */
+/* The program's own userfaultfd moves pages. */
 #include "coverage/cause/way.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #include "os/syscall.h"
 
-/* The spare's pages are missing, for the place's to be moved there. */
+/* Empties the spare, so that the place's pages can be moved there. */
 static int prepare_uffd(struct cause_place *p)
 {
 	struct uffdio_api api = {.api = UFFD_API};
@@ -43,7 +43,7 @@ static int change_uffd_move(struct cause_place *p)
 
 	if (r == -EINVAL)
 		return cause_lacks(p, "UFFDIO_MOVE needs Linux 6.8");
-	/* What the kernel says of pages that are pinned: they stay. */
+	/* The kernel refuses pinned pages: they stay. */
 	return r == -EBUSY ? 0 : r;
 }
 

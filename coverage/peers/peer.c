@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Each cause is tried in a forked child of its own, which opens the peer's cache; the parent has none of
- * it, and a deadline.
+ * Each cause is tried in a forked child, which opens the peer's cache; the parent opens none, and sets a deadline.
  */
 #include "coverage/peers/peer.h"
 
@@ -28,11 +27,11 @@ enum result { CAUGHT, MISSED, HANGS, IMPOSSIBLE, UNAVAILABLE, UNTRIED };
 static const char *const result_names[] = {"caught",	 "missed",	"hangs",
 					   "impossible", "unavailable", "untried"};
 
-/* What a child finds out, in memory that it shares with its parent. */
+/* A child's findings, in memory shared with the parent. */
 struct findings {
 	enum result result;
 	char why[160];
-	const char *step; /* what it is at, for when it hangs or dies */
+	const char *step; /* what it is doing, in case it hangs or dies */
 	bool done;
 	/* With a second thread that looks up during the change. */
 	enum result race;
@@ -53,7 +52,7 @@ static unsigned int registered(void)
 	return __atomic_load_n(&registrations, __ATOMIC_RELAXED);
 }
 
-/* Sets the result; true, for a reader that goes no further. */
+/* Sets the result. Always true, so that the caller can return it. */
 __attribute__((format(printf, 2, 3))) static bool conclude(enum result result, const char *fmt, ...)
 {
 	va_list args;
@@ -65,7 +64,7 @@ __attribute__((format(printf, 2, 3))) static bool conclude(enum result result, c
 	return true;
 }
 
-/* How much of the place the device sees as this byte, through a registration got now; or -errno. */
+/* How many bytes of the place the device reads as `byte`, through a registration got now; or -errno. */
 static long look(const struct peer *peer, const struct cause_place *place, char byte)
 {
 	const struct pin *pin;
@@ -86,7 +85,7 @@ static bool failed(const char *what, const struct cause_place *place, long r)
 	return conclude(IMPOSSIBLE, "%s: %s", what, strerror((int)-r));
 }
 
-/* One cause, with nobody else about. True when there is a result. */
+/* One cause without other threads. True if there is a result. */
 static bool try_alone(const struct peer *peer, const struct cause *cause, struct cause_place *place)
 {
 	unsigned int before;
@@ -141,8 +140,8 @@ static bool try_alone(const struct peer *peer, const struct cause *cause, struct
 /* ------------------------------------------------------------------------------------------ the race */
 
 /*
- * Has been a thread that uses malloc. libfabric's memhooks deadlock on a thread's first malloc, which it does holding its
- * lock: a new arena takes munmap, whose hook takes the lock again.
+ * Makes the thread use malloc. libfabric's memhooks deadlock on a thread's first malloc while holding their lock: a new
+ * arena calls munmap, whose hook takes the lock again.
  */
 static void enter(void *arg)
 {
@@ -199,7 +198,7 @@ static void be_child(const struct peer *peer, const struct cause *cause)
 		conclude(UNAVAILABLE, "the peer cannot be opened: %s", strerror(-r));
 		return;
 	}
-	conclude(IMPOSSIBLE, "somebody else's work came between each time");
+	conclude(IMPOSSIBLE, "another thread interfered each time");
 	for (int i = 0; i < 20; i++) {
 		const bool done = try_alone(peer, cause, &place);
 
@@ -212,7 +211,7 @@ static void be_child(const struct peer *peer, const struct cause *cause)
 		try_race(peer, cause);
 }
 
-/* Ends when the child does: true, or false when it is late. */
+/* Waits for the child's end: false if it is late. */
 static bool wait_for(pid_t child, int *status)
 {
 	for (int ms = 0; ms < DEADLINE_MS; ms += 5) {
@@ -236,7 +235,7 @@ static void print_row(const struct peer *peer, const struct cause *cause)
 	fflush(stdout);
 }
 
-/* The child is no more: what it came to. */
+/* The child is gone: sets its result. */
 static void judge(bool in_time, int status)
 {
 	if (!found->done && !in_time)
@@ -253,13 +252,13 @@ static int try_cause(const struct peer *peer, const struct cause *cause)
 	pid_t child;
 
 	memset(found, 0, sizeof(*found));
-	/* Where a change has been missed without a second thread there is nothing to look for. */
+	/* If a change was missed without a second thread, do not try with one. */
 	found->race = UNTRIED;
 	child = fork();
 	if (child < 0)
 		return -errno;
 	if (!child) {
-		/* Not the peer's exit handlers: what it hooked may be gone. */
+		/* Skip the peer's exit handlers: what it hooked may be gone. */
 		be_child(peer, cause);
 		_exit(0);
 	}

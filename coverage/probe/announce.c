@@ -8,7 +8,7 @@
 #include "os/peek.h"
 #include "coverage/probe/probe.h"
 
-/* Somebody else's malloc may come between, but not each time. */
+/* Another thread's malloc may interfere, but not each time. */
 #define TRIES	   20
 #define PATIENCE_S 5
 
@@ -17,12 +17,12 @@ struct listener {
 	struct mmu_notifier list;
 	const struct cause_place *place;
 	bool listening;
-	bool before; /* told while the pages were as they had been */
+	bool before; /* told while the pages were unchanged */
 	bool late;   /* told afterwards */
 	bool until;  /* the end of what was told before came after the change */
 };
 
-/* In the middle, which every change takes. Whole 'A' pages are what was prepared. */
+/* Looks at the middle, which every change takes. Whole 'A' pages are what was prepared. */
 static bool is_unchanged(const struct cause_place *place)
 {
 	char byte = 0;
@@ -45,7 +45,7 @@ static bool told(struct mmu_range_notifier *mrn, const struct mmu_notifier_range
 	return true;
 }
 
-/* Of a cause that leaves the page as it is there is no telling when it ended. */
+/* If a cause leaves the page unchanged, its end cannot be seen. */
 static void ended(struct mmu_notifier *list, const struct mmu_notifier_range *range)
 {
 	struct listener *l = container_of(list, struct listener, list);
@@ -81,7 +81,7 @@ static int arm(const struct probe *p, const struct cause_place *place)
 	return r;
 }
 
-/* By now, whoever looks something up would know. */
+/* From here on a look-up would notice. */
 static void settle(struct listener *l)
 {
 	struct timespec deadline;
@@ -109,7 +109,7 @@ static void judge(struct probe *p, const struct listener *l, int armed, int arme
 						    : "");
 }
 
-/* What keeps the cause from happening here. */
+/* Reports what keeps the cause from happening here. */
 static int fail(struct probe *p, const struct cause_place *place, int r)
 {
 	if (r != -EAGAIN)
@@ -127,7 +127,7 @@ static int listen_to_change(struct probe *p, struct cause_place *place, struct l
 	__atomic_store_n(&l->listening, true, __ATOMIC_RELEASE);
 	r = cause_change(place);
 	settle(l);
-	/* What has gone cannot be armed, whatever happened before. */
+	/* Memory that is gone cannot be armed, whatever happened before. */
 	if (!r)
 		r = cause_refill(place);
 	if (r)
@@ -163,7 +163,7 @@ static int try_once(struct probe *p)
 
 void probe_announcement(struct probe *p)
 {
-	probe_conclude(p, VERDICT_UNSUPPORTED, "somebody else's work came between each time");
+	probe_conclude(p, VERDICT_UNSUPPORTED, "another thread interfered each time");
 	for (int i = 0; i < TRIES; i++)
 		if (try_once(p) != -EAGAIN)
 			return;

@@ -19,7 +19,7 @@ void probe_conclude(struct probe *p, enum verdict verdict, const char *format, .
 	va_end(args);
 }
 
-/* For AUTO what there is, though it be less than all. */
+/* For AUTO what is available, even if it is not all. */
 static int attach(struct probe *p, unsigned int kinds, uint64_t need)
 {
 	struct mrn_source_opts opts = {
@@ -50,7 +50,7 @@ static int say(const struct probe *p)
 	return 0;
 }
 
-/* Asks for all that the source can be asked for; of io_uring only where that is the cause, for it costs reuse. */
+/* Asks for all that the source covers; for io_uring only if that is the cause, since it prevents reuse. */
 static int run(struct probe *p, unsigned int kinds)
 {
 	uint64_t need = mrn_kinds_cover(kinds == MRN_SOURCE_AUTO ? MRN_ALL_KINDS : kinds);
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 		probe_judge_replaced(&p, argv[2]);
 		return say(&p);
 	}
-	/* Before the source: a thread of the kernel's may be in it that blocks all signals. */
+	/* Before the source: io_uring may start a kernel thread that blocks all signals. */
 	p.has_device = pin_open() == 0;
 	if (p.cause && kinds >= 0)
 		return run(&p, (unsigned int)kinds);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn-coverage SOURCE CAUSE: makes one cause happen, and says how the source has announced it. A process of its own for
- * each: what a source catches, and what stands in front of libc, is a matter of the whole process. The
- * program is not linked to the interposer; who wants that preloads it.
+ * mrn-coverage SOURCE CAUSE: makes one cause happen, and says how the source announces it. Each in a process of its
+ * own: what a source catches, and what interposes libc, concerns the whole process. The program is not linked to the
+ * interposer; preload it if needed.
  */
 #ifndef COVERAGE_PROBE_PROBE_H
 #define COVERAGE_PROBE_PROBE_H
@@ -14,7 +14,7 @@
 
 struct probe {
 	struct mrn_source *source;
-	uint64_t need; /* what is asked of the source for a range */
+	uint64_t need; /* what to ask of the source for a range */
 	const struct cause *cause;
 	bool has_device; /* pins can be taken */
 	enum verdict verdict;
@@ -25,17 +25,17 @@ struct probe {
 __attribute__((format(printf, 3, 4))) void probe_conclude(struct probe *p, enum verdict verdict,
 							  const char *format, ...);
 
-/* announce.c: what a notifier is told, with nobody else about. */
+/* announce.c: what a notifier is told, without other threads. */
 void probe_announcement(struct probe *p);
 
-/* replaced.c: the same of a cause after which this program runs no more; and what the next one makes of it. */
+/* replaced.c: the same for a cause that ends this program; and the verdict, by the next program. */
 void probe_replaced(struct probe *p);
 void probe_judge_replaced(struct probe *p, const char *number);
 #define PROBE_AFTER "after"
 
 /*
- * cached.c: through a registration cache, with real pins, and a second thread that registers all the time
- * meanwhile: is anything stale afterwards? Then the cause is missed, whatever was announced.
+ * cached.c: through a registration cache, with real pins, while a second thread registers all the time. If anything is
+ * stale afterwards, the cause is missed, whatever was announced.
  */
 void probe_cached(struct probe *p);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* mrn coverage: each cause under each source, tried by a probe of its own (coverage/probe). */
+/* mrn coverage: each cause under each source, each tried by its own probe (coverage/probe). */
 #ifndef MRN_TOOL_COVERAGE_H
 #define MRN_TOOL_COVERAGE_H
 
@@ -38,7 +38,7 @@ struct coverage_row {
 /* options.c: 0, or an exit status */
 int coverage_parse_options(int argc, char **argv, struct coverage_options *o);
 
-/* run.c: 0, or -errno when no probe can be run at all */
+/* run.c: 0, or -errno if no probe can be run at all */
 int coverage_probe(const char *program, unsigned int source, const struct cause *cause,
 		   struct coverage_cell *cell);
 
