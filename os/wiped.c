@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Notes of pages. A note is taken from the exchange of its owner, 0, for the process's generation, until owner is 0
- * again. start is the noted address, or 0: set after the pages are mapped, cleared before they are unmapped. So
+ * Notes of pages. Taking a note exchanges its owner, 0, for the process's generation; the note is taken until owner is
+ * 0 again. start is the noted address, or 0: set after the pages are mapped, cleared before they are unmapped. So
  * whatever another thread is doing when the process forks, a note in the child is of pages that the child has, or of
  * none; pages that are mapped but not yet noted stay in the child.
  *

@@ -25,7 +25,7 @@ struct mrn_confinement {
  */
 bool mrn_confines(const struct mrn_call *call, struct mrn_confinement *c);
 
-/* From here on mrn keeps to c. */
+/* From here on mrn makes no call that c forbids. */
 void mrn_confine(const struct mrn_confinement *c);
 
 /* Both, for a wrapper. If nobody listens, does not read the filter: a later attach finds out. */

@@ -31,7 +31,7 @@ static struct span pages(const struct maker *m, uint64_t first, uint64_t nr)
 
 /* ------------------------------------------------------------------------------------------ places */
 
-/* Pages from one of nr equal parts of the address space to the next. */
+/* The length, in pages, of one of nr equal parts of the address space. */
 static uint64_t part(const struct maker *m, size_t nr)
 {
 	return (UINT64_C(1) << ADDRESS_BITS) / m->page / nr;

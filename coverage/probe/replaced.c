@@ -18,7 +18,7 @@ struct left {
 };
 
 struct listener {
-	struct mmu_notifier list; /* first */
+	struct mmu_notifier list; /* first: a callback gets its address */
 	const struct cause_place *place;
 	struct left *left;
 };

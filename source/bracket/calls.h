@@ -34,7 +34,10 @@ void mrn_bracket_brk(struct mrn_bracket *b, uintptr_t to);
 /* fork.c: for the parent; a child has nothing to end */
 void mrn_bracket_fork(struct mrn_bracket *b);
 
-/* exec.c: by this process; and by the caller, which may be a vfork's child that leaves this memory unchanged */
+/*
+ * exec.c: an exec by this process; _by_name: by the caller, which may be a vfork's child, and leave this memory
+ * unchanged
+ */
 void mrn_bracket_exec(struct mrn_bracket *b);
 void mrn_bracket_exec_by_name(struct mrn_bracket *b);
 
