@@ -14,6 +14,12 @@
 
 #include "os/event_path.h"
 
+/* An argument of the call, as calls.def says it. */
+#define INT(n)	    ((int)a[n])
+#define UNSIGNED(n) ((unsigned int)a[n])
+#define SIZE(n)	    ((size_t)a[n])
+#define ADDR(n)	    ((const void *)a[n])
+
 /* ---------------------------------------------------------------------------------- calls that change files */
 
 /* What openat2 is given; a longer one has what is not known here. */
@@ -47,41 +53,12 @@ void mrn_file_change_number(struct mrn_file_change *change, const struct mrn_cal
 	const long *a = call->a;
 
 	switch (call->nr) {
-	case SYS_fallocate:
-		mrn_file_change_fallocate(change, (int)a[0], (int)a[1], a[2], a[3]);
+#define FILES(name, i386, narrow, change) \
+	case SYS_##name:                  \
+		change;                   \
 		break;
-	case SYS_ftruncate:
-		mrn_file_change_ftruncate(change, (int)a[0], a[1]);
-		break;
-	case SYS_truncate:
-		mrn_file_change_truncate(change, (const char *)a[0], a[1]);
-		break;
-	case SYS_madvise:
-		mrn_file_change_remove(change, (const void *)a[0], (size_t)a[1]);
-		break;
-	case SYS_process_madvise:
-		mrn_file_change_remove_many(change);
-		break;
-	case SYS_ioctl:
-		mrn_file_change_ioctl(change, (int)a[0], (unsigned int)a[1], (const void *)a[2]);
-		break;
-	case SYS_openat:
-		mrn_file_change_open(change, (int)a[0], (const char *)a[1], (int)a[2]);
-		break;
-	case SYS_open_by_handle_at:
-		mrn_file_change_open_handle(change, (int)a[0], (const void *)a[1], (int)a[2]);
-		break;
-	case SYS_openat2:
-		open_how(change, (int)a[0], (const char *)a[1], a[2], a[3]);
-		break;
-#ifdef SYS_open
-	case SYS_open:
-		mrn_file_change_open(change, AT_FDCWD, (const char *)a[0], (int)a[1]);
-		break;
-	case SYS_creat:
-		mrn_file_change_open(change, AT_FDCWD, (const char *)a[0], O_TRUNC);
-		break;
-#endif
+#define BY_ARGUMENT(name, i386, narrow, kind, bracket, change) FILES(name, i386, narrow, change)
+#include "source/bracket/calls.def"
 	default:
 		mrn_file_change_none(change);
 		break;
@@ -109,12 +86,21 @@ static long make(mrn_real_call real, long nr, const long *a)
 	return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-static long map(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
+static long map(mrn_real_call real, const struct mrn_call *call, long nr, const long *came)
 {
-	long r = make(real, nr, a);
+	const long *a = call->a;
+	struct mrn_bracket bracket;
+	long r;
 
+	if (mrn_mmap_replaces(INT(3))) {
+		mrn_bracket_mmap_fixed(&bracket, ADDR(0), SIZE(1), INT(3), INT(4));
+		r = make(real, nr, came);
+		mrn_bracket_end(&bracket);
+		return r;
+	}
+	r = make(real, nr, came);
 	if (!mrn_sys_failed(r))
-		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)(r + call->a[1])));
+		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + SIZE(1)));
 	return r;
 }
 
@@ -175,46 +161,21 @@ static enum mrn_call_kind kind_of_advice(int advice)
 	return advice == MADV_REMOVE ? MRN_CALL_FILE : MRN_CALL_MEMORY;
 }
 
-/* The numbers here and in interpose/syscall-x86_64.S are the same. */
 enum mrn_call_kind mrn_call_kind(const struct mrn_call *call)
 {
 	const long *a = call->a;
 
 	switch (call->nr) {
-	case SYS_fallocate:
-	case SYS_ftruncate:
-	case SYS_open_by_handle_at:
-	case SYS_openat:
-	case SYS_openat2:
-	case SYS_truncate:
-#ifdef SYS_open
-	case SYS_open:
-	case SYS_creat:
-#endif
-		return MRN_CALL_FILE;
-	case SYS_madvise:
-		return kind_of_advice((int)a[2]);
-	case SYS_process_madvise:
-		return kind_of_advice((int)a[3]);
-	case SYS_ioctl:
-		return mrn_ioctl_kind((unsigned int)a[1]);
-	case SYS_getsockopt:
-		return mrn_getsockopt_kind((int)a[1], (int)a[2]);
-	case SYS_prctl:
-		return mrn_prctl_kind((int)a[0], (unsigned long)a[1]);
-	case SYS_brk:
-	case SYS_execve:
-	case SYS_execveat:
-	case SYS_io_destroy:
-	case SYS_mmap:
-	case SYS_mprotect:
-	case SYS_mremap:
-	case SYS_munmap:
-	case SYS_pkey_mprotect:
-	case SYS_remap_file_pages:
-	case SYS_shmat:
-	case SYS_shmdt:
+#define BRACKETED(name, i386, narrow) \
+	case SYS_##name:              \
 		return MRN_CALL_MEMORY;
+#define FILES(name, i386, narrow, change) \
+	case SYS_##name:                  \
+		return MRN_CALL_FILE;
+#define BY_ARGUMENT(name, i386, narrow, kind, bracket, change) \
+	case SYS_##name:                                       \
+		return kind;
+#include "source/bracket/calls.def"
 	default:
 		return MRN_CALL_OTHER;
 	}
@@ -234,8 +195,6 @@ static void of_many_ranges(struct mrn_bracket *bracket, const struct mrn_call *c
 long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr, const long *came)
 {
 	const long *a = call->a;
-	const void *addr = (const void *)a[0];
-	const size_t size = (size_t)a[1];
 	struct mrn_bracket bracket;
 	long r;
 
@@ -248,52 +207,15 @@ long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr
 		break;
 	}
 	switch (call->nr) {
-	case SYS_ioctl:
-		mrn_bracket_ioctl(&bracket, (unsigned int)a[1], (const void *)a[2]);
+#define MEMORY(name, i386, narrow, bracket) \
+	case SYS_##name:                    \
+		bracket;                    \
 		break;
-	case SYS_getsockopt:
-		mrn_bracket_getsockopt(&bracket, (const void *)a[3]);
-		break;
-	case SYS_prctl:
-		mrn_bracket_prctl(&bracket);
-		break;
-	case SYS_io_destroy:
-		mrn_bracket_io_destroy(&bracket, (uintptr_t)addr);
-		break;
-	case SYS_madvise:
-		mrn_bracket_madvise(&bracket, addr, size, (int)a[2]);
-		break;
-	case SYS_process_madvise:
-		of_many_ranges(&bracket, call);
-		break;
-	case SYS_munmap:
-		mrn_bracket_munmap(&bracket, addr, size);
-		break;
-	case SYS_mmap:
-		if (!mrn_mmap_replaces((int)a[3]))
-			return map(real, call, nr, came);
-		mrn_bracket_mmap_fixed(&bracket, addr, size, (int)a[3], (int)a[4]);
-		break;
-	case SYS_execve:
-	case SYS_execveat:
-		return execute(real, call, nr, came);
-	case SYS_mremap:
-		return move(real, call, nr, came);
-	case SYS_remap_file_pages:
-		mrn_bracket_remap_file_pages(&bracket, addr, size);
-		break;
-	case SYS_mprotect:
-	case SYS_pkey_mprotect:
-		mrn_bracket_mprotect(&bracket, addr, size, (int)a[2]);
-		break;
-	case SYS_brk:
-		return set_break(real, call, nr, came);
-	case SYS_shmat:
-		mrn_bracket_shmat(&bracket, (int)a[0], (const void *)a[1], (int)a[2]);
-		break;
-	case SYS_shmdt:
-		mrn_bracket_shmdt(&bracket, addr);
-		break;
+#define BY_ARGUMENT(name, i386, narrow, kind, bracket, change) MEMORY(name, i386, narrow, bracket)
+#define MADE(name, i386, narrow, make) \
+	case SYS_##name:               \
+		return make(real, call, nr, came);
+#include "source/bracket/calls.def"
 	default:
 		return make(real, nr, came);
 	}

@@ -21,9 +21,6 @@ struct mrn_call {
  */
 #define MRN_X32_BIT 0x40000000
 
-/* A call of x32 that takes a signal's action, or its stack, in a form of its own. */
-#define MRN_CALL_X32_SIGNALS (-2)
-
 /* a: six, as they came. */
 struct mrn_call mrn_call_read(long nr, const long *a);
 

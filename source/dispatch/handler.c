@@ -16,9 +16,6 @@
 
 #include "os/event_path.h"
 
-#ifndef SYS_epoll_pwait2
-#define SYS_epoll_pwait2 441
-#endif
 #define RED_ZONE 128
 
 MRN_TLS struct mrn_frame mrn_vfork_frame;
@@ -299,12 +296,38 @@ static bool is_unknown(const struct mrn_caught *c)
 	return mrn_raw(c->reg[REG_RAX], 0, 0, 0, 0) == -ENOSYS;
 }
 
-/* x32's actions and alternate stacks are in a form of their own, and would be the end of ours. */
-static void x32_signals(struct mrn_caught *c)
+/* Calls whose x32 form is another, and calls that the handler answers. False if the call is treated like x86-64's. */
+static bool x32_call(struct mrn_caught *c)
 {
-	if (!is_unknown(c))
-		mrn_caught_lose();
+	switch (c->call.nr) {
+	case SYS_rt_sigaction:
+	case SYS_sigaltstack:
+		/* They would replace our handler, or hide where it runs. */
+		if (!is_unknown(c))
+			mrn_caught_lose();
+		break;
+	case SYS_rt_sigprocmask:
+	case SYS_rt_sigpending:
+		if (!is_unknown(c))
+			return false;
+		break;
+	case SYS_rt_sigreturn:
+	case SYS_rt_sigtimedwait:
+		break;
+	default:
+		return false;
+	}
 	mrn_caught_resume(c, mrn_stub_resume);
+	return true;
+}
+
+/* mrn_stub_tell makes this call to be caught, and it is not passed on: a sandbox might refuse it. */
+static void told_or_resume(struct mrn_caught *c)
+{
+	if (c->reg[REG_RIP] == (greg_t)(uintptr_t)mrn_stub_told)
+		told(c);
+	else
+		mrn_caught_resume(c, mrn_stub_resume);
 }
 
 static void caught(struct mrn_caught *c)
@@ -314,99 +337,25 @@ static void caught(struct mrn_caught *c)
 	as_they_came(came, c->reg);
 	c->call = mrn_call_read(c->reg[REG_RAX], came);
 	mrn_caught_confine(&c->call);
+	if (c->call.compat && x32_call(c))
+		return;
 	switch (c->call.nr) {
 	case SYS_execve:
 	case SYS_execveat:
 		mrn_caught_exec(c);
 		break;
-	case SYS_getpid:
-		/* That was all; a sandbox might not let even this one pass. */
-		if (c->reg[REG_RIP] == (greg_t)(uintptr_t)mrn_stub_told)
-			told(c);
-		else
-			mrn_caught_resume(c, mrn_stub_resume);
-		break;
-	case SYS_clone:
-		mrn_caught_clone(c);
-		break;
-	case SYS_clone3:
-		mrn_caught_clone3(c);
-		break;
-	case SYS_fork:
-		mrn_caught_fork(c);
-		break;
-	case SYS_vfork:
-		mrn_caught_vfork(c);
-		break;
-	case SYS_rt_sigreturn:
-		mrn_caught_sigreturn(c);
-		break;
-	case SYS_sigaltstack:
-		mrn_caught_sigaltstack(c);
-		break;
-	case SYS_rt_sigaction:
-		mrn_caught_sigaction(c);
-		break;
-	case SYS_rt_sigprocmask:
-	case SYS_rt_sigpending:
-		/* Answered here, but not for a kernel without x32. */
-		if (c->call.compat && is_unknown(c))
-			mrn_caught_resume(c, mrn_stub_resume);
-		else if (c->call.nr == SYS_rt_sigprocmask)
-			mrn_caught_procmask(c);
-		else
-			mrn_caught_sigpending(c);
-		break;
-	case SYS_rt_sigtimedwait:
-		mrn_caught_sigwait(c);
-		break;
-	case SYS_nanosleep:
-		mrn_caught_sleep(c, REG_RSI);
-		break;
-	case SYS_clock_nanosleep:
-		mrn_caught_sleep(c, REG_R10);
-		break;
-	case SYS_rt_sigsuspend:
-		mrn_caught_mask(c, REG_RDI, REG_RSI);
-		break;
-	case SYS_ppoll:
-		mrn_caught_mask(c, REG_R10, REG_R8);
-		break;
-	case SYS_epoll_pwait:
-	case SYS_epoll_pwait2:
-		mrn_caught_mask(c, REG_R8, REG_R9);
-		break;
-	case SYS_io_pgetevents:
-	case SYS_pselect6:
-		mrn_caught_mask_and_size(c);
-		break;
-	case SYS_io_uring_setup:
-		mrn_caught_uring_setup(c);
-		break;
-	case SYS_io_uring_enter:
-		mrn_caught_uring_enter(c);
-		break;
-	case SYS_io_uring_register:
-		if (!mrn_caught_uring_register(c))
-			by_kind(c);
-		break;
 	case SYS_prctl:
 		prctl_call(c);
 		break;
-	case SYS_ptrace:
-		ptrace_call(c);
-		break;
-	case SYS_arch_prctl:
-	case SYS_modify_ldt:
-		segment_call(c);
-		break;
-	case SYS_exit:
+	case SYS_exit: /* no row: os/event_path.h poisons the name */
 		mrn_caught_end_all();
 		mrn_caught_exit(c);
 		break;
-	case MRN_CALL_X32_SIGNALS:
-		x32_signals(c);
+#define OTHER(name, i386, narrow, caught) \
+	case SYS_##name:                  \
+		caught;                   \
 		break;
+#include "source/bracket/calls.def"
 	default:
 		by_kind(c);
 		break;

@@ -6,10 +6,8 @@
  * block SIGSYS, take it, or take away where it is handled: their masks and actions are in forms of their own.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/prctl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 
 #include "os/syscall.h"
@@ -21,189 +19,110 @@
 
 /* asm/unistd_32.h cannot be had beside x86-64's. */
 enum {
-	I386_FORK = 2,
-	I386_OPEN = 5,
-	I386_CREAT = 8,
-	I386_EXECVE = 11,
-	I386_SIGNAL = 48,
-	I386_SIGACTION = 67,
-	I386_SSETMASK = 69,
-	I386_SIGSUSPEND = 72,
-	I386_PTRACE = 26,
-	I386_BRK = 45,
-	I386_IOCTL = 54,
-	I386_MMAP = 90,
-	I386_MUNMAP = 91,
-	I386_TRUNCATE = 92,
-	I386_FTRUNCATE = 93,
-	I386_IPC = 117,
-	I386_CLONE = 120,
-	I386_MODIFY_LDT = 123,
-	I386_MPROTECT = 125,
-	I386_SIGPROCMASK = 126,
-	I386_MREMAP = 163,
-	I386_PRCTL = 172,
-	I386_RT_SIGACTION = 174,
-	I386_RT_SIGPROCMASK = 175,
-	I386_RT_SIGSUSPEND = 179,
-	I386_SIGALTSTACK = 186,
-	I386_VFORK = 190,
-	I386_MMAP2 = 192,
-	I386_TRUNCATE64 = 193,
-	I386_FTRUNCATE64 = 194,
-	I386_MADVISE = 219,
-	I386_SET_THREAD_AREA = 243,
-	I386_IO_DESTROY = 246,
-	I386_REMAP_FILE_PAGES = 257,
-	I386_OPENAT = 295,
-	I386_PSELECT6 = 308,
-	I386_PPOLL = 309,
-	I386_EPOLL_PWAIT = 319,
-	I386_FALLOCATE = 324,
-	I386_OPEN_BY_HANDLE_AT = 342,
-	I386_SECCOMP = 354,
-	I386_EXECVEAT = 358,
-	I386_GETSOCKOPT = 365,
-	I386_PKEY_MPROTECT = 380,
-	I386_SHMAT = 397,
-	I386_SHMDT = 398,
-	I386_CLONE3 = 435,
-	I386_PSELECT6_TIME64 = 413,
-	I386_PPOLL_TIME64 = 414,
-	I386_OPENAT2 = 437,
-	I386_PROCESS_MADVISE = 440,
+#define CALL(name, i386, narrow) I386_##name = i386,
+#define I386(name, number)	 I386_##name = number,
+#include "source/bracket/calls.def"
 };
 #define IPC_SHMAT     21
 #define IPC_SHMDT     22
 #define PAGE_OF_MMAP2 4096
 
-static uint64_t join(uint64_t low, uint64_t high)
+static long join(uint64_t low, uint64_t high)
 {
-	return low | high << 32;
+	return (long)(low | high << 32);
 }
 
-static bool from_ipc(struct mrn_call *c, const uint64_t *arg)
+/* x86-64's number; -1 for a call that the library does not look at. */
+static long number_of(uint64_t nr)
 {
-	switch (arg[0] & 0xffff) {
-	case IPC_SHMAT:
-		*c = (struct mrn_call){SYS_shmat, {(int)arg[1], (long)arg[4], (int)arg[2]}};
-		return true;
-	case IPC_SHMDT:
-		*c = (struct mrn_call){SYS_shmdt, {(long)arg[4]}};
-		return true;
+	switch (nr) {
+#define CALL(name, i386, narrow) \
+	case I386_##name:        \
+		return SYS_##name;
+#include "source/bracket/calls.def"
 	default:
-		return false;
+		return -1;
 	}
 }
 
-static bool from_old_mmap(struct mrn_call *c, const uint64_t *arg)
+static long from_ipc(long *a)
+{
+	const long id = a[1], flags = a[2], addr = a[4];
+
+	switch (a[0] & 0xffff) {
+	case IPC_SHMAT:
+		a[0] = id;
+		a[1] = addr;
+		a[2] = flags;
+		return SYS_shmat;
+	case IPC_SHMDT:
+		a[0] = addr;
+		return SYS_shmdt;
+	default:
+		return -1;
+	}
+}
+
+static long from_old_mmap(long *a)
 {
 	uint32_t six[6];
 
-	if (mrn_program_read(six, arg[0], sizeof(six)))
-		return false;
-	*c = (struct mrn_call){SYS_mmap, {six[0], six[1], six[2], six[3], (int)six[4], six[5]}};
-	return true;
+	if (mrn_program_read(six, (uint64_t)a[0], sizeof(six)))
+		return -1;
+	for (unsigned int i = 0; i < 6; i++)
+		a[i] = six[i];
+	return SYS_mmap;
 }
 
-/* What it is on x86-64, if it changes memory, or forbids calls. arg: ebx and on. */
-static bool translate(struct mrn_call *c, long nr, const uint64_t *arg)
+/* The call as x86-64's; nr is below 0 if the library does not look at it. arg: ebx and on. */
+static struct mrn_call translate(uint64_t nr, const uint64_t *arg)
 {
-	const long a = (long)arg[0], b = (long)arg[1], d = (long)arg[2], e = (long)arg[3];
+	long a[6], is = number_of(nr);
+	struct mrn_call call;
 
+	memcpy(a, arg, sizeof(a));
 	switch (nr) {
-	case I386_BRK:
-		*c = (struct mrn_call){SYS_brk, {a}};
+	case I386_mmap:
+		is = from_old_mmap(a);
 		break;
-	case I386_MMAP:
-		return from_old_mmap(c, arg);
-	case I386_MMAP2:
-		*c = (struct mrn_call){SYS_mmap,
-				       {a, b, d, e, (int)arg[4], (long)arg[5] * PAGE_OF_MMAP2}};
+	case I386_mmap2:
+		is = SYS_mmap;
+		a[5] *= PAGE_OF_MMAP2;
 		break;
-	case I386_MUNMAP:
-		*c = (struct mrn_call){SYS_munmap, {a, b}};
+	case I386_ipc:
+		is = from_ipc(a);
 		break;
-	case I386_MREMAP:
-		*c = (struct mrn_call){SYS_mremap, {a, b, d, e, (long)arg[4]}};
+	case I386_execve:
+	case I386_execveat:
+		/* Passed on without an announcement: look_ahead ends the coverage. */
+		is = -1;
 		break;
-	case I386_MPROTECT:
-		*c = (struct mrn_call){SYS_mprotect, {a, b, d}};
+	case I386_truncate:
+	case I386_ftruncate:
+		a[1] = (int)a[1];
 		break;
-	case I386_PKEY_MPROTECT:
-		*c = (struct mrn_call){SYS_pkey_mprotect, {a, b, d, e}};
+	case I386_truncate64:
+		is = SYS_truncate;
+		a[1] = join(arg[1], arg[2]);
 		break;
-	case I386_MADVISE:
-		*c = (struct mrn_call){SYS_madvise, {a, b, (int)d}};
+	case I386_ftruncate64:
+		is = SYS_ftruncate;
+		a[1] = join(arg[1], arg[2]);
 		break;
-	case I386_REMAP_FILE_PAGES:
-		*c = (struct mrn_call){SYS_remap_file_pages, {a, b, d, e, (long)arg[4]}};
+	case I386_fallocate:
+		a[2] = join(arg[2], arg[3]);
+		a[3] = join(arg[4], arg[5]);
 		break;
-	case I386_IPC:
-		return from_ipc(c, arg);
-	case I386_SHMAT:
-		*c = (struct mrn_call){SYS_shmat, {(int)a, b, (int)d}};
-		break;
-	case I386_SHMDT:
-		*c = (struct mrn_call){SYS_shmdt, {a}};
-		break;
-	case I386_TRUNCATE:
-		*c = (struct mrn_call){SYS_truncate, {a, (int)b}};
-		break;
-	case I386_TRUNCATE64:
-		*c = (struct mrn_call){SYS_truncate, {a, (long)join(arg[1], arg[2])}};
-		break;
-	case I386_FTRUNCATE:
-		*c = (struct mrn_call){SYS_ftruncate, {(int)a, (int)b}};
-		break;
-	case I386_FTRUNCATE64:
-		*c = (struct mrn_call){SYS_ftruncate, {(int)a, (long)join(arg[1], arg[2])}};
-		break;
-	case I386_FALLOCATE:
-		*c = (struct mrn_call){SYS_fallocate,
-				       {(int)a, (int)b, (long)join(arg[2], arg[3]),
-					(long)join(arg[4], arg[5])}};
-		break;
-	case I386_IOCTL:
-		*c = (struct mrn_call){SYS_ioctl, {(int)a, b, d}};
-		break;
-	case I386_PRCTL:
-		*c = (struct mrn_call){SYS_prctl, {(int)a, b, d, e, (long)arg[4]}, true};
-		break;
-	case I386_IO_DESTROY:
-		*c = (struct mrn_call){SYS_io_destroy, {a}};
-		break;
-	case I386_GETSOCKOPT:
-		*c = (struct mrn_call){SYS_getsockopt, {(int)a, (int)b, (int)d, e}};
-		break;
-	case I386_OPEN:
-		*c = (struct mrn_call){SYS_open, {a, (int)b}};
-		break;
-	case I386_CREAT:
-		*c = (struct mrn_call){SYS_creat, {a}};
-		break;
-	case I386_OPENAT:
-		*c = (struct mrn_call){SYS_openat, {(int)a, b, (int)d}};
-		break;
-	case I386_OPEN_BY_HANDLE_AT:
-		*c = (struct mrn_call){SYS_open_by_handle_at, {(int)a, b, (int)d}};
-		break;
-	case I386_PROCESS_MADVISE:
-		/* Its ranges are in a form of their own. */
-		*c = (struct mrn_call){SYS_process_madvise,
-				       {(int)a, b, d, (int)e, (long)arg[4]},
-				       true};
-		break;
-	case I386_SECCOMP:
-		*c = (struct mrn_call){SYS_seccomp, {a, b, d}, true};
-		break;
-	case I386_OPENAT2:
-		*c = (struct mrn_call){SYS_openat2, {(int)a, b, d}};
+	case I386_openat2:
+		/* The call is made as it came, so its structure may change after our look: treat it as unreadable. */
+		a[3] = 0;
 		break;
 	default:
-		return false;
+		break;
 	}
-	return true;
+	call = mrn_call_read(is, a);
+	call.compat = true;
+	return call;
 }
 
 /* ------------------------------------------------------------------------------------- making it */
@@ -270,35 +189,35 @@ static void look_at_signals(uint64_t nr, const uint64_t *arg)
 	bool thread = false, all = false;
 
 	switch (nr) {
-	case I386_RT_SIGACTION:
-	case I386_SIGACTION:
+	case I386_rt_sigaction:
+	case I386_sigaction:
 		all = arg[1];
 		break;
-	case I386_SIGNAL:
+	case I386_signal:
 		all = true;
 		break;
-	case I386_SIGALTSTACK:
+	case I386_sigaltstack:
 		thread = arg[0];
 		break;
-	case I386_RT_SIGPROCMASK:
-	case I386_SIGPROCMASK:
+	case I386_rt_sigprocmask:
+	case I386_sigprocmask:
 		thread = arg[1];
 		break;
-	case I386_PPOLL:
-	case I386_PPOLL_TIME64:
+	case I386_ppoll:
+	case I386_ppoll_time64:
 		thread = arg[3];
 		break;
-	case I386_EPOLL_PWAIT:
+	case I386_epoll_pwait:
 		thread = arg[4];
 		break;
-	case I386_PSELECT6:
-	case I386_PSELECT6_TIME64:
+	case I386_pselect6:
+	case I386_pselect6_time64:
 		thread = arg[5];
 		break;
-	case I386_RT_SIGSUSPEND:
-	case I386_SET_THREAD_AREA:
-	case I386_SIGSUSPEND:
-	case I386_SSETMASK:
+	case I386_rt_sigsuspend:
+	case I386_set_thread_area:
+	case I386_sigsuspend:
+	case I386_ssetmask:
 		thread = true;
 		break;
 	default:
@@ -313,30 +232,28 @@ static void look_at_signals(uint64_t nr, const uint64_t *arg)
 }
 
 /* Before the call: what is not seen from then on. arg: ebx and on. */
-static void look_ahead(uint64_t nr, const uint64_t *arg)
+static void look_ahead(uint64_t nr, const struct mrn_call *call, const uint64_t *arg)
 {
 	switch (nr) {
-	case I386_CLONE:
-	case I386_CLONE3:
-	case I386_EXECVE:
-	case I386_EXECVEAT:
-	case I386_FORK:
-	case I386_VFORK:
+	case I386_clone:
+	case I386_clone3:
+	case I386_execve:
+	case I386_execveat:
+	case I386_fork:
+	case I386_vfork:
 		mrn_thread_is_not_armed();
 		break;
-	case I386_PRCTL:
-		if (arg[0] == PR_SET_SYSCALL_USER_DISPATCH)
-			mrn_caught_own_dispatch(
-				&(struct mrn_call){SYS_prctl, {(long)arg[0], (long)arg[1]}});
-		mrn_caught_names_tracer(
-			&(struct mrn_call){SYS_prctl, {(long)arg[0], (long)arg[1]}});
+	case I386_prctl:
+		if (call->a[0] == PR_SET_SYSCALL_USER_DISPATCH)
+			mrn_caught_own_dispatch(call);
+		mrn_caught_names_tracer(call);
 		break;
-	case I386_PTRACE:
-		if (arg[0] == PTRACE_TRACEME)
+	case I386_ptrace:
+		if (call->a[0] == PTRACE_TRACEME)
 			mrn_caught_lose();
 		break;
-	case I386_MODIFY_LDT:
-		mrn_caught_writes_ldt(&(struct mrn_call){SYS_modify_ldt, {(long)arg[0]}});
+	case I386_modify_ldt:
+		mrn_caught_writes_ldt(call);
 		break;
 	default:
 		look_at_signals(nr, arg);
@@ -351,16 +268,13 @@ void mrn_caught_int80(struct mrn_caught *c)
 				  (uint32_t)reg[REG_RCX], (uint32_t)reg[REG_RDX],
 				  (uint32_t)reg[REG_RSI], (uint32_t)reg[REG_RDI],
 				  (uint32_t)reg[REG_RBP]};
-	int saved = errno;
-	struct mrn_call call;
-	bool is_known;
+	const int saved = errno;
+	const struct mrn_call call = translate(came[0], came + 1);
 
-	look_ahead(came[0], came + 1);
 	as_it_came = came;
-	is_known = translate(&call, (long)came[0], came + 1);
-	if (is_known)
-		mrn_caught_confine(&call);
-	if (!is_known || !make_here(c, &call))
+	look_ahead(came[0], &call, came + 1);
+	mrn_caught_confine(&call);
+	if (!make_here(c, &call))
 		go_on(c);
 	errno = saved;
 }

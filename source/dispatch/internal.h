@@ -137,8 +137,7 @@ void mrn_caught_mask(struct mrn_caught *c, int reg, int size);
 void mrn_caught_procmask(struct mrn_caught *c);
 /* The same, of one that a structure with its size points to, as for pselect. */
 void mrn_caught_mask_and_size(struct mrn_caught *c);
-/* False: it goes on. */
-bool mrn_caught_uring_register(struct mrn_caught *c);
+void mrn_caught_uring_register(struct mrn_caught *c);
 void mrn_caught_uring_enter(struct mrn_caught *c);
 void mrn_caught_sigaction(struct mrn_caught *c);
 void mrn_caught_sigreturn(struct mrn_caught *c);

@@ -140,7 +140,7 @@ void mrn_caught_procmask(struct mrn_caught *c)
  * Memory that is registered once, where the kernel reads the mask at each wait, cannot be replaced by a copy. So
  * registering it and waiting by it are refused, as by a kernel before Linux 6.13.
  */
-bool mrn_caught_uring_register(struct mrn_caught *c)
+void mrn_caught_uring_register(struct mrn_caught *c)
 {
 	uint64_t region[2]; /* the address of its description, and flags */
 
@@ -149,9 +149,9 @@ bool mrn_caught_uring_register(struct mrn_caught *c)
 	    MRN_BROKEN(DISPATCH_MASKS) ||
 	    mrn_program_read(region, (uint64_t)c->reg[REG_RDX], sizeof(region)) ||
 	    !(region[1] & IORING_MEM_REGION_REG_WAIT_ARG))
-		return false;
-	mrn_caught_return(c, -EINVAL);
-	return true;
+		mrn_caught_resume(c, mrn_stub_resume);
+	else
+		mrn_caught_return(c, -EINVAL);
 }
 
 void mrn_caught_uring_enter(struct mrn_caught *c)

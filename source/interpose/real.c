@@ -99,9 +99,9 @@ __attribute__((constructor(101))) static void resolve(void)
 	mrn_mm_self();
 	mrn_source_process_is(getpid());
 	mrn_real_heap();
-#define FUNCTION(name)
-#define REAL(name)	  RESOLVE(mrn_real.name, #name);
-#define REAL_AS(name, as) RESOLVE(mrn_real.as, #name);
+#define FUNCTION(name, call)
+#define REAL(name, call)	RESOLVE(mrn_real.name, #name);
+#define REAL_AS(name, as, call) RESOLVE(mrn_real.as, #name);
 #include "source/interpose/functions.def"
 	RESOLVE(mrn_real_syscall, "syscall");
 	mrn_refused = mrn_source_refused();

@@ -24,21 +24,13 @@ syscall:
 	_CET_ENDBR
 	movl	%edi, %r11d
 	andl	$~0x40000000, %r11d
-	.irp	nr, SYS_mmap, SYS_mprotect, SYS_munmap, SYS_brk, SYS_mremap, SYS_madvise, \
-		SYS_shmat, SYS_shmdt, SYS_truncate, SYS_ftruncate, SYS_remap_file_pages, \
-		SYS_fallocate, SYS_pkey_mprotect, SYS_process_madvise, \
-		SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_open_by_handle_at, \
-		SYS_ioctl, SYS_getsockopt, SYS_prctl, SYS_io_destroy, SYS_execve, SYS_execveat, \
-		SYS_seccomp
-	cmpl	$\nr, %r11d
-	je	mrn_syscall_bracketed
-	.endr
+#define BRACKETED(name, i386, narrow) cmpl $SYS_##name, %r11d; je mrn_syscall_bracketed;
+#define CONFINES(name, i386, narrow) BRACKETED(name, i386, narrow)
+#include "source/bracket/calls.def"
 	cmpl	$512, %r11d
 	jae	mrn_syscall_bracketed
-	.irp	nr, SYS_fork, SYS_clone, SYS_clone3
-	cmpl	$\nr, %r11d
-	je	1f
-	.endr
+#define COPIES(name, i386, narrow, caught) cmpl $SYS_##name, %r11d; je 1f;
+#include "source/bracket/calls.def"
 	jmpq	*mrn_real_syscall(%rip)
 1:
 	.irp	argument, rdi, rsi, rdx, rcx, r8, r9

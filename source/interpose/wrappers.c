@@ -5,12 +5,12 @@
 #include "source/interposer.h"
 
 /* Weak: where one is not built, as free with a sanitizer, it is whoever's it is, or nobody's. */
-#define FUNCTION(name)                                   \
+#define FUNCTION(name, call)                             \
 	extern const char mrn_at_##name[] __asm__(#name) \
 		__attribute__((weak, visibility("default")));
 #include "source/interpose/functions.def"
 
-#define FUNCTION(name) mrn_at_##name,
+#define FUNCTION(name, call) mrn_at_##name,
 const void *const mrn_wrappers[] = {
 #include "source/interpose/functions.def"
 };

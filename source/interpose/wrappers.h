@@ -2,7 +2,7 @@
 #ifndef MRN_SOURCE_INTERPOSE_WRAPPERS_H
 #define MRN_SOURCE_INTERPOSE_WRAPPERS_H
 
-#define FUNCTION(name) +1
+#define FUNCTION(name, call) +1
 enum {
 	MRN_WRAPPERS = 0
 #include "source/interpose/functions.def"

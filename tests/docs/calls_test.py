@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""docs/calls.md against the kernel's headers, and against what the sources bracket.
+"""docs/calls.md against the kernel's headers, and against what the sources bracket; and their list of calls against the headers.
 
 calls_test.py ROOT COMPILER...: each name that the headers have is in its table, once. TAP on standard output.
 """
@@ -57,8 +57,18 @@ def check_known(number, name, table, names):
     report(number, name, {f"{n} is not in docs/calls.md: decide" for n in names - set(table)})
 
 
-def numbers_in(path, pattern):
-    return set(re.findall(pattern, (ROOT / path).read_text()))
+def rows(*kinds):
+    """Of source/bracket/calls.def: {name: the number that its row says}."""
+    text = (ROOT / "source/bracket/calls.def").read_text()
+    return {name: int(number) for kind, name, number in re.findall(r"^(\w+)\((\w+), (\d+)[,)]", text, re.M)
+            if kind in kinds}
+
+
+def wrong_numbers(said, header, offset=""):
+    """Those that are not the header's. offset: what the header adds to each, as a pattern."""
+    text = preprocessed(["-dM"], header)
+    return {f"{name}: {header} does not have {number}" for name, number in said.items()
+            if not re.search(rf"^#define __NR_{name} \(?{offset}{number}\)?$", text, re.M)}
 
 
 def main():
@@ -78,16 +88,16 @@ def main():
     check_known(4, "every_ioctl", known["Ioctls"],
                 macros(r"(FS_IOC\w+|FI(?!LE_)[A-Z]\w+|BLK\w+|UFFDIO_[A-Z]+)", "linux/fs.h",
                        "linux/userfaultfd.h"))
-    # What is said to be bracketed is what the code brackets: fork and its like in handlers of their own.
-    forks = {"fork", "vfork", "clone", "clone3"}
+    # What is said to be bracketed is what the code brackets.
     said = {n for n, d in calls.items() if d in ("bracketed", "at times")}
-    code = numbers_in("source/bracket/number.c", r"case SYS_(\w+):")
+    code = rows("MEMORY", "MADE", "FILES", "BY_ARGUMENT", "COPIES") | {"vfork": 0}
     report(5, "what_is_bracketed",
-           {f"{n}: the table and source/bracket/number.c differ" for n in said - forks ^ code})
-    # seccomp is looked at for another reason: source/confined.h.
-    stub = numbers_in("source/interpose/syscall-x86_64.S", r"\bSYS_(\w+)") - {"seccomp"}
-    report(6, "what_syscall_brackets",
-           {f"{n}: the table and source/interpose/syscall-x86_64.S differ" for n in said - {"vfork"} ^ stub})
+           {f"{n}: the table and source/bracket/calls.def differ" for n in said ^ set(code)})
+    x32 = rows("X32")
+    i386 = rows("MEMORY", "MADE", "FILES", "BY_ARGUMENT", "CONFINES", "COPIES", "OTHER", "I386")
+    report(6, "numbers_of_other_machines",
+           wrong_numbers(i386, "asm/unistd_32.h") | wrong_numbers(x32, "asm/unistd_x32.h", r"__X32_SYSCALL_BIT \+ ")
+           if x86 else set())
     # The known-bad twin: headers that know a call more.
     more = macros(r"__NR_(\w+)", "asm/unistd.h", flags=["-D__NR_one_more=9999"]) - set(calls)
     report(7, "a_new_call_is_noticed", set() if "one_more" in more else {"it is not"})

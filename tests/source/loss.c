@@ -154,7 +154,7 @@ TEST(written_over_is_seen_by_a_check)
 }
 
 static const char *const functions[] = {
-#define FUNCTION(name) #name,
+#define FUNCTION(name, call) #name,
 #include "source/interpose/functions.def"
 };
 
