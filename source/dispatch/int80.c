@@ -3,7 +3,8 @@
  * int $0x80 in a 64-bit program: i386's system calls, with its numbers, and arguments of 32 bits. Those that change memory
  * are bracketed as what they are on x86-64, and made as they came. All others go on. Those that end what dispatch knows, a thread or
  * process that nobody arms, exec, which nobody announces, and dispatch given away, end the coverage. So do those that might
- * block SIGSYS, take it, or take away where it is handled: their masks and actions are in forms of their own.
+ * block SIGSYS, take it, or take away where it is handled: their masks and actions are in forms of their own. A call that
+ * makes a ring is noted.
  */
 #include <errno.h>
 #include <linux/prctl.h>
@@ -208,14 +209,22 @@ static void look_at_signals(uint64_t nr, const uint64_t *arg)
 		thread = arg[3];
 		break;
 	case I386_epoll_pwait:
+	case I386_epoll_pwait2:
 		thread = arg[4];
 		break;
+	case I386_io_uring_enter:
+		thread = arg[4] || (arg[3] & IORING_ENTER_EXT_ARG_REG);
+		break;
+	case I386_io_pgetevents:
+	case I386_io_pgetevents_time64:
 	case I386_pselect6:
 	case I386_pselect6_time64:
 		thread = arg[5];
 		break;
 	case I386_rt_sigsuspend:
+	case I386_rt_sigreturn:
 	case I386_set_thread_area:
+	case I386_sigreturn:
 	case I386_sigsuspend:
 	case I386_ssetmask:
 		thread = true;
@@ -251,6 +260,9 @@ static void look_ahead(uint64_t nr, const struct mrn_call *call, const uint64_t 
 	case I386_ptrace:
 		if (call->a[0] == PTRACE_TRACEME)
 			mrn_caught_lose();
+		break;
+	case I386_io_uring_setup:
+		mrn_ring_is_made();
 		break;
 	case I386_modify_ldt:
 		mrn_caught_writes_ldt(call);

@@ -31,6 +31,10 @@ struct mrn_sigaction {
 #define SYS_USER_DISPATCH 2 /* si_code; Debian 12's headers lack it */
 #endif
 
+#ifndef IORING_ENTER_EXT_ARG_REG
+#define IORING_ENTER_EXT_ARG_REG (1u << 6) /* linux/io_uring.h; Debian 12's lacks it */
+#endif
+
 #define MRN_SYSCALL_INSTRUCTION 2 /* bytes, of int $0x80 as well */
 #define MRN_SIGSYS_BIT		(UINT64_C(1) << (SIGSYS - 1))
 
@@ -308,6 +312,8 @@ void mrn_caught_writes_ldt(const struct mrn_call *call);
 /* ---- rings.c */
 
 void mrn_caught_uring_setup(struct mrn_caught *c);
+/* Before the call: by the time that there is a ring, all know of it. */
+void mrn_ring_is_made(void);
 /* For rings that are there already, when all threads have been armed. ring is called at the first new one, before it is made. */
 void mrn_rings_look(void (*ring)(void));
 

@@ -13,7 +13,6 @@
 
 /* From linux/io_uring.h; Debian 12's lacks most of it. */
 #define IORING_ENTER_EXT_ARG		    (1u << 3)
-#define IORING_ENTER_EXT_ARG_REG	    (1u << 6)
 #define IORING_REGISTER_MEM_REGION	    34
 #define IORING_REGISTER_USE_REGISTERED_RING (1u << 31)
 #define IORING_MEM_REGION_REG_WAIT_ARG	    1

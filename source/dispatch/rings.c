@@ -19,13 +19,12 @@ static void (*on_ring)(void);
 
 bool mrn_dispatch_has_rings(void)
 {
-	/* Orders the caller's notifier before the look; pairs with the one in mrn_caught_uring_setup. */
+	/* Orders the caller's notifier before the look; pairs with the one in mrn_ring_is_made. */
 	mrn_fence_full();
 	return __atomic_load_n(&has_rings, __ATOMIC_RELAXED);
 }
 
-/* Before the call: by the time that there is a ring, all know of it. */
-void mrn_caught_uring_setup(struct mrn_caught *c)
+void mrn_ring_is_made(void)
 {
 	if (!MRN_BROKEN(DISPATCH_RINGS) &&
 	    !__atomic_exchange_n(&has_rings, true, __ATOMIC_SEQ_CST)) {
@@ -34,6 +33,11 @@ void mrn_caught_uring_setup(struct mrn_caught *c)
 		if (on_ring)
 			on_ring();
 	}
+}
+
+void mrn_caught_uring_setup(struct mrn_caught *c)
+{
+	mrn_ring_is_made();
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 

@@ -220,19 +220,27 @@ TEST(x32s_calls)
 }
 TWIN(x32s_calls, no_callbacks, BREAK(A1_CALLBACKS));
 
-#define I386_FORK    2
-#define I386_GETPPID 64
-#define I386_PRCTL   172
+#define I386_FORK	    2
+#define I386_GETPPID	    64
+#define I386_PRCTL	    172
+#define I386_IO_URING_SETUP 425
+#define I386_IO_URING_ENTER 426
+#define I386_EPOLL_PWAIT2   441
 
-static long int80_with(long nr, long b, const void *c, long s)
+static long int80_of_five(long nr, long b, const void *c, long d, long s, const void *di)
 {
 	long ret;
 
 	__asm__ volatile("int $0x80"
 			 : "=a"(ret)
-			 : "0"(nr), "b"(b), "c"(c), "d"(0), "S"(s), "D"(0)
+			 : "0"(nr), "b"(b), "c"(c), "d"(d), "S"(s), "D"(di)
 			 : "memory", "r8", "r9", "r10", "r11");
 	return ret;
+}
+
+static long int80_with(long nr, long b, const void *c, long s)
+{
+	return int80_of_five(nr, b, c, 0, s, NULL);
 }
 
 static long int80(long nr, long b)
@@ -295,13 +303,21 @@ static const struct signal_call {
 };
 static const struct signal_call *signal_call;
 
+/* Where i386's calls can point to. */
+static void *low_page(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		       -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
 static void make_signal_call(void)
 {
 	struct mrn_source *source = dispatch_or_skip(0);
-	uint32_t *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	uint32_t *low = low_page();
 
-	CHECK(low != MAP_FAILED);
 	/* A mask of all signals; or an action, which is the default one. */
 	if (signal_call->nr != I386_RT_SIGACTION)
 		memset(low, 0xff, 8);
@@ -323,3 +339,35 @@ TEST(int80_takes_sigsys)
 	}
 }
 TWIN(int80_takes_sigsys, killed, BREAK(DISPATCH_MASKS));
+
+/* A handler that came in the meantime would run with that mask: here, where there is nothing to wait for, it is refused. */
+static void wait_with_a_mask(long nr)
+{
+	struct mrn_source *source = int80_or_skip();
+
+	CHECK(int80_of_five(nr, -1, NULL, 1, 0, low_page()) < 0);
+	CHECK(!is_covered(source));
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+
+TEST(int80_waits_with_a_mask)
+{
+	wait_with_a_mask(I386_EPOLL_PWAIT2);
+}
+
+TEST(int80_enters_a_ring_with_a_mask)
+{
+	wait_with_a_mask(I386_IO_URING_ENTER);
+}
+
+TEST(int80_makes_a_ring)
+{
+	struct mrn_source *source = int80_or_skip();
+	long fd = int80_with(I386_IO_URING_SETUP, 1, low_page(), 0);
+
+	if (fd < 0)
+		SKIP("no io_uring here (%s)", strerror((int)-fd));
+	CHECK(mrn_dispatch_has_rings());
+	CHECK_ERR(mrn_source_detach(source), 0);
+}
+TWIN(int80_makes_a_ring, nobody_knows, BREAK(DISPATCH_RINGS));
