@@ -418,13 +418,6 @@ static void settle(struct scratch *s)
 	mrn_range_read_begin_until(&s->mrn, &deadline, &seq);
 }
 
-/* What a program must be seen to do by itself, for "raw" to be said of the source. */
-#define RAW_CAUSES                                                                   \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |      \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_FREE) |         \
-	 MRN_CAUSE_BIT(MRN_CAUSE_REMOVE))
-
 enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 
 static int attempt(struct mrn_source *source, const struct trial *t, raw_call raw, bool by_event,
@@ -552,23 +545,29 @@ int mrn_source_try_by_name(struct mrn_source *source, struct mrn_coverage *seen)
 int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen)
 {
 	uint64_t late = 0, once = 0;
+	bool all = true;
 
 	for (unsigned int i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
 		const struct trial *t = &trials[i];
 		enum outcome o;
-		int r = t->by_event ? attempt(source, t, mrn_sys6, true, &o) : 0;
+		int r;
 
+		if (!t->by_event)
+			continue;
+		r = attempt(source, t, mrn_sys6, true, &o);
 		/* Our own MADV_DONTNEED is over, which is what nothing else could tell. */
 		mrn_use_once_clear(&source->uffd.use_once);
 		if (r)
 			return r;
-		if (t->by_event && (o == AFTER || o == IMPOSSIBLE))
+		if (o == AFTER || o == IMPOSSIBLE)
 			*(t->remove ? &once : &late) |= MRN_CAUSE_BIT(t->cause);
+		else
+			all = false;
 	}
 	/* To the kernel shrinking the heap is an unmap, whoever calls. */
 	if (late & MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP))
 		late |= MRN_CAUSE_BIT(MRN_CAUSE_BRK);
-	if (((late | once) & RAW_CAUSES) == RAW_CAUSES)
+	if (all)
 		late |= MRN_COVER_RAW | MRN_COVER_LIBC_INTERNAL;
 	*seen = (struct mrn_coverage){.before_return = late, .use_once = once};
 	return 0;

@@ -13,17 +13,10 @@ struct cause_way {
 	void (*drop)(struct cause_place *p);  /* NULL: nothing more */
 };
 
-extern const struct cause_way cause_munmap, cause_mmap_fixed, cause_mremap_move,
-	cause_mremap_shrink, cause_mremap_onto, cause_mremap_dontunmap, cause_remap_file_pages,
-	cause_mremap_again, cause_mprotect, cause_pkey_mprotect, cause_uffd_move;
-extern const struct cause_way cause_advise, cause_advise_locked, cause_advise_file, cause_collapse,
-	cause_guard, cause_process_madvise;
-extern const struct cause_way cause_punch_hole, cause_punch_hole_ioctl, cause_fallocate,
-	cause_ftruncate, cause_truncate, cause_open, cause_open_handle, cause_creat, cause_fopen;
-extern const struct cause_way cause_shmdt, cause_shmat_remap;
-extern const struct cause_way cause_brk, cause_sbrk, cause_free, cause_realloc, cause_malloc_trim;
-extern const struct cause_way cause_thread_stack, cause_dlclose, cause_fork_write, cause_exec;
-extern const struct cause_way cause_uring_madvise, cause_uring_fallocate, cause_uring_ftruncate;
+/* The way of each row of the catalog; the file of its subject defines it. */
+#define BOTH(NAME, ABOUT, WAY, ...) extern const struct cause_way cause_##WAY;
+#define ONE(NAME, ABOUT, WAY, ...)  BOTH(NAME, ABOUT, WAY)
+#include "coverage/cause/catalog.def"
 
 /* libc's errno convention into ours. */
 int cause_result(long r);

@@ -66,21 +66,20 @@ struct mrn_source;
  */
 #define MRN_COVER_PAGE_CACHE (UINT64_C(1) << 36)
 
+/* Everything that this process itself can do to its memory by a system call: each cause that is one. */
+#define MRN_COVER_EVERYTHING                                                       \
+	(((MRN_CAUSE_BIT(MRN_NR_CAUSES) - 1) &                                     \
+	  ~(MRN_CAUSE_BIT(MRN_CAUSE_UNKNOWN) | MRN_CAUSE_BIT(MRN_CAUSE_DETACH))) | \
+	 MRN_COVER_PAGE_CACHE | MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW | MRN_COVER_ALL_CALLERS)
+
 /*
  * What a registration cache needs: every call named here that can put other pages under it. It leaves out what dispatch
  * alone sees: that is in MRN_COVER_EVERYTHING.
  */
-#define MRN_COVER_PAGES                                                                    \
-	(MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_CAUSE_BIT(MRN_CAUSE_MAP_FIXED) |            \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_SRC) | MRN_CAUSE_BIT(MRN_CAUSE_MREMAP_DST) |       \
-	 MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED) | MRN_CAUSE_BIT(MRN_CAUSE_DONTNEED_LOCKED) |    \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FREE) | MRN_CAUSE_BIT(MRN_CAUSE_REMOVE) |                 \
-	 MRN_CAUSE_BIT(MRN_CAUSE_MADVISE) | MRN_CAUSE_BIT(MRN_CAUSE_BRK) |                 \
-	 MRN_CAUSE_BIT(MRN_CAUSE_SHMDT) | MRN_CAUSE_BIT(MRN_CAUSE_SHMAT_REMAP) |           \
-	 MRN_CAUSE_BIT(MRN_CAUSE_REMAP_FILE_PAGES) | MRN_CAUSE_BIT(MRN_CAUSE_FALLOCATE) |  \
-	 MRN_CAUSE_BIT(MRN_CAUSE_FTRUNCATE) | MRN_CAUSE_BIT(MRN_CAUSE_OPEN_TRUNC) |        \
-	 MRN_CAUSE_BIT(MRN_CAUSE_OTHER) | MRN_COVER_PAGE_CACHE | MRN_COVER_LIBC_INTERNAL | \
-	 MRN_COVER_RAW)
+#define MRN_COVER_PAGES                                                        \
+	(MRN_COVER_EVERYTHING &                                                \
+	 ~(MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
+	   MRN_CAUSE_BIT(MRN_CAUSE_EXEC) | MRN_COVER_ALL_CALLERS))
 
 /* The part of it that userfaultfd covers on its own. */
 #define MRN_COVER_UFFD                                                                   \
@@ -93,11 +92,6 @@ struct mrn_source;
 
 /* The part of it that an interposer covers on its own: all that goes through libc's functions. */
 #define MRN_COVER_INTERPOSE (MRN_COVER_PAGES & ~(MRN_COVER_LIBC_INTERNAL | MRN_COVER_RAW))
-
-/* Everything that this process itself can do to its memory by a system call. */
-#define MRN_COVER_EVERYTHING                                                                   \
-	(MRN_COVER_PAGES | MRN_CAUSE_BIT(MRN_CAUSE_MPROTECT) | MRN_CAUSE_BIT(MRN_CAUSE_FORK) | \
-	 MRN_CAUSE_BIT(MRN_CAUSE_EXEC) | MRN_COVER_ALL_CALLERS)
 
 /* How well each cause is covered: a cause is in one of the masks, or it is not covered. */
 struct mrn_coverage {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Opens a page of `mrn watch --report` in a browser without a window: has its script run, does it count what
-# was recorded, and do hovering, zooming and hiding work? Speaks TAP.
+# was recorded, and do hovering, zooming and hiding work? Without a browser: has it all colours? Speaks TAP.
 #
 #	watch_page_test.sh TOOL WATCHED
 
@@ -11,14 +11,7 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-echo 1..4
-if [ -z "$browser" ]; then
-	for i in 1 2 3 4; do
-		echo "ok $i - page # SKIP there is no chromium"
-	done
-	exit 0
-fi
-
+echo 1..5
 number=0
 # check NAME FILE PATTERN
 check() {
@@ -32,6 +25,21 @@ check() {
 	fi
 }
 
+"$tool" watch --report "$tmp/page.html" -- "$watched" count 300 70 2>"$tmp/tables" || exit 1
+sed -n 's/.*"groups":\[\([^]]*\)\].*/\1/p' "$tmp/page.html" | tr -d '"' | tr , '\n' >"$tmp/groups"
+while read -r group; do
+	grep -q "\b$group: \"#" "$tmp/page.html" || echo "$group has no colour"
+done <"$tmp/groups" >"$tmp/lacking"
+[ -s "$tmp/lacking" ] || wc -l <"$tmp/groups" >"$tmp/lacking"
+check 'each group of causes has a colour' "$tmp/lacking" '^[1-9][0-9]*$'
+
+if [ -z "$browser" ]; then
+	for i in 2 3 4 5; do
+		echo "ok $i - page # SKIP there is no chromium"
+	done
+	exit 0
+fi
+
 # The page as it is after its script, and $2 behind it, have run.
 open_page() {
 	sed 's|</body>||; s|</html>||' "$1" >"$tmp/opened.html"
@@ -41,7 +49,6 @@ open_page() {
 		"file://$tmp/opened.html" 2>/dev/null
 }
 
-"$tool" watch --report "$tmp/page.html" -- "$watched" count 300 70 2>"$tmp/tables" || exit 1
 open_page "$tmp/page.html" '' | grep '<body' >"$tmp/body"
 check 'the script counts what was recorded' "$tmp/body" 'data-counted="370" data-total="370"'
 

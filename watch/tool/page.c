@@ -194,9 +194,18 @@ static void put_bands(struct json *j, const struct bands *bands)
 
 static void put_names(struct json *j, const struct tally *t)
 {
+#define CAUSE(ID, name, group) [MRN_CAUSE_##ID] = #group,
+	static const char *const groups[] = {
+#include "core/causes.def"
+	};
+
 	json_begin_array(j, "causes");
 	for (unsigned int c = 0; c < MRN_NR_CAUSES; c++)
 		json_string(j, NULL, mrn_cause_name((enum mrn_cause)c));
+	json_end(j);
+	json_begin_array(j, "groups");
+	for (unsigned int c = 0; c < MRN_NR_CAUSES; c++)
+		json_string(j, NULL, groups[c]);
 	json_end(j);
 	json_begin_array(j, "sites");
 	for (uint32_t i = 0; i < t->sites.nr; i++)
