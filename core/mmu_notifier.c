@@ -492,7 +492,7 @@ static void finish_removal(struct mrn_deferred *d)
 	MRN_CALL(mrn->free_fn(mrn));
 }
 
-int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
+int mrn_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 				    void (*free_fn)(struct mmu_range_notifier *mrn))
 {
 	struct mrn_mm *mm;

@@ -119,7 +119,7 @@ int mrn_mm_create(struct mrn_mm **out);
 /*
  * Ends an mm: refuses new notifiers (-ESRCH), announces MMU_NOTIFY_RELEASE for all addresses to
  * every notifier and calls every list notifier's release, runs what was queued for deferred
- * freeing (see mmu_range_notifier_remove_async), and drops the caller's reference. Notifiers that are still inserted stay valid memory
+ * freeing (see mrn_range_notifier_remove_async), and drops the caller's reference. Notifiers that are still inserted stay valid memory
  * that their owners must remove as always; each keeps the mm's memory alive until then. A
  * read_begin on one of them fails from now on (-ESRCH, or a seq that every read_retry rejects).
  *
@@ -325,7 +325,7 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
  * Errors: -EINVAL without free_fn, -ENOENT and -ESTALE as remove. May be called from any callback,
  * its own included, and from a signal handler. Allocates nothing.
  */
-int mmu_range_notifier_remove_async(struct mmu_range_notifier *mrn,
+int mrn_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 				    void (*free_fn)(struct mmu_range_notifier *mrn));
 
 /* What the inline functions below fall back to; not to be called directly. */

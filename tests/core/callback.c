@@ -162,7 +162,7 @@ TEST(p4_a_thread_that_is_cancelled_in_release_alloc_or_free_leaves_nothing)
 	cancel_in(unregister);
 	CHECK_ERR(mmu_notifier_unregister(&list_notifier, slow.mm), -ENOENT);
 	CHECK_ERR(mmu_range_notifier_insert(&range_notifier, PAGE(4), PAGE(1), slow.mm), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&range_notifier, slow_free_range), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&range_notifier, slow_free_range), 0);
 	cancel_in(synchronize);
 	CHECK_EQ(LOAD(&slow.freed), 1);
 	/* With this one there is a reaper. */

@@ -256,7 +256,7 @@ static void count_free(struct mmu_range_notifier *mrn)
 static void remove_self(struct consumer *c, const struct mmu_notifier_range *range)
 {
 	(void)range;
-	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, count_free), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c->mrn, count_free), 0);
 }
 
 TEST(end_frees_what_was_removed_asynchronously)
@@ -269,7 +269,7 @@ TEST(end_frees_what_was_removed_asynchronously)
 	consumer_insert(&before, mm, 1, 2);
 	consumer_insert(&inside, mm, 4, 8);
 	inside.hook = remove_self; /* when told of RELEASE */
-	CHECK_ERR(mmu_range_notifier_remove_async(&before.mrn, count_free), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&before.mrn, count_free), 0);
 	CHECK_ERR(mrn_mm_destroy(mm), 0);
 	CHECK_EQ(freed, 2);
 	CHECK_EQ(inside.calls, 1);

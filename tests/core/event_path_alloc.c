@@ -73,7 +73,7 @@ static void free_on_heap(struct mmu_range_notifier *mrn)
 
 static void remove_self(struct consumer *c, const struct mmu_notifier_range *range)
 {
-	int r = mmu_range_notifier_remove_async(&c->mrn, free_on_heap);
+	int r = mrn_range_notifier_remove_async(&c->mrn, free_on_heap);
 
 	(void)range;
 	/* Another thread's callback may have been first. */

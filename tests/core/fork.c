@@ -110,8 +110,8 @@ static void child_is_told(void *arg)
 	CHECK_ERR(mmu_range_notifier_remove(&f->c.mrn), -ESTALE);
 	CHECK_ERR(mmu_range_notifier_remove(&f->c.mrn), -ENOENT);
 	CHECK_ERR(mrn_range_read_begin_until(&f->c.mrn, NULL, &seq), -ENOENT);
-	CHECK_ERR(mmu_range_notifier_remove_async(&f->c2.mrn, ignore_free), -ESTALE);
-	CHECK_ERR(mmu_range_notifier_remove_async(&f->c2.mrn, ignore_free), -ENOENT);
+	CHECK_ERR(mrn_range_notifier_remove_async(&f->c2.mrn, ignore_free), -ESTALE);
+	CHECK_ERR(mrn_range_notifier_remove_async(&f->c2.mrn, ignore_free), -ENOENT);
 	CHECK_ERR(mmu_notifier_unregister(&f->mn, f->mm), -ESTALE);
 	CHECK_ERR(mmu_notifier_unregister(&f->mn, f->mm), -ENOENT);
 
@@ -392,11 +392,11 @@ static void frees_its_own(void *arg)
 		CHECK_ERR(mmu_notifier_put(f->got), -ESTALE);
 	consumer_insert(&f->c, own, 4, 8);
 	consumer_insert(&f->c2, own, 4, 8);
-	CHECK_ERR(mmu_range_notifier_remove_async(&f->c.mrn, count_free), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&f->c.mrn, count_free), 0);
 	CHECK_ERR(mmu_notifier_synchronize(own), 0);
 	CHECK_EQ(LOAD(&freed_here), 1);
 	CHECK_ERR(mmu_notifier_get(&listener_ops, own, &got), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&f->c2.mrn, count_free), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&f->c2.mrn, count_free), 0);
 	while (LOAD(&freed_here) != 2)
 		sched_yield();
 	CHECK_ERR(mmu_notifier_put(got), 0);
@@ -413,7 +413,7 @@ TEST(fork_with_something_to_be_freed)
 	consumer_init(&f.c);
 	consumer_init(&f.c2);
 	consumer_insert(&f.c, f.mm, 4, 8);
-	CHECK_ERR(mmu_range_notifier_remove_async(&f.c.mrn, count_free), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&f.c.mrn, count_free), 0);
 	/* Without a reaper, and with one. */
 	in_child(frees_its_own, &f);
 	CHECK_EQ(LOAD(&freed_here), 0);

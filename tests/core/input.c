@@ -100,13 +100,13 @@ TEST(input_remove)
 	CHECK_ERR(mmu_range_notifier_remove(NULL), -EINVAL);
 	CHECK_ERR(mmu_range_notifier_remove(&zeroed), -ENOENT);
 	CHECK_ERR(mmu_range_notifier_remove(&never.mrn), -ENOENT);
-	CHECK_ERR(mmu_range_notifier_remove_async(NULL, never_freed), -EINVAL);
-	CHECK_ERR(mmu_range_notifier_remove_async(&c.mrn, NULL), -EINVAL);
-	CHECK_ERR(mmu_range_notifier_remove_async(&zeroed, never_freed), -ENOENT);
+	CHECK_ERR(mrn_range_notifier_remove_async(NULL, never_freed), -EINVAL);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c.mrn, NULL), -EINVAL);
+	CHECK_ERR(mrn_range_notifier_remove_async(&zeroed, never_freed), -ENOENT);
 	check_all_is_well(mm, &c);
 	consumer_remove(&c);
 	CHECK_ERR(mmu_range_notifier_remove(&c.mrn), -ENOENT);
-	CHECK_ERR(mmu_range_notifier_remove_async(&c.mrn, never_freed), -ENOENT);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c.mrn, never_freed), -ENOENT);
 	consumer_insert(&c, mm, 4, 8);
 	check_all_is_well(mm, &c);
 	consumer_remove(&c);

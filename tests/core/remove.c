@@ -297,8 +297,8 @@ static void *synchronize(void *mm)
 
 static void remove_self(struct consumer *c, const struct mmu_notifier_range *range)
 {
-	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), -ENOENT);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c->mrn, free_consumer), -ENOENT);
 	/* Already no callback begins any more, not even in this thread. */
 	start_and_end(range->mm, 4, 8);
 	CHECK_EQ(LOAD(&c->inside), 1);
@@ -329,7 +329,7 @@ static void remove_other(struct consumer *c, const struct mmu_notifier_range *ra
 	struct consumer *other = c->arg;
 
 	(void)range;
-	CHECK_ERR(mmu_range_notifier_remove_async(&other->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&other->mrn, free_consumer), 0);
 }
 
 /* Another's callback removes it, while its own callback is running in a third thread. */
@@ -382,7 +382,7 @@ TEST(a5_async_is_freed_after_a_later_remove)
 	consumer_init(&c);
 	consumer_insert(&c, mm, 1, 2);
 	for (unsigned int i = 0; i < 3; i++)
-		CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
+		CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
 							  free_consumer),
 			  0);
 	CHECK_EQ(LOAD(&freed), 0);
@@ -399,10 +399,10 @@ TEST(a5_async_is_freed_by_unregister_and_by_the_end)
 	struct mrn_mm *mm = new_mm();
 
 	CHECK_ERR(mmu_notifier_register(&mn, mm), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
 	CHECK_ERR(mmu_notifier_unregister(&mn, mm), 0);
 	await_freed(1);
-	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn, free_consumer), 0);
 	CHECK_ERR(mrn_mm_destroy(mm), 0);
 	CHECK_EQ(LOAD(&freed), 2);
 }
@@ -426,7 +426,7 @@ TEST(a5_free_function_may_insert_and_may_not_synchronize)
 	consumer_init(&c);
 	consumer_insert(&c, again_mm, 4, 8);
 	for (unsigned int i = 1; i <= 3; i++) {
-		CHECK_ERR(mmu_range_notifier_remove_async(&c.mrn, insert_again), 0);
+		CHECK_ERR(mrn_range_notifier_remove_async(&c.mrn, insert_again), 0);
 		CHECK_ERR(mmu_notifier_synchronize(again_mm), 0);
 		CHECK_EQ(LOAD(&freed), i);
 		start_and_end(again_mm, 4, 5);
@@ -442,7 +442,7 @@ static struct consumer *handler_removes;
 static void remove_in_handler(int sig)
 {
 	(void)sig;
-	CHECK_ERR(mmu_range_notifier_remove_async(&handler_removes->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&handler_removes->mrn, free_consumer), 0);
 }
 
 static void raise_in_callback(struct consumer *c, const struct mmu_notifier_range *range)
@@ -484,7 +484,7 @@ static void race_to_remove(struct consumer *c, const struct mmu_notifier_range *
 	/* Lets the others in, sometimes. */
 	for (int i = 0; i < 3 && LOAD(&c->inside) < 2; i++)
 		sched_yield();
-	r = mmu_range_notifier_remove_async(&c->mrn, free_consumer);
+	r = mrn_range_notifier_remove_async(&c->mrn, free_consumer);
 	CHECK(r == 0 || r == -ENOENT);
 	ADD(r ? &late : &first, 1);
 }
@@ -542,7 +542,7 @@ static unsigned int async_first;
 static void race_with_remove(struct consumer *c, const struct mmu_notifier_range *range)
 {
 	(void)range;
-	if (mmu_range_notifier_remove_async(&c->mrn, free_consumer) == 0)
+	if (mrn_range_notifier_remove_async(&c->mrn, free_consumer) == 0)
 		ADD(&async_first, 1);
 }
 
@@ -760,7 +760,7 @@ TEST(a5_nothing_is_read_of_what_is_on_its_way_out)
 	struct consumer *c = heap_consumer(mm, 4, 8);
 	uint64_t seq = 77;
 
-	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c->mrn, free_consumer), 0);
 	CHECK_ERR(mrn_range_read_begin_until(&c->mrn, NULL, &seq), -ENOENT);
 	CHECK_EQ(seq, 77);
 	CHECK_EQ(mmu_range_read_begin(&c->mrn), 0);
@@ -820,7 +820,7 @@ TEST(a5_no_call_runs_a_free_function_under_its_callers_locks)
 	CHECK_ERR(mmu_notifier_get(&plain_ops, mm, &got), 0);
 	pthread_mutex_lock(&table.lock);
 	for (int i = 0; i < 2; i++)
-		CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
+		CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm, 4, 8)->mrn,
 							  free_under_lock),
 			  0);
 	CHECK_ERR(mmu_notifier_put(got), 0);
@@ -852,9 +852,9 @@ TEST(a5_async_that_is_not_ready_holds_up_nobody)
 	victim->leave = &leave;
 	starter = go(start_and_end_4_8, mm);
 	test_gate_wait(&entered);
-	CHECK_ERR(mmu_range_notifier_remove_async(&victim->mrn, free_consumer), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm, 6, 8)->mrn, free_consumer), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&heap_consumer(mm2, 6, 8)->mrn, free_consumer),
+	CHECK_ERR(mrn_range_notifier_remove_async(&victim->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm, 6, 8)->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&heap_consumer(mm2, 6, 8)->mrn, free_consumer),
 		  0);
 	consumer_remove(&c);
 	await_freed(2);
@@ -876,9 +876,9 @@ TEST(a5_async_after_the_end_is_freed)
 
 	CHECK_ERR(mmu_notifier_get(&plain_ops, mm, &got), 0);
 	CHECK_ERR(mrn_mm_destroy(mm), 0);
-	CHECK_ERR(mmu_range_notifier_remove_async(&c->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c->mrn, free_consumer), 0);
 	CHECK_EQ(LOAD(&freed), 1);
-	CHECK_ERR(mmu_range_notifier_remove_async(&c2->mrn, free_consumer), 0);
+	CHECK_ERR(mrn_range_notifier_remove_async(&c2->mrn, free_consumer), 0);
 	CHECK_EQ(LOAD(&freed), 2);
 	CHECK_ERR(mmu_notifier_put(got), 0);
 	await_freed(3);

@@ -97,7 +97,7 @@ static void remove_one(struct record *r, struct test_rand *seed)
 	ADD(&r->times, 1);
 	if (below(seed, 8) == 0) {
 		STORE(&r->freed, false);
-		CHECK_EQ(mmu_range_notifier_remove_async(&r->target->mrn, free_one), 0);
+		CHECK_EQ(mrn_range_notifier_remove_async(&r->target->mrn, free_one), 0);
 		ADD(&storm.async, 1);
 		return;
 	}

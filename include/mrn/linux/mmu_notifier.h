@@ -141,7 +141,7 @@ static inline int mmu_interval_notifier_insert_locked(struct mmu_interval_notifi
  * Removes it: no callback runs or will run. Waits for the callbacks that are running on it; the kernel
  * waits for every invalidation in progress. Not with the driver lock held. From a callback it would
  * wait for itself: the kernel hangs, this aborts. A callback that has no further use for its notifier
- * calls mmu_range_notifier_remove_async.
+ * calls mrn_range_notifier_remove_async.
  */
 static inline void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)
 {
