@@ -73,6 +73,8 @@ struct mrn_mm {
 	 * look at it. NULL for the process's own mm, and for one that a program has made.
 	 */
 	void *announcer;
+	/* What watches this mm's memory for notifiers that ask for it. NULL until one does. */
+	const struct mrn_watcher *watcher;
 
 	struct mrn_home home; /* what keeps the mm, and the lifetimes of its notifiers */
 
@@ -86,6 +88,37 @@ struct mrn_mm {
 
 	struct mrn_token_slot slot[MRN_TOKEN_SLOTS];
 };
+
+/*
+ * What a layer above does for notifiers of an mm whose changes are announced only for ranges that somebody watches. Such
+ * a notifier's mm_state is mrn_state_unread, or another word of the watcher's that is never idle, until its range is watched.
+ */
+struct mrn_watcher {
+	/*
+	 * The slow part of a read. 0, MRN_USE_ONCE, or -errno if there is no valid seq; *seq is what the caller has read,
+	 * and is replaced if it is not the notifier's any more.
+	 */
+	int (*settle)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
+		      const struct timespec *deadline, uint64_t *seq);
+	/* A callback has not refused; its invalidation goes on. Event path. */
+	void (*changes)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
+			const struct mmu_notifier_range *range);
+	/* mrn is about to be taken out of the index. */
+	void (*leaves)(struct mmu_range_notifier *mrn, struct mrn_mm *mm);
+};
+
+/* ---- mmu_notifier.c, for a watcher */
+
+/* What mm_state points to while a notifier is not inserted, and from its insertion until it has been read: never idle. */
+extern const uint64_t mrn_state_absent, mrn_state_unread;
+/* mmu_range_notifier_insert of a notifier that mm's watcher watches for the causes in need; 0: that none watches. */
+int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+		       struct mrn_mm *mm, uint64_t need);
+
+static inline bool mrn_has_watcher(const struct mmu_range_notifier *mrn)
+{
+	return __atomic_load_n(&mrn->watched, __ATOMIC_RELAXED);
+}
 
 /* True if this is a forked child, and mm is its parent's. */
 static inline bool mrn_mm_is_wiped(const struct mrn_mm *mm)

@@ -61,11 +61,7 @@
 
 #include "os/event_path.h"
 
-/*
- * A notifier may point to one of these in place of its mm's state. Neither is ever idle, so the inline paths call the
- * slow ones: no_mm_state while it is not inserted, unread_state from its insertion until the first look at all slots.
- */
-static const uint64_t no_mm_state, unread_state;
+const uint64_t mrn_state_absent = 0, mrn_state_unread = 0;
 
 /* --------------------------------------------------------------------------------- start and end */
 
@@ -97,10 +93,14 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 {
 	bool done = true;
 
-	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS))
+	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
 		MRN_CALLBACK(done = mrn->ops->invalidate(mrn, range, range->seq));
+		done = done || mmu_notifier_range_blockable(range);
+		if (done && mrn_has_watcher(mrn))
+			mm->watcher->changes(mrn, mm, range);
+	}
 	mrn_unpin(&mm->home, &mrn->pins);
-	return done || mmu_notifier_range_blockable(range);
+	return done;
 }
 
 /* Calls mrn, which the walk found first, and then the rest. Called outside a section. */
@@ -244,7 +244,7 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 /*
  * Lets the notifier's reads use the mm's state from now on; unless it has been removed, or inserted anew, during the
  * wait for the tokens, which says nothing about that insertion. A removal takes mm's lock before it completes, so while
- * this thread holds it, the same insertion stays, or is being removed and no longer points to unread_state. It takes no
+ * this thread holds it, the same insertion stays, or is being removed and no longer points to mrn_state_unread. It takes no
  * pin, since its unpin could not tell which mm to wake. If the lock is taken, perhaps by the thread that this signal
  * handler interrupted, the next read does it.
  *
@@ -253,7 +253,7 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
  */
 static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id)
 {
-	const uint64_t *unread = &unread_state;
+	const uint64_t *unread = &mrn_state_unread;
 
 	if (!mrn_mutex_trylock(&mm->writing))
 		return;
@@ -266,32 +266,34 @@ static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 }
 
 /*
- * Waits for overlapping tokens; 0, or -errno if there is no valid seq. Another thread may meanwhile remove the notifier
+ * Waits for overlapping tokens; 0, MRN_USE_ONCE, or -errno if there is no valid seq. Another thread may meanwhile remove the notifier
  * and insert it again: then the seq that was read before is not that insertion's, and read_retry rejects it.
  */
-static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline)
+static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadline, uint64_t *seq)
 {
 	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 	struct mrn_mm *mm = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
 	uint64_t id = __atomic_load_n(&mrn->node.id, __ATOMIC_RELAXED);
 	int r;
 
-	if (state == &no_mm_state || !mm)
+	if (state == &mrn_state_absent || !mm)
 		return -ENOENT;
 	if (!(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE))
 		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
 	if (MRN_BROKEN(A2_WAIT))
 		return 0;
+	if (mrn_has_watcher(mrn))
+		return mm->watcher->settle(mrn, mm, deadline, seq);
 	r = mrn_tokens_wait(mm, __atomic_load_n(&mrn->node.start, __ATOMIC_RELAXED),
 			    __atomic_load_n(&mrn->node.end, __ATOMIC_RELAXED), deadline);
-	if (!r && state == &unread_state)
+	if (!r && state == &mrn_state_unread)
 		note_read(mrn, mm, id);
 	return r;
 }
 
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
 {
-	return settle(mrn, NULL) == 0 ? seq : 0;
+	return settle(mrn, NULL, &seq) >= 0 ? seq : 0;
 }
 
 /* The kernel refuses to wait for any other time, so the wait loop would spin. */
@@ -316,12 +318,12 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 	state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
 	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE) {
-		r = settle(mrn, deadline);
-		if (r)
+		r = settle(mrn, deadline, &s);
+		if (r < 0)
 			return r;
 	}
 	*seq = s;
-	return 0;
+	return r;
 }
 
 /* ---------------------------------------------------------------------------- insert and remove */
@@ -329,7 +331,7 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 /* No more callbacks come: the memory returns to its owner. */
 static void retire(struct mmu_range_notifier *mrn)
 {
-	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->mm_state, &mrn_state_absent, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->mm, NULL, __ATOMIC_RELAXED);
 	mrn_pin_retire(&mrn->pins);
 }
@@ -351,7 +353,8 @@ static void reclaim(struct mrn_mm *mm)
 }
 
 /* Inserts mrn into the index. Its fields that a walk may read are set before. */
-static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm)
+static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm,
+		  uint64_t need)
 {
 	uint64_t id = mrn_mm_draw(mm);
 	struct mrn_index_way way;
@@ -363,8 +366,10 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	if (r)
 		return r;
 	__atomic_store_n(&mrn->mm, mm, __ATOMIC_RELAXED);
-	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &unread_state,
+	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &mrn_state_unread,
 			 __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->watched, need != 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->need, need, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.start, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.end, end, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.id, id, __ATOMIC_RELAXED);
@@ -388,8 +393,8 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	return 0;
 }
 
-int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
-			      struct mrn_mm *mm)
+int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+		       struct mrn_mm *mm, uint64_t need)
 {
 	int r;
 
@@ -408,7 +413,7 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
 	r = mm->ending ? -ESRCH
-		       : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
+		       : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm, need);
 	mrn_mutex_unlock(&mm->writing);
 	/*
 	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in
@@ -416,6 +421,12 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	 */
 	mrn_fence_full();
 	return r;
+}
+
+int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+			      struct mrn_mm *mm)
+{
+	return mrn_insert_watched(mrn, start, length, mm, 0);
 }
 
 /* True if another thread may still use it; then holds a reference on mm, for the wait. */
@@ -435,6 +446,8 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	struct mrn_grace grace;
 	bool wait, last;
 
+	if (mrn_has_watcher(mrn))
+		mm->watcher->leaves(mrn, mm);
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
 	wait = take_out(mrn, mm, &grace);
@@ -464,7 +477,7 @@ static int begin_removal(struct mmu_range_notifier *mrn, bool may_wait, struct m
 		return r;
 	*mm = mrn->mm;
 	/* From now on reads must fail, since no callback would follow. */
-	__atomic_store_n(&mrn->mm_state, &no_mm_state, __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn->mm_state, &mrn_state_absent, __ATOMIC_RELAXED);
 	mrn_index_prefetch_erase(&(*mm)->index, &mrn->node);
 	return 0;
 }
@@ -503,7 +516,7 @@ int mrn_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 	r = begin_removal(mrn, false, &mm);
 	if (r)
 		return r;
-	mrn->free_fn = free_fn;
+	__atomic_store_n(&mrn->free_fn, free_fn, __ATOMIC_RELAXED);
 	mrn_mm_get(mm);
 	mrn_deferred_push(&mm->home, &mrn->deferred, &mrn->pins, finish_removal);
 	if (!mrn_callback_depth)

@@ -4,8 +4,8 @@
  * hold the page that was there when they were registered. One thread uses them, as long as it may keep them. Another takes
  * the pages away, by calls that no library sees and by calls that libc makes inside itself, and puts others in their place.
  *
- * Run first without mrn_source_arm, which must be found stale, and then with it, which must not. Link with -lmrn-interpose,
- * -lmrn and -luring.
+ * Run first with notifiers that no source watches, which must be found stale, and then with those of a source, which must
+ * not. Link with -lmrn-interpose, -lmrn and -luring.
  */
 #include <liburing.h>
 #include <malloc.h>
@@ -29,14 +29,12 @@ struct shadow {
 	uint64_t *page;
 	unsigned int slot; /* in the ring's table of buffers */
 	bool valid;	   /* under the driver lock: what is in the slot may be used */
-	bool once;	   /* ... for one use */
 };
 
 static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct io_uring ring;
 static int file; /* where transfers go */
 static struct mrn_source *source;
-static bool armed;
 static uint64_t pinned, checked, stale;
 
 /* ------------------------------------------------------------------------------------- the consumer */
@@ -53,7 +51,6 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	s->valid = false;
 	pthread_mutex_unlock(&driver_lock);
-	mrn_source_disarm_changing(source, mrn, range);
 	return true;
 }
 
@@ -79,19 +76,13 @@ static int shadow_lock(struct shadow *s)
 		 * all callbacks have been made. This waits for them.
 		 */
 		uint64_t seq = mmu_range_read_begin(&s->mrn);
-		int r = 0;
+		int r;
 
 		pthread_mutex_lock(&driver_lock);
 		if (s->valid && !mmu_range_read_retry(&s->mrn, seq))
 			return 0;
 		pthread_mutex_unlock(&driver_lock);
-		if (armed)
-			r = mrn_source_arm(source, (uintptr_t)s->page, PAGE, NEED);
-		if (r == -EAGAIN)
-			continue;
-		s->once = r == MRN_ARM_USE_ONCE;
-		if (r >= 0)
-			r = pin(s);
+		r = pin(s);
 		/* What is there is being changed: there will be something else. */
 		if (r == -EFAULT)
 			continue;
@@ -121,8 +112,6 @@ static int use(struct shadow *s, uint64_t *word)
 		r = cqe->res == sizeof(*word) ? 0 : -EIO;
 		io_uring_cqe_seen(&ring, cqe);
 	}
-	if (s->once)
-		s->valid = false;
 	pthread_mutex_unlock(&driver_lock);
 	return r ? r : pread(file, word, sizeof(*word), 0) == sizeof(*word) ? 0 : -EIO;
 }
@@ -240,8 +229,16 @@ static bool change_them(void)
 	return true;
 }
 
-/* 0, or what the program exits with. */
-static int run(const char *name)
+static int insert(struct shadow *s, struct mrn_source *by)
+{
+	uintptr_t page = (uintptr_t)s->page;
+
+	return by ? mrn_range_notifier_insert(&s->mrn, page, PAGE, by, NEED)
+		  : mmu_range_notifier_insert(&s->mrn, page, PAGE, mrn_mm_self());
+}
+
+/* With notifiers that this source watches, or NULL. 0, or what the program exits with. */
+static int run(const char *name, struct mrn_source *by)
 {
 	pthread_t user;
 	bool changed;
@@ -251,8 +248,7 @@ static int run(const char *name)
 	for (int i = 0; i < SHADOWS; i++) {
 		shadow[i].mrn = (struct mmu_range_notifier){.ops = &ops};
 		shadow[i].slot = (unsigned int)i;
-		if (mmu_range_notifier_insert(&shadow[i].mrn, (uintptr_t)shadow[i].page, PAGE,
-					      mrn_mm_self()))
+		if (insert(&shadow[i], by))
 			return 1;
 	}
 	if (pthread_create(&user, NULL, use_them, NULL))
@@ -261,7 +257,6 @@ static int run(const char *name)
 	__atomic_store_n(&turn, 2 * (CHANGES + 1), __ATOMIC_RELEASE);
 	pthread_join(user, NULL);
 	for (int i = 0; i < SHADOWS; i++) {
-		mrn_source_disarm(source, &shadow[i].mrn);
 		mmu_range_notifier_remove(&shadow[i].mrn);
 		shadow[i].valid = false;
 	}
@@ -290,7 +285,7 @@ int main(void)
 	char why[256] = "";
 	struct mrn_source_opts opts = {.size = sizeof(opts), .need = NEED};
 	struct mrn_coverage coverage;
-	uint64_t stale_unarmed;
+	uint64_t stale_unwatched;
 	int r;
 
 	opts.why = why;
@@ -310,15 +305,14 @@ int main(void)
 	shadow[2].page = page_of_block();
 	if (!block || shadow[0].page == MAP_FAILED || shadow[1].page == MAP_FAILED)
 		return 1;
-	r = run("without mrn_source_arm:");
-	stale_unarmed = stale;
+	r = run("not watched:", NULL);
+	stale_unwatched = stale;
 	if (r)
 		return r;
-	armed = true;
-	r = run("with it:");
+	r = run("watched by the source:", source);
 	if (r)
 		return r;
 	mrn_source_detach(source);
 	/* Dispatch sees every call, asked or not. */
-	return stale || (!stale_unarmed && !(coverage.bracketed & MRN_COVER_RAW));
+	return stale || (!stale_unwatched && !(coverage.bracketed & MRN_COVER_RAW));
 }

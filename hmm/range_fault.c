@@ -11,6 +11,7 @@
 #include "hmm/page_lock.h"
 #include "hmm/space.h"
 #include "os/callback.h"
+#include "os/clock.h"
 
 /* Pages that one step brings in. */
 #define BATCH 512
@@ -263,32 +264,22 @@ int hmm_range_fault(struct hmm_range *range)
 	return mm == mrn_mm_self() ? mrn_hmm_own_fault(range) : -EINVAL;
 }
 
-static bool passed(const struct timespec *deadline)
-{
-	struct timespec now;
-
-	if (!deadline)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > deadline->tv_sec ||
-	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
-}
-
 int mrn_hmm_range_fault_until(struct hmm_range *range, const struct timespec *deadline)
 {
 	struct mrn_mm *mm;
-	int err = check(range, &mm);
+	int read, err = check(range, &mm);
 
 	if (!err && range->pfn_flags_mask)
 		err = -EINVAL;
 	while (!err) {
-		err = mrn_range_read_begin_until(range->notifier, deadline, &range->notifier_seq);
-		if (err)
-			break;
+		read = mrn_range_read_begin_until(range->notifier, deadline, &range->notifier_seq);
+		if (read < 0)
+			return read;
 		err = hmm_range_fault(range);
-		if (err != -EBUSY)
-			break;
-		err = passed(deadline) ? -ETIMEDOUT : 0;
+		if (!err)
+			return read;
+		if (err == -EBUSY)
+			err = deadline && mrn_is_past(deadline) ? -ETIMEDOUT : 0;
 	}
 	return err;
 }

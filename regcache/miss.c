@@ -226,11 +226,11 @@ static int build(struct mrn_regcache *c, struct entry *e)
 		if (r)
 			return r;
 		count(c, &c->stats.registrations);
-		if (arm == MRN_ARM_USE_ONCE)
+		if (arm == MRN_USE_ONCE)
 			count(c, &c->stats.use_once);
-		if (arm == MRN_ARM_USE_ONCE && full)
+		if (arm == MRN_USE_ONCE && full)
 			count(c, &c->stats.use_once_full);
-		if (publish(e, seq, arm != MRN_ARM_USE_ONCE))
+		if (publish(e, seq, arm != MRN_USE_ONCE))
 			return 0;
 		deregister(c, e);
 		count(c, &c->stats.retries);

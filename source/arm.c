@@ -8,6 +8,7 @@
 #include "core/mm.h"
 #include "os/maps.h"
 #include "os/pages.h"
+#include "source/arming.h"
 #include "source/bracket/bracket.h"
 #include "source/confined.h"
 #include "source/dispatch/dispatch.h"
@@ -74,31 +75,31 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
 	if (rings && is_a_rings_to_change(kinds, addr, length))
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	/* A cause that nobody covers, never has or has lost. */
 	covered = mrn_source_covered(s);
 	if (need & ~(covered.bracketed | covered.before_return | covered.use_once))
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	/* What a guest changes past the interposer is announced by nobody. */
 	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	/* What is bracketed needs no arming. */
 	if (!rings && !(need & ~covered.bracketed))
-		return files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : 0;
+		return files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	*full = !mrn_room_take(&s->room);
 	if (*full)
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	r = mrn_uffd_arm(&s->uffd, start, end, &files);
 	/* Not where something is armed: that has split mappings, however often it may be used. */
-	if (r == MRN_ARM_USE_ONCE || r < 0)
+	if (r == MRN_USE_ONCE || r < 0)
 		mrn_room_give_back(&s->room);
 	if (r == MRN_UFFD_IN_PART)
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
-	return !r && files && mrn_shows_page_cache(start, end) ? MRN_ARM_USE_ONCE : r;
+	return !r && files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : r;
 }
 
 int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
@@ -153,4 +154,45 @@ void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
 
 	if (u)
 		mrn_uffd_disarm_changing(u, start, end);
+}
+
+/* By the notifiers themselves. */
+static int arm_here(uintptr_t start, uintptr_t end, uint64_t need)
+{
+	struct mrn_source *s = mrn_source_here();
+
+	return s ? mrn_source_arm(s, start, end - start, need) : -ESTALE;
+}
+
+static void disarm_changing_here(const struct mmu_range_notifier *mrn,
+				 const struct mmu_notifier_range *range)
+{
+	mrn_source_disarm_changing(mrn_source_here(), mrn, range);
+}
+
+static void disarm_here(const struct mmu_range_notifier *mrn)
+{
+	mrn_source_disarm(mrn_source_here(), mrn);
+}
+
+static const struct mrn_arming arming = {
+	.watcher = MRN_ARMING_WATCHER,
+	.arm = arm_here,
+	.disarm_changing = disarm_changing_here,
+	.disarm = disarm_here,
+};
+
+int mrn_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+			      struct mrn_source *s, uint64_t need)
+{
+	const unsigned int told = 1u << MMU_NOTIFY_UNMAP | 1u << MMU_NOTIFY_CLEAR;
+
+	if (!mrn || !s || !need || start != mrn_untagged((const void *)start) ||
+	    (mrn->events && (mrn->events & told) != told))
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	if (!__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE))
+		return -ENOTCONN;
+	return mrn_arming_insert(mrn, start, length, s->mm, &arming, need);
 }

@@ -3,6 +3,8 @@
 #ifndef MRN_SOURCE_CHECK_H
 #define MRN_SOURCE_CHECK_H
 
+#include <mrn/mmu_notifier.h>
+
 #include "os/check.h"
 
 MRN_PART(SOURCE_LOSS);	   /* nobody checks whether the wrappers have been overwritten */
@@ -11,5 +13,12 @@ MRN_PART(SOURCE_NAMES);	   /* dispatch's announcements count in the interposer's
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */
 MRN_PART(CONFINED_TRIAL);  /* unseen filters are ignored */
 MRN_PART(CONFINED_FILTER); /* a filter is taken to let everything pass */
+MRN_PART(ARMING_UNREAD);   /* a callback leaves the notifier's state as it was */
+MRN_PART(ARMING_TAG);	   /* a reader notes that it has armed, whatever came in between */
+MRN_PART(ARMING_WAITED);   /* a reader that has waited for a token takes the notifier for armed */
+MRN_PART(ARMING_ONCE);	   /* what is good for one use is kept until a change is announced */
+
+/* A reader has armed a notifier's range, and is about to note that. */
+MRN_HOOK_TYPE(armed, const struct mmu_range_notifier *mrn);
 
 #endif

@@ -71,7 +71,7 @@ static int watch(struct mmu_range_notifier *mrn, char *memory, size_t length)
 		r = mrn_source_arm(me.source, (uintptr_t)memory, length, me.need);
 	} while (r == -EAGAIN);
 	/* Memory that cannot be armed would measure something else. */
-	if (r == MRN_ARM_USE_ONCE)
+	if (r == MRN_USE_ONCE)
 		return -EXDEV;
 	return r;
 }

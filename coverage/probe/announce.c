@@ -97,9 +97,9 @@ static void judge(struct probe *p, const struct listener *l, int armed, int arme
 {
 	if (l->before && l->until)
 		probe_conclude(p, VERDICT_BRACKETED, "%s", l->place->why);
-	else if (armed == MRN_ARM_USE_ONCE)
+	else if (armed == MRN_USE_ONCE)
 		probe_conclude(p, VERDICT_USE_ONCE, "such memory cannot be watched");
-	else if ((l->before || l->late) && armed_after == MRN_ARM_USE_ONCE)
+	else if ((l->before || l->late) && armed_after == MRN_USE_ONCE)
 		probe_conclude(p, VERDICT_USE_ONCE, "nothing tells when it is over");
 	else if (l->before || l->late)
 		probe_conclude(p, VERDICT_BEFORE_RETURN, "%s", l->place->why);

@@ -21,8 +21,8 @@
  *		program the device from range.hmm_pfns
  *		pthread_mutex_unlock(&driver_lock);
  *
- * hmm_range_fault also works on this process's own memory (see below). Managed memory announces all its changes: do not
- * arm it.
+ * hmm_range_fault also works on this process's own memory (see below). Managed memory announces all its changes, without a
+ * source: insert notifiers with mmu_range_notifier_insert.
  *
  * Conventions. Functions return 0 or -errno unless stated otherwise. addr and length are in bytes, multiples of the OS
  * page, within one region; otherwise -EINVAL. -ESTALE: a forked child used its parent's space; the child has neither
@@ -401,8 +401,8 @@ struct hmm_range {
  *
  * On managed memory the answer is exact.
  *
- * On mrn_mm_self(), this process's own memory, call mrn_source_arm (<mrn/source.h>) after each read_begin and before
- * this function. The answer is what Linux tells a process about itself:
+ * On mrn_mm_self(), this process's own memory, insert the notifier with mrn_range_notifier_insert (<mrn/source.h>). The
+ * answer is what Linux tells a process about itself:
  *  - VALID is exact. Swapped pages are not VALID. Write-only memory counts as readable, as for the processor; the
  *    kernel's function would report ERROR.
  *  - The number is the physical frame for a process with CAP_SYS_ADMIN, and 0 for others. It may change by reclaim,
@@ -424,10 +424,11 @@ struct hmm_range {
 int hmm_range_fault(struct hmm_range *range);
 
 /*
- * The same in a loop, for memory that needs no arming: begins a read, faults, and begins again on a collision, until it
+ * The same in a loop: begins a read, faults, and begins again on a collision, until it
  * succeeds or the deadline (absolute, CLOCK_MONOTONIC; NULL for none) has passed. Sets notifier_seq: check it under the
  * driver lock as always.
  *
+ * Returns 0, or MRN_USE_ONCE as mrn_range_read_begin_until does.
  * Errors: those of hmm_range_fault but -EBUSY; those of mrn_range_read_begin_until, -ETIMEDOUT among them; -EINVAL for
  * a pfn_flags_mask, since the first answer overwrites requests in the entries.
  */

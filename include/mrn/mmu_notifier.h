@@ -9,7 +9,6 @@
  * for a collision and publish a shadow, and it is held by the invalidate callback.
  *
  *	again:	seq = mmu_range_read_begin(&mrn);
- *		mrn_source_arm				(this process's own memory: see below)
  *		pin or fault the pages			(speculative, no lock held)
  *		pthread_mutex_lock(&driver_lock);
  *		if (mmu_range_read_retry(&mrn, seq)) {
@@ -20,9 +19,9 @@
  *		publish the shadow
  *		pthread_mutex_unlock(&driver_lock);
  *
- * Of this process's own memory (mrn_mm_self) a source tells, <mrn/source.h>, and of changes by bare calls, or by libc's own,
- * only where it has been asked to: the comment at mrn_source_arm has the whole loop. Where an mm's owner announces all
- * that it does, there is nothing to arm.
+ * For an mm whose owner announces all that it does, insert with mmu_range_notifier_insert. Changes of this process's own
+ * memory (mrn_mm_self) are announced by a source, and some only where it watches: insert with
+ * mrn_range_notifier_insert, <mrn/source.h>. The rest is the same.
  *
  * The guarantees A1-A6 and P1-P5 that the comments cite stand at the top of core/mmu_notifier.c.
  *
@@ -268,6 +267,7 @@ struct mmu_range_notifier {
 	/* public: events to be told of, a mask of 1 << MMU_NOTIFY_*; 0 means all. RELEASE always comes. */
 	unsigned int events;
 	/* private */
+	uint32_t watched;
 	struct mrn_index_entry node;
 	struct mrn_mm *mm;
 	/* public */
@@ -276,7 +276,10 @@ struct mmu_range_notifier {
 
 	/* private */
 	struct mrn_deferred deferred;
-	void (*free_fn)(struct mmu_range_notifier *mrn);
+	union {
+		uint64_t need;					 /* until a removal begins */
+		void (*free_fn)(struct mmu_range_notifier *mrn); /* of an asynchronous removal */
+	};
 };
 
 /*
@@ -332,6 +335,9 @@ int mrn_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq);
 void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who);
 
+/* What mrn_range_read_begin_until returns for a range that cannot be watched, or not now: see mrn_range_notifier_insert. */
+#define MRN_USE_ONCE 1
+
 /* *mm_state of an mm that is alive and has no invalidation in progress. */
 #define MRN_MM_IDLE UINT64_C(1)
 
@@ -367,6 +373,7 @@ static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
  * The same with a deadline: absolute time of CLOCK_MONOTONIC, or NULL for none. *seq is set on
  * success only.
  *
+ * Returns 0, or MRN_USE_ONCE, for a notifier of a source only: see mrn_range_notifier_insert.
  * Errors: -EINVAL for a deadline that is no time; -ETIMEDOUT; -EDEADLK when this thread would wait for
  * its own invalidation; -ESRCH when the mm has ended; -ESTALE in a forked child for a notifier of its
  * parent; -ENOENT when mrn is not inserted, or its removal has begun. Another thread may remove mrn meanwhile, and insert

@@ -176,7 +176,7 @@ const char *mrn_cover_name(uint64_t bit);
  * A source can lose what it had: another library writes into our functions, or patches calls past them; or the program
  * sets up a Syscall User Dispatch of its own, or has a sandbox in which a new thread cannot be caught. Who wants to know puts one of these, which stays its owner's, on
  * a list; lost is then called with the causes, after the coverage has been taken back and everything has been
- * invalidated (cause DETACH). From then on arming says MRN_ARM_USE_ONCE for ranges that need one of them.
+ * invalidated (cause DETACH). From then on arming says MRN_USE_ONCE for ranges that need one of them.
  *
  * lost may run inside somebody's system call, on the event path: no allocation, no locks shared with code
  * that allocates. Not more than once for a cause, until something is attached again.
@@ -204,36 +204,53 @@ int mrn_source_unwatch_loss(struct mrn_source *source, struct mrn_source_loss *l
 int mrn_source_check(struct mrn_source *source);
 
 /*
- * mrn_source_arm's answer for a range that a source cannot watch any longer than for one use. Or not now: to arm a range
- * of its own splits mappings, and where the process has half as many as it may have (vm.max_map_count), uffd arms nothing
- * more. (What is armed and not disarmed counts, too.)
- */
-#define MRN_ARM_USE_ONCE 1
-
-/*
- * Makes sure that changes of [addr, addr + length) by the causes in need will be announced. For a
- * consumer's loop: after each read_begin, before it reads any translation, with its notifier for the
- * range inserted; a collision or an invalidation undoes it.
+ * Inserts *mrn over [start, start + length) of this process's memory, rounded outwards to OS pages, and has source watch
+ * it for the causes in need (MRN_COVER_PAGES, ...). That is all: the loop is the one in <mrn/mmu_notifier.h>, and
+ * mmu_range_notifier_remove ends the watching.
  *
  *	again:	seq = mmu_range_read_begin(&mrn);
- *		lock; if (valid && !mmu_range_read_retry(&mrn, seq)) { use; unlock; done; }
- *		unlock;
- *		once = mrn_source_arm(source, addr, length, need);
- *		if (once == -EAGAIN)
- *			goto again;
+ *		pthread_mutex_lock(&driver_lock);
+ *		if (valid && !mmu_range_read_retry(&mrn, seq)) { use; unlock; done; }
+ *		pthread_mutex_unlock(&driver_lock);
  *		pin;
- *		lock; if (mmu_range_read_retry(&mrn, seq)) { unlock; undo; goto again; }
- *		use; valid = once != MRN_ARM_USE_ONCE; unlock;
+ *		pthread_mutex_lock(&driver_lock);
+ *		if (mmu_range_read_retry(&mrn, seq)) { unlock; undo; goto again; }
+ *		use; valid = true; unlock;
  *
- * read_begin comes before each use of what is kept, too: where a change is covered as before_return, the callbacks for it may
- * still be running when its call has returned, and read_begin waits for them. In the invalidate callback:
- * mrn_source_disarm_changing; before remove: mrn_source_disarm. examples/own_consumer.c is all of this.
+ * Call read_begin before each use of what is kept, too: where a change is covered as before_return, callbacks for it may
+ * still be running when its call has returned, and read_begin waits for them.
  *
- * Returns 0, or MRN_ARM_USE_ONCE: what is built now is good for one use and must not be kept, because
- * later changes of this range may go unseen; so it is where need has a cause that is not in the coverage. Errors: -EAGAIN
- * while an invalidation of the range is in progress: begin again; -EINVAL, also for an address with a tag in its uppermost bits,
- * since changes are announced without; -ENOTCONN after detach; -ESTALE in a forked child.
- * Memory that is not mapped is not its business. May block for the kernel's mmap lock. Not from a callback.
+ * A range that cannot be watched for need, or not now, is good for one use at a time: each read_begin first calls *mrn's
+ * own invalidate, with event CLEAR and cause DETACH, so that a kept shadow goes and a new one is built.
+ * mrn_range_read_begin_until returns MRN_USE_ONCE then. A consumer whose device may use a shadow at any time, rather than
+ * between read_begin and the end of a use, has to call that function and give up on MRN_USE_ONCE. Of several threads
+ * that read such a range, one waits for another, for up to milliseconds.
+ *
+ * Reads of *mrn differ from those of other notifiers in this: the first read after an insertion or a callback, and each
+ * of a range that is good for one use, may block for the kernel's mmap lock and makes system calls; from a callback such
+ * a read fails (-EDEADLK). After detach, reads fail (-ENOTCONN) until a source is attached again. -EAGAIN: the range
+ * changes without pause.
+ *
+ * Errors: as mmu_range_notifier_insert, and -EINVAL without source or need, for events that leave out UNMAP or CLEAR, and
+ * for an address with a tag in its uppermost bits, since changes are announced without; -ENOTCONN after detach; -ESTALE
+ * in a forked child. Not from a callback or a signal handler. source need not stay attached.
+ */
+int mrn_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+			      struct mrn_source *source, uint64_t need);
+
+/*
+ * The parts of that, for a cache that decides itself when to watch: its notifiers are inserted by
+ * mmu_range_notifier_insert, it calls mrn_source_arm after each read_begin that it builds on, before it reads any
+ * translation, mrn_source_disarm_changing in the invalidate callback, and mrn_source_disarm before remove.
+ *
+ * mrn_source_arm makes sure that changes of [addr, addr + length) by the causes in need will be announced; a collision or
+ * an invalidation undoes it. Returns 0, or MRN_USE_ONCE: what is built now is good for one use and must not be kept, because
+ * later changes of this range may go unseen; also where need has a cause that is not in the coverage, and where the process
+ * has half as many mappings as it may have (vm.max_map_count), since arming splits mappings.
+ *
+ * Errors: -EAGAIN while an invalidation of the range is in progress: begin again; -EINVAL, also for a tagged address;
+ * -ENOTCONN after detach; -ESTALE in a forked child. Does not check that the range is mapped. May block for the kernel's
+ * mmap lock. Not from a callback.
  */
 int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need);
 

@@ -70,7 +70,7 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 	int r = mrn_uffd_register(number->fd, start, end);
 
 	if (r)
-		return MRN_ARM_USE_ONCE;
+		return MRN_USE_ONCE;
 	if (!MRN_BROKEN(UFFD_HOLES)) {
 		r = look_at_all(number, start, end, files);
 		if (r == -EAGAIN || r == -EBADF)

@@ -269,7 +269,7 @@ static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 		*files = u->request.files;
 	}
 	/* Without a keeper nothing is armed any more. */
-	return r < 0 && r != -EAGAIN ? MRN_ARM_USE_ONCE : r;
+	return r < 0 && r != -EAGAIN ? MRN_USE_ONCE : r;
 }
 
 static void disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
@@ -296,7 +296,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	mrn_fence_full();
 	/* A range that is added after this look collides: the keeper holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end))
-		r = MRN_ARM_USE_ONCE;
+		r = MRN_USE_ONCE;
 	else if (mrn_tokens_overlap(u->mm, start, end))
 		r = -EAGAIN;
 	else

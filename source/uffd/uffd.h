@@ -124,10 +124,10 @@ void mrn_uffd_stop(struct mrn_uffd *u);
 void mrn_uffd_forget(struct mrn_uffd *u);
 
 /* Good for one use, and armed but for a hole: mappings have been split. */
-#define MRN_UFFD_IN_PART (MRN_ARM_USE_ONCE + 1)
+#define MRN_UFFD_IN_PART (MRN_USE_ONCE + 1)
 
 /*
- * 0; MRN_ARM_USE_ONCE, and nothing is armed; MRN_UFFD_IN_PART; or -EAGAIN while an invalidation of the range is in progress. *files
+ * 0; MRN_USE_ONCE, and nothing is armed; MRN_UFFD_IN_PART; or -EAGAIN while an invalidation of the range is in progress. *files
  * becomes false when no page there can be a file's on disk.
  */
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files);

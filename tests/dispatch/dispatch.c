@@ -536,7 +536,7 @@ TEST(a_dispatch_that_is_taken_away_is_noticed)
 	CHECK_EQ(mrn_source_coverage(source, &c), MRN_SOURCE_DISPATCH);
 	CHECK_EQ(c.bracketed, 0);
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING),
-		  MRN_ARM_USE_ONCE);
+		  MRN_USE_ONCE);
 	watched_close(&w);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
@@ -582,7 +582,7 @@ TEST(a_ring_is_made)
 	CHECK(fd >= 0);
 	/* Late, so not among those that were told before. */
 	CHECK_EQ(w.cause, MRN_CAUSE_DETACH);
-	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_USE_ONCE);
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING), 0);
 	CHECK_EQ(watched_unmap(&w), 0);
 	watched_close(&w);
@@ -601,7 +601,7 @@ TEST(a_ring_was_there_before)
 	fd = make_ring();
 	source = dispatch_or_skip(0);
 	watched_open(&w);
-	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_USE_ONCE);
 	CHECK_EQ(watched_unmap(&w), 0);
 	watched_close(&w);
 	close((int)fd);
@@ -630,7 +630,7 @@ TEST(a_ring_beside_uffd)
 	CHECK_EQ(arm_for_rings(source, &w), 0);
 	CHECK_EQ(ftruncate(fd, 4096), 0);
 	CHECK_EQ(mmap(w.page, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), w.page);
-	CHECK_EQ(arm_for_rings(source, &w), MRN_ARM_USE_ONCE);
+	CHECK_EQ(arm_for_rings(source, &w), MRN_USE_ONCE);
 	CHECK_EQ(watched_unmap(&w), 0);
 	watched_close(&w);
 	close((int)ring);

@@ -159,7 +159,7 @@ static void check_kept(pid_t (*beget)(void))
 		CHECK_EQ(arm(), 0);
 		CHECK_EQ(exit_status(beget()), 0);
 		CHECK_EQ(built.detached, i);
-		CHECK_EQ(armed_meanwhile, MRN_ARM_USE_ONCE);
+		CHECK_EQ(armed_meanwhile, MRN_USE_ONCE);
 	}
 	CHECK_EQ(arm(), 0);
 	CHECK_ERR(mmu_range_notifier_remove(&built.mrn), 0);
@@ -299,7 +299,7 @@ static bool all_is_copied(void)
 
 	watched_open(&w);
 	told = mrn_source_arm(source_of_guests, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING) ==
-	       MRN_ARM_USE_ONCE;
+	       MRN_USE_ONCE;
 	watched_close(&w);
 	CHECK_EQ(munmap(w.page, 4096), 0);
 	return told;
@@ -471,6 +471,6 @@ TEST(a_thread_that_cannot_be_armed)
 	test_thread(&t, unmap_in_thread, &w);
 	test_join(&t);
 	CHECK_EQ(watched_close(&w), 1);
-	CHECK_EQ(mrn_source_arm(source, (uintptr_t)stack, 4096, MRN_COVER_RAW), MRN_ARM_USE_ONCE);
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)stack, 4096, MRN_COVER_RAW), MRN_USE_ONCE);
 	both_detach(source);
 }

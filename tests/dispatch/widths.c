@@ -129,7 +129,7 @@ static void check_lost_by(long nr, long a)
 	CHECK_EQ(w.cause, MRN_CAUSE_DETACH);
 	CHECK(!is_covered(source));
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)w.page, 4096, MRN_COVER_EVERYTHING),
-		  MRN_ARM_USE_ONCE);
+		  MRN_USE_ONCE);
 	watched_close(&w);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }

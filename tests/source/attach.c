@@ -475,7 +475,7 @@ TEST(what_cannot_be_armed_is_good_for_one_use)
 	char *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 
 	CHECK(p != MAP_FAILED);
-	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
+	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, 4096, MRN_COVER_UFFD), MRN_USE_ONCE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	close(fd);
 }
@@ -675,7 +675,7 @@ TEST(arming_in_a_sandbox_opens_no_file)
 	forbid_files();
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), 0);
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD | MRN_COVER_IO_URING),
-		 MRN_ARM_USE_ONCE);
+		 MRN_USE_ONCE);
 	_exit(0);
 }
 
@@ -955,7 +955,7 @@ TEST(bad_input)
 	/* With a tag, which changes are announced without. */
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)&small | UINT64_C(5) << 58, 8, 0), -EINVAL);
 	/* Not mapped: nothing that could be kept. */
-	CHECK_EQ(mrn_source_arm(source, 4096, 4096, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
+	CHECK_EQ(mrn_source_arm(source, 4096, 4096, MRN_COVER_UFFD), MRN_USE_ONCE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	CHECK_ERR(mrn_mm_destroy(mm), 0);
 	CHECK(strcmp(mrn_cover_name(0), "unknown") == 0);

@@ -508,7 +508,7 @@ TEST(a_keeper_that_cannot_read_is_a_loss)
 		test_sleep_ms(1);
 	CHECK_EQ(pin_cache_peek(&dev, cache, p), NEW);
 	CHECK_ERR(mrn_source_check(source), -EOPNOTSUPP);
-	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), MRN_ARM_USE_ONCE);
+	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, LENGTH, MRN_COVER_UFFD), MRN_USE_ONCE);
 	CHECK_EQ(losses, 1);
 	rig_close();
 }

@@ -94,10 +94,10 @@ static void check_each(void)
 	CHECK(!strcmp(mrn_cover_name(MRN_COVER_PAGE_CACHE), "page_cache"));
 	disk = file_or_skip(name);
 	unlink(name);
-	CHECK_EQ(armed(map(disk, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
-	CHECK_EQ(armed_for_uffd(map(disk, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
-	CHECK_EQ(armed(map(disk, PROT_READ, MAP_SHARED)), MRN_ARM_USE_ONCE);
-	CHECK_EQ(armed(map(disk, RW, MAP_PRIVATE)), MRN_ARM_USE_ONCE);
+	CHECK_EQ(armed(map(disk, RW, MAP_SHARED)), MRN_USE_ONCE);
+	CHECK_EQ(armed_for_uffd(map(disk, RW, MAP_SHARED)), MRN_USE_ONCE);
+	CHECK_EQ(armed(map(disk, PROT_READ, MAP_SHARED)), MRN_USE_ONCE);
+	CHECK_EQ(armed(map(disk, RW, MAP_PRIVATE)), MRN_USE_ONCE);
 	/* Who does not ask for it does without. */
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)map(disk, RW, MAP_SHARED), PAGE, 0), 0);
 
@@ -151,7 +151,7 @@ TEST(a_private_page_of_ones_own)
 	fd = file_or_skip(name);
 	unlink(name);
 	p = map(fd, RW, MAP_PRIVATE);
-	CHECK_EQ(armed_for_uffd(p), MRN_ARM_USE_ONCE);
+	CHECK_EQ(armed_for_uffd(p), MRN_USE_ONCE);
 	*p = 'B';
 	if (armed_for_uffd(p))
 		SKIP("Linux 6.7 can look at pages");
@@ -188,8 +188,8 @@ TEST(a_block_device_on_a_tmpfs)
 		/* Without its name, the second time. */
 		if (i)
 			unlink(name);
-		CHECK_EQ(armed(map(fd, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
-		CHECK_EQ(armed(map(device, RW, MAP_SHARED)), MRN_ARM_USE_ONCE);
+		CHECK_EQ(armed(map(fd, RW, MAP_SHARED)), MRN_USE_ONCE);
+		CHECK_EQ(armed(map(device, RW, MAP_SHARED)), MRN_USE_ONCE);
 		/* And a file beside it. */
 		snprintf(name, sizeof(name), "%s/file", folder);
 		fd = open(name, O_RDWR | O_CREAT, 0600);
@@ -223,7 +223,7 @@ TEST(a_file_in_the_middle)
 	do
 		r = mrn_source_arm(source, (uintptr_t)p, 3 * PAGE, MRN_COVER_UFFD);
 	while (r == -EAGAIN);
-	CHECK_EQ(r, MRN_ARM_USE_ONCE);
+	CHECK_EQ(r, MRN_USE_ONCE);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 

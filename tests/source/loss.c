@@ -78,7 +78,7 @@ static void check_lost(struct mrn_source *source, uint64_t causes)
 	CHECK_EQ(c.bracketed & causes, 0);
 	CHECK_ERR(mrn_source_check(source), -EOPNOTSUPP);
 	CHECK_EQ(told.calls, 1);
-	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, causes), MRN_ARM_USE_ONCE);
+	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, causes), MRN_USE_ONCE);
 }
 
 static void finish(struct mrn_source *source)
@@ -120,7 +120,7 @@ TEST(written_over_is_seen_at_the_next_arm)
 	build(source, MRN_COVER_INTERPOSE);
 	write_over((void *)(uintptr_t)munmap, (void *)(uintptr_t)past_everybody);
 	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE),
-		  MRN_ARM_USE_ONCE);
+		  MRN_USE_ONCE);
 	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP));
 	finish(source);
 }
@@ -134,7 +134,7 @@ TEST(written_over_beside_uffd)
 	build(source, MRN_COVER_INTERPOSE);
 	write_over((void *)(uintptr_t)munmap, (void *)(uintptr_t)past_everybody);
 	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_INTERPOSE),
-		  MRN_ARM_USE_ONCE);
+		  MRN_USE_ONCE);
 	check_lost(source, MRN_CAUSE_BIT(MRN_CAUSE_SHMDT));
 	CHECK_ERR(mrn_source_arm(source, built.node.start, 4096, MRN_COVER_UFFD), 0);
 	finish(source);

@@ -215,7 +215,7 @@ TEST(files_that_are_armed_take_room)
 	CHECK(p != MAP_FAILED);
 	set_limit();
 	open_cache(MRN_COVER_UFFD | MRN_COVER_PAGE_CACHE);
-	if (mrn_source_arm(source, (uintptr_t)p, 1, MRN_COVER_PAGE_CACHE) != MRN_ARM_USE_ONCE)
+	if (mrn_source_arm(source, (uintptr_t)p, 1, MRN_COVER_PAGE_CACHE) != MRN_USE_ONCE)
 		SKIP("no disk behind /var/tmp");
 	hold_each(p);
 }

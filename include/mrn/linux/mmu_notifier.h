@@ -27,8 +27,9 @@
  *
  *  - Callbacks run inside somebody's munmap or free in this process. The kernel's may free, and
  *    allocate without waiting; here neither, nor take a lock under which anybody does.
- *  - Of the process's own memory (mrn_mm_self) not everything is told unasked: mrn_source_arm comes after
- *    mmu_interval_read_begin there, and mmu_interval_read_begin before each use of what is kept (<mrn/source.h>).
+ *  - Changes of the process's own memory (mrn_mm_self) are announced by a source, and some only where it watches: insert
+ *    with mrn_range_notifier_insert there, and call mmu_interval_read_begin before each use of what is kept, too
+ *    (<mrn/source.h>).
  *  - A notifier's mm is set from insert or register to removal, and NULL afterwards; free_notifier
  *    finds it NULL.
  *  - A mm_struct is not counted: nothing to mmgrab or mmget, each notifier keeps its mm's memory. An mm

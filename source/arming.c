@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Notifiers that are inserted with a source arm their ranges themselves. A notifier's mm_state says how far it is:
+ *
+ *	unread	   not armed, or not known to be; every read takes the slow way
+ *	arming[i]  the reader that holds tag i arms it; every other read takes the slow way, and arms for itself
+ *	mm->state  armed; a read takes the fast way
+ *
+ *	       a reader takes tag i         it has armed
+ *	unread --------------------> arming[i] -------------> mm->state
+ *	   ^                             |                        |
+ *	   +-----------------------------+------------------------+
+ *	   each callback, after it has agreed, before what changes is disarmed
+ *
+ * Why a read that takes the fast way relies on a range that is armed. It is disarmed only after a callback, and
+ * after that callback has set mm_state to unread. Only the reader that holds tag i may turn arming[i] into mm->state, and
+ * it put the tag there before it armed: so if a callback came in between, the compare-and-swap fails, whatever other
+ * readers have stored since. A read that begins between the callback's new seq and its store of unread finds that
+ * invalidation's bit in the mm's state (A4), waits for its end, and looks at mm_state again. A read that began before
+ * that has the old seq, which read_retry rejects.
+ *
+ * Where a range cannot be watched, what is built is good for one use. So each read begins with an invalidation of this
+ * notifier alone, and the state stays unread. Then the reader waits for tokens and arms once more, since an invalidation
+ * that had called the notifier before this one may still be in progress (A2).
+ */
+#include "source/arming.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stddef.h>
+
+#include "core/slot.h"
+#include "lifetime/pin.h"
+#include "os/callback.h"
+#include "os/clock.h"
+#include "os/random.h"
+#include "source/check.h"
+#include "source/process.h"
+
+#include "os/event_path.h"
+
+/* How often arming may fail because memory is changing, before the read gives up. */
+#define MAX_YIELDS 100000
+
+/* mrn->watched: never 0; who read last, and how patient the next other reader has to be. */
+#define WATCHED	      1u
+#define PATIENCE(exp) ((uint32_t)(exp) << 1)
+#define EXPONENT(w)   (((w) >> 1) & 31)
+#define READER(w)     ((w) >> 6)
+#define MAX_EXPONENT  22 /* 4 ms */
+
+/* What mm_state points to while a reader arms; never idle. */
+#define TAGS 64
+static const uint64_t arming[TAGS];
+
+static const struct mrn_arming *arming_of(const struct mrn_mm *mm)
+{
+	_Static_assert(offsetof(struct mrn_arming, watcher) == 0, "one is where the other is");
+	return (const struct mrn_arming *)__atomic_load_n(&mm->watcher, __ATOMIC_ACQUIRE);
+}
+
+int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
+		      struct mrn_mm *mm, const struct mrn_arming *a, uint64_t need)
+{
+	int r = mrn_source_process_init();
+
+	if (r)
+		return r;
+	/* All of an mm's watched notifiers have one watcher. */
+	__atomic_store_n(&mm->watcher, &a->watcher, __ATOMIC_RELEASE);
+	return mrn_insert_watched(mrn, start, length, mm, need);
+}
+
+/* ------------------------------------------------------------------------------------------- arming */
+
+/* Puts a tag in the place of unread: its number, or -1. Acquire pairs with the release of whoever stored unread. */
+static int take_tag(struct mmu_range_notifier *mrn)
+{
+	uint64_t *tags = &mrn_source_process->tags, taken = __atomic_load_n(tags, __ATOMIC_RELAXED);
+	const uint64_t *unread = &mrn_state_unread;
+	int tag;
+
+	if (__atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED) != unread)
+		return -1;
+	do {
+		if (!~taken)
+			return -1;
+		tag = __builtin_ctzll(~taken);
+		/* Acquire pairs with the release in leave_tag: its last holder's stores come before. */
+	} while (!__atomic_compare_exchange_n(tags, &taken, taken | UINT64_C(1) << tag, true,
+					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	if (__atomic_compare_exchange_n(&mrn->mm_state, &unread, &arming[tag], false,
+					__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return tag;
+	__atomic_fetch_and(tags, ~(UINT64_C(1) << tag), __ATOMIC_RELEASE);
+	return -1;
+}
+
+/* Release: a read that takes the fast way sees what this thread has seen, the translations of A3's tokens among it. */
+static void leave_tag(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag, bool armed)
+{
+	const uint64_t *mine = &arming[tag], *next = armed ? &mm->state : &mrn_state_unread;
+
+	MRN_HOOK(armed, mrn);
+	if (MRN_BROKEN(ARMING_TAG))
+		__atomic_store_n(&mrn->mm_state, next, __ATOMIC_RELEASE);
+	else
+		__atomic_compare_exchange_n(&mrn->mm_state, &mine, next, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED);
+	__atomic_fetch_and(&mrn_source_process->tags, ~(UINT64_C(1) << tag), __ATOMIC_RELEASE);
+}
+
+/* Of a notifier that is not known to be armed; its bounds may be of two insertions. */
+static int may_arm(const uint64_t *state, uintptr_t start, uintptr_t end)
+{
+	if (state == &mrn_state_absent || start >= end)
+		return -ENOENT;
+	/* The monitor that has to read an event first may be waiting for this callback. */
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
+/* Waits for tokens and arms, unless it is armed already. */
+static int arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, const struct timespec *deadline)
+{
+	int r, tag = take_tag(mrn);
+	/* After the tag: they are the insertion's that the tag stands in, or the tag is gone. */
+	uintptr_t start = __atomic_load_n(&mrn->node.start, __ATOMIC_ACQUIRE);
+	uintptr_t end = __atomic_load_n(&mrn->node.end, __ATOMIC_ACQUIRE);
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
+
+	r = mrn_tokens_wait(mm, start, end, deadline);
+	/* After the wait: an invalidation that has ended has put unread there. */
+	if (!MRN_BROKEN(ARMING_WAITED))
+		state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
+	if (!r && state != &mm->state)
+		r = may_arm(state, start, end);
+	if (!r && state != &mm->state)
+		r = arming_of(mm)->arm(start, end, __atomic_load_n(&mrn->need, __ATOMIC_RELAXED));
+	if (tag >= 0)
+		leave_tag(mrn, mm, tag, !r);
+	return r;
+}
+
+/* ------------------------------------------------------------------------ what is good for one use */
+
+static void sleep_for(uint64_t ns)
+{
+	uint32_t word = 0;
+
+	mrn_futex_wait_for(&word, 0, (long)ns);
+}
+
+/*
+ * Each read of a range that cannot be watched makes the reads of other threads collide. So that of several readers each
+ * gets to its read_retry, whoever comes after another one waits a little: ever longer, the oftener readers take turns,
+ * until a read fits into the wait.
+ */
+static void let_others_finish(struct mmu_range_notifier *mrn)
+{
+	uint32_t w = __atomic_load_n(&mrn->watched, __ATOMIC_RELAXED), exponent = EXPONENT(w);
+	uint32_t me = (uint32_t)mrn_thread_self() & READER(~0u);
+	uint64_t seed;
+
+	if (READER(w) == me || !READER(w)) {
+		exponent -= exponent > 0;
+	} else {
+		exponent += exponent < MAX_EXPONENT;
+		seed = mrn_now_ns() ^ mrn_thread_self();
+		sleep_for((UINT64_C(1) << exponent) +
+			  mrn_random_below(&seed, UINT64_C(1) << exponent));
+	}
+	__atomic_store_n(&mrn->watched, me << 6 | PATIENCE(exponent) | WATCHED, __ATOMIC_RELAXED);
+}
+
+/* Has this notifier's shadow torn down, as if its range had changed. Called with a pin. */
+static uint64_t invalidate_alone(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
+{
+	struct mmu_notifier_range range;
+	struct mrn_calls calls;
+	uint64_t seq;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, MMU_NOTIFIER_RANGE_BLOCKABLE, mm,
+				mrn->node.start, mrn->node.end);
+	range.cause = MRN_CAUSE_DETACH;
+	MRN_EVENT_PATH_ENTER();
+	mrn_token_publish(mm, &range);
+	/* For its fence. */
+	mrn_section_enter(mm, range.slot);
+	mrn_section_leave(mm, range.slot);
+	mrn_token_raise(mm, &range);
+	seq = range.seq;
+	calls = mrn_calls_begin();
+	MRN_CALLBACK(mrn->ops->invalidate(mrn, &range, seq));
+	mrn_calls_end(calls);
+	mrn_token_withdraw(mm, &range);
+	MRN_EVENT_PATH_LEAVE();
+	return seq;
+}
+
+/* Before a read of a range that cannot be watched: 0 and its new seq, or -ENOENT once mrn is removed. */
+static int begin_anew(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t *seq)
+{
+	struct mrn_mm *its;
+
+	let_others_finish(mrn);
+	if (!mrn_pin(&mrn->pins))
+		return -ENOENT;
+	/* The pin keeps this insertion, which may be another one than the read began with. */
+	its = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
+	if (its == mm)
+		*seq = invalidate_alone(mrn, mm);
+	mrn_unpin(&its->home, &mrn->pins);
+	return its == mm ? 0 : -ENOENT;
+}
+
+int mrn_arming_settle(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
+		      const struct timespec *deadline, uint64_t *seq)
+{
+	bool anew = MRN_BROKEN(ARMING_ONCE);
+	int r;
+
+	for (int yields = 0; yields < MAX_YIELDS; yields++) {
+		r = arm(mrn, mm, deadline);
+		if (r == MRN_USE_ONCE && !anew) {
+			r = begin_anew(mrn, mm, seq);
+			if (r)
+				return r;
+			anew = true;
+			continue;
+		}
+		if (r != -EAGAIN)
+			return r;
+		if (deadline && mrn_is_past(deadline))
+			return -ETIMEDOUT;
+		sched_yield();
+	}
+	return -EAGAIN;
+}
+
+/* --------------------------------------------------------------------------------------- callbacks */
+
+void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
+			const struct mmu_notifier_range *range)
+{
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
+
+	/*
+	 * Not where a removal has begun. Release, even of unread over unread: a reader that takes it for its tag does what
+	 * follows after what was before. Each failure is another thread's step; readers have no more than two each.
+	 */
+	while (!MRN_BROKEN(ARMING_UNREAD) && state != &mrn_state_absent &&
+	       !__atomic_compare_exchange_n(&mrn->mm_state, &state, &mrn_state_unread, true,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	arming_of(mm)->disarm_changing(mrn, range);
+}
+
+void mrn_arming_leaves(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
+{
+	arming_of(mm)->disarm(mrn);
+}
