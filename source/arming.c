@@ -39,6 +39,8 @@
 
 #include "os/event_path.h"
 
+#include "os/event_path.h"
+
 /* How often arming may fail because memory is changing, before the read gives up. */
 #define MAX_YIELDS 100000
 
