@@ -110,7 +110,10 @@ static long map(struct mrn_hmm_region *r, size_t i, size_t n, int prot)
 
 static void give_back(struct mrn_hmm_region *r, size_t i, size_t n)
 {
-	/* If it is still watched, it stays, as in unmap; at the end of the space nothing is watched. */
+	/*
+	 * Memory that cannot be hidden is still watched, and stays, as in unmap; at the end of the space nothing is
+	 * watched.
+	 */
 	if (r->hmm->uffd < 0 || !hide(r->hmm, mrn_hmm_addr(r, i), n))
 		mrn_hmm_cpu_release(mrn_hmm_addr(r, i), n * mrn_page_size());
 }

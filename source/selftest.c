@@ -555,7 +555,7 @@ int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen
 		if (!t->by_event)
 			continue;
 		r = attempt(source, t, mrn_sys6, true, &o);
-		/* Our own MADV_DONTNEED is over, which is what nothing else could tell. */
+		/* Our own MADV_DONTNEED is over; only we know that. */
 		mrn_use_once_clear(&source->uffd.use_once);
 		if (r)
 			return r;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the catalog share. */
+/* Shared by the files of the catalog. */
 #ifndef COVERAGE_CAUSE_WAY_H
 #define COVERAGE_CAUSE_WAY_H
 
 #include "coverage/cause/cause.h"
 
-/* A way to do it. The bytes are written, the hole is refilled and the room is unmapped in place.c. */
+/* A way to make a cause happen. place.c writes the bytes, refills the hole and unmaps the room. */
 struct cause_way {
 	int (*prepare)(struct cause_place *p);
 	int (*change)(struct cause_place *p);
@@ -18,31 +18,31 @@ struct cause_way {
 #define ONE(NAME, ABOUT, WAY, ...)  BOTH(NAME, ABOUT, WAY)
 #include "coverage/cause/catalog.def"
 
-/* libc's errno convention into ours. */
+/* Turns libc's errno convention into ours. */
 int cause_result(long r);
-/* A raw call's value into ours: an address is no error. */
+/* Turns a raw call's value into ours: an address is no error. */
 int cause_raw_result(long r);
 /* Says why and returns -EOPNOTSUPP. */
 int cause_lacks(struct cause_place *p, const char *why);
 
-/* What a change is of: the whole place, or its middle. */
+/* What a change affects: the whole place, or its middle. */
 char *cause_from(const struct cause_place *p);
 size_t cause_size(const struct cause_place *p);
 
-/* Is something mapped at this page? */
+/* True if something is mapped at this page. */
 bool cause_is_mapped(const char *addr);
-/* The change has unmapped this. */
+/* Notes that the change has unmapped this. */
 void cause_gone(struct cause_place *p, char *addr, size_t length);
 
-/* Reserves addresses for a place, and for a spare; nothing is accessible there yet. */
+/* Reserves addresses, inaccessible, for a place and a spare. */
 int cause_reserve(struct cause_place *p, size_t alignment);
-/* Maps what p->addr or p->spare reserves: anonymous memory with fd -1, a shared file's otherwise. */
+/* Maps what p->addr or p->spare reserves: anonymous memory if fd is -1, else a shared file's. */
 int cause_map(char *addr, size_t length, int fd);
-/* For ways that need no more: an anonymous place; one with a spare; one of a memfd. */
+/* Complete prepare functions: an anonymous place; one with a spare; one of a memfd. */
 int cause_prepare_anonymous(struct cause_place *p);
 int cause_prepare_spare(struct cause_place *p);
 int cause_prepare_memfd(struct cause_place *p);
-/* After a truncation: the memfd is as long as the place again. */
+/* After a truncation: makes the memfd as long as the place again. */
 int cause_refill_length(struct cause_place *p);
 
 #endif

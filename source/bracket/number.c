@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The brackets by the number of the system call. */
+/* The brackets by system call number. */
 #undef _FILE_OFFSET_BITS
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #include "os/event_path.h"
 
-/* An argument of the call, as calls.def says it. */
+/* An argument of the call, as in calls.def. */
 #define INT(n)	    ((int)a[n])
 #define UNSIGNED(n) ((unsigned int)a[n])
 #define SIZE(n)	    ((size_t)a[n])
@@ -22,14 +22,14 @@
 
 /* ---------------------------------------------------------------------------------- calls that change files */
 
-/* What openat2 is given; a longer one has what is not known here. */
+/* openat2's argument; a longer one has more than is known here. */
 struct how {
 	uint64_t flags, mode, resolve;
 };
 
 /*
- * Another thread may change what is pointed to between our look and the kernel's: so the call is made with a copy. What cannot
- * be read, as in some containers, is taken to truncate.
+ * Another thread may change what is pointed to between our look and the kernel's: so the call is made with a copy. If
+ * it cannot be read, as in some containers, the call is taken to truncate.
  */
 static void open_how(struct mrn_file_change *change, int folder, const char *path, long how,
 		     long size)
@@ -125,7 +125,7 @@ static long execute(mrn_real_call real, const struct mrn_call *call, long nr, co
 	long copy[6] = {a[0], a[1], a[2], a[3], a[4], a[5]}, r;
 	struct mrn_bracket bracket;
 
-	/* x32's has pointers of its own. */
+	/* x32 has pointers of its own. */
 	if (!call->compat)
 		mrn_exec_before(call->nr, copy);
 	mrn_bracket_exec_by_name(&bracket);
@@ -136,14 +136,14 @@ static long execute(mrn_real_call real, const struct mrn_call *call, long nr, co
 	return r;
 }
 
-/* This one returns where the break is, whether it has been moved or not. */
+/* brk returns where the break is, whether or not it has moved. */
 static long set_break(mrn_real_call real, const struct mrn_call *call, long nr, const long *a)
 {
 	uintptr_t to = (uintptr_t)call->a[0], was = 0;
 	struct mrn_bracket bracket;
 	long r;
 
-	/* What is new matters to who is there. */
+	/* New memory matters only to notifiers that exist. */
 	if (to && !mrn_bracket_tells_nobody())
 		was = (uintptr_t)mrn_sys1(SYS_brk, 0);
 	mrn_bracket_brk(&bracket, to);

@@ -7,7 +7,7 @@
 
 #include "os/event_path.h"
 
-/* Arguments, from 0 on: an int; an unsigned int, or what the kernel hands on as one. */
+/* Sets of arguments, from 0 on: INT, and UNSIGNED, also where the kernel converts to unsigned int later. */
 #define INT(n)	    (1u << (n))
 #define UNSIGNED(n) (1u << ((n) + 6))
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A system call as the kernel reads it. The registers have 64 bits; of the number, of an int and of a descriptor it looks at
- * 32, and whatever is above may be left over from something else. So whoever asks what a call is looks at this; whoever makes
- * it makes it as it came, which is what the program's own sandbox and tracer expect.
+ * A system call as the kernel reads it. Registers have 64 bits; of the number, an int and a descriptor the kernel reads
+ * 32, and the upper half may hold anything. So decide by this, but make the call with the registers as they came: the
+ * program's own sandbox and tracer expect that.
  */
 #ifndef MRN_SOURCE_BRACKET_READ_H
 #define MRN_SOURCE_BRACKET_READ_H
@@ -10,18 +10,18 @@
 #include <stdbool.h>
 
 struct mrn_call {
-	long nr; /* below 0: none that is known here */
+	long nr; /* below 0: no call that mrn knows */
 	long a[6];
-	bool compat; /* what it points to is in the form of a 32-bit program */
+	bool compat; /* its pointers point to the 32-bit form of structures */
 };
 
 /*
- * x32's calls are those of x86-64 with this bit in the number. Some have numbers of their own. A kernel without x32, as most are,
- * refuses them all, and then they have been announced for nothing.
+ * x32's calls are those of x86-64 with this bit in the number; some have numbers of their own. Most kernels lack x32
+ * and refuse them all; then they were announced for nothing.
  */
 #define MRN_X32_BIT 0x40000000
 
-/* a: six, as they came. */
+/* a: six arguments, as they came. */
 struct mrn_call mrn_call_read(long nr, const long *a);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The SIGSYS handler: what is done with which call. */
+/* The SIGSYS handler: what to do with which call. */
 #include <asm/prctl.h>
 #include <errno.h>
 #include <linux/audit.h>
@@ -23,8 +23,8 @@ MRN_TLS struct mrn_frame mrn_vfork_frame;
 /* --------------------------------------------------------------------------------- the caught thread */
 
 /*
- * Where a frame can be while the handler still runs, and afterwards: below the red zone; or, when the signal's own
- * frame is just there, in the part of it that returning from the signal does not look at, the siginfo.
+ * A place for a frame that is free while the handler runs and afterwards: below the red zone; or, if the signal's own
+ * frame is there, in the siginfo, which returning from the signal does not read.
  */
 static struct mrn_frame *frame_of(const struct mrn_caught *c)
 {
@@ -86,7 +86,7 @@ void mrn_caught_return(struct mrn_caught *c, long value)
 	c->reg[REG_R11] = c->reg[REG_EFL];
 }
 
-/* Where the kernel may not be asked, as in some containers, the address has to be believed. */
+/* If the kernel may not be asked, as in some containers, trust the address. */
 int mrn_program_read(void *into, uint64_t addr, size_t size)
 {
 	int r = mrn_peek(into, addr, size);
@@ -107,7 +107,7 @@ int mrn_program_write(uint64_t addr, const void *from, size_t size)
 	return 0;
 }
 
-/* For which a stack grows as for a store of the program's. */
+/* The kernel's store lets a stack grow, like a store of the program's. */
 static bool kernel_stores(uintptr_t addr)
 {
 	return mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)addr, sizeof(mrn_sigmask)) !=
@@ -132,8 +132,8 @@ static void as_they_came(long a[6], const greg_t *reg)
 }
 
 /*
- * Made here, with all signals blocked: a handler that does not return, and a thread that is cancelled, must not leave
- * a token behind. None of these calls waits for anything that a signal would end, but those that change a file.
+ * Made here, with all signals blocked: a handler that does not return, or a cancellation, must not leave a token
+ * behind. None of these calls waits for anything that a signal would end, except those that change a file.
  */
 static void bracket(struct mrn_caught *c)
 {
@@ -159,8 +159,8 @@ bool mrn_caught_is_let_go(void)
 }
 
 /*
- * It goes on like any other call, since it may block for long, be interrupted, or be cancelled; but that the handler is told when
- * it is over. See bracket/held.h for the ways in which it may be left.
+ * It goes on like any other call, since it may block for long, be interrupted, or be cancelled; but the handler is told
+ * when it is over. bracket/held.h lists the ways in which it may be left.
  */
 static void file_call(struct mrn_caught *c)
 {
@@ -181,7 +181,7 @@ static void file_call(struct mrn_caught *c)
 	errno = saved;
 }
 
-/* mrn_stub_tell's call is over, with rsp at its frame. */
+/* mrn_stub_tell's call is over; rsp is at its frame. */
 static void told(struct mrn_caught *c)
 {
 	const struct mrn_frame *f = (const struct mrn_frame *)c->reg[REG_RSP];
@@ -194,7 +194,7 @@ static void told(struct mrn_caught *c)
 	mrn_caught_return(c, 0);
 }
 
-/* Of calls that a handler of the program's, or a cancellation, has left. */
+/* Ends those of calls that one of the program's handlers, or a cancellation, has left. */
 static void end_what_is_left(const struct mrn_caught *c)
 {
 	const stack_t *alternate = &c->context->uc_stack;
@@ -227,7 +227,7 @@ void mrn_caught_lose(void)
 	mrn_caught_end_all();
 }
 
-/* In an own thread, or in a new one before it goes on: what it does would not be seen. */
+/* In an own thread, or in a new one before it goes on: its changes would not be seen. */
 void mrn_thread_is_not_armed(void)
 {
 	int saved = errno;
@@ -266,7 +266,7 @@ static void prctl_call(struct mrn_caught *c)
 	by_kind(c);
 }
 
-/* Who is about to be traced has a tracer that sees each SIGSYS, and may not hand it on. */
+/* A tracer sees each SIGSYS and may swallow it: a thread that is about to be traced leaves. */
 static void ptrace_call(struct mrn_caught *c)
 {
 	if (c->call.a[0] == PTRACE_TRACEME)
@@ -275,8 +275,8 @@ static void ptrace_call(struct mrn_caught *c)
 }
 
 /*
- * What is said here of a thread is where its fs points to. An instruction may load that with a segment that a thread has made, for
- * any of them; and arch_prctl puts it elsewhere.
+ * Thread-local storage is found by fs. An instruction may load fs with a segment that any thread has made; and
+ * arch_prctl moves it.
  */
 static void segment_call(struct mrn_caught *c)
 {
@@ -290,7 +290,7 @@ static void segment_call(struct mrn_caught *c)
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
-/* Does the kernel lack this call, which is x32's and about signals? Asked by the call itself, with arguments that change nothing. */
+/* True if the kernel lacks this x32 call about signals. Makes the call itself, with arguments that change nothing. */
 static bool is_unknown(const struct mrn_caught *c)
 {
 	return mrn_raw(c->reg[REG_RAX], 0, 0, 0, 0) == -ENOSYS;
@@ -363,12 +363,12 @@ static void caught(struct mrn_caught *c)
 }
 
 /*
- * Is there a place for a frame? A signal that came on the program's stack shows that it has one. One on an alternate stack
- * does not: rsp may be any number, for a bare call needs no stack.
+ * True if there is a place for a frame. A signal that came on the program's stack shows that there is a stack. One on
+ * an alternate stack does not: rsp may be any number, since a bare call needs no stack.
  */
 static bool has_stack(const struct mrn_caught *c)
 {
-	static MRN_TLS uintptr_t known; /* the page of the frame that was written last */
+	static MRN_TLS uintptr_t known; /* the page of the last frame that was written */
 	const uintptr_t frame = (uintptr_t)frame_of(c), in_page = ~(mrn_page_size() - 1);
 	const uintptr_t last = frame + sizeof(struct mrn_frame) - 1;
 
@@ -383,8 +383,8 @@ static bool has_stack(const struct mrn_caught *c)
 }
 
 /*
- * Of a thread that has been let go, there has been another start since, and now it arrives: it is made again, and passes. It comes
- * once more if it is for a dispatch of the program's.
+ * A call of a thread that was let go, and that arrives after another start: it is made again, and passes. If it comes
+ * once more, it is for a dispatch of the program's.
  */
 static bool is_late(const struct mrn_caught *c)
 {
@@ -421,7 +421,7 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 		return;
 	}
 	mrn_sigsys_waits_no_more();
-	/* For the process, kept by another thread: as if it had come just before the call. */
+	/* One that another thread has kept for the process: as if it had come just before the call. */
 	if (!mrn_sigsys_blocked && mrn_sigsys_any_kept()) {
 		c.reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
 		mrn_sigsys_give_kept(uc, false);
@@ -434,7 +434,7 @@ void mrn_on_sigsys(int sig, siginfo_t *info, void *context)
 	mrn_altstack_note(&c);
 	end_what_is_left(&c);
 	if (!has_stack(&c)) {
-		/* Made again, bare. */
+		/* Makes the call again, bare. */
 		mrn_caught_lose();
 		c.reg[REG_RIP] -= MRN_SYSCALL_INSTRUCTION;
 	} else if (info->si_arch == AUDIT_ARCH_I386) {

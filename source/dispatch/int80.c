@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * int $0x80 in a 64-bit program: i386's system calls, with its numbers, and arguments of 32 bits. Those that change memory
- * are bracketed as what they are on x86-64, and made as they came. All others go on. Those that end what dispatch knows, a thread or
- * process that nobody arms, exec, which nobody announces, and dispatch given away, end the coverage. So do those that might
- * block SIGSYS, take it, or take away where it is handled: their masks and actions are in forms of their own. A call that
- * makes a ring is noted.
+ * int $0x80 in a 64-bit program: i386's system calls, with their own numbers, and arguments of 32 bits. Those that
+ * change memory are bracketed like x86-64's, and made as they came. All others go on. Those that dispatch cannot follow
+ * end the coverage: making a thread or process, which nobody arms; exec, which nobody announces; and giving dispatch
+ * away. So do those that might block SIGSYS, or take it or its stack away: their masks and actions are in forms of
+ * their own. A call that makes a ring is noted.
  */
 #include <errno.h>
 #include <linux/prctl.h>
@@ -18,7 +18,7 @@
 
 #include "os/event_path.h"
 
-/* asm/unistd_32.h cannot be had beside x86-64's. */
+/* asm/unistd_32.h cannot be included beside x86-64's. */
 enum {
 #define CALL(name, i386, narrow) I386_##name = i386,
 #define I386(name, number)	 I386_##name = number,
@@ -240,7 +240,7 @@ static void look_at_signals(uint64_t nr, const uint64_t *arg)
 		mrn_caught_lose();
 }
 
-/* Before the call: what is not seen from then on. arg: ebx and on. */
+/* Before the call: what cannot be seen from then on. arg: from ebx on. */
 static void look_ahead(uint64_t nr, const struct mrn_call *call, const uint64_t *arg)
 {
 	switch (nr) {

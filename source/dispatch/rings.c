@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What io_uring does to memory, no call of a thread's announces. But a ring has to be made, and that is one. From then on
- * what it could change is good for one use at a time (mrn_source_arm).
+ * io_uring's own changes of memory are not announced by any thread's call. But making a ring is a call. From then on
+ * memory that a ring could change is good for one use at a time (mrn_source_arm).
  *
- * Not seen: a ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY) that was there before us.
+ * Not seen: a ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY) that was made before dispatch started.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"
 
-static bool has_rings; /* stays, though they go */
+static bool has_rings; /* stays true when the rings have gone */
 static void (*on_ring)(void);
 
 bool mrn_dispatch_has_rings(void)
@@ -28,7 +28,7 @@ void mrn_ring_is_made(void)
 {
 	if (!MRN_BROKEN(DISPATCH_RINGS) &&
 	    !__atomic_exchange_n(&has_rings, true, __ATOMIC_SEQ_CST)) {
-		/* Orders that before the walk among notifiers: who is not met there sees it. */
+		/* Orders that before the walk among notifiers: one that the walk does not meet sees it. */
 		mrn_fence_full();
 		if (on_ring)
 			on_ring();
@@ -41,7 +41,7 @@ void mrn_caught_uring_setup(struct mrn_caught *c)
 	mrn_caught_resume(c, mrn_stub_resume);
 }
 
-/* What cannot be looked at may be one. */
+/* A descriptor that cannot be looked at may be a ring. */
 static bool is_ring(int folder, const char *fd)
 {
 	static const char want[] = "anon_inode:[io_uring]";
@@ -59,7 +59,7 @@ void mrn_rings_look(void (*ring)(void))
 	struct dirent *fd;
 
 	on_ring = ring;
-	/* Where that cannot be known there may be some. */
+	/* If the descriptors cannot be listed, there may be some. */
 	if (!fds)
 		__atomic_store_n(&has_rings, true, __ATOMIC_RELAXED);
 	while (fds && (fd = readdir(fds)))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where our functions are. Without libc's headers, which declare the same names. */
+/* The addresses of our functions. Without libc's headers, which declare the same names. */
 #include "source/interpose/wrappers.h"
 
 #include "source/interposer.h"
 
-/* Weak: where one is not built, as free with a sanitizer, it is whoever's it is, or nobody's. */
+/* Weak: a function that is not built, as free with a sanitizer, is another library's, or missing. */
 #define FUNCTION(name, call)                             \
 	extern const char mrn_at_##name[] __asm__(#name) \
 		__attribute__((weak, visibility("default")));
