@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A consumer of this process's own memory, without the cache: shadows of three pages, as fixed buffers of an io_uring, which
- * hold the page that was there when they were registered. One thread uses them, as long as it may keep them. Another takes
- * the pages away, by calls that no library sees and by calls that libc makes inside itself, and puts others in their place.
+ * A consumer of this process's own memory, without the cache: shadows of three pages, as fixed buffers of an io_uring,
+ * which hold the pages of their registration. One thread uses them, as long as it may keep them. Another takes the
+ * pages away, by calls that no library sees and by calls that libc makes inside itself, and puts others in their place.
  *
- * Run first with notifiers that no source watches, which must be found stale, and then with those of a source, which must
- * not. Link with -lmrn-interpose, -lmrn and -luring.
+ * Runs first with notifiers that no source watches, which must be found stale, and then with those of a source, which
+ * must not. Link with -lmrn-interpose, -lmrn and -luring.
  */
 #include <liburing.h>
 #include <malloc.h>
@@ -28,12 +28,12 @@ struct shadow {
 	struct mmu_range_notifier mrn; /* first: a callback gets its address */
 	uint64_t *page;
 	unsigned int slot; /* in the ring's table of buffers */
-	bool valid;	   /* under the driver lock: what is in the slot may be used */
+	bool valid;	   /* under the driver lock: the buffer in the slot may be used */
 };
 
 static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct io_uring ring;
-static int file; /* where transfers go */
+static int file; /* the target of transfers */
 static struct mrn_source *source;
 static uint64_t pinned, checked, stale;
 
@@ -56,7 +56,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 
 static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
 
-/* The device takes the page that is there now, in the place of the one that it had. */
+/* The device takes the page that is there now, in place of the old one. */
 static int pin(struct shadow *s)
 {
 	struct iovec iov = {s->page, PAGE};
@@ -67,13 +67,13 @@ static int pin(struct shadow *s)
 	return r < 0 ? r : 0;
 }
 
-/* Returns with the driver lock held and a shadow that is true; or -errno. */
+/* Returns with the driver lock held and a valid shadow; or -errno. */
 static int shadow_lock(struct shadow *s)
 {
 	for (;;) {
 		/*
-		 * Before each use, too: a change by a bare call is announced after it, and the call may have returned before
-		 * all callbacks have been made. This waits for them.
+		 * Before each use, too: a change by a bare call is announced after it, and the call may return before
+		 * all callbacks have run. This waits for them.
 		 */
 		uint64_t seq = mmu_range_read_begin(&s->mrn);
 		int r;
@@ -83,7 +83,7 @@ static int shadow_lock(struct shadow *s)
 			return 0;
 		pthread_mutex_unlock(&driver_lock);
 		r = pin(s);
-		/* What is there is being changed: there will be something else. */
+		/* The memory is being changed: try again. */
 		if (r == -EFAULT)
 			continue;
 		if (r)
@@ -97,7 +97,7 @@ static int shadow_lock(struct shadow *s)
 	}
 }
 
-/* What the device finds in the page. */
+/* Returns what the device finds in the page. */
 static int use(struct shadow *s, uint64_t *word)
 {
 	struct io_uring_cqe *cqe;
@@ -160,7 +160,7 @@ static bool discard(struct shadow *s)
 	return !raw(SYS_madvise, s->page, PAGE, MADV_DONTNEED, 0);
 }
 
-/* The last block of the heap: libc moves the break back, and on again, when it is told to give back what is free. */
+/* The last block of the heap: libc moves the break back, and on again, when it is told to return free memory. */
 #define BLOCK (16 * PAGE)
 static char *block;
 
@@ -196,7 +196,7 @@ static void *use_them(void *arg)
 		if (before == 2 * (CHANGES + 1))
 			break;
 		failed = use(s, &word);
-		/* Only what was there all through can be told from what was there before. */
+		/* Only if nothing changed meanwhile can a stale word be told from a new one. */
 		if ((before & 1) || before != __atomic_load_n(&turn, __ATOMIC_ACQUIRE))
 			continue;
 		stale += word != before / 2;
@@ -237,7 +237,7 @@ static int insert(struct shadow *s, struct mrn_source *by)
 		  : mmu_range_notifier_insert(&s->mrn, page, PAGE, mrn_mm_self());
 }
 
-/* With notifiers that this source watches, or NULL. 0, or what the program exits with. */
+/* With notifiers that this source watches, or NULL. 0, or the program's exit status. */
 static int run(const char *name, struct mrn_source *by)
 {
 	pthread_t user;
@@ -313,6 +313,6 @@ int main(void)
 	if (r)
 		return r;
 	mrn_source_detach(source);
-	/* Dispatch sees every call, asked or not. */
+	/* Dispatch sees every call, armed or not. */
 	return stale || (!stale_unwatched && !(coverage.bracketed & MRN_COVER_RAW));
 }

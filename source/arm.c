@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arming: a range is watched for a consumer's causes, or good for one use; and the other way, disarming.
+ * Arms a range for a consumer's causes, or says that it is good for one use; and disarms.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -16,12 +16,12 @@
 #include "source/interposer.h"
 #include "source/state.h"
 
-/* Is a file mapped there? It may be, if that cannot be known. */
+/* True if a file is mapped there, or if that cannot be known. */
 static bool shows_file(uintptr_t start, uintptr_t end)
 {
 	struct mrn_mapping m;
 
-	/* The program may not be allowed to ask any more. */
+	/* The program may be forbidden to ask. */
 	if (mrn_is_confined())
 		return true;
 	for (; start < end; start = m.end) {
@@ -38,8 +38,8 @@ static bool shows_file(uintptr_t start, uintptr_t end)
 }
 
 /*
- * What io_uring does, nobody announces; but that uffd sees what it advises, which is all that it does to memory without a
- * file. So where there is a ring, the rest is good for one use.
+ * io_uring's own operations are not announced, except madvise, which userfaultfd reports, and which is all that it does
+ * to memory without a file. So where there is a ring, the rest is good for one use.
  */
 static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t length)
 {
@@ -71,20 +71,20 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		mrn_source_has_lost(s, MRN_KIND_INTERPOSE, 0);
 		by_name = 0;
 	}
-	/* Without dispatch there may be any. */
+	/* Without dispatch there may be rings. */
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
 	if (rings && is_a_rings_to_change(kinds, addr, length))
 		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
-	/* A cause that nobody covers, never has or has lost. */
+	/* A cause that no kind covers: none ever has, or it was lost. */
 	covered = mrn_source_covered(s);
 	if (need & ~(covered.bracketed | covered.before_return | covered.use_once))
 		return MRN_USE_ONCE;
-	/* What a guest changes past the interposer is announced by nobody. */
+	/* What a guest changes past the interposer is not announced. */
 	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
 		return MRN_USE_ONCE;
-	/* What is bracketed needs no arming. */
+	/* Causes that are bracketed need no arming. */
 	if (!rings && !(need & ~covered.bracketed))
 		return files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
@@ -93,12 +93,12 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (*full)
 		return MRN_USE_ONCE;
 	r = mrn_uffd_arm(&s->uffd, start, end, &files);
-	/* Not where something is armed: that has split mappings, however often it may be used. */
+	/* Not if something is armed: that has split mappings, even if the range is good for one use. */
 	if (r == MRN_USE_ONCE || r < 0)
 		mrn_room_give_back(&s->room);
 	if (r == MRN_UFFD_IN_PART)
 		return MRN_USE_ONCE;
-	/* After arming: whatever is mapped there instead from now on is announced, and collides. */
+	/* After arming: anything that is mapped over it from now on is announced, and collides. */
 	return !r && files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : r;
 }
 
@@ -109,7 +109,7 @@ int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t
 	return mrn_source_arm_if_room(s, addr, length, need, &full);
 }
 
-/* The userfaultfd that watches for s, if one does and this is not a forked child. */
+/* The userfaultfd of s; NULL without one, or in a forked child. */
 static struct mrn_uffd *uffd_of(struct mrn_source *s)
 {
 	if (!s || mrn_mm_is_wiped(s->mm) ||
@@ -135,7 +135,7 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	uintptr_t start = mrn->node.start, end = mrn->node.end;
 	struct mrn_uffd *u = uffd_of(s);
 
-	/* A token of another mm keeps nobody from relying on what is armed at its addresses. */
+	/* A token of another mm does not stop anybody from relying on what is armed at its addresses. */
 	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
 	    (range->flags & MRN_RANGE_AFTER) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
@@ -149,14 +149,14 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 
 void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
 {
-	/* In a bracket: what stop() says of callbacks is true of us, too. Of whatever may be armed, left over or not. */
+	/* In a bracket: as in a callback, see stop(). Disarms whatever may be armed, left over or not. */
 	struct mrn_uffd *u = uffd_of(mrn_source_here());
 
 	if (u)
 		mrn_uffd_disarm_changing(u, start, end);
 }
 
-/* By the notifiers themselves. */
+/* For notifiers that arm themselves. */
 static int arm_here(uintptr_t start, uintptr_t end, uint64_t need)
 {
 	struct mrn_source *s = mrn_source_here();
