@@ -44,7 +44,7 @@
 /* How often arming may fail because memory is changing, before the read gives up. */
 #define MAX_YIELDS 100000
 
-/* mrn->watched: never 0; who read last, and how patient the next other reader has to be. */
+/* mrn->watched, never 0: the last reader, and how patient the next other reader must be. */
 #define WATCHED	      1u
 #define PATIENCE(exp) ((uint32_t)(exp) << 1)
 #define EXPONENT(w)   (((w) >> 1) & 31)
@@ -68,14 +68,14 @@ int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t
 
 	if (r)
 		return r;
-	/* All of an mm's watched notifiers have one watcher. */
+	/* All watched notifiers of an mm have the same watcher. */
 	__atomic_store_n(&mm->watcher, &a->watcher, __ATOMIC_RELEASE);
 	return mrn_insert_watched(mrn, start, length, mm, need);
 }
 
 /* ------------------------------------------------------------------------------------------- arming */
 
-/* Puts a tag in the place of unread: its number, or -1. Acquire pairs with the release of whoever stored unread. */
+/* Puts a tag in place of unread: returns its number, or -1. Acquire pairs with the release that stored unread. */
 static int take_tag(struct mmu_range_notifier *mrn)
 {
 	uint64_t *tags = &mrn_source_process->tags, taken = __atomic_load_n(tags, __ATOMIC_RELAXED);
@@ -88,7 +88,7 @@ static int take_tag(struct mmu_range_notifier *mrn)
 		if (!~taken)
 			return -1;
 		tag = __builtin_ctzll(~taken);
-		/* Acquire pairs with the release in leave_tag: its last holder's stores come before. */
+		/* Acquire pairs with the release in leave_tag: the last holder's stores come before. */
 	} while (!__atomic_compare_exchange_n(tags, &taken, taken | UINT64_C(1) << tag, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
 	if (__atomic_compare_exchange_n(&mrn->mm_state, &unread, &arming[tag], false,
@@ -98,7 +98,7 @@ static int take_tag(struct mmu_range_notifier *mrn)
 	return -1;
 }
 
-/* Release: a read that takes the fast way sees what this thread has seen, the translations of A3's tokens among it. */
+/* Release: a read that takes the fast way sees what this thread has seen, including the translations of A3's tokens. */
 static void leave_tag(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag, bool armed)
 {
 	const uint64_t *mine = &arming[tag], *next = armed ? &mm->state : &mrn_state_unread;
@@ -112,12 +112,12 @@ static void leave_tag(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag
 	__atomic_fetch_and(&mrn_source_process->tags, ~(UINT64_C(1) << tag), __ATOMIC_RELEASE);
 }
 
-/* Of a notifier that is not known to be armed; its bounds may be of two insertions. */
+/* For a notifier that is not known to be armed; its bounds may be of two insertions. */
 static int may_arm(const uint64_t *state, uintptr_t start, uintptr_t end)
 {
 	if (state == &mrn_state_absent || start >= end)
 		return -ENOENT;
-	/* The monitor that has to read an event first may be waiting for this callback. */
+	/* The monitor, which has to read an event first, may be waiting for this callback. */
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
@@ -125,13 +125,13 @@ static int may_arm(const uint64_t *state, uintptr_t start, uintptr_t end)
 static int arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, const struct timespec *deadline)
 {
 	int r, tag = take_tag(mrn);
-	/* After the tag: they are the insertion's that the tag stands in, or the tag is gone. */
+	/* After the tag: the bounds are of the insertion that has the tag, or the tag is gone. */
 	uintptr_t start = __atomic_load_n(&mrn->node.start, __ATOMIC_ACQUIRE);
 	uintptr_t end = __atomic_load_n(&mrn->node.end, __ATOMIC_ACQUIRE);
 	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 
 	r = mrn_tokens_wait(mm, start, end, deadline);
-	/* After the wait: an invalidation that has ended has put unread there. */
+	/* After the wait: an invalidation that has ended has stored unread. */
 	if (!MRN_BROKEN(ARMING_WAITED))
 		state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
 	if (!r && state != &mm->state)
@@ -174,7 +174,7 @@ static void let_others_finish(struct mmu_range_notifier *mrn)
 	__atomic_store_n(&mrn->watched, me << 6 | PATIENCE(exponent) | WATCHED, __ATOMIC_RELAXED);
 }
 
-/* Has this notifier's shadow torn down, as if its range had changed. Called with a pin. */
+/* Makes this notifier tear its shadow down, as if its range had changed. Call with a pin. */
 static uint64_t invalidate_alone(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
 	struct mmu_notifier_range range;
@@ -186,7 +186,7 @@ static uint64_t invalidate_alone(struct mmu_range_notifier *mrn, struct mrn_mm *
 	range.cause = MRN_CAUSE_DETACH;
 	MRN_EVENT_PATH_ENTER();
 	mrn_token_publish(mm, &range);
-	/* For its fence. */
+	/* For the fence at a section's beginning. */
 	mrn_section_enter(mm, range.slot);
 	mrn_section_leave(mm, range.slot);
 	mrn_token_raise(mm, &range);
@@ -207,7 +207,7 @@ static int begin_anew(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 	let_others_finish(mrn);
 	if (!mrn_pin(&mrn->pins))
 		return -ENOENT;
-	/* The pin keeps this insertion, which may be another one than the read began with. */
+	/* The pin keeps this insertion, which may be another one than the read's. */
 	its = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
 	if (its == mm)
 		*seq = invalidate_alone(mrn, mm);
@@ -247,8 +247,8 @@ void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 
 	/*
-	 * Not where a removal has begun. Release, even of unread over unread: a reader that takes it for its tag does what
-	 * follows after what was before. Each failure is another thread's step; readers have no more than two each.
+	 * Not if a removal has begun. Release, even of unread over unread: a reader that takes it for its tag acts
+	 * after what came before. Each failure is another thread's step; readers have two each at most.
 	 */
 	while (!MRN_BROKEN(ARMING_UNREAD) && state != &mrn_state_absent &&
 	       !__atomic_compare_exchange_n(&mrn->mm_state, &state, &mrn_state_unread, true,

@@ -9,8 +9,8 @@
 struct mrn_arming {
 	struct mrn_watcher watcher; /* MRN_ARMING_WATCHER */
 	/*
-	 * Has [start, end) watched for the causes in need. 0, MRN_USE_ONCE, -EAGAIN while the range changes, or another
-	 * error. May wait for the kernel, but for no callback.
+	 * Arms [start, end) for the causes in need. 0, MRN_USE_ONCE, -EAGAIN while the range changes, or another error.
+	 * May wait for the kernel, but for no callback.
 	 */
 	int (*arm)(uintptr_t start, uintptr_t end, uint64_t need);
 	/* As mrn_source_disarm_changing and mrn_source_disarm. */
@@ -24,7 +24,7 @@ struct mrn_arming {
 		mrn_arming_settle, mrn_arming_changes, mrn_arming_leaves \
 	}
 
-/* Inserts mrn as mmu_range_notifier_insert does; a, which stays for ever, arms its range. need is not 0. */
+/* Inserts mrn as mmu_range_notifier_insert does; a arms its range, and must never be freed. need is not 0. */
 int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 		      struct mrn_mm *mm, const struct mrn_arming *a, uint64_t need);
 

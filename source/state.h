@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The sources of this process, inside: one set for all who attach.
+ * The sources of this process: one set for all who attach.
  */
 #ifndef MRN_SOURCE_STATE_H
 #define MRN_SOURCE_STATE_H
