@@ -27,7 +27,7 @@ struct mrn_pages mrn_leaf_pages_at(const struct mrn_leaf *leaf, unsigned int i);
 
 /* ---- inner.c */
 
-/* A child, as its parent has it. */
+/* A child, with what its parent stores of it. */
 struct mrn_index_child {
 	int64_t key, max;
 	uint64_t id;

@@ -18,7 +18,7 @@ struct mrn_source_process {
 	 */
 	int32_t pid;
 	bool dispatched; /* the dispatch source brackets all calls; no other source needs to */
-	uint64_t tags;	 /* of readers that arm, a bit for each; arming.c */
+	uint64_t tags;	 /* tags of readers that are arming, a bit for each; see arming.c */
 	struct mrn_mutex attaching; /* turn.h */
 	struct mrn_mutex signals;   /* dispatch/sigsys.c */
 };

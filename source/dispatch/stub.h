@@ -31,7 +31,7 @@
 /* FRAME_ARM of a child that is to be caught, too. Other children are guests (guests.c), or have memory of their own. */
 #define CHILD_ARMS_ITSELF 1
 #define CHILD_HAS_ACTIONS 2 /* it has signal actions of its own, perhaps not ours */
-/* Each start takes the next byte, by its number modulo this. */
+/* The number of selectors. Each start uses the next one: its own number modulo this. */
 #define SELECTORS 4096
 
 /* FRAME_ARM of a parent: its child is a guest, which is gone when the call returns. */

@@ -12,7 +12,7 @@ struct watch_text {
 	size_t size, used;
 };
 
-/* Cuts off what finds no room. */
+/* Cuts off what does not fit. */
 static inline void watch_text_add(struct watch_text *w, const char *more)
 {
 	while (*more && w->used + 1 < w->size)

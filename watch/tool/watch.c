@@ -221,7 +221,7 @@ static int tell(struct watch *w)
 	return r ? WATCH_CANNOT : files;
 }
 
-/* If standard input, output or error is closed, keep our own files off its number. Closed again for the program. */
+/* If standard input, output or error is closed, our own files must not get its number. Closed again for the program. */
 static void fill_standard_descriptors(void)
 {
 	int fd;
