@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "core/check.h"
-
 #include <mrn/mmu_notifier.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "core/mm.h"
+#include "core/misuse.h"
 
 /*
  * True if this thread surely does not hold the mutex: glibc stores the owner of an ordinary mutex; elsewhere, a mutex
@@ -34,14 +30,25 @@ static bool not_held(pthread_mutex_t *lock)
 }
 #endif
 
+void mrn_reads_are_checked(struct mmu_range_notifier *mrn)
+{
+	(void)mrn;
+}
+
+static void note_read_retry(struct mmu_range_notifier *mrn)
+{
+	void (*none)(struct mmu_range_notifier *) = NULL;
+
+	/* P3: writes nothing when there is nothing to be noted. */
+	if (!mrn_has_watcher(mrn) && !__atomic_load_n(&mrn->free_fn, __ATOMIC_RELAXED))
+		__atomic_compare_exchange_n(&mrn->free_fn, &none, mrn_reads_are_checked, false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who)
 {
-	static const char what[] = " was called without the notifier's driver_lock\n";
-
-	if (!mrn->driver_lock || !not_held(mrn->driver_lock))
-		return;
-	if (write(STDERR_FILENO, who, strlen(who)) < 0 ||
-	    write(STDERR_FILENO, what, sizeof(what) - 1) < 0)
-		abort();
-	abort();
+	if (mrn->driver_lock && not_held(mrn->driver_lock))
+		mrn_misuse(who, "was called without the notifier's driver_lock");
+	if (MRN_CHECKS && !strcmp(who, "mmu_range_read_retry"))
+		note_read_retry((struct mmu_range_notifier *)(uintptr_t)mrn);
 }

@@ -50,6 +50,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
+#include "core/misuse.h"
 #include "core/slot.h"
 #include "lifetime/deferred.h"
 #include "lifetime/pin.h"
@@ -65,6 +66,15 @@ const uint64_t mrn_state_absent = 0, mrn_state_unread = 0;
 
 /* --------------------------------------------------------------------------------- start and end */
 
+/* True of a notifier that is in mm's index, whatever is being done to it. */
+static bool has_state_of(const struct mmu_range_notifier *mrn, const struct mrn_mm *mm)
+{
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
+
+	return state == &mrn_state_absent || state == &mrn_state_unread || state == &mm->state ||
+	       mrn_has_watcher(mrn);
+}
+
 /* In a section: pins and returns the next range notifier to call, no younger than limit; or NULL. */
 static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_walk *walk,
 					   uint64_t limit)
@@ -75,6 +85,8 @@ static struct mmu_range_notifier *pin_next(struct mrn_mm *mm, struct mrn_index_w
 		struct mmu_range_notifier *mrn = container_of(e, struct mmu_range_notifier, node);
 
 		MRN_HOOK(walk, e);
+		mrn_check_is_there(mm, &mrn->mm, &mrn->pins);
+		MRN_FREED_NOTIFIER(!has_state_of(mrn, mm));
 		if (e->id <= limit && mrn_pin(&mrn->pins))
 			return mrn;
 	}
@@ -94,7 +106,7 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 	bool done = true;
 
 	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
-		MRN_CALLBACK(done = mrn->ops->invalidate(mrn, range, range->seq));
+		done = mrn_call_invalidate(mrn, range);
 		done = done || mmu_notifier_range_blockable(range);
 		if (done && mrn_has_watcher(mrn))
 			mm->watcher->changes(mrn, mm, range);
@@ -195,6 +207,7 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 	range->flags = (range->flags & ~MMU_NOTIFIER_RANGE_BLOCKABLE) | blockable;
 	range->started = 0;
 	mrn_index_prefetch(&mm->index, range->start);
+	mrn_check_index(mm, range->start, range->end);
 	mrn_token_publish(mm, range);
 	/*
 	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with

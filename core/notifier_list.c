@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "core/check.h"
+#include "core/misuse.h"
 #include "core/mm.h"
 #include "lifetime/deferred.h"
 #include "lifetime/pin.h"
@@ -32,9 +33,11 @@ static struct mmu_notifier *pin_next(struct mrn_mm *mm, uint64_t after, uint64_t
 	struct mmu_notifier *mn;
 
 	mrn_read_lock(&mm->lock);
-	for (mn = mm->list; mn; mn = mn->next)
+	for (mn = mm->list; mn; mn = mn->next) {
+		mrn_check_is_there(mm, &mn->mm, &mn->pins);
 		if (mn->born > after && mn->born <= limit && mrn_pin(&mn->pins))
 			break;
+	}
 	mrn_read_unlock(&mm->lock);
 	return mn;
 }
@@ -51,6 +54,7 @@ int mrn_list_start(struct mrn_mm *mm, struct mmu_notifier_range *range, uint64_t
 
 		if (mn->ops->invalidate_range_start) {
 			MRN_CALLBACK(r = mn->ops->invalidate_range_start(mn, range));
+			mrn_check_started(r, range);
 		}
 		/* A6: end calls exactly the notifiers that start called before the refusing one. */
 		refused = r && !mmu_notifier_range_blockable(range);
@@ -347,6 +351,8 @@ int mmu_notifier_put(struct mmu_notifier *mn)
 		return r == -ESTALE ? r : -EINVAL;
 	users = __atomic_load_n(&mn->users, __ATOMIC_RELAXED);
 	do {
+		MRN_MISUSE_IF(!users, "mmu_notifier_put",
+			      "was called without a reference of mmu_notifier_get");
 		if (!users)
 			return -EINVAL;
 	} while (!__atomic_compare_exchange_n(&mn->users, &users, users - 1, true, __ATOMIC_ACQ_REL,

@@ -140,9 +140,9 @@ static inline bool mrn_index_walk_is_over(const struct mrn_index_walk *w)
 
 struct mrn_index_entry *mrn_index_walk_next(const struct mrn_index *ix, struct mrn_index_walk *w);
 
-#ifdef MRN_CHECK
-/* Checks every invariant. There must be no writer. */
+/* In checking builds only; there must be no writer. Checks every invariant. */
 bool mrn_index_is_valid(const struct mrn_index *ix);
-#endif
+/* The same: true unless an entry that overlaps has been written over. */
+bool mrn_index_is_intact(const struct mrn_index *ix, uintptr_t start, uintptr_t end);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Checks the index's invariants. For tests; there must be no writer. */
+/* Checks the index's invariants, for checking builds. There must be no writer. */
 #ifdef MRN_CHECK
 
 #include <stddef.h>
@@ -19,20 +19,27 @@ static bool is_within(int64_t start, uint64_t id, const struct bounds *b)
 	       (b->is_last || !mrn_is_from(start, id, b->next, b->next_id));
 }
 
+/* True if the entry in this slot is as it was when it was put there. */
+static bool slot_is_intact(const struct mrn_leaf *leaf, unsigned int i)
+{
+	const struct mrn_index_entry *e = leaf->entry[i];
+	struct mrn_pages p = mrn_pages_of(e->start, e->end);
+
+	return e->place == mrn_place(leaf, i, leaf->node.alone >> i & 1) &&
+	       leaf->first[i] == mrn_near(&leaf->node, p.first) &&
+	       leaf->last[i] == mrn_near(&leaf->node, p.last);
+}
+
 static bool slot_is_valid(const struct mrn_index *ix, const struct mrn_leaf *leaf, unsigned int i,
 			  const struct bounds *b)
 {
 	const struct mrn_index_entry *e = leaf->entry[i];
-	struct mrn_pages p;
 
 	if (!e != !(leaf->node.used & UINT32_C(1) << i))
 		return false;
 	if (!e)
 		return leaf->first[i] == MRN_NOT_FIRST && leaf->last[i] == MRN_NOT_LAST;
-	p = mrn_pages_of(e->start, e->end);
-	return e->place == mrn_place(leaf, i, leaf->node.alone >> i & 1) &&
-	       leaf->first[i] == mrn_near(&leaf->node, p.first) &&
-	       leaf->last[i] == mrn_near(&leaf->node, p.last) &&
+	return slot_is_intact(leaf, i) &&
 	       mrn_max_of(&leaf->node, leaf->last[i]) >= mrn_bias(e->end) &&
 	       is_within(mrn_bias(e->start), e->id, b) &&
 	       mrn_filter_may_overlap(&ix->filter, e->start, e->end);
@@ -110,6 +117,28 @@ bool mrn_index_is_valid(const struct mrn_index *ix)
 		return !ix->entries && !ix->height;
 	return ix->root->level == ix->height && (!ix->height || ix->root->n > 1) &&
 	       node_is_valid(ix, ix->root, &all, &max, &entries) && entries == ix->entries;
+}
+
+static bool node_is_intact(struct mrn_index_node *node, struct mrn_pages p)
+{
+	/* Leaves and inner nodes are alike here: the first and the last page of each slot. */
+	const struct mrn_inner *in = mrn_inner(node);
+	uint32_t mask = mrn_vector_within(in->low, in->high, mrn_near(node, p.first),
+					  mrn_near(node, p.last));
+
+	for (; mask; mask &= mask - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(mask);
+
+		if (node->level ? !node_is_intact(in->child[i], p)
+				: !slot_is_intact(mrn_leaf(node), i))
+			return false;
+	}
+	return true;
+}
+
+bool mrn_index_is_intact(const struct mrn_index *ix, uintptr_t start, uintptr_t end)
+{
+	return !ix->root || node_is_intact(ix->root, mrn_pages_of(start, end));
 }
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#define MRN_CHECKS     1
 #define MRN_CHECK_WEAK __attribute__((weak))
 
 /* A part that a known-bad twin breaks. */
@@ -33,6 +34,7 @@
 
 #else
 
+#define MRN_CHECKS		 0
 #define MRN_PART(part)		 _Static_assert(1, #part)
 #define MRN_BROKEN(part)	 0
 #define MRN_HOOK_TYPE(name, ...) _Static_assert(1, #name)
@@ -44,6 +46,9 @@ MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
 MRN_PART(FORK_ROOM); /* and keeps its parent's room */
 
 MRN_PART(CANCEL_HOLD); /* a thread may be cancelled inside a callback */
+
+/* Not a defect: the library as in a release, which does not look for misuse. */
+MRN_PART(MISUSE_CHECKS);
 
 /* Not defects: the library as on an older kernel. */
 MRN_PART(

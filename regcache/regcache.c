@@ -9,6 +9,7 @@
 #include "regcache/check.h"
 #include "core/mm.h"
 #include "os/callback.h"
+#include "os/misuse.h"
 #include "os/wiped.h"
 #include "os/cancel.h"
 #include "os/kernel.h"
@@ -368,8 +369,11 @@ int mrn_regcache_put(const struct mrn_regcache_entry *entry)
 	    mrn_mm_is_wiped(c->mm))
 		return -ESTALE;
 	w = __atomic_load_n(&e->word, __ATOMIC_RELAXED);
-	if (UNLIKELY(!(w & WORD_REFS) || (w & WORD_BUILDING)))
+	if (UNLIKELY(!(w & WORD_REFS) || (w & WORD_BUILDING))) {
+		MRN_MISUSE_IF(true, "mrn_regcache_put",
+			      "was called more often than mrn_regcache_get");
 		return -EINVAL;
+	}
 	mrn_entry_touch(c, e);
 	w = mrn_entry_drop(e);
 	if (UNLIKELY(mrn_word_is_over(w) || __atomic_load_n(&c->dead, __ATOMIC_RELAXED)))

@@ -377,8 +377,7 @@ static bool start_again(struct mmu_range_notifier *mrn, const struct mmu_notifie
 {
 	struct mmu_notifier_range copy = *range;
 
-	(void)mrn;
-	(void)cur_seq;
+	mmu_range_notifier_update_seq(mrn, cur_seq);
 	CHECK_ERR(mmu_notifier_invalidate_range_start(&copy), -EBUSY);
 	mmu_notifier_invalidate_range_end(&copy);
 	CHECK(is_in_progress(range));

@@ -271,7 +271,7 @@ TEST(linux_retry_after_a_collision)
 	space_end();
 }
 TWIN(linux_retry_after_a_collision, no_retry_check, skip_retry = true);
-TWIN(linux_retry_after_a_collision, no_set_seq, skip_set_seq = true);
+TWIN(linux_retry_after_a_collision, no_set_seq, skip_set_seq = true, .accept_abort = true);
 
 struct faulter {
 	struct mirror *m;
@@ -757,5 +757,5 @@ TEST(linux_storm, .timeout_s = 60)
 	space_end();
 }
 TWIN(linux_storm, no_retry_check, skip_retry = true);
-TWIN(linux_storm, no_set_seq, skip_set_seq = true);
+TWIN(linux_storm, no_set_seq, skip_set_seq = true, .accept_abort = true);
 TWIN(linux_storm, no_count, skip_count = true);

@@ -41,11 +41,16 @@ static bool frozen_invalidate(struct mmu_range_notifier *mrn,
 
 /*
  * The first read after an insertion looks at all tokens, and notes in the notifier that it has: one store. Those
- * that come later write nothing.
+ * that come later write nothing. The first read_retry is noted, too, by a checking build.
  */
 static void first_read(struct frozen *f)
 {
-	CHECK(mmu_range_read_begin(f->mrn) != 0);
+	uint64_t seq = mmu_range_read_begin(f->mrn);
+
+	CHECK(seq != 0);
+	pthread_mutex_lock(f->mrn->driver_lock);
+	CHECK(!mmu_range_read_retry(f->mrn, seq));
+	pthread_mutex_unlock(f->mrn->driver_lock);
 }
 
 static void freeze(struct frozen *f, int prot)

@@ -20,7 +20,8 @@
 #include "source/uffd/check.h"
 #include "watch/shared/check.h"
 
-#define BREAK(part) MRN_BREAK(part)
+/* A library that is broken may misuse itself: what a test is to notice, no check of the library's must notice before. */
+#define BREAK(part) (MRN_BREAK(MISUSE_CHECKS), MRN_BREAK(part))
 
 /* Parts that break_now breaks: later, since the self-test of a source might notice, too. */
 struct break_later {
@@ -38,6 +39,8 @@ static inline void break_add(struct break_later *later, _Atomic bool *part)
 
 static inline void break_now(const struct break_later *later)
 {
+	if (later->n)
+		MRN_BREAK(MISUSE_CHECKS);
 	for (unsigned int i = 0; i < later->n; i++)
 		*later->part[i] = true;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 #include "lab/run.h"
 
@@ -57,6 +58,8 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 	static struct lab_result r;
 	const struct lab_driver *driver = find(name);
 
+	/* The storm is to find it. */
+	BREAK(MISUSE_CHECKS);
 	for (int step = 0; driver->steps[step]; step++) {
 		uint64_t found = 0, ops = 0, seed;
 
@@ -123,6 +126,7 @@ TEST(a_finding_says_where_and_after_what)
 
 	if (test_is_sanitized())
 		SKIP("broken models race on purpose");
+	BREAK(MISUSE_CHECKS);
 	run(driver, OPS_TO_FIND, 7, lab_find_step(driver, "no_update_seq"), &r);
 	CHECK(r.ops < OPS_TO_FIND);
 	CHECK_MSG(strstr(r.finding, "umem_odp: "), "%s", r.finding);

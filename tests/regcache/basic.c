@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What each function of the cache promises, on its own and in one thread. */
 #include "os/kernel.h"
+#include "tests/harness/child.h"
 #include "tests/regcache/fixture.h"
 
 /* ------------------------------------------------------------------------------------ bad input */
@@ -101,11 +102,24 @@ TEST(other_bad_input)
 	rig_exit(&rig);
 }
 
+static void put_too_often(void *arg)
+{
+	RIG(rig, .max_entries = 4);
+	const struct mrn_regcache_entry *e = get(&rig, 10, 11, RD);
+
+	(void)arg;
+	put(&rig, e);
+	mrn_regcache_put(e);
+}
+
 TEST(put_twice)
 {
 	RIG(rig, .max_entries = 4);
 	const struct mrn_regcache_entry *e = get(&rig, 10, 11, RD);
 
+	CHECK(aborts(put_too_often, NULL,
+		     "mrn: mrn_regcache_put was called more often than mrn_regcache_get\n"));
+	BREAK(MISUSE_CHECKS);
 	put(&rig, e);
 	CHECK_ERR(mrn_regcache_put(e), -EINVAL);
 	CHECK_EQ(touch(&rig, 10, 11, RD), 1);
