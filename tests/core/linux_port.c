@@ -13,10 +13,10 @@
 #include <mrn/linux/mmu_notifier.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/check.h"
+#include "tests/harness/child.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 #include "tests/core/linux_driver.h"
@@ -543,57 +543,33 @@ static int unregister_self(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	return 0;
 }
 
-static void interval_removes_itself(void)
+static void interval_removes_itself(void *arg)
 {
 	static const struct mmu_interval_notifier_ops ops = {.invalidate = remove_self};
 	struct mmu_interval_notifier sub;
 
+	(void)arg;
+	space_init();
 	CHECK_ERR(mmu_interval_notifier_insert(&sub, space.mm, BASE, PAGE_SIZE, &ops), 0);
 	change(NULL, 0, 1);
 }
 
-static void list_unregisters_itself(void)
+static void list_unregisters_itself(void *arg)
 {
 	static const struct mmu_notifier_ops ops = {.invalidate_range_start = unregister_self};
 	struct mmu_notifier mn = {.ops = &ops};
 
+	(void)arg;
+	space_init();
 	CHECK_ERR(mmu_notifier_register(&mn, space.mm), 0);
 	change(NULL, 0, 1);
-}
-
-/* fn aborts, and stderr begins with these words. */
-static void check_aborts(void (*fn)(void), const char *says)
-{
-	char buf[256] = "";
-	int fds[2], status;
-	size_t len = 0;
-	ssize_t n;
-	pid_t child;
-
-	CHECK_EQ(pipe(fds), 0);
-	child = fork();
-	CHECK(child >= 0);
-	if (!child) {
-		signal(SIGABRT, SIG_DFL);
-		dup2(fds[1], STDERR_FILENO);
-		space_init();
-		fn();
-		_exit(0);
-	}
-	close(fds[1]);
-	while (len < sizeof(buf) - 1 && (n = read(fds[0], buf + len, sizeof(buf) - 1 - len)) > 0)
-		len += (size_t)n;
-	close(fds[0]);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, buf);
-	CHECK_MSG(!strncmp(buf, says, strlen(says)), "%s", buf);
 }
 
 /* The kernel would hang. To return would be to have a caller who knows no errors free it. */
 TEST(linux_removal_in_a_callback_aborts)
 {
-	check_aborts(interval_removes_itself, "mmu_interval_notifier_remove: ");
-	check_aborts(list_unregisters_itself, "mmu_notifier_unregister: ");
+	CHECK(aborts(interval_removes_itself, NULL, "mmu_interval_notifier_remove: "));
+	CHECK(aborts(list_unregisters_itself, NULL, "mmu_notifier_unregister: "));
 }
 
 /* -------------------------------------------------------------------------------------- storms */

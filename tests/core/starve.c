@@ -250,6 +250,18 @@ static void storm_await(unsigned int threads)
 		sched_yield();
 }
 
+/* Two threads in turns, which overlap each other, on four pages from this one on. */
+static void storm_turns(pthread_t t[2], unsigned int first)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		turns.from[i] = first + i;
+		turns.to[i] = first + i + 3;
+	}
+	for (uintptr_t i = 0; i < 2; i++)
+		t[i] = go(storm_in_turns, (void *)i);
+	storm_await(2);
+}
+
 /* At least READS calls, and as many as it takes to have met a hundred tokens. */
 static void read_many(struct consumer *c)
 {
@@ -295,15 +307,9 @@ static void never_a_gap(unsigned int slots)
 	pthread_t t[2];
 
 	storm_init(mm, slots, 2);
-	turns.from[0] = 4;
-	turns.to[0] = 7;
-	turns.from[1] = 5;
-	turns.to[1] = 8;
 	consumer_init(&c);
 	consumer_insert(&c, mm, 4, 8);
-	for (uintptr_t i = 0; i < 2; i++)
-		t[i] = go(storm_in_turns, (void *)i);
-	storm_await(2);
+	storm_turns(t, 4);
 	read_many(&c);
 	storm_stop(t, 2);
 	consumer_remove(&c);
@@ -332,15 +338,9 @@ TEST(p1_storm_elsewhere_costs_no_wait)
 	pthread_t t[2];
 
 	storm_init(mm, MRN_TOKEN_SLOTS, 0);
-	turns.from[0] = 100;
-	turns.to[0] = 103;
-	turns.from[1] = 101;
-	turns.to[1] = 104;
 	consumer_init(&c);
 	consumer_insert(&c, mm, 4, 8);
-	for (uintptr_t i = 0; i < 2; i++)
-		t[i] = go(storm_in_turns, (void *)i);
-	storm_await(2);
+	storm_turns(t, 100);
 	for (int i = 0; i < ROUNDS(READS) * 20; i++, read_.calls++) {
 		uint64_t seq = mmu_range_read_begin(&c.mrn);
 

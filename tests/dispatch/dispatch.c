@@ -21,6 +21,7 @@
 
 #include "tests/dispatch/fixture.h"
 #include "tests/harness/break.h"
+#include "tests/harness/child.h"
 #include "tests/harness/sync.h"
 #include "source/dispatch/dispatch.h"
 
@@ -262,17 +263,6 @@ static int child_in_our_memory(void *arg)
 	return watched_unmap(arg) ? 1 : 0;
 }
 
-static int exit_status(pid_t pid)
-{
-	int status;
-
-	CHECK(pid > 0);
-	while (waitpid(pid, &status, __WALL) != pid)
-		CHECK_EQ(errno, EINTR);
-	CHECK_MSG(WIFEXITED(status), "status %x", status);
-	return WEXITSTATUS(status);
-}
-
 /* By clone, with a stack: libc's pthread_create is clone3. */
 TEST(a_process_that_shares_our_memory)
 {
@@ -281,8 +271,8 @@ TEST(a_process_that_shares_our_memory)
 	struct watched w;
 
 	watched_open(&w);
-	CHECK_EQ(exit_status(clone(child_in_our_memory, stack + sizeof(stack),
-				   CLONE_VM | CLONE_FILES | SIGCHLD, &w)),
+	CHECK_EQ(end_of(clone(child_in_our_memory, stack + sizeof(stack),
+			      CLONE_VM | CLONE_FILES | SIGCHLD, &w)),
 		 0);
 	CHECK_EQ(watched_close(&w), 1);
 	CHECK_ERR(mrn_source_detach(source), 0);
@@ -305,7 +295,7 @@ static int fork_and_ask(void)
 
 	if (!pid)
 		_exit(child_is_caught());
-	return exit_status(pid);
+	return end_of(pid);
 }
 
 TEST(a_child_is_clean)
@@ -326,12 +316,12 @@ TEST(a_child_is_followed)
 	pid = fork();
 	if (!pid)
 		_exit(fork_and_ask());
-	CHECK_EQ(exit_status(pid), 1);
+	CHECK_EQ(end_of(pid), 1);
 	/* And one that no libc function has made, with the caller's stack. */
 	pid = (pid_t)test_raw4(SYS_clone, SIGCHLD, 0, 0, 0);
 	if (!pid)
 		_exit(child_is_caught());
-	CHECK_EQ(exit_status(pid), 1);
+	CHECK_EQ(end_of(pid), 1);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 TWIN(a_child_is_followed, not_armed, BREAK(DISPATCH_NEW));
@@ -350,16 +340,16 @@ TEST(exec_is_untouched)
 			execv("/bin/sh", argv);
 			_exit(1);
 		}
-		CHECK_EQ(exit_status(pid), 7);
+		CHECK_EQ(end_of(pid), 7);
 		CHECK_EQ(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ), 0);
-		CHECK_EQ(exit_status(pid), 7);
+		CHECK_EQ(end_of(pid), 7);
 		CHECK_EQ(posix_spawn(&pid, "/nowhere/sh", NULL, NULL, argv, environ), ENOENT);
 		pid = fork();
 		if (!pid) {
 			execv("/bin/sh", argv);
 			_exit(1);
 		}
-		CHECK_EQ(exit_status(pid), 7);
+		CHECK_EQ(end_of(pid), 7);
 	}
 	CHECK_EQ(WEXITSTATUS(system("exit 9")), 9);
 	CHECK_ERR(mrn_source_detach(source), 0);
@@ -379,7 +369,7 @@ TEST(vfork_shares_memory_and_waits)
 			_exit(i);
 		}
 		CHECK_EQ(written_by_child, i);
-		CHECK_EQ(exit_status(pid), i);
+		CHECK_EQ(end_of(pid), i);
 	}
 	CHECK_ERR(mrn_source_detach(source), 0);
 }

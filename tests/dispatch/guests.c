@@ -11,11 +11,11 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "tests/dispatch/fixture.h"
 #include "tests/harness/break.h"
+#include "tests/harness/child.h"
 #include "tests/harness/sync.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -40,17 +40,6 @@ static void both_detach(struct mrn_source *source)
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
-static int exit_status(pid_t pid)
-{
-	int status;
-
-	CHECK(pid > 0);
-	while (waitpid(pid, &status, __WALL) < 0)
-		CHECK_EQ(errno, EINTR);
-	CHECK_MSG(WIFEXITED(status), "status %x", status);
-	return WEXITSTATUS(status);
-}
-
 /* ---------------------------------------------------------------------------------------- by name */
 
 static int unmap_by_name(void *arg)
@@ -69,7 +58,7 @@ static void check_named(pid_t (*beget)(struct watched *w))
 
 		watched_open(&guests);
 		watched_open(&ours);
-		CHECK_EQ(exit_status(beget(&guests)), 0);
+		CHECK_EQ(end_of(beget(&guests)), 0);
 		CHECK_EQ(watched_close(&guests), 1);
 		/* The parent is caught as before, and nobody announces a call twice. */
 		CHECK_EQ(unmap_by_name(&ours), 0);
@@ -157,7 +146,7 @@ static void check_kept(pid_t (*beget)(void))
 		  0);
 	for (unsigned int i = 1; i <= 3; i++) {
 		CHECK_EQ(arm(), 0);
-		CHECK_EQ(exit_status(beget()), 0);
+		CHECK_EQ(end_of(beget()), 0);
 		CHECK_EQ(built.detached, i);
 		CHECK_EQ(armed_meanwhile, MRN_USE_ONCE);
 	}
@@ -269,7 +258,7 @@ TEST(exec_in_a_process_beside_us)
 	CHECK_ERR(mmu_notifier_register(&mn, mrn_mm_self()), 0);
 	test_thread(&t, make_and_sleep, &may_end);
 	test_gate_wait(&company_is_there);
-	CHECK_EQ(exit_status(pid_of_company), 0);
+	CHECK_EQ(end_of(pid_of_company), 0);
 	CHECK(!has_a_token());
 	CHECK_EQ(told_of_exec, 0);
 	test_gate_open(&may_end);
@@ -289,7 +278,7 @@ static void fork_and_wait(void *arg)
 		test_raw4(SYS_read, pipe_of_copy[0], (long)&c, 1, 0);
 		test_raw4(SYS_exit_group, 0, 0, 0, 0);
 	}
-	CHECK_EQ(exit_status((pid_t)pid), 0);
+	CHECK_EQ(end_of((pid_t)pid), 0);
 }
 
 static bool all_is_copied(void)
@@ -344,7 +333,7 @@ TEST(a_fork_with_a_stack)
 
 	for (unsigned int i = 1; i <= 3; i++) {
 		watched_open(&w);
-		CHECK_EQ(exit_status(clone(return_7, stack + sizeof(stack), SIGCHLD, &one)), 7);
+		CHECK_EQ(end_of(clone(return_7, stack + sizeof(stack), SIGCHLD, &one)), 7);
 		CHECK_EQ(w.cause, MRN_CAUSE_FORK);
 		CHECK_EQ(watched_close(&w), 1);
 	}
@@ -403,11 +392,11 @@ TEST(a_child_without_handlers)
 	pid = clone3(&args, unmap_it, stack, sizeof(stack));
 	if (pid < 0)
 		SKIP("no clone3 with CLONE_CLEAR_SIGHAND");
-	CHECK_EQ(exit_status((pid_t)pid), 0);
+	CHECK_EQ(end_of((pid_t)pid), 0);
 	CHECK_EQ(watched_close(&w), 1);
 	/* And a copy. */
 	args.flags = CLONE_CLEAR_SIGHAND;
-	CHECK_EQ(exit_status((pid_t)clone3(&args, is_caught, stack, sizeof(stack))), 1);
+	CHECK_EQ(end_of((pid_t)clone3(&args, is_caught, stack, sizeof(stack))), 1);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 #endif
@@ -425,8 +414,7 @@ TEST(a_process_beside_us_gives_dispatch_away)
 	struct mrn_source *source = dispatch_or_skip(0);
 	struct watched w;
 
-	CHECK_EQ(exit_status(clone(give_dispatch_away, stack + sizeof(stack), CLONE_VM | SIGCHLD,
-				   NULL)),
+	CHECK_EQ(end_of(clone(give_dispatch_away, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL)),
 		 0);
 	CHECK_ERR(mrn_source_check(source), -EOPNOTSUPP);
 	watched_open(&w);

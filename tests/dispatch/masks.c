@@ -4,11 +4,11 @@
 #include <linux/io_uring.h>
 #include <signal.h>
 #include <stdint.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "tests/dispatch/fixture.h"
 #include "tests/harness/break.h"
+#include "tests/harness/child.h"
 
 /* linux/io_uring.h; Debian 12's lacks them. */
 #define ENTER_EXT_ARG	    (1u << 3)
@@ -96,39 +96,38 @@ static void wait_with_usr1_pending(long (*wait)(void))
 	CHECK_EQ(handled, 1);
 }
 
-static void in_a_child(long (*wait)(void))
+static void wait_in_a_child(long (*wait)(void))
 {
 	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
-	int status;
 	pid_t pid = fork();
+	int end;
 
-	CHECK(pid >= 0);
 	if (!pid) {
 		wait_with_usr1_pending(wait);
 		_exit(0);
 	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+	end = end_of(pid);
+	if (end == 77)
 		SKIP("this kernel has none, or does not permit it");
-	CHECK_EQ(status, 0);
+	CHECK_EQ(end, 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
 TEST(aio_does_not_block_sigsys)
 {
-	in_a_child(by_aio);
+	wait_in_a_child(by_aio);
 }
 TWIN(aio_does_not_block_sigsys, it_does, BREAK(DISPATCH_MASKS));
 
 TEST(a_ring_does_not_block_sigsys)
 {
-	in_a_child(by_ring);
+	wait_in_a_child(by_ring);
 }
 TWIN(a_ring_does_not_block_sigsys, it_does, BREAK(DISPATCH_MASKS));
 
 TEST(a_rings_structure_does_not_block_sigsys)
 {
-	in_a_child(by_rings_structure);
+	wait_in_a_child(by_rings_structure);
 }
 TWIN(a_rings_structure_does_not_block_sigsys, it_does, BREAK(DISPATCH_MASKS));
 

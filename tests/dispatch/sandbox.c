@@ -184,16 +184,9 @@ static void in_a_crowd(void)
 TEST(all_leave)
 {
 	int status;
-	pid_t pid;
 
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		in_a_crowd();
-		_exit(0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	status = in_a_child(in_a_crowd);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		SKIP("no seccomp filters here");
 	CHECK_EQ(status, 0);
@@ -202,25 +195,24 @@ TWIN(all_leave, nobody_leaves, BREAK(DISPATCH_LEAVE));
 
 /* ----------------------------------------------------------------------------------- the strictest of all */
 
+static void in_strict_mode(void)
+{
+	attach();
+	if (test_raw4(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0))
+		_exit(77);
+	test_raw4(SYS_read, -1, 0, 0, 0);
+	/* This one kills, as it should. */
+	if (!losses)
+		test_raw4(SYS_getppid, 0, 0, 0, 0);
+	test_raw4(SYS_exit, 42, 0, 0, 0);
+}
+
 TEST(strictly)
 {
 	int status;
-	pid_t pid;
 
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		attach();
-		if (test_raw4(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0))
-			_exit(77);
-		test_raw4(SYS_read, -1, 0, 0, 0);
-		/* This one kills, as it should. */
-		if (!losses)
-			test_raw4(SYS_getppid, 0, 0, 0, 0);
-		test_raw4(SYS_exit, 42, 0, 0, 0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	status = in_a_child(in_strict_mode);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		SKIP("no seccomp here");
 	CHECK(WIFEXITED(status));

@@ -17,7 +17,8 @@ static inline int status_of(pid_t pid)
 	int status;
 
 	CHECK(pid > 0);
-	while (waitpid(pid, &status, 0) != pid)
+	/* Whatever it was made by. */
+	while (waitpid(pid, &status, __WALL) != pid)
 		CHECK_EQ(errno, EINTR);
 	return status;
 }
