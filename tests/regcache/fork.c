@@ -1,28 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* kdreg2: a child after fork must not use the parent's registrations. */
 #include "regcache/cache.h"
+#include "tests/harness/child.h"
 #include "tests/regcache/fixture.h"
 
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Runs fn in a child, and hands on its failure. */
 static void in_child(void (*fn)(struct rig *rig, const struct mrn_regcache_entry *held),
 		     struct rig *rig, const struct mrn_regcache_entry *held)
 {
-	int status;
 	pid_t pid = fork();
 
-	CHECK(pid >= 0);
 	if (!pid) {
-		/* A child that hangs is killed, and that is seen below. */
-		alarm(10);
 		fn(rig, held);
 		_exit(0);
 	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child's status is 0x%x", status);
+	CHECK_EQ(end_of(pid), 0);
 }
 
 static void use_in_child(struct rig *rig, const struct mrn_regcache_entry *held)

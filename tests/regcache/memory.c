@@ -3,13 +3,13 @@
  * Each way to put other pages at an address: without a word to the cache, the next get registers anew.
  * The names are those of the test suites that the scenarios come from.
  */
+#include "tests/harness/child.h"
 #include "tests/regcache/live.h"
 
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "source/state.h"
@@ -546,23 +546,19 @@ TEST(kdreg2_child_of_live_cache)
 	char *p = map(NULL, SIZE, 1);
 	const struct mrn_regcache_entry *e;
 	uint64_t serial = cache_it(&l, p, 1);
-	int status;
 	pid_t pid;
 
 	if (TEST_TSAN)
 		SKIP("ThreadSanitizer wants no fork of a process with threads");
 	pid = fork();
-	CHECK(pid >= 0);
 	if (!pid) {
-		alarm(10);
 		CHECK_ERR(mrn_regcache_get(l.rig.cache, p, SIZE, RD, &e), -ESTALE);
 		CHECK_ERR(munmap(p, SIZE), 0);
 		CHECK_ERR(mrn_regcache_destroy(l.rig.cache), 0);
 		CHECK_EQ(l.rig.dev.deregistered, 0);
 		_exit(0);
 	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child's status is 0x%x", status);
+	CHECK_EQ(end_of(pid), 0);
 	/* The child's munmap was its own. */
 	CHECK_EQ(live_touch(&l, p, SIZE, 1), serial);
 	CHECK_ERR(munmap(p, SIZE), 0);
