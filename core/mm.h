@@ -115,6 +115,11 @@ extern const uint64_t mrn_state_absent, mrn_state_unread;
 int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 		       struct mrn_mm *mm, uint64_t need);
 
+static inline const struct mrn_watcher *mrn_watcher_of(const struct mrn_mm *mm)
+{
+	return __atomic_load_n(&mm->watcher, __ATOMIC_ACQUIRE);
+}
+
 static inline bool mrn_has_watcher(const struct mmu_range_notifier *mrn)
 {
 	return __atomic_load_n(&mrn->watched, __ATOMIC_RELAXED);

@@ -109,7 +109,7 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 		done = mrn_call_invalidate(mrn, range);
 		done = done || mmu_notifier_range_blockable(range);
 		if (done && mrn_has_watcher(mrn))
-			mm->watcher->changes(mrn, mm, range);
+			mrn_watcher_of(mm)->changes(mrn, mm, range);
 	}
 	mrn_unpin(&mm->home, &mrn->pins);
 	return done;
@@ -295,8 +295,12 @@ static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadlin
 		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
 	if (MRN_BROKEN(A2_WAIT))
 		return 0;
-	if (mrn_has_watcher(mrn))
-		return mm->watcher->settle(mrn, mm, deadline, seq);
+	if (mrn_has_watcher(mrn)) {
+		const struct mrn_watcher *w = mrn_watcher_of(mm);
+
+		/* Without one this is another insertion than mm is of. */
+		return w ? w->settle(mrn, mm, deadline, seq) : -ENOENT;
+	}
 	r = mrn_tokens_wait(mm, __atomic_load_n(&mrn->node.start, __ATOMIC_RELAXED),
 			    __atomic_load_n(&mrn->node.end, __ATOMIC_RELAXED), deadline);
 	if (!r && state == &mrn_state_unread)
@@ -379,13 +383,14 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	if (r)
 		return r;
 	__atomic_store_n(&mrn->mm, mm, __ATOMIC_RELAXED);
-	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &mrn_state_unread,
-			 __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->watched, need != 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->need, need, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.start, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.end, end, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->node.id, id, __ATOMIC_RELAXED);
+	/* Release: whoever puts something else in the place of unread sees the fields of this insertion. */
+	__atomic_store_n(&mrn->mm_state, MRN_BROKEN(A3_FIRST_READ) ? &mm->state : &mrn_state_unread,
+			 __ATOMIC_RELEASE);
 	/* A number that no read has returned, and that is no token's. */
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
 	/* Release: a thread that reads this seq, however late, sees this insertion's mm and range, or a later one's. */
@@ -459,8 +464,11 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	struct mrn_grace grace;
 	bool wait, last;
 
-	if (mrn_has_watcher(mrn))
-		mm->watcher->leaves(mrn, mm);
+	if (mrn_has_watcher(mrn)) {
+		/* A read may be just arming, under a pin; from then on none does. */
+		mrn_pin_wait_idle(&mm->home, &mrn->pins);
+		mrn_watcher_of(mm)->leaves(mrn, mm);
+	}
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
 	wait = take_out(mrn, mm, &grace);

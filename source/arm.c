@@ -137,7 +137,7 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 
 	/* A token of another mm does not stop anybody from relying on what is armed at its addresses. */
 	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
-	    (range->flags & MRN_RANGE_AFTER) ||
+	    (range->flags & MRN_RANGE_AFTER) || !mmu_notifier_range_blockable(range) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
 	if (start < range->start)

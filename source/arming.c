@@ -22,6 +22,8 @@
  * Where a range cannot be watched, what is built is good for one use. So each read begins with an invalidation of this
  * notifier alone, and the state stays unread. Then the reader waits for tokens and arms once more, since an invalidation
  * that had called the notifier before this one may still be in progress (A2).
+ * ONCE says that a shadow from such a read may be there: the first read that can arm the range again begins with that
+ * invalidation, too.
  */
 #include "source/arming.h"
 
@@ -31,6 +33,7 @@
 
 #include "core/slot.h"
 #include "lifetime/pin.h"
+#include "os/atomic.h"
 #include "os/callback.h"
 #include "os/clock.h"
 #include "os/random.h"
@@ -39,17 +42,16 @@
 
 #include "os/event_path.h"
 
-#include "os/event_path.h"
-
 /* How often arming may fail because memory is changing, before the read gives up. */
 #define MAX_YIELDS 100000
 
-/* mrn->watched, never 0: the last reader, and how patient the next other reader must be. */
+/* mrn->watched: never 0 while it is inserted with a source. */
 #define WATCHED	      1u
-#define PATIENCE(exp) ((uint32_t)(exp) << 1)
-#define EXPONENT(w)   (((w) >> 1) & 31)
-#define READER(w)     ((w) >> 6)
-#define MAX_EXPONENT  22 /* 4 ms */
+#define ONCE	      2u /* a read that found the range good for one use may have led to a shadow */
+#define PATIENCE(exp) ((uint32_t)(exp) << 2) /* of a reader that comes after another one */
+#define EXPONENT(w)   (((w) >> 2) & 31)
+#define READER(w)     ((w) >> 7) /* the last one */
+#define MAX_EXPONENT  22	 /* 4 ms */
 
 /* What mm_state points to while a reader arms; never idle. */
 #define TAGS 64
@@ -58,7 +60,7 @@ static const uint64_t arming[TAGS];
 static const struct mrn_arming *arming_of(const struct mrn_mm *mm)
 {
 	_Static_assert(offsetof(struct mrn_arming, watcher) == 0, "one is where the other is");
-	return (const struct mrn_arming *)__atomic_load_n(&mm->watcher, __ATOMIC_ACQUIRE);
+	return (const struct mrn_arming *)mrn_watcher_of(mm);
 }
 
 int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
@@ -69,7 +71,8 @@ int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t
 	if (r)
 		return r;
 	/* All watched notifiers of an mm have the same watcher. */
-	__atomic_store_n(&mm->watcher, &a->watcher, __ATOMIC_RELEASE);
+	if (mrn_watcher_of(mm) != &a->watcher)
+		__atomic_store_n(&mm->watcher, &a->watcher, __ATOMIC_RELEASE);
 	return mrn_insert_watched(mrn, start, length, mm, need);
 }
 
@@ -98,8 +101,11 @@ static int take_tag(struct mmu_range_notifier *mrn)
 	return -1;
 }
 
-/* Release: a read that takes the fast way sees what this thread has seen, including the translations of A3's tokens. */
-static void leave_tag(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag, bool armed)
+/*
+ * Puts what follows in place of the tag. Release: a read that takes the fast way sees what this thread has seen,
+ * including the translations of A3's tokens.
+ */
+static void note(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag, bool armed)
 {
 	const uint64_t *mine = &arming[tag], *next = armed ? &mm->state : &mrn_state_unread;
 
@@ -109,37 +115,92 @@ static void leave_tag(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag
 	else
 		__atomic_compare_exchange_n(&mrn->mm_state, &mine, next, false, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED);
+}
+
+/* Gives the tag back, which still stands in mm_state if nothing has been noted. */
+static void leave_tag(struct mmu_range_notifier *mrn, int tag)
+{
+	const uint64_t *mine = &arming[tag];
+
+	__atomic_compare_exchange_n(&mrn->mm_state, &mine, &mrn_state_unread, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	__atomic_fetch_and(&mrn_source_process->tags, ~(UINT64_C(1) << tag), __ATOMIC_RELEASE);
 }
 
-/* For a notifier that is not known to be armed; its bounds may be of two insertions. */
-static int may_arm(const uint64_t *state, uintptr_t start, uintptr_t end)
+/* True if mrn is inserted in mm, by the insertion with this id. Stable under a pin. */
+static bool is_same(const struct mmu_range_notifier *mrn, const struct mrn_mm *mm, uint64_t id)
 {
-	if (state == &mrn_state_absent || start >= end)
-		return -ENOENT;
-	/* The monitor, which has to read an event first, may be waiting for this callback. */
-	return mrn_callback_depth ? -EDEADLK : 0;
+	return __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED) == mm &&
+	       __atomic_load_n(&mrn->node.id, __ATOMIC_RELAXED) == id && mrn_has_watcher(mrn);
 }
 
-/* Waits for tokens and arms, unless it is armed already. */
-static int arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, const struct timespec *deadline)
+/* Pins that insertion. A removal waits for the pin, so it disarms after whatever is armed under it. */
+static bool pin_same(struct mmu_range_notifier *mrn, const struct mrn_mm *mm, uint64_t id)
 {
-	int r, tag = take_tag(mrn);
-	/* After the tag: the bounds are of the insertion that has the tag, or the tag is gone. */
-	uintptr_t start = __atomic_load_n(&mrn->node.start, __ATOMIC_ACQUIRE);
-	uintptr_t end = __atomic_load_n(&mrn->node.end, __ATOMIC_ACQUIRE);
-	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
+	if (!mrn_pin(&mrn->pins))
+		return false;
+	if (is_same(mrn, mm, id))
+		return true;
+	mrn_unpin(&__atomic_load_n(&mrn->mm, __ATOMIC_RELAXED)->home, &mrn->pins);
+	return false;
+}
 
+/* Under a pin. */
+static int arm_pinned(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
+{
+	int r = arming_of(mm)->arm(mrn->node.start, mrn->node.end,
+				   __atomic_load_n(&mrn->need, __ATOMIC_RELAXED));
+
+	/*
+	 * The range can be watched again, but a shadow may be there from when it could not. Its reader set ONCE before
+	 * it read translations, and an unannounced change came after that and before this arming: the kernel's lock of
+	 * the memory orders them.
+	 */
+	mrn_fence_full();
+	if (!r && (__atomic_load_n(&mrn->watched, __ATOMIC_RELAXED) & ONCE) &&
+	    !MRN_BROKEN(ARMING_AGAIN))
+		return MRN_USE_ONCE;
+	return r;
+}
+
+/* Waits for tokens and arms, unless it is armed already. tag: what this reader has put into mm_state, or -1. */
+static int wait_and_arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id, int tag,
+			const struct timespec *deadline)
+{
+	uintptr_t start = __atomic_load_n(&mrn->node.start, __ATOMIC_RELAXED);
+	uintptr_t end = __atomic_load_n(&mrn->node.end, __ATOMIC_RELAXED);
+	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
+	int r;
+
+	/* Another insertion has other bounds. */
+	if (!is_same(mrn, mm, id))
+		return -ENOENT;
+	/* Without a pin: a thread may remove the notifier before it ends its invalidation. */
 	r = mrn_tokens_wait(mm, start, end, deadline);
-	/* After the wait: an invalidation that has ended has stored unread. */
+	/* After the wait: an invalidation that has ended has put unread there. */
 	if (!MRN_BROKEN(ARMING_WAITED))
 		state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
-	if (!r && state != &mm->state)
-		r = may_arm(state, start, end);
-	if (!r && state != &mm->state)
-		r = arming_of(mm)->arm(start, end, __atomic_load_n(&mrn->need, __ATOMIC_RELAXED));
+	if (r || state == &mm->state)
+		return r;
+	/* The monitor, which has to read an event first, may be waiting for this callback. */
+	if (mrn_callback_depth)
+		return -EDEADLK;
+	if (!pin_same(mrn, mm, id))
+		return -ENOENT;
+	r = arm_pinned(mrn, mm);
 	if (tag >= 0)
-		leave_tag(mrn, mm, tag, !r);
+		note(mrn, mm, tag, !r);
+	mrn_unpin(&mm->home, &mrn->pins);
+	return r;
+}
+
+static int arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id,
+	       const struct timespec *deadline)
+{
+	int tag = take_tag(mrn), r = wait_and_arm(mrn, mm, id, tag, deadline);
+
+	if (tag >= 0)
+		leave_tag(mrn, tag);
 	return r;
 }
 
@@ -152,12 +213,21 @@ static void sleep_for(uint64_t ns)
 	mrn_futex_wait_for(&word, 0, (long)ns);
 }
 
+static void set_watched(struct mmu_range_notifier *mrn, uint32_t clear, uint32_t set)
+{
+	uint32_t w = __atomic_load_n(&mrn->watched, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(&mrn->watched, &w, (w & ~clear) | set, true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 /*
  * Each read of a range that cannot be watched makes the reads of other threads collide. So that of several readers each
  * gets to its read_retry, whoever comes after another one waits a little: ever longer, the oftener readers take turns,
- * until a read fits into the wait.
+ * until a read fits into the wait. Returns what to tell the next reader in mrn->watched.
  */
-static void let_others_finish(struct mmu_range_notifier *mrn)
+static uint32_t let_others_finish(const struct mmu_range_notifier *mrn)
 {
 	uint32_t w = __atomic_load_n(&mrn->watched, __ATOMIC_RELAXED), exponent = EXPONENT(w);
 	uint32_t me = (uint32_t)mrn_thread_self() & READER(~0u);
@@ -171,7 +241,7 @@ static void let_others_finish(struct mmu_range_notifier *mrn)
 		sleep_for((UINT64_C(1) << exponent) +
 			  mrn_random_below(&seed, UINT64_C(1) << exponent));
 	}
-	__atomic_store_n(&mrn->watched, me << 6 | PATIENCE(exponent) | WATCHED, __ATOMIC_RELAXED);
+	return me << 7 | PATIENCE(exponent);
 }
 
 /* Makes this notifier tear its shadow down, as if its range had changed. Call with a pin. */
@@ -199,32 +269,49 @@ static uint64_t invalidate_alone(struct mmu_range_notifier *mrn, struct mrn_mm *
 	return seq;
 }
 
-/* Before a read of a range that cannot be watched: 0 and its new seq, or -ENOENT once mrn is removed. */
-static int begin_anew(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t *seq)
+/* Before a read of a range that cannot be watched: 0 and its new seq, or -errno. */
+static int begin_anew(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id,
+		      const struct timespec *deadline, uint64_t *seq)
 {
-	struct mrn_mm *its;
+	uint32_t turn = let_others_finish(mrn);
 
-	let_others_finish(mrn);
-	if (!mrn_pin(&mrn->pins))
+	if (deadline && mrn_is_past(deadline))
+		return -ETIMEDOUT;
+	if (!pin_same(mrn, mm, id))
 		return -ENOENT;
-	/* The pin keeps this insertion, which may be another one than the read's. */
-	its = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
-	if (its == mm)
-		*seq = invalidate_alone(mrn, mm);
-	mrn_unpin(&its->home, &mrn->pins);
-	return its == mm ? 0 : -ENOENT;
+	/* ONCE goes before the callback: a shadow that another reader builds from now on stays marked. */
+	set_watched(mrn, ~WATCHED, turn);
+	*seq = invalidate_alone(mrn, mm);
+	mrn_unpin(&mm->home, &mrn->pins);
+	return 0;
+}
+
+/* Before the caller reads translations that nobody watches. */
+static int mark_once(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_t id)
+{
+	if (!pin_same(mrn, mm, id))
+		return -ENOENT;
+	set_watched(mrn, 0, ONCE);
+	/* Pairs with the fence in arm_pinned. */
+	mrn_fence_full();
+	mrn_unpin(&mm->home, &mrn->pins);
+	return MRN_USE_ONCE;
 }
 
 int mrn_arming_settle(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 		      const struct timespec *deadline, uint64_t *seq)
 {
+	/* The insertion that this read is of; the seq of an earlier one is rejected. */
+	uint64_t id = __atomic_load_n(&mrn->node.id, __ATOMIC_ACQUIRE);
 	bool anew = MRN_BROKEN(ARMING_ONCE);
 	int r;
 
 	for (int yields = 0; yields < MAX_YIELDS; yields++) {
-		r = arm(mrn, mm, deadline);
-		if (r == MRN_USE_ONCE && !anew) {
-			r = begin_anew(mrn, mm, seq);
+		r = arm(mrn, mm, id, deadline);
+		if (r == MRN_USE_ONCE && anew)
+			return mark_once(mrn, mm, id);
+		if (r == MRN_USE_ONCE) {
+			r = begin_anew(mrn, mm, id, deadline, seq);
 			if (r)
 				return r;
 			anew = true;

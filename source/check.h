@@ -17,6 +17,7 @@ MRN_PART(ARMING_UNREAD);   /* a callback leaves the notifier's state as it was *
 MRN_PART(ARMING_TAG);	   /* a reader notes that it has armed, whatever came in between */
 MRN_PART(ARMING_WAITED);   /* a reader that has waited for a token takes the notifier for armed */
 MRN_PART(ARMING_ONCE);	   /* what is good for one use is kept until a change is announced */
+MRN_PART(ARMING_AGAIN);	   /* and is kept once the range can be watched again */
 
 /* A reader has armed a notifier's range, and is about to note that. */
 MRN_HOOK_TYPE(armed, const struct mmu_range_notifier *mrn);

@@ -59,7 +59,7 @@ TEST(a3_insert_after_the_walk_first_read_waits)
 	insert_after_the_walk(MRN_TOKEN_SLOTS);
 }
 TWIN(a3_insert_after_the_walk_first_read_waits, no_wait, BREAK(A2_WAIT));
-TWIN(a3_insert_after_the_walk_first_read_waits, no_first_look, UNTIL_CAUGHT(BREAK(A3_FIRST_READ)));
+TWIN(a3_insert_after_the_walk_first_read_waits, no_first_look, BREAK(A3_FIRST_READ));
 
 TEST(a3_insert_after_the_walk_first_read_waits_for_overflow)
 {
@@ -269,7 +269,7 @@ TEST(a3_insert_races_start)
 {
 	insert_races_start(MRN_TOKEN_SLOTS, ROUNDS(20000));
 }
-TWIN(a3_insert_races_start, no_first_look, BREAK(A3_FIRST_READ));
+TWIN(a3_insert_races_start, no_first_look, UNTIL_CAUGHT(BREAK(A3_FIRST_READ)));
 
 TEST(a3_insert_races_start_in_the_overflow_list)
 {

@@ -19,7 +19,8 @@ static struct {
 	void (*hook)(void); /* inside arm */
 	/* Of the consumer's calls when changes() was called last. */
 	unsigned int calls;
-	bool inserted; /* when leaves() was called */
+	bool inserted;	   /* when leaves() was called */
+	unsigned int arms; /* how many threads are inside arm */
 } watch;
 
 static struct consumer c;
@@ -34,9 +35,11 @@ static int watch_arm(uintptr_t start, uintptr_t end, uint64_t need)
 	STORE(&watch.end, end);
 	STORE(&watch.need, need);
 	ADD(&watch.armings, 1);
+	ADD(&watch.arms, 1);
 	if (hook)
 		hook();
-	return first ? first : watch.answer;
+	ADD(&watch.arms, -1);
+	return first ? first : LOAD(&watch.answer);
 }
 
 static void watch_changes(const struct mmu_range_notifier *mrn,
@@ -50,6 +53,7 @@ static void watch_changes(const struct mmu_range_notifier *mrn,
 
 static void watch_leaves(const struct mmu_range_notifier *mrn)
 {
+	CHECK_EQ(LOAD(&watch.arms), 0);
 	watch.leavings++;
 	watch.inserted = mrn_index_may_overlap(&mrn->mm->index, mrn->node.start, mrn->node.end);
 }
@@ -282,6 +286,79 @@ TEST(a_reader_that_has_waited_arms)
 }
 TWIN(a_reader_that_has_waited_arms, takes_it_for_armed, BREAK(ARMING_WAITED));
 
+/* ------------------------------------------------------------------------------- removal, and insertion again */
+
+static struct test_gate arms, may_arm;
+
+static void wait_in_arm(void)
+{
+	test_gate_open(&arms);
+	test_gate_wait(&may_arm);
+}
+
+static void *remove_it(void *arg)
+{
+	consumer_remove(&c);
+	return arg;
+}
+
+/* Otherwise it would arm what nobody disarms any more: watch_leaves looks. */
+TEST(removal_waits_for_a_reader_that_arms)
+{
+	struct mrn_mm *mm = setup();
+	pthread_t a, b;
+	bool accepted;
+
+	watch.hook = wait_in_arm;
+	a = go(read_once, &accepted);
+	test_gate_wait(&arms);
+	b = go(remove_it, NULL);
+	/* From then on it waits, or has gone on. */
+	while (mmu_range_read_begin(&c.mrn))
+		sched_yield();
+	test_gate_open(&may_arm);
+	done(a);
+	done(b);
+	CHECK_EQ(watch.leavings, 1);
+	CHECK_EQ(mrn_source_process->tags, 0);
+	destroy_idle(mm);
+}
+
+static void *read_for_error(void *error)
+{
+	uint64_t seq;
+
+	*(int *)error = mrn_range_read_begin_until(&c.mrn, NULL, &seq);
+	return NULL;
+}
+
+/* A2: of an insertion in another mm, which needs no watching, a reader of the former one notes nothing. */
+TEST(a_reader_does_not_go_on_in_another_insertion)
+{
+	struct mrn_mm *mm = setup(), *second = new_mm();
+	struct mmu_notifier_range r = pages(second, 4, 8);
+	uint64_t seq;
+	pthread_t t;
+	int error;
+
+	STORE(&watch.answer, -EAGAIN);
+	t = go(read_for_error, &error);
+	while (LOAD(&watch.armings) < 3)
+		sched_yield();
+	consumer_remove(&c);
+	consumer_insert(&c, second, 4, 8);
+	STORE(&watch.answer, 0);
+	done(t);
+	CHECK_ERR(error, -ENOENT);
+	start(&r);
+	CHECK_ERR(mrn_range_read_begin_until(&c.mrn, NULL, &seq), -EDEADLK);
+	end(&r);
+	consumer_check_works(&c);
+	consumer_remove(&c);
+	destroy_idle(second);
+	destroy_idle(mm);
+}
+
 /* ------------------------------------------------------------------------------ what cannot be watched */
 
 TEST(each_read_begins_anew_where_a_range_is_good_for_one_use)
@@ -300,14 +377,16 @@ TEST(each_read_begins_anew_where_a_range_is_good_for_one_use)
 		CHECK(consumer_publish(&c, seq));
 	}
 	CHECK_EQ(watch.changes, 0);
-	/* And no longer than it has to be. */
+	/* The shadow that nobody watched goes with the first read that is watched; and from then on it is kept. */
 	watch.answer = 0;
-	read_arms(1);
-	CHECK(consumer_publish(&c, mmu_range_read_begin(&c.mrn)));
-	CHECK_EQ(c.calls, 3);
+	read_arms(2);
+	CHECK_EQ(c.calls, 4);
+	read_arms(0);
+	CHECK_EQ(c.calls, 4);
 	teardown(mm);
 }
 TWIN(each_read_begins_anew_where_a_range_is_good_for_one_use, kept, BREAK(ARMING_ONCE));
+TWIN(each_read_begins_anew_where_a_range_is_good_for_one_use, kept_later, BREAK(ARMING_AGAIN));
 
 static struct mmu_notifier_range other;
 static bool other_has_ended;

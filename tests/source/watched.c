@@ -182,6 +182,41 @@ TEST(uffd_tells_that_a_range_is_good_for_one_use)
 	test_raw4(SYS_munmap, (long)p, (long)LENGTH, 0, 0);
 }
 
+static bool refuse(struct mmu_range_notifier *m, const struct mmu_notifier_range *range,
+		   uint64_t cur_seq)
+{
+	return mmu_notifier_range_blockable(range) && invalidate(m, range, cur_seq);
+}
+
+/* Of two notifiers one agrees, and the other refuses: what is not going to change stays watched for both. */
+TEST(a_refused_start_leaves_ranges_watched)
+{
+	static const struct mmu_range_notifier_ops refusing = {.invalidate = refuse};
+	struct mmu_range_notifier agrees = {.ops = &ops};
+	struct mmu_notifier_range range;
+	uint64_t seq;
+	char *p;
+
+	open_source(MRN_SOURCE_UFFD);
+	p = map_at(NULL, 0);
+	CHECK_ERR(mrn_range_notifier_insert(&agrees, (uintptr_t)p, LENGTH, source,
+					    MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_COVER_RAW),
+		  0);
+	mrn.ops = &refusing;
+	CHECK_ERR(mrn_range_notifier_insert(&mrn, (uintptr_t)p, LENGTH, source,
+					    MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP) | MRN_COVER_RAW),
+		  0);
+	CHECK(mmu_range_read_begin(&agrees));
+	seq = mmu_range_read_begin(&mrn);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mrn_mm_self(), (uintptr_t)p,
+				(uintptr_t)p + LENGTH);
+	CHECK_ERR(mmu_notifier_invalidate_range_start_nonblock(&range), -EAGAIN);
+	CHECK_ERR(test_raw4(SYS_munmap, (long)p, (long)LENGTH, 0, 0), 0);
+	check_collided(seq);
+	CHECK_ERR(mmu_range_notifier_remove(&agrees), 0);
+	close_source();
+}
+
 TEST(what_a_source_does_not_cover_is_good_for_one_use)
 {
 	uint64_t seq;
