@@ -71,7 +71,10 @@ static int start_kinds(struct mrn_source *s, unsigned int wanted, unsigned int f
 
 	MRN_FOR_EACH_KIND(k, wanted & ~s->kinds) {
 		char why[256] = "";
-		int r = mrn_kind_ops[k]->start(s, flags, why, sizeof(why));
+		int r;
+
+		__atomic_store_n(&s->still[k], UINT64_MAX, __ATOMIC_RELAXED);
+		r = mrn_kind_ops[k]->start(s, flags, why, sizeof(why));
 
 		if (!r) {
 			kinds |= 1u << k;

@@ -10,6 +10,7 @@
 MRN_PART(SOURCE_LOSS);	   /* nobody checks whether the wrappers have been overwritten */
 MRN_PART(SOURCE_HALF);	   /* of kinds that are attached together, some stay if one fails */
 MRN_PART(SOURCE_NAMES);	   /* dispatch's announcements count in the interposer's self-test */
+MRN_PART(SOURCE_TRIED);	   /* what is lost during its trial counts as covered after it */
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */
 MRN_PART(CONFINED_TRIAL);  /* unseen filters are ignored */
 MRN_PART(CONFINED_FILTER); /* a filter is taken to let everything pass */
@@ -19,6 +20,8 @@ MRN_PART(ARMING_WAITED);   /* a reader that has waited for a token takes the not
 MRN_PART(ARMING_ONCE);	   /* what is good for one use is kept until a change is announced */
 MRN_PART(ARMING_AGAIN);	   /* and is kept once the range can be watched again */
 
+/* A kind of source has been tried, and what was seen is about to be stored. */
+MRN_HOOK_TYPE(tried, int kind);
 /* A reader has armed a notifier's range, and is about to note that. */
 MRN_HOOK_TYPE(armed, const struct mmu_range_notifier *mrn);
 

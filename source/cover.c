@@ -20,7 +20,7 @@ const char *mrn_cover_name(uint64_t bit)
 	return "unknown";
 }
 
-static struct mrn_coverage best(const struct mrn_source *source)
+struct mrn_coverage mrn_source_best(const struct mrn_source *source)
 {
 	struct mrn_coverage all = {0};
 
@@ -60,11 +60,11 @@ void mrn_source_derive_coverage(struct mrn_source *source)
 	 */
 	do {
 		mrn_fence_full();
-		c = best(source);
+		c = mrn_source_best(source);
 		__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
 		__atomic_store_n(&source->coverage.before_return, c.before_return,
 				 __ATOMIC_RELAXED);
 		__atomic_store_n(&source->coverage.use_once, c.use_once, __ATOMIC_RELAXED);
 		mrn_fence_full();
-	} while (!are_alike(c, best(source)));
+	} while (!are_alike(c, mrn_source_best(source)));
 }

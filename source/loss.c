@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "core/mm.h"
+#include "os/atomic.h"
 #include "os/callback.h"
 #include "os/cancel.h"
 #include "source/kind.h"
@@ -43,7 +44,7 @@ static void is_gone(struct mrn_source *s, uint64_t had)
 	if (!had)
 		return;
 	mrn_source_derive_coverage(s);
-	c = mrn_source_covered(s);
+	c = mrn_source_best(s);
 	__atomic_fetch_or(&s->lost, had & ~(c.bracketed | c.before_return | c.use_once),
 			  __ATOMIC_RELAXED);
 	mrn_source_invalidate_all(s);
@@ -57,6 +58,12 @@ static uint64_t take_out(uint64_t *mask, uint64_t still)
 
 void mrn_source_has_lost(struct mrn_source *s, enum mrn_kind k, uint64_t still)
 {
+	/*
+	 * Orders what is still there before the look at the masks; pairs with the fence in mrn_source_has_seen. Either
+	 * this thread finds what the trial has seen, or the trial finds what is lost.
+	 */
+	__atomic_fetch_and(&s->still[k], still, __ATOMIC_RELAXED);
+	mrn_fence_full();
 	is_gone(s, take_out(&s->seen[k].bracketed, still) |
 			   take_out(&s->seen[k].before_return, still) |
 			   take_out(&s->seen[k].use_once, still));

@@ -617,9 +617,19 @@ int mrn_source_try_by_call(struct mrn_source *source, struct mrn_coverage *all)
 /* Atomic: the kind may be losing it. */
 void mrn_source_has_seen(struct mrn_source *source, enum mrn_kind k, struct mrn_coverage seen)
 {
+	uint64_t still;
+
 	__atomic_store_n(&source->seen[k].bracketed, seen.bracketed, __ATOMIC_RELAXED);
 	__atomic_store_n(&source->seen[k].before_return, seen.before_return, __ATOMIC_RELAXED);
 	__atomic_store_n(&source->seen[k].use_once, seen.use_once, __ATOMIC_RELAXED);
+	/* Pairs with the fence in mrn_source_has_lost. */
+	mrn_fence_full();
+	if (MRN_BROKEN(SOURCE_TRIED))
+		return;
+	still = __atomic_load_n(&source->still[k], __ATOMIC_RELAXED);
+	__atomic_fetch_and(&source->seen[k].bracketed, still, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&source->seen[k].before_return, still, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&source->seen[k].use_once, still, __ATOMIC_RELAXED);
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
@@ -630,6 +640,7 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 
 		if (r)
 			return r;
+		MRN_HOOK(tried, k);
 		mrn_source_has_seen(source, k, seen);
 	}
 	mrn_source_derive_coverage(source);

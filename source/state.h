@@ -22,7 +22,8 @@ struct mrn_source {
 	struct mrn_coverage coverage; /* each field atomic */
 	struct mrn_coverage seen
 		[MRN_NR_KINDS]; /* atomic: what each kind's trial has seen; coverage is the best of them */
-	uint64_t lost;		/* causes that were covered, and no longer are */
+	uint64_t still[MRN_NR_KINDS]; /* atomic: what each kind has not lost since it was started */
+	uint64_t lost;		      /* causes that were covered, and no longer are */
 	/* Guards losses. Callbacks (lost) run under it, and under no other lock of the source. */
 	struct mrn_rwlock loss_lock;
 	struct mrn_source_loss *losses;
@@ -80,6 +81,8 @@ static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *so
 	};
 }
 
+/* The best of what the kinds have seen, by their own masks. Event path. */
+struct mrn_coverage mrn_source_best(const struct mrn_source *source);
 /* Makes coverage the best of what the kinds have seen. Event path. */
 void mrn_source_derive_coverage(struct mrn_source *source);
 

@@ -217,19 +217,24 @@ int mrn_source_check(struct mrn_source *source);
  *		if (mmu_range_read_retry(&mrn, seq)) { unlock; undo; goto again; }
  *		use; valid = true; unlock;
  *
+ * Do not repeat it for ever where read_begin returns 0 for good: after the last detach, and in a forked child.
+ *
  * Call read_begin before each use of what is kept, too: where a change is covered as before_return, callbacks for it may
  * still be running when its call has returned, and read_begin waits for them.
  *
  * A range that cannot be watched for need, or not now, is good for one use at a time: each read_begin first calls *mrn's
  * own invalidate, with event CLEAR and cause DETACH, so that a kept shadow goes and a new one is built.
  * mrn_range_read_begin_until returns MRN_USE_ONCE then. A consumer whose device may use a shadow at any time, rather than
- * between read_begin and the end of a use, has to call that function and give up on MRN_USE_ONCE. Of several threads
- * that read such a range, one waits for another, for up to milliseconds.
+ * between read_begin and the end of a use, has to call that function and give up on MRN_USE_ONCE. Each read of such a
+ * range makes the reads of other threads collide, so these wait for each other, for up to 8 ms: if a pin takes longer,
+ * and several threads read one notifier, have them take turns.
  *
  * Reads of *mrn differ from those of other notifiers in this: the first read after an insertion or a callback, and each
  * of a range that is good for one use, may block for the kernel's mmap lock and makes system calls; from a callback such
  * a read fails (-EDEADLK). After detach, reads fail (-ENOTCONN) until a source is attached again. -EAGAIN: the range
- * changes without pause.
+ * changes without pause. A removal also waits for such a read, while it asks the kernel. After
+ * mrn_range_notifier_remove_async the range stays watched until free_fn is called; an MADV_DONTNEED in between may leave
+ * it good for one use until detach.
  *
  * Errors: as mmu_range_notifier_insert, and -EINVAL without source or need, for events that leave out UNMAP or CLEAR, and
  * for an address with a tag in its uppermost bits, since changes are announced without; -ENOTCONN after detach; -ESTALE

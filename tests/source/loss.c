@@ -15,7 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "source/check.h"
 #include "source/interpose/wrappers.h"
+#include "source/state.h"
 #include "tests/harness/break.h"
 #include "tests/harness/raw.h"
 #include "tests/harness/test.h"
@@ -125,6 +127,29 @@ TEST(written_over_is_seen_at_the_next_arm)
 	finish(source);
 }
 TWIN(written_over_is_seen_at_the_next_arm, nobody_looks, BREAK(SOURCE_LOSS));
+
+static void lose(int kind)
+{
+	mrn_source_has_lost(mrn_source_here(), (enum mrn_kind)kind, 0);
+}
+
+/* As by a thread that, just then, turns out not to be caught. */
+TEST(lost_while_it_is_tried_is_not_covered)
+{
+	struct mrn_source *source = attach_or_skip(MRN_SOURCE_UFFD);
+	struct mrn_source_opts opts = {.size = sizeof(opts)};
+	struct mrn_coverage c;
+
+	CHECK_ERR(mrn_source_detach(source), 0);
+	mrn_check_tried_hook = lose;
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source), 0);
+	mrn_source_coverage(source, &c);
+	CHECK_EQ(c.before_return, 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	opts.need = MRN_CAUSE_BIT(MRN_CAUSE_MUNMAP);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, &opts, &source), -EOPNOTSUPP);
+}
+TWIN(lost_while_it_is_tried_is_not_covered, forgotten, BREAK(SOURCE_TRIED));
 
 /* userfaultfd goes on, and sees part of it; the rest is seen by nobody, armed or not. */
 TEST(written_over_beside_uffd)
