@@ -239,18 +239,22 @@ static int build(struct mrn_regcache *c, struct entry *e)
 }
 
 /*
- * Links e into the index. If another thread has registered the same range meanwhile, takes and returns its entry; the
- * caller then retires e. If e has been invalidated since it was published, or the index has no memory, e stays outside:
- * its last put retires it.
+ * Links e into the index. If another thread has registered the same range meanwhile, takes and returns its entry, and
+ * drops e: the caller then claims it by *word. If e has been invalidated since it was published, or the index has no
+ * memory, e stays outside: its last put retires it.
  */
 static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr_t start,
-				uintptr_t end, unsigned int access)
+				uintptr_t end, unsigned int access, uint64_t *word)
 {
 	struct entry *other;
 
 	pthread_mutex_lock(&c->lock);
 	other = mrn_cache_find(c, start, end, access);
-	if (!other && !(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)) {
+	if (other) {
+		/* Under the lock: a thread that looks for room never finds two entries in use for this get. */
+		mrn_entry_kill(e);
+		*word = mrn_entry_drop(e);
+	} else if (!(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)) {
 		e->node.start = e->pub.addr;
 		e->node.end = e->pub.addr + e->pub.length;
 		e->node.id = ++c->next_id;
@@ -357,6 +361,7 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 	uintptr_t from = start, to = end;
 	unsigned int with = access;
 	struct entry *e, *other;
+	uint64_t word;
 	int r = -EAGAIN;
 
 	if (c->flags & MRN_REGCACHE_MERGE) {
@@ -371,10 +376,9 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 		r = create(c, start, end, access, &e);
 	if (r)
 		return r;
-	other = link_entry(c, e, start, end, access);
+	other = link_entry(c, e, start, end, access, &word);
 	if (other) {
-		mrn_entry_kill(e);
-		mrn_entry_claim(e, mrn_entry_drop(e));
+		mrn_entry_claim(e, word);
 		mrn_cache_reap(c);
 		e = other;
 	} else if (c->flags & MRN_REGCACHE_MERGE) {
