@@ -240,11 +240,11 @@ static int build(struct mrn_regcache *c, struct entry *e)
 
 /*
  * Links e into the index. If another thread has registered the same range meanwhile, takes and returns its entry, and
- * drops e: the caller then claims it by *word. If e has been invalidated since it was published, or the index has no
+ * queues e: the caller then reaps. If e has been invalidated since it was published, or the index has no
  * memory, e stays outside: its last put retires it.
  */
 static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr_t start,
-				uintptr_t end, unsigned int access, uint64_t *word)
+				uintptr_t end, unsigned int access)
 {
 	struct entry *other;
 
@@ -253,7 +253,7 @@ static struct entry *link_entry(struct mrn_regcache *c, struct entry *e, uintptr
 	if (other) {
 		/* Under the lock: a thread that looks for room never finds two entries in use for this get. */
 		mrn_entry_kill(e);
-		*word = mrn_entry_drop(e);
+		mrn_entry_claim(e, mrn_entry_drop(e));
 	} else if (!(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)) {
 		e->node.start = e->pub.addr;
 		e->node.end = e->pub.addr + e->pub.length;
@@ -361,7 +361,6 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 	uintptr_t from = start, to = end;
 	unsigned int with = access;
 	struct entry *e, *other;
-	uint64_t word;
 	int r = -EAGAIN;
 
 	if (c->flags & MRN_REGCACHE_MERGE) {
@@ -376,9 +375,8 @@ int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsig
 		r = create(c, start, end, access, &e);
 	if (r)
 		return r;
-	other = link_entry(c, e, start, end, access, &word);
+	other = link_entry(c, e, start, end, access);
 	if (other) {
-		mrn_entry_claim(e, word);
 		mrn_cache_reap(c);
 		e = other;
 	} else if (c->flags & MRN_REGCACHE_MERGE) {
