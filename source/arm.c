@@ -78,7 +78,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	/* A cause that no kind covers: none ever has, or it was lost. */
-	covered = mrn_source_best(s);
+	covered = mrn_source_covered(s);
 	if (need & ~(covered.bracketed | covered.before_return | covered.use_once))
 		return MRN_USE_ONCE;
 	/* What a guest changes past the interposer is not announced. */

@@ -101,23 +101,20 @@ static int take_tag(struct mmu_range_notifier *mrn)
 	return -1;
 }
 
-/*
- * Puts what follows in place of the tag. Release: a read that takes the fast way sees what this thread has seen,
- * including the translations of A3's tokens.
- */
-static void note(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag, bool armed)
+/* Release: a read that takes the fast way sees what this thread has seen, including the translations of A3's tokens. */
+static void note_armed(struct mmu_range_notifier *mrn, struct mrn_mm *mm, int tag)
 {
-	const uint64_t *mine = &arming[tag], *next = armed ? &mm->state : &mrn_state_unread;
+	const uint64_t *mine = &arming[tag];
 
 	MRN_HOOK(armed, mrn);
 	if (MRN_BROKEN(ARMING_TAG))
-		__atomic_store_n(&mrn->mm_state, next, __ATOMIC_RELEASE);
+		__atomic_store_n(&mrn->mm_state, &mm->state, __ATOMIC_RELEASE);
 	else
-		__atomic_compare_exchange_n(&mrn->mm_state, &mine, next, false, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED);
+		__atomic_compare_exchange_n(&mrn->mm_state, &mine, &mm->state, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-/* Gives the tag back, which still stands in mm_state if nothing has been noted. */
+/* Gives the tag back, which still stands in mm_state if nothing was armed. */
 static void leave_tag(struct mmu_range_notifier *mrn, int tag)
 {
 	const uint64_t *mine = &arming[tag];
@@ -188,8 +185,8 @@ static int wait_and_arm(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint6
 	if (!pin_same(mrn, mm, id))
 		return -ENOENT;
 	r = arm_pinned(mrn, mm);
-	if (tag >= 0)
-		note(mrn, mm, tag, !r);
+	if (!r && tag >= 0)
+		note_armed(mrn, mm, tag);
 	mrn_unpin(&mm->home, &mrn->pins);
 	return r;
 }

@@ -96,7 +96,6 @@ static void stop(struct mrn_source *s, unsigned int kinds)
 			mrn_kind_ops[k]->uncover(s);
 		mrn_source_has_seen(s, k, (struct mrn_coverage){0});
 	}
-	mrn_source_derive_coverage(s);
 	/* From here on nobody can arm by these. What was built before is torn down. */
 	mrn_source_invalidate_all(s);
 	/* A callback has forked, and this is its child: the threads that are stopped below are the parent's. */

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "os/atomic.h"
 #include "source/state.h"
 
 const char *mrn_cover_name(uint64_t bit)
@@ -20,7 +19,7 @@ const char *mrn_cover_name(uint64_t bit)
 	return "unknown";
 }
 
-struct mrn_coverage mrn_source_best(const struct mrn_source *source)
+struct mrn_coverage mrn_source_covered(const struct mrn_source *source)
 {
 	struct mrn_coverage all = {0};
 
@@ -40,31 +39,4 @@ struct mrn_coverage mrn_source_best(const struct mrn_source *source)
 	if (all.bracketed & MRN_COVER_ALL_CALLERS)
 		all.use_once |= MRN_COVER_IO_URING;
 	return all;
-}
-
-static bool are_alike(struct mrn_coverage a, struct mrn_coverage b)
-{
-	return a.bracketed == b.bracketed && a.before_return == b.before_return &&
-	       a.use_once == b.use_once;
-}
-
-void mrn_source_derive_coverage(struct mrn_source *source)
-{
-	struct mrn_coverage c;
-
-	/*
-	 * Several threads may do this at once, each after it has cleared something. If one stores coverage from before
-	 * another's clearing, one of the two notices, and stores again: either this fence, after the stores, or the
-	 * other thread's, after its clearing and before its own stores, comes first. Ends, since nothing that is
-	 * cleared comes back meanwhile.
-	 */
-	do {
-		mrn_fence_full();
-		c = mrn_source_best(source);
-		__atomic_store_n(&source->coverage.bracketed, c.bracketed, __ATOMIC_RELAXED);
-		__atomic_store_n(&source->coverage.before_return, c.before_return,
-				 __ATOMIC_RELAXED);
-		__atomic_store_n(&source->coverage.use_once, c.use_once, __ATOMIC_RELAXED);
-		mrn_fence_full();
-	} while (!are_alike(c, mrn_source_best(source)));
 }

@@ -43,8 +43,7 @@ static void is_gone(struct mrn_source *s, uint64_t had)
 	/* Another thread has found out, too. */
 	if (!had)
 		return;
-	mrn_source_derive_coverage(s);
-	c = mrn_source_best(s);
+	c = mrn_source_covered(s);
 	__atomic_fetch_or(&s->lost, had & ~(c.bracketed | c.before_return | c.use_once),
 			  __ATOMIC_RELAXED);
 	mrn_source_invalidate_all(s);

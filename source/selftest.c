@@ -622,14 +622,12 @@ void mrn_source_has_seen(struct mrn_source *source, enum mrn_kind k, struct mrn_
 	__atomic_store_n(&source->seen[k].bracketed, seen.bracketed, __ATOMIC_RELAXED);
 	__atomic_store_n(&source->seen[k].before_return, seen.before_return, __ATOMIC_RELAXED);
 	__atomic_store_n(&source->seen[k].use_once, seen.use_once, __ATOMIC_RELAXED);
-	/* Pairs with the fence in mrn_source_has_lost. */
+	/* Pairs with the fence in mrn_source_has_lost. What was stored may have been relied on meanwhile. */
 	mrn_fence_full();
-	if (MRN_BROKEN(SOURCE_TRIED))
-		return;
 	still = __atomic_load_n(&source->still[k], __ATOMIC_RELAXED);
-	__atomic_fetch_and(&source->seen[k].bracketed, still, __ATOMIC_RELAXED);
-	__atomic_fetch_and(&source->seen[k].before_return, still, __ATOMIC_RELAXED);
-	__atomic_fetch_and(&source->seen[k].use_once, still, __ATOMIC_RELAXED);
+	if ((seen.bracketed | seen.before_return | seen.use_once) & ~still &&
+	    !MRN_BROKEN(SOURCE_TRIED))
+		mrn_source_has_lost(source, k, still);
 }
 
 int mrn_source_self_test(struct mrn_source *source, unsigned int had)
@@ -643,6 +641,5 @@ int mrn_source_self_test(struct mrn_source *source, unsigned int had)
 		MRN_HOOK(tried, k);
 		mrn_source_has_seen(source, k, seen);
 	}
-	mrn_source_derive_coverage(source);
 	return 0;
 }

@@ -17,11 +17,9 @@
 
 struct mrn_source {
 	struct mrn_mm *mm;
-	unsigned int refs;	      /* changed in turn, see turn.h */
-	unsigned int kinds;	      /* atomic: 0 once detached */
-	struct mrn_coverage coverage; /* each field atomic */
-	struct mrn_coverage seen
-		[MRN_NR_KINDS]; /* atomic: what each kind's trial has seen; coverage is the best of them */
+	unsigned int refs;			/* changed in turn, see turn.h */
+	unsigned int kinds;			/* atomic: 0 once detached */
+	struct mrn_coverage seen[MRN_NR_KINDS]; /* atomic: what each kind's trial has seen */
 	uint64_t still[MRN_NR_KINDS]; /* atomic: what each kind has not lost since it was started */
 	uint64_t lost;		      /* causes that were covered, and no longer are */
 	/* Guards losses. Callbacks (lost) run under it, and under no other lock of the source. */
@@ -52,7 +50,7 @@ int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t len
 
 /*
  * Tries each cause on scratch memory, by libc's functions and by raw calls, and stores what was seen in
- * source->coverage. had: the kinds that were attached before, and may be in use.
+ * source->seen. had: the kinds that were attached before, and may be in use.
  */
 int mrn_source_self_test(struct mrn_source *source, unsigned int had);
 /* Adds a reason why something is not available: a sentence without its full stop. Each reason appears once. */
@@ -72,18 +70,7 @@ struct mrn_source *mrn_source_here(void);
 void mrn_source_invalidate_all(struct mrn_source *source);
 /* loss.c, event path: from now on a kind covers only the causes in still. */
 void mrn_source_has_lost(struct mrn_source *source, enum mrn_kind kind, uint64_t still);
-static inline struct mrn_coverage mrn_source_covered(const struct mrn_source *source)
-{
-	return (struct mrn_coverage){
-		.bracketed = __atomic_load_n(&source->coverage.bracketed, __ATOMIC_RELAXED),
-		.before_return = __atomic_load_n(&source->coverage.before_return, __ATOMIC_RELAXED),
-		.use_once = __atomic_load_n(&source->coverage.use_once, __ATOMIC_RELAXED),
-	};
-}
-
-/* The best of what the kinds have seen, by their own masks. Event path. */
-struct mrn_coverage mrn_source_best(const struct mrn_source *source);
-/* Makes coverage the best of what the kinds have seen. Event path. */
-void mrn_source_derive_coverage(struct mrn_source *source);
+/* The best of what the kinds have seen, at this moment. Event path. */
+struct mrn_coverage mrn_source_covered(const struct mrn_source *source);
 
 #endif
