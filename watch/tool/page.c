@@ -196,7 +196,7 @@ static void put_names(struct json *j, const struct tally *t)
 {
 #define CAUSE(ID, name, group) [MRN_CAUSE_##ID] = #group,
 	static const char *const groups[] = {
-#include "core/causes.def"
+#include "source/causes.def"
 	};
 
 	json_begin_array(j, "causes");
