@@ -35,11 +35,15 @@ struct lab_driver {
 	 * lab_is_broken where a careless driver would leave the step out.
 	 */
 	const char *const *steps;
-	/* Creates the device. 0 or -errno. The run has no other thread yet. */
-	int (*open)(struct lab *lab, void **dev);
+	size_t size; /* of the device's structure, which is zeroed before open and freed after close */
+	/* Starts the device. 0 or -errno. The run has no other thread yet. */
+	int (*open)(struct lab *lab, void *dev);
 	/* One operation of the driver. Several threads run it at once. */
 	void (*work)(void *dev, struct lab_thread *t);
-	/* Ends the device: removes its notifiers and pins, and ends its threads. The storm is over. */
+	/*
+	 * Ends the device, also one that open could not start: removes its notifiers and pins, and ends its threads.
+	 * The storm is over.
+	 */
 	void (*close)(void *dev);
 };
 

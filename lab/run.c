@@ -239,6 +239,24 @@ static void run(struct lab *lab)
 	join(others, nr_others);
 }
 
+static int run_driver(struct lab *lab, char *why, size_t why_size)
+{
+	const struct lab_driver *driver = lab->driver;
+	int err = -ENOMEM;
+
+	lab->dev = calloc(1, driver->size);
+	if (lab->dev) {
+		err = driver->open(lab, lab->dev);
+		if (!err)
+			run(lab);
+		driver->close(lab->dev);
+		free(lab->dev);
+	}
+	if (err)
+		snprintf(why, why_size, "%s: %s", driver->name, strerror(-err));
+	return err;
+}
+
 int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	    struct lab_result *result, char *why, size_t why_size)
 {
@@ -259,14 +277,9 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	sem_init(&lab->strokes_due, 0, 0);
 	sem_init(&lab->strokes_room, 0, LAB_STROKES_DUE);
 	err = make_world(lab, why, why_size);
+	if (!err)
+		err = run_driver(lab, why, why_size);
 	if (!err) {
-		err = driver->open(lab, &lab->dev);
-		if (err)
-			snprintf(why, why_size, "%s: %s", driver->name, strerror(-err));
-	}
-	if (!err) {
-		run(lab);
-		driver->close(lab->dev);
 		lab_check_all(lab);
 		lab_devmem_close(&lab->other);
 		mrn_hmm_destroy(lab->hmm);

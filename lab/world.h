@@ -85,8 +85,6 @@ struct lab {
 /* Creates a thread's state, for a thread that lab_thread_start starts, or for the caller. */
 struct lab_thread *lab_thread_new(struct lab *lab);
 
-/* ---- run.c */
-
 /* ---- findings.c */
 
 void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);

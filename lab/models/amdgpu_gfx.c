@@ -18,7 +18,6 @@
  *		(`unregister_busy`). Ours does none of this.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lab/parts/bo.h"
@@ -283,29 +282,21 @@ static void shut(void *dev)
 
 	gpu_close(&adev->gpu);
 	pthread_mutex_destroy(&adev->notifier_lock);
-	free(adev);
 }
 
-static int open_amdgpu(struct lab *lab, void **dev)
+static int open_amdgpu(struct lab *lab, void *dev)
 {
-	struct amdgpu_device *adev = calloc(1, sizeof(*adev));
-	int err;
+	struct amdgpu_device *adev = dev;
 
-	if (!adev)
-		return -ENOMEM;
 	pthread_mutex_init(&adev->notifier_lock, NULL);
-	err = gpu_open(&adev->gpu, lab, &driver);
-	if (err)
-		shut(adev);
-	else
-		*dev = adev;
-	return err;
+	return gpu_open(&adev->gpu, lab, &driver);
 }
 
 const struct lab_driver lab_amdgpu_gfx = {
 	.name = "amdgpu_gfx",
 	.about = "a GPU's objects over user memory that is not pinned, jobs of the kernel's queues",
 	.steps = steps,
+	.size = sizeof(struct amdgpu_device),
 	.open = open_amdgpu,
 	.work = work,
 	.close = shut,

@@ -365,31 +365,23 @@ static void shut(void *dev)
 	kfd_dqm_destroy(&kfd->dqm);
 	pthread_mutex_destroy(&kfd->notifier_lock);
 	pthread_mutex_destroy(&kfd->lock);
-	free(kfd);
 }
 
-static int open_kfd(struct lab *lab, void **dev)
+static int open_kfd(struct lab *lab, void *dev)
 {
-	struct kfd *kfd = calloc(1, sizeof(*kfd));
-	int err;
+	struct kfd *kfd = dev;
 
-	if (!kfd)
-		return -ENOMEM;
 	kfd->lab = lab;
 	pthread_mutex_init(&kfd->lock, NULL);
 	pthread_mutex_init(&kfd->notifier_lock, NULL);
-	err = kfd_dqm_init(&kfd->dqm, lab);
-	if (err)
-		shut(kfd);
-	else
-		*dev = kfd;
-	return err;
+	return kfd_dqm_init(&kfd->dqm, lab);
 }
 
 const struct lab_driver lab_amdgpu_hsa = {
 	.name = "amdgpu_hsa",
 	.about = "AMD compute: evict by stopping the queues, restore in a worker",
 	.steps = steps,
+	.size = sizeof(struct kfd),
 	.open = open_kfd,
 	.work = work,
 	.close = shut,

@@ -17,7 +17,6 @@
  *		after a second, whether or not anything had gone wrong.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/dmirror.h"
 #include "lab/models/models.h"
@@ -338,18 +337,15 @@ static void shut(void *dev)
 	mmu_range_notifier_remove(&d->notifier);
 	dmirror_device_close(d);
 	pthread_mutex_destroy(&d->mutex);
-	free(d);
 }
 
-static int open_dmirror(struct lab *lab, void **dev)
+static int open_dmirror(struct lab *lab, void *dev)
 {
 	static const struct mmu_range_notifier_ops min_ops = {dmirror_interval_invalidate};
-	struct dmirror *d = calloc(1, sizeof(*d));
+	struct dmirror *d = dev;
 	uintptr_t start = lab_addr(lab, 0);
 	int err;
 
-	if (!d)
-		return -ENOMEM;
 	d->lab = lab;
 	pthread_mutex_init(&d->mutex, NULL);
 	d->notifier.ops = &min_ops;
@@ -358,10 +354,6 @@ static int open_dmirror(struct lab *lab, void **dev)
 	if (!err)
 		err = mmu_range_notifier_insert(&d->notifier, start,
 						lab_addr(lab, lab_pages(lab)) - start, lab_mm(lab));
-	if (err)
-		shut(d);
-	else
-		*dev = d;
 	return err;
 }
 
@@ -369,6 +361,7 @@ const struct lab_driver lab_dmirror = {
 	.name = "dmirror",
 	.about = "the kernel's test device for HMM: faults, device memory, exclusive access",
 	.steps = steps,
+	.size = sizeof(struct dmirror),
 	.open = open_dmirror,
 	.work = dmirror_work,
 	.close = shut,

@@ -387,6 +387,7 @@ const struct lab_driver lab_gntdev = {
 	.name = "gntdev",
 	.about = "Xen: pages of other domains, mapped into a process",
 	.steps = steps,
+	.size = sizeof(struct gntdev_process),
 	.open = gntdev_process_start,
 	.work = gntdev_process_work,
 	.close = gntdev_process_exit,

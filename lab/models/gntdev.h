@@ -70,7 +70,22 @@ void gntdev_put_map(struct gntdev_grant_map *map);
 
 /* ---- gntdev_process.c: a run of the lab */
 
-int gntdev_process_start(struct lab *lab, void **process);
+struct gntdev_vma {
+	struct gntdev_grant_map *map;
+	size_t n;
+};
+
+struct gntdev_process {
+	struct lab *lab;
+	struct xen xen;
+	struct gntdev_priv file;
+	/* Held by mmap and munmap throughout, including invalidations and removals. */
+	pthread_mutex_t mmap_lock;
+	struct gntdev_vma *vma; /* by its first page */
+	struct lab_engine *disk;
+};
+
+int gntdev_process_start(struct lab *lab, void *process);
 void gntdev_process_work(void *process, struct lab_thread *t);
 void gntdev_process_exit(void *process);
 

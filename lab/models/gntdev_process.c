@@ -10,32 +10,17 @@
 
 #define MAX_MAPS 16
 
-struct vma {
-	struct gntdev_grant_map *map;
-	size_t n;
-};
-
-struct process {
-	struct lab *lab;
-	struct xen xen;
-	struct gntdev_priv file;
-	/* Held by mmap and munmap throughout, including invalidations and removals. */
-	pthread_mutex_t mmap_lock;
-	struct vma *vma; /* by its first page */
-	struct lab_engine *disk;
-};
-
 /* ----------------------------------------------------------------------------------------------- VMAs */
 
 /* Cuts [first, end) out of the VMA at page v: each side that is left becomes a VMA of its own. */
-static void split_vma(struct process *p, size_t v, size_t first, size_t end)
+static void split_vma(struct gntdev_process *p, size_t v, size_t first, size_t end)
 {
 	struct gntdev_grant_map *map = p->vma[v].map;
 	size_t vma_end = v + p->vma[v].n;
 
 	p->vma[v].n = v < first ? first - v : 0;
 	if (end < vma_end)
-		p->vma[end] = (struct vma){map, vma_end - end};
+		p->vma[end] = (struct gntdev_vma){map, vma_end - end};
 	if (v < first && end < vma_end)
 		gntdev_vma_open(map);
 	__atomic_store_n(&map->vma_start, v < first ? v : end, __ATOMIC_RELAXED);
@@ -45,7 +30,7 @@ static void split_vma(struct process *p, size_t v, size_t first, size_t end)
 }
 
 /* The first VMA that has a page in [first, end); or end. With the mmap lock. */
-static size_t find_vma(const struct process *p, size_t first, size_t end)
+static size_t find_vma(const struct gntdev_process *p, size_t first, size_t end)
 {
 	size_t v = first < GNTDEV_MAX_COUNT ? 0 : first - GNTDEV_MAX_COUNT + 1;
 
@@ -55,7 +40,7 @@ static size_t find_vma(const struct process *p, size_t first, size_t end)
 }
 
 /* With the mmap lock. */
-static void unmap_range(struct process *p, size_t first, size_t n, struct lab_thread *t)
+static void unmap_range(struct gntdev_process *p, size_t first, size_t n, struct lab_thread *t)
 {
 	struct mmu_notifier_range range;
 	size_t v;
@@ -108,7 +93,7 @@ static bool get_page(struct gntdev_grant_map *map, size_t i)
 }
 
 /* Makes the disk write the foreign page at this address. */
-static void submit_io(struct process *p, size_t page)
+static void submit_io(struct gntdev_process *p, size_t page)
 {
 	struct bio *bio = calloc(1, sizeof(*bio));
 	bool ok = false;
@@ -133,7 +118,7 @@ static void submit_io(struct process *p, size_t page)
 
 /* ------------------------------------------------------------------------------------------------ work */
 
-static void map_some(struct process *p, struct lab_thread *t)
+static void map_some(struct gntdev_process *p, struct lab_thread *t)
 {
 	unsigned int count = 1 + (unsigned int)lab_below(t, GNTDEV_MAX_COUNT);
 	size_t first = lab_below(t, lab_pages(p->lab) - count + 1);
@@ -147,13 +132,13 @@ static void map_some(struct process *p, struct lab_thread *t)
 		unmap_range(p, first, count, t);
 	map = gntdev_mmap(&p->file, (unsigned int)index, count, first, t);
 	if (map)
-		p->vma[first] = (struct vma){map, count};
+		p->vma[first] = (struct gntdev_vma){map, count};
 	pthread_mutex_unlock(&p->mmap_lock);
 }
 
 void gntdev_process_work(void *process, struct lab_thread *t)
 {
-	struct process *p = process;
+	struct gntdev_process *p = process;
 	size_t n = 1 + lab_below(t, 4), page = lab_below(t, lab_pages(p->lab) - n + 1);
 
 	lab_count_retries(t, 0);
@@ -181,7 +166,7 @@ void gntdev_process_work(void *process, struct lab_thread *t)
 
 void gntdev_process_exit(void *process)
 {
-	struct process *p = process;
+	struct gntdev_process *p = process;
 
 	if (p->disk)
 		lab_engine_destroy(p->disk);
@@ -191,16 +176,13 @@ void gntdev_process_exit(void *process)
 	xen_shut(&p->xen);
 	pthread_mutex_destroy(&p->mmap_lock);
 	free(p->vma);
-	free(p);
 }
 
-int gntdev_process_start(struct lab *lab, void **process)
+int gntdev_process_start(struct lab *lab, void *process)
 {
-	struct process *p = calloc(1, sizeof(*p));
+	struct gntdev_process *p = process;
 	int err;
 
-	if (!p)
-		return -ENOMEM;
 	p->lab = lab;
 	pthread_mutex_init(&p->mmap_lock, NULL);
 	p->vma = calloc(lab_pages(lab), sizeof(*p->vma));
@@ -209,11 +191,5 @@ int gntdev_process_start(struct lab *lab, void **process)
 		err = lab_engine_create(lab, 1, &p->disk);
 	if (!err)
 		err = gntdev_open(&p->file, lab, &p->xen);
-	if (!err && !p->vma)
-		err = -ENOMEM;
-	if (err)
-		gntdev_process_exit(p);
-	else
-		*process = p;
-	return err;
+	return err || p->vma ? err : -ENOMEM;
 }

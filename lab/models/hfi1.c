@@ -31,7 +31,6 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/hfi1.h"
 #include "lab/models/models.h"
@@ -124,29 +123,22 @@ static void shut(void *dev)
 
 	hfi1_sdma_free(dd->pq);
 	hfi1_exp_rcv_free(dd->uctxt);
-	free(dd);
 }
 
-static int open_hfi1(struct lab *lab, void **dev)
+static int open_hfi1(struct lab *lab, void *dev)
 {
-	struct hfi1 *dd = calloc(1, sizeof(*dd));
+	struct hfi1 *dd = dev;
 
-	if (!dd)
-		return -ENOMEM;
 	dd->uctxt = hfi1_exp_rcv_init(lab);
 	dd->pq = hfi1_sdma_init(lab);
-	if (!dd->uctxt || !dd->pq) {
-		shut(dd);
-		return -ENOMEM;
-	}
-	*dev = dd;
-	return 0;
+	return dd->uctxt && dd->pq ? 0 : -ENOMEM;
 }
 
 const struct lab_driver lab_hfi1 = {
 	.name = "hfi1",
 	.about = "Omni-Path: expected receive over pinned pages, and a cache of pins for send DMA",
 	.steps = steps,
+	.size = sizeof(struct hfi1),
 	.open = open_hfi1,
 	.work = work,
 	.close = shut,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). hfi1.c describes it. */
-#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 

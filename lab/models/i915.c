@@ -19,7 +19,6 @@
  *		lock, a worker for pinning, and a walk of a tree that began again and might not end.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/parts/bo.h"
 #include "lab/models/models.h"
@@ -286,29 +285,21 @@ static void shut(void *dev)
 
 	gpu_close(&i915->gpu);
 	pthread_rwlock_destroy(&i915->notifier_lock);
-	free(i915);
 }
 
-static int open_i915(struct lab *lab, void **dev)
+static int open_i915(struct lab *lab, void *dev)
 {
-	struct drm_i915_private *i915 = calloc(1, sizeof(*i915));
-	int err;
+	struct drm_i915_private *i915 = dev;
 
-	if (!i915)
-		return -ENOMEM;
 	pthread_rwlock_init(&i915->notifier_lock, NULL);
-	err = gpu_open(&i915->gpu, lab, &driver);
-	if (err)
-		shut(i915);
-	else
-		*dev = i915;
-	return err;
+	return gpu_open(&i915->gpu, lab, &driver);
 }
 
 const struct lab_driver lab_i915 = {
 	.name = "i915",
 	.about = "a GPU's objects over pinned user memory, unbound at the next submission",
 	.steps = steps,
+	.size = sizeof(struct drm_i915_private),
 	.open = open_i915,
 	.work = work,
 	.close = shut,

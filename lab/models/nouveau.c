@@ -20,7 +20,6 @@
  * nouveau_dmem.c, the GPU in nouveau_gpu.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/models.h"
 #include "lab/models/nouveau.h"
@@ -276,7 +275,6 @@ static void svmm_fini(void *dev)
 	nouveau_gpu_fini(&svmm->gpu);
 	pthread_mutex_destroy(&svmm->migrate_mutex);
 	pthread_mutex_destroy(&svmm->mutex);
-	free(svmm);
 }
 
 /* The window that programs manage never moves. */
@@ -288,13 +286,11 @@ static void map_unmanaged(struct nouveau_svmm *svmm, size_t n)
 		lab_mmu_map(&svmm->gpu.vmm, i, VRAM_PAGES | PFN_VRAM | PFN_ATOMIC, true);
 }
 
-static int svmm_init(struct lab *lab, void **dev)
+static int svmm_init(struct lab *lab, void *dev)
 {
-	struct nouveau_svmm *svmm = calloc(1, sizeof(*svmm));
+	struct nouveau_svmm *svmm = dev;
 	int err;
 
-	if (!svmm)
-		return -ENOMEM;
 	svmm->lab = lab;
 	svmm->page_size = lab_addr(lab, 1) - lab_addr(lab, 0);
 	svmm->notifier.ops = &mn_ops;
@@ -309,10 +305,6 @@ static int svmm_init(struct lab *lab, void **dev)
 		err = nouveau_dmem_init(svmm);
 	if (!err)
 		err = nouveau_gpu_start(&svmm->gpu);
-	if (err)
-		svmm_fini(svmm);
-	else
-		*dev = svmm;
 	return err;
 }
 
@@ -320,6 +312,7 @@ const struct lab_driver lab_nouveau = {
 	.name = "nouveau",
 	.about = "NVIDIA shared virtual memory, with VRAM and atomics",
 	.steps = steps,
+	.size = sizeof(struct nouveau_svmm),
 	.open = svmm_init,
 	.work = nouveau_work,
 	.close = svmm_fini,

@@ -18,7 +18,6 @@
  *		has to store the seq then too, so it pins first and reserves afterwards.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/parts/bo.h"
 #include "lab/models/models.h"
@@ -299,28 +298,18 @@ static const struct gpu_driver driver = {
 static void shut(void *dev)
 {
 	gpu_close(dev);
-	free(dev);
 }
 
-static int open_radeon(struct lab *lab, void **dev)
+static int open_radeon(struct lab *lab, void *dev)
 {
-	struct gpu *rdev = calloc(1, sizeof(*rdev));
-	int err;
-
-	if (!rdev)
-		return -ENOMEM;
-	err = gpu_open(rdev, lab, &driver);
-	if (err)
-		shut(rdev);
-	else
-		*dev = rdev;
-	return err;
+	return gpu_open(dev, lab, &driver);
 }
 
 const struct lab_driver lab_radeon = {
 	.name = "radeon",
 	.about = "a GPU's objects over pinned user memory, with the check that upstream lacks",
 	.steps = steps,
+	.size = sizeof(struct gpu),
 	.open = open_radeon,
 	.work = work,
 	.close = shut,

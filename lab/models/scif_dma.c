@@ -312,15 +312,12 @@ static void shut(void *dev)
 	pthread_mutex_destroy(&ep->tc_lock);
 	pthread_cond_destroy(&ep->misc_work);
 	free(ep->page);
-	free(ep);
 }
 
-static int open_endpt(struct lab *lab, void **dev)
+static int open_endpt(struct lab *lab, void *dev)
 {
-	struct scif_endpt *ep = calloc(1, sizeof(*ep));
+	struct scif_endpt *ep = dev;
 
-	if (!ep)
-		return -ENOMEM;
 	ep->lab = lab;
 	ep->mn.ops = &mn_ops;
 	pthread_mutex_init(&ep->rma_lock, NULL);
@@ -330,18 +327,14 @@ static int open_endpt(struct lab *lab, void **dev)
 	if (ep->page && !lab_engine_create(lab, 1, &ep->dma_chan) &&
 	    !mmu_notifier_register(&ep->mn, lab_mm(lab)))
 		ep->worker = lab_thread_start(lab, worker, ep);
-	if (!ep->worker) {
-		shut(ep);
-		return -ENOMEM;
-	}
-	*dev = ep;
-	return 0;
+	return ep->worker ? 0 : -ENOMEM;
 }
 
 const struct lab_driver lab_scif_dma = {
 	.name = "scif_dma",
 	.about = "copies to a coprocessor, with a cache of pinned windows",
 	.steps = steps,
+	.size = sizeof(struct scif_endpt),
 	.open = open_endpt,
 	.work = scif_work,
 	.close = shut,

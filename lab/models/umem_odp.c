@@ -360,16 +360,13 @@ static void shut(void *dev)
 	lab_mmu_destroy(&nic->xlt);
 	pthread_mutex_destroy(&nic->children_lock);
 	free(nic->child);
-	free(nic);
 }
 
-static int open_nic(struct lab *lab, void **dev)
+static int open_nic(struct lab *lab, void *dev)
 {
-	struct nic *nic = calloc(1, sizeof(*nic));
+	struct nic *nic = dev;
 	size_t half = lab_pages(lab) / 2;
 
-	if (!nic)
-		return -ENOMEM;
 	nic->lab = lab;
 	nic->nr_children = half / CHILD_PAGES;
 	pthread_mutex_init(&nic->children_lock, NULL);
@@ -380,18 +377,14 @@ static int open_nic(struct lab *lab, void **dev)
 		nic->worker = lab_thread_start(lab, worker, nic);
 		nic->engine = lab_thread_start(lab, engine, nic);
 	}
-	if (!nic->worker || !nic->engine) {
-		shut(nic);
-		return -ENOMEM;
-	}
-	*dev = nic;
-	return 0;
+	return nic->worker && nic->engine ? 0 : -ENOMEM;
 }
 
 const struct lab_driver lab_umem_odp = {
 	.name = "umem_odp",
 	.about = "RDMA on-demand paging, with implicit regions",
 	.steps = steps,
+	.size = sizeof(struct nic),
 	.open = open_nic,
 	.work = work,
 	.close = shut,

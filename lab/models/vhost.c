@@ -18,7 +18,6 @@
  * is done first, and the lock is taken for the check.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/parts/mmu.h"
 #include "lab/models/models.h"
@@ -360,7 +359,6 @@ static void shut(void *dev)
 	for (size_t i = 0; i < NR_VQS; i++)
 		if (d->vqs[i].maps.entry)
 			shut_vq(&d->vqs[i]);
-	free(d);
 }
 
 static int open_vq(struct lab *lab, struct vhost_virtqueue *vq)
@@ -374,29 +372,24 @@ static int open_vq(struct lab *lab, struct vhost_virtqueue *vq)
 	return mmu_notifier_register(&vq->mn, lab_mm(lab));
 }
 
-static int open_dev(struct lab *lab, void **dev)
+static int open_dev(struct lab *lab, void *dev)
 {
-	struct vhost_dev *d = calloc(1, sizeof(*d));
+	struct vhost_dev *d = dev;
 	int err = 0;
 
-	if (!d)
-		return -ENOMEM;
 	for (size_t i = 0; i < NR_VQS && !err; i++)
 		err = open_vq(lab, &d->vqs[i]);
-	if (!err)
-		d->worker = lab_thread_start(lab, vhost_worker, d);
-	if (!d->worker) {
-		shut(d);
-		return err ? err : -ENOMEM;
-	}
-	*dev = d;
-	return 0;
+	if (err)
+		return err;
+	d->worker = lab_thread_start(lab, vhost_worker, d);
+	return d->worker ? 0 : -ENOMEM;
 }
 
 const struct lab_driver lab_vhost = {
 	.name = "vhost",
 	.about = "a virtqueue's rings by kernel address, where they can be mapped",
 	.steps = steps,
+	.size = sizeof(struct vhost_dev),
 	.open = open_dev,
 	.work = work,
 	.close = shut,

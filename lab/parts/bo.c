@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lab/parts/bo.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "os/container_of.h"
