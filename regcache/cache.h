@@ -49,12 +49,14 @@
 #ifndef MRN_REGCACHE_CACHE_H
 #define MRN_REGCACHE_CACHE_H
 
+#include <errno.h>
 #include <mrn/regcache.h>
 #include <pthread.h>
 #include <stddef.h>
 
 #include "index/index.h"
 #include "core/mm.h"
+#include "os/callback.h"
 
 #define WORD_REFS     ((UINT64_C(1) << 24) - 1)
 #define WORD_FULL     (UINT64_C(1) << 23) /* of the references: take no more */
@@ -133,6 +135,14 @@ struct mrn_regcache {
 	struct mrn_regcache_stats stats; /* the plain counters; hits that did not fit into words */
 };
 
+/* 0 if this call may take the cache's locks and wait. */
+static inline int mrn_cache_may_wait(const struct mrn_regcache *c)
+{
+	if (mrn_mm_is_wiped(c->mm))
+		return -ESTALE;
+	return mrn_callback_depth ? -EDEADLK : 0;
+}
+
 /* ---- word.c: references and death, lock-free, on the event path */
 
 /* If w, e's word, is dead and without references: claims e and queues it, unless another thread has. */
@@ -187,6 +197,8 @@ void mrn_entry_retire(struct entry *e);
 void mrn_entry_free_slot(struct entry *e);
 /* Retires all queued entries. Holds cancellation off. */
 void mrn_cache_reap(struct mrn_regcache *c);
+/* Invalidates all entries, and reaps. */
+void mrn_cache_kill_all(struct mrn_regcache *c);
 /*
  * Called and returns with the lock held; drops it in between. Brings dead, idle entries nearer to being free, or waits
  * for threads that do. False: there are none.

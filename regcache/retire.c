@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The end of an entry: unlink it from the index, stop watching its range, deregister it, free its slot. */
+#include <errno.h>
 #include <stddef.h>
 
 #include "regcache/check.h"
@@ -112,4 +113,35 @@ bool mrn_cache_settle(struct mrn_regcache *c)
 		return true;
 	}
 	return !MRN_BROKEN(CACHE_QUEUING) && settle_queue(c);
+}
+
+void mrn_cache_kill_all(struct mrn_regcache *c)
+{
+	for (unsigned int i = 0; i < c->max_entries; i++)
+		mrn_entry_kill(&c->pool[i]);
+	mrn_cache_reap(c);
+}
+
+int mrn_regcache_reap(struct mrn_regcache *c)
+{
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = mrn_cache_may_wait(c);
+	if (!r)
+		mrn_cache_reap(c);
+	return r;
+}
+
+int mrn_regcache_flush(struct mrn_regcache *c)
+{
+	int r;
+
+	if (!c)
+		return -EINVAL;
+	r = mrn_cache_may_wait(c);
+	if (!r)
+		mrn_cache_kill_all(c);
+	return r;
 }
