@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -22,6 +21,7 @@
 #include "core/mm.h"
 #include "os/atomic.h"
 #include "os/fd.h"
+#include "os/libc_call.h"
 #include "os/pages.h"
 #include "os/syscall.h"
 #include "source/bracket/other.h"
@@ -29,9 +29,6 @@
 #include "source/interposer.h"
 #include "source/kind.h"
 
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
@@ -45,9 +42,10 @@ typedef long (*raw_call)(long nr, long a, long b, long c, long d, long e, long f
 struct scratch {
 	struct mmu_range_notifier mrn;
 	char *anon, *spare, *file;
+	char *watched; /* anon or file: what the notifier is of */
 	size_t size;
 	size_t file_size; /* what a limit on file sizes allows of it */
-	int fd;
+	int fd, advice;
 	raw_call raw;	     /* makes calls past libc; NULL: use libc's functions */
 	bool by_name;	     /* what dispatch announces does not count */
 	const char *untried; /* why a cause was not tried */
@@ -77,21 +75,17 @@ static const struct mmu_range_notifier_ops note_ops = {.invalidate = note};
 
 /* ------------------------------------------------------------------------------------- the causes */
 
-/* Turns libc's errno convention into the kernel's. */
-static long result(long r)
+/* The kernel's own value. */
+static long call(const struct scratch *s, long nr, const long a[6])
 {
-	return r == -1 ? -errno : 0;
+	return s->raw ? s->raw(nr, a[0], a[1], a[2], a[3], a[4], a[5]) : mrn_libc_call(nr, a);
 }
 
-static long raw_result(long r)
-{
-	return mrn_sys_failed(r) ? r : 0;
-}
+#define CALL(s, nr, ...) call(s, nr, (const long[6]){__VA_ARGS__})
 
 static long do_munmap(struct scratch *s)
 {
-	long r = s->raw ? s->raw(SYS_munmap, (long)s->anon, (long)s->size, 0, 0, 0, 0)
-			: result(munmap(s->anon, s->size));
+	long r = CALL(s, SYS_munmap, (long)s->anon, (long)s->size);
 
 	s->anon_gone = !r;
 	return r;
@@ -102,27 +96,21 @@ static long do_map_fixed(struct scratch *s)
 	const int prot = PROT_READ | PROT_WRITE;
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 
-	if (s->raw)
-		return raw_result(
-			s->raw(SYS_mmap, (long)s->anon, (long)s->size, prot, flags, -1, 0));
-	return result((long)mmap(s->anon, s->size, prot, flags, -1, 0));
+	return CALL(s, SYS_mmap, (long)s->anon, (long)s->size, prot, flags, -1, 0);
 }
 
 static long do_mremap(struct scratch *s, char *from, char *to)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
 
-	if (s->raw)
-		return raw_result(s->raw(SYS_mremap, (long)from, (long)s->size, (long)s->size,
-					 flags, (long)to, 0));
-	return result((long)mremap(from, s->size, s->size, flags, to));
+	return CALL(s, SYS_mremap, (long)from, (long)s->size, (long)s->size, flags, (long)to);
 }
 
 static long do_mremap_src(struct scratch *s)
 {
 	long r = do_mremap(s, s->anon, s->spare);
 
-	s->anon_gone = !r;
+	s->anon_gone = !mrn_sys_failed(r);
 	return r;
 }
 
@@ -130,65 +118,30 @@ static long do_mremap_dst(struct scratch *s)
 {
 	long r = do_mremap(s, s->spare, s->anon);
 
-	s->spare_gone = !r;
+	s->spare_gone = !mrn_sys_failed(r);
 	return r;
 }
 
-static long do_madvise(struct scratch *s, char *addr, int advice)
+static long do_madvise(struct scratch *s)
 {
-	if (s->raw)
-		return s->raw(SYS_madvise, (long)addr, (long)s->size, advice, 0, 0, 0);
-	return result(madvise(addr, s->size, advice));
-}
-
-static long do_dontneed(struct scratch *s)
-{
-	return do_madvise(s, s->anon, MADV_DONTNEED);
-}
-
-static long do_dontneed_locked(struct scratch *s)
-{
-	return do_madvise(s, s->anon, MADV_DONTNEED_LOCKED);
-}
-
-static long do_free(struct scratch *s)
-{
-	return do_madvise(s, s->anon, MADV_FREE);
-}
-
-static long do_remove(struct scratch *s)
-{
-	return do_madvise(s, s->file, MADV_REMOVE);
-}
-
-/* Advice without a cause of its own. */
-static long do_other_advice(struct scratch *s)
-{
-	return do_madvise(s, s->anon, MADV_PAGEOUT);
+	return CALL(s, SYS_madvise, (long)s->watched, (long)s->size, s->advice);
 }
 
 static long do_mprotect(struct scratch *s)
 {
-	if (s->raw)
-		return s->raw(SYS_mprotect, (long)s->anon, (long)s->size, PROT_READ, 0, 0, 0);
-	return result(mprotect(s->anon, s->size, PROT_READ));
+	return CALL(s, SYS_mprotect, (long)s->anon, (long)s->size, PROT_READ);
 }
 
 static long do_remap_file_pages(struct scratch *s)
 {
-	if (s->raw)
-		return s->raw(SYS_remap_file_pages, (long)s->file, (long)mrn_page_size(), 0, 1, 0,
-			      0);
-	return result(remap_file_pages(s->file, mrn_page_size(), 0, 1, 0));
+	return CALL(s, SYS_remap_file_pages, (long)s->file, (long)mrn_page_size(), 0, 1);
 }
 
 static long do_fallocate(struct scratch *s)
 {
 	const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
-	if (s->raw)
-		return s->raw(SYS_fallocate, s->fd, hole, 0, (long)s->size, 0, 0);
-	return result(fallocate(s->fd, hole, 0, (off_t)s->size));
+	return CALL(s, SYS_fallocate, s->fd, hole, 0, (long)s->size);
 }
 
 static long is_untried(struct scratch *s, const char *why)
@@ -202,19 +155,16 @@ static long do_ftruncate(struct scratch *s)
 	if (!s->file_size)
 		return is_untried(s, "ftruncate cannot be tried while RLIMIT_FSIZE is 0: raise it "
 				     "(ulimit -f)");
-	if (s->raw)
-		return s->raw(SYS_ftruncate, s->fd, 0, 0, 0, 0, 0);
-	return result(ftruncate(s->fd, 0));
+	return CALL(s, SYS_ftruncate, s->fd, 0);
 }
 
 static long open_and_truncate(struct scratch *s, const char *name)
 {
 	const int flags = O_RDWR | O_TRUNC | O_CLOEXEC;
-	long fd = s->raw ? s->raw(SYS_openat, AT_FDCWD, (long)name, flags, 0, 0, 0)
-			 : open(name, flags);
+	long fd = CALL(s, SYS_openat, AT_FDCWD, (long)name, flags);
 
 	if (fd < 0)
-		return s->raw ? fd : -errno;
+		return fd;
 	mrn_sys1(SYS_close, fd);
 	return 0;
 }
@@ -271,16 +221,13 @@ static long do_shm(struct scratch *s, bool detach)
 	id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | 0600);
 	if (id < 0)
 		return -errno;
-	r = s->raw ? raw_result(s->raw(SYS_shmat, id, (long)s->anon, SHM_REMAP, 0, 0, 0))
-		   : result((long)shmat(id, s->anon, SHM_REMAP));
+	r = CALL(s, SYS_shmat, id, (long)s->anon, SHM_REMAP);
 	shmctl(id, IPC_RMID, NULL);
-	if (r || !detach)
+	if (mrn_sys_failed(r) || !detach)
 		return r;
-	r = s->raw ? s->raw(SYS_shmdt, (long)s->anon, 0, 0, 0, 0, 0) : result(shmdt(s->anon));
-	if (r)
-		return r;
-	s->anon_gone = true;
-	return 0;
+	r = CALL(s, SYS_shmdt, (long)s->anon);
+	s->anon_gone = !r;
+	return r;
 }
 
 static long do_shmat_remap(struct scratch *s)
@@ -301,8 +248,7 @@ static long do_uffd_move(struct scratch *s)
 {
 	uint64_t move[5] = {(uintptr_t)s->spare, (uintptr_t)s->anon, s->size};
 
-	return s->raw ? s->raw(SYS_ioctl, -1, (long)MRN_UFFDIO_MOVE, (long)move, 0, 0, 0)
-		      : result(ioctl(-1, MRN_UFFDIO_MOVE, move));
+	return CALL(s, SYS_ioctl, -1, (long)MRN_UFFDIO_MOVE, (long)move);
 }
 
 static long do_tcp_receive(struct scratch *s)
@@ -310,16 +256,15 @@ static long do_tcp_receive(struct scratch *s)
 	uint64_t receive[8] = {(uintptr_t)s->anon, s->size};
 	socklen_t length = sizeof(receive);
 
-	return s->raw ? s->raw(SYS_getsockopt, -1, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE,
-			       (long)receive, (long)&length, 0)
-		      : result(getsockopt(-1, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, receive,
-					  &length));
+	return CALL(s, SYS_getsockopt, -1, IPPROTO_TCP, MRN_TCP_ZEROCOPY_RECEIVE, (long)receive,
+		    (long)&length);
 }
 
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
 	long nr;       /* the call that make makes */
+	int advice;    /* of do_madvise */
 	bool on_file;  /* watch the file half */
 	bool by_event; /* the kernel reports it to a userfaultfd */
 	bool remove;   /* ... ahead of the change, as REMOVE */
@@ -331,27 +276,32 @@ static const struct trial trials[] = {
 	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .nr = SYS_mremap, .by_event = true},
 	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .nr = SYS_mremap, .by_event = true},
 	{.cause = MRN_CAUSE_DONTNEED,
-	 .make = do_dontneed,
+	 .make = do_madvise,
 	 .nr = SYS_madvise,
+	 .advice = MADV_DONTNEED,
 	 .by_event = true,
 	 .remove = true},
 	{.cause = MRN_CAUSE_DONTNEED_LOCKED,
-	 .make = do_dontneed_locked,
+	 .make = do_madvise,
 	 .nr = SYS_madvise,
+	 .advice = MADV_DONTNEED_LOCKED,
 	 .by_event = true,
 	 .remove = true},
 	{.cause = MRN_CAUSE_FREE,
-	 .make = do_free,
+	 .make = do_madvise,
 	 .nr = SYS_madvise,
+	 .advice = MADV_FREE,
 	 .by_event = true,
 	 .remove = true},
 	{.cause = MRN_CAUSE_REMOVE,
-	 .make = do_remove,
+	 .make = do_madvise,
 	 .nr = SYS_madvise,
+	 .advice = MADV_REMOVE,
 	 .on_file = true,
 	 .by_event = true,
 	 .remove = true},
-	{.cause = MRN_CAUSE_MADVISE, .make = do_other_advice, .nr = SYS_madvise},
+	/* Advice without a cause of its own. */
+	{.cause = MRN_CAUSE_MADVISE, .make = do_madvise, .nr = SYS_madvise, .advice = MADV_PAGEOUT},
 	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect, .nr = SYS_mprotect},
 	{.cause = MRN_CAUSE_REMAP_FILE_PAGES,
 	 .make = do_remap_file_pages,
@@ -423,9 +373,12 @@ enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 static int attempt(struct mrn_source *source, const struct trial *t, raw_call raw, bool by_event,
 		   enum outcome *out)
 {
-	struct scratch s = {.raw = raw, .by_name = !raw, .cause = t->cause, .mrn.ops = &note_ops};
+	struct scratch s = {.raw = raw,
+			    .by_name = !raw,
+			    .cause = t->cause,
+			    .advice = t->advice,
+			    .mrn.ops = &note_ops};
 	bool files = false;
-	char *watched;
 	long r;
 
 	/* Do not make calls that the program may not make. */
@@ -436,12 +389,12 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	r = make_scratch(&s);
 	if (r)
 		return (int)r;
-	watched = t->on_file ? s.file : s.anon;
-	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)watched, s.size, source->mm);
+	s.watched = t->on_file ? s.file : s.anon;
+	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)s.watched, s.size, source->mm);
 	if (!r) {
 		if (by_event)
-			mrn_uffd_arm(&source->uffd, (uintptr_t)watched, (uintptr_t)watched + s.size,
-				     &files);
+			mrn_uffd_arm(&source->uffd, (uintptr_t)s.watched,
+				     (uintptr_t)s.watched + s.size, &files);
 		r = t->make(&s);
 		if (by_event)
 			settle(&s);

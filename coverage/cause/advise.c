@@ -16,12 +16,8 @@
 
 static int advise(struct cause_place *p)
 {
-	int r;
+	int r = (int)CAUSE_CALL(p, SYS_madvise, (long)p->addr, (long)p->length, p->cause->arg);
 
-	if (p->cause->raw)
-		r = (int)mrn_sys3(SYS_madvise, (long)p->addr, (long)p->length, p->cause->arg);
-	else
-		r = cause_result(madvise(p->addr, p->length, p->cause->arg));
 	return r == -EINVAL ? cause_lacks(p, "this kernel lacks this advice") : r;
 }
 

@@ -16,9 +16,7 @@
 
 static int change_fallocate(struct cause_place *p)
 {
-	if (p->cause->raw)
-		return (int)mrn_sys4(SYS_fallocate, p->fd, p->cause->arg, 0, (long)p->length);
-	return cause_result(fallocate(p->fd, p->cause->arg, 0, (off_t)p->length));
+	return (int)CAUSE_CALL(p, SYS_fallocate, p->fd, p->cause->arg, 0, (long)p->length);
 }
 
 const struct cause_way cause_punch_hole = {.prepare = cause_prepare_memfd,
@@ -34,9 +32,7 @@ static int change_by_ioctl(struct cause_place *p)
 	} hole = {.length = (int64_t)p->length};
 	const unsigned long unresvsp = _IOW('X', 41, hole);
 
-	if (p->cause->raw)
-		return (int)mrn_sys3(SYS_ioctl, p->fd, (long)unresvsp, (long)&hole);
-	return cause_result(ioctl(p->fd, unresvsp, &hole));
+	return (int)CAUSE_CALL(p, SYS_ioctl, p->fd, (long)unresvsp, (long)&hole);
 }
 
 const struct cause_way cause_punch_hole_ioctl = {.prepare = cause_prepare_memfd,
@@ -76,9 +72,7 @@ const struct cause_way cause_fallocate = {.prepare = prepare_file, .change = cha
 
 static int change_ftruncate(struct cause_place *p)
 {
-	if (p->cause->raw)
-		return (int)mrn_sys2(SYS_ftruncate, p->fd, 0);
-	return cause_result(ftruncate(p->fd, 0));
+	return (int)CAUSE_CALL(p, SYS_ftruncate, p->fd, 0);
 }
 
 const struct cause_way cause_ftruncate = {.prepare = cause_prepare_memfd,
@@ -98,38 +92,26 @@ static int change_truncate(struct cause_place *p)
 {
 	char path[PATH_SIZE];
 
-	path_of(p, path);
-	if (p->cause->raw)
-		return (int)mrn_sys2(SYS_truncate, (long)path, 0);
-	return cause_result(truncate(path, 0));
+	return (int)CAUSE_CALL(p, SYS_truncate, (long)path_of(p, path), 0);
 }
 
 const struct cause_way cause_truncate = {.prepare = cause_prepare_memfd,
 					 .change = change_truncate,
 					 .refill = cause_refill_length};
 
-static int close_again(int fd)
+static int close_again(long fd)
 {
 	if (fd >= 0)
 		mrn_sys1(SYS_close, fd);
-	return fd < 0 ? fd : 0;
+	return fd < 0 ? (int)fd : 0;
 }
 
 static int change_open(struct cause_place *p)
 {
 	const int flags = O_WRONLY | O_TRUNC | O_CLOEXEC;
 	char path[PATH_SIZE];
-	int fd;
 
-	path_of(p, path);
-	if (p->cause->raw) {
-		fd = (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)path, flags, 0);
-	} else {
-		fd = open(path, flags);
-		if (fd < 0)
-			fd = -errno;
-	}
-	return close_again(fd);
+	return close_again(CAUSE_CALL(p, SYS_openat, AT_FDCWD, (long)path_of(p, path), flags));
 }
 
 const struct cause_way cause_open = {.prepare = cause_prepare_memfd,
@@ -145,17 +127,12 @@ static int change_open_handle(struct cause_place *p)
 	} handle = {.h.handle_bytes = sizeof(handle.bytes)};
 	const int flags = O_WRONLY | O_TRUNC | O_CLOEXEC;
 	char path[PATH_SIZE];
-	int id, fd;
+	long fd;
+	int id;
 
 	if (name_to_handle_at(AT_FDCWD, path_of(p, path), &handle.h, &id, AT_SYMLINK_FOLLOW))
 		return cause_lacks(p, "a memfd has no handle here");
-	if (p->cause->raw) {
-		fd = (int)mrn_sys3(SYS_open_by_handle_at, p->fd, (long)&handle, flags);
-	} else {
-		fd = open_by_handle_at(p->fd, &handle.h, flags);
-		if (fd < 0)
-			fd = -errno;
-	}
+	fd = CAUSE_CALL(p, SYS_open_by_handle_at, p->fd, (long)&handle, flags);
 	return fd == -EPERM ? cause_lacks(p, "no file may be opened by its handle here")
 			    : close_again(fd);
 }

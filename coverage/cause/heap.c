@@ -71,14 +71,14 @@ static int change_brk(struct cause_place *p)
 
 		return after_break(p, moved ? 0 : -ENOMEM);
 	}
-	return after_break(p, cause_result(brk(p->addr)));
+	return after_break(p, brk(p->addr) ? -errno : 0);
 }
 
 static int change_sbrk(struct cause_place *p)
 {
 	if (!is_last(p))
 		return -EAGAIN;
-	return after_break(p, cause_result((long)sbrk(-(intptr_t)p->length)));
+	return after_break(p, sbrk(-(intptr_t)p->length) == (void *)-1 ? -errno : 0);
 }
 
 static void drop_break(struct cause_place *p)

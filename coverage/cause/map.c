@@ -16,8 +16,7 @@ static int change_munmap(struct cause_place *p)
 {
 	char *from = cause_from(p);
 	const size_t size = cause_size(p);
-	int r = p->cause->raw ? (int)mrn_sys2(SYS_munmap, (long)from, (long)size)
-			      : cause_result(munmap(from, size));
+	int r = (int)CAUSE_CALL(p, SYS_munmap, (long)from, (long)size);
 
 	if (!r)
 		cause_gone(p, from, size);
@@ -30,13 +29,9 @@ static int change_mmap_fixed(struct cause_place *p)
 {
 	const int prot = PROT_READ | PROT_WRITE;
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-	char *from = cause_from(p);
-	const size_t size = cause_size(p);
 
-	if (p->cause->raw)
-		return cause_raw_result(
-			mrn_sys6(SYS_mmap, (long)from, (long)size, prot, flags, -1, 0));
-	return cause_result((long)mmap(from, size, prot, flags, -1, 0));
+	return cause_result(CAUSE_CALL(p, SYS_mmap, (long)cause_from(p), (long)cause_size(p), prot,
+				       flags, -1, 0));
 }
 
 const struct cause_way cause_mmap_fixed = {.prepare = cause_prepare_anonymous,
@@ -46,13 +41,9 @@ const struct cause_way cause_mmap_fixed = {.prepare = cause_prepare_anonymous,
 static long move(struct cause_place *p, char *from, char *to, int more)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED | more;
-	void *at;
 
-	if (p->cause->raw)
-		return mrn_sys6(SYS_mremap, (long)from, (long)p->length, (long)p->length, flags,
-				(long)to, 0);
-	at = mremap(from, p->length, p->length, flags, to);
-	return at == MAP_FAILED ? -errno : (long)at;
+	return CAUSE_CALL(p, SYS_mremap, (long)from, (long)p->length, (long)p->length, flags,
+			  (long)to);
 }
 
 /* Some hooks forget the fifth argument. The source is gone all the same. */
@@ -98,26 +89,19 @@ static int prepare_shared_spare(struct cause_place *p)
 
 	if (r)
 		return r;
-	return cause_raw_result(mrn_sys6(SYS_mmap, (long)p->spare, (long)p->length,
-					 PROT_READ | PROT_WRITE, flags, -1, 0));
+	return cause_result(mrn_sys6(SYS_mmap, (long)p->spare, (long)p->length,
+				     PROT_READ | PROT_WRITE, flags, -1, 0));
 }
 
 /* An old size that the kernel rounds up to 0. */
 static int change_mremap_again(struct cause_place *p)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-	long at;
+	long at = CAUSE_CALL(p, SYS_mremap, (long)p->spare, -1, (long)p->length, flags,
+			     (long)p->addr);
+	int r = note_stray(p, at, p->addr);
 
-	if (p->cause->raw) {
-		at = mrn_sys6(SYS_mremap, (long)p->spare, -1, (long)p->length, flags, (long)p->addr,
-			      0);
-	} else {
-		at = (long)mremap(p->spare, (size_t)-1, p->length, flags, p->addr);
-		if ((void *)at == MAP_FAILED)
-			at = -errno;
-	}
-	at = note_stray(p, at, p->addr);
-	return p->is_stray ? -EFAULT : (int)at;
+	return p->is_stray ? -EFAULT : r;
 }
 
 const struct cause_way cause_mremap_again = {.prepare = prepare_shared_spare,
@@ -136,13 +120,8 @@ const struct cause_way cause_mremap_dontunmap = {.prepare = cause_prepare_spare,
 static int change_mremap_shrink(struct cause_place *p)
 {
 	const size_t half = p->length / 2;
-	int r;
+	int r = cause_result(CAUSE_CALL(p, SYS_mremap, (long)p->addr, (long)p->length, (long)half));
 
-	if (p->cause->raw)
-		r = cause_raw_result(
-			mrn_sys6(SYS_mremap, (long)p->addr, (long)p->length, (long)half, 0, 0, 0));
-	else
-		r = cause_result((long)mremap(p->addr, p->length, half, 0));
 	if (!r)
 		cause_gone(p, p->addr + half, half);
 	return r;
@@ -163,10 +142,8 @@ static int change_remap_file_pages(struct cause_place *p)
 {
 	const size_t to = p->length / (size_t)getpagesize();
 
-	if (p->cause->raw)
-		return (int)mrn_sys6(SYS_remap_file_pages, (long)p->addr, (long)p->length, 0,
-				     (long)to, 0, 0);
-	return cause_result(remap_file_pages(p->addr, p->length, 0, to, 0));
+	return (int)CAUSE_CALL(p, SYS_remap_file_pages, (long)p->addr, (long)p->length, 0,
+			       (long)to);
 }
 
 const struct cause_way cause_remap_file_pages = {.prepare = prepare_two_halves,
@@ -174,9 +151,7 @@ const struct cause_way cause_remap_file_pages = {.prepare = prepare_two_halves,
 
 static int change_mprotect(struct cause_place *p)
 {
-	if (p->cause->raw)
-		return (int)mrn_sys3(SYS_mprotect, (long)p->addr, (long)p->length, PROT_READ);
-	return cause_result(mprotect(p->addr, p->length, PROT_READ));
+	return (int)CAUSE_CALL(p, SYS_mprotect, (long)p->addr, (long)p->length, PROT_READ);
 }
 
 static int make_writable(struct cause_place *p)
@@ -205,10 +180,8 @@ static int change_pkey_mprotect(struct cause_place *p)
 {
 	const int key = p->pkey < 0 ? -1 : p->pkey;
 
-	if (p->cause->raw)
-		return (int)mrn_sys4(SYS_pkey_mprotect, (long)p->addr, (long)p->length, PROT_READ,
-				     key);
-	return cause_result(pkey_mprotect(p->addr, p->length, PROT_READ, key));
+	return (int)CAUSE_CALL(p, SYS_pkey_mprotect, (long)p->addr, (long)p->length, PROT_READ,
+			       key);
 }
 
 static void drop_pkey(struct cause_place *p)

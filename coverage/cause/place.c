@@ -8,6 +8,7 @@
 #include <sys/shm.h>
 #include <unistd.h>
 
+#include "os/libc_call.h"
 #include "os/syscall.h"
 
 #define PAGES 16
@@ -32,12 +33,13 @@ static unsigned long far_below(void)
 	return FAR_BELOW + __atomic_fetch_add(&n, 1, __ATOMIC_RELAXED) % FAR_PLACES * FAR_APART;
 }
 
-int cause_result(long r)
+long cause_call(const struct cause_place *p, long nr, const long a[6])
 {
-	return r == -1 ? -errno : 0;
+	return p->cause->raw ? mrn_own6(nr, a[0], a[1], a[2], a[3], a[4], a[5])
+			     : mrn_libc_call(nr, a);
 }
 
-int cause_raw_result(long r)
+int cause_result(long r)
 {
 	return mrn_sys_failed(r) ? (int)r : 0;
 }
@@ -93,7 +95,7 @@ int cause_map(char *addr, size_t length, int fd)
 {
 	const int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 
-	return cause_raw_result(
+	return cause_result(
 		mrn_sys6(SYS_mmap, (long)addr, (long)length, PROT_READ | PROT_WRITE, flags, fd, 0));
 }
 

@@ -16,24 +16,18 @@ static int make_segment(struct cause_place *p)
 	return errno == ENOSYS ? cause_lacks(p, "this kernel has no SysV segments") : -errno;
 }
 
-static int attach_raw(struct cause_place *p)
-{
-	return cause_raw_result(mrn_sys3(SYS_shmat, p->shm, (long)p->addr, SHM_REMAP));
-}
-
 static int prepare_attached(struct cause_place *p)
 {
 	int r = cause_prepare_anonymous(p);
 
 	if (!r)
 		r = make_segment(p);
-	return r ? r : attach_raw(p);
+	return r ? r : cause_result(mrn_sys3(SYS_shmat, p->shm, (long)p->addr, SHM_REMAP));
 }
 
 static int change_shmdt(struct cause_place *p)
 {
-	int r = p->cause->raw ? (int)mrn_sys1(SYS_shmdt, (long)p->addr)
-			      : cause_result(shmdt(p->addr));
+	int r = (int)CAUSE_CALL(p, SYS_shmdt, (long)p->addr);
 
 	if (!r)
 		cause_gone(p, p->addr, p->length);
@@ -51,9 +45,7 @@ static int prepare_segment(struct cause_place *p)
 
 static int change_shmat_remap(struct cause_place *p)
 {
-	if (p->cause->raw)
-		return attach_raw(p);
-	return cause_result((long)shmat(p->shm, p->addr, SHM_REMAP));
+	return cause_result(CAUSE_CALL(p, SYS_shmat, p->shm, (long)p->addr, SHM_REMAP));
 }
 
 const struct cause_way cause_shmat_remap = {.prepare = prepare_segment,

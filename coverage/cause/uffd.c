@@ -38,8 +38,7 @@ static int change_uffd_move(struct cause_place *p)
 		int64_t moved;
 	} move = {.to = (uintptr_t)p->spare, .from = (uintptr_t)p->addr, .length = p->length};
 	const unsigned long request = _IOWR(UFFDIO, 5, move);
-	int r = p->cause->raw ? (int)mrn_sys3(SYS_ioctl, p->fd, (long)request, (long)&move)
-			      : cause_result(ioctl(p->fd, request, &move));
+	int r = (int)CAUSE_CALL(p, SYS_ioctl, p->fd, (long)request, (long)&move);
 
 	if (r == -EINVAL)
 		return cause_lacks(p, "UFFDIO_MOVE needs Linux 6.8");

@@ -18,10 +18,11 @@ struct cause_way {
 #define ONE(NAME, ABOUT, WAY, ...)  BOTH(NAME, ABOUT, WAY)
 #include "coverage/cause/catalog.def"
 
-/* Turns libc's errno convention into ours. */
+/* The call that is the change: by libc's function or, for a raw cause, past it. The kernel's own value. */
+long cause_call(const struct cause_place *p, long nr, const long a[6]);
+#define CAUSE_CALL(p, nr, ...) cause_call(p, nr, (const long[6]){__VA_ARGS__})
+/* 0 or -errno for the kernel's own value: an address is no error. */
 int cause_result(long r);
-/* Turns a raw call's value into ours: an address is no error. */
-int cause_raw_result(long r);
 /* Says why and returns -EOPNOTSUPP. */
 int cause_lacks(struct cause_place *p, const char *why);
 
