@@ -11,10 +11,6 @@
 #include "os/syscall.h"
 #include "os/uffd.h"
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
-
 /* How many pages one system call empties: other threads' page faults may have to wait for it. */
 #define CHUNK 8192
 

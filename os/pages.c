@@ -9,10 +9,6 @@
 #include "os/check.h"
 #include "os/syscall.h"
 
-#ifndef MADV_WIPEONFORK
-#define MADV_WIPEONFORK 18
-#endif
-
 /*
  * The kernel orders the unmapping of pages before their addresses are handed out again. ThreadSanitizer sees no raw
  * system calls, and has to be told.

@@ -20,20 +20,6 @@
 #include "os/thread.h"
 #include "source/bracket/other.h"
 
-#ifndef PR_SET_SYSCALL_USER_DISPATCH
-#define PR_SET_SYSCALL_USER_DISPATCH 59
-#define PR_SYS_DISPATCH_OFF	     0
-#define PR_SYS_DISPATCH_ON	     1
-#endif
-#ifndef MADV_WIPEONFORK
-#define MADV_WIPEONFORK 18
-#endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
 /* os/maps.c, os/pagemap.c */
 #define PROCMAP_QUERY 0xc0686611l
 #define PAGEMAP_SCAN  0xc0606610l

@@ -29,10 +29,6 @@
 #include "source/interposer.h"
 #include "source/kind.h"
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
-
 /* Scratch memory: an anonymous half, a half of shared file pages, and their notifier. */
 #define PAGES 4
 

@@ -8,10 +8,6 @@
 
 #include "os/syscall.h"
 
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-
 static int change_munmap(struct cause_place *p)
 {
 	char *from = cause_from(p);

@@ -13,10 +13,6 @@
 
 #define PAGES 16
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-
 /*
  * The address to reserve. The kernel gives out the highest gap that is large enough, so nobody gets a hole down here; a
  * hole among the other mappings could be taken before it is refilled. Each place has other addresses, so that a look-up

@@ -5,9 +5,8 @@
 #include <sys/mman.h>
 
 /* C libraries' headers are older than kernels. */
-#define ADVICE_DONTNEED_LOCKED 24
-#define ADVICE_COLLAPSE	       25
-#define ADVICE_GUARD_INSTALL   102
+#define ADVICE_COLLAPSE	     25
+#define ADVICE_GUARD_INSTALL 102
 
 #define ONE(NAME, ABOUT, WAY, ...) \
 	{.name = NAME, .about = ABOUT, .way = &cause_##WAY, ##__VA_ARGS__},

@@ -10,10 +10,6 @@
 
 #include "os/event_path.h"
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
-
 /*
  * Advice that never replaces a page. A list of the harmless, so that advice which the kernel learns later counts as
  * harmful. MERGEABLE is harmless because KSM merges at a time of its own, outside any call, and no pinned pages;

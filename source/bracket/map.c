@@ -12,9 +12,6 @@
 
 #include "os/event_path.h"
 
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
 #define HUGETLBFS_MAGIC 0x958458f6
 
 /* No user address is higher, on any machine that mrn knows: five-level paging ends here. */

@@ -24,10 +24,6 @@
 #define KERNELS_LEAST	2048
 #define STATE_ALIGNS_TO 64
 
-#ifndef AT_MINSIGSTKSZ
-#define AT_MINSIGSTKSZ 51
-#endif
-
 /* Size 0: none. */
 static MRN_TLS stack_t put_aside;
 

@@ -19,10 +19,6 @@
 
 #include "os/event_path.h"
 
-#ifndef SI_TKILL
-#define SI_TKILL (-6)
-#endif
-
 enum { NONE, BUSY, FULL };
 
 /*

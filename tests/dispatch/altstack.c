@@ -12,10 +12,6 @@
 #include "os/pages.h"
 #include "tests/source/sandbox_fixture.h"
 
-#ifndef AT_MINSIGSTKSZ
-#define AT_MINSIGSTKSZ 51
-#endif
-
 static void use_alternate(void)
 {
 	static char memory[65536];

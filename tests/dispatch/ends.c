@@ -41,9 +41,6 @@ static void make_calls(void)
 
 /* --------------------------------------------------------------------------------- an alternate stack without room */
 
-#ifndef AT_MINSIGSTKSZ
-#define AT_MINSIGSTKSZ 51
-#endif
 #define LEAST 2048 /* that the kernel takes */
 #define LARGE 65536
 

@@ -18,10 +18,6 @@
 #include "tests/harness/child.h"
 #include "tests/harness/sync.h"
 
-#ifndef PR_SET_SYSCALL_USER_DISPATCH
-#define PR_SET_SYSCALL_USER_DISPATCH 59
-#endif
-
 static char stack[256 << 10] __attribute__((aligned(64)));
 
 /* Dispatch, and the interposer that stands back for it. */

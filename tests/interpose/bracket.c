@@ -44,10 +44,6 @@
 #include "tests/harness/test.h"
 #include "tests/loop_device.h"
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
-
 #define PAGE  4096L
 #define STAGE 0x7e9000001000L /* free in every layout; not where a huge page could begin */
 #define S(n)  (STAGE + (n)*PAGE)
