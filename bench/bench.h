@@ -17,14 +17,22 @@
  * two threads that do not slow each other down take half of what one takes.
  */
 
+/* What a contender counts in its rounds, all together; gets 0: nothing. */
+struct bench_tally {
+	uint64_t gets, hits; /* of a registration cache */
+	uint64_t checked,
+		stale; /* transfers of which the device's bytes were compared, and those with old ones */
+};
+
 /* One of those that are measured by turns. */
 struct bench_contender {
 	const char *name;
-	/* One round. Nanoseconds per operation. */
+	/* One round. Nanoseconds per operation; negative: failed, and then there is no row. */
 	double (*run)(void *ctx);
 	/* Before each round, not measured; or NULL. */
 	void (*prepare)(void *ctx);
 	void *ctx;
+	const struct bench_tally *tally; /* what run has counted; or NULL */
 	/* results */
 	double median, min, max;
 };
@@ -37,6 +45,7 @@ struct bench_row {
 	double ns, min, max;
 	const char *rival;
 	double rival_ns, rival_min, rival_max;
+	struct bench_tally tally, rival_tally;
 };
 
 struct bench_table {
@@ -45,6 +54,7 @@ struct bench_table {
 	unsigned int rounds;
 	unsigned int turns; /* of each in a round; their mean counts; 0: one */
 	bool quick;
+	bool fresh; /* each round is in a new process, so that none need be left out of the count */
 	uint64_t max_n;	      /* cases with a larger n are left out; 0: none */
 	const char *left_out; /* what quick leaves out, as the end of a sentence; or NULL */
 	/* Shows a row as soon as it is measured; or NULL. */
@@ -65,7 +75,7 @@ struct bench_suite {
 extern const struct bench_suite *const bench_suites[];
 
 /*
- * Measures contenders by turns, ours first, after a round that does not count; adds a row for each rival. Does nothing
+ * Measures contenders by turns, ours first, after a round that does not count unless the table is fresh; adds a row for each rival. Does nothing
  * if n is above the table's max_n.
  */
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,

@@ -27,8 +27,8 @@ static void prepare(struct bench_contender *contenders, size_t nr)
 			contenders[c].prepare(contenders[c].ctx);
 }
 
-/* Each begins equally often: one contender's traces in the caches must not always meet the same other one. */
-static void measure_round(size_t round, size_t turns, struct bench_contender *contenders, size_t nr,
+/* False: one has failed. Each begins equally often: one contender's traces in the caches must not always meet the same other one. */
+static bool measure_round(size_t round, size_t turns, struct bench_contender *contenders, size_t nr,
 			  double ns[][BENCH_MAX_ROUNDS])
 {
 	prepare(contenders, nr);
@@ -37,12 +37,16 @@ static void measure_round(size_t round, size_t turns, struct bench_contender *co
 	for (size_t turn = 0; turn < turns; turn++)
 		for (size_t i = 0; i < nr; i++) {
 			size_t c = (round + turn + i) % nr;
+			double took = contenders[c].run(contenders[c].ctx);
 
-			ns[c][round] += contenders[c].run(contenders[c].ctx) / (double)turns;
+			if (took < 0)
+				return false;
+			ns[c][round] += took / (double)turns;
 		}
+	return true;
 }
 
-/* Measures by turns, after a round that does not count. False: left out. */
+/* Measures by turns. False: left out, or failed. */
 static bool measure(struct bench_table *table, const char *name, uint64_t n,
 		    struct bench_contender *contenders, size_t nr)
 {
@@ -53,14 +57,22 @@ static bool measure(struct bench_table *table, const char *name, uint64_t n,
 		return false;
 	if (table->progress)
 		table->progress(name, n);
-	prepare(contenders, nr);
-	for (size_t c = 0; c < nr; c++)
-		contenders[c].run(contenders[c].ctx);
+	if (!table->fresh) {
+		prepare(contenders, nr);
+		for (size_t c = 0; c < nr; c++)
+			contenders[c].run(contenders[c].ctx);
+	}
 	for (size_t round = 0; round < rounds; round++)
-		measure_round(round, table->turns ? table->turns : 1, contenders, nr, ns);
+		if (!measure_round(round, table->turns ? table->turns : 1, contenders, nr, ns))
+			return false;
 	for (size_t c = 0; c < nr; c++)
 		sum_up(&contenders[c], ns[c], rounds);
 	return true;
+}
+
+static struct bench_tally tally_of(const struct bench_contender *c)
+{
+	return c->tally ? *c->tally : (struct bench_tally){0};
 }
 
 static void add_row(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
@@ -79,6 +91,8 @@ static void add_row(struct bench_table *table, const char *name, uint64_t n, uns
 		.rival_ns = rival->median,
 		.rival_min = rival->min,
 		.rival_max = rival->max,
+		.tally = tally_of(ours),
+		.rival_tally = tally_of(rival),
 	};
 	if (table->show)
 		table->show(&table->row[table->nr - 1]);

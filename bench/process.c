@@ -12,7 +12,7 @@
 
 #include "coverage/beside.h"
 
-enum process_what { PROCESS_BEGIN, PROCESS_ROUND, PROCESS_END };
+enum process_what { PROCESS_BEGIN, PROCESS_ROUND };
 
 struct process_request {
 	uint32_t what, size;
@@ -22,6 +22,7 @@ struct process_request {
 struct process_reply {
 	int32_t error;
 	double ns;
+	struct bench_tally tally;
 	char why[sizeof((struct bench_process *)0)->why];
 };
 
@@ -75,7 +76,8 @@ void bench_process_stop(struct bench_process *process)
 	process->pid = 0;
 }
 
-static int ask(struct bench_process *process, const struct process_request *request, double *ns)
+static int ask(struct bench_process *process, const struct process_request *request, double *ns,
+	       struct bench_tally *tally)
 {
 	struct process_reply reply = {0};
 
@@ -84,6 +86,7 @@ static int ask(struct bench_process *process, const struct process_request *requ
 	    recv(process->socket, &reply, sizeof(reply), 0) != sizeof(reply))
 		return -EPIPE;
 	*ns = reply.ns;
+	*tally = reply.tally;
 	memcpy(process->why, reply.why, sizeof(process->why));
 	return reply.error;
 }
@@ -91,24 +94,18 @@ static int ask(struct bench_process *process, const struct process_request *requ
 int bench_process_begin(struct bench_process *process, const void *work, size_t size)
 {
 	struct process_request request = {.what = PROCESS_BEGIN, .size = (uint32_t)size};
+	struct bench_tally tally;
 	double ns;
 
 	if (size > sizeof(request.work))
 		return -E2BIG;
 	memcpy(request.work, work, size);
-	return ask(process, &request, &ns);
+	return ask(process, &request, &ns, &tally);
 }
 
-int bench_process_round(struct bench_process *process, double *ns)
+int bench_process_round(struct bench_process *process, double *ns, struct bench_tally *tally)
 {
-	return ask(process, &(struct process_request){.what = PROCESS_ROUND}, ns);
-}
-
-int bench_process_end(struct bench_process *process)
-{
-	double ns;
-
-	return ask(process, &(struct process_request){.what = PROCESS_END}, &ns);
+	return ask(process, &(struct process_request){.what = PROCESS_ROUND}, ns, tally);
 }
 
 /* ------------------------------------------------------------------------------ on the program's side */
@@ -123,10 +120,8 @@ int bench_process_serve(const struct bench_process_ops *ops, void *ctx)
 		if (request.what == PROCESS_BEGIN)
 			reply.error = ops->begin(ctx, request.work, request.size, reply.why,
 						 sizeof(reply.why));
-		else if (request.what == PROCESS_ROUND)
-			reply.error = ops->round(ctx, &reply.ns);
 		else
-			ops->end(ctx);
+			reply.error = ops->round(ctx, &reply.ns, &reply.tally);
 		if (send(STDIN_FILENO, &reply, sizeof(reply), MSG_NOSIGNAL) != sizeof(reply))
 			return 1;
 	}

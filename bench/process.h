@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "bench/bench.h"
+
 #define BENCH_PROCESS_MAX_WORK 128 /* bytes */
 
 struct bench_process {
@@ -27,14 +29,13 @@ void bench_process_stop(struct bench_process *process);
 
 /* Asks for work, by bytes that mean something to the program. 0 or -errno; -EPIPE if it has died. */
 int bench_process_begin(struct bench_process *process, const void *work, size_t size);
-int bench_process_round(struct bench_process *process, double *ns);
-int bench_process_end(struct bench_process *process);
+/* *tally: what the program has counted in this round. */
+int bench_process_round(struct bench_process *process, double *ns, struct bench_tally *tally);
 
 /* The program's side. */
 struct bench_process_ops {
 	int (*begin)(void *ctx, const void *work, size_t size, char *why, size_t why_size);
-	int (*round)(void *ctx, double *ns);
-	void (*end)(void *ctx);
+	int (*round)(void *ctx, double *ns, struct bench_tally *tally);
 };
 
 /* Serves until the other side hangs up. Returns the program's exit status. */

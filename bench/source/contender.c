@@ -205,7 +205,7 @@ static double run(void)
 	return (double)took / (double)(me.w.ops * me.w.threads);
 }
 
-static int one_round(void *ctx, double *ns)
+static int one_round(void *ctx, double *ns, struct bench_tally *tally)
 {
 	place_open();
 	*ns = run();
@@ -213,7 +213,7 @@ static int one_round(void *ctx, double *ns)
 	return me.error;
 }
 
-/* --------------------------------------------------------------------------------------- begin and end */
+/* ----------------------------------------------------------------------------------------------- begin */
 
 /* All contenders have their memory; with a source they are watched. */
 static int make_others(void)
@@ -258,13 +258,9 @@ static int begin(void *ctx, const void *request, size_t size, char *why, size_t 
 	return r;
 }
 
-static void end(void *ctx)
-{
-}
-
 int main(void)
 {
-	static const struct bench_process_ops process = {begin, one_round, end};
+	static const struct bench_process_ops process = {begin, one_round};
 
 	return bench_process_serve(&process, NULL);
 }

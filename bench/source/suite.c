@@ -149,8 +149,9 @@ static void prepare(void *ctx)
 static double round_of(void *ctx)
 {
 	struct contender *c = ctx;
+	struct bench_tally tally;
 	double ns = 0;
-	int err = bench_process_round(&c->process, &ns);
+	int err = bench_process_round(&c->process, &ns, &tally);
 
 	if (err && !c->error)
 		c->error = err;
@@ -197,6 +198,7 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 
 	_Static_assert(NR_CASES <= MAX_CASES, "");
 	table->turns = TURNS;
+	table->fresh = true;
 	err = find_all(table, all, &nr, why, why_size);
 	for (size_t i = 0; !err && i < NR_CASES; i++) {
 		if (cases[i].w.threads <= bench_processors())

@@ -51,8 +51,16 @@ static struct json_object *measure(struct json_object **report, const char *suit
 
 TEST(bench_regcache_in_json, .timeout_s = 120)
 {
-	static const char *const cases[] = {"hit_one",	      "hit_512",    "miss",
-					    "miss_interpose", "invalidate", "invalidate_interpose"};
+	static const char *const cases[] = {
+		"hit_one",	  "hit_512",
+		"miss",		  "miss_arena",
+		"miss_arena_1m",  "miss_fresh",
+		"miss_interpose", "miss_interpose_later",
+		"miss_anon",	  "miss_anon_later",
+		"invalidate",	  "invalidate_interpose",
+		"dontneed",	  "dontneed_interpose",
+		"malloc",
+	};
 	struct json_object *report, *rows;
 
 	if (TEST_TSAN)
@@ -65,6 +73,16 @@ TEST(bench_regcache_in_json, .timeout_s = 120)
 	CHECK_MSG(row(rows, "hit_one", "look-up", 1) && row(rows, "hit_512", "look-up", 1),
 		  "no limit");
 	CHECK_MSG(!row(rows, "miss", "look-up", 1), "a limit of what is no hit");
+	/* With two processors. */
+	CHECK_EQ(!row(rows, "miss_two", "ucx", 2), !row(rows, "miss_two_anon", "one-thread", 2));
+	for (int64_t threads = 1; threads <= 4; threads *= 4) {
+		struct json_object *r = row(rows, "malloc", "plain", threads);
+
+		CHECK_MSG(r && row(rows, "malloc", "ucx", threads), "no %jd threads",
+			  (intmax_t)threads);
+		CHECK(real(r, "hits") > 0 && real(r, "hits") < 1);
+		CHECK(real(r, "rival_hits") > 0 && real(r, "rival_hits") < 1);
+	}
 	json_object_put(report);
 }
 

@@ -73,6 +73,32 @@ static double noise_of(const struct bench_row *r)
 	return ours > theirs ? ours : theirs;
 }
 
+static double share(const struct bench_tally *t)
+{
+	return t->gets ? (double)t->hits / (double)t->gets : 0;
+}
+
+static uint64_t checks(const struct bench_tally *t)
+{
+	return t->checked + t->stale;
+}
+
+/* What the times do not show. */
+static void print_tallies(const struct bench_row *r)
+{
+	const struct bench_tally *ours = &r->tally, *theirs = &r->rival_tally;
+
+	if (!ours->gets && !theirs->gets)
+		return;
+	printf("%-*s hits %.1f %%, %s %.1f %%", NAME_WIDTH, "", 100 * share(ours), r->rival,
+	       100 * share(theirs));
+	if (checks(ours) || checks(theirs))
+		printf("; stale %ju of %ju, %s %ju of %ju", (uintmax_t)ours->stale,
+		       (uintmax_t)checks(ours), r->rival, (uintmax_t)theirs->stale,
+		       (uintmax_t)checks(theirs));
+	print_row_end();
+}
+
 static void print_row(const struct bench_row *r)
 {
 	static bool has_heading;
@@ -88,6 +114,7 @@ static void print_row(const struct bench_row *r)
 	       COUNT(r->n, 7), r->threads, REAL(r->ns, 1, 8), r->rival, REAL(r->rival_ns, 1, 8),
 	       REAL(r->rival_ns / r->ns, 2, 6), REAL(noise_of(r), 0, 4));
 	print_row_end();
+	print_tallies(r);
 }
 
 static void print_rest(const struct bench_table *table)
@@ -100,6 +127,17 @@ static void print_rest(const struct bench_table *table)
 		"median; of both sides, the greater. --json has both.");
 	if (table->left_out)
 		print_filled("Left out for --quick: ", "  ", table->left_out);
+}
+
+static void print_tally_json(struct json *j, const struct bench_tally *t, const char *hits,
+			     const char *checked, const char *stale)
+{
+	if (t->gets)
+		json_real3(j, hits, share(t));
+	if (checks(t)) {
+		json_u64(j, checked, checks(t));
+		json_u64(j, stale, t->stale);
+	}
 }
 
 static int print_json(const struct bench_table *table)
@@ -123,6 +161,8 @@ static int print_json(const struct bench_table *table)
 		json_real3(&j, "rival_min", r->rival_min);
 		json_real3(&j, "rival_max", r->rival_max);
 		json_real3(&j, "ratio", r->rival_ns / r->ns);
+		print_tally_json(&j, &r->tally, "hits", "checked", "stale");
+		print_tally_json(&j, &r->rival_tally, "rival_hits", "rival_checked", "rival_stale");
 		json_end(&j);
 	}
 	return json_finish(&j, stdout);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "bench/regcache/device.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define MAX_PINS 4096
+
+static struct {
+	bool is_open, has_ring;
+	pthread_mutex_t lock;
+	struct pin pin[MAX_PINS];
+	uint16_t unused[MAX_PINS]; /* a stack of pins' numbers */
+	uint32_t nr_unused;
+} device = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void device_open(void)
+{
+	struct rlimit limit;
+
+	/* As much as is allowed. */
+	if (!getrlimit(RLIMIT_MEMLOCK, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &limit);
+	}
+	device.has_ring = pin_open() == 0;
+	if (!device.has_ring)
+		pin_close();
+	for (uint32_t i = 0; i < MAX_PINS; i++)
+		device.unused[i] = (uint16_t)i;
+	device.nr_unused = MAX_PINS;
+	device.is_open = true;
+}
+
+static struct pin *take_unused(void)
+{
+	struct pin *pin = NULL;
+
+	pthread_mutex_lock(&device.lock);
+	if (device.nr_unused)
+		pin = &device.pin[device.unused[--device.nr_unused]];
+	pthread_mutex_unlock(&device.lock);
+	return pin;
+}
+
+static void give_back(struct pin *pin)
+{
+	pthread_mutex_lock(&device.lock);
+	device.unused[device.nr_unused++] = (uint16_t)(pin - device.pin);
+	pthread_mutex_unlock(&device.lock);
+}
+
+/* Counts no pages twice: munlock undoes every mlock of a page. It costs the same, and nothing relies on it. */
+static int lock(struct pin *pin, char *addr, size_t length)
+{
+	*pin = (struct pin){.addr = addr, .length = length, .slot = -1, .pipe = {-1, -1}};
+	return mlock(addr, length) ? -errno : 0;
+}
+
+static int pin_range(char *addr, size_t length, struct pin **out)
+{
+	struct pin *pin = take_unused();
+	int err;
+
+	if (!pin)
+		return -ENOSPC;
+	err = device.has_ring ? pin_take(pin, addr, length) : lock(pin, addr, length);
+	if (err)
+		give_back(pin);
+	else
+		*out = pin;
+	return err;
+}
+
+int device_register(struct cache *c, void *addr, size_t length, struct pin **pin)
+{
+	int err = 0;
+
+	*pin = NULL;
+	if (device.is_open)
+		err = pin_range(addr, length, pin);
+	if (!err)
+		__atomic_fetch_add(&c->registered, 1, __ATOMIC_RELAXED);
+	return err;
+}
+
+void device_deregister(struct cache *c, struct pin *pin)
+{
+	__atomic_fetch_add(&c->deregistered, 1, __ATOMIC_RELAXED);
+	if (!pin)
+		return;
+	if (device.has_ring)
+		pin_release(pin);
+	else
+		munlock(pin->addr, pin->length);
+	give_back(pin);
+}
+
+bool device_can_read(const struct pin *pin)
+{
+	return pin && device.has_ring;
+}
+
+bool device_reads_now(const struct pin *pin, char *addr)
+{
+	/* Never what fresh memory holds, and seldom what the same place held before. */
+	static uint32_t turn;
+	char byte = (char)(1 + __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED) % 255);
+
+	memset(addr, byte, 8);
+	return pin_count(pin, addr, 8, byte) == 8;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device that caches register memory with. Without device_open a registration does nothing but count; after it, a
+ * registration pins the pages: as a fixed buffer of io_uring, or by mlock where there is no io_uring.
+ */
+#ifndef BENCH_REGCACHE_DEVICE_H
+#define BENCH_REGCACHE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "bench/regcache/side.h"
+#include "coverage/pin.h"
+
+void device_open(void);
+
+/* Both from any thread. 0 or -errno. *pin: NULL from a device that does nothing. */
+int device_register(struct cache *c, void *addr, size_t length, struct pin **pin);
+void device_deregister(struct cache *c, struct pin *pin);
+
+/* Whether the device reads at addr what the process has just written there; asks only devices that can_read. */
+bool device_can_read(const struct pin *pin);
+bool device_reads_now(const struct pin *pin, char *addr);
+
+#endif
