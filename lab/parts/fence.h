@@ -12,15 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct dma_fence_cb {
-	struct dma_fence_cb *next;
-	void (*func)(struct dma_fence_cb *cb);
-};
-
 struct dma_fence {
 	uint32_t refs;
-	uint32_t state;			/* futex: 0, 1 signalled */
-	struct dma_fence_cb *callbacks; /* a stack; closed when signalled */
+	uint32_t state; /* futex: 0, 1 signalled */
 	void (*release)(struct dma_fence *f);
 };
 
@@ -29,12 +23,9 @@ void dma_fence_init(struct dma_fence *f, void (*release)(struct dma_fence *f));
 struct dma_fence *dma_fence_get(struct dma_fence *f); /* NULL stays NULL */
 void dma_fence_put(struct dma_fence *f);
 
-/* Call once. Wakes waiting threads, then calls the callbacks in this thread. */
+/* Call once. */
 void dma_fence_signal(struct dma_fence *f);
 bool dma_fence_is_signaled(const struct dma_fence *f);
 void dma_fence_wait(struct dma_fence *f);
-/* 0; -ENOENT, without using cb, if f is signalled already. */
-int dma_fence_add_callback(struct dma_fence *f, struct dma_fence_cb *cb,
-			   void (*func)(struct dma_fence_cb *cb));
 
 #endif
