@@ -7,7 +7,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-/* A range of pages, and the changes that strike it. Each function returns whether the contents are gone. */
+/* A range of pages, and the changes that strike it. A function that LOSES contents returns whether they are gone. */
 struct stroke {
 	struct lab *lab;
 	struct lab_thread *t;
@@ -16,31 +16,19 @@ struct stroke {
 	size_t length;
 };
 
+/* A change by one function of the library, which returns 0 if it has lost contents. */
+#define ONE_CALL(name)                                                   \
+	static bool name(const struct stroke *s)                         \
+	{                                                                \
+		return !mrn_hmm_##name(s->lab->hmm, s->addr, s->length); \
+	}
+
 /* ------------------------------------------------------------------------- changes that keep contents */
 
-static bool compact(const struct stroke *s)
-{
-	mrn_hmm_compact(s->lab->hmm, s->addr, s->length);
-	return false;
-}
-
-static bool reclaim(const struct stroke *s)
-{
-	mrn_hmm_reclaim(s->lab->hmm, s->addr, s->length);
-	return false;
-}
-
-static bool writeback(const struct stroke *s)
-{
-	mrn_hmm_writeback(s->lab->hmm, s->addr, s->length);
-	return false;
-}
-
-static bool clear_soft_dirty(const struct stroke *s)
-{
-	mrn_hmm_clear_soft_dirty(s->lab->hmm, s->addr, s->length);
-	return false;
-}
+ONE_CALL(compact)
+ONE_CALL(reclaim)
+ONE_CALL(writeback)
+ONE_CALL(clear_soft_dirty)
 
 static bool migrate(const struct stroke *s)
 {
@@ -94,15 +82,8 @@ static bool protect(const struct stroke *s)
 
 /* ------------------------------------------------------------------------- changes that lose contents */
 
-static bool discard(const struct stroke *s)
-{
-	return !mrn_hmm_discard(s->lab->hmm, s->addr, s->length);
-}
-
-static bool reap(const struct stroke *s)
-{
-	return !mrn_hmm_reap(s->lab->hmm, s->addr, s->length);
-}
+ONE_CALL(discard)
+ONE_CALL(reap)
 
 static bool unmap(const struct stroke *s)
 {
