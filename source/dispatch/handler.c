@@ -69,8 +69,8 @@ struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub)
 	return f;
 }
 
-void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
-		     const struct mrn_file_change *change)
+/* Starts the tokens of a pending change by a call that goes on at f by mrn_stub_tell. */
+static void hold(struct mrn_caught *c, struct mrn_frame *f, const struct mrn_file_change *change)
 {
 	const struct mrn_held *held = mrn_held_start(change, (uintptr_t)f);
 
@@ -172,7 +172,7 @@ static void file_call(struct mrn_caught *c)
 	if (change.pending) {
 		mrn_caught_empties_own_stack(c);
 		f = mrn_caught_resume(c, mrn_stub_tell);
-		mrn_caught_hold(c, f, &change);
+		hold(c, f, &change);
 		if (mrn_caught_is_let_go())
 			mrn_held_end_at((uintptr_t)f);
 	} else {

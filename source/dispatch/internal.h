@@ -56,10 +56,6 @@ struct mrn_caught {
 struct mrn_frame *mrn_caught_resume(struct mrn_caught *c, const char *stub);
 /* Tells notifiers of a guest that is about to be made, and is counted already. */
 void mrn_tell_of_guest(void);
-struct mrn_file_change;
-/* Starts the tokens of a pending change by a call that goes on at f by mrn_stub_tell. */
-void mrn_caught_hold(struct mrn_caught *c, struct mrn_frame *f,
-		     const struct mrn_file_change *change);
 /*
  * True if dispatch is stopping: nobody will be told when the call is over. mrn_dispatch_stop waits for tokens that
  * began before it; end a later one at once. Pairs with the fence there.
