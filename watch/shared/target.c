@@ -316,43 +316,35 @@ bool watch_target_minds(const struct watch_target *t)
 
 void watch_target_say(const struct watch_target *t, char *text, size_t size)
 {
+	/* What follows the program's path and its loader. */
+	static const char *const says[] = {
+		[WATCH_FITS] = "",
+		[WATCH_OTHER_MACHINE] =
+			" is a program for another kind of machine than this library",
+		[WATCH_STATIC] = " is linked statically, so nothing can be preloaded into it",
+		[WATCH_RAISES_RIGHTS] =
+			" is setuid, setgid or has capabilities, so nothing is preloaded into it",
+		[WATCH_OTHER_LOADER] =
+			", which is not glibc's, so the recorder cannot be loaded into it",
+		[WATCH_OLD_LIBC] = ", older than the glibc that the recorder was built with",
+	};
 	struct watch_text w = {text, size, 0};
 
-	if (t->what != WATCH_MIXED_RIGHTS)
+	if (t->what == WATCH_MIXED_RIGHTS) {
+		watch_text_add(
+			&w,
+			"its effective user or group is not its real one, so nothing is preloaded into ");
 		watch_text_add(&w, t->path);
-	switch (t->what) {
-	case WATCH_FITS:
-		break;
-	case WATCH_OTHER_MACHINE:
-		watch_text_add(&w, " is a program for another kind of machine than this library");
-		break;
-	case WATCH_STATIC:
-		watch_text_add(&w, " is linked statically, so nothing can be preloaded into it");
-		break;
-	case WATCH_RAISES_RIGHTS:
-		watch_text_add(&w,
-			       " is setuid, setgid or has capabilities, so nothing is preloaded "
-			       "into it");
-		break;
-	case WATCH_MIXED_RIGHTS:
-		watch_text_add(&w, "its effective user or group is not its real one, so nothing is "
-				   "preloaded into ");
-		watch_text_add(&w, t->path);
-		break;
-	case WATCH_OTHER_LOADER:
-		watch_text_add(&w, " is loaded by ");
-		watch_text_add(&w, t->loader);
-		watch_text_add(&w,
-			       ", which is not glibc's, so the recorder cannot be loaded into it");
-		break;
-	case WATCH_OLD_LIBC:
-		watch_text_add(&w, " is loaded by ");
-		watch_text_add(&w, t->loader);
-		if (t->minor) {
-			watch_text_add(&w, " of glibc 2.");
-			watch_text_add_number(&w, (unsigned int)t->minor);
-		}
-		watch_text_add(&w, ", older than the glibc that the recorder was built with");
-		break;
+		return;
 	}
+	watch_text_add(&w, t->path);
+	if (t->what == WATCH_OTHER_LOADER || t->what == WATCH_OLD_LIBC) {
+		watch_text_add(&w, " is loaded by ");
+		watch_text_add(&w, t->loader);
+	}
+	if (t->what == WATCH_OLD_LIBC && t->minor) {
+		watch_text_add(&w, " of glibc 2.");
+		watch_text_add_number(&w, (unsigned int)t->minor);
+	}
+	watch_text_add(&w, says[t->what]);
 }
