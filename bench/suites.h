@@ -8,6 +8,7 @@ extern const struct bench_suite bench_core;
 extern const struct bench_suite bench_hmm;
 extern const struct bench_suite bench_io_uring;
 extern const struct bench_suite bench_regcache;
+extern const struct bench_suite bench_register;
 extern const struct bench_suite bench_source;
 
 #endif

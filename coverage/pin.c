@@ -16,6 +16,7 @@ static struct {
 	int target; /* where the device writes what it reads */
 	pthread_mutex_t lock;
 	bool used[SLOTS];
+	int next; /* where to look first */
 } device = {.target = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 int pin_open(void)
@@ -58,10 +59,12 @@ static int free_slot(void)
 
 	pthread_mutex_lock(&device.lock);
 	for (int i = 0; i < SLOTS && slot < 0; i++)
-		if (!device.used[i])
-			slot = i;
-	if (slot >= 0)
+		if (!device.used[(device.next + i) % SLOTS])
+			slot = (device.next + i) % SLOTS;
+	if (slot >= 0) {
 		device.used[slot] = true;
+		device.next = slot + 1;
+	}
 	pthread_mutex_unlock(&device.lock);
 	return slot;
 }

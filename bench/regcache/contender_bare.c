@@ -101,9 +101,16 @@ static int open_once(struct cache *c, const struct work *w, char *why, size_t wh
 	return spare ? device_register(c, spare, page, (struct pin **)&c->cache) : -ENOMEM;
 }
 
+static void close_once(struct cache *c)
+{
+	if (c->cache)
+		device_deregister(c, c->cache);
+	c->cache = NULL;
+}
+
 static void *the_pin(struct cache *c, char *addr, size_t length)
 {
 	return c->cache;
 }
 
-const struct side_ops side_once = {open_once, close_nothing, the_pin, put_nothing, that_pin, NULL};
+const struct side_ops side_once = {open_once, close_once, the_pin, put_nothing, that_pin, NULL};

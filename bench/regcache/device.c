@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,7 +19,20 @@ static struct {
 	uint32_t nr_unused;
 } device = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-void device_open(void)
+/* Whether that is within RLIMIT_MEMLOCK, or none is in force. */
+static bool may_pin(uint64_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Counts all of it, and makes no page of it present. */
+	bool may = p != MAP_FAILED && mlock2(p, bytes, MLOCK_ONFAULT) == 0;
+
+	if (p != MAP_FAILED)
+		munmap(p, bytes);
+	return may;
+}
+
+int device_open(uint64_t bytes, char *why, size_t why_size)
 {
 	struct rlimit limit;
 
@@ -27,6 +41,11 @@ void device_open(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 	}
+	if (!may_pin(bytes)) {
+		snprintf(why, why_size, "RLIMIT_MEMLOCK (ulimit -l) does not allow %ju KiB",
+			 (uintmax_t)bytes >> 10);
+		return -EPERM;
+	}
 	device.has_ring = pin_open() == 0;
 	if (!device.has_ring)
 		pin_close();
@@ -34,6 +53,7 @@ void device_open(void)
 		device.unused[i] = (uint16_t)i;
 	device.nr_unused = MAX_PINS;
 	device.is_open = true;
+	return 0;
 }
 
 static struct pin *take_unused(void)

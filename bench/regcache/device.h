@@ -12,7 +12,8 @@
 #include "bench/regcache/side.h"
 #include "coverage/pin.h"
 
-void device_open(void);
+/* For pins of so many bytes at a time. 0; or -EPERM, with a sentence in why, where the process may not have as many. */
+int device_open(uint64_t bytes, char *why, size_t why_size);
 
 /* Both from any thread. 0 or -errno. *pin: NULL from a device that does nothing. */
 int device_register(struct cache *c, void *addr, size_t length, struct pin **pin);

@@ -105,7 +105,8 @@ static int begin(void *ctx, const void *work, size_t size, char *why, size_t why
 		return -EINVAL;
 	s->ops = all[w.contender];
 	if (w.pins)
-		device_open();
+		err = device_open(w.max_bytes ? w.max_bytes : (w.buffers + 1) * w.length, why,
+				  why_size);
 	if (!err && w.later)
 		err = hit_miss_and_invalidate(s, why, why_size);
 	return err ? err : open_all(s, &w, why, why_size);
@@ -124,8 +125,12 @@ int side_serve(const struct side_ops *const *contenders, size_t nr)
 {
 	static struct side side;
 	static const struct bench_process_ops process = {begin, one_round};
+	int status;
 
 	all = contenders;
 	nr_all = nr;
-	return bench_process_serve(&process, &side);
+	status = bench_process_serve(&process, &side);
+	/* A ring's pins count for a while after the process has ended, and the next one's with them. */
+	close_all(&side);
+	return status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn bench regcache and mrn bench io_uring: every case is there, beside every rival.
+ * mrn bench regcache, register and io_uring: every case is there, beside every rival.
  */
 #include <string.h>
 
@@ -83,6 +83,25 @@ TEST(bench_regcache_in_json, .timeout_s = 120)
 		CHECK(real(r, "hits") > 0 && real(r, "hits") < 1);
 		CHECK(real(r, "rival_hits") > 0 && real(r, "rival_hits") < 1);
 	}
+	json_object_put(report);
+}
+
+TEST(bench_register_in_json, .timeout_s = 120)
+{
+	static const char *const cases[] = {"miss", "miss_anon", "hit"};
+	static const char *const rivals[] = {"register-each", "plain"};
+	struct json_object *report, *rows;
+
+	if (TEST_TSAN)
+		SKIP("UCX's way into libc ends a program that ThreadSanitizer has instrumented");
+	rows = measure(&report, "register");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t j = 0; j < sizeof(rivals) / sizeof(rivals[0]); j++) {
+			struct json_object *r = row(rows, cases[i], rivals[j], 1);
+
+			CHECK_MSG(r, "no %s of %s", cases[i], rivals[j]);
+			CHECK_EQ(figure(r, "n"), 4);
+		}
 	json_object_put(report);
 }
 
