@@ -52,6 +52,7 @@ struct lab_driver {
 struct mrn_hmm *lab_hmm(struct lab *lab);
 struct mrn_mm *lab_mm(struct lab *lab);
 size_t lab_pages(const struct lab *lab); /* a power of two */
+size_t lab_bytes(size_t pages);
 uintptr_t lab_addr(const struct lab *lab, size_t page);
 /* The page of an address; outside the region, its nearest end: for ranges of invalidations. */
 size_t lab_page(const struct lab *lab, uintptr_t addr);
@@ -77,6 +78,8 @@ bool lab_chance(struct lab_thread *t, unsigned int one_in);
  * alike: it changes nothing but the odds.
  */
 void lab_pause(struct lab_thread *t);
+/* Where a careless driver that leaves out this step drops its lock between the check and what relies on it. */
+void lab_unlock_early(struct lab_thread *t, int step, pthread_mutex_t *lock);
 /* For a window in which other threads do whole operations: waits long, so call it seldom. */
 void lab_linger(struct lab_thread *t);
 

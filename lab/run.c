@@ -38,9 +38,14 @@ size_t lab_pages(const struct lab *lab)
 	return LAB_PAGES;
 }
 
+size_t lab_bytes(size_t pages)
+{
+	return pages * (size_t)getpagesize();
+}
+
 uintptr_t lab_addr(const struct lab *lab, size_t page)
 {
-	return lab->base + page * (size_t)getpagesize();
+	return lab->base + lab_bytes(page);
 }
 
 size_t lab_page(const struct lab *lab, uintptr_t addr)
@@ -85,8 +90,8 @@ static int make_world(struct lab *lab, char *why, size_t why_size)
 		return err;
 	err = lab_devmem_open(&lab->other, lab, LAB_PAGES);
 	if (!err)
-		err = mrn_hmm_alloc(lab->hmm, LAB_PAGES * (size_t)getpagesize(),
-				    PROT_READ | PROT_WRITE, 0, &base);
+		err = mrn_hmm_alloc(lab->hmm, lab_bytes(LAB_PAGES), PROT_READ | PROT_WRITE, 0,
+				    &base);
 	if (err)
 		snprintf(why, why_size, "managed memory: %s", strerror(-err));
 	lab->base = (uintptr_t)base;

@@ -100,7 +100,7 @@ static bool unmap(const struct stroke *s)
  */
 static bool move(const struct stroke *s)
 {
-	size_t half = s->n / 2 * (size_t)getpagesize();
+	size_t half = lab_bytes(s->n / 2);
 	char *to = (char *)s->addr + s->length - half;
 
 	if (!half)
@@ -109,7 +109,7 @@ static bool move(const struct stroke *s)
 		return false;
 	mrn_hmm_map(s->lab->hmm, s->addr, half, RW);
 	if (s->n % 2)
-		mrn_hmm_discard(s->lab->hmm, (char *)s->addr + half, (size_t)getpagesize());
+		mrn_hmm_discard(s->lab->hmm, (char *)s->addr + half, lab_bytes(1));
 	lab_pause(s->t);
 	for (size_t i = 0; i < half / sizeof(uint64_t); i++)
 		__atomic_store_n((uint64_t *)to + i, 0, __ATOMIC_RELAXED);
@@ -168,7 +168,7 @@ void lab_storm(void *arg, struct lab_thread *t)
 		if (__atomic_load_n(&lab->stop, __ATOMIC_ACQUIRE))
 			break;
 		s.addr = (void *)lab_addr(lab, first);
-		s.length = n * (size_t)getpagesize();
+		s.length = lab_bytes(n);
 		lab_event(lab, t->id, strokes[i].name, first, n);
 		if (strokes[i].care != KEEPS)
 			lab_pages_close(lab, first, n, strokes[i].care == LOSES);

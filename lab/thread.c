@@ -98,6 +98,15 @@ void lab_pause(struct lab_thread *t)
 		sched_yield();
 }
 
+void lab_unlock_early(struct lab_thread *t, int step, pthread_mutex_t *lock)
+{
+	if (!lab_is_broken(t->lab, step))
+		return;
+	pthread_mutex_unlock(lock);
+	lab_pause(t);
+	pthread_mutex_lock(lock);
+}
+
 void lab_linger(struct lab_thread *t)
 {
 	uint64_t left = __atomic_load_n(&t->lab->ops_left, __ATOMIC_RELAXED), until;

@@ -151,11 +151,7 @@ static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct
 		pthread_mutex_unlock(&kfd->notifier_lock);
 		return -EAGAIN;
 	}
-	if (lab_is_broken(kfd->lab, UNLOCK_EARLY)) {
-		pthread_mutex_unlock(&kfd->notifier_lock);
-		lab_pause(t);
-		pthread_mutex_lock(&kfd->notifier_lock);
-	}
+	lab_unlock_early(t, UNLOCK_EARLY, &kfd->notifier_lock);
 	mem->invalid = 0;
 	pthread_mutex_unlock(&kfd->notifier_lock);
 	return 0;
@@ -302,9 +298,7 @@ static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 	mem->mrn.ops = &hsa_ops;
 	mem->mrn.driver_lock = &kfd->notifier_lock;
 	set_mem(kfd, b, mem);
-	if (mmu_range_notifier_insert(&mem->mrn, lab_addr(kfd->lab, mem->first),
-				      lab_addr(kfd->lab, mem->first + mem->n) -
-					      lab_addr(kfd->lab, mem->first),
+	if (mmu_range_notifier_insert(&mem->mrn, lab_addr(kfd->lab, mem->first), lab_bytes(mem->n),
 				      lab_mm(kfd->lab))) {
 		set_mem(kfd, b, NULL);
 		free(mem);

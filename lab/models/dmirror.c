@@ -125,11 +125,7 @@ static bool has_collided(struct dmirror *d, const struct reading *r)
 /* Under the mutex. */
 static void publish(const struct dmirror_cmd *c, const unsigned long *pfns, uint64_t tag)
 {
-	if (lab_is_broken(c->d->lab, UNLOCK_EARLY)) {
-		pthread_mutex_unlock(&c->d->mutex);
-		lab_pause(c->t);
-		pthread_mutex_lock(&c->d->mutex);
-	}
+	lab_unlock_early(c->t, UNLOCK_EARLY, &c->d->mutex);
 	for (size_t k = 0; k < c->n; k++)
 		if (pfns[k] & HMM_PFN_VALID)
 			lab_mmu_map(&c->d->pt, c->i + k, mrn_hmm_pfn_to_frame(pfns[k]) | tag,
@@ -343,7 +339,6 @@ static int open_dmirror(struct lab *lab, void *dev)
 {
 	static const struct mmu_range_notifier_ops min_ops = {dmirror_interval_invalidate};
 	struct dmirror *d = dev;
-	uintptr_t start = lab_addr(lab, 0);
 	int err;
 
 	d->lab = lab;
@@ -352,8 +347,8 @@ static int open_dmirror(struct lab *lab, void *dev)
 	d->notifier.driver_lock = &d->mutex;
 	err = dmirror_device_open(d);
 	if (!err)
-		err = mmu_range_notifier_insert(&d->notifier, start,
-						lab_addr(lab, lab_pages(lab)) - start, lab_mm(lab));
+		err = mmu_range_notifier_insert(&d->notifier, lab_addr(lab, 0),
+						lab_bytes(lab_pages(lab)), lab_mm(lab));
 	return err;
 }
 

@@ -305,12 +305,12 @@ static void gntdev_map_grant_pages(struct gntdev_grant_map *map, struct lab_thre
 static bool insert_notifier(struct gntdev_grant_map *map, size_t first)
 {
 	struct lab *lab = map->priv->lab;
-	uintptr_t start = lab_addr(lab, first), end = lab_addr(lab, first + map->count);
 
 	map->pages_vm_start = map->vma_start = first;
 	map->vma_end = first + map->count;
 	map->notifier.ops = &gntdev_mmu_ops;
-	return !mmu_range_notifier_insert(&map->notifier, start, end - start, lab_mm(lab));
+	return !mmu_range_notifier_insert(&map->notifier, lab_addr(lab, first),
+					  lab_bytes(map->count), lab_mm(lab));
 }
 
 /* The map with this index, with a reference and its notifier inserted; or NULL. */

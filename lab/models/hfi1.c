@@ -84,7 +84,7 @@ int hfi1_cover_insert(struct hfi1_cover *cover, struct lab *lab, size_t first, s
 	cover->lab = lab;
 	cover->mrn.ops = &cover_ops;
 	cover->mrn.driver_lock = cover->lock;
-	return mmu_range_notifier_insert(&cover->mrn, lab_addr(lab, first), hfi1_bytes(lab, n),
+	return mmu_range_notifier_insert(&cover->mrn, lab_addr(lab, first), lab_bytes(n),
 					 lab_mm(lab));
 }
 
@@ -95,8 +95,7 @@ long hfi1_cover_pin(struct hfi1_cover *cover, size_t first, size_t n, bool write
 
 	cover->seq = mmu_range_read_begin(&cover->mrn);
 	lab_count_faults(t, n);
-	return mrn_hmm_pin(lab_hmm(lab), (void *)lab_addr(lab, first), hfi1_bytes(lab, n), write,
-			   pages);
+	return mrn_hmm_pin(lab_hmm(lab), (void *)lab_addr(lab, first), lab_bytes(n), write, pages);
 }
 
 bool hfi1_cover_collided(struct hfi1_cover *cover)

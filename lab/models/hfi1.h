@@ -24,12 +24,6 @@ enum hfi1_step {
 	UNPIN_BUSY,
 };
 
-/* Bytes of so many pages. */
-static inline uintptr_t hfi1_bytes(const struct lab *lab, size_t pages)
-{
-	return lab_addr(lab, pages) - lab_addr(lab, 0);
-}
-
 /*
  * Covers a buffer from before its pages are pinned until the notifiers of what is built from them are inserted. Set
  * lock, and mrn.events unless all are wanted.

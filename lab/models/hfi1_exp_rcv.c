@@ -145,8 +145,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	node->mrn.events = tid_events(uctxt);
 	pthread_mutex_init(&node->invalidate_mutex, NULL);
 	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
-				      hfi1_bytes(uctxt->lab, (size_t)1 << order),
-				      lab_mm(uctxt->lab))) {
+				      lab_bytes((size_t)1 << order), lab_mm(uctxt->lab))) {
 		pthread_mutex_destroy(&node->invalidate_mutex);
 		free(node);
 		return -ESRCH;

@@ -171,8 +171,8 @@ int nouveau_svm_notifier_insert(struct nouveau_svm_notifier *sn, struct nouveau_
 	*sn = (struct nouveau_svm_notifier){.svmm = svmm, .exclusive = exclusive};
 	sn->notifier.ops = &range_ops;
 	sn->notifier.driver_lock = &svmm->mutex;
-	return mmu_range_notifier_insert(&sn->notifier, lab_addr(svmm->lab, first),
-					 n * svmm->page_size, lab_mm(svmm->lab));
+	return mmu_range_notifier_insert(&sn->notifier, lab_addr(svmm->lab, first), lab_bytes(n),
+					 lab_mm(svmm->lab));
 }
 
 uint64_t nouveau_entry(struct nouveau_svmm *svmm, unsigned long pfn)
@@ -207,11 +207,7 @@ static bool lock_if_valid(struct nouveau_svm_notifier *sn, uint64_t seq, struct 
 		pthread_mutex_unlock(&svmm->mutex);
 		return false;
 	}
-	if (lab_is_broken(svmm->lab, UNLOCK_EARLY)) {
-		pthread_mutex_unlock(&svmm->mutex);
-		lab_pause(t);
-		pthread_mutex_lock(&svmm->mutex);
-	}
+	lab_unlock_early(t, UNLOCK_EARLY, &svmm->mutex);
 	return true;
 }
 
@@ -231,7 +227,7 @@ int nouveau_ask_once(struct nouveau_svm_notifier *sn, struct nouveau_ask *ask, u
 
 	if (!ask->exclusive)
 		return hmm_range_fault(&range);
-	lent = mrn_hmm_make_exclusive(lab_hmm(svmm->lab), (void *)range.start, svmm->page_size,
+	lent = mrn_hmm_make_exclusive(lab_hmm(svmm->lab), (void *)range.start, lab_bytes(1),
 				      nouveau_owner(svmm), ask->pfns);
 	return lent < 0 ? (int)lent : 0;
 }
@@ -292,7 +288,6 @@ static int svmm_init(struct lab *lab, void *dev)
 	int err;
 
 	svmm->lab = lab;
-	svmm->page_size = lab_addr(lab, 1) - lab_addr(lab, 0);
 	svmm->notifier.ops = &mn_ops;
 	pthread_mutex_init(&svmm->mutex, NULL);
 	pthread_mutex_init(&svmm->migrate_mutex, NULL);

@@ -26,7 +26,7 @@ struct nouveau_svmm {
 	struct mmu_notifier notifier;
 	struct lab *lab;
 	struct nouveau_gpu gpu;
-	size_t page_size, unmanaged_start, unmanaged_limit;
+	size_t unmanaged_start, unmanaged_limit;
 	pthread_mutex_t mutex; /* the driver lock */
 	/* Under mutex: invalidations that have called the list notifier and have not ended. */
 	const struct mmu_notifier_range *listed[MAX_TOKENS];

@@ -55,7 +55,7 @@ static int dmem_copy_to_device(struct mrn_hmm_device *dmem, size_t n, const uint
 	if (!late)
 		nouveau_svmm_invalidate(svmm, first, limit);
 	for (size_t k = 0; k < n; k++)
-		memcpy(lab_devmem_at(&svmm->gpu.vram, pages[k]), frames[k], svmm->page_size);
+		memcpy(lab_devmem_at(&svmm->gpu.vram, pages[k]), frames[k], lab_bytes(1));
 	if (late)
 		nouveau_svmm_invalidate(svmm, first, limit);
 	pthread_mutex_unlock(&svmm->mutex);
@@ -76,7 +76,7 @@ static int dmem_copy_to_ram(struct mrn_hmm_device *dmem, size_t n, void *const *
 			clear = 0;
 		if (!late)
 			nouveau_svmm_invalidate(svmm, i, i + clear);
-		memcpy(frames[k], lab_devmem_at(&svmm->gpu.vram, pages[k]), svmm->page_size);
+		memcpy(frames[k], lab_devmem_at(&svmm->gpu.vram, pages[k]), lab_bytes(1));
 		if (late)
 			nouveau_svmm_invalidate(svmm, i, i + clear);
 	}
@@ -108,6 +108,6 @@ void nouveau_dmem_migrate(struct nouveau_svmm *svmm, size_t first, size_t n)
 	svmm->migrate_first = first;
 	svmm->migrate_n = n;
 	mrn_hmm_migrate_to_device(lab_hmm(svmm->lab), nouveau_owner(svmm),
-				  (void *)lab_addr(svmm->lab, first), n * svmm->page_size, NULL);
+				  (void *)lab_addr(svmm->lab, first), lab_bytes(n), NULL);
 	pthread_mutex_unlock(&svmm->migrate_mutex);
 }

@@ -216,7 +216,6 @@ static bool may_keep(const struct scif_endpt *ep, const struct scif_window *wind
 /* Pins a window's pages, and keeps the window if it may be kept. Under rma_lock. */
 static int register_temp(struct scif_endpt *ep, struct scif_window *window, struct lab_thread *t)
 {
-	uintptr_t addr = lab_addr(ep->lab, window->first);
 	unsigned int seqs;
 	long pinned;
 
@@ -224,19 +223,14 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 	seqs = sum_of_seqs(ep, window);
 	pthread_mutex_unlock(&ep->tc_lock);
 	lab_count_faults(t, window->n);
-	pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)addr,
-			     lab_addr(ep->lab, window->first + window->n) - addr, window->write,
-			     window->pages);
+	pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)lab_addr(ep->lab, window->first),
+			     lab_bytes(window->n), window->write, window->pages);
 	if (pinned < 0)
 		return (int)pinned;
 	lab_pause(t);
 	pthread_mutex_lock(&ep->tc_lock);
 	if (may_keep(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
-		if (lab_is_broken(ep->lab, UNLOCK_EARLY)) {
-			pthread_mutex_unlock(&ep->tc_lock);
-			lab_pause(t);
-			pthread_mutex_lock(&ep->tc_lock);
-		}
+		lab_unlock_early(t, UNLOCK_EARLY, &ep->tc_lock);
 		insert_tcw(ep, window);
 	}
 	pthread_mutex_unlock(&ep->tc_lock);

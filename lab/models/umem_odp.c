@@ -149,10 +149,8 @@ static struct umem_odp *umem_create(struct nic *nic, size_t first, size_t n)
 	odp->mrn.driver_lock = &odp->umem_mutex;
 	odp->pfn_list = calloc(n, sizeof(*odp->pfn_list));
 	pthread_mutex_init(&odp->umem_mutex, NULL);
-	if (odp->pfn_list &&
-	    !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, first),
-				       lab_addr(nic->lab, first + n) - lab_addr(nic->lab, first),
-				       lab_mm(nic->lab)))
+	if (odp->pfn_list && !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, first),
+							lab_bytes(n), lab_mm(nic->lab)))
 		return odp;
 	free(odp->pfn_list);
 	free(odp);
@@ -275,11 +273,7 @@ static int fault_in(struct umem_odp *odp, size_t i, size_t n, bool write, struct
 			pthread_mutex_unlock(&odp->umem_mutex);
 			continue;
 		} else {
-			if (lab_is_broken(lab, UNLOCK_EARLY)) {
-				pthread_mutex_unlock(&odp->umem_mutex);
-				lab_pause(t);
-				pthread_mutex_lock(&odp->umem_mutex);
-			}
+			lab_unlock_early(t, UNLOCK_EARLY, &odp->umem_mutex);
 			publish(odp, i, pfns, n);
 		}
 		pthread_mutex_unlock(&odp->umem_mutex);

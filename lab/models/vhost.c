@@ -191,7 +191,6 @@ static bool is_contiguous(const uint64_t *pages, size_t n)
 static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_thread *t)
 {
 	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
-	uintptr_t addr = lab_addr(vq->lab, uaddr->first);
 	uint64_t pages[MAX_PAGES];
 	unsigned int count, seq;
 
@@ -202,8 +201,8 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	if (count)
 		return;
 	lab_count_faults(t, uaddr->n);
-	if (mrn_hmm_pin(lab_hmm(vq->lab), (void *)addr,
-			lab_addr(vq->lab, uaddr->first + uaddr->n) - addr, uaddr->write, pages) < 0)
+	if (mrn_hmm_pin(lab_hmm(vq->lab), (void *)lab_addr(vq->lab, uaddr->first),
+			lab_bytes(uaddr->n), uaddr->write, pages) < 0)
 		return;
 	lab_pause(t);
 	pthread_mutex_lock(&vq->mmu_lock);

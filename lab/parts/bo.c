@@ -7,13 +7,6 @@
 
 #define ACCESSES 4 /* of a job */
 
-static size_t bytes(const struct gpu_bo *bo)
-{
-	struct lab *lab = bo->gpu->lab;
-
-	return lab_addr(lab, bo->first + bo->n) - lab_addr(lab, bo->first);
-}
-
 /* ----------------------------------------------------------------------------------- reservations */
 
 void dma_resv_lock(struct dma_resv *resv)
@@ -127,8 +120,8 @@ static struct gpu_bo *bo_create(struct gpu *gpu, size_t handle, struct lab_threa
 	pthread_mutex_init(&bo->resv.lock, NULL);
 	pthread_mutex_init(&bo->resv.fences_lock, NULL);
 	gpu->driver->bo_init(bo);
-	if (!mmu_range_notifier_insert(&bo->notifier, lab_addr(gpu->lab, bo->first), bytes(bo),
-				       lab_mm(gpu->lab)))
+	if (!mmu_range_notifier_insert(&bo->notifier, lab_addr(gpu->lab, bo->first),
+				       lab_bytes(bo->n), lab_mm(gpu->lab)))
 		return bo;
 	bo_destroy(bo);
 	return NULL;
@@ -215,7 +208,7 @@ int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t)
 	long n;
 
 	lab_count_faults(t, bo->n);
-	n = mrn_hmm_pin(lab_hmm(lab), (const void *)lab_addr(lab, bo->first), bytes(bo),
+	n = mrn_hmm_pin(lab_hmm(lab), (const void *)lab_addr(lab, bo->first), lab_bytes(bo->n),
 			!bo->readonly, frames);
 	if (n < 0)
 		return (int)n;

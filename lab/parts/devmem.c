@@ -8,14 +8,9 @@
 
 #include "os/container_of.h"
 
-static size_t page_size(void)
-{
-	return (size_t)getpagesize();
-}
-
 uint64_t *lab_devmem_at(const struct lab_devmem *m, uint64_t page)
 {
-	return (uint64_t *)(m->memory + page * page_size());
+	return (uint64_t *)(m->memory + lab_bytes(page));
 }
 
 static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
@@ -26,14 +21,14 @@ static struct lab_devmem *devmem_of(struct mrn_hmm_device *dev)
 /* Both are atomic: stale accesses may race with them. */
 static void poison(const struct lab_devmem *m, uint64_t page)
 {
-	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
+	for (size_t k = 0; k < lab_bytes(1) / sizeof(uint64_t); k++)
 		__atomic_store_n(lab_devmem_at(m, page) + k, MRN_HMM_POISON(page),
 				 __ATOMIC_RELAXED);
 }
 
 static bool is_poisoned(const struct lab_devmem *m, uint64_t page)
 {
-	for (size_t k = 0; k < page_size() / sizeof(uint64_t); k++)
+	for (size_t k = 0; k < lab_bytes(1) / sizeof(uint64_t); k++)
 		if (__atomic_load_n(lab_devmem_at(m, page) + k, __ATOMIC_RELAXED) !=
 		    MRN_HMM_POISON(page))
 			return false;
@@ -75,7 +70,7 @@ static int copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *
 			  void *const *frames)
 {
 	for (size_t k = 0; k < n; k++)
-		memcpy(lab_devmem_at(devmem_of(dev), pages[k]), frames[k], page_size());
+		memcpy(lab_devmem_at(devmem_of(dev), pages[k]), frames[k], lab_bytes(1));
 	return 0;
 }
 
@@ -83,7 +78,7 @@ static int copy_to_ram(struct mrn_hmm_device *dev, size_t n, void *const *frames
 		       const uint64_t *pages)
 {
 	for (size_t k = 0; k < n; k++)
-		memcpy(frames[k], lab_devmem_at(devmem_of(dev), pages[k]), page_size());
+		memcpy(frames[k], lab_devmem_at(devmem_of(dev), pages[k]), lab_bytes(1));
 	return 0;
 }
 
@@ -112,7 +107,7 @@ int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages)
 		m->dev.ops = &lab_devmem_ops;
 	pthread_mutex_init(&m->lock, NULL);
 	m->used = calloc(pages, sizeof(*m->used));
-	m->memory = calloc(pages, page_size());
+	m->memory = calloc(pages, lab_bytes(1));
 	if (m->used && m->memory) {
 		for (uint64_t page = 0; page < pages; page++)
 			poison(m, page);
