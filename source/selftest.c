@@ -256,60 +256,41 @@ static long do_tcp_receive(struct scratch *s)
 		    (long)&length);
 }
 
+enum trait {
+	ON_FILE = 1,  /* watch the file half */
+	BY_EVENT = 2, /* the kernel reports it to a userfaultfd */
+	REMOVE = 4,   /* ... ahead of the change, as REMOVE */
+};
+
 struct trial {
 	enum mrn_cause cause;
 	long (*make)(struct scratch *s);
-	long nr;       /* the call that make makes */
-	int advice;    /* of do_madvise */
-	bool on_file;  /* watch the file half */
-	bool by_event; /* the kernel reports it to a userfaultfd */
-	bool remove;   /* ... ahead of the change, as REMOVE */
+	long nr;    /* the call that make makes */
+	int advice; /* of do_madvise */
+	unsigned int traits;
 };
 
 static const struct trial trials[] = {
-	{.cause = MRN_CAUSE_MUNMAP, .make = do_munmap, .nr = SYS_munmap, .by_event = true},
-	{.cause = MRN_CAUSE_MAP_FIXED, .make = do_map_fixed, .nr = SYS_mmap, .by_event = true},
-	{.cause = MRN_CAUSE_MREMAP_SRC, .make = do_mremap_src, .nr = SYS_mremap, .by_event = true},
-	{.cause = MRN_CAUSE_MREMAP_DST, .make = do_mremap_dst, .nr = SYS_mremap, .by_event = true},
-	{.cause = MRN_CAUSE_DONTNEED,
-	 .make = do_madvise,
-	 .nr = SYS_madvise,
-	 .advice = MADV_DONTNEED,
-	 .by_event = true,
-	 .remove = true},
-	{.cause = MRN_CAUSE_DONTNEED_LOCKED,
-	 .make = do_madvise,
-	 .nr = SYS_madvise,
-	 .advice = MADV_DONTNEED_LOCKED,
-	 .by_event = true,
-	 .remove = true},
-	{.cause = MRN_CAUSE_FREE,
-	 .make = do_madvise,
-	 .nr = SYS_madvise,
-	 .advice = MADV_FREE,
-	 .by_event = true,
-	 .remove = true},
-	{.cause = MRN_CAUSE_REMOVE,
-	 .make = do_madvise,
-	 .nr = SYS_madvise,
-	 .advice = MADV_REMOVE,
-	 .on_file = true,
-	 .by_event = true,
-	 .remove = true},
+	{MRN_CAUSE_MUNMAP, do_munmap, SYS_munmap, 0, BY_EVENT},
+	{MRN_CAUSE_MAP_FIXED, do_map_fixed, SYS_mmap, 0, BY_EVENT},
+	{MRN_CAUSE_MREMAP_SRC, do_mremap_src, SYS_mremap, 0, BY_EVENT},
+	{MRN_CAUSE_MREMAP_DST, do_mremap_dst, SYS_mremap, 0, BY_EVENT},
+	{MRN_CAUSE_DONTNEED, do_madvise, SYS_madvise, MADV_DONTNEED, BY_EVENT | REMOVE},
+	{MRN_CAUSE_DONTNEED_LOCKED, do_madvise, SYS_madvise, MADV_DONTNEED_LOCKED,
+	 BY_EVENT | REMOVE},
+	{MRN_CAUSE_FREE, do_madvise, SYS_madvise, MADV_FREE, BY_EVENT | REMOVE},
+	{MRN_CAUSE_REMOVE, do_madvise, SYS_madvise, MADV_REMOVE, ON_FILE | BY_EVENT | REMOVE},
 	/* Advice without a cause of its own. */
-	{.cause = MRN_CAUSE_MADVISE, .make = do_madvise, .nr = SYS_madvise, .advice = MADV_PAGEOUT},
-	{.cause = MRN_CAUSE_MPROTECT, .make = do_mprotect, .nr = SYS_mprotect},
-	{.cause = MRN_CAUSE_REMAP_FILE_PAGES,
-	 .make = do_remap_file_pages,
-	 .nr = SYS_remap_file_pages,
-	 .on_file = true},
-	{.cause = MRN_CAUSE_FALLOCATE, .make = do_fallocate, .nr = SYS_fallocate, .on_file = true},
-	{.cause = MRN_CAUSE_FTRUNCATE, .make = do_ftruncate, .nr = SYS_ftruncate, .on_file = true},
-	{.cause = MRN_CAUSE_OPEN_TRUNC, .make = do_open_trunc, .nr = SYS_openat, .on_file = true},
-	{.cause = MRN_CAUSE_SHMAT_REMAP, .make = do_shmat_remap, .nr = SYS_shmat},
-	{.cause = MRN_CAUSE_SHMDT, .make = do_shmdt, .nr = SYS_shmdt},
-	{.cause = MRN_CAUSE_OTHER, .make = do_uffd_move, .nr = SYS_ioctl},
-	{.cause = MRN_CAUSE_OTHER, .make = do_tcp_receive, .nr = SYS_getsockopt},
+	{MRN_CAUSE_MADVISE, do_madvise, SYS_madvise, MADV_PAGEOUT, 0},
+	{MRN_CAUSE_MPROTECT, do_mprotect, SYS_mprotect, 0, 0},
+	{MRN_CAUSE_REMAP_FILE_PAGES, do_remap_file_pages, SYS_remap_file_pages, 0, ON_FILE},
+	{MRN_CAUSE_FALLOCATE, do_fallocate, SYS_fallocate, 0, ON_FILE},
+	{MRN_CAUSE_FTRUNCATE, do_ftruncate, SYS_ftruncate, 0, ON_FILE},
+	{MRN_CAUSE_OPEN_TRUNC, do_open_trunc, SYS_openat, 0, ON_FILE},
+	{MRN_CAUSE_SHMAT_REMAP, do_shmat_remap, SYS_shmat, 0, 0},
+	{MRN_CAUSE_SHMDT, do_shmdt, SYS_shmdt, 0, 0},
+	{MRN_CAUSE_OTHER, do_uffd_move, SYS_ioctl, 0, 0},
+	{MRN_CAUSE_OTHER, do_tcp_receive, SYS_getsockopt, 0, 0},
 };
 
 /* -------------------------------------------------------------------------------------- the trial */
@@ -385,7 +366,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	r = make_scratch(&s);
 	if (r)
 		return (int)r;
-	s.watched = t->on_file ? s.file : s.anon;
+	s.watched = t->traits & ON_FILE ? s.file : s.anon;
 	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)s.watched, s.size, source->mm);
 	if (!r) {
 		if (by_event)
@@ -501,7 +482,7 @@ int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen
 		enum outcome o;
 		int r;
 
-		if (!t->by_event)
+		if (!(t->traits & BY_EVENT))
 			continue;
 		r = attempt(source, t, mrn_sys6, true, &o);
 		/* Our own MADV_DONTNEED is over; only we know that. */
@@ -509,7 +490,7 @@ int mrn_source_try_by_event(struct mrn_source *source, struct mrn_coverage *seen
 		if (r)
 			return r;
 		if (o == AFTER || o == IMPOSSIBLE)
-			*(t->remove ? &once : &late) |= MRN_CAUSE_BIT(t->cause);
+			*(t->traits & REMOVE ? &once : &late) |= MRN_CAUSE_BIT(t->cause);
 		else
 			all = false;
 	}
