@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/mrn/cli.h"
 
@@ -23,6 +24,14 @@ int cli_flush(FILE *out)
 	if (!fflush(out) && !ferror(out))
 		return 0;
 	return errno ? -errno : -EIO;
+}
+
+int cli_written(const char *command, const char *what, int err)
+{
+	if (!err)
+		return CLI_OK;
+	cli_say(command, "cannot write the %s: %s", what, strerror(-err));
+	return CLI_FAILED;
 }
 
 /* ---------------------------------------------------------------------------------------- options */

@@ -54,5 +54,7 @@ __attribute__((format(printf, 2, 3))) void cli_say(const char *command, const ch
 
 /* 0, or the error since errno was set to 0, now or before, as -errno. */
 int cli_flush(FILE *out);
+/* The exit status once the command's figures, or the like, have been written; says what err was if not 0. */
+int cli_written(const char *command, const char *what, int err);
 
 #endif

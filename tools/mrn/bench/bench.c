@@ -227,11 +227,7 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 	errno = 0;
 	if (!o->json)
 		print_rest(&table);
-	err = o->json ? print_json(&table) : cli_flush(stdout);
-	if (!err)
-		return CLI_OK;
-	cli_say(command, "cannot write the figures: %s", strerror(-err));
-	return CLI_FAILED;
+	return cli_written(command, "figures", o->json ? print_json(&table) : cli_flush(stdout));
 }
 
 static int bench_run(int argc, char **argv)

@@ -44,16 +44,11 @@ static int probe_all(const struct coverage_options *o, const char *program,
 
 static int show(const struct coverage_options *o, const struct coverage_row *rows, size_t n)
 {
-	int err;
-
 	errno = 0;
 	if (!o->json)
 		coverage_report_reasons(o, rows, n);
-	err = o->json ? coverage_report_json(o, rows, n) : cli_flush(stdout);
-	if (!err)
-		return CLI_OK;
-	cli_say("mrn coverage", "cannot write the verdicts: %s", strerror(-err));
-	return CLI_FAILED;
+	return cli_written("mrn coverage", "verdicts",
+			   o->json ? coverage_report_json(o, rows, n) : cli_flush(stdout));
 }
 
 static int run(int argc, char **argv)

@@ -66,16 +66,14 @@ static int run_ways(struct demo_report *report, int file, struct mrn_source *sou
 static int print(const struct demo_report *report)
 {
 	bool json = report->options->json;
-	int err;
+	int status;
 
 	errno = 0;
 	if (!json)
 		demo_report_rest(report);
-	err = json ? demo_report_json(report) : cli_flush(stdout);
-	if (!err)
-		return demo_report_verdict(report);
-	cli_say("mrn demo", "cannot write the figures: %s", strerror(-err));
-	return CLI_FAILED;
+	status = cli_written("mrn demo", "figures",
+			     json ? demo_report_json(report) : cli_flush(stdout));
+	return status ? status : demo_report_verdict(report);
 }
 
 static int demo_run(int argc, char **argv)

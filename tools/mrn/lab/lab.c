@@ -80,16 +80,11 @@ static int run_all(const struct lab_options *o, struct lab_line *lines, size_t *
 
 static int show(const struct lab_options *o, const struct lab_line *lines, size_t n)
 {
-	int err;
-
 	errno = 0;
 	if (!o->json)
 		lab_report_rest(o, lines, n);
-	err = o->json ? lab_report_json(o, lines, n) : cli_flush(stdout);
-	if (!err)
-		return CLI_OK;
-	cli_say("mrn lab", "cannot write the figures: %s", strerror(-err));
-	return CLI_FAILED;
+	return cli_written("mrn lab", "figures",
+			   o->json ? lab_report_json(o, lines, n) : cli_flush(stdout));
 }
 
 static int lab_command_run(int argc, char **argv)
