@@ -38,7 +38,7 @@ test:
 
 # 77 is for what this machine lacks.
 bench: tool
-	@for suite in core regcache register io_uring hmm source; do \
+	@for suite in core regcache register trace io_uring hmm source; do \
 		echo "mrn bench $$suite"; \
 		$(BUILD)/mrn bench $$suite || [ $$? = 77 ] || exit 1; \
 	done

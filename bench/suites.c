@@ -4,6 +4,6 @@
 #include <stddef.h>
 
 const struct bench_suite *const bench_suites[] = {
-	&bench_core,   &bench_hmm, &bench_io_uring, &bench_regcache, &bench_register,
-	&bench_source, NULL,
+	&bench_core,	 &bench_hmm,	&bench_io_uring, &bench_regcache,
+	&bench_register, &bench_source, &bench_trace,	 NULL,
 };

@@ -10,5 +10,6 @@ extern const struct bench_suite bench_io_uring;
 extern const struct bench_suite bench_regcache;
 extern const struct bench_suite bench_register;
 extern const struct bench_suite bench_source;
+extern const struct bench_suite bench_trace;
 
 #endif

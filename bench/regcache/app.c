@@ -32,21 +32,21 @@ char *app_alloc(struct app *me, size_t length)
 	return p;
 }
 
-/* Looks at a word in any of the pages. Contenders that hold another pin than one of this memory are right or not by luck. */
+/* Looks at a word in any of the pages. A pin of other memory only takes its time. */
 static void check(struct app *me, const struct pin *pin, char *addr, size_t length)
 {
 	char *at = addr + mrn_random_below(&me->seed, length - 8);
-	bool here;
+	bool now;
 
 	if (!device_can_read(pin))
 		return;
-	here = at >= pin->addr && at + 8 <= pin->addr + pin->length;
-	if (!here)
-		at = pin->addr;
-	if (device_reads_now(pin, at))
-		me->tally.checked += here;
-	else
-		me->tally.stale++;
+	if (at < pin->addr || at + 8 > pin->addr + pin->length) {
+		device_reads_now(pin, pin->addr);
+		return;
+	}
+	now = device_reads_now(pin, at);
+	me->tally.checked += now;
+	me->tally.stale += !now;
 }
 
 static void transfer(struct app *me, char *addr, size_t length)
@@ -96,14 +96,6 @@ static void begin_thread(struct app *me, struct side *s, unsigned int self)
 	*me = (struct app){.side = s, .cache = &s->cache[0], .seed = self, .steps = s->w.ops};
 }
 
-static void sum_up(struct side *s, const struct app *me)
-{
-	s->tally.gets += me->tally.gets;
-	s->tally.checked += me->tally.checked;
-	s->tally.stale += me->tally.stale;
-	side_note(s, !me->failed);
-}
-
 /* Not the main thread: glibc gives it another heap than all others. */
 static uint64_t run_threads(struct side *s, struct app *app)
 {
@@ -126,17 +118,35 @@ static uint64_t run_threads(struct side *s, struct app *app)
 	return mrn_now_ns() - began;
 }
 
+static void sum_up(struct side *s, const struct app *app)
+{
+	uint64_t registered = s->cache[0].registered;
+	struct bench_tally *t = &s->tally;
+
+	for (unsigned int i = 0; i < s->w.threads; i++) {
+		t->gets += app[i].tally.gets;
+		t->checked += app[i].tally.checked;
+		t->stale += app[i].tally.stale;
+		side_note(s, !app[i].failed);
+	}
+	/* A get that is no hit registers, perhaps twice. */
+	t->hits = t->gets > registered ? t->gets - registered : 0;
+}
+
 double round_of_application(struct side *s)
 {
 	static struct app app[WORK_MAX_THREADS];
 	uint64_t took;
+	double ns;
 
-	team.run = app_malloc;
+	team.run = s->w.kind == WORK_MALLOC ? app_malloc
+		   : s->w.kind == WORK_MPI  ? app_mpi
+					    : app_storage;
 	took = run_threads(s, app);
-	for (unsigned int i = 0; i < s->w.threads; i++)
-		sum_up(s, &app[i]);
-	/* A get that is no hit registers. */
-	if (s->tally.gets > s->cache[0].registered)
-		s->tally.hits = s->tally.gets - s->cache[0].registered;
-	return (double)took / (double)s->tally.gets;
+	sum_up(s, app);
+	ns = (double)took / (double)s->tally.gets;
+	/* Nothing hits or misses. */
+	if (!s->cache[0].registered)
+		s->tally = (struct bench_tally){0};
+	return ns;
 }

@@ -36,5 +36,7 @@ bool app_draw(struct app *me, unsigned int of_thousand);
 char *app_alloc(struct app *me, size_t length);
 
 void app_malloc(struct app *me);
+void app_mpi(struct app *me);
+void app_storage(struct app *me);
 
 #endif

@@ -98,7 +98,11 @@ static int open_once(struct cache *c, const struct work *w, char *why, size_t wh
 	size_t page = (size_t)getpagesize();
 	void *spare = aligned_alloc(page, page);
 
-	return spare ? device_register(c, spare, page, (struct pin **)&c->cache) : -ENOMEM;
+	int err = spare ? device_register(c, spare, page, (struct pin **)&c->cache) : -ENOMEM;
+
+	/* That was none of the application's. */
+	c->registered = 0;
+	return err;
 }
 
 static void close_once(struct cache *c)

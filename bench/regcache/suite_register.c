@@ -104,6 +104,6 @@ static int run(struct bench_table *table, char *why, size_t why_size)
 
 const struct bench_suite bench_register = {
 	.name = "register",
-	.about = "registrations that pin memory, of 4 KiB to 16 MiB: what a cache adds and saves",
+	.about = "registrations that pin memory, of 4 KiB to 16 MiB",
 	.run = run,
 };

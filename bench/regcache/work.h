@@ -17,6 +17,8 @@ enum work_kind {
 	WORK_INVALIDATE, /* munmap of buffers that are cached */
 	WORK_DONTNEED,	 /* MADV_DONTNEED of them */
 	WORK_MALLOC,	 /* threads that malloc, use and free: app_malloc.c */
+	WORK_MPI,	 /* app_mpi.c */
+	WORK_STORAGE,	 /* app_storage.c */
 };
 
 /* The contenders of mrn-bench-plain. Other programs have one, number 0. */

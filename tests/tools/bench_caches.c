@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn bench regcache, register and io_uring: every case is there, beside every rival.
+ * mrn bench regcache, register, trace and io_uring: every case is there, beside every rival.
  */
 #include <string.h>
 
@@ -102,6 +102,32 @@ TEST(bench_register_in_json, .timeout_s = 120)
 			CHECK_MSG(r, "no %s of %s", cases[i], rivals[j]);
 			CHECK_EQ(figure(r, "n"), 4);
 		}
+	json_object_put(report);
+}
+
+TEST(bench_trace_in_json, .timeout_s = 120)
+{
+	static const char *const cases[] = {"mpi", "storage", "malloc"};
+	static const char *const rivals[] = {"register-each", "plain", "registered-once"};
+	struct json_object *report, *rows, *r, *value;
+
+	if (TEST_TSAN)
+		SKIP("UCX's way into libc ends a program that ThreadSanitizer has instrumented");
+	rows = measure(&report, "trace");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t j = 0; j < sizeof(rivals) / sizeof(rivals[0]); j++)
+			for (int64_t threads = 1; threads <= 4; threads *= 4) {
+				r = row(rows, cases[i], rivals[j], threads);
+				CHECK_MSG(r, "no %s of %s", cases[i], rivals[j]);
+				CHECK(real(r, "hits") > 0 && real(r, "hits") < 1);
+			}
+	/* The checks find what a cache hands out that is told of no change, and nothing in ours. */
+	r = row(rows, "storage", "plain", 1);
+	if (!json_object_object_get_ex(r, "checked", &value))
+		SKIP("nothing is checked without io_uring");
+	CHECK(figure(r, "checked") > 0 && figure(r, "stale") == 0);
+	CHECK(figure(r, "rival_stale") > 0 &&
+	      figure(r, "rival_stale") < figure(r, "rival_checked"));
 	json_object_put(report);
 }
 

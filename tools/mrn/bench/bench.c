@@ -83,19 +83,26 @@ static uint64_t checks(const struct bench_tally *t)
 	return t->checked + t->stale;
 }
 
+static void print_tally(const struct bench_tally *t)
+{
+	printf("%.1f %% hits", 100 * share(t));
+	if (checks(t))
+		printf(", %ju/%ju stale", (uintmax_t)t->stale, (uintmax_t)checks(t));
+}
+
 /* What the times do not show. */
 static void print_tallies(const struct bench_row *r)
 {
 	const struct bench_tally *ours = &r->tally, *theirs = &r->rival_tally;
 
-	if (!ours->gets && !theirs->gets)
+	if (!ours->gets)
 		return;
-	printf("%-*s hits %.1f %%, %s %.1f %%", NAME_WIDTH, "", 100 * share(ours), r->rival,
-	       100 * share(theirs));
-	if (checks(ours) || checks(theirs))
-		printf("; stale %ju of %ju, %s %ju of %ju", (uintmax_t)ours->stale,
-		       (uintmax_t)checks(ours), r->rival, (uintmax_t)theirs->stale,
-		       (uintmax_t)checks(theirs));
+	printf("%*s", NAME_WIDTH + 1, "");
+	print_tally(ours);
+	if (theirs->gets) {
+		fputs(" : ", stdout);
+		print_tally(theirs);
+	}
 	print_row_end();
 }
 
