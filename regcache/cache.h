@@ -37,10 +37,15 @@
  *    fails;
  *  - if it finds RETIRED (acquire), it finds queuing up, and waits; or down again (acquire), and then the entry on the
  *    stack, or popped, which needs the lock: so the entry was free, or counted in retiring, when the lock was taken.
+ * An evicted entry is retired under the lock, and its evictor is counted in retiring from then on. A thread may leave
+ * retiring without the lock, while another one looks for room under it. What comes free with that is room in the device,
+ * and that shows in retiring, which counts how often a thread has left; slots and bytes are freed under the lock, before
+ * the thread leaves. The evicted entry's slot is in use by the evictor's get.
  *
  * Locks. cache->lock guards the index, the LRU list, the free list, writes to hints, and the plain counters. No
- * callback takes it; no function of the consumer is called under it; nothing but memory of the index is mapped or
- * unmapped under it.
+ * callback takes it; no function of the consumer is called under it, and no notifier inserted or removed; nothing but
+ * memory of the index is mapped or unmapped under it. Nobody waits for another thread while it counts in retiring,
+ * except for callbacks into the notifier that it removes: so whoever waits for retiring waits for no invalidation.
  *
  * Cancellation. A thread cancelled while it holds the lock, an entry or a count in retiring would hold it for ever. So
  * a get that is not a hit, and a reap, hold cancellation off throughout: everything that waits or calls the consumer is
@@ -51,12 +56,12 @@
 
 #include <errno.h>
 #include <mrn/regcache.h>
-#include <pthread.h>
 #include <stddef.h>
 
 #include "index/index.h"
 #include "core/mm.h"
 #include "os/callback.h"
+#include "os/mutex.h"
 
 #define WORD_REFS     ((UINT64_C(1) << 24) - 1)
 #define WORD_FULL     (UINT64_C(1) << 23) /* of the references: take no more */
@@ -71,6 +76,11 @@
 
 /* In queuing: a thread waits for a push. */
 #define QUEUING_WAITED (UINT32_C(1) << 31)
+
+/* retiring: threads that hold dead entries, to deregister them; whether one waits for them; how often one has ended. */
+#define RETIRING_COUNT(w) ((w) & (RETIRING_WAITED - 1))
+#define RETIRING_WAITED	  (UINT64_C(1) << 31)
+#define RETIRING_ENDED	  (UINT64_C(1) << 32)
 
 struct entry {
 	/* All that a hit needs, in one cache line. */
@@ -121,14 +131,14 @@ struct mrn_regcache {
 	uint32_t queuing;
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 
-	pthread_mutex_t lock __attribute__((aligned(64)));
-	pthread_cond_t freed;
-	unsigned int retiring; /* threads that hold dead entries, to deregister them */
+	struct mrn_mutex lock __attribute__((aligned(64)));
+	uint32_t freed;	   /* a futex: goes up when those who wait for room may find some */
+	uint64_t retiring; /* atomic; threads begin under the lock */
 	struct mrn_index index;
 	struct entry *oldest, *newest;
 	struct entry *free;
 	struct entry *pool;
-	uint64_t next_id;
+	uint64_t last_id;	/* of the entry that was linked last */
 	unsigned int hint_turn; /* which hint of a full line is replaced next */
 	size_t bytes;		/* of all entries that are not free */
 	unsigned int entries;
@@ -189,30 +199,92 @@ void mrn_lru_remove(struct mrn_regcache *c, struct entry *e);
 /* Kills the entry that was idle longest and returns it for the caller to retire; or NULL. */
 struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
-/* ---- retire.c, without the lock, never on the event path; with cancellation held off */
+/* ---- linked.c, under the lock */
 
-/* Deregisters a dead, idle entry and frees its slot. The caller is counted in retiring. */
-void mrn_entry_retire(struct entry *e);
-/* Under the lock: frees the slot of an entry that is no longer registered. */
-void mrn_entry_free_slot(struct entry *e);
-/* Retires all queued entries. Holds cancellation off. */
+/* The next entry of a walk over the index, or NULL. */
+struct entry *mrn_cache_next(struct mrn_regcache *c, struct mrn_index_walk *walk);
+/* A live entry that covers the range, with a reference taken; or NULL. */
+struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
+			     unsigned int access);
+/* Adds a live entry to the index and the LRU list; false without memory. */
+bool mrn_cache_link(struct mrn_regcache *c, struct entry *e);
+/* Takes it out, if it is in. */
+void mrn_cache_unlink(struct mrn_regcache *c, struct entry *e);
+
+/* ---- merge.c, under the lock */
+
+/* Grows [*start, *end) over every live entry that it overlaps, and *access with it. */
+void mrn_merge_grow(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, unsigned int *access);
+/* Kills the live entries that lie in by, which takes their place. */
+void mrn_merge_supersede(struct mrn_regcache *c, const struct entry *by);
+
+/* ---- retire.c, never on the event path; with cancellation held off */
+
+/* True if a dead entry is queued. */
+static inline bool mrn_cache_has_dead(struct mrn_regcache *c)
+{
+	return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
+}
+
+/* Without the lock: stops watching the range of a dead, idle, unlinked entry, and deregisters it. */
+void mrn_entry_undo(struct mrn_regcache *c, struct entry *e);
+/*
+ * Both are called and return with the lock held, and drop it in between. Unlinks and deregisters a dead, idle entry and
+ * frees its slot: the one that the caller, who is counted in retiring, has claimed; all that are queued.
+ */
+void mrn_entry_retire(struct mrn_regcache *c, struct entry *e);
+void mrn_entry_retire_dead(struct mrn_regcache *c);
+/* Without the lock: retires all queued entries. Holds cancellation off. */
 void mrn_cache_reap(struct mrn_regcache *c);
 /* Invalidates all entries, and reaps. */
 void mrn_cache_kill_all(struct mrn_regcache *c);
+
+/* ---- limits.c; with cancellation held off */
+
+/* For a new entry. */
+struct slot {
+	struct entry *entry;
+	size_t bytes;
+	bool is_registered; /* an evicted entry is still there: call mrn_slot_vacate */
+};
+
+/*
+ * Takes a slot and reserves bytes; 0 or -ENOSPC. Called and returns with the lock held; may drop it in between, to
+ * deregister other entries or to wait for threads that do.
+ */
+int mrn_slot_take(struct mrn_regcache *c, size_t bytes, struct slot *slot);
+/* Without the lock: deregisters the entry that was evicted for the slot's new one. */
+void mrn_slot_vacate(struct mrn_regcache *c, const struct slot *slot);
+/* Under the lock: frees the slot of an entry that is no longer registered. */
+void mrn_slot_give_back(struct mrn_regcache *c, struct entry *e);
+
 /*
  * Called and returns with the lock held; drops it in between. Brings dead, idle entries nearer to being free, or waits
  * for threads that do. False: there are none.
  */
 bool mrn_cache_settle(struct mrn_regcache *c);
 
+/* Around the time for which a thread has dead entries in hand. Begin under the lock. */
+void mrn_retiring_begin(struct mrn_regcache *c);
+void mrn_retiring_end(struct mrn_regcache *c);
+void mrn_retiring_end_locked(struct mrn_regcache *c);
+
+static inline uint32_t mrn_retiring_ended(const struct mrn_regcache *c)
+{
+	return (uint32_t)(__atomic_load_n(&c->retiring, __ATOMIC_ACQUIRE) / RETIRING_ENDED);
+}
+
+/*
+ * Without the lock, after the device has refused for lack of room. True: there may be room; ended: mrn_retiring_ended
+ * from before the device was asked.
+ */
+bool mrn_cache_make_room_in_device(struct mrn_regcache *c, uint32_t ended);
+
 /* ---- miss.c, with cancellation held off */
 
-/* Registers a range; *out holds a reference. */
-int mrn_cache_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsigned int access,
-		   struct entry **out);
-/* Under the lock: a live entry that covers the range, with a reference taken; or NULL. */
-struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
-			     unsigned int access);
+/* A get that need not be a hit; *out holds a reference. */
+int mrn_cache_get(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsigned int access,
+		  struct entry **out);
 
 static inline bool mrn_entry_covers(const struct entry *e, uintptr_t start, uintptr_t end,
 				    unsigned int access)
@@ -252,17 +324,5 @@ int mrn_hints_make(struct mrn_regcache *c);
 void mrn_hints_free(struct mrn_regcache *c);
 /* Under the lock. */
 void mrn_hint_note(struct mrn_regcache *c, uintptr_t addr, struct entry *e);
-
-/* ---- index of live entries, under the lock: so its readers are its only writers */
-
-static inline void mrn_cache_recycle(struct mrn_regcache *c)
-{
-	struct mrn_index_retired old;
-
-	if (!mrn_index_has_retired(&c->index))
-		return;
-	mrn_index_take_retired(&c->index, &old);
-	mrn_index_recycle(&c->index, &old);
-}
 
 #endif

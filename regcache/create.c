@@ -83,20 +83,13 @@ static int make_pool(struct mrn_regcache *c)
 	return 0;
 }
 
-static void free_memory(struct mrn_regcache *c)
+static void free_cache(struct mrn_regcache *c)
 {
 	if (c->pool)
 		mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
 	mrn_hints_free(c);
 	mrn_index_destroy(&c->index);
 	free(c);
-}
-
-static void free_cache(struct mrn_regcache *c)
-{
-	pthread_cond_destroy(&c->freed);
-	pthread_mutex_destroy(&c->lock);
-	free_memory(c);
 }
 
 int mrn_regcache_create(const struct mrn_regcache_opts *given, struct mrn_regcache **out)
@@ -139,8 +132,6 @@ int mrn_regcache_create(const struct mrn_regcache_opts *given, struct mrn_regcac
 		.max_bytes = opts.max_bytes,
 		.flags = opts.flags,
 	};
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->freed, NULL);
 	r = mrn_hints_make(c);
 	if (!r)
 		r = make_pool(c);
@@ -165,8 +156,7 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 		/* Forked in a callback: the walk that it returns to may be about to call another entry's notifier. */
 		if (mrn_callback_depth)
 			return -EDEADLK;
-		/* Leave the lock and the condition: threads that the child does not have may hold or wait for them. */
-		free_memory(c);
+		free_cache(c);
 		mrn_wiped_give_back();
 		return 0;
 	}
@@ -177,12 +167,12 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 			return -EBUSY;
 	mrn_cache_kill_all(c);
 	cancel = mrn_cancel_hold();
-	pthread_mutex_lock(&c->lock);
+	mrn_mutex_lock(&c->lock);
 	/* Another thread's put may still be about to retire an entry. */
 	while (mrn_cache_settle(c))
 		;
 	left = c->entries;
-	pthread_mutex_unlock(&c->lock);
+	mrn_mutex_unlock(&c->lock);
 	mrn_cancel_restore(cancel);
 	if (left)
 		return -EBUSY;

@@ -41,31 +41,6 @@ static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 	return NULL;
 }
 
-/* With cancellation held off. */
-static int look_up_or_miss(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
-			   unsigned int access, struct entry **out)
-{
-	int r;
-
-	/* Tokens first, here too: after the wait, all that were in progress have ended. */
-	if (!MRN_BROKEN(CACHE_TOKENS)) {
-		r = mrn_tokens_wait(c->mm, start, end, NULL);
-		if (r)
-			return r;
-	}
-	mrn_cache_reap(c);
-	pthread_mutex_lock(&c->lock);
-	*out = mrn_cache_find(c, start, end, access);
-	if (*out)
-		mrn_hint_note(c, start, *out);
-	else
-		c->stats.misses++;
-	pthread_mutex_unlock(&c->lock);
-	if (*out)
-		return 0;
-	return mrn_cache_miss(c, mrn_page_down(start), mrn_page_up(end), access, out);
-}
-
 /* A complete get, for whatever mrn_regcache_get does not handle itself. */
 static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, const void *addr,
 						    size_t length, unsigned int access,
@@ -92,7 +67,7 @@ static __attribute__((noinline, cold)) int get_slow(struct mrn_regcache *c, cons
 	r = mrn_cache_may_wait(c);
 	if (!r) {
 		cancel = mrn_cancel_hold();
-		r = look_up_or_miss(c, start, end, access, &e);
+		r = mrn_cache_get(c, start, end, access, &e);
 		mrn_cancel_restore(cancel);
 	}
 	if (r) {

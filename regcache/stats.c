@@ -15,7 +15,7 @@ int mrn_regcache_get_stats(struct mrn_regcache *c, struct mrn_regcache_stats *st
 		return -EINVAL;
 	if (mrn_mm_is_wiped(c->mm))
 		return -ESTALE;
-	pthread_mutex_lock(&c->lock);
+	mrn_mutex_lock(&c->lock);
 	now = c->stats;
 	now.failures = __atomic_load_n(&c->stats.failures, __ATOMIC_RELAXED);
 	now.entries = c->entries;
@@ -33,6 +33,6 @@ int mrn_regcache_get_stats(struct mrn_regcache *c, struct mrn_regcache_stats *st
 			__atomic_load_n(&c->invalidations_by[i], __ATOMIC_RELAXED);
 		now.invalidations += now.invalidations_by[i];
 	}
-	pthread_mutex_unlock(&c->lock);
+	mrn_mutex_unlock(&c->lock);
 	return mrn_figures_give(stats, size, &now, sizeof(now));
 }

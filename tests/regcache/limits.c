@@ -348,30 +348,40 @@ static void invalidate_10(void *rig)
 
 struct getter {
 	struct rig *rig;
+	uintptr_t page;
 	const struct mrn_regcache_entry *e;
 	int r;
 	uint32_t done;
 };
 
-static void get_20(void *arg)
+/* Opens when a getter waits for threads that deregister, or need not wait. */
+static struct test_gate waits_or_done;
+
+static void note_wait(void)
+{
+	test_gate_open(&waits_or_done);
+}
+
+static void get_it(void *arg)
 {
 	struct getter *g = arg;
 
-	g->r = try_get(g->rig, 20, 21, RD, &g->e);
+	g->r = try_get(g->rig, g->page, g->page + 1, RD, &g->e);
 	__atomic_store_n(&g->done, 1, __ATOMIC_RELEASE);
+	test_gate_open(&waits_or_done);
 }
 
 /* fn leaves one entry dead and idle. What holds a getter up, if anything, must be the one who has it in hand. */
 static void room_is_coming(struct rig *rig, void (*fn)(void *arg), void *arg, bool pushing)
 {
-	struct getter g = {.rig = rig};
+	struct getter g = {.rig = rig, .page = 20};
 	struct test_thread t[2];
 
 	claim_at = pushing;
 	mrn_check_claim_hook = hold_claim;
 	test_thread(&t[0], fn, arg);
 	test_gate_wait(&claim_entered);
-	test_thread(&t[1], get_20, &g);
+	test_thread(&t[1], get_it, &g);
 	/* It claims what nobody has claimed, and waits for who has. */
 	while (pushing && !__atomic_load_n(&g.done, __ATOMIC_ACQUIRE) &&
 	       !(__atomic_load_n(&rig->cache->queuing, __ATOMIC_ACQUIRE) & QUEUING_WAITED))
@@ -434,30 +444,139 @@ TEST(room_in_the_device_before_the_last_put_is_pushed)
 
 TWIN(room_in_the_device_before_the_last_put_is_pushed, in_use, BREAK(CACHE_QUEUING));
 
-/* Nor is a device full while another thread makes room in it. */
+/* Nor is a device full while another thread makes room in it, */
 TEST(room_in_the_device_while_another_makes_it)
 {
 	RIG(rig, .max_entries = 16);
-	struct test_gate entered = TEST_GATE_INIT, leave = TEST_GATE_INIT, never = TEST_GATE_INIT;
-	struct getter g = {.rig = &rig};
+	struct test_gate entered = TEST_GATE_INIT, leave = TEST_GATE_INIT;
+	struct getter g = {.rig = &rig, .page = 20};
 	const struct mrn_regcache_entry *e;
 	struct test_thread t[2];
 
 	rig.dev.slots = 1;
+	mrn_check_wait_for_room_hook = note_wait;
 	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
 	invalidate(&rig, 10, 11);
 	rig.dev.on_deregister = (struct stub_stop){&entered, &leave, NULL};
 	test_thread(&t[0], put_it, (void *)(uintptr_t)e);
 	test_gate_wait(&entered);
-	test_thread(&t[1], get_20, &g);
-	/* Until it waits; should it come too late, the test tests less, but nothing fails. */
-	test_gate_wait_ms(&never, 50);
+	test_thread(&t[1], get_it, &g);
+	test_gate_wait(&waits_or_done);
 	test_gate_open(&leave);
 	test_join(&t[1]);
 	test_join(&t[0]);
 	rig.dev.on_deregister = (struct stub_stop){0};
 	CHECK_ERR(g.r, 0);
 	CHECK_ERR(mrn_regcache_put(g.e), 0);
+	rig_exit(&rig);
+}
+
+TWIN(room_in_the_device_while_another_makes_it, in_use, BREAK(CACHE_RETIRING));
+
+/* nor if another has made it before this one hears that there was none. */
+TEST(room_in_the_device_that_comes_while_it_refuses)
+{
+	RIG(rig, .max_entries = 16);
+	struct test_gate entered = TEST_GATE_INIT, leave = TEST_GATE_INIT;
+	struct getter g = {.rig = &rig, .page = 20};
+	const struct mrn_regcache_entry *e;
+	struct test_thread t;
+
+	CHECK_ERR(try_get(&rig, 10, 11, RD, &e), 0);
+	invalidate(&rig, 10, 11);
+	rig.dev.on_register = (struct stub_stop){&entered, &leave, NULL};
+	rig.dev.fail = -ENOSPC;
+	rig.dev.fail_times = 1;
+	test_thread(&t, get_it, &g);
+	test_gate_wait(&entered);
+	CHECK_ERR(mrn_regcache_put(e), 0);
+	CHECK_EQ(rig.dev.live, 0);
+	test_gate_open(&leave);
+	test_join(&t);
+	CHECK_ERR(g.r, 0);
+	CHECK_EQ(rig.dev.refused, 1);
+	CHECK_ERR(mrn_regcache_put(g.e), 0);
+	rig_exit(&rig);
+}
+
+TWIN(room_in_the_device_that_comes_while_it_refuses, in_use, BREAK(CACHE_ENDED));
+
+/* ----------------------------------------------------------------- an entry that leaves for another */
+
+/* Evicts for page 20 and stops before the evicted entry is deregistered. */
+struct eviction {
+	struct getter getter;
+	struct test_gate entered, leave;
+	struct test_thread thread;
+};
+
+static void eviction_begin(struct eviction *v, struct rig *rig)
+{
+	*v = (struct eviction){.getter = {.rig = rig, .page = 20}};
+	rig->dev.on_deregister = (struct stub_stop){&v->entered, &v->leave, NULL};
+	test_thread(&v->thread, get_it, &v->getter);
+	test_gate_wait(&v->entered);
+	mrn_check_wait_for_room_hook = note_wait;
+}
+
+static void eviction_end(struct eviction *v)
+{
+	test_join(&v->thread);
+	CHECK_ERR(v->getter.r, 0);
+	CHECK_ERR(mrn_regcache_put(v->getter.e), 0);
+}
+
+/* The rest of its bytes are neither free before it is deregistered, nor lacking for who needs them. */
+TEST(room_when_an_evicted_entry_leaves)
+{
+	RIG(rig, .max_bytes = 4 * mrn_page_size());
+	struct getter g = {.rig = &rig, .page = 30};
+	struct test_thread t;
+	struct eviction v;
+
+	touch(&rig, 10, 14, RD);
+	eviction_begin(&v, &rig);
+	test_thread(&t, get_it, &g);
+	test_gate_wait(&waits_or_done);
+	test_gate_open(&v.leave);
+	test_join(&t);
+	eviction_end(&v);
+	CHECK_ERR(g.r, 0);
+	CHECK_ERR(mrn_regcache_put(g.e), 0);
+	CHECK_EQ(rig.dev.most_bytes, 4 * mrn_page_size());
+	CHECK_EQ(stats_of(rig.cache).evictions, 1);
+	rig_exit(&rig);
+}
+
+TWIN(room_when_an_evicted_entry_leaves, not_counted, BREAK(CACHE_RETIRING));
+TWIN(room_when_an_evicted_entry_leaves, free_at_once, BREAK(CACHE_BYTES));
+
+static void get_in_invalidation_of_20(void *arg)
+{
+	struct getter *g = arg;
+	struct mmu_notifier_range r = pages(g->rig->mm, 20, 21);
+
+	start(&r);
+	get_it(g);
+	end(&r);
+}
+
+/* Who waits for room waits for a deregistration, not for what the evictor waits for afterwards. */
+TEST(no_room_while_the_evictor_waits_for_this_thread)
+{
+	RIG(rig, .max_entries = 1);
+	struct getter g = {.rig = &rig, .page = 30};
+	struct test_thread t;
+	struct eviction v;
+
+	touch(&rig, 10, 11, RD);
+	eviction_begin(&v, &rig);
+	test_thread(&t, get_in_invalidation_of_20, &g);
+	test_gate_wait(&waits_or_done);
+	test_gate_open(&v.leave);
+	test_join(&t);
+	eviction_end(&v);
+	CHECK_ERR(g.r, -ENOSPC);
 	rig_exit(&rig);
 }
 

@@ -281,9 +281,9 @@ TEST(ucx_rcache_deferred_under_lock)
 
 	touch(&rig, 10, 11, RD);
 	/* As a get or a put of another thread would. */
-	pthread_mutex_lock(&rig.cache->lock);
+	mrn_mutex_lock(&rig.cache->lock);
 	invalidate(&rig, 10, 11);
-	pthread_mutex_unlock(&rig.cache->lock);
+	mrn_mutex_unlock(&rig.cache->lock);
 	CHECK_ERR(mrn_regcache_reap(rig.cache), 0);
 	CHECK_EQ(rig.dev.live, 0);
 	rig_exit(&rig);
