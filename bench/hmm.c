@@ -10,7 +10,6 @@
  * the rest, and the scheduler decides which.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/memfd.h>
 #include <mrn/hmm.h>
 #include <poll.h>

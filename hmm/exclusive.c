@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Lending pages to one consumer exclusively: the CPU has no entry for them until it takes them back. */
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "hmm/change.h"
 #include "hmm/cpu_entry.h"

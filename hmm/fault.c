@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <sys/mman.h>
 
 #include "hmm/change.h"
 #include "hmm/cpu_entry.h"

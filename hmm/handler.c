@@ -3,7 +3,6 @@
  * Handlers: threads that read a space's events, its page faults and other code's unmappings. They wait for nothing
  * else: no callback, device or file ever delays a free handler.
  */
-#include <errno.h>
 #include <poll.h>
 #include <unistd.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "hmm/keeper.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The storm: everything that can happen to memory, at random, from several threads. */
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "lab/world.h"
 

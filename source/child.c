@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/child.h"
 
-#include <stddef.h>
-
 #include "os/event_path.h"
 
 static void (*asked)(bool may_act);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/exec.h"
 
-#include <stddef.h>
-
 #include "os/event_path.h"
 
 static const struct mrn_exec_ask *asked;

@@ -6,11 +6,8 @@
  * process has a copy of this memory: before Linux 5.16 the death of one that shares it may kill all.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 

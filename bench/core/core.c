@@ -3,7 +3,6 @@
  * The protocol, beside the kernel's own design: reads, invalidations, inserts and removes, on few and many notifiers,
  * by one and more threads.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

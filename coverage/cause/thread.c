@@ -2,7 +2,6 @@
 /* A thread's stack, which libc takes back when the thread has ended. */
 #include "coverage/cause/way.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 /* More than glibc caches for the next thread, which is 40 MiB: so joining unmaps it. */

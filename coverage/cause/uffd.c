@@ -7,7 +7,6 @@
 #include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "os/syscall.h"
 

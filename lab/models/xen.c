@@ -2,7 +2,6 @@
 #include "lab/models/xen.h"
 
 #include <errno.h>
-#include <sched.h>
 
 #include "os/container_of.h"
 

@@ -39,7 +39,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <unistd.h>
 
 #include "source/bracket/check.h"
 #include "os/atomic.h"

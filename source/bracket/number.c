@@ -2,7 +2,6 @@
 /* The brackets by system call number. */
 #undef _FILE_OFFSET_BITS
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 

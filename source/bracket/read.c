@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/bracket/read.h"
 
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 

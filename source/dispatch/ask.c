@@ -8,8 +8,6 @@
  * Not SIGSYS: only one can be pending, and a call that is caught meanwhile would be taken for done.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

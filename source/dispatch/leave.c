@@ -21,7 +21,6 @@
 #include <fcntl.h>
 #include <linux/prctl.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "source/dispatch/check.h"
 #include "os/futex.h"

@@ -5,8 +5,6 @@
  * since, unless the signal is pending; and once it has run for long enough, it has arrived.
  */
 #include <dirent.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "source/dispatch/check.h"

@@ -4,7 +4,6 @@
  * signals that dispatch has not caused. Processes that share this memory share this action.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "source/dispatch/check.h"
 #include "os/syscall.h"

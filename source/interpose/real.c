@@ -10,11 +10,8 @@
 #include <errno.h>
 #include <mrn/mmu_notifier.h>
 #include <stdarg.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>

@@ -4,7 +4,6 @@
  * to the unloaded one.
  */
 #include <dlfcn.h>
-#include <stddef.h>
 
 #include "watch/record/modules.h"
 

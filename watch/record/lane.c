@@ -6,7 +6,6 @@
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 

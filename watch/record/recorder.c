@@ -6,12 +6,9 @@
  * The callbacks run inside some thread's munmap or free: no allocation, no stdio, no lock, errno kept, re-entrant,
  * bounded.
  */
-#include <errno.h>
 #include <mrn/mmu_notifier.h>
 #include <mrn/source.h>
 #include <pthread.h>
-#include <stddef.h>
-#include <string.h>
 
 #include "os/syscall.h"
 #include "os/thread.h"
