@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A contender in a process of its own, for what cannot be twice in one process: hooks that a rival writes into libc,
- * functions in front of libc's, a dispatch of all system calls. It is a program that serves requests on its standard
- * input, a socket.
+ * functions in front of libc's, a dispatch of all system calls; and for a new process in each round, to which nothing is
+ * left of another. It is a program that serves requests on its standard input, a socket.
  */
 #ifndef BENCH_PROCESS_H
 #define BENCH_PROCESS_H

@@ -22,16 +22,14 @@ static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
 	device_deregister(ctx, entry->handle.ptr);
 }
 
-/* Only where something is to be evicted, the limits are the work's. */
 static int create(struct cache *c, const struct work *w, struct mrn_regcache_opts *opts)
 {
 	static const struct mrn_regcache_ops ops = {register_range, deregister_range};
-	bool evicts = w->kind == WORK_MISS || w->kind >= WORK_MALLOC;
 
 	opts->size = sizeof(*opts);
 	opts->ops = &ops;
 	opts->ctx = c;
-	opts->max_entries = evicts ? w->buffers : 0;
+	opts->max_entries = work_evicts(w) ? w->buffers : 0;
 	opts->max_bytes = w->max_bytes;
 	return mrn_regcache_create(opts, (struct mrn_regcache **)&c->cache);
 }

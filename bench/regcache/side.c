@@ -15,11 +15,6 @@ void side_note(struct side *s, bool good)
 					    __ATOMIC_RELAXED);
 }
 
-static bool is_application(const struct work *w)
-{
-	return w->kind >= WORK_MALLOC;
-}
-
 static double round_of(struct side *s)
 {
 	switch (s->w.kind) {
@@ -50,7 +45,7 @@ static int open_caches(struct side *s, char *why, size_t why_size)
 
 static int open_all(struct side *s, const struct work *w, char *why, size_t why_size)
 {
-	int err = is_application(w) ? 0 : place_open(&s->place, w);
+	int err = work_is_application(w) ? 0 : place_open(&s->place, w);
 
 	s->w = *w;
 	memset(s->next, 0, sizeof(s->next));

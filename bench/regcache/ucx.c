@@ -42,7 +42,6 @@ static void dump_region(void *context, ucs_rcache_t *cache, ucs_rcache_region_t 
 static int open_cache(struct cache *c, const struct work *w, char *why, size_t why_size)
 {
 	static const ucs_rcache_ops_t ops = {mem_reg, mem_dereg, dump_region};
-	bool evicts = w->kind == WORK_MISS || w->kind >= WORK_MALLOC;
 	const ucs_rcache_params_t params = {
 		.region_struct_size = sizeof(struct region),
 		.alignment = UCS_RCACHE_MIN_ALIGNMENT,
@@ -52,7 +51,7 @@ static int open_cache(struct cache *c, const struct work *w, char *why, size_t w
 		.ops = &ops,
 		.context = c,
 		.flags = UCS_RCACHE_FLAG_PURGE_ON_FORK,
-		.max_regions = evicts ? w->buffers : (unsigned long)-1,
+		.max_regions = work_evicts(w) ? w->buffers : (unsigned long)-1,
 		.max_size = w->max_bytes ? w->max_bytes : (size_t)-1,
 		.max_unreleased = (size_t)-1,
 	};

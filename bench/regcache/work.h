@@ -6,6 +6,7 @@
 #ifndef BENCH_REGCACHE_WORK_H
 #define BENCH_REGCACHE_WORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define WORK_MAX_THREADS 16
@@ -45,5 +46,17 @@ struct work {
 	uint64_t max_bytes; /* limit of each cache; 0: none */
 	uint64_t ops;	    /* of each thread, in a round; of applications, their steps */
 };
+
+/* It allocates its own memory: app.h. Otherwise its buffers are in a place. */
+static inline bool work_is_application(const struct work *w)
+{
+	return w->kind >= WORK_MALLOC;
+}
+
+/* The limits are to be met. In other works nothing is evicted. */
+static inline bool work_evicts(const struct work *w)
+{
+	return w->kind == WORK_MISS || work_is_application(w);
+}
 
 #endif
