@@ -56,6 +56,7 @@ struct bench_table {
 	bool quick;
 	bool fresh; /* each round is in a new process, so that none need be left out of the count */
 	uint64_t max_n;	      /* cases with a larger n are left out; 0: none */
+	const char *only;     /* all other cases are left out; NULL: none */
 	const char *left_out; /* what quick leaves out, as the end of a sentence; or NULL */
 	/* Shows a row as soon as it is measured; or NULL. */
 	void (*show)(const struct bench_row *row);
@@ -75,8 +76,8 @@ struct bench_suite {
 extern const struct bench_suite *const bench_suites[];
 
 /*
- * Measures contenders by turns, ours first, after a round that does not count unless the table is fresh; adds a row for each rival. Does nothing
- * if n is above the table's max_n.
+ * Measures contenders by turns, ours first, after a round that does not count unless the table is fresh; adds a row for
+ * each rival. Does nothing for a case that the table leaves out.
  */
 void bench_measure(struct bench_table *table, const char *name, uint64_t n, unsigned int threads,
 		   struct bench_contender *contenders, size_t nr);

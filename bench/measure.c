@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/bench.h"
 
@@ -53,7 +54,8 @@ static bool measure(struct bench_table *table, const char *name, uint64_t n,
 	double ns[MAX_CONTENDERS][BENCH_MAX_ROUNDS];
 	size_t rounds = table->rounds < BENCH_MAX_ROUNDS ? table->rounds : BENCH_MAX_ROUNDS;
 
-	if ((table->max_n && n > table->max_n) || nr > MAX_CONTENDERS)
+	if ((table->max_n && n > table->max_n) || (table->only && strcmp(name, table->only) != 0) ||
+	    nr > MAX_CONTENDERS)
 		return false;
 	if (table->progress)
 		table->progress(name, n);

@@ -109,6 +109,16 @@ TEST(hmm_in_json, .timeout_s = 120)
 	check_table(&o, cases, rivals);
 }
 
+TEST(one_case, .timeout_s = 120)
+{
+	static const char *const cases[] = {"cpu_fault", NULL};
+	static const char *const rivals[] = {"continue", "minor", NULL};
+	static struct outcome o;
+
+	RUN(&o, "bench", "hmm", "--quick", "--rounds", "1", "--case", "cpu_fault", "--json");
+	check_table(&o, cases, rivals);
+}
+
 TEST(nothing_above_max_n, .timeout_s = 120)
 {
 	static struct outcome o;

@@ -41,6 +41,7 @@ TEST(wrong_options_are_one_line)
 	REFUSED("bench", "hmm", "--rounds", "0");
 	REFUSED("bench", "core", "--max-n", "0");
 	REFUSED("bench", "core", "--max-n", "some");
+	REFUSED("bench", "hmm", "--quick", "--rounds", "1", "--case", "none");
 }
 
 TEST(no_command_is_one_line)

@@ -47,6 +47,15 @@ TEST(bench_fits_80_columns, .timeout_s = 120)
 	CHECK_WIDTH("bench", "hmm", "--quick", "--max-n", "1", "--rounds", "1");
 }
 
+/* With the lines on hits and stale transfers. */
+TEST(bench_trace_fits_80_columns, .timeout_s = 120)
+{
+	if (TEST_TSAN)
+		SKIP("UCX's way into libc ends a program that ThreadSanitizer has instrumented");
+	CHECK_WIDTH("bench", "trace", "--quick", "--case", "storage", "--rounds", "1");
+	CHECK(strstr(o.out, "% hits"));
+}
+
 /* Reasons are long, and name many causes. */
 TEST(coverage_fits_80_columns, .timeout_s = 120)
 {

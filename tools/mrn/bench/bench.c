@@ -12,11 +12,12 @@
 #include "tools/mrn/print.h"
 #include "tools/mrn/progress.h"
 
-enum { ROUNDS = 256, MAX_N, QUICK, JSON };
+enum { ROUNDS = 256, MAX_N, CASE, QUICK, JSON };
 
 static const struct argp_option options[] = {
 	{"rounds", ROUNDS, "N", 0, "Rounds; the figures are their medians (9; with --quick 3)", 0},
 	{"max-n", MAX_N, "N", 0, "Leave out cases with n above N", 0},
+	{"case", CASE, "CASE", 0, "Measure only this case", 0},
 	{"quick", QUICK, NULL, 0, "Fewer and shorter rounds, without the longest cases", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
@@ -24,6 +25,7 @@ static const struct argp_option options[] = {
 
 struct bench_options {
 	uint64_t rounds, max_n;
+	const char *only;
 	bool quick, json;
 };
 
@@ -36,6 +38,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return cli_number(state, "rounds", arg, 1, BENCH_MAX_ROUNDS, &o->rounds);
 	case MAX_N:
 		return cli_number(state, "max-n", arg, 1, UINT32_MAX, &o->max_n);
+	case CASE:
+		o->only = arg;
+		return 0;
 	case QUICK:
 		o->quick = true;
 		return 0;
@@ -97,7 +102,7 @@ static void print_tallies(const struct bench_row *r)
 
 	if (!ours->gets)
 		return;
-	printf("%*s", NAME_WIDTH + 1, "");
+	fputs("    ", stdout);
 	print_tally(ours);
 	if (theirs->gets) {
 		fputs(" : ", stdout);
@@ -220,6 +225,7 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 	table.rounds = o->rounds ? (unsigned int)o->rounds : o->quick ? 3 : 9;
 	table.quick = o->quick;
 	table.max_n = o->max_n;
+	table.only = o->only;
 	table.progress = show_progress;
 	table.say = say;
 	table.show = o->json ? NULL : print_row;
@@ -230,6 +236,10 @@ static int run_suite(const struct bench_suite *suite, const struct bench_options
 		cli_say(command, "%s", why);
 		return err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? CLI_MISSING
 									     : CLI_FAILED;
+	}
+	if (o->only && !table.nr) {
+		cli_say(command, "no case %s", o->only);
+		return CLI_USAGE;
 	}
 	errno = 0;
 	if (!o->json)
