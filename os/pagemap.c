@@ -117,3 +117,22 @@ int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own)
 	}
 	return is_one_region(fd, start, end, PAGE_IS_WPALLOWED, PAGE_IS_WPALLOWED, &categories);
 }
+
+int mrn_pagemap_next_armed(int fd, uintptr_t *start, uintptr_t end, uintptr_t *piece_end)
+{
+	struct mrn_pagemap_region region = {0};
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = *start,
+		.end = end,
+		.vec = (uint64_t)(uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = PAGE_IS_WPALLOWED,
+		.return_mask = PAGE_IS_WPALLOWED,
+	};
+	long n = *start < end ? mrn_sys3(SYS_ioctl, fd, (long)PAGEMAP_SCAN, (long)&arg) : 0;
+
+	*start = (uintptr_t)region.start;
+	*piece_end = (uintptr_t)region.end;
+	return (int)n;
+}

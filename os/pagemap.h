@@ -54,5 +54,7 @@ long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap
  * process, neither a file's nor the zero page.
  */
 int mrn_pagemap_all_armed(int fd, uintptr_t start, uintptr_t end, bool *own);
+/* Finds the first part of [*start, end) that is so registered, as [*start, *piece_end); moves *start. 1, 0 or -errno. */
+int mrn_pagemap_next_armed(int fd, uintptr_t *start, uintptr_t end, uintptr_t *piece_end);
 
 #endif

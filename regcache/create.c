@@ -176,6 +176,7 @@ int mrn_regcache_destroy(struct mrn_regcache *c)
 	mrn_cancel_restore(cancel);
 	if (left)
 		return -EBUSY;
+	mrn_source_give_back(c->source);
 	mrn_mm_put(c->mm);
 	free_cache(c);
 	return 0;

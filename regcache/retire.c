@@ -78,7 +78,9 @@ int mrn_regcache_flush(struct mrn_regcache *c)
 	if (!c)
 		return -EINVAL;
 	r = mrn_cache_may_wait(c);
-	if (!r)
-		mrn_cache_kill_all(c);
-	return r;
+	if (r)
+		return r;
+	mrn_cache_kill_all(c);
+	mrn_source_give_back(c->source);
+	return 0;
 }

@@ -101,8 +101,6 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	if (mrn_entry_kill(e))
 		__atomic_fetch_add(&c->invalidations_by[range->cause], 1, __ATOMIC_RELAXED);
-	if (c->source)
-		mrn_source_disarm_changing(c->source, mrn, range);
 	return true;
 }
 

@@ -3,6 +3,7 @@
  * Arms a range for a consumer's causes, or says that it is good for one use; and disarms.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 
 #include "core/mm.h"
@@ -47,11 +48,24 @@ static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t leng
 	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
 }
 
+/* Room to arm one more range; disarms some that no notifier needs, if that helps. */
+static bool take_room(struct mrn_source *s)
+{
+	unsigned int n;
+
+	if (mrn_room_take(&s->room))
+		return true;
+	n = mrn_uffd_give_back(&s->uffd, MRN_UFFD_LOOKS);
+	while (n--)
+		mrn_room_reuse(&s->room);
+	return mrn_room_take(&s->room);
+}
+
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full)
 {
 	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
-	bool rings, files = need & MRN_COVER_PAGE_CACHE;
+	bool rings, sure, files = need & MRN_COVER_PAGE_CACHE;
 	struct mrn_coverage covered;
 	uint64_t by_name, by_call;
 	unsigned int kinds;
@@ -74,7 +88,9 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	/* Without dispatch there may be rings. */
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
-	if (rings && is_a_rings_to_change(kinds, addr, length))
+	/* What is known to be armed has no file. */
+	sure = (kinds & MRN_SOURCE_UFFD) && mrn_uffd_is_sure(&s->uffd, start, end);
+	if (rings && !sure && is_a_rings_to_change(kinds, addr, length))
 		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	/* A cause that no kind covers: none ever has, or it was lost. */
@@ -89,7 +105,9 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_USE_ONCE;
-	*full = !mrn_room_take(&s->room);
+	if (sure)
+		return 0;
+	*full = !take_room(s);
 	if (*full)
 		return MRN_USE_ONCE;
 	r = mrn_uffd_arm(&s->uffd, start, end, &files);
@@ -123,7 +141,7 @@ void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *le
 	struct mrn_uffd *u = uffd_of(s);
 
 	/* Another mm's addresses are other memory. */
-	if (!u || !leaving || leaving->mm != u->mm || !mrn_uffd_is_armed(u))
+	if (!u || !leaving || leaving->mm != u->mm)
 		return;
 	mrn_uffd_disarm(u, leaving);
 	mrn_room_may_have_grown(&s->room);
@@ -136,8 +154,8 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	struct mrn_uffd *u = uffd_of(s);
 
 	/* A token of another mm does not stop anybody from relying on what is armed at its addresses. */
-	if (!u || range->mm != u->mm || mrn->mm != u->mm || !mrn_uffd_is_armed(u) ||
-	    (range->flags & MRN_RANGE_AFTER) || !mmu_notifier_range_blockable(range) ||
+	if (!u || range->mm != u->mm || mrn->mm != u->mm || (range->flags & MRN_RANGE_AFTER) ||
+	    !mmu_notifier_range_blockable(range) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
 	if (start < range->start)
@@ -149,11 +167,34 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 
 void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
 {
-	/* In a bracket: as in a callback, see stop(). Disarms whatever may be armed, left over or not. */
+	/* In a bracket: as in a callback, see stop(). */
+	struct mrn_uffd *u = uffd_of(mrn_source_here());
+
+	if (u)
+		mrn_uffd_disarm_whole(u, start, end);
+}
+
+void mrn_source_disarm_marked(uintptr_t start, uintptr_t end)
+{
 	struct mrn_uffd *u = uffd_of(mrn_source_here());
 
 	if (u)
 		mrn_uffd_disarm_changing(u, start, end);
+}
+
+bool mrn_source_keeps_armed(void)
+{
+	struct mrn_uffd *u = uffd_of(mrn_source_here());
+
+	return u && mrn_lasting_number(u->lasting);
+}
+
+void mrn_source_give_back(struct mrn_source *s)
+{
+	struct mrn_uffd *u = uffd_of(s);
+
+	if (u && mrn_uffd_give_back(u, UINT_MAX))
+		mrn_room_has_grown(&s->room);
 }
 
 /* For notifiers that arm themselves. */

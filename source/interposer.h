@@ -27,7 +27,15 @@ void mrn_interposer_remember(void);
 bool mrn_interposer_is_intact(bool first_only);
 
 /*
- * Inside a bracket of [start, end): stops the events of the whole range, also of parts without a notifier. The kernel
+ * Event path. Inside a bracket of [start, end), or for memory that nobody else knows of yet: stops the events of what
+ * has been armed there.
+ */
+void mrn_source_disarm_marked(uintptr_t start, uintptr_t end);
+/* True if memory of this process may be armed that no notifier needs now. */
+bool mrn_source_keeps_armed(void);
+
+/*
+ * Inside a bracket of [start, end): stops the events of the whole range, also of parts that nobody has armed. The kernel
  * refuses to move a range that is armed in parts (EFAULT), and to give another userfaultfd what ours has, or take it
  * away (EBUSY, EINVAL).
  */

@@ -347,6 +347,8 @@ static void settle(struct scratch *s)
 
 enum outcome { MISSED, BEFORE, AFTER, IMPOSSIBLE };
 
+#define ARM_TRIES 1000
+
 static int attempt(struct mrn_source *source, const struct trial *t, raw_call raw, bool by_event,
 		   enum outcome *out)
 {
@@ -369,9 +371,13 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 	s.watched = t->traits & ON_FILE ? s.file : s.anon;
 	r = mmu_range_notifier_insert(&s.mrn, (uintptr_t)s.watched, s.size, source->mm);
 	if (!r) {
-		if (by_event)
-			mrn_uffd_arm(&source->uffd, (uintptr_t)s.watched,
-				     (uintptr_t)s.watched + s.size, &files);
+		/* Another thread's change is in progress: it ends by itself. */
+		for (int tries = 0; by_event && tries < ARM_TRIES; tries++) {
+			if (mrn_uffd_arm(&source->uffd, (uintptr_t)s.watched,
+					 (uintptr_t)s.watched + s.size, &files) != -EAGAIN)
+				break;
+			settle(&s);
+		}
 		r = t->make(&s);
 		if (by_event)
 			settle(&s);
@@ -382,6 +388,9 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 			*out = __atomic_load_n(&s.after, __ATOMIC_ACQUIRE) ? AFTER : MISSED;
 		else
 			*out = __atomic_load_n(&s.before, __ATOMIC_ACQUIRE) ? BEFORE : MISSED;
+		if (by_event)
+			mrn_uffd_disarm_whole(&source->uffd, (uintptr_t)s.watched,
+					      (uintptr_t)s.watched + s.size);
 		mmu_range_notifier_remove(&s.mrn);
 		r = 0;
 	}

@@ -48,6 +48,9 @@ static inline int mrn_source_may_wait(const struct mrn_source *source)
 int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
 			   bool *full);
 
+/* Disarms what stays armed and has no notifier. */
+void mrn_source_give_back(struct mrn_source *source);
+
 /*
  * Tries each cause on scratch memory, by libc's functions and by raw calls, and stores what was seen in
  * source->seen. had: the kinds that were attached before, and may be in use.

@@ -15,7 +15,7 @@ static const struct mrn_index_entry *next_other(struct mrn_mm *mm, uintptr_t sta
 	struct mrn_index_walk walk;
 
 	mrn_index_walk_begin(&walk, start, end);
-	while ((e = mrn_index_walk_next(&mm->index, &walk)) && e == &except->node)
+	while ((e = mrn_index_walk_next(&mm->index, &walk)) && except && e == &except->node)
 		;
 	return e;
 }

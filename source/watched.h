@@ -9,7 +9,7 @@
 bool mrn_is_watched(struct mrn_mm *mm, uintptr_t start, uintptr_t end);
 
 /*
- * Finds the first part of [*start, end) that has no range notifier but `except`, as [*start, *gap_end); moves *start.
+ * Finds the first part of [*start, end) that has no range notifier but `except` (NULL: none at all), as [*start, *gap_end); moves *start.
  * False if there is none.
  */
 bool mrn_find_unwatched(struct mrn_mm *mm, const struct mmu_range_notifier *except,

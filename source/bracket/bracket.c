@@ -50,8 +50,15 @@ void mrn_bracket_withdraw(struct mmu_notifier_range *token)
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end)
 {
-	if (mrn_bracket_start(&b->token[b->nr], event, cause, start, end))
-		b->nr++;
+	struct mmu_notifier_range *token = &b->token[b->nr];
+
+	if (!mrn_bracket_start(token, event, cause, start, end))
+		return;
+	b->nr++;
+	/* Otherwise the kernel raises an event for it. After exec there is nothing to raise one for. */
+	if ((event == MMU_NOTIFY_UNMAP || event == MMU_NOTIFY_CLEAR) && cause != MRN_CAUSE_EXEC &&
+	    !MRN_BROKEN(BRACKET_DISARMS))
+		mrn_source_disarm_marked(token->start, token->end);
 }
 
 bool mrn_bracket_is_anothers(void)
@@ -63,7 +70,8 @@ bool mrn_bracket_tells_nobody(void)
 {
 	struct mrn_mm *mm = mrn_mm_self();
 
-	return !mm || (!mrn_list_is_used(mm) && !mrn_source_watches(0, UINTPTR_MAX));
+	return !mm || (!mrn_list_is_used(mm) && !mrn_source_watches(0, UINTPTR_MAX) &&
+		       !mrn_source_keeps_armed());
 }
 
 bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
@@ -99,6 +107,10 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 
 void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
 {
-	if (mrn_source_watches(start, end) && !MRN_BROKEN(BRACKET_FRESH))
+	if (MRN_BROKEN(BRACKET_FRESH))
+		return;
+	/* A change that nobody has been told of yet made room for it: what was there may be taken for armed. */
+	mrn_source_disarm_marked(start, end);
+	if (mrn_source_watches(start, end))
 		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end);
 }

@@ -13,8 +13,17 @@ MRN_PART(UFFD_HOLES);	    /* a range counts as armed without a check for holes *
 MRN_PART(
 	/* The keeper shares the program's table, and arming trusts the number there. */
 	UFFD_NUMBERS);
-MRN_PART(UFFD_OVERFLOW); /* events that do not fit into a batch are dropped */
+MRN_PART(ARMED_MAYBE);	   /* maybe is set after arming */
+MRN_PART(ARMED_EVENT);	   /* an event leaves sure as it is */
+MRN_PART(ARMED_UNREAD);	   /* an event that is unread, or was read meanwhile, does not count */
+MRN_PART(ARMED_LOOSE);	   /* what can go away without an event is remembered, too */
+MRN_PART(ARMED_GIVE_BACK); /* what is given back is not looked at again */
+MRN_PART(UFFD_OVERFLOW);   /* events that do not fit into a batch are dropped */
 
+/* A thread that arms has looked at nothing yet. */
+MRN_HOOK_TYPE(uffd_arm, void);
+/* A thread is about to disarm a range without a notifier. */
+MRN_HOOK_TYPE(uffd_disarm, void);
 /* The keeper has an event, but has not held lookups or read it yet. */
 MRN_HOOK_TYPE(uffd_event, void);
 /* The keeper has read events, but has told nobody yet. */

@@ -93,7 +93,7 @@ static void serve(struct mrn_uffd *u)
 		u->request.result = -ESRCH;
 	else if (u->request.what == MRN_UFFD_ARM)
 		u->request.result = mrn_uffd_arm_by(&u->kept, u->request.start, u->request.end,
-						    &u->request.files);
+						    &u->request.found);
 	else if (u->request.what == MRN_UFFD_DISARM)
 		mrn_uffd_disarm_by(u->kept.fd, u->request.start, u->request.end);
 	__atomic_store_n(&u->request.pending, 0, __ATOMIC_RELEASE);

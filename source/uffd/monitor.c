@@ -12,6 +12,7 @@
 #include "os/futex.h"
 #include "os/syscall.h"
 #include "source/dispatch/dispatch.h"
+#include "source/uffd/check.h"
 #include "source/uffd/uffd.h"
 
 #include "os/event_path.h"
@@ -21,6 +22,8 @@ static void announce(struct mrn_uffd *u, uintptr_t start, uintptr_t end,
 {
 	struct mmu_notifier_range range;
 
+	if (!MRN_BROKEN(ARMED_EVENT))
+		mrn_uffd_forget_sure(u, start, end);
 	mmu_notifier_range_init(&range, event, MRN_RANGE_AFTER, u->mm, start, end);
 	range.cause = cause;
 	if (mmu_notifier_invalidate_range_start(&range) == 0)

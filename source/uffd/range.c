@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * if this page is mapped and armed, now. Lifting a write protection that is not there changes nothing; it fails with
- * ENOENT on a hole and on a mapping that is not armed, and with EAGAIN while an event is unread.
- */
+/* Arms, disarms and looks, by descriptors of the caller's table. */
 #include <errno.h>
 #include <mrn/source.h>
 #include <stddef.h>
@@ -34,12 +31,21 @@ bool mrn_uffd_is_ours(const struct mrn_uffd *u, int fd)
 	return fd >= 0 && bell && !mrn_uffd_register(fd, bell, bell + mrn_page_size());
 }
 
-/*  */
-static int look_at_page(int fd, uintptr_t page)
+/*
+ * 0 if this range is mapped and armed, now. Lifting a write protection that is not there changes nothing; it fails with
+ * ENOENT on a hole and on a mapping that is not armed, and, before anything else, with EAGAIN while an event is unread.
+ */
+static int look_at_page(int fd, uintptr_t page, size_t length)
 {
-	struct uffdio_writeprotect wp = {.range = {.start = page, .len = mrn_page_size()}};
+	struct uffdio_writeprotect wp = {.range = {.start = page, .len = length}};
 
 	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_WRITEPROTECT, (long)&wp);
+}
+
+static bool is_event_unread(int fd, uintptr_t page)
+{
+	/* No range: it looks at nothing else. */
+	return look_at_page(fd, page, 0) == -EAGAIN;
 }
 
 static int look_at_all(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
@@ -55,24 +61,66 @@ static int look_at_all(const struct mrn_uffd_numbers *number, uintptr_t start, u
 	}
 	*files = false;
 	for (uintptr_t page = start; page < end && !r; page += mrn_page_size())
-		r = look_at_page(number->fd, page);
+		r = look_at_page(number->fd, page, mrn_page_size());
 	return r;
+}
+
+/* Mappings side by side that are looked at. More of them make a range that is not plain. */
+#define MAPPINGS 8
+
+/* How many mappings hold [start, end), which are all private memory without a file; 0 if that is not known. */
+static int plain_mappings(int maps, uintptr_t start, uintptr_t end)
+{
+	struct mrn_mapping m;
+
+	for (int n = 1; maps >= 0 && n <= MAPPINGS; n++) {
+		if (mrn_maps_query(maps, start, &m) || m.start > start || m.shared ||
+		    mrn_mapping_is_of_file(&m))
+			break;
+		if (m.end >= end)
+			return n;
+		start = m.end;
+	}
+	return 0;
+}
+
+/*
+ * Is all of it mapped and armed, and what is it?
+ *
+ * If one plain mapping holds it, the page map need not be asked. REGISTER has armed what was mapped. An armed mapping
+ * never merges with one that is not; so a mapping that holds the range, and so a page that was armed, is armed as a whole
+ * - unless all that was armed in the range went away in between and something new came. Then an event is unread, or has
+ * been read, and the caller finds a token.
+ */
+static int look(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
+		struct mrn_uffd_found *found)
+{
+	int n = plain_mappings(number->maps, start, end);
+
+	found->plain = n > 0;
+	if (n)
+		found->files = false;
+	if (n == 1)
+		return is_event_unread(number->fd, start) && !MRN_BROKEN(ARMED_UNREAD) ? -EAGAIN
+										       : 0;
+	return look_at_all(number, start, end, &found->files);
 }
 
 /*
  * REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for a shared one without write access to
- * the file, EBUSY where another userfaultfd is registered, ENOMEM when the process has the most mappings allowed. All
- * of these make the range good for one use.
+ * the file, EBUSY where another userfaultfd is registered, ENOMEM when the process has the most mappings allowed, and
+ * then it may have armed a part. All of these make the range good for one use.
  */
 int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
-		    bool *files)
+		    struct mrn_uffd_found *found)
 {
 	int r = mrn_uffd_register(number->fd, start, end);
 
+	found->plain = false;
 	if (r)
-		return MRN_USE_ONCE;
+		return r == -ENOMEM ? MRN_UFFD_IN_PART : MRN_USE_ONCE;
 	if (!MRN_BROKEN(UFFD_HOLES)) {
-		r = look_at_all(number, start, end, files);
+		r = look(number, start, end, found);
 		if (r == -EAGAIN || r == -EBADF)
 			return r;
 	}
@@ -110,6 +158,19 @@ int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end)
 			return r;
 	}
 	return (int)mrn_sys3(SYS_ioctl, fd, UFFDIO_UNREGISTER, (long)&range);
+}
+
+int mrn_uffd_disarm_pieces(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end)
+{
+	uintptr_t piece_end;
+	int r;
+
+	while ((r = mrn_pagemap_next_armed(number->pagemap, &start, end, &piece_end)) > 0) {
+		/* Another userfaultfd's piece stays as it is. */
+		mrn_uffd_disarm_by(number->fd, start, piece_end);
+		start = piece_end;
+	}
+	return r;
 }
 
 static bool disarm_mapping(const struct mrn_mapping *m, void *fd)

@@ -66,6 +66,7 @@ static bool count(struct mrn_room *room)
 	if (__atomic_exchange_n(&room->counting, 1, __ATOMIC_ACQUIRE))
 		return false;
 	arms = arms_left(room);
+	__atomic_store_n(&room->reuses, most, __ATOMIC_RELAXED);
 	if (arms < least) {
 		/* If little is left, do not count again for each arm. */
 		arms = 0;
@@ -108,4 +109,18 @@ void mrn_room_give_back(struct mrn_room *room)
 void mrn_room_may_have_grown(struct mrn_room *room)
 {
 	take_one(&room->chances);
+}
+
+void mrn_room_has_grown(struct mrn_room *room)
+{
+	__atomic_store_n(&room->chances, 0, __ATOMIC_RELAXED);
+}
+
+void mrn_room_reuse(struct mrn_room *room)
+{
+	/* Perhaps it had been split by two ranges, and only half of it has been joined again. */
+	if (take_one(&room->reuses))
+		__atomic_fetch_add(&room->arms, 1, __ATOMIC_RELAXED);
+	else
+		mrn_room_has_grown(room);
 }

@@ -26,6 +26,8 @@ struct mrn_room {
 	uint64_t
 		/* Requests to arm, and disarms, left before the next count. */
 		chances;
+	uint64_t
+		reuses; /* ranges that may be armed in place of disarmed ones before the next count */
 	uint32_t counting;
 };
 
@@ -37,5 +39,9 @@ bool mrn_room_take(struct mrn_room *room);
 void mrn_room_give_back(struct mrn_room *room);
 /* Call after a disarm: there may be room again. */
 void mrn_room_may_have_grown(struct mrn_room *room);
+/* A range that had taken room was disarmed: another may take it, so many times between two counts. */
+void mrn_room_reuse(struct mrn_room *room);
+/* Call after many: count again. */
+void mrn_room_has_grown(struct mrn_room *room);
 
 #endif

@@ -19,94 +19,6 @@
 #include "source/confined.h"
 #include "source/watched.h"
 
-#define EVENTS (UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE)
-
-static const struct mrn_uffd_numbers none = {-1, -1};
-
-static mrn_sigmask lock(struct mrn_uffd *u)
-{
-	mrn_sigmask mask = mrn_signals_block();
-
-	mrn_mutex_lock(&u->lock);
-	return mask;
-}
-
-static void unlock(struct mrn_uffd *u, mrn_sigmask mask)
-{
-	mrn_mutex_unlock(&u->lock);
-	mrn_signals_restore(mask);
-}
-
-/* ---------------------------------------------------------------------------- beginning and end */
-
-/* Checks the mark, which is the cheapest check. Not in a sandbox, which may forbid fcntl. */
-static bool has_mark(const struct mrn_uffd *u, int fd)
-{
-	return !mrn_is_confined() && mrn_fd_is_marked(fd, u->monitor_tid);
-}
-
-/* True if fd is u's own userfaultfd. Without the mark, asks by the call that arming makes anyway. */
-static bool is_our_number(const struct mrn_uffd *u, int fd)
-{
-	return has_mark(u, fd) || mrn_uffd_is_ours(u, fd);
-}
-
-/*
- * True if fd is a page map that shows the bell armed. is_ours: the bell is armed if u's userfaultfd has just been found
- * by it.
- */
-static bool shows_bell(const struct mrn_uffd *u, int fd)
-{
-	uintptr_t bell = __atomic_load_n(&u->bell, __ATOMIC_ACQUIRE);
-
-	return fd >= 0 && bell &&
-	       mrn_pagemap_all_armed(fd, bell, bell + mrn_page_size(), NULL) == 1;
-}
-
-static bool is_our_page_map(const struct mrn_uffd *u, int fd)
-{
-	return has_mark(u, fd) || shows_bell(u, fd);
-}
-
-void mrn_uffd_close_numbers(struct mrn_uffd *u)
-{
-	bool is_ours = is_our_number(u, u->kept.fd);
-
-	/* Before the userfaultfd is closed: the check needs an armed bell. */
-	if (is_our_page_map(u, u->kept.pagemap))
-		mrn_sys1(SYS_close, u->kept.pagemap);
-	if (is_ours)
-		mrn_sys1(SYS_close, u->kept.fd);
-}
-
-static int open_numbers(struct mrn_uffd_numbers *number)
-{
-	int fd, pagemap = MRN_BROKEN(PAGEMAP_SCAN) ? -1 : mrn_pagemap_open();
-	uint64_t got;
-
-	/*
-	 * Without /proc, or where it is forbidden, pages are checked one by one; without a free descriptor, nothing
-	 * works.
-	 */
-	if (pagemap == -EMFILE || pagemap == -ENFILE)
-		return pagemap;
-	/*
-	 * WP_ASYNC (Linux 6.7) lets mappings of regular files and SysV segments be armed. Do not arm them without the
-	 * page map: nothing could tell the two apart.
-	 */
-	fd = mrn_uffd_open(EVENTS | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-			   pagemap >= 0 ? UFFD_FEATURE_WP_ASYNC : 0, &got);
-	if (pagemap >= 0 && (fd < 0 || !(got & UFFD_FEATURE_WP_ASYNC))) {
-		mrn_sys1(SYS_close, pagemap);
-		pagemap = -1;
-	}
-	if (fd < 0)
-		return fd;
-	number->fd = mrn_fd_move_up(fd);
-	number->pagemap = pagemap < 0 ? -1 : mrn_fd_move_up(pagemap);
-	return 0;
-}
-
 static int start_monitor(struct mrn_uffd *u)
 {
 	uint32_t turns = u->turns;
@@ -154,23 +66,6 @@ static void drop_bell(struct mrn_uffd *u)
 	u->bell = u->hung = 0;
 }
 
-/* After a failed start, perhaps because the program closed these. */
-static void close_unmarked(struct mrn_uffd *u)
-{
-	bool is_ours = !u->bell || mrn_uffd_is_ours(u, u->kept.fd);
-
-	if (u->kept.pagemap >= 0 && (!u->bell || shows_bell(u, u->kept.pagemap)))
-		mrn_sys1(SYS_close, u->kept.pagemap);
-	if (!is_ours)
-		return;
-	/*
-	 * A child forked meanwhile may have it open: then closing does not disarm, and unmapping would wait for ever.
-	 */
-	if (u->bell)
-		mrn_uffd_disarm_by(u->kept.fd, u->bell, u->bell + mrn_page_size());
-	mrn_sys1(SYS_close, u->kept.fd);
-}
-
 static int start_threads(struct mrn_uffd *u, const char **why)
 {
 	int r = start_monitor(u);
@@ -185,10 +80,12 @@ static int start_threads(struct mrn_uffd *u, const char **why)
 
 int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), const char **why)
 {
-	struct mrn_uffd_numbers number = none;
+	struct mrn_uffd_numbers number = MRN_UFFD_NO_NUMBERS;
 	mrn_sigmask mask;
-	int r = open_numbers(&number);
+	int r = MRN_PAGES_ONCE(u->lasting);
 
+	if (!r)
+		r = mrn_uffd_open_numbers(&number);
 	if (r)
 		return r;
 	mrn_uffd_know_kernel();
@@ -204,25 +101,30 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	r = u->bell ? start_threads(u, why) : -ENOMEM;
 	mrn_signals_restore(mask);
 	if (r) {
-		close_unmarked(u);
+		mrn_uffd_close_unmarked(u);
 		drop_bell(u);
 		return r;
 	}
-	mask = lock(u);
+	number.maps = mrn_uffd_open_maps(u);
+	mask = mrn_uffd_lock(u);
+	/* The last userfaultfd's. */
+	for (int bit = 0; bit < MRN_ARMED_BITS; bit++)
+		mrn_armed_clear(&u->armed, 0, UINTPTR_MAX, bit);
+	u->lasting->n = 0;
 	u->number = number;
-	unlock(u, mask);
+	mrn_uffd_unlock(u, mask);
 	return 0;
 }
 
 void mrn_uffd_stop(struct mrn_uffd *u)
 {
-	mrn_sigmask mask = lock(u);
+	mrn_sigmask mask = mrn_uffd_lock(u);
 
 	/* While the monitor lives: they carry its mark. */
 	mrn_uffd_close_numbers(u);
-	u->number = none;
+	u->number = MRN_UFFD_NO_NUMBERS;
 	mrn_uffd_ask_keeper(u, MRN_UFFD_STOP, 0, 0);
-	unlock(u, mask);
+	mrn_uffd_unlock(u, mask);
 	pthread_join(u->keeper, NULL);
 	pthread_join(u->monitor, NULL);
 	drop_bell(u);
@@ -234,94 +136,8 @@ void mrn_uffd_forget(struct mrn_uffd *u)
 	if (!u->bell && !u->hung)
 		return;
 	mrn_uffd_close_numbers(u);
-	u->number = none;
+	u->number = MRN_UFFD_NO_NUMBERS;
 	/* The child has no keeper, and nothing is armed. */
 	u->running = 0;
 	drop_bell(u);
-}
-
-/* ------------------------------------------------------------------------- arming and disarming */
-
-/*
- * arm and disarm: with the lock held, and by our number as long as it is ours. Once it is not, it never is again, since
- * only the keeper's table still has the file; from then on everything goes through the keeper, which costs two context
- * switches.
- *
- * Arming by the program's userfaultfd would be worst: the program would get the events, and might sleep for them. So
- * arm checks first. Between the check and the call, the number can become a userfaultfd only by a dup2 at just that
- * moment, since the kernel gives out the lowest free number. Any other file fails the call. Another process's page map
- * could answer for ours; it decides only whether there is a hole, or a page of a file.
- *
- * disarm is on the event path, where a check costs the caller time, and fcntl in a sandbox perhaps its life. Another
- * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it): so disarm checks
- * afterwards, when the call has failed.
- */
-static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
-{
-	int r = -EBADF;
-
-	if (is_our_number(u, u->number.fd) || MRN_BROKEN(UFFD_NUMBERS))
-		r = mrn_uffd_arm_by(&u->number, start, end, files);
-	if (r == -EBADF) {
-		u->number = none;
-		u->request.files = *files;
-		r = mrn_uffd_ask_keeper(u, MRN_UFFD_ARM, start, end);
-		*files = u->request.files;
-	}
-	/* Without a keeper nothing is armed any more. */
-	return r < 0 && r != -EAGAIN ? MRN_USE_ONCE : r;
-}
-
-static void disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
-{
-	int r = u->number.fd >= 0 ? mrn_uffd_disarm_by(u->number.fd, start, end) : -EBADF;
-
-	/* Also fails where nothing is mapped any more, and where nothing can be armed: neither is armed. */
-	if (!r || mrn_uffd_is_ours(u, u->number.fd))
-		return;
-	u->number = none;
-	mrn_uffd_ask_keeper(u, MRN_UFFD_DISARM, start, end);
-}
-
-int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
-{
-	mrn_sigmask mask = lock(u);
-	int r;
-
-	/*
-	 * Orders armed before the look at the tokens; pairs with the fence in start, between a token and its callbacks.
-	 * Either such a callback sees armed, and disarms after us, or we see its token.
-	 */
-	__atomic_store_n(&u->armed, true, __ATOMIC_RELAXED);
-	mrn_fence_full();
-	/* A range that is added after this look collides: the keeper holds a token when it adds. */
-	if (mrn_use_once_overlaps(&u->use_once, start, end))
-		r = MRN_USE_ONCE;
-	else if (mrn_tokens_overlap(u->mm, start, end))
-		r = -EAGAIN;
-	else
-		r = arm(u, start, end, files);
-	unlock(u, mask);
-	return r;
-}
-
-void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving)
-{
-	uintptr_t start = leaving->node.start, end = leaving->node.end, gap_end;
-	mrn_sigmask mask = lock(u);
-
-	for (; mrn_find_unwatched(u->mm, leaving, &start, end, &gap_end); start = gap_end)
-		disarm(u, start, gap_end);
-	/* This is the last notifier. A later arm sets it again. */
-	if (__atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) == 1)
-		__atomic_store_n(&u->armed, false, __ATOMIC_RELAXED);
-	unlock(u, mask);
-}
-
-void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
-{
-	mrn_sigmask mask = lock(u);
-
-	disarm(u, start, end);
-	unlock(u, mask);
 }

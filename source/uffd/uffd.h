@@ -31,7 +31,10 @@
 
 #include <mrn/mmu_notifier.h>
 
+#include "os/thread.h"
 #include "os/uffd.h"
+#include "source/uffd/armed.h"
+#include "source/uffd/lasting.h"
 #include "source/uffd/use_once.h"
 
 /* Events that fit into a batch. With more, the batch means "everything". */
@@ -53,6 +56,18 @@ struct mrn_uffd_numbers {
 	 * be armed.
 	 */
 	int pagemap;
+	/*
+	 * Says what is mapped in a range (Linux 6.11). Only in the program's table; without it, nothing is remembered as
+	 * armed.
+	 */
+	int maps;
+};
+#define MRN_UFFD_NO_NUMBERS ((struct mrn_uffd_numbers){-1, -1, -1})
+
+/* What arming learns of a range. */
+struct mrn_uffd_found {
+	bool files; /* a page may be of a file on disk; set if the caller wants to know */
+	bool plain; /* all is private memory without a file, which cannot go away without an event */
 };
 
 enum mrn_uffd_request { MRN_UFFD_ARM, MRN_UFFD_DISARM, MRN_UFFD_STOP };
@@ -72,25 +87,22 @@ struct mrn_uffd {
 	long monitor_tid; /* the mark on the descriptors in both tables */
 	/*
 	 * Held, with signals blocked, to arm and to disarm; calls only the kernel inside. A range is not disarmed under
-	 * a notifier that was inserted before it was armed; and once a bracket's callback has disarmed what is about to
-	 * change, it stays disarmed until the end: the application's mremap would fail with EFAULT on mappings that
-	 * arming has split. Lives as long as the process. The keeper never takes it.
+	 * a notifier that was inserted before it was armed; and once a bracket has disarmed what is about to change, it
+	 * stays disarmed until the end: the application's mremap would fail with EFAULT on mappings that arming has
+	 * split. Lives as long as the process. The keeper never takes it.
 	 */
 	struct mrn_mutex lock;
 	struct mrn_uffd_numbers
 		number; /* in the program's table; under lock; -1 once it is not ours */
-	/*
-	 * Atomic; written under lock. False: no inserted notifier has had a range armed. One that was removed without
-	 * disarming may have left something.
-	 */
-	bool armed;
+	struct mrn_armed armed;
+	struct mrn_lasting *lasting;
 	struct mrn_use_once use_once;
 	/* From the thread that holds the lock to the keeper. */
 	struct {
 		uint32_t pending; /* atomic, a futex */
 		enum mrn_uffd_request what;
 		uintptr_t start, end;
-		bool files;    /* see mrn_uffd_arm */
+		struct mrn_uffd_found found;
 		bool rings;    /* there was a bell to ring */
 		uint32_t rung; /* mrn_uffd.rung before the request */
 		int result;
@@ -130,27 +142,53 @@ void mrn_uffd_forget(struct mrn_uffd *u);
  * progress. Clears *files if no page of the range can be of a file on disk.
  */
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files);
-/*
- * True if an inserted notifier may have something to disarm. For the notifier's owner or its callback: an arming that
- * this does not see sees the callback's token.
- */
-static inline bool mrn_uffd_is_armed(const struct mrn_uffd *u)
+/* True if [start, end), which has a notifier, is armed for good: no need to arm it, and it has no file. */
+static inline bool mrn_uffd_is_sure(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	return __atomic_load_n(&u->armed, __ATOMIC_RELAXED);
+	return mrn_armed_all(&u->armed, start, end, MRN_ARMED_SURE);
 }
+/* Call before `leaving` is removed: disarms what must not stay armed without a notifier. */
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);
 /* Event path: stops events for [start, end), which a token in progress covers. */
 void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/* The same, also for what the map does not know: a raw mremap that has grown an armed mapping. */
+void mrn_uffd_disarm_whole(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/* For the monitor, with a token over everything held: what was armed in [start, end) has changed. */
+void mrn_uffd_forget_sure(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
+/* Looks at so many of the ranges that stay armed, and disarms those without a notifier. Returns how many. */
+#define MRN_UFFD_LOOKS 8
+unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks);
+
+/* With signals blocked, until mrn_uffd_unlock. */
+mrn_sigmask mrn_uffd_lock(struct mrn_uffd *u);
+void mrn_uffd_unlock(struct mrn_uffd *u, mrn_sigmask mask);
+
+/* ---- numbers.c */
+
+/* Opens all but maps. */
+int mrn_uffd_open_numbers(struct mrn_uffd_numbers *number);
+/* Opens maps, and marks it: there is a monitor. -1 where that does not work. */
+int mrn_uffd_open_maps(const struct mrn_uffd *u);
+/* Closes the descriptors in the program's table, if they are still ours. */
+void mrn_uffd_close_numbers(struct mrn_uffd *u);
+/* After a failed start, perhaps because the program closed these. */
+void mrn_uffd_close_unmarked(struct mrn_uffd *u);
+/* Checks the mark, which is the cheapest check. Not in a sandbox, which may forbid fcntl. */
+bool mrn_uffd_has_mark(const struct mrn_uffd *u, int fd);
+/* True if fd is u's own userfaultfd. Without the mark, asks by the call that arming makes anyway. */
+bool mrn_uffd_is_our_number(const struct mrn_uffd *u, int fd);
+/* True if fd is a page map of this process. */
+bool mrn_uffd_is_our_page_map(const struct mrn_uffd *u, int fd);
 
 /* ---- range.c: operations by descriptor, in the caller's table */
 
 int mrn_uffd_register(int fd, uintptr_t start, uintptr_t end);
 /*
  * Arms [start, end), and checks that all of it is armed. As mrn_uffd_arm; -EAGAIN also while an event is unread; -EBADF
- * if the page map's number is not a page map's. *files: see mrn_uffd_arm.
+ * if the page map's number is not a page map's. If found->plain, the caller looks at the tokens once more.
  */
 int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end,
-		    bool *files);
+		    struct mrn_uffd_found *found);
 /* Call once, before mrn_uffd_disarm_by. */
 void mrn_uffd_know_kernel(void);
 /*
@@ -158,6 +196,8 @@ void mrn_uffd_know_kernel(void);
  * registered, which keeps its range (-EBUSY before Linux 6.17).
  */
 int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end);
+/* The same, piece by piece: whatever else is mapped in the range. 0, or -errno if the page map does not tell. */
+int mrn_uffd_disarm_pieces(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end);
 /* Disarms all mappings of the process. */
 void mrn_uffd_disarm_all_by(int fd);
 /*
@@ -178,7 +218,5 @@ int mrn_uffd_ask_keeper(struct mrn_uffd *u, enum mrn_uffd_request what, uintptr_
 /* Maps and arms a bell. For the keeper, or before it runs. */
 void mrn_uffd_hang_bell(struct mrn_uffd *u, int fd);
 void *mrn_uffd_monitor(void *uffd);
-/* Closes the descriptors in the program's table, if they are still ours. */
-void mrn_uffd_close_numbers(struct mrn_uffd *u);
 
 #endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/uffd/armed.h"
+
+#include <stddef.h>
+
+#include "os/pages.h"
+
+#include "os/event_path.h"
+
+/* A tree of three levels over granules of 64 pages. Even with five levels of page tables, 57 bits of address fit. */
+#define PAGE_BITS    6
+#define LEAF_BITS    9
+#define BRANCH_BITS  12
+#define ROOT_BITS    18
+#define LEAF_PAGES   (UINT64_C(1) << (PAGE_BITS + LEAF_BITS))
+#define BRANCH_PAGES (LEAF_PAGES << BRANCH_BITS)
+#define ROOT_SIZE    (UINT32_C(1) << ROOT_BITS)
+
+struct granule {
+	uint64_t bits[MRN_ARMED_BITS]; /* atomic */
+};
+
+struct leaf {
+	struct granule granule[1 << LEAF_BITS];
+};
+
+struct mrn_armed_branch {
+	struct leaf *leaf[1 << BRANCH_BITS]; /* atomic; set once */
+};
+
+/* Pages by number; end is not among them. */
+struct pages {
+	uint64_t at, end;
+};
+
+static struct pages pages_of(uintptr_t start, uintptr_t end)
+{
+	return (struct pages){start / mrn_page_size(),
+			      end > start ? (end - 1) / mrn_page_size() + 1 : 0};
+}
+
+/* ------------------------------------------------------------------------------------------ the tree */
+
+static void raise(uint32_t *at, uint32_t to)
+{
+	uint32_t had = __atomic_load_n(at, __ATOMIC_RELAXED);
+
+	while (had < to &&
+	       !__atomic_compare_exchange_n(at, &had, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+bool mrn_armed_make(struct mrn_armed *a, uintptr_t start, uintptr_t end)
+{
+	struct pages p = pages_of(start, end);
+
+	if (p.end > BRANCH_PAGES << ROOT_BITS ||
+	    mrn_pages_once((mrn_any_pointer *)&a->root, ROOT_SIZE * sizeof(a->root[0])))
+		return false;
+	for (uint64_t at = p.at & ~(LEAF_PAGES - 1); at < p.end; at += LEAF_PAGES) {
+		struct mrn_armed_branch **branch = &a->root[at / BRANCH_PAGES];
+		uint32_t i = (uint32_t)(at / BRANCH_PAGES);
+
+		if (MRN_PAGES_ONCE(*branch) ||
+		    MRN_PAGES_ONCE((*branch)->leaf[at / LEAF_PAGES % (1 << BRANCH_BITS)]))
+			return false;
+		raise(&a->end, i + 1);
+		raise(&a->from_top, ROOT_SIZE - i);
+	}
+	return true;
+}
+
+static struct leaf *leaf_of(const struct mrn_armed *a, struct pages *p)
+{
+	uint64_t first =
+		(ROOT_SIZE - __atomic_load_n(&a->from_top, __ATOMIC_RELAXED)) * BRANCH_PAGES;
+	uint64_t end = __atomic_load_n(&a->end, __ATOMIC_RELAXED) * BRANCH_PAGES;
+
+	/* Acquire pairs with the release that stored the pages: they are zeroed. */
+	if (p->at < first)
+		p->at = first;
+	while (p->at < p->end && p->at < end) {
+		const struct mrn_armed_branch *branch =
+			__atomic_load_n(&a->root[p->at / BRANCH_PAGES], __ATOMIC_ACQUIRE);
+		struct leaf *leaf;
+
+		if (!branch) {
+			p->at = (p->at / BRANCH_PAGES + 1) * BRANCH_PAGES;
+			continue;
+		}
+		leaf = __atomic_load_n(&branch->leaf[p->at / LEAF_PAGES % (1 << BRANCH_BITS)],
+				       __ATOMIC_ACQUIRE);
+		if (leaf)
+			return leaf;
+		p->at = (p->at / LEAF_PAGES + 1) * LEAF_PAGES;
+	}
+	p->at = p->end;
+	return NULL;
+}
+
+/* The next granule with pages of p, and which of its pages those are; moves p on. NULL: there are no more. */
+static struct granule *next(const struct mrn_armed *a, struct pages *p, uint64_t *first,
+			    uint64_t *mask)
+{
+	struct leaf *leaf = leaf_of(a, p);
+	unsigned int from, n;
+
+	if (!leaf)
+		return NULL;
+	*first = p->at;
+	from = (unsigned int)(p->at % 64);
+	n = p->end - p->at < 64 - from ? (unsigned int)(p->end - p->at) : 64 - from;
+	*mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << from;
+	p->at += n;
+	return &leaf->granule[*first / 64 % (1 << LEAF_BITS)];
+}
+
+/* ---------------------------------------------------------------------------------------------- bits */
+
+bool mrn_armed_all(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
+		   enum mrn_armed_bit bit)
+{
+	struct pages p = pages_of(start, end);
+	uint64_t at = p.at, first, mask;
+	const struct granule *g;
+
+	/* Acquire: what the thread that stored the bit has seen is seen, and so is each clearing before it. */
+	while (at < p.end) {
+		g = next(a, &p, &first, &mask);
+		if (!g || first != at ||
+		    (__atomic_load_n(&g->bits[bit], __ATOMIC_ACQUIRE) & mask) != mask)
+			return false;
+		at = p.at;
+	}
+	return true;
+}
+
+bool mrn_armed_has(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
+		   enum mrn_armed_bit bit)
+{
+	struct pages p = pages_of(start, end);
+	const struct granule *g;
+	uint64_t first, mask;
+
+	while ((g = next(a, &p, &first, &mask)))
+		if (__atomic_load_n(&g->bits[bit], __ATOMIC_ACQUIRE) & mask)
+			return true;
+	return false;
+}
+
+void mrn_armed_set(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum mrn_armed_bit bit)
+{
+	struct pages p = pages_of(start, end);
+	uint64_t first, mask;
+	struct granule *g;
+
+	while ((g = next(a, &p, &first, &mask)))
+		__atomic_store_n(&g->bits[bit], g->bits[bit] | mask, __ATOMIC_RELEASE);
+}
+
+void mrn_armed_clear(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum mrn_armed_bit bit)
+{
+	struct pages p = pages_of(start, end);
+	uint64_t first, mask;
+	struct granule *g;
+
+	while ((g = next(a, &p, &first, &mask)))
+		if (g->bits[bit] & mask)
+			__atomic_store_n(&g->bits[bit], g->bits[bit] & ~mask, __ATOMIC_RELEASE);
+}
+
+bool mrn_armed_run(const struct mrn_armed *a, uintptr_t *start, uintptr_t end, uintptr_t *run_end)
+{
+	struct pages p = pages_of(*start, end);
+	uint64_t first, mask, run = 0, found = 0;
+	const struct granule *g;
+
+	while ((g = next(a, &p, &first, &mask))) {
+		uint64_t set = g->bits[MRN_ARMED_MAYBE] & mask, from;
+
+		first -= first % 64;
+		if (run && (first != run || !(set & 1)))
+			break;
+		if (!run && !set)
+			continue;
+		from = run ? 0 : (uint64_t)__builtin_ctzll(set);
+		if (!run)
+			found = first + from;
+		set = ~(set >> from);
+		run = first + from + (set ? (uint64_t)__builtin_ctzll(set) : 64);
+		if (run != first + 64)
+			break;
+	}
+	*start = found * mrn_page_size();
+	*run_end = run * mrn_page_size();
+	return run;
+}
