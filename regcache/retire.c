@@ -5,6 +5,7 @@
 
 #include "os/cancel.h"
 #include "regcache/cache.h"
+#include "source/state.h"
 
 void mrn_entry_undo(struct mrn_regcache *c, struct entry *e)
 {

@@ -3,7 +3,6 @@
  * Arms a range for a consumer's causes, or says that it is good for one use; and disarms.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stddef.h>
 
 #include "core/mm.h"
@@ -102,7 +101,9 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return MRN_USE_ONCE;
 	/* Causes that are bracketed need no arming. */
 	if (!rings && !(need & ~covered.bracketed))
-		return files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : 0;
+		return files && mrn_plain_shows_page_cache(&s->plain, s->mm, start, end)
+			       ? MRN_USE_ONCE
+			       : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_USE_ONCE;
 	if (sure)
@@ -174,26 +175,38 @@ void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
 		mrn_uffd_disarm_whole(u, start, end);
 }
 
-void mrn_source_disarm_marked(uintptr_t start, uintptr_t end)
+void mrn_source_changing(uintptr_t start, uintptr_t end)
 {
-	struct mrn_uffd *u = uffd_of(mrn_source_here());
+	struct mrn_source *s = mrn_source_here();
+	struct mrn_uffd *u = uffd_of(s);
 
 	if (u)
 		mrn_uffd_disarm_changing(u, start, end);
+	if (s)
+		mrn_plain_forget(&s->plain, start, end);
 }
 
-bool mrn_source_keeps_armed(void)
+bool mrn_source_remembers(void)
 {
-	struct mrn_uffd *u = uffd_of(mrn_source_here());
+	struct mrn_source *s = mrn_source_here();
+	struct mrn_uffd *u = uffd_of(s);
 
-	return u && mrn_lasting_number(u->lasting);
+	return (u && mrn_lasting_number(u->lasting)) || (s && !mrn_marks_are_none(&s->plain.marks));
 }
 
 void mrn_source_give_back(struct mrn_source *s)
 {
 	struct mrn_uffd *u = uffd_of(s);
+	unsigned int n = 0;
 
-	if (u && mrn_uffd_give_back(u, UINT_MAX))
+	if (!u)
+		return;
+	/* A few at a time: whoever changes memory may wait for the lock. */
+	for (unsigned int left = mrn_lasting_number(u->lasting), looks; left; left -= looks) {
+		looks = left < MRN_UFFD_LOOKS ? left : MRN_UFFD_LOOKS;
+		n += mrn_uffd_give_back(u, looks);
+	}
+	if (n)
 		mrn_room_has_grown(&s->room);
 }
 

@@ -221,6 +221,8 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	mrn_source_process_is(mrn_sys0(SYS_getpid));
 	mrn_peek_know(&mrn_source_process->pid);
 	had = s->kinds;
+	/* Nobody may have told of changes until now. */
+	mrn_plain_forget(&s->plain, 0, UINTPTR_MAX);
 	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO)

@@ -7,10 +7,12 @@
 
 #include "os/check.h"
 
-MRN_PART(SOURCE_LOSS);	   /* nobody checks whether the wrappers have been overwritten */
-MRN_PART(SOURCE_HALF);	   /* of kinds that are attached together, some stay if one fails */
-MRN_PART(SOURCE_NAMES);	   /* dispatch's announcements count in the interposer's self-test */
-MRN_PART(SOURCE_TRIED);	   /* what is lost during its trial counts as covered after it */
+MRN_PART(SOURCE_LOSS);	/* nobody checks whether the wrappers have been overwritten */
+MRN_PART(SOURCE_HALF);	/* of kinds that are attached together, some stay if one fails */
+MRN_PART(SOURCE_NAMES); /* dispatch's announcements count in the interposer's self-test */
+MRN_PART(SOURCE_TRIED); /* what is lost during its trial counts as covered after it */
+MRN_PART(PLAIN_FORGET); /* a bracket leaves what is known of a range */
+MRN_HOOK_TYPE(plain_look, void);
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */
 MRN_PART(CONFINED_TRIAL);  /* unseen filters are ignored */
 MRN_PART(CONFINED_FILTER); /* a filter is taken to let everything pass */

@@ -27,12 +27,12 @@ void mrn_interposer_remember(void);
 bool mrn_interposer_is_intact(bool first_only);
 
 /*
- * Event path. Inside a bracket of [start, end), or for memory that nobody else knows of yet: stops the events of what
- * has been armed there.
+ * Event path. Inside a bracket of [start, end), or for memory that nobody else knows of yet: disarms what has been armed
+ * there, and forgets what is known of it.
  */
-void mrn_source_disarm_marked(uintptr_t start, uintptr_t end);
-/* True if memory of this process may be armed that no notifier needs now. */
-bool mrn_source_keeps_armed(void);
+void mrn_source_changing(uintptr_t start, uintptr_t end);
+/* True if anything is known of this process's memory, also where no notifier is. */
+bool mrn_source_remembers(void);
 
 /*
  * Inside a bracket of [start, end): stops the events of the whole range, also of parts that nobody has armed. The kernel

@@ -12,6 +12,7 @@
 #include "os/callback.h"
 #include "os/rwlock.h"
 #include "source/kinds.h"
+#include "source/plain.h"
 #include "source/uffd/room.h"
 #include "source/uffd/uffd.h"
 
@@ -27,6 +28,7 @@ struct mrn_source {
 	struct mrn_source_loss *losses;
 	struct mrn_uffd uffd;
 	struct mrn_room room; /* for arming */
+	struct mrn_plain plain;
 	char name[sizeof(MRN_KIND_WORDS)];
 	char why[512];
 };

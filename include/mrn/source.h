@@ -133,7 +133,7 @@ struct mrn_source_opts {
  * allow it; and nothing is attached that was not before. Blocks; may allocate; maps and unmaps memory of its own. Signals wait until it
  * returns. Not from a callback or a signal handler (-EDEADLK).
  *
- * uffd has two threads and two descriptors, at high numbers, until the last detach. The program may close these or
+ * uffd has two threads and three descriptors, at high numbers, until the last detach. The program may close these or
  * put others in their place: then arming takes longer, and nothing else changes.
  */
 int mrn_source_attach(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,

@@ -55,10 +55,10 @@ void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum 
 	if (!mrn_bracket_start(token, event, cause, start, end))
 		return;
 	b->nr++;
-	/* Otherwise the kernel raises an event for it. After exec there is nothing to raise one for. */
+	/* What is armed would raise an event. After exec nothing is left that could. */
 	if ((event == MMU_NOTIFY_UNMAP || event == MMU_NOTIFY_CLEAR) && cause != MRN_CAUSE_EXEC &&
-	    !MRN_BROKEN(BRACKET_DISARMS))
-		mrn_source_disarm_marked(token->start, token->end);
+	    !MRN_BROKEN(BRACKET_CHANGING))
+		mrn_source_changing(token->start, token->end);
 }
 
 bool mrn_bracket_is_anothers(void)
@@ -71,7 +71,7 @@ bool mrn_bracket_tells_nobody(void)
 	struct mrn_mm *mm = mrn_mm_self();
 
 	return !mm || (!mrn_list_is_used(mm) && !mrn_source_watches(0, UINTPTR_MAX) &&
-		       !mrn_source_keeps_armed());
+		       !mrn_source_remembers());
 }
 
 bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
@@ -109,8 +109,8 @@ void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
 {
 	if (MRN_BROKEN(BRACKET_FRESH))
 		return;
-	/* A change that nobody has been told of yet made room for it: what was there may be taken for armed. */
-	mrn_source_disarm_marked(start, end);
+	/* A change that nobody has been told of yet made room for it: something may be known of what was there. */
+	mrn_source_changing(start, end);
 	if (mrn_source_watches(start, end))
 		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end);
 }

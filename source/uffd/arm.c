@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Arms and disarms: armed.h has the orders. */
+/* Arms and disarms: source/marks.h has the orders. */
 #include <errno.h>
 #include <mrn/source.h>
 #include <stddef.h>
@@ -83,12 +83,12 @@ static void disarm_marked(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	uintptr_t run_end;
 
-	mrn_armed_clear(&u->armed, start, end, MRN_ARMED_SURE);
-	for (; mrn_armed_run(&u->armed, &start, end, &run_end); start = run_end) {
+	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
+	for (; mrn_marks_run(&u->armed, &start, end, &run_end); start = run_end) {
 		if (!disarm(u, start, run_end))
 			continue;
-		mrn_armed_clear(&u->armed, start, run_end, MRN_ARMED_LOOSE);
-		mrn_armed_clear(&u->armed, start, run_end, MRN_ARMED_MAYBE);
+		mrn_marks_clear(&u->armed, start, run_end, MRN_MARK_LOOSE);
+		mrn_marks_clear(&u->armed, start, run_end, MRN_MARK_MAYBE);
 	}
 }
 
@@ -103,9 +103,9 @@ static bool disarm_unwatched(struct mrn_uffd *u, const struct mmu_range_notifier
 {
 	uintptr_t from = start, gap_end;
 
-	if (!mrn_armed_has(&u->armed, start, end, MRN_ARMED_MAYBE))
+	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
 		return false;
-	mrn_armed_clear(&u->armed, start, end, MRN_ARMED_SURE);
+	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
 	mrn_fence_full();
 	MRN_HOOK(uffd_disarm);
 	if (!MRN_BROKEN(ARMED_GIVE_BACK) &&
@@ -130,7 +130,7 @@ static bool disarm_gaps(struct mrn_uffd *u, const struct mmu_range_notifier *exc
 static void list(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	mrn_lasting_push(u->lasting, (struct mrn_span){start, end});
-	mrn_armed_set(&u->armed, start, end, MRN_ARMED_LISTED);
+	mrn_marks_set(&u->armed, start, end, MRN_MARK_LISTED);
 }
 
 /* The oldest range that was armed for good; true if something was disarmed. */
@@ -139,8 +139,8 @@ static bool give_back_one(struct mrn_uffd *u)
 	struct mrn_span s = mrn_lasting_pop(u->lasting);
 	bool any = disarm_gaps(u, NULL, s.start, s.end);
 
-	mrn_armed_clear(&u->armed, s.start, s.end, MRN_ARMED_LISTED);
-	if (mrn_armed_has(&u->armed, s.start, s.end, MRN_ARMED_MAYBE))
+	mrn_marks_clear(&u->armed, s.start, s.end, MRN_MARK_LISTED);
+	if (mrn_marks_has(&u->armed, s.start, s.end, MRN_MARK_MAYBE))
 		list(u, s.start, s.end);
 	return any;
 }
@@ -161,7 +161,7 @@ unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks)
 /* False: there is no room to remember that the range is to be given back. */
 static bool keep(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	if (mrn_armed_all(&u->armed, start, end, MRN_ARMED_LISTED))
+	if (mrn_marks_all(&u->armed, start, end, MRN_MARK_LISTED))
 		return true;
 	for (int looks = 0; mrn_lasting_is_full(u->lasting) && looks < MRN_UFFD_LOOKS; looks++)
 		give_back_one(u);
@@ -187,9 +187,9 @@ static int note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r,
 			return -EAGAIN;
 	}
 	if (!r && (found->plain || MRN_BROKEN(ARMED_LOOSE)) && keep(u, start, end))
-		mrn_armed_set(&u->armed, start, end, MRN_ARMED_SURE);
+		mrn_marks_set(&u->armed, start, end, MRN_MARK_SURE);
 	else if (!r || r == MRN_UFFD_IN_PART)
-		mrn_armed_set(&u->armed, start, end, MRN_ARMED_LOOSE);
+		mrn_marks_set(&u->armed, start, end, MRN_MARK_LOOSE);
 	return r;
 }
 
@@ -199,11 +199,11 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	mrn_sigmask mask;
 	int r;
 
-	if (!mrn_armed_make(&u->armed, start, end))
+	if (!mrn_marks_make(&u->armed, start, end))
 		return MRN_USE_ONCE;
 	mask = mrn_uffd_lock(u);
 	if (!MRN_BROKEN(ARMED_MAYBE))
-		mrn_armed_set(&u->armed, start, end, MRN_ARMED_MAYBE);
+		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
 	mrn_fence_full();
 	MRN_HOOK(uffd_arm);
 	/* A range that is added after this look collides: the keeper holds a token when it adds. */
@@ -216,7 +216,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 		r = note_armed(u, start, end, r, &found);
 	}
 	if (MRN_BROKEN(ARMED_MAYBE))
-		mrn_armed_set(&u->armed, start, end, MRN_ARMED_MAYBE);
+		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
 	mrn_uffd_unlock(u, mask);
 	*files = found.files;
 	return r;
@@ -228,7 +228,7 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 	mrn_sigmask mask;
 
 	/* What is sure is kept for the next that needs it. */
-	if (!mrn_armed_has(&u->armed, start, end, MRN_ARMED_LOOSE))
+	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_LOOSE))
 		return;
 	mask = mrn_uffd_lock(u);
 	disarm_gaps(u, leaving, start, end);
@@ -239,7 +239,7 @@ void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end
 {
 	mrn_sigmask mask;
 
-	if (!mrn_armed_has(&u->armed, start, end, MRN_ARMED_MAYBE))
+	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
 		return;
 	mask = mrn_uffd_lock(u);
 	disarm_marked(u, start, end);
@@ -259,10 +259,10 @@ void mrn_uffd_forget_sure(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	mrn_sigmask mask;
 
-	if (!mrn_armed_has(&u->armed, start, end, MRN_ARMED_MAYBE))
+	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
 		return;
 	mask = mrn_uffd_lock(u);
 	/* Not maybe: another thread may have armed what has come there since. */
-	mrn_armed_clear(&u->armed, start, end, MRN_ARMED_SURE);
+	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
 	mrn_uffd_unlock(u, mask);
 }

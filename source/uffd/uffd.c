@@ -108,8 +108,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	number.maps = mrn_uffd_open_maps(u);
 	mask = mrn_uffd_lock(u);
 	/* The last userfaultfd's. */
-	for (int bit = 0; bit < MRN_ARMED_BITS; bit++)
-		mrn_armed_clear(&u->armed, 0, UINTPTR_MAX, bit);
+	mrn_marks_clear_all(&u->armed);
 	u->lasting->n = 0;
 	u->number = number;
 	mrn_uffd_unlock(u, mask);

@@ -33,7 +33,7 @@
 
 #include "os/thread.h"
 #include "os/uffd.h"
-#include "source/uffd/armed.h"
+#include "source/marks.h"
 #include "source/uffd/lasting.h"
 #include "source/uffd/use_once.h"
 
@@ -93,8 +93,8 @@ struct mrn_uffd {
 	 */
 	struct mrn_mutex lock;
 	struct mrn_uffd_numbers
-		number; /* in the program's table; under lock; -1 once it is not ours */
-	struct mrn_armed armed;
+		number;		/* in the program's table; under lock; -1 once it is not ours */
+	struct mrn_marks armed; /* under lock: marks.h */
 	struct mrn_lasting *lasting;
 	struct mrn_use_once use_once;
 	/* From the thread that holds the lock to the keeper. */
@@ -145,7 +145,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 /* True if [start, end), which has a notifier, is armed for good: no need to arm it, and it has no file. */
 static inline bool mrn_uffd_is_sure(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	return mrn_armed_all(&u->armed, start, end, MRN_ARMED_SURE);
+	return mrn_marks_all(&u->armed, start, end, MRN_MARK_SURE);
 }
 /* Call before `leaving` is removed: disarms what must not stay armed without a notifier. */
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);

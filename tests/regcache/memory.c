@@ -430,7 +430,7 @@ TEST(malloc_hook_realloc)
 
 static bool anything_armed(const struct mrn_source *source)
 {
-	return mrn_armed_has(&source->uffd.armed, 0, UINTPTR_MAX, MRN_ARMED_MAYBE);
+	return mrn_marks_has(&source->uffd.armed, 0, UINTPTR_MAX, MRN_MARK_MAYBE);
 }
 
 /* Asks for what brackets see alone: nothing is armed, nothing disarmed, nothing stale. */
@@ -469,6 +469,7 @@ TEST(bracketed_beside_armed)
 	for (unsigned int i = 0; i < 40; i++) {
 		cache_it(&l, p, generation);
 		live_touch(&all, p, SIZE, generation);
+		CHECK(anything_armed(all.source));
 		if (i % 4 == 1)
 			CHECK_ERR(mrn_regcache_flush(all.rig.cache), 0);
 		if (i % 4 == 3)
@@ -481,7 +482,6 @@ TEST(bracketed_beside_armed)
 			map(p, SIZE, ++generation);
 		}
 	}
-	CHECK(anything_armed(all.source));
 	NOTE("of %llu registrations, for one use: %llu",
 	     (unsigned long long)stats_of(all.rig.cache).registrations,
 	     (unsigned long long)stats_of(all.rig.cache).use_once);

@@ -222,7 +222,7 @@ TEST(few_descriptors_are_named)
 		*why = '\0';
 		r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &source);
 		NOTE("%d left: %d %s", left, r, why);
-		if (left < 3)
+		if (left < 4)
 			CHECK_MSG(is_in(why, "RLIMIT_NOFILE"), "%d left: \"%s\"", left, why);
 		if (left < 1) {
 			CHECK_ERR(r, -EMFILE);
@@ -238,7 +238,7 @@ TEST(few_descriptors_are_named)
 			CHECK_MSG(is_in(why, "RLIMIT_NOFILE"), "%d left: \"%s\"", left, why);
 		else
 			CHECK_ERR(mrn_source_detach(source), 0);
-		CHECK(left < 3 ? r == -EMFILE : !r);
+		CHECK(left < 4 ? r == -EMFILE : !r);
 		while (n)
 			CHECK_EQ(close(copies[--n]), 0);
 	}

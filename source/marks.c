@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "source/uffd/armed.h"
+#include "source/marks.h"
 
 #include <stddef.h>
 
@@ -17,14 +17,14 @@
 #define ROOT_SIZE    (UINT32_C(1) << ROOT_BITS)
 
 struct granule {
-	uint64_t bits[MRN_ARMED_BITS]; /* atomic */
+	uint64_t bits[MRN_MARKS]; /* atomic */
 };
 
 struct leaf {
 	struct granule granule[1 << LEAF_BITS];
 };
 
-struct mrn_armed_branch {
+struct mrn_marks_branch {
 	struct leaf *leaf[1 << BRANCH_BITS]; /* atomic; set once */
 };
 
@@ -50,7 +50,7 @@ static void raise(uint32_t *at, uint32_t to)
 		;
 }
 
-bool mrn_armed_make(struct mrn_armed *a, uintptr_t start, uintptr_t end)
+bool mrn_marks_make(struct mrn_marks *a, uintptr_t start, uintptr_t end)
 {
 	struct pages p = pages_of(start, end);
 
@@ -58,7 +58,7 @@ bool mrn_armed_make(struct mrn_armed *a, uintptr_t start, uintptr_t end)
 	    mrn_pages_once((mrn_any_pointer *)&a->root, ROOT_SIZE * sizeof(a->root[0])))
 		return false;
 	for (uint64_t at = p.at & ~(LEAF_PAGES - 1); at < p.end; at += LEAF_PAGES) {
-		struct mrn_armed_branch **branch = &a->root[at / BRANCH_PAGES];
+		struct mrn_marks_branch **branch = &a->root[at / BRANCH_PAGES];
 		uint32_t i = (uint32_t)(at / BRANCH_PAGES);
 
 		if (MRN_PAGES_ONCE(*branch) ||
@@ -70,7 +70,7 @@ bool mrn_armed_make(struct mrn_armed *a, uintptr_t start, uintptr_t end)
 	return true;
 }
 
-static struct leaf *leaf_of(const struct mrn_armed *a, struct pages *p)
+static struct leaf *leaf_of(const struct mrn_marks *a, struct pages *p)
 {
 	uint64_t first =
 		(ROOT_SIZE - __atomic_load_n(&a->from_top, __ATOMIC_RELAXED)) * BRANCH_PAGES;
@@ -80,7 +80,7 @@ static struct leaf *leaf_of(const struct mrn_armed *a, struct pages *p)
 	if (p->at < first)
 		p->at = first;
 	while (p->at < p->end && p->at < end) {
-		const struct mrn_armed_branch *branch =
+		const struct mrn_marks_branch *branch =
 			__atomic_load_n(&a->root[p->at / BRANCH_PAGES], __ATOMIC_ACQUIRE);
 		struct leaf *leaf;
 
@@ -99,7 +99,7 @@ static struct leaf *leaf_of(const struct mrn_armed *a, struct pages *p)
 }
 
 /* The next granule with pages of p, and which of its pages those are; moves p on. NULL: there are no more. */
-static struct granule *next(const struct mrn_armed *a, struct pages *p, uint64_t *first,
+static struct granule *next(const struct mrn_marks *a, struct pages *p, uint64_t *first,
 			    uint64_t *mask)
 {
 	struct leaf *leaf = leaf_of(a, p);
@@ -117,8 +117,7 @@ static struct granule *next(const struct mrn_armed *a, struct pages *p, uint64_t
 
 /* ---------------------------------------------------------------------------------------------- bits */
 
-bool mrn_armed_all(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
-		   enum mrn_armed_bit bit)
+bool mrn_marks_all(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
 	struct pages p = pages_of(start, end);
 	uint64_t at = p.at, first, mask;
@@ -135,8 +134,7 @@ bool mrn_armed_all(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
 	return true;
 }
 
-bool mrn_armed_has(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
-		   enum mrn_armed_bit bit)
+bool mrn_marks_has(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
 	struct pages p = pages_of(start, end);
 	const struct granule *g;
@@ -148,7 +146,7 @@ bool mrn_armed_has(const struct mrn_armed *a, uintptr_t start, uintptr_t end,
 	return false;
 }
 
-void mrn_armed_set(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum mrn_armed_bit bit)
+void mrn_marks_set(struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
 	struct pages p = pages_of(start, end);
 	uint64_t first, mask;
@@ -158,7 +156,7 @@ void mrn_armed_set(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum mrn
 		__atomic_store_n(&g->bits[bit], g->bits[bit] | mask, __ATOMIC_RELEASE);
 }
 
-void mrn_armed_clear(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum mrn_armed_bit bit)
+void mrn_marks_clear(struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
 	struct pages p = pages_of(start, end);
 	uint64_t first, mask;
@@ -169,14 +167,20 @@ void mrn_armed_clear(struct mrn_armed *a, uintptr_t start, uintptr_t end, enum m
 			__atomic_store_n(&g->bits[bit], g->bits[bit] & ~mask, __ATOMIC_RELEASE);
 }
 
-bool mrn_armed_run(const struct mrn_armed *a, uintptr_t *start, uintptr_t end, uintptr_t *run_end)
+void mrn_marks_clear_all(struct mrn_marks *a)
+{
+	for (int bit = 0; bit < MRN_MARKS; bit++)
+		mrn_marks_clear(a, 0, UINTPTR_MAX, bit);
+}
+
+bool mrn_marks_run(const struct mrn_marks *a, uintptr_t *start, uintptr_t end, uintptr_t *run_end)
 {
 	struct pages p = pages_of(*start, end);
 	uint64_t first, mask, run = 0, found = 0;
 	const struct granule *g;
 
 	while ((g = next(a, &p, &first, &mask))) {
-		uint64_t set = g->bits[MRN_ARMED_MAYBE] & mask, from;
+		uint64_t set = g->bits[MRN_MARK_MAYBE] & mask, from;
 
 		first -= first % 64;
 		if (run && (first != run || !(set & 1)))

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Marks on pages: what the source knows of them, so that it need not ask the kernel again. They serve twice: which pages
+ * the userfaultfd has armed, and which show no page of a file on disk. Four marks a page:
+ *
+ *	maybe	whoever is about to change the mapping, with a token published, comes by and clears marks: all that may be
+ *		sure.
+ *	sure	known, up to a change that a published token or an unread event announces.
+ *	loose	(armed) known now, and to be asked again each time, since such a mapping can go away without an event; disarmed
+ *		when its notifier leaves.
+ *	listed	(armed) in a range of lasting.h: armed for good, until it is given back.
+ *
+ * Marks are written with a lock held, and read without. Two orders matter:
+ *
+ *	who learns				who changes memory, in a bracket
+ *	  maybe is set				  the token is published
+ *	  full fence				  full fence
+ *	  tokens? if there is one, give up	  maybe? then, with the lock: sure and maybe are cleared, and it is disarmed
+ *	  the kernel arms; look; sure is set	  the change
+ *
+ *	who relies on sure			who disarms what no notifier needs
+ *	  the notifier is inserted		  sure is cleared
+ *	  full fence (in its first read)	  full fence
+ *	  sure?					  a notifier? if there is one, it stays armed
+ *						  the kernel disarms; maybe is cleared
+ *
+ * The monitor, which holds a token over everything, clears sure with the lock held before it calls notifiers back and
+ * before the token goes. So whoever reads sure after an event has been handled finds it cleared, and whoever has read it
+ * before is called back.
+ *
+ * That is 32 bytes for 64 pages, in leaves of 16 KiB for 128 MiB of addresses (pages of 4 KiB). Leaves are made when
+ * something in them is marked for the first time, and stay.
+ */
+#ifndef MRN_SOURCE_MARKS_H
+#define MRN_SOURCE_MARKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum mrn_mark { MRN_MARK_MAYBE, MRN_MARK_SURE, MRN_MARK_LOOSE, MRN_MARK_LISTED, MRN_MARKS };
+
+struct mrn_marks_branch;
+
+/* Zeroed pages: an empty map. A forked child finds it empty. */
+struct mrn_marks {
+	struct mrn_marks_branch **root; /* atomic; set once */
+	/* Atomic; only grow. All branches of root that exist come before `end`, and the first of them is this far from the top. */
+	uint32_t end, from_top;
+};
+
+/* Makes the leaves for [start, end). False without memory, or for addresses that no process has. Not on the event path. */
+bool mrn_marks_make(struct mrn_marks *marks, uintptr_t start, uintptr_t end);
+
+/* True if each page of [start, end) has the bit. Anywhere. */
+bool mrn_marks_all(const struct mrn_marks *marks, uintptr_t start, uintptr_t end,
+		   enum mrn_mark bit);
+
+/* True if any page of [start, end) has the bit. Anywhere. */
+bool mrn_marks_has(const struct mrn_marks *marks, uintptr_t start, uintptr_t end,
+		   enum mrn_mark bit);
+
+/* True if no page was ever marked. Anywhere. */
+static inline bool mrn_marks_are_none(const struct mrn_marks *marks)
+{
+	return !__atomic_load_n(&marks->end, __ATOMIC_RELAXED);
+}
+
+/* Without any mark, as at first. With the lock held. */
+void mrn_marks_clear_all(struct mrn_marks *marks);
+
+/* With the lock held. Of pages that have leaves. */
+void mrn_marks_set(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
+void mrn_marks_clear(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
+
+/*
+ * Finds the first run of pages in [*start, end) that are all maybe, as [*start, *run_end); moves *start. False if there
+ * is none.
+ */
+bool mrn_marks_run(const struct mrn_marks *marks, uintptr_t *start, uintptr_t end,
+		   uintptr_t *run_end);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which ranges are known to show no page of a file on disk, for consumers of causes that are all bracketed: each look at
+ * the mappings takes four system calls. A bracket of a range makes it unknown: marks.h has the order.
+ */
+#ifndef MRN_SOURCE_PLAIN_H
+#define MRN_SOURCE_PLAIN_H
+
+#include "core/mm.h"
+#include "os/mutex.h"
+#include "source/marks.h"
+
+struct mrn_plain {
+	struct mrn_mutex lock; /* with signals blocked */
+	struct mrn_marks marks;
+};
+
+/* As mrn_shows_page_cache. For a range of mm, the process's, with a notifier. */
+bool mrn_plain_shows_page_cache(struct mrn_plain *plain, struct mrn_mm *mm, uintptr_t start,
+				uintptr_t end);
+/* Event path. In a bracket of [start, end), or for memory that nobody else knows of yet. */
+void mrn_plain_forget(struct mrn_plain *plain, uintptr_t start, uintptr_t end);
+
+#endif
