@@ -246,7 +246,7 @@ int mrn_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 /*
  * The parts of that, for a cache that decides itself when to watch: its notifiers are inserted by
  * mmu_range_notifier_insert, it calls mrn_source_arm after each read_begin that it builds on, before it reads any
- * translation, mrn_source_disarm_changing in the invalidate callback, and mrn_source_disarm before remove.
+ * translation, and mrn_source_disarm before remove.
  *
  * mrn_source_arm makes sure that changes of [addr, addr + length) by the causes in need will be announced; a collision or
  * an invalidation undoes it. Returns 0, or MRN_USE_ONCE: what is built now is good for one use and must not be kept, because
@@ -260,20 +260,19 @@ int mrn_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 int mrn_source_arm(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need);
 
 /*
- * Gives up watching what of leaving's range no other notifier that is inserted covers. Call it just
- * before removing leaving, whose shadow is gone: a range that is watched and has no notifier would
- * count a bracketed MADV_DONTNEED among those that it cannot see the end of. Does nothing for a notifier of
- * another mm, nor for one that is not inserted. Never fails: a range that
- * stays watched costs time and nothing else. May block for the kernel's mmap lock. Not from a callback.
+ * Call it just before removing leaving, whose shadow is gone. Private memory without a file stays watched, so that
+ * watching it again costs no system call, until there are too many such ranges or mrn_regcache_flush gives them up. Of
+ * other memory, gives up watching what no other notifier covers. Does nothing for a notifier of another mm, nor for one
+ * that is not inserted. Never fails. May block for the kernel's mmap lock. Not from a callback.
  */
 void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifier *leaving);
 
 /*
- * For an invalidate callback: stops the kernel's events for the part of mrn's range that is about to be
- * unmapped or cleared under a bracket. It saves the round trip through the keeper, and it is how a
- * MADV_DONTNEED that a bracket covers is told from one that nothing covers: no event means covered.
- * Does nothing for other invalidations, nor for those of another mm. Every notifier that relies on a source must therefore take
- * UNMAP and CLEAR events, and arm again after each. Async-signal-safe; preserves errno.
+ * For an invalidate callback, if the program announces its own changes by mmu_notifier_invalidate_range_start: stops the
+ * kernel's events for the part of mrn's range that is about to be unmapped or cleared. The brackets of interpose and
+ * dispatch do that by themselves. It saves the round trip through the keeper, and it is how a MADV_DONTNEED that a token
+ * covers is told from one that nothing covers: no event means covered. Does nothing for other invalidations, nor for those
+ * of another mm. Async-signal-safe; preserves errno.
  */
 void mrn_source_disarm_changing(struct mrn_source *source, const struct mmu_range_notifier *mrn,
 				const struct mmu_notifier_range *range);
