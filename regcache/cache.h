@@ -36,18 +36,18 @@
  *  - if it finds an entry dead, without references and not RETIRED, it claims the entry itself, and any other claim
  *    fails;
  *  - if it finds RETIRED (acquire), it finds queuing up, and waits; or down again (acquire), and then the entry on the
- *    stack, or popped, which needs the lock: so the entry was free, or counted in retiring, when the lock was taken.
- * An evicted entry is retired under the lock, and its evictor is counted in retiring from then on. A thread may leave
- * retiring without the lock, while another one looks for room under it. What comes free with that is room in the device,
- * and that shows in retiring, which counts how often a thread has left; slots and bytes are freed under the lock, before
- * the thread leaves. The evicted entry's slot is in use by the evictor's get.
+ *    stack, or popped, which needs the lock: so the entry was free, or its thread retiring, when the lock was taken.
+ * An evicted entry is retired under the lock, and from then on its evictor counts as retiring. A thread may cease to
+ * retire without the lock, while another one looks for room under it. What comes free with that is room in the device,
+ * and the number of threads that have ceased shows it. Slots and bytes are freed under the lock, before the thread
+ * ceases. The evicted entry's slot is in use: by the evictor's get.
  *
  * Locks. cache->lock guards the index, the LRU list, the free list, writes to hints, and the plain counters. No
  * callback takes it; no function of the consumer is called under it, and no notifier inserted or removed; nothing but
  * memory of the index is mapped or unmapped under it. Nobody waits for another thread while it counts in retiring,
  * except for callbacks into the notifier that it removes: so whoever waits for retiring waits for no invalidation.
  *
- * Cancellation. A thread cancelled while it holds the lock, an entry or a count in retiring would hold it for ever. So
+ * Cancellation. A thread cancelled while it holds the lock, an entry or its count as retiring would hold it for ever. So
  * a get that is not a hit, and a reap, hold cancellation off throughout: everything that waits or calls the consumer is
  * in one of them, except destroy's wait, which holds it off itself.
  */
@@ -77,10 +77,9 @@
 /* In queuing: a thread waits for a push. */
 #define QUEUING_WAITED (UINT32_C(1) << 31)
 
-/* retiring: threads that hold dead entries, to deregister them; whether one waits for them; how often one has ended. */
-#define RETIRING_COUNT(w) ((w) & (RETIRING_WAITED - 1))
-#define RETIRING_WAITED	  (UINT64_C(1) << 31)
-#define RETIRING_ENDED	  (UINT64_C(1) << 32)
+/* In ended: a thread waits for others that retire; and one that has ended. */
+#define ENDED_WAITED UINT64_C(1)
+#define ENDED_ONE    UINT64_C(2)
 
 struct entry {
 	/* All that a hit needs, in one cache line. */
@@ -132,8 +131,10 @@ struct mrn_regcache {
 	uint64_t invalidations_by[MRN_NR_CAUSES];
 
 	struct mrn_mutex lock __attribute__((aligned(64)));
-	uint32_t freed;	   /* a futex: goes up when those who wait for room may find some */
-	uint64_t retiring; /* atomic; threads begin under the lock */
+	uint32_t freed; /* a futex: goes up when those who wait for room may find some */
+	/* Threads that retire, which hold dead entries to deregister them: so many have begun, and so many have ended. */
+	uint64_t begun;
+	uint64_t ended; /* atomic, and ENDED_WAITED; changes without the lock, too */
 	struct mrn_index index;
 	struct entry *oldest, *newest;
 	struct entry *free;
@@ -230,7 +231,7 @@ static inline bool mrn_cache_has_dead(struct mrn_regcache *c)
 void mrn_entry_undo(struct mrn_regcache *c, struct entry *e);
 /*
  * Both are called and return with the lock held, and drop it in between. Unlinks and deregisters a dead, idle entry and
- * frees its slot: the one that the caller, who is counted in retiring, has claimed; all that are queued.
+ * frees its slot: the one that the caller, who counts as retiring, has claimed; all that are queued.
  */
 void mrn_entry_retire(struct mrn_regcache *c, struct entry *e);
 void mrn_entry_retire_dead(struct mrn_regcache *c);
@@ -265,20 +266,24 @@ void mrn_slot_give_back(struct mrn_regcache *c, struct entry *e);
 bool mrn_cache_settle(struct mrn_regcache *c);
 
 /* Around the time for which a thread has dead entries in hand. Begin under the lock. */
-void mrn_retiring_begin(struct mrn_regcache *c);
+static inline void mrn_retiring_begin(struct mrn_regcache *c)
+{
+	c->begun++;
+}
 void mrn_retiring_end(struct mrn_regcache *c);
 void mrn_retiring_end_locked(struct mrn_regcache *c);
 
-static inline uint32_t mrn_retiring_ended(const struct mrn_regcache *c)
+/* How many have ended. Acquire pairs with the release by each: its room shows in the device. */
+static inline uint64_t mrn_retiring_ended(const struct mrn_regcache *c)
 {
-	return (uint32_t)(__atomic_load_n(&c->retiring, __ATOMIC_ACQUIRE) / RETIRING_ENDED);
+	return __atomic_load_n(&c->ended, __ATOMIC_ACQUIRE) / ENDED_ONE;
 }
 
 /*
  * Without the lock, after the device has refused for lack of room. True: there may be room; ended: mrn_retiring_ended
  * from before the device was asked.
  */
-bool mrn_cache_make_room_in_device(struct mrn_regcache *c, uint32_t ended);
+bool mrn_cache_make_room_in_device(struct mrn_regcache *c, uint64_t ended);
 
 /* ---- miss.c, with cancellation held off */
 

@@ -2,9 +2,9 @@
 /*
  * The limits: a slot and bytes for a new entry, from what is free, or from an idle entry that goes for it.
  *
- * An entry that goes is out of the index and the LRU list at once, but stays registered until its evictor has
- * deregistered it, without the lock. Until then it counts: its bytes in full, and its evictor in retiring. So nobody
- * uses its room too early, and nobody who finds no room gives up while some is coming.
+ * An entry that goes is unlinked at once, but stays registered until its evictor has deregistered it, without the lock.
+ * Until then it counts: its bytes in full, and its evictor as a thread that retires. So nobody uses its room too early,
+ * and nobody who finds no room gives up while some is coming.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -15,40 +15,35 @@
 
 /* -------------------------------------------------------------------------------- who retires, who waits */
 
-/* In retiring: one thread. */
-static uint64_t one(void)
+/* Under the lock: true if a thread has begun and not ended. */
+static bool is_any_retiring(const struct mrn_regcache *c)
 {
-	return MRN_BROKEN(CACHE_RETIRING) ? 0 : 1;
-}
-
-void mrn_retiring_begin(struct mrn_regcache *c)
-{
-	__atomic_fetch_add(&c->retiring, one(), __ATOMIC_RELAXED);
+	return !MRN_BROKEN(CACHE_RETIRING) && mrn_retiring_ended(c) != c->begun;
 }
 
 /* Under the lock: wakes the threads that wait for room. */
 static void wake(struct mrn_regcache *c)
 {
-	if (!(__atomic_load_n(&c->retiring, __ATOMIC_RELAXED) & RETIRING_WAITED))
+	if (!(__atomic_load_n(&c->ended, __ATOMIC_RELAXED) & ENDED_WAITED))
 		return;
-	__atomic_fetch_and(&c->retiring, ~RETIRING_WAITED, __ATOMIC_RELAXED);
+	__atomic_fetch_and(&c->ended, ~ENDED_WAITED, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&c->freed, 1, __ATOMIC_RELAXED);
 	mrn_futex_wake(&c->freed, INT_MAX);
 }
 
 void mrn_retiring_end_locked(struct mrn_regcache *c)
 {
-	__atomic_fetch_add(&c->retiring, RETIRING_ENDED - one(), __ATOMIC_RELEASE);
+	__atomic_fetch_add(&c->ended, ENDED_ONE, __ATOMIC_RELEASE);
 	wake(c);
 }
 
 void mrn_retiring_end(struct mrn_regcache *c)
 {
-	uint64_t w = __atomic_load_n(&c->retiring, __ATOMIC_RELAXED);
+	uint64_t w = __atomic_load_n(&c->ended, __ATOMIC_RELAXED);
 
 	/* Release: whoever reads that this has ended finds the device with the room that it has now. */
-	while (!(w & RETIRING_WAITED))
-		if (__atomic_compare_exchange_n(&c->retiring, &w, w + RETIRING_ENDED - one(), true,
+	while (!(w & ENDED_WAITED))
+		if (__atomic_compare_exchange_n(&c->ended, &w, w + ENDED_ONE, true,
 						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			return;
 	mrn_mutex_lock(&c->lock);
@@ -56,15 +51,19 @@ void mrn_retiring_end(struct mrn_regcache *c)
 	mrn_mutex_unlock(&c->lock);
 }
 
-/* Waits until a slot is free, or a thread in retiring has ended; false if there is none. The lock as for mrn_cache_settle. */
+/*
+ * Waits until a slot is free, or a thread that retires has ended; false if none retires. The lock as for
+ * mrn_cache_settle.
+ */
 static bool wait_for_retiring(struct mrn_regcache *c)
 {
 	uint32_t freed;
 
-	if (!RETIRING_COUNT(__atomic_load_n(&c->retiring, __ATOMIC_RELAXED)))
+	if (!is_any_retiring(c))
 		return false;
+	__atomic_fetch_or(&c->ended, ENDED_WAITED, __ATOMIC_RELAXED);
 	/* If the last of them ended just now, without the lock, nobody would wake this thread. */
-	if (RETIRING_COUNT(__atomic_fetch_or(&c->retiring, RETIRING_WAITED, __ATOMIC_ACQUIRE))) {
+	if (is_any_retiring(c)) {
 		MRN_HOOK(wait_for_room);
 		freed = __atomic_load_n(&c->freed, __ATOMIC_RELAXED);
 		mrn_mutex_unlock(&c->lock);
@@ -178,13 +177,13 @@ static void retire_evicted(struct mrn_regcache *c, struct entry *e)
 	mrn_retiring_end_locked(c);
 }
 
-/* True if a thread in retiring has ended meanwhile. Acquire pairs with its release: its room shows in the device. */
-static bool has_ended(const struct mrn_regcache *c, uint32_t ended)
+/* True if a thread that retires has ended meanwhile. */
+static bool has_ended(const struct mrn_regcache *c, uint64_t ended)
 {
 	return mrn_retiring_ended(c) != ended && !MRN_BROKEN(CACHE_ENDED);
 }
 
-bool mrn_cache_make_room_in_device(struct mrn_regcache *c, uint32_t ended)
+bool mrn_cache_make_room_in_device(struct mrn_regcache *c, uint64_t ended)
 {
 	struct entry *e;
 	bool made = true;
@@ -254,7 +253,7 @@ void mrn_slot_vacate(struct mrn_regcache *c, const struct slot *slot)
 		mrn_retiring_end(c);
 		return;
 	}
-	/* In one section: whoever finds too few bytes finds this thread in retiring. */
+	/* In one section: whoever finds too few bytes finds this thread retiring. */
 	mrn_mutex_lock(&c->lock);
 	c->bytes -= over;
 	mrn_retiring_end_locked(c);

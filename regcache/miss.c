@@ -64,7 +64,7 @@ static bool publish(struct entry *e, uint64_t seq, bool keep)
 /* Calls register_range, and again as long as the device has no room and some can be made. */
 static int register_range(struct mrn_regcache *c, struct entry *e)
 {
-	uint32_t ended;
+	uint64_t ended;
 	int r;
 
 	do {
@@ -90,7 +90,8 @@ static int build(struct mrn_regcache *c, struct entry *e, struct done *done)
 		 * After read_begin: a callback that set DEAD before this has changed the seq. Acquire pairs with the
 		 * release that set DEAD: so publish sees that seq, if read_begin did not.
 		 */
-		__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
+		if (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)
+			__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
 		if (c->source)
 			arm = mrn_source_arm_if_room(c->source, e->pub.addr, e->pub.length, c->need,
 						     &full);
@@ -243,8 +244,9 @@ int mrn_cache_get(struct mrn_regcache *c, uintptr_t start, uintptr_t end, unsign
 	struct miss m = {.cache = c, .start = start, .end = end, .access = access};
 	int r;
 
-	/* Tokens first, here too: after the wait, all that were in progress have ended. */
-	if (!MRN_BROKEN(CACHE_TOKENS)) {
+	/* Tokens first, here too: after the wait, all that were in progress have ended. Acquire, A4: as in quiet(). */
+	if (__atomic_load_n(c->mm_state, __ATOMIC_ACQUIRE) != MRN_MM_IDLE &&
+	    !MRN_BROKEN(CACHE_TOKENS)) {
 		r = mrn_tokens_wait(c->mm, start, end, NULL);
 		if (r)
 			return r;
