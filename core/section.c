@@ -9,7 +9,7 @@
  * Store, full fence, load on both sides: either the reader does not find it, or the writer sees the reader's mark. Both
  * of the reader's stores are releases, since the writer may see a section's end only through a later section's
  * beginning: that store, too, must order the first section's reads before the writer's free. Tokens use the same slots,
- * so an invalidation pays for one fence; a writer reads as many slots as threads have had invalidations.
+ * so an invalidation pays for one fence; a writer reads as many slots as threads have ever claimed one.
  *
  * Without a slot, a reader holds more_lock, with signals blocked; a writer waits by taking that lock.
  */

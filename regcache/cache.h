@@ -12,7 +12,7 @@
  *
  *	free		DEAD | RETIRED		on the free list
  *	building	BUILDING | 1		invalidated: | DEAD
- *	live		references		in the index and the LRU list
+ *	live		references		linked
  *	dying		DEAD | references	invalidated, evicted, or good for one use only
  *	dead		DEAD | RETIRED		on the dead stack, or held by the thread that retires it
  *
@@ -42,10 +42,11 @@
  * and the number of threads that have ceased shows it. Slots and bytes are freed under the lock, before the thread
  * ceases. The evicted entry's slot is in use: by the evictor's get.
  *
- * Locks. cache->lock guards the index, the LRU list, the free list, writes to hints, and the plain counters. No
- * callback takes it; no function of the consumer is called under it, and no notifier inserted or removed; nothing but
- * memory of the index is mapped or unmapped under it. Nobody waits for another thread while it counts in retiring,
- * except for callbacks into the notifier that it removes: so whoever waits for retiring waits for no invalidation.
+ * Locks. cache->lock guards what is linked, the LRU list, the free list, writes to hints, and the plain counters. No
+ * callback takes it; no function of the consumer is called under it, and no notifier inserted or removed; nothing is
+ * mapped or unmapped under it. Sections of the mm are entered under it, and wait for nothing. While a thread counts as
+ * retiring it waits for no other one, except for callbacks into the notifier that it removes: so whoever waits for it
+ * waits for no invalidation.
  *
  * Cancellation. A thread cancelled while it holds the lock, an entry or its count as retiring would hold it for ever. So
  * a get that is not a hit, and a reap, hold cancellation off throughout: everything that waits or calls the consumer is
@@ -91,8 +92,7 @@ struct entry {
 	/* Under cache->lock from here. */
 	uint64_t queued; /* its place in the LRU list */
 	struct entry *older, *newer;
-	bool linked; /* in the index and the LRU list */
-	struct mrn_index_entry node;
+	bool linked; /* live, in the LRU list, and to be found: linked.c */
 	struct mmu_range_notifier mrn;
 } __attribute__((aligned(64)));
 _Static_assert(offsetof(struct entry, queued) == 64, "a hit touches one line of an entry");
@@ -135,11 +135,10 @@ struct mrn_regcache {
 	/* Threads that retire, which hold dead entries to deregister them: so many have begun, and so many have ended. */
 	uint64_t begun;
 	uint64_t ended; /* atomic, and ENDED_WAITED; changes without the lock, too */
-	struct mrn_index index;
 	struct entry *oldest, *newest;
 	struct entry *free;
 	struct entry *pool;
-	uint64_t last_id;	/* of the entry that was linked last */
+	uint64_t links;		/* entries that have ever been linked */
 	unsigned int hint_turn; /* which hint of a full line is replaced next */
 	size_t bytes;		/* of all entries that are not free */
 	unsigned int entries;
@@ -202,14 +201,14 @@ struct entry *mrn_lru_evict(struct mrn_regcache *c);
 
 /* ---- linked.c, under the lock */
 
-/* The next entry of a walk over the index, or NULL. */
+/* The next linked entry of a walk over the mm's index, or NULL. */
 struct entry *mrn_cache_next(struct mrn_regcache *c, struct mrn_index_walk *walk);
-/* A live entry that covers the range, with a reference taken; or NULL. */
+/* A linked, live entry that covers the range, with a reference taken; or NULL. */
 struct entry *mrn_cache_find(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 			     unsigned int access);
-/* Adds a live entry to the index and the LRU list; false without memory. */
-bool mrn_cache_link(struct mrn_regcache *c, struct entry *e);
-/* Takes it out, if it is in. */
+/* Adds a live entry to the LRU list, and lets it be found. */
+void mrn_cache_link(struct mrn_regcache *c, struct entry *e);
+/* Undoes that, if it is linked. */
 void mrn_cache_unlink(struct mrn_regcache *c, struct entry *e);
 
 /* ---- merge.c, under the lock */

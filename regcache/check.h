@@ -13,6 +13,7 @@ MRN_PART(CACHE_TOKENS);	  /* a hit does not look at the tokens */
 MRN_PART(CACHE_RETIRED);  /* a dead entry is retired each time it loses a reference */
 MRN_PART(CACHE_QUEUING);  /* an entry about to be retired counts as in use */
 MRN_PART(CACHE_REFS);	  /* an invalidated entry is deregistered while in use */
+MRN_PART(CACHE_OWN);	  /* another cache's entry is taken for this one's */
 MRN_PART(CACHE_RETIRING); /* a thread that is about to deregister an entry is not counted */
 MRN_PART(CACHE_BYTES);	  /* an evicted entry's bytes are free before it is deregistered */
 MRN_PART(CACHE_ENDED);	  /* room that comes while the device refuses does not count */

@@ -88,7 +88,6 @@ static void free_cache(struct mrn_regcache *c)
 	if (c->pool)
 		mrn_pages_free(c->pool, c->max_entries * sizeof(*c->pool));
 	mrn_hints_free(c);
-	mrn_index_destroy(&c->index);
 	free(c);
 }
 

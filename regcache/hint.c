@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Hints: where a hit looks. A get that finds none searches the index, under the lock, and leaves a hint. */
+/* Hints: where a hit looks. A get that finds none searches the mm's index, under the lock, and leaves a hint. */
 #include <errno.h>
 
 #include "os/pages.h"

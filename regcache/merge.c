@@ -4,6 +4,11 @@
 
 #include "regcache/cache.h"
 
+static uintptr_t end_of(const struct entry *e)
+{
+	return e->pub.addr + e->pub.length;
+}
+
 void mrn_merge_grow(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, unsigned int *access)
 {
 	struct mrn_index_walk walk;
@@ -16,15 +21,15 @@ void mrn_merge_grow(struct mrn_regcache *c, uintptr_t *start, uintptr_t *end, un
 		if (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)
 			continue;
 		*access |= e->pub.access;
-		if (e->node.start >= *start && e->node.end <= *end)
+		if (e->pub.addr >= *start && end_of(e) <= *end)
 			continue;
-		if (e->node.start < *start) {
-			*start = e->node.start;
+		if (e->pub.addr < *start) {
+			*start = e->pub.addr;
 			/* More entries may overlap on the left, and the walk has passed them. */
 			at = MRN_INDEX_FIRST;
 		}
-		if (e->node.end > *end)
-			*end = e->node.end;
+		if (end_of(e) > *end)
+			*end = end_of(e);
 		mrn_index_walk_begin(&walk, *start, *end);
 		walk.cursor = at;
 	}
@@ -35,8 +40,8 @@ void mrn_merge_supersede(struct mrn_regcache *c, const struct entry *by)
 	struct mrn_index_walk walk;
 	struct entry *e;
 
-	mrn_index_walk_begin(&walk, by->pub.addr, by->pub.addr + by->pub.length);
+	mrn_index_walk_begin(&walk, by->pub.addr, end_of(by));
 	while ((e = mrn_cache_next(c, &walk)))
-		if (e != by && mrn_entry_covers(by, e->node.start, e->node.end, e->pub.access))
+		if (e != by && mrn_entry_covers(by, e->pub.addr, end_of(e), e->pub.access))
 			mrn_entry_kill(e);
 }

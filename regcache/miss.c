@@ -29,7 +29,7 @@ struct miss {
 	struct mrn_regcache *cache;
 	uintptr_t start, end;
 	unsigned int access;
-	uint64_t last_id; /* when there was no entry for it */
+	uint64_t links; /* the cache's, when there was no entry for it */
 	struct done done;
 };
 
@@ -133,7 +133,7 @@ static void give_up(struct mrn_regcache *c, struct entry *e, struct done *done)
 	*done = (struct done){0};
 }
 
-/* Registers exactly [start, end) in a new entry, which is in no index yet. Called with the lock held, returns without. */
+/* Registers exactly [start, end) in a new entry, and does not link it. Called with the lock held, returns without. */
 static int create(struct miss *m, uintptr_t start, uintptr_t end, unsigned int access,
 		  struct entry **out)
 {
@@ -179,7 +179,7 @@ static int create(struct miss *m, uintptr_t start, uintptr_t end, unsigned int a
 
 /*
  * Links e. If another thread has registered the same range meanwhile, takes and returns its entry, and queues e. If e
- * has been invalidated since it was published, or the index has no memory, e stays outside: its last put retires it.
+ * has been invalidated since it was published, or is good for one use only, it is not linked: its last put retires it.
  */
 static struct entry *link_entry(const struct miss *m, struct entry *e)
 {
@@ -189,20 +189,17 @@ static struct entry *link_entry(const struct miss *m, struct entry *e)
 	mrn_mutex_lock(&c->lock);
 	add(&c->stats, &m->done);
 	/* What has not been linked since cannot be found. */
-	if (c->last_id != m->last_id)
+	if (c->links != m->links)
 		other = mrn_cache_find(c, m->start, m->end, m->access);
 	if (other) {
 		/* Under the lock: a thread that looks for room never finds two entries in use for this get. */
 		mrn_entry_kill(e);
 		mrn_entry_claim(e, mrn_entry_drop(e));
 	} else if (!(__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)) {
-		if (mrn_cache_link(c, e)) {
-			mrn_hint_note(c, m->start, e);
-			if (c->flags & MRN_REGCACHE_MERGE)
-				mrn_merge_supersede(c, e);
-		} else {
-			mrn_entry_kill(e);
-		}
+		mrn_cache_link(c, e);
+		mrn_hint_note(c, m->start, e);
+		if (c->flags & MRN_REGCACHE_MERGE)
+			mrn_merge_supersede(c, e);
 	}
 	mrn_mutex_unlock(&c->lock);
 	return other ? other : e;
@@ -219,7 +216,7 @@ static int miss(struct miss *m, struct entry **out)
 	int r = -EAGAIN;
 
 	c->stats.misses++;
-	m->last_id = c->last_id;
+	m->links = c->links;
 	if (c->flags & MRN_REGCACHE_MERGE)
 		mrn_merge_grow(c, &from, &to, &with);
 	if (from != start || to != end || with != m->access) {

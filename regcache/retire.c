@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The end of an entry: unlink it from the index, stop watching its range, deregister it, free its slot. */
+/* The end of an entry: unlink it, stop watching its range, deregister it, free its slot. */
 #include <errno.h>
 #include <stddef.h>
 

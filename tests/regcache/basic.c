@@ -360,6 +360,50 @@ TEST(kdreg2_overlapping_ranges_fire_once)
 	rig_exit(&rig);
 }
 
+static bool ignore(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		   uint64_t cur_seq)
+{
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	return true;
+}
+
+/* Entries are found through the mm's index, where there are other caches' and other consumers' notifiers as well. */
+TEST(entries_among_others_notifiers)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = ignore};
+	RIG(rig, .max_entries = 4);
+	struct rig other = {.mm = rig.mm};
+	struct mrn_regcache_opts opts = {.size = sizeof(opts),
+					 .mm = rig.mm,
+					 .ops = &stub_ops,
+					 .ctx = &other.dev};
+	struct mmu_range_notifier mrn[40] = {0};
+
+	stub_init(&other.dev);
+	CHECK_ERR(mrn_regcache_create(&opts, &other.cache), 0);
+	for (unsigned int i = 0; i < 40; i++) {
+		mrn[i].ops = &ops;
+		CHECK_ERR(mmu_range_notifier_insert(&mrn[i], PAGE(10), PAGE(14) - PAGE(10), rig.mm),
+			  0);
+	}
+	touch(&other, 10, 14, RD);
+	CHECK_EQ(touch(&rig, 10, 14, RD), 1);
+	/* Pages without a hint. */
+	CHECK_EQ(touch(&rig, 12, 13, RD), 1);
+	CHECK_EQ(touch(&other, 13, 14, RD), 1);
+	CHECK_EQ(rig.dev.registered, 1);
+	CHECK_EQ(other.dev.registered, 1);
+	/* Neither is what the other cache alone has. */
+	touch(&other, 20, 24, RD);
+	CHECK_EQ(touch(&rig, 22, 23, RD), 2);
+	for (unsigned int i = 0; i < 40; i++)
+		CHECK_ERR(mmu_range_notifier_remove(&mrn[i]), 0);
+	CHECK_ERR(mrn_regcache_destroy(other.cache), 0);
+	stub_exit(&other.dev);
+	rig_exit(&rig);
+}
+TWIN(entries_among_others_notifiers, takes_anothers, BREAK(CACHE_OWN));
+
 TEST(kdreg2_unmonitored_range_fires_none)
 {
 	RIG(rig, .max_entries = 16);
