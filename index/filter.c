@@ -5,10 +5,9 @@
 #include "os/wiped.h"
 #include "os/pages.h"
 
-#define FULL	   20 /* marks per line, on average: 99 of 100 lines have room */
-#define FIRST_BITS 6  /* lines of the first table */
-#define MORE_BITS  1
-#define STUCK	   UINT16_MAX /* a count of spilt marks that no longer changes */
+#define FULL	    20	       /* marks per line, on average: 99 of 100 lines have room */
+#define FIRST_LINES 64	       /* of the first table */
+#define STUCK	    UINT16_MAX /* a count of spilt marks that no longer changes */
 
 #define TOO_LARGE MRN_FILTER_LEVELS
 
@@ -65,7 +64,8 @@ static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, str
 	for (; granule < end; granule++) {
 		uint64_t hash = mrn_filter_hash(granule, level);
 
-		act(t->line[hash >> t->shift].mark, mrn_filter_mark(hash, granule, first, last));
+		act(t->line[mrn_filter_line_of(hash, t->lines)].mark,
+		    mrn_filter_mark(hash, granule, first, last));
 	}
 	return n;
 }
@@ -109,14 +109,13 @@ void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
 
 bool mrn_filter_is_full(const struct mrn_filter *f)
 {
-	return !f->table || f->table->marks > (uint64_t)FULL << (64 - f->table->shift);
+	return !f->table || f->table->marks > FULL * f->table->lines;
 }
 
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 {
-	unsigned int shift = f->table ? f->table->shift - MORE_BITS : 64 - FIRST_BITS;
-	size_t size =
-		sizeof(struct mrn_filter_table) + (sizeof(struct mrn_filter_line) << (64 - shift));
+	size_t lines = f->table ? 2 * f->table->lines : FIRST_LINES;
+	size_t size = sizeof(struct mrn_filter_table) + lines * sizeof(struct mrn_filter_line);
 	struct mrn_filter_table *t;
 
 	if (MRN_ALLOC_FAILS())
@@ -125,7 +124,7 @@ struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 	if (!t)
 		return NULL;
 	t->size = size;
-	t->shift = shift;
+	t->lines = lines;
 	return t;
 }
 
@@ -135,7 +134,7 @@ void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t)
 
 	/* Release: pairs with the acquire in mrn_filter_may_overlap. */
 	__atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
-	__atomic_store_n(&f->shift, t->shift, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->lines, t->lines, __ATOMIC_RELAXED);
 	if (!old)
 		return;
 	old->next = f->retired;

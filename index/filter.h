@@ -60,15 +60,15 @@ struct mrn_filter_line {
 struct mrn_filter_table {
 	struct mrn_filter_table *next; /* in a list of retired ones */
 	size_t size;		       /* of the table, in bytes */
-	unsigned int shift;	       /* 64 - log2 of the number of lines */
+	size_t lines;		       /* a power of two */
 	uint64_t marks;		       /* how many it has */
 	struct mrn_filter_line line[];
 };
 
 struct mrn_filter {
 	struct mrn_filter_table *table; /* atomic; NULL before the first entry */
-	unsigned int shift; /* atomic: the table's; may be an older table's, for prefetching */
-	uint32_t levels;    /* atomic: a bit per level with entries; bit 31: some are too large */
+	size_t lines;	 /* atomic: the table's; may be an older table's, for prefetching */
+	uint32_t levels; /* atomic: a bit per level with entries; bit 31: some are too large */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 	struct mrn_filter_table *retired;
 	/*
@@ -97,6 +97,12 @@ static inline uint64_t mrn_filter_hash(uint64_t granule, unsigned int level)
 	return (granule ^ (uint64_t)level << 50) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+/* The line of so many; the first of none, as a forked child finds it in the middle of a look. */
+static inline size_t mrn_filter_line_of(uint64_t hash, size_t lines)
+{
+	return (size_t)(((unsigned __int128)hash * lines) >> 64);
+}
+
 /* The mark of pages first to last of a level in a granule. */
 static inline uint16_t mrn_filter_mark(uint64_t hash, uint64_t granule, uint64_t first,
 				       uint64_t last)
@@ -118,7 +124,7 @@ static inline bool mrn_filter_level_has(const struct mrn_filter_table *t, unsign
 		return true;
 	for (; granule < end; granule++) {
 		uint64_t hash = mrn_filter_hash(granule, level);
-		const uint16_t *line = t->line[hash >> t->shift].mark;
+		const uint16_t *line = t->line[mrn_filter_line_of(hash, t->lines)].mark;
 
 		if (mrn_vector_has(line, mrn_filter_mark(hash, granule, first, last)))
 			return true;
@@ -139,6 +145,9 @@ static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t 
 	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_ACQUIRE);
 	struct mrn_pages p = mrn_pages_of(start, end);
 
+	/* Without a table there are no entries; or a child was forked between the two loads. */
+	if (!t)
+		return false;
 	if (levels >> 31)
 		return true;
 	for (; levels; levels &= levels - 1)
@@ -151,7 +160,7 @@ static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t 
 static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t start)
 {
 	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_RELAXED);
-	unsigned int shift = __atomic_load_n(&f->shift, __ATOMIC_RELAXED);
+	size_t lines = __atomic_load_n(&f->lines, __ATOMIC_RELAXED);
 	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_RELAXED) & (uint32_t)INT32_MAX;
 	uint64_t granule = (uint64_t)start >> (MRN_FILTER_PAGE + MRN_FILTER_STEP);
 
@@ -159,14 +168,13 @@ static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t sta
 		return;
 	for (; levels; levels &= levels - 1) {
 		unsigned int level = (unsigned int)__builtin_ctz(levels);
+		uint64_t hash = mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level);
 
-		/* Computed as a number: with another table's shift it may point anywhere. */
-		__builtin_prefetch(
-			(const void *)((uintptr_t)t + offsetof(struct mrn_filter_table, line) +
-				       sizeof(struct mrn_filter_line) *
-					       (mrn_filter_hash(granule >> level * MRN_FILTER_STEP,
-								level) >>
-						shift)));
+		/* Computed as a number: if the table has fewer lines it is beyond its end. */
+		__builtin_prefetch((const void *)((uintptr_t)t +
+						  offsetof(struct mrn_filter_table, line) +
+						  sizeof(struct mrn_filter_line) *
+							  mrn_filter_line_of(hash, lines)));
 	}
 }
 

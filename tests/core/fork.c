@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "index/check.h"
 #include "os/peek.h"
 #include "tests/core/fixture.h"
 
@@ -500,6 +501,15 @@ static void fork_in_a_look(void)
 		start_and_end(mrn_mm_self(), 4, 5);
 }
 
+/* The same in a look at the filter's table, of which the second granule is still to come. */
+static void fork_in_a_look_at_a_line(unsigned int n)
+{
+	(void)n;
+	mrn_check_mark_hook = NULL;
+	parents->child = fork();
+	CHECK(parents->child >= 0);
+}
+
 static void fill(struct room *room, struct mrn_mm *mm)
 {
 	for (unsigned int i = 0; i < MANY; i++) {
@@ -558,3 +568,22 @@ TEST(fork_in_a_look_at_an_index)
 	_exit(0);
 }
 TWIN(fork_in_a_look_at_an_index, keeps_the_room, BREAK(FORK_ROOM));
+
+/* A child goes on with its parent's look, in a table of zeros. */
+TEST(fork_in_a_look_at_a_filter)
+{
+	struct room *room = calloc(1, sizeof(*room));
+	struct mrn_mm *mm = mrn_mm_self();
+
+	CHECK(room);
+	fill(room, mm);
+	parents = room;
+	mrn_broken_NO_VECTORS = true;
+	mrn_check_mark_hook = fork_in_a_look_at_a_line;
+	start_and_end(mm, 2 * MANY, 2 * MANY + 16);
+	CHECK(!mrn_check_mark_hook);
+	if (!room->child)
+		_exit(0);
+	CHECK_EQ(wait_for(room->child), 0);
+	empty(room);
+}

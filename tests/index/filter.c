@@ -212,7 +212,7 @@ static void check_empty(struct model *m, struct test_rand *r)
 	CHECK_EQ(m->filter.levels, 0);
 	CHECK_EQ(t->marks, 0);
 	CHECK(!may_overlap(m, 0, UINTPTR_MAX));
-	for (size_t i = 0; i < (size_t)1 << (64 - t->shift); i++)
+	for (size_t i = 0; i < t->lines; i++)
 		for (unsigned int k = 0; k < MRN_VECTOR; k++)
 			CHECK_EQ(t->line[i].mark[k], 0);
 	for (int i = 0; i < 1000; i++) {
@@ -401,4 +401,14 @@ TEST(filter_first_entry_comes_in_the_middle_of_a_look)
 {
 	first_entry_while_looking(0);
 	first_entry_while_looking(1);
+}
+
+/* What a child may find that is forked between a look's loads of the levels and of the table. */
+TEST(filter_without_a_table)
+{
+	struct mrn_filter f = {.levels = 1};
+
+	CHECK(!mrn_filter_may_overlap(&f, PAGE_BYTES, 2 * PAGE_BYTES));
+	f.levels = UINT32_C(1) << 31;
+	CHECK(!mrn_filter_may_overlap(&f, PAGE_BYTES, 2 * PAGE_BYTES));
 }

@@ -28,19 +28,20 @@ static struct mrn_pages page_in(uint64_t granule)
 static void find_granules(void)
 {
 	uint64_t x = mrn_filter_hash(X_GRANULE, 0);
-	unsigned int shift = it.filter.table->shift, n = 0;
+	size_t lines = it.filter.table->lines, at = mrn_filter_line_of(x, lines);
+	unsigned int n = 0;
 	bool has_tag[256] = {false};
 
 	has_tag[x >> 24 & 0xff] = true;
 	for (uint64_t g = 0; n < FILLERS; g++) {
 		uint64_t hash = mrn_filter_hash(g, 0);
 
-		if (hash >> shift != x >> shift || has_tag[hash >> 24 & 0xff])
+		if (mrn_filter_line_of(hash, lines) != at || has_tag[hash >> 24 & 0xff])
 			continue;
 		has_tag[hash >> 24 & 0xff] = true;
 		it.granule[n++] = g;
 	}
-	it.line = &it.filter.table->line[x >> shift];
+	it.line = &it.filter.table->line[at];
 }
 
 static void set_up(void)
