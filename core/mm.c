@@ -32,7 +32,7 @@ static struct mrn_mm *new_mm(void)
 	mm->home.refs = 1;
 	mm->home.free = free_mm;
 	mm->ours = true;
-	mm->index.filter.wiped = true;
+	mm->index.filter.wiped = mm->index.filter.hints = true;
 	__atomic_store_n(&mm->state, MRN_MM_IDLE, __ATOMIC_RELEASE);
 	return mm;
 }

@@ -141,6 +141,7 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	struct mrn_calls calls;
 	int r;
 
+	mrn_index_prefetch_walk(&mm->index, range->start);
 	mrn_index_walk_begin(&walk, range->start, range->end);
 	mrn = pin_next(mm, &walk, limit);
 	mrn_section_leave(mm, range->slot);

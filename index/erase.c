@@ -26,6 +26,7 @@ static void merge(struct mrn_index *ix, struct mrn_index_way *way)
 		if (next->entry[i])
 			mrn_leaf_put(both, next->entry[i]);
 	}
+	mrn_leaf_moved(ix, both);
 	new = (struct mrn_index_child){.max = both->node.max, .node = &both->node};
 	mrn_index_replace(ix, way, 0, 2, &new, 1);
 	mrn_pool_retire(ix, &leaf->node);

@@ -5,14 +5,14 @@
 #include "os/wiped.h"
 #include "os/pages.h"
 
-#define FULL	    20	       /* marks per line, on average: 99 of 100 lines have room */
-#define FIRST_LINES 64	       /* of the first table */
-#define STUCK	    UINT16_MAX /* a count of spilt marks that no longer changes */
+#define FULL	     20		/* marks per line, on average: 99 of 100 lines have room */
+#define FIRST_LINES  64		/* of the first table */
+#define HINTED_LINES 4096	/* of the first table with hints: smaller indexes are in a cache */
+#define STUCK	     UINT16_MAX /* a count of spilt marks that no longer changes */
 
 #define TOO_LARGE MRN_FILTER_LEVELS
 
-/* The level on which a range touches three granules at most. */
-static unsigned int level_of(struct mrn_pages p, bool alone)
+unsigned int mrn_filter_level(struct mrn_pages p, bool alone)
 {
 	unsigned int level = alone;
 	uint64_t pages = (p.last - p.first + 1) >> level * MRN_FILTER_STEP;
@@ -72,7 +72,7 @@ static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, str
 
 void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p, alone);
+	unsigned int level = mrn_filter_level(p, alone);
 
 	if (level < TOO_LARGE)
 		t->marks += each_granule(t, level, p, line_add);
@@ -88,7 +88,7 @@ static void set_level(struct mrn_filter *f, unsigned int level, bool on)
 
 void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p, alone);
+	unsigned int level = mrn_filter_level(p, alone);
 
 	mrn_filter_table_add(f->table, p, alone);
 	if (!f->count[level]++)
@@ -97,7 +97,7 @@ void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
 
 void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
 {
-	unsigned int level = level_of(p, alone);
+	unsigned int level = mrn_filter_level(p, alone);
 
 	if (level < TOO_LARGE)
 		f->table->marks -= each_granule(f->table, level, p, line_drop);
@@ -112,10 +112,21 @@ bool mrn_filter_is_full(const struct mrn_filter *f)
 	return !f->table || f->table->marks > FULL * f->table->lines;
 }
 
-struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
+/* The level that most entries are on. */
+static unsigned int fullest_level(const struct mrn_filter *f)
 {
-	size_t lines = f->table ? 2 * f->table->lines : FIRST_LINES;
-	size_t size = sizeof(struct mrn_filter_table) + lines * sizeof(struct mrn_filter_line);
+	unsigned int most = 0;
+
+	for (unsigned int level = 1; level < MRN_FILTER_LEVELS; level++)
+		most = f->count[level] > f->count[most] ? level : most;
+	return most;
+}
+
+/* NULL without memory. */
+static struct mrn_filter_table *make(const struct mrn_filter *f, size_t lines, size_t hint_lines)
+{
+	size_t hints = sizeof(struct mrn_filter_table) + lines * sizeof(struct mrn_filter_line);
+	size_t size = hints + hint_lines * sizeof(struct mrn_hint_line);
 	struct mrn_filter_table *t;
 
 	if (MRN_ALLOC_FAILS())
@@ -125,7 +136,20 @@ struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
 		return NULL;
 	t->size = size;
 	t->lines = lines;
+	t->hint_level = fullest_level(f);
+	if (hint_lines)
+		t->hint = (struct mrn_hint_line *)((char *)t + hints);
 	return t;
+}
+
+struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f)
+{
+	size_t lines = f->table ? 2 * f->table->lines : FIRST_LINES;
+	struct mrn_filter_table *t = NULL;
+
+	if (f->hints && lines >= HINTED_LINES && !MRN_BROKEN(HINT_MEMORY))
+		t = make(f, lines, MRN_HINT_LINES * lines);
+	return t ? t : make(f, lines, 0);
 }
 
 void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t)
@@ -135,6 +159,8 @@ void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t)
 	/* Release: pairs with the acquire in mrn_filter_may_overlap. */
 	__atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
 	__atomic_store_n(&f->lines, t->lines, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->hint, t->hint, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->hint_level, t->hint_level, __ATOMIC_RELAXED);
 	if (!old)
 		return;
 	old->next = f->retired;

@@ -42,6 +42,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "index/hint.h"
 #include "index/vector.h"
 
 #define MRN_FILTER_PAGE	  12 /* log2 of a page's size */
@@ -62,6 +63,8 @@ struct mrn_filter_table {
 	size_t size;		       /* of the table, in bytes */
 	size_t lines;		       /* a power of two */
 	uint64_t marks;		       /* how many it has */
+	struct mrn_hint_line *hint;    /* MRN_HINT_LINES for each line; or NULL */
+	unsigned int hint_level;       /* hints are for entries on this level */
 	struct mrn_filter_line line[];
 };
 
@@ -71,6 +74,10 @@ struct mrn_filter {
 	uint32_t levels; /* atomic: a bit per level with entries; bit 31: some are too large */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 	struct mrn_filter_table *retired;
+	/* Atomic, both: the table's; may be an older table's, for prefetching. */
+	struct mrn_hint_line *hint;
+	unsigned int hint_level;
+	bool hints; /* may be set before the first entry: large tables have hints */
 	/*
 	 * May be set before the first entry: then a forked child finds zeros in the tables and the index's nodes, in
 	 * case it was reading or writing at the moment of the fork; see wiped.h. Otherwise it has copies, and can free
@@ -156,27 +163,45 @@ static inline bool mrn_filter_may_overlap(const struct mrn_filter *f, uintptr_t 
 	return false;
 }
 
-/* Prefetches for a look-up of this address. Safe outside a section: reads nothing of the table. */
+/* The hash of the granule of a level that an address is in. */
+static inline uint64_t mrn_filter_hash_of(uintptr_t start, unsigned int level)
+{
+	return mrn_filter_hash((uint64_t)start >> (MRN_FILTER_PAGE + (level + 1) * MRN_FILTER_STEP),
+			       level);
+}
+
+/*
+ * Prefetches for a look-up of this address. Safe outside a section: reads nothing of the table, and computes addresses as
+ * numbers, since with another table's fields they may lie anywhere.
+ */
 static inline void mrn_filter_prefetch(const struct mrn_filter *f, uintptr_t start)
 {
-	const struct mrn_filter_table *t = __atomic_load_n(&f->table, __ATOMIC_RELAXED);
+	uintptr_t t = (uintptr_t)__atomic_load_n(&f->table, __ATOMIC_RELAXED);
+	uintptr_t hint = (uintptr_t)__atomic_load_n(&f->hint, __ATOMIC_RELAXED);
 	size_t lines = __atomic_load_n(&f->lines, __ATOMIC_RELAXED);
 	uint32_t levels = __atomic_load_n(&f->levels, __ATOMIC_RELAXED) & (uint32_t)INT32_MAX;
-	uint64_t granule = (uint64_t)start >> (MRN_FILTER_PAGE + MRN_FILTER_STEP);
+	size_t line;
 
 	if (!t)
 		return;
 	for (; levels; levels &= levels - 1) {
-		unsigned int level = (unsigned int)__builtin_ctz(levels);
-		uint64_t hash = mrn_filter_hash(granule >> level * MRN_FILTER_STEP, level);
-
-		/* Computed as a number: if the table has fewer lines it is beyond its end. */
-		__builtin_prefetch((const void *)((uintptr_t)t +
-						  offsetof(struct mrn_filter_table, line) +
-						  sizeof(struct mrn_filter_line) *
-							  mrn_filter_line_of(hash, lines)));
+		line = mrn_filter_line_of(mrn_filter_hash_of(start,
+							     (unsigned int)__builtin_ctz(levels)),
+					  lines);
+		__builtin_prefetch((const void *)(t + offsetof(struct mrn_filter_table, line) +
+						  line * sizeof(struct mrn_filter_line)));
+	}
+	if (hint) {
+		line = mrn_filter_line_of(mrn_filter_hash_of(start,
+							     __atomic_load_n(&f->hint_level,
+									     __ATOMIC_RELAXED)),
+					  MRN_HINT_LINES * lines);
+		__builtin_prefetch((const void *)(hint + line * sizeof(struct mrn_hint_line)));
 	}
 }
+
+/* The level on which a range touches three granules at most; MRN_FILTER_LEVELS if it is too large for all. */
+unsigned int mrn_filter_level(struct mrn_pages p, bool alone);
 
 /*
  * For the writer. A table must exist. add never fails: an overfull table says "perhaps" more often. alone: use larger

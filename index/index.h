@@ -102,6 +102,12 @@ static inline bool mrn_index_may_overlap(const struct mrn_index *ix, uintptr_t s
 	return mrn_filter_may_overlap(&ix->filter, start, end);
 }
 
+/* Prefetches for a walk that begins at start, if there is a hint. In a section; call when an entry may overlap. */
+static inline void mrn_index_prefetch_walk(const struct mrn_index *ix, uintptr_t start)
+{
+	mrn_hint_follow(&ix->filter, start);
+}
+
 /* A position in the order of entries; stays valid when entries come and go. */
 struct mrn_index_cursor {
 	uintptr_t start;

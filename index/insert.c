@@ -37,6 +37,7 @@ static void rescale(struct mrn_index *ix, struct mrn_index_way *way, uintptr_t s
 	for (unsigned int i = 0; i < SLOTS; i++)
 		if (old->entry[i])
 			mrn_leaf_put(leaf, old->entry[i]);
+	mrn_leaf_moved(ix, leaf);
 	new = (struct mrn_index_child){.max = leaf->node.max, .node = &leaf->node};
 	mrn_index_replace(ix, way, 0, 1, &new, 1);
 	mrn_pool_retire(ix, &old->node);
@@ -53,10 +54,14 @@ static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct 
 	/* Inserting in ascending or descending order leaves full leaves behind. */
 	if (at == SLOTS || !at)
 		left = at ? SLOTS : 1;
+	for (unsigned int i = 0; i <= SLOTS && ix->filter.table->hint; i++)
+		mrn_hint_prefetch(ix->filter.table, list[i]);
 	half[0] = mrn_leaf_new(ix, list[0]->start, list[left - 1]->start);
 	half[1] = mrn_leaf_new(ix, list[left]->start, list[SLOTS]->start);
 	for (unsigned int i = 0; i <= SLOTS; i++)
 		mrn_leaf_put(half[i >= left], list[i]);
+	mrn_leaf_moved(ix, half[0]);
+	mrn_leaf_moved(ix, half[1]);
 	new[0] = (struct mrn_index_child){.max = half[0]->node.max, .node = &half[0]->node};
 	new[1] = (struct mrn_index_child){mrn_bias(list[left]->start), half[1]->node.max,
 					  list[left]->id, &half[1]->node};
@@ -67,14 +72,17 @@ static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct 
 static void fill_table(struct mrn_filter_table *t, struct mrn_index_node *node)
 {
 	if (!node->level) {
-		if (node->shift)
+		if (node->shift || t->hint)
 			for (unsigned int i = 0; i < SLOTS; i++)
 				__builtin_prefetch(mrn_leaf(node)->entry[i]);
-		for (uint32_t used = node->used; used; used &= used - 1)
-			mrn_filter_table_add(t,
-					     mrn_leaf_pages_at(mrn_leaf(node),
-							       (unsigned int)__builtin_ctz(used)),
-					     node->alone >> __builtin_ctz(used) & 1);
+		for (uint32_t used = node->used; used; used &= used - 1) {
+			unsigned int i = (unsigned int)__builtin_ctz(used);
+
+			mrn_filter_table_add(t, mrn_leaf_pages_at(mrn_leaf(node), i),
+					     node->alone >> i & 1);
+			if (t->hint)
+				mrn_hint_add(t, mrn_leaf(node)->entry[i]);
+		}
 		return;
 	}
 	for (unsigned int i = 0; i < node->n; i++)
@@ -170,6 +178,7 @@ int mrn_index_insert_at(struct mrn_index *ix, struct mrn_index_entry *e, struct 
 		mrn_leaf_put(leaf, e);
 	else
 		split(ix, way, e);
+	mrn_hint_add(ix->filter.table, e);
 	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
 	return 0;
 }

@@ -51,6 +51,12 @@ void mrn_leaf_put(struct mrn_leaf *leaf, struct mrn_index_entry *e)
 	leaf->node.max = max > leaf->node.max ? max : leaf->node.max;
 }
 
+void mrn_leaf_moved(const struct mrn_index *ix, const struct mrn_leaf *leaf)
+{
+	for (uint32_t used = leaf->node.used; used && ix->filter.table->hint; used &= used - 1)
+		mrn_hint_move(ix->filter.table, leaf->entry[__builtin_ctz(used)]);
+}
+
 void mrn_leaf_clear(struct mrn_leaf *leaf, unsigned int i)
 {
 	__atomic_store_n(&leaf->entry[i], NULL, __ATOMIC_RELEASE);

@@ -12,6 +12,8 @@
 struct mrn_leaf *mrn_leaf_new(struct mrn_index *ix, uintptr_t first, uintptr_t last);
 /* Puts e into a free slot. The parents' maxima cover e's end already, and e->place says whether it is alone. */
 void mrn_leaf_put(struct mrn_leaf *leaf, struct mrn_index_entry *e);
+/* The leaf's entries were in other leaves before. */
+void mrn_leaf_moved(const struct mrn_index *ix, const struct mrn_leaf *leaf);
 void mrn_leaf_clear(struct mrn_leaf *leaf, unsigned int i);
 
 /* The leaf's maximum, from its slots; and from this entry. */

@@ -387,7 +387,7 @@ static void memory(const char *what, uintptr_t span, uintptr_t clump)
 	const unsigned int n = test_is_sanitized() ? 50000 : 1000000;
 	struct mrn_index_entry *e = calloc(n, sizeof(*e));
 	struct test_rand seed = rand_stream(70);
-	struct mrn_index ix = {0};
+	struct mrn_index ix = {.filter.hints = true};
 	uintptr_t start = 0;
 	double bytes;
 
