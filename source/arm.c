@@ -52,12 +52,14 @@ static bool take_room(struct mrn_source *s)
 {
 	unsigned int n;
 
-	if (mrn_room_take(&s->room))
+	if (mrn_room_take(&s->room, mrn_lasting_number(s->uffd.lasting)))
 		return true;
 	n = mrn_uffd_give_back(&s->uffd, MRN_UFFD_LOOKS);
+	if (!n)
+		return false;
 	while (n--)
 		mrn_room_reuse(&s->room);
-	return mrn_room_take(&s->room);
+	return mrn_room_take(&s->room, mrn_lasting_number(s->uffd.lasting));
 }
 
 int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,

@@ -29,6 +29,12 @@ static uint64_t read_max(void)
 	return max ? max : DEFAULT_MAX;
 }
 
+/* So few are not worth another count. */
+static uint64_t few(const struct mrn_room *room)
+{
+	return room->limit / 64 + 1;
+}
+
 void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm)
 {
 	uint64_t max = read_max();
@@ -38,6 +44,7 @@ void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm)
 		max = mrn_check_max_mappings;
 #endif
 	*room = (struct mrn_room){.mm = mm, .limit = max / 2};
+	room->meanwhile = few(room);
 }
 
 static bool count_one(const struct mrn_mapping *m, void *n)
@@ -48,25 +55,27 @@ static bool count_one(const struct mrn_mapping *m, void *n)
 }
 
 /* How many more ranges may be armed; each adds two mappings at most. */
-static uint64_t arms_left(const struct mrn_room *room)
+static uint64_t arms_left(const struct mrn_room *room, unsigned int lasting)
 {
 	uint64_t n = 0;
 
 	/* A sandbox may forbid reading the mappings. */
 	if (mrn_is_confined() || mrn_maps_visit(count_one, &n) < 0)
-		n = 2 * __atomic_load_n(&room->mm->index.entries, __ATOMIC_RELAXED);
+		n = 2 * (__atomic_load_n(&room->mm->index.entries, __ATOMIC_RELAXED) + lasting);
 	return n < room->limit ? (room->limit - n) / 2 : 0;
 }
 
-/* The first caller counts; meanwhile the others get no room. */
-static bool count(struct mrn_room *room)
+/* The first caller counts. */
+static bool count(struct mrn_room *room, unsigned int lasting)
 {
-	uint64_t arms, least = room->limit / 64 + 1, most = room->limit / 8 + 1;
+	uint64_t arms, least = few(room), most = room->limit / 8 + 1;
 
 	if (__atomic_exchange_n(&room->counting, 1, __ATOMIC_ACQUIRE))
 		return false;
-	arms = arms_left(room);
+	arms = arms_left(room, lasting);
 	__atomic_store_n(&room->reuses, most, __ATOMIC_RELAXED);
+	/* Once: a count that finds no room leaves none for the next. */
+	__atomic_store_n(&room->meanwhile, arms < least ? 0 : least, __ATOMIC_RELAXED);
 	if (arms < least) {
 		/* If little is left, do not count again for each arm. */
 		arms = 0;
@@ -92,13 +101,14 @@ static bool take_one(uint64_t *left)
 	return false;
 }
 
-bool mrn_room_take(struct mrn_room *room)
+bool mrn_room_take(struct mrn_room *room, unsigned int lasting)
 {
 	if (take_one(&room->arms))
 		return true;
 	if (take_one(&room->chances))
 		return false;
-	return count(room);
+	/* Or another thread counts, or has just counted. */
+	return count(room, lasting) || take_one(&room->meanwhile) || take_one(&room->arms);
 }
 
 void mrn_room_give_back(struct mrn_room *room)

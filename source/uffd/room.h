@@ -7,8 +7,8 @@
  * Only the kernel knows which split mappings have been joined again by disarming, unmapping and moving. So mappings are
  * counted, in a time that grows with their number: once in as many arms as surely fit, each counted as two; and while
  * there is no room, once in as many chances as make that time small. Without /proc, or in a sandbox, which may forbid
- * open, they cannot be counted: then each notifier counts as two, since an armed range has one, and the program's own
- * mappings are not known.
+ * open, they cannot be counted: then each notifier counts as two, and each range that stays armed without one; the
+ * program's own mappings are not known.
  */
 #ifndef MRN_SOURCE_UFFD_ROOM_H
 #define MRN_SOURCE_UFFD_ROOM_H
@@ -22,19 +22,20 @@ struct mrn_room {
 	const struct mrn_mm *mm;
 	uint64_t limit; /* of mappings; at this many nothing more is armed */
 	/* Atomic. */
-	uint64_t arms; /* ranges that may be armed before the next count */
-	uint64_t
-		/* Requests to arm, and disarms, left before the next count. */
-		chances;
-	uint64_t
-		reuses; /* ranges that may be armed in place of disarmed ones before the next count */
+	uint64_t arms;	    /* ranges that may be armed before the next count */
+	uint64_t chances;   /* requests to arm, and disarms, before the next count */
+	uint64_t reuses;    /* ranges that may be armed in place of others before it */
+	uint64_t meanwhile; /* ranges that other threads may arm during it */
 	uint32_t counting;
 };
 
 /* For mm, the process's. Reads the system's limit. */
 void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm);
-/* True if one more range may be armed. May count: do not call with a lock held that the event path takes. */
-bool mrn_room_take(struct mrn_room *room);
+/*
+ * True if one more range may be armed. lasting: how many are armed that may have no notifier. May count: do not call with
+ * a lock held that the event path takes.
+ */
+bool mrn_room_take(struct mrn_room *room, unsigned int lasting);
 /* Call if nothing of the range has been armed. */
 void mrn_room_give_back(struct mrn_room *room);
 /* Call after a disarm: there may be room again. */
