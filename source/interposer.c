@@ -5,6 +5,7 @@
 
 #include "source/check.h"
 #include "source/dispatch/dispatch.h"
+#include "source/heap_callers.h"
 #include "source/watched.h"
 
 #define LOOK 16 /* bytes of each wrapper */
@@ -17,6 +18,18 @@ void mrn_interposer_present(const void *const *them, unsigned int n)
 {
 	nr_wrappers = n;
 	__atomic_store_n(&wrappers, them, __ATOMIC_RELEASE);
+}
+
+static const struct mrn_heap_knowledge *heap;
+
+void mrn_interposer_knows_heap(const struct mrn_heap_knowledge *k)
+{
+	__atomic_store_n(&heap, k, __ATOMIC_RELEASE);
+}
+
+const struct mrn_heap_knowledge *mrn_heap_knowledge(void)
+{
+	return __atomic_load_n(&heap, __ATOMIC_ACQUIRE);
 }
 
 bool mrn_interposer_is_present(void)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <mrn/mmu_notifier.h>
 #include <stdarg.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -36,18 +37,18 @@
 	} while (0)
 
 #ifdef __GLIBC__
-/* True if free comes from the same library as glibc's version, so from no other allocator. */
-static bool is_in_glibc(void (*real_free)(void *block))
+/* True if a function comes from the same library as glibc's version, so from no other allocator. */
+static bool is_in_glibc(void *function)
 {
 	Dl_info libc, owner;
 
-	return dladdr((void *)(uintptr_t)gnu_get_libc_version, &libc) &&
-	       dladdr((void *)(uintptr_t)real_free, &owner) && libc.dli_fbase == owner.dli_fbase;
+	return dladdr((void *)(uintptr_t)gnu_get_libc_version, &libc) && dladdr(function, &owner) &&
+	       libc.dli_fbase == owner.dli_fbase;
 }
 #else
-static bool is_in_glibc(void (*real_free)(void *block))
+static bool is_in_glibc(void *function)
 {
-	(void)real_free;
+	(void)function;
 	return false;
 }
 #endif
@@ -58,14 +59,21 @@ const struct mrn_real_heap *mrn_real_heap_look_up(void)
 {
 	static struct mrn_real_heap heap;
 	static MRN_TLS bool looking;
+	bool is_glibcs = true, is_first = true;
+	void *next;
 
 	if (looking)
 		return NULL;
 	looking = true;
 	/* Threads that race here store the same values. */
-	heap.free = (void (*)(void *))(uintptr_t)dlsym(RTLD_NEXT, "free");
-	heap.realloc = (void *(*)(void *, size_t))(uintptr_t)dlsym(RTLD_NEXT, "realloc");
-	heap.is_glibcs = is_in_glibc(heap.free);
+#define FIND(type, name, arguments)                         \
+	next = dlsym(RTLD_NEXT, #name);                     \
+	heap.name = (type(*) arguments)(uintptr_t)next;     \
+	is_glibcs = is_glibcs && next && is_in_glibc(next); \
+	is_first = is_first && dlsym(RTLD_DEFAULT, #name) == (void *)(uintptr_t)name;
+	MRN_HEAP_FUNCTIONS(FIND)
+	heap.is_glibcs = is_glibcs;
+	heap.is_seen = is_glibcs && is_first;
 	looking = false;
 	__atomic_store_n(&mrn_real_heap_found, &heap, __ATOMIC_RELEASE);
 	return &heap;

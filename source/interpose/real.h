@@ -58,11 +58,25 @@ int mrn_real_clone_look_up(int (*fn)(void *arg), void *stack, int flags, void *a
 /* Apart from the others because syscall-x86_64.S jumps through it. */
 extern long (*mrn_real_syscall)(long nr, ...);
 
-/* The allocator behind free and realloc; looked up at the first call. NULL during that look-up. */
+/* The allocator behind ours: heap.c. */
+#define MRN_HEAP_FUNCTIONS(ROW)                                                 \
+	ROW(void, free, (void *block))                                          \
+	ROW(void *, malloc, (size_t size))                                      \
+	ROW(void *, calloc, (size_t n, size_t size))                            \
+	ROW(void *, realloc, (void *block, size_t size))                        \
+	ROW(void *, memalign, (size_t alignment, size_t size))                  \
+	ROW(void *, aligned_alloc, (size_t alignment, size_t size))             \
+	ROW(int, posix_memalign, (void **block, size_t alignment, size_t size)) \
+	ROW(void *, valloc, (size_t size))                                      \
+	ROW(void *, pvalloc, (size_t size))                                     \
+	ROW(int, malloc_trim, (size_t pad))
+
+/* Looked up at the first call; the pointer to it is NULL during that look-up. */
 struct mrn_real_heap {
-	void (*free)(void *block);
-	void *(*realloc)(void *block, size_t size);
-	bool is_glibcs;
+#define MRN_HEAP_POINTER(type, name, arguments) type(*name) arguments;
+	MRN_HEAP_FUNCTIONS(MRN_HEAP_POINTER)
+	bool is_glibcs; /* all of them */
+	bool is_seen;	/* and nothing is in front of ours: we see all calls by name */
 };
 const struct mrn_real_heap *mrn_real_heap_look_up(void);
 extern const struct mrn_real_heap *mrn_real_heap_found;

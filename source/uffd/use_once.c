@@ -3,10 +3,82 @@
 
 #include "os/event_path.h"
 
+/* With the lock held, as all below. */
+static void take_out(struct mrn_use_once *s, unsigned int i)
+{
+	for (s->n--; i < s->n; i++)
+		s->range[i] = s->range[i + 1];
+}
+
+static void drop_ended(struct mrn_use_once *s)
+{
+	for (unsigned int i = 0; i < s->n;)
+		if (mrn_zappers_are_gone(&s->range[i].zappers))
+			take_out(s, i);
+		else
+			i++;
+}
+
+static uintptr_t gap_after(const struct mrn_use_once_range *r)
+{
+	return r[1].start > r->end ? r[1].start - r->end : 0;
+}
+
+/* Joins the two neighbours with the smallest gap, gap included: their zappers become the zappers of all of it. */
+static void join_nearest(struct mrn_use_once *s)
+{
+	struct mrn_use_once_range *best = s->range;
+
+	for (unsigned int i = 1; i + 1 < s->n; i++)
+		if (gap_after(&s->range[i]) < gap_after(best))
+			best = &s->range[i];
+	if (best->end < best[1].end)
+		best->end = best[1].end;
+	mrn_zappers_join(&best->zappers, &best[1].zappers);
+	take_out(s, (unsigned int)(best + 1 - s->range));
+}
+
+/* A range that a heap shrinks and grows by comes again and again. True if it was there, or is in one that stays. */
+static bool is_known(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
+		     const struct mrn_zappers *z)
+{
+	for (unsigned int i = 0; i < s->n && s->range[i].start <= start; i++) {
+		struct mrn_use_once_range *r = &s->range[i];
+
+		if (r->end >= end && r->zappers.anybody)
+			return true;
+		if (r->start == start && r->end == end) {
+			/* Forgets those who have left. */
+			mrn_zappers_are_gone(&r->zappers);
+			mrn_zappers_join(&r->zappers, z);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
+		   const struct mrn_zappers *z)
+{
+	unsigned int i = s->n++;
+
+	for (; i > 0 && s->range[i - 1].start > start; i--)
+		s->range[i] = s->range[i - 1];
+	s->range[i] = (struct mrn_use_once_range){start, end, *z};
+}
+
 void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 {
+	struct mrn_zappers z = mrn_zappers_of(start, end);
+
 	mrn_mutex_lock(&s->lock);
-	s->n = mrn_spans_add(s->range, s->n, MRN_USE_ONCE_MAX, start, end);
+	if (s->n == MRN_USE_ONCE_MAX)
+		drop_ended(s);
+	if (!is_known(s, start, end, &z)) {
+		insert(s, start, end, &z);
+		if (s->n > MRN_USE_ONCE_MAX)
+			join_nearest(s);
+	}
 	mrn_mutex_unlock(&s->lock);
 }
 
@@ -22,8 +94,16 @@ bool mrn_use_once_overlaps(struct mrn_use_once *s, uintptr_t start, uintptr_t en
 	bool found = false;
 
 	mrn_mutex_lock(&s->lock);
-	for (unsigned int i = 0; i < s->n && !found; i++)
-		found = s->range[i].start < end && s->range[i].end > start;
+	for (unsigned int i = 0; i < s->n && s->range[i].start < end && !found;) {
+		struct mrn_use_once_range *r = &s->range[i];
+
+		if (r->end > start && mrn_zappers_are_gone(&r->zappers)) {
+			take_out(s, i);
+			continue;
+		}
+		found = r->end > start;
+		i++;
+	}
 	mrn_mutex_unlock(&s->lock);
 	return found;
 }

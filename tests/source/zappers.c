@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Memory that malloc takes back inside itself: good for one use while that may be going on, and cached again after it. The
+ * threads' frees are real ones, of blocks at the end of a thread's heap, which glibc then trims.
+ */
+#include <mrn/mrn.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "os/pages.h"
+#include "source/bracket/check.h"
+#include "source/uffd/zappers.h"
+#include "tests/harness/break.h"
+#include "tests/harness/sync.h"
+#include "tests/harness/test.h"
+#include "tests/no_device.h"
+#include "tests/pin_device.h"
+
+#define OLD 'A'
+#define NEW 'B'
+
+/* Below the size from which malloc gives each block a mapping of its own. */
+#define BLOCK 100000
+
+static struct break_later broken;
+static struct pin_device dev;
+static struct mrn_source *source;
+static struct mrn_regcache *cache;
+
+static void attach(void)
+{
+	if (!mrn_heap_knowledge())
+		SKIP("malloc is not glibc's, or not seen");
+	pin_device_open(&dev);
+	source = attach_or_skip(MRN_SOURCE_AUTO);
+	if (!(mrn_source_coverage(source, NULL) & MRN_SOURCE_UFFD))
+		SKIP("no userfaultfd here");
+	cache = pin_cache(&dev, source, MRN_COVER_PAGES, 0);
+	break_now(&broken);
+}
+
+static void detach(void)
+{
+	CHECK_ERR(mrn_regcache_destroy(cache), 0);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	pin_device_close(&dev);
+}
+
+static uint64_t used_once(void)
+{
+	struct mrn_regcache_stats s;
+
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
+	return s.use_once;
+}
+
+/* True if a get of the page is good for one use. */
+static bool is_for_one_use(const char *page)
+{
+	uint64_t before = used_once();
+
+	pin_cache_peek(&dev, cache, page);
+	return used_once() != before;
+}
+
+/* ------------------------------------------------------------------------- a free that is held */
+
+#define MANY 32
+
+/* A thread with blocks at the end of its own heap. */
+struct owner {
+	struct test_thread thread;
+	struct test_gate ready, free_now, freed, go_on, end;
+	char *block[MANY];
+	char *page;   /* in one of them */
+	bool is_held; /* in the last free, when all is over but the thread has not said so */
+	bool is_last;
+};
+
+static MRN_TLS struct owner *held;
+
+static void hold(void)
+{
+	if (!held || !held->is_last)
+		return;
+	test_gate_open(&held->freed);
+	test_gate_wait(&held->go_on);
+	held = NULL;
+}
+
+static void own(void *arg)
+{
+	struct owner *o = arg;
+
+	for (int i = 0; i < MANY; i++) {
+		o->block[i] = malloc(BLOCK);
+		CHECK(o->block[i]);
+		memset(o->block[i], OLD, BLOCK);
+	}
+	o->page = (char *)mrn_page_up((uintptr_t)o->block[MANY / 2]);
+	test_gate_open(&o->ready);
+	test_gate_wait(&o->free_now);
+	held = o->is_held ? o : NULL;
+	/* The last one joins all others with the top, which is then trimmed. */
+	for (int i = 0; i < MANY; i++) {
+		o->is_last = i == MANY - 1;
+		free(o->block[i]);
+	}
+	if (!o->is_held)
+		test_gate_open(&o->freed);
+	test_gate_wait(&o->end);
+}
+
+static void start_owner(struct owner *o)
+{
+	test_thread(&o->thread, own, o);
+	test_gate_wait(&o->ready);
+}
+
+static void end_owner(struct owner *o)
+{
+	test_gate_open(&o->end);
+	test_join(&o->thread);
+}
+
+TEST(trimmed_memory_is_cached_again)
+{
+	struct owner o = {0};
+
+	attach();
+	start_owner(&o);
+	CHECK(!is_for_one_use(o.page));
+	test_gate_open(&o.free_now);
+	test_gate_wait(&o.freed);
+	CHECK(!is_for_one_use(o.page));
+	CHECK(!is_for_one_use(o.page));
+	end_owner(&o);
+	detach();
+}
+
+/* Another thread is inside free, too, at first. */
+TEST(trimmed_memory_is_for_one_use_until_free_has_returned)
+{
+	struct owner o = {.is_held = true}, other = {.is_held = true};
+
+	attach();
+	mrn_check_freed_hook = hold;
+	start_owner(&other);
+	start_owner(&o);
+	CHECK(!is_for_one_use(o.page));
+	test_gate_open(&other.free_now);
+	test_gate_wait(&other.freed);
+	test_gate_open(&o.free_now);
+	test_gate_wait(&o.freed);
+	CHECK(is_for_one_use(o.page));
+	test_gate_open(&other.go_on);
+	end_owner(&other);
+	CHECK(is_for_one_use(o.page));
+	test_gate_open(&o.go_on);
+	end_owner(&o);
+	CHECK(!is_for_one_use(o.page));
+	CHECK(!is_for_one_use(o.page));
+	detach();
+}
+TWIN(trimmed_memory_is_for_one_use_until_free_has_returned, end_is_believed,
+     BREAK_LATER(broken, UFFD_ZAPS_BELIEVED));
+TWIN(trimmed_memory_is_for_one_use_until_free_has_returned, thread_is_missed,
+     BREAK_LATER(broken, UFFD_ZAPPER_MISSED));
+
+/* ------------------------------------------------------------------------ a thread that ends */
+
+/* Frees a small block between large ones and the top only at its end: until then malloc keeps it for the thread. */
+struct ending {
+	struct test_gate ready, end;
+	char *page;
+	struct mrn_zappers zappers;
+	bool looked;
+};
+
+static struct ending *ending;
+
+static void keep_a_small_block(void *arg)
+{
+	struct ending *e = arg;
+	char *block[MANY], *volatile small; /* the compiler would leave it out */
+
+	for (int i = 0; i < MANY; i++) {
+		block[i] = malloc(BLOCK);
+		memset(block[i], OLD, BLOCK);
+	}
+	small = malloc(1000);
+	e->page = (char *)mrn_page_up((uintptr_t)block[MANY / 2]);
+	for (int i = 0; i < MANY; i++)
+		free(block[i]);
+	free(small);
+	test_gate_open(&e->ready);
+	test_gate_wait(&e->end);
+}
+
+/* The thread sleeps in madvise until the event is read. */
+static void look_who_zaps(void)
+{
+	uintptr_t at = (uintptr_t)ending->page;
+
+	if (ending->looked || !test_gate_is_open(&ending->end))
+		return;
+	ending->looked = true;
+	ending->zappers = mrn_zappers_of(at, at + mrn_page_size());
+}
+
+TEST(a_thread_that_ends_is_inside_malloc)
+{
+	struct ending e = {0};
+	struct test_thread thread;
+
+	attach();
+	ending = &e;
+	test_thread(&thread, keep_a_small_block, &e);
+	test_gate_wait(&e.ready);
+	CHECK(!is_for_one_use(e.page));
+	mrn_check_uffd_event_hook = look_who_zaps;
+	test_gate_open(&e.end);
+	test_join(&thread);
+	mrn_check_uffd_event_hook = NULL;
+	CHECK(e.looked);
+	CHECK(!e.zappers.anybody);
+	CHECK_EQ(e.zappers.n, 1);
+	CHECK(!is_for_one_use(e.page));
+	detach();
+}
+TWIN(a_thread_that_ends_is_inside_malloc, end_is_not_seen, BREAK_LATER(broken, HEAP_ENDS));
+
+/* --------------------------------------------------------- a free between the event and the zap */
+
+/*
+ * As the trap in tests/whole/races.c: from the event on, the thread that frees gives way to one that keeps its processor
+ * busy until what free zaps has been registered.
+ */
+#define TRAP_BLOCKS 100
+
+static struct trap {
+	struct test_gate event, read;
+	cpu_set_t cpu, all;
+	char *block[TRAP_BLOCKS];
+	char *last;
+	bool hogged, registered, on;
+} * trap;
+
+static void run_on(const cpu_set_t *cpu, int policy)
+{
+	const struct sched_param none = {.sched_priority = 0};
+
+	CHECK_EQ(sched_setaffinity(0, sizeof(*cpu), cpu), 0);
+	CHECK_EQ(sched_setscheduler(0, policy, &none), 0);
+}
+
+/* Not for ever: the thread that zaps may hold the mmap lock, which the registration wants. Then the round proves nothing. */
+static void keep_busy(void *arg)
+{
+	uint64_t end;
+
+	run_on(&trap->cpu, SCHED_OTHER);
+	test_gate_wait(&trap->event);
+	__atomic_store_n(&trap->hogged, true, __ATOMIC_RELEASE);
+	end = test_now_ns() + 100 * UINT64_C(1000000);
+	while (!__atomic_load_n(&trap->registered, __ATOMIC_ACQUIRE) && test_now_ns() < end)
+		;
+}
+
+static void event_is_there(void)
+{
+	if (!__atomic_load_n(&trap->on, __ATOMIC_ACQUIRE))
+		return;
+	test_gate_open(&trap->event);
+	while (!__atomic_load_n(&trap->hogged, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+static void event_was_read(void)
+{
+	if (__atomic_load_n(&trap->on, __ATOMIC_ACQUIRE))
+		test_gate_open(&trap->read);
+}
+
+/* What a transfer of the last page finds. */
+static char transfer(void)
+{
+	const struct mrn_regcache_entry *entry;
+	char byte;
+
+	CHECK_ERR(mrn_regcache_get(cache, trap->block[0],
+				   (size_t)(trap->last + 4096 - trap->block[0]), MRN_ACCESS_READ,
+				   &entry),
+		  0);
+	CHECK_ERR(pin_device_read(&dev, entry, trap->last, &byte, 1), 0);
+	CHECK_ERR(mrn_regcache_put(entry), 0);
+	return byte;
+}
+
+/* All of the range again: the kernel raises a second event for a part that is armed apart. */
+static void register_again(void *arg)
+{
+	test_gate_wait(&trap->read);
+	transfer();
+	__atomic_store_n(&trap->registered, true, __ATOMIC_RELEASE);
+}
+
+static void allocate(char byte)
+{
+	for (int i = 0; i < TRAP_BLOCKS; i++) {
+		trap->block[i] = malloc(BLOCK);
+		CHECK(trap->block[i]);
+		memset(trap->block[i], byte, BLOCK);
+	}
+}
+
+static void fall_into_it(void *arg)
+{
+	struct test_thread getter, hog;
+
+	allocate(OLD);
+	trap->last = (char *)mrn_page_down((uintptr_t)trap->block[TRAP_BLOCKS - 1] + BLOCK) - 4096;
+	CHECK_EQ(transfer(), OLD);
+	for (int i = 0; i < TRAP_BLOCKS - 1; i++)
+		free(trap->block[i]);
+	test_thread(&getter, register_again, NULL);
+	test_thread(&hog, keep_busy, NULL);
+	__atomic_store_n(&trap->on, true, __ATOMIC_RELEASE);
+	run_on(&trap->cpu, SCHED_IDLE);
+	free(trap->block[TRAP_BLOCKS - 1]);
+	run_on(&trap->all, SCHED_OTHER);
+	test_join(&getter);
+	test_join(&hog);
+	__atomic_store_n(&trap->on, false, __ATOMIC_RELEASE);
+	allocate(NEW);
+}
+
+TEST(a_free_between_the_event_and_the_zap, .timeout_s = 60)
+{
+	attach();
+	for (unsigned int i = 0; !i || test_round_is_due(i, 10); i++) {
+		struct test_thread thread;
+		struct trap t = {0};
+
+		trap = &t;
+		CHECK_EQ(sched_getaffinity(0, sizeof(t.all), &t.all), 0);
+		CPU_SET(sched_getcpu(), &t.cpu);
+		mrn_check_uffd_event_hook = event_is_there;
+		mrn_check_uffd_hook = event_was_read;
+		test_thread(&thread, fall_into_it, NULL);
+		test_join(&thread);
+		mrn_check_uffd_event_hook = NULL;
+		mrn_check_uffd_hook = NULL;
+		CHECK_EQ(transfer(), NEW);
+		for (int b = 0; b < TRAP_BLOCKS; b++)
+			free(t.block[b]);
+	}
+	detach();
+}
+/* The kernel has nothing armed, and says EAGAIN, until the thread has woken up: that would hide it. */
+TWIN(a_free_between_the_event_and_the_zap, end_is_believed,
+     UNTIL_CAUGHT((BREAK_LATER(broken, UFFD_ZAPS_BELIEVED), BREAK_LATER(broken, ARMED_UNREAD))));
+
+/* ------------------------------------------------------------------- a program that mallocs its buffers */
+
+#define BUFFERS 16
+#define USES	4
+#define CHANGES 4000
+
+static unsigned int stale;
+
+/* Buffers that come and go; each transfer's last byte is compared with what was written. */
+static void transfer_from_malloc(void *arg)
+{
+	char *buffer[BUFFERS] = {0};
+	struct test_rand r;
+	unsigned char last;
+
+	test_rand_init(&r, (uintptr_t)arg);
+	for (unsigned int i = 0; i < CHANGES; i++) {
+		uint64_t k = test_rand_below(&r, BUFFERS);
+		size_t size = 4096 * (1 + test_rand_below(&r, 3) * 8);
+		char byte = (char)i;
+
+		free(buffer[k]);
+		buffer[k] = malloc(size);
+		CHECK(buffer[k]);
+		memset(buffer[k], byte, size);
+		for (int use = 0; use < USES; use++) {
+			const struct mrn_regcache_entry *entry;
+
+			CHECK_ERR(mrn_regcache_get(cache, buffer[k], size, MRN_ACCESS_READ, &entry),
+				  0);
+			CHECK_ERR(pin_device_read(&dev, entry, buffer[k] + size - 1, &last, 1), 0);
+			CHECK_ERR(mrn_regcache_put(entry), 0);
+			if ((char)last != byte)
+				__atomic_fetch_add(&stale, 1, __ATOMIC_RELAXED);
+		}
+	}
+	for (int k = 0; k < BUFFERS; k++)
+		free(buffer[k]);
+}
+
+static void share_of_hits(unsigned int threads, unsigned int at_least_per_cent)
+{
+	struct test_thread t[4];
+	struct mrn_regcache_stats s;
+
+	attach();
+	for (unsigned int i = 0; i < threads; i++)
+		test_thread(&t[i], transfer_from_malloc, (void *)(uintptr_t)i);
+	for (unsigned int i = 0; i < threads; i++)
+		test_join(&t[i]);
+	CHECK_ERR(mrn_regcache_get_stats(cache, &s, sizeof(s)), 0);
+	NOTE("hits %llu misses %llu, for one use %llu, stale %u", (unsigned long long)s.hits,
+	     (unsigned long long)s.misses, (unsigned long long)s.use_once, stale);
+	CHECK_EQ(stale, 0);
+	CHECK(s.hits * 100 >= (s.hits + s.misses) * at_least_per_cent);
+	detach();
+}
+
+TEST(one_thread_hits, .timeout_s = 60)
+{
+	share_of_hits(1, 97);
+}
+
+TEST(four_threads_hit, .timeout_s = 60)
+{
+	share_of_hits(4, 90);
+}
