@@ -75,7 +75,21 @@ static int register_range(struct mrn_regcache *c, struct entry *e)
 	return r;
 }
 
-/* read_begin, arm, register, read_retry. The entry's notifier is inserted. */
+/*
+ * The first read_begin after an insertion has to look at all tokens (A3). mmu_range_read_begin also notes in the
+ * notifier, under the mm's lock, that it has been read. Only a second read is the faster for that, and there is one only
+ * after a collision.
+ */
+static int read_begin_first(struct entry *e, uint64_t *seq)
+{
+	/* A4: the seq before the tokens. */
+	*seq = __atomic_load_n(&e->mrn.invalidate_seq, __ATOMIC_ACQUIRE);
+	if (MRN_BROKEN(CACHE_FIRST_READ))
+		return 0;
+	return mrn_tokens_wait(e->cache->mm, e->pub.addr, e->pub.addr + e->pub.length, NULL);
+}
+
+/* read_begin, arm, register, read_retry. The entry's notifier has just been inserted. */
 static int build(struct mrn_regcache *c, struct entry *e, struct done *done)
 {
 	uint64_t seq = 0;
@@ -83,7 +97,8 @@ static int build(struct mrn_regcache *c, struct entry *e, struct done *done)
 	bool full = false;
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
-		r = mrn_range_read_begin_until(&e->mrn, NULL, &seq);
+		r = tries ? mrn_range_read_begin_until(&e->mrn, NULL, &seq)
+			  : read_begin_first(e, &seq);
 		if (r)
 			return r;
 		/*

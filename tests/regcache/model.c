@@ -229,6 +229,7 @@ TEST(model_bracketed)
 	run_model(6, ROUNDS(40000), false, 0);
 }
 TWIN(model_bracketed, no_retry, UNTIL_CAUGHT(BREAK(CACHE_RETRY)));
+TWIN(model_bracketed, no_wait, UNTIL_CAUGHT(BREAK(CACHE_FIRST_READ)));
 TWIN(model_bracketed, no_notifier, UNTIL_CAUGHT(BREAK(CACHE_NOTIFIER)));
 TWIN(model_bracketed, no_references, UNTIL_CAUGHT(BREAK(CACHE_REFS)));
 
