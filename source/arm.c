@@ -114,6 +114,8 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (*full)
 		return MRN_USE_ONCE;
 	r = mrn_uffd_arm(&s->uffd, start, end, &files);
+	if (r == MRN_USE_ONCE)
+		mrn_use_once_look(&s->uffd.use_once);
 	/* Not if something is armed: that has split mappings, even if the range is good for one use. */
 	if (r == MRN_USE_ONCE || r < 0)
 		mrn_room_give_back(&s->room);

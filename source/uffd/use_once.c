@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/uffd/use_once.h"
 
+#include "os/thread.h"
+#include "source/confined.h"
+#include "source/uffd/quiet.h"
+
 #include "os/event_path.h"
+
+/* Chances to look. */
+#define LEAST_PAUSE 4
+#define MOST_PAUSE  65536
+
+/* ------------------------------------------------------------------------------------------- the set */
 
 /* With the lock held, as all below. */
 static void take_out(struct mrn_use_once *s, unsigned int i)
@@ -34,6 +44,8 @@ static void join_nearest(struct mrn_use_once *s)
 			best = &s->range[i];
 	if (best->end < best[1].end)
 		best->end = best[1].end;
+	if (best->number < best[1].number)
+		best->number = best[1].number;
 	mrn_zappers_join(&best->zappers, &best[1].zappers);
 	take_out(s, (unsigned int)(best + 1 - s->range));
 }
@@ -45,12 +57,15 @@ static bool is_known(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 	for (unsigned int i = 0; i < s->n && s->range[i].start <= start; i++) {
 		struct mrn_use_once_range *r = &s->range[i];
 
-		if (r->end >= end && r->zappers.anybody)
+		if (r->end >= end && r->zappers.anybody) {
+			r->number = s->added;
 			return true;
+		}
 		if (r->start == start && r->end == end) {
 			/* Forgets those who have left. */
 			mrn_zappers_are_gone(&r->zappers);
 			mrn_zappers_join(&r->zappers, z);
+			r->number = s->added;
 			return true;
 		}
 	}
@@ -64,7 +79,7 @@ static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 
 	for (; i > 0 && s->range[i - 1].start > start; i--)
 		s->range[i] = s->range[i - 1];
-	s->range[i] = (struct mrn_use_once_range){start, end, *z};
+	s->range[i] = (struct mrn_use_once_range){start, end, s->added, *z};
 }
 
 void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
@@ -72,6 +87,7 @@ void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 	struct mrn_zappers z = mrn_zappers_of(start, end);
 
 	mrn_mutex_lock(&s->lock);
+	s->added++;
 	if (s->n == MRN_USE_ONCE_MAX)
 		drop_ended(s);
 	if (!is_known(s, start, end, &z)) {
@@ -86,7 +102,64 @@ void mrn_use_once_clear(struct mrn_use_once *s)
 {
 	mrn_mutex_lock(&s->lock);
 	s->n = 0;
+	s->chances = 0;
+	s->pause = LEAST_PAUSE;
 	mrn_mutex_unlock(&s->lock);
+}
+
+/* ----------------------------------------------------------------------------- a look at all threads */
+
+static uint64_t number_of_last(struct mrn_use_once *s)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	uint64_t n;
+
+	mrn_mutex_lock(&s->lock);
+	n = s->added;
+	mrn_mutex_unlock(&s->lock);
+	mrn_signals_restore(mask);
+	return n;
+}
+
+static void take_out_up_to(struct mrn_use_once *s, uint64_t number)
+{
+	mrn_sigmask mask = mrn_signals_block();
+
+	mrn_mutex_lock(&s->lock);
+	for (unsigned int i = 0; i < s->n;)
+		if (s->range[i].number <= number)
+			take_out(s, i);
+		else
+			i++;
+	mrn_mutex_unlock(&s->lock);
+	mrn_signals_restore(mask);
+}
+
+/* Which REMOVEs have been read comes first: whoever zaps for one of them has begun before the look. */
+static void look(struct mrn_use_once *s)
+{
+	uint64_t number = number_of_last(s);
+	uint32_t pause = __atomic_load_n(&s->pause, __ATOMIC_RELAXED);
+
+	if (mrn_all_threads_are_elsewhere()) {
+		take_out_up_to(s, number);
+		pause = pause / 2 > LEAST_PAUSE ? pause / 2 : LEAST_PAUSE;
+	} else if (pause < MOST_PAUSE) {
+		pause *= 2;
+	}
+	__atomic_store_n(&s->pause, pause, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->chances, 0, __ATOMIC_RELAXED);
+}
+
+void mrn_use_once_look(struct mrn_use_once *s)
+{
+	if (!__atomic_load_n(&s->n, __ATOMIC_RELAXED) || mrn_is_confined() ||
+	    __atomic_add_fetch(&s->chances, 1, __ATOMIC_RELAXED) <
+		    __atomic_load_n(&s->pause, __ATOMIC_RELAXED) ||
+	    __atomic_exchange_n(&s->looking, 1, __ATOMIC_ACQUIRE))
+		return;
+	look(s);
+	__atomic_store_n(&s->looking, 0, __ATOMIC_RELEASE);
 }
 
 bool mrn_use_once_overlaps(struct mrn_use_once *s, uintptr_t start, uintptr_t end)

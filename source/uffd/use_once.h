@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Ranges that are good for one use at a time, until whoever may be zapping them is gone: a set of bounded size, which
- * errs on the safe side. Nobody is told when a zap is over: a look-up finds out.
+ * errs on the safe side. Nobody is told when a zap is over: a look-up finds out, where malloc zaps. Where anybody may
+ * be zapping, a look at all threads finds out, now and then (quiet.h).
  *
  * The keeper adds. Any other thread blocks signals before it looks: a handler that interrupted it and changed memory
  * would wait for the keeper, and the keeper for the set's lock.
@@ -19,6 +20,7 @@
 
 struct mrn_use_once_range {
 	uintptr_t start, end;
+	uint64_t number; /* of the REMOVE that was added last */
 	struct mrn_zappers zappers;
 };
 
@@ -26,11 +28,19 @@ struct mrn_use_once {
 	struct mrn_mutex lock;
 	unsigned int n;
 	struct mrn_use_once_range range[MRN_USE_ONCE_MAX + 1]; /* by start; may overlap */
+	uint64_t added;					       /* REMOVEs */
+	/* Atomic, when to look at all threads: once in `pause` chances, twice as seldom after each look in vain. */
+	uint32_t chances, pause, looking;
 };
 
 /* A REMOVE of [start, end) has been read. */
 void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 void mrn_use_once_clear(struct mrn_use_once *set);
+/*
+ * A chance to look at all threads. Call where a range was found, without a lock, and not on the event path. What is over
+ * is taken out, for later look-ups.
+ */
+void mrn_use_once_look(struct mrn_use_once *set);
 bool mrn_use_once_overlaps(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "os/pages.h"
+#include "os/syscall.h"
 #include "source/bracket/check.h"
 #include "source/uffd/zappers.h"
 #include "tests/harness/break.h"
@@ -232,6 +233,51 @@ TEST(a_thread_that_ends_is_inside_malloc)
 }
 TWIN(a_thread_that_ends_is_inside_malloc, end_is_not_seen, BREAK_LATER(broken, HEAP_ENDS));
 
+/* --------------------------------------------------------------------- a zap by an unknown thread */
+
+static bool awake;
+
+static void be_awake(void *arg)
+{
+	while (__atomic_load_n(&awake, __ATOMIC_RELAXED))
+		;
+}
+
+/* The number of gets of the page for one use before it is cached again, or most. */
+static unsigned int gets_for_one_use(const char *page, unsigned int most)
+{
+	unsigned int n = 0;
+
+	while (n < most && is_for_one_use(page))
+		n++;
+	return n;
+}
+
+TEST(memory_that_a_thread_has_zapped_is_cached_again_when_all_threads_sleep)
+{
+	struct test_thread thread;
+	char *p;
+
+	attach();
+	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED);
+	memset(p, OLD, 4096);
+	CHECK(!is_for_one_use(p));
+	awake = true;
+	test_thread(&thread, be_awake, NULL);
+	CHECK_EQ(mrn_sys3(SYS_madvise, (long)p, 4096, MADV_DONTNEED), 0);
+	memset(p, NEW, 4096);
+	/* A thread that runs may be the one that zaps. */
+	CHECK_EQ(gets_for_one_use(p, 200), 200);
+	__atomic_store_n(&awake, false, __ATOMIC_RELAXED);
+	test_join(&thread);
+	CHECK(gets_for_one_use(p, 100000) < 100000);
+	CHECK_EQ(pin_cache_peek(&dev, cache, p), NEW);
+	detach();
+}
+TWIN(memory_that_a_thread_has_zapped_is_cached_again_when_all_threads_sleep,
+     running_thread_is_missed, BREAK_LATER(broken, UFFD_RUNNING_MISSED));
+
 /* --------------------------------------------------------- a free between the event and the zap */
 
 /*
@@ -359,7 +405,7 @@ TEST(a_free_between_the_event_and_the_zap, .timeout_s = 60)
 	}
 	detach();
 }
-/* The kernel has nothing armed, and says EAGAIN, until the thread has woken up: that would hide it. */
+/* Until the thread wakes up, the kernel tells whoever arms that an event is in progress: that would hide it. */
 TWIN(a_free_between_the_event_and_the_zap, end_is_believed,
      UNTIL_CAUGHT((BREAK_LATER(broken, UFFD_ZAPS_BELIEVED), BREAK_LATER(broken, ARMED_UNREAD))));
 

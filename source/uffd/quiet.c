@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "source/uffd/quiet.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "os/kernel.h"
+#include "os/syscall.h"
+#include "source/uffd/check.h"
+
+#include "os/event_path.h"
+
+#define MOST  256
+#define TASKS "/proc/self/task/"
+
+/* Threads' numbers as /proc has them, which may be another namespace's. */
+struct threads {
+	unsigned int n;
+	uint32_t of[MOST];
+};
+
+/* As struct linux_dirent64, which no header has. */
+struct entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+static const char *read_number(const char *p, uint64_t *n)
+{
+	for (*n = 0; *p >= '0' && *p <= '9'; p++)
+		*n = *n * 10 + (uint64_t)(*p - '0');
+	return p;
+}
+
+/* The number at the end of "PID/task/TID", to which /proc/thread-self leads; 0 if there is none. */
+static uint32_t own_number(void)
+{
+	char link[64];
+	const char *p = link;
+	uint64_t n;
+	long r = mrn_sys4(SYS_readlinkat, AT_FDCWD, (long)"/proc/thread-self", (long)link,
+			  sizeof(link) - 1);
+
+	if (r <= 0)
+		return 0;
+	link[r] = '\0';
+	for (int i = 0; p && i < 2; i++) {
+		p = strchr(p, '/');
+		p = p ? p + 1 : NULL;
+	}
+	if (!p)
+		return 0;
+	read_number(p, &n);
+	return (uint32_t)n;
+}
+
+static bool take(struct threads *t, const char *buf, long length)
+{
+	const struct entry *e;
+
+	for (long at = 0; at < length; at += e->length) {
+		uint64_t n;
+
+		e = (const void *)(buf + at);
+		read_number(e->name, &n);
+		if (!n)
+			continue;
+		if (t->n == MOST)
+			return false;
+		t->of[t->n++] = (uint32_t)n;
+	}
+	return true;
+}
+
+/* False if there are too many, or if the kernel does not tell. */
+static bool list(struct threads *t)
+{
+	long fd =
+		mrn_sys4(SYS_openat, AT_FDCWD, (long)TASKS, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	_Alignas(struct entry) char buf[1024];
+	bool ok = fd >= 0;
+	long n = 0;
+
+	t->n = 0;
+	while (ok && (n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0)
+		ok = take(t, buf, n);
+	if (fd >= 0)
+		mrn_sys1(SYS_close, fd);
+	return ok && !n && t->n;
+}
+
+/* A call in which a thread may zap, or waits for a child that may: madvise by each of the kernel's tables. */
+static bool may_zap(uint64_t nr)
+{
+	static const uint64_t calls[] = {
+		SYS_madvise, SYS_process_madvise, SYS_clone, SYS_clone3,
+#ifdef __x86_64__
+		SYS_vfork,   SYS_restart_syscall /* i386's madvise */
+#endif
+	};
+
+	/* The x32 ABI's numbers are above these. */
+	if (nr >= 0x10000000)
+		return true;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (calls[i] == nr)
+			return true;
+	return false;
+}
+
+/*
+ * What /proc says of a thread: "running"; "-1 ..." outside of calls, as in a page fault; or a call's number, its six
+ * arguments, the stack pointer and the instruction's address. A ring's thread has a number that means nothing, and no
+ * stack pointer.
+ */
+static bool is_elsewhere(const char *text)
+{
+	const char *p = text;
+	uint64_t nr;
+
+	if (*p < '0' || *p > '9')
+		return *p == 'r' && MRN_BROKEN(UFFD_RUNNING_MISSED);
+	p = read_number(p, &nr);
+	for (int i = 0; p && i < 7; i++)
+		p = strchr(p + 1, ' ');
+	return p && !may_zap(nr) && strncmp(p + 1, "0x0 ", 4) != 0;
+}
+
+static bool was_seen_elsewhere(uint32_t number)
+{
+	char path[sizeof(TASKS) + 24] = TASKS, text[256], digits[12];
+	size_t n = 0, at = sizeof(TASKS) - 1;
+	long fd, length;
+
+	for (; number; number /= 10)
+		digits[n++] = (char)('0' + number % 10);
+	while (n)
+		path[at++] = digits[--n];
+	memcpy(path + at, "/syscall", sizeof("/syscall"));
+	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	length = mrn_sys3(SYS_read, fd, (long)text, sizeof(text) - 1);
+	mrn_sys1(SYS_close, fd);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	return is_elsewhere(text);
+}
+
+/*
+ * The kernel may leave threads out of a list from which a thread goes while it is made. So a second list, made after the
+ * look, must be the same: then no thread of the first has gone.
+ */
+bool mrn_all_threads_are_elsewhere(void)
+{
+	uint32_t own = own_number();
+	struct threads first, again;
+
+	if (!own || !mrn_kernel_is_at_least(5, 12) || !list(&first))
+		return false;
+	for (unsigned int i = 0; i < first.n; i++)
+		if (first.of[i] != own && !was_seen_elsewhere(first.of[i]))
+			return false;
+	return list(&again) && again.n == first.n &&
+	       !memcmp(first.of, again.of, first.n * sizeof(first.of[0]));
+}
