@@ -4,6 +4,7 @@
  * arm what the first one has.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -200,6 +201,13 @@ static struct mrn_source *make(struct mrn_mm *mm)
 	return s;
 }
 
+static void stop_trimming(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
 static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mrn_source_opts *opts,
 			  struct mrn_source **out)
 {
@@ -238,6 +246,8 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 		memcpy(s->why, why, sizeof(why));
 		return r;
 	}
+	if (opts->flags & MRN_SOURCE_NO_TRIM)
+		stop_trimming();
 	/* A cause that is seen again is not lost; and for the first attach nothing is. */
 	__atomic_fetch_and(&s->lost, s->refs ? missing_of(s, UINT64_MAX) : 0, __ATOMIC_RELAXED);
 	s->refs++;
@@ -251,7 +261,7 @@ static int check_request(struct mrn_mm *mm, unsigned int kinds, const struct mrn
 		return mrn_explain(opts, -ENOMEM,
 				   "there is no memory, or a sandbox (seccomp) refuses it.");
 	if (!mm || mm != mrn_mm_self() || (kinds & ~MRN_ALL_KINDS) ||
-	    (opts->flags & ~MRN_SOURCE_FOLLOW_FORK))
+	    (opts->flags & ~(MRN_SOURCE_FOLLOW_FORK | MRN_SOURCE_NO_TRIM)))
 		return mrn_explain(
 			opts, -EINVAL,
 			"only mrn_mm_self() has sources, and only the kinds and flags in "
@@ -332,6 +342,18 @@ bool mrn_source_is_attached(void)
 	const struct mrn_source *s = mrn_source_here();
 
 	return s && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
+}
+
+int mrn_source_get_stats(struct mrn_source *s, struct mrn_source_stats *stats, size_t size)
+{
+	struct mrn_source_stats now = {0};
+
+	if (!s)
+		return -EINVAL;
+	if (mrn_mm_is_wiped(s->mm))
+		return -ESTALE;
+	mrn_use_once_count(&s->uffd.use_once, &now);
+	return mrn_figures_give(stats, size, &now, sizeof(now));
 }
 
 const char *mrn_source_name(const struct mrn_source *s)

@@ -110,7 +110,7 @@ struct mrn_source_opts {
 	uint64_t need;	 /* coverage bits without which attaching fails */
 	char *why;	 /* where to put one sentence when it fails; or NULL */
 	size_t why_size; /* bytes */
-	uint64_t flags;	 /* MRN_SOURCE_FOLLOW_FORK, or 0 */
+	uint64_t flags;	 /* of MRN_SOURCE_FOLLOW_FORK and MRN_SOURCE_NO_TRIM */
 };
 
 /*
@@ -118,6 +118,13 @@ struct mrn_source_opts {
  * Without it they begin as if there were no dispatch. Of the one who attaches first.
  */
 #define MRN_SOURCE_FOLLOW_FORK (1u << 0)
+
+/*
+ * glibc's malloc no longer trims: mallopt(M_TRIM_THRESHOLD, -1). So what is registered in a heap stays registered, and
+ * the process keeps the memory of its largest heaps; malloc also stops raising the size from which each block has a mapping
+ * of its own (128 KiB, if nothing has raised it yet). Stays after detach. Does nothing with another malloc.
+ */
+#define MRN_SOURCE_NO_TRIM (1u << 1)
 
 /*
  * Attaches sources to mm, which must be mrn_mm_self(), and tries each cause for real on scratch memory
@@ -168,6 +175,22 @@ static inline unsigned int mrn_source_coverage(const struct mrn_source *source,
  */
 const char *mrn_source_name(const struct mrn_source *source);
 const char *mrn_source_why(const struct mrn_source *source);
+
+/* What is good for one use since somebody has zapped it (MADV_DONTNEED and the like) without a bracket. */
+struct mrn_source_stats {
+	uint64_t
+		use_once_bytes; /* of address space, gaps between zapped ranges included when there are many */
+	uint64_t
+		use_once_malloc; /* of these: zapped by glibc's malloc, and good again when that returns */
+	uint64_t use_once_ended; /* ranges that are good again */
+	uint64_t use_once_looks; /* at all threads, to see whether they are */
+};
+
+/*
+ * Fills *stats, of which size bytes are the caller's. Figures are 0 without uffd. 0; -EINVAL; -ESTALE in a forked child.
+ * Not on the event path.
+ */
+int mrn_source_get_stats(struct mrn_source *source, struct mrn_source_stats *stats, size_t size);
 
 /* Writes the name of a coverage bit ("munmap", "libc_internal", ...) as a static string. */
 const char *mrn_cover_name(uint64_t bit);

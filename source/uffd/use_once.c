@@ -20,11 +20,17 @@ static void take_out(struct mrn_use_once *s, unsigned int i)
 		s->range[i] = s->range[i + 1];
 }
 
+static void note_end(struct mrn_use_once *s, unsigned int i)
+{
+	s->ended++;
+	take_out(s, i);
+}
+
 static void drop_ended(struct mrn_use_once *s)
 {
 	for (unsigned int i = 0; i < s->n;)
 		if (mrn_zappers_are_gone(&s->range[i].zappers))
-			take_out(s, i);
+			note_end(s, i);
 		else
 			i++;
 }
@@ -128,7 +134,7 @@ static void take_out_up_to(struct mrn_use_once *s, uint64_t number)
 	mrn_mutex_lock(&s->lock);
 	for (unsigned int i = 0; i < s->n;)
 		if (s->range[i].number <= number)
-			take_out(s, i);
+			note_end(s, i);
 		else
 			i++;
 	mrn_mutex_unlock(&s->lock);
@@ -141,6 +147,8 @@ static void look(struct mrn_use_once *s)
 	uint64_t number = number_of_last(s);
 	uint32_t pause = __atomic_load_n(&s->pause, __ATOMIC_RELAXED);
 
+	__atomic_fetch_add(&s->looks, 1, __ATOMIC_RELAXED);
+
 	if (mrn_all_threads_are_elsewhere()) {
 		take_out_up_to(s, number);
 		pause = pause / 2 > LEAST_PAUSE ? pause / 2 : LEAST_PAUSE;
@@ -149,6 +157,31 @@ static void look(struct mrn_use_once *s)
 	}
 	__atomic_store_n(&s->pause, pause, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->chances, 0, __ATOMIC_RELAXED);
+}
+
+/* Ranges may overlap: each byte counts once, for the first range that has it. */
+void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
+{
+	mrn_sigmask mask = mrn_signals_block();
+	uintptr_t from = 0;
+
+	mrn_mutex_lock(&s->lock);
+	drop_ended(s);
+	for (unsigned int i = 0; i < s->n; i++) {
+		const struct mrn_use_once_range *r = &s->range[i];
+		uintptr_t start = r->start > from ? r->start : from;
+
+		if (r->end <= start)
+			continue;
+		stats->use_once_bytes += r->end - start;
+		if (!r->zappers.anybody)
+			stats->use_once_malloc += r->end - start;
+		from = r->end;
+	}
+	stats->use_once_ended = s->ended;
+	mrn_mutex_unlock(&s->lock);
+	mrn_signals_restore(mask);
+	stats->use_once_looks = __atomic_load_n(&s->looks, __ATOMIC_RELAXED);
 }
 
 void mrn_use_once_look(struct mrn_use_once *s)
@@ -171,7 +204,7 @@ bool mrn_use_once_overlaps(struct mrn_use_once *s, uintptr_t start, uintptr_t en
 		struct mrn_use_once_range *r = &s->range[i];
 
 		if (r->end > start && mrn_zappers_are_gone(&r->zappers)) {
-			take_out(s, i);
+			note_end(s, i);
 			continue;
 		}
 		found = r->end > start;

@@ -10,6 +10,7 @@
 #ifndef MRN_SOURCE_UFFD_USE_ONCE_H
 #define MRN_SOURCE_UFFD_USE_ONCE_H
 
+#include <mrn/source.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,8 +30,10 @@ struct mrn_use_once {
 	unsigned int n;
 	struct mrn_use_once_range range[MRN_USE_ONCE_MAX + 1]; /* by start; may overlap */
 	uint64_t added;					       /* REMOVEs */
+	uint64_t ended;
 	/* Atomic, when to look at all threads: once in `pause` chances, twice as seldom after each look in vain. */
 	uint32_t chances, pause, looking;
+	uint64_t looks; /* atomic */
 };
 
 /* A REMOVE of [start, end) has been read. */
@@ -41,6 +44,8 @@ void mrn_use_once_clear(struct mrn_use_once *set);
  * is taken out, for later look-ups.
  */
 void mrn_use_once_look(struct mrn_use_once *set);
+/* Fills in the figures. */
+void mrn_use_once_count(struct mrn_use_once *set, struct mrn_source_stats *stats);
 bool mrn_use_once_overlaps(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 
 #endif
