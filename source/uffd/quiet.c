@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "os/kernel.h"
 #include "os/syscall.h"
 #include "source/uffd/check.h"
 
@@ -163,7 +162,7 @@ bool mrn_all_threads_are_elsewhere(void)
 	uint32_t own = own_number();
 	struct threads first, again;
 
-	if (!own || !mrn_kernel_is_at_least(5, 12) || !list(&first))
+	if (!own || !list(&first))
 		return false;
 	for (unsigned int i = 0; i < first.n; i++)
 		if (first.of[i] != own && !was_seen_elsewhere(first.of[i]))

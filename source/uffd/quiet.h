@@ -10,8 +10,8 @@
 
 /*
  * Looks at /proc/self/task: a few microseconds for each thread. False in doubt: if a thread runs, waits for a child that
- * has its memory, or is a ring's own; with more than 256 threads; before Linux 5.12, where a ring's threads are hidden;
- * and without /proc. Does not see a process that is no thread and has this memory (CLONE_VM).
+ * has its memory, or is a ring's own; with more than 256 threads; and without /proc. Does not see a process that is no
+ * thread and has this memory (CLONE_VM), nor a ring's threads before Linux 5.12.
  *
  * The caller counts as outside. Not on the event path.
  */

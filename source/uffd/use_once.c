@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/uffd/use_once.h"
 
+#include "os/kernel.h"
 #include "os/thread.h"
 #include "source/confined.h"
 #include "source/uffd/quiet.h"
@@ -106,10 +107,14 @@ void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 
 void mrn_use_once_clear(struct mrn_use_once *s)
 {
+	bool can_look = mrn_kernel_is_at_least(5, 12);
+
 	mrn_mutex_lock(&s->lock);
 	s->n = 0;
 	s->chances = 0;
 	s->pause = LEAST_PAUSE;
+	/* Before, a ring's threads are not seen. */
+	s->can_look = can_look;
 	mrn_mutex_unlock(&s->lock);
 }
 
@@ -186,7 +191,7 @@ void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
 
 void mrn_use_once_look(struct mrn_use_once *s)
 {
-	if (!__atomic_load_n(&s->n, __ATOMIC_RELAXED) || mrn_is_confined() ||
+	if (!s->can_look || !__atomic_load_n(&s->n, __ATOMIC_RELAXED) || mrn_is_confined() ||
 	    __atomic_add_fetch(&s->chances, 1, __ATOMIC_RELAXED) <
 		    __atomic_load_n(&s->pause, __ATOMIC_RELAXED) ||
 	    __atomic_exchange_n(&s->looking, 1, __ATOMIC_ACQUIRE))

@@ -33,11 +33,13 @@ struct mrn_use_once {
 	uint64_t ended;
 	/* Atomic, when to look at all threads: once in `pause` chances, twice as seldom after each look in vain. */
 	uint32_t chances, pause, looking;
+	bool can_look;	/* known from the beginning: a look is made in any of the program's calls */
 	uint64_t looks; /* atomic */
 };
 
 /* A REMOVE of [start, end) has been read. */
 void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+/* Not on the event path: asks which kernel it is. */
 void mrn_use_once_clear(struct mrn_use_once *set);
 /*
  * A chance to look at all threads. Call where a range was found, without a lock, and not on the event path. What is over
