@@ -158,13 +158,20 @@ unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks)
 	return n;
 }
 
-/* False: there is no room to remember that the range is to be given back. */
+/* Room to remember that the range is to be given back. Before it is armed, since what goes may be a part of it. */
+static void make_room(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	for (int looks = 0; mrn_lasting_is_full(u->lasting) && looks < MRN_UFFD_LOOKS &&
+			    !mrn_marks_all(&u->armed, start, end, MRN_MARK_LISTED);
+	     looks++)
+		give_back_one(u);
+}
+
+/* False: there is no room. */
 static bool keep(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	if (mrn_marks_all(&u->armed, start, end, MRN_MARK_LISTED))
 		return true;
-	for (int looks = 0; mrn_lasting_is_full(u->lasting) && looks < MRN_UFFD_LOOKS; looks++)
-		give_back_one(u);
 	if (mrn_lasting_is_full(u->lasting))
 		return false;
 	list(u, start, end);
@@ -202,6 +209,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	if (!mrn_marks_make(&u->armed, start, end))
 		return MRN_USE_ONCE;
 	mask = mrn_uffd_lock(u);
+	make_room(u, start, end);
 	if (!MRN_BROKEN(ARMED_MAYBE))
 		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
 	mrn_fence_full();
