@@ -105,9 +105,9 @@ static bool disarm_unwatched(struct mrn_uffd *u, const struct mmu_range_notifier
 
 	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
 		return false;
+	MRN_HOOK(uffd_disarm);
 	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
 	mrn_fence_full();
-	MRN_HOOK(uffd_disarm);
 	if (!MRN_BROKEN(ARMED_GIVE_BACK) &&
 	    (!mrn_find_unwatched(u->mm, except, &from, end, &gap_end) || from != start ||
 	     gap_end != end))
@@ -190,9 +190,11 @@ static int note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r,
 	 */
 	if (!r && found->plain) {
 		mrn_fence_full();
-		if (mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_UNREAD))
+		if (mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_UNREAD) &&
+		    !MRN_BROKEN(ARMED_STEADY))
 			return -EAGAIN;
 	}
+	MRN_HOOK(uffd_sure);
 	if (!r && (found->plain || MRN_BROKEN(ARMED_LOOSE)) && keep(u, start, end))
 		mrn_marks_set(&u->armed, start, end, MRN_MARK_SURE);
 	else if (!r || r == MRN_UFFD_IN_PART)
@@ -217,7 +219,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	/* A range that is added after this look collides: the keeper holds a token when it adds. */
 	if (mrn_use_once_overlaps(&u->use_once, start, end)) {
 		r = MRN_USE_ONCE;
-	} else if (mrn_tokens_overlap(u->mm, start, end)) {
+	} else if (mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_STEADY)) {
 		r = -EAGAIN;
 	} else {
 		r = arm(u, start, end, &found);

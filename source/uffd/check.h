@@ -19,13 +19,18 @@ MRN_PART(
 MRN_PART(ARMED_MAYBE);	   /* maybe is set after arming */
 MRN_PART(ARMED_EVENT);	   /* an event leaves sure as it is */
 MRN_PART(ARMED_UNREAD);	   /* an event that is unread, or was read meanwhile, does not count */
+MRN_PART(ARMED_STEADY);	   /* a range is armed while a bracket is open */
 MRN_PART(ARMED_LOOSE);	   /* what can go away without an event is remembered, too */
 MRN_PART(ARMED_GIVE_BACK); /* what is given back is not looked at again */
 MRN_PART(UFFD_OVERFLOW);   /* events that do not fit into a batch are dropped */
 
 /* A thread that arms has looked at nothing yet. */
 MRN_HOOK_TYPE(uffd_arm, void);
-/* A thread is about to disarm a range without a notifier. */
+/* It has armed a range, and has not looked at it yet. */
+MRN_HOOK_TYPE(uffd_registered, void);
+/* It has looked for the last time, and is about to note that the range is sure. */
+MRN_HOOK_TYPE(uffd_sure, void);
+/* A thread has found a range without a notifier, and is about to disarm it. */
 MRN_HOOK_TYPE(uffd_disarm, void);
 /* The keeper has an event, but has not held lookups or read it yet. */
 MRN_HOOK_TYPE(uffd_event, void);

@@ -119,6 +119,7 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 	found->plain = false;
 	if (r)
 		return r == -ENOMEM ? MRN_UFFD_IN_PART : MRN_USE_ONCE;
+	MRN_HOOK(uffd_registered);
 	if (!MRN_BROKEN(UFFD_HOLES)) {
 		r = look(number, start, end, found);
 		if (r == -EAGAIN || r == -EBADF)
