@@ -48,7 +48,8 @@ static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uf
 {
 	int r = -EBADF;
 
-	if (u->number.maps >= 0 && !mrn_uffd_has_mark(u, u->number.maps))
+	if (u->number.maps >= 0 && !mrn_uffd_has_mark(u, u->number.maps) &&
+	    !MRN_BROKEN(UFFD_NUMBERS))
 		u->number.maps = -1;
 	if (mrn_uffd_is_our_number(u, u->number.fd) || MRN_BROKEN(UFFD_NUMBERS))
 		r = mrn_uffd_arm_by(&u->number, start, end, found);
