@@ -12,6 +12,8 @@ MRN_PART(SOURCE_HALF);	/* of kinds that are attached together, some stay if one 
 MRN_PART(SOURCE_NAMES); /* dispatch's announcements count in the interposer's self-test */
 MRN_PART(SOURCE_TRIED); /* what is lost during its trial counts as covered after it */
 MRN_PART(PLAIN_FORGET); /* a bracket leaves what is known of a range */
+MRN_PART(PLAIN_STEADY); /* what is looked at during a bracket is remembered */
+/* A thread has looked at a range, and has not noted yet what it has found. */
 MRN_HOOK_TYPE(plain_look, void);
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */
 MRN_PART(CONFINED_TRIAL);  /* unseen filters are ignored */

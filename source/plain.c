@@ -23,7 +23,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uintptr_
 	mrn_mutex_lock(&p->lock);
 	mrn_marks_set(&p->marks, start, end, MRN_MARK_MAYBE);
 	mrn_fence_full();
-	steady = !mrn_tokens_overlap(mm, start, end);
+	steady = !mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY);
 	shows = mrn_shows_page_cache(start, end);
 	MRN_HOOK(plain_look);
 	if (steady && !shows)
