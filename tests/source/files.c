@@ -204,9 +204,19 @@ TEST(a_block_device_on_a_tmpfs)
 }
 TWIN(a_block_device_on_a_tmpfs, like_any_other, BREAK(SOURCE_FILES));
 
+static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		       uint64_t cur_seq)
+{
+	(void)range;
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	return true;
+}
+
 /* A range counts for all that is in it. */
 TEST(a_file_in_the_middle)
 {
+	const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
+	struct mmu_range_notifier mrn = {.ops = &ops};
 	char name[64], *p;
 	int fd, r;
 
@@ -216,14 +226,17 @@ TEST(a_file_in_the_middle)
 	p = mmap(NULL, 3 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(p != MAP_FAILED);
 	memset(p, 'A', 3 * PAGE);
+	CHECK_ERR(mmu_range_notifier_insert(&mrn, (uintptr_t)p, 3 * PAGE, mrn_mm_self()), 0);
 	CHECK_EQ(mrn_source_arm(source, (uintptr_t)p, 3 * PAGE, MRN_COVER_UFFD), 0);
 	CHECK(mmap(p + PAGE, PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0) == p + PAGE);
 	CHECK(*(volatile char *)(p + PAGE) == 'A');
 	/* The news that a mapping has gone may still be under way. */
-	do
+	do {
+		mmu_range_read_begin(&mrn);
 		r = mrn_source_arm(source, (uintptr_t)p, 3 * PAGE, MRN_COVER_UFFD);
-	while (r == -EAGAIN);
+	} while (r == -EAGAIN);
 	CHECK_EQ(r, MRN_USE_ONCE);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
 
