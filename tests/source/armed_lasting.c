@@ -139,6 +139,8 @@ static void child_of_armed_memory(void)
 /* Nor does it disarm what is its parent's. */
 TEST(a_child_remembers_nothing)
 {
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer starts no threads in a child of several threads");
 	open_source(MRN_SOURCE_INTERPOSE | MRN_SOURCE_UFFD);
 	of_parent = map_apart(4);
 	use_briefly(of_parent, 4);
