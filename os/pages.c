@@ -127,16 +127,36 @@ void *mrn_pages_alloc(size_t size)
 	return mrn_sys_failed(p) ? NULL : (void *)p;
 }
 
+/* Frees them if that does not work. */
+static bool wipe_on_fork(void *p, size_t size)
+{
+	if (MRN_BROKEN(FORK_WIPE) ||
+	    mrn_sys3(SYS_madvise, (long)p, (long)mrn_page_up(size), MADV_WIPEONFORK) == 0)
+		return true;
+	mrn_pages_free(p, size);
+	return false;
+}
+
 void *mrn_pages_alloc_wiped_on_fork(size_t size)
 {
 	void *p = mrn_pages_alloc(size);
 
-	if (p && !MRN_BROKEN(FORK_WIPE) &&
-	    mrn_sys3(SYS_madvise, (long)p, (long)mrn_page_up(size), MADV_WIPEONFORK) < 0) {
-		mrn_pages_free(p, size);
+	return p && wipe_on_fork(p, size) ? p : NULL;
+}
+
+void *mrn_pages_reserve_wiped_on_fork(size_t size)
+{
+	long p = mrn_own6(SYS_mmap, 0, (long)mrn_page_up(size), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (mrn_sys_failed(p))
 		return NULL;
-	}
-	return p;
+	TSAN_ACQUIRE();
+	if (!wipe_on_fork((void *)p, size))
+		return NULL;
+	/* Advice. Few pages are ever used, and far apart. */
+	mrn_sys3(SYS_madvise, p, (long)mrn_page_up(size), MADV_NOHUGEPAGE);
+	return (void *)p;
 }
 
 int mrn_pages_once(mrn_any_pointer *at, size_t size)

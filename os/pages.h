@@ -43,6 +43,12 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size);
 typedef void *mrn_any_pointer __attribute__((may_alias));
 int mrn_pages_once(mrn_any_pointer *at, size_t size);
 
+/*
+ * Addresses whose pages are taken from the kernel when they are used, small ones, and which count for no limit of memory
+ * before that, except with strict overcommit. Otherwise as mrn_pages_alloc_wiped_on_fork.
+ */
+void *mrn_pages_reserve_wiped_on_fork(size_t size);
+
 /* Either of the first two, in large pages if available. */
 void *mrn_pages_alloc_large(size_t size, bool wiped_on_fork);
 

@@ -54,9 +54,13 @@ static bool take_room(struct mrn_source *s)
 
 	if (mrn_room_take(&s->room, mrn_lasting_number(s->uffd.lasting)))
 		return true;
-	n = mrn_uffd_give_back(&s->uffd, MRN_UFFD_LOOKS);
-	if (!n)
+	if (!mrn_room_may_reuse(&s->room))
 		return false;
+	n = mrn_uffd_give_back(&s->uffd, MRN_UFFD_LOOKS);
+	if (!n) {
+		mrn_room_cannot_reuse(&s->room);
+		return false;
+	}
 	while (n--)
 		mrn_room_reuse(&s->room);
 	return mrn_room_take(&s->room, mrn_lasting_number(s->uffd.lasting));
@@ -103,12 +107,16 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 		return MRN_USE_ONCE;
 	/* Causes that are bracketed need no arming. */
 	if (!rings && !(need & ~covered.bracketed))
-		return files && mrn_plain_shows_page_cache(&s->plain, s->mm, start, end)
+		return files && mrn_plain_shows_page_cache(&s->plain, s->mm,
+							   mrn_dispatch_guests_ever(), start, end)
 			       ? MRN_USE_ONCE
 			       : 0;
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_USE_ONCE;
-	if (sure)
+	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
+	if (sure && mrn_tokens_overlap(s->mm, start, end))
+		return -EAGAIN;
+	if (sure && mrn_uffd_is_sure(&s->uffd, start, end))
 		return 0;
 	*full = !take_room(s);
 	if (*full)
@@ -195,7 +203,10 @@ bool mrn_source_remembers(void)
 	struct mrn_source *s = mrn_source_here();
 	struct mrn_uffd *u = uffd_of(s);
 
-	return (u && mrn_lasting_number(u->lasting)) || (s && !mrn_marks_are_none(&s->plain.marks));
+	if (!s || !__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE))
+		return false;
+	return (u && mrn_lasting_number(u->lasting)) ||
+	       __atomic_load_n(&s->plain.any, __ATOMIC_RELAXED);
 }
 
 void mrn_source_give_back(struct mrn_source *s)

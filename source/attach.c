@@ -197,6 +197,7 @@ static struct mrn_source *make(struct mrn_mm *mm)
 		return NULL;
 	s->mm = mm;
 	mrn_room_init(&s->room, mm);
+	mrn_marks_reserve(&s->plain.marks);
 	__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	return s;
 }
@@ -230,7 +231,7 @@ static int attach_in_turn(struct mrn_mm *mm, unsigned int kinds, const struct mr
 	mrn_peek_know(&mrn_source_process->pid);
 	had = s->kinds;
 	/* Nobody may have told of changes until now. */
-	mrn_plain_forget(&s->plain, 0, UINTPTR_MAX);
+	mrn_plain_forget_all(&s->plain);
 	memcpy(why, s->why, sizeof(why));
 	s->why[0] = '\0';
 	if (kinds == MRN_SOURCE_AUTO)

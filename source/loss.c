@@ -18,6 +18,7 @@ void mrn_source_invalidate_all(struct mrn_source *s)
 
 	mmu_notifier_range_init(&all, MMU_NOTIFY_CLEAR, MRN_RANGE_AFTER, s->mm, 0, UINTPTR_MAX);
 	all.cause = MRN_CAUSE_DETACH;
+	mrn_plain_forget_all(&s->plain);
 	if (mmu_notifier_invalidate_range_start(&all) == 0)
 		mmu_notifier_invalidate_range_end(&all);
 }

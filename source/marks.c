@@ -7,14 +7,24 @@
 
 #include "os/event_path.h"
 
-/* A tree of three levels over granules of 64 pages. Even with five levels of page tables, 57 bits of address fit. */
+/*
+ * A tree of three levels over granules of 64 pages. Even with five levels of page tables, 57 bits of address fit. Leaves
+ * and branches have the same size.
+ */
 #define PAGE_BITS    6
 #define LEAF_BITS    9
-#define BRANCH_BITS  12
-#define ROOT_BITS    18
+#define BRANCH_BITS  11
+#define ROOT_BITS    19
 #define LEAF_PAGES   (UINT64_C(1) << (PAGE_BITS + LEAF_BITS))
 #define BRANCH_PAGES (LEAF_PAGES << BRANCH_BITS)
 #define ROOT_SIZE    (UINT32_C(1) << ROOT_BITS)
+
+/* Of one range: more take too long. */
+#define MOST_PAGES (UINT64_C(1) << 18)
+
+/* The reserve, and what it is if there are not so many addresses (RLIMIT_AS, strict overcommit). */
+#define UNITS_MOST  4096u
+#define UNITS_LEAST 64u
 
 struct granule {
 	uint64_t bits[MRN_MARKS]; /* atomic */
@@ -24,8 +34,19 @@ struct leaf {
 	struct granule granule[1 << LEAF_BITS];
 };
 
-struct mrn_marks_branch {
+struct branch {
 	struct leaf *leaf[1 << BRANCH_BITS]; /* atomic; set once */
+};
+
+union unit {
+	struct leaf leaf;
+	struct branch branch;
+};
+_Static_assert(sizeof(struct leaf) == sizeof(struct branch), "units of one size");
+
+struct mrn_marks_tree {
+	struct branch *root[ROOT_SIZE]; /* atomic; set once */
+	union unit unit[];
 };
 
 /* Pages by number; end is not among them. */
@@ -43,29 +64,61 @@ static struct pages pages_of(uintptr_t start, uintptr_t end)
 
 static void raise(uint32_t *at, uint32_t to)
 {
-	uint32_t had = __atomic_load_n(at, __ATOMIC_RELAXED);
+	if (*at < to)
+		__atomic_store_n(at, to, __ATOMIC_RELAXED);
+}
 
-	while (had < to &&
-	       !__atomic_compare_exchange_n(at, &had, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
+void mrn_marks_reserve(struct mrn_marks *a)
+{
+	for (uint32_t n = UNITS_MOST; !a->tree && n >= UNITS_LEAST; n /= 8) {
+		a->tree =
+			mrn_pages_reserve_wiped_on_fork(sizeof(*a->tree) + n * sizeof(union unit));
+		a->units = a->tree ? n : 0;
+	}
+}
+
+/* Zeroed. NULL: there is none left. */
+static union unit *new_unit(struct mrn_marks *a)
+{
+	return a->used < a->units ? &a->tree->unit[a->used++] : NULL;
+}
+
+/* Release, here and below: whoever finds it finds it zeroed. */
+static struct branch *get_branch(struct mrn_marks *a, uint32_t i)
+{
+	struct branch **at = &a->tree->root[i];
+
+	if (!*at) {
+		union unit *u = new_unit(a);
+
+		__atomic_store_n(at, u ? &u->branch : NULL, __ATOMIC_RELEASE);
+		raise(&a->end, i + 1);
+		raise(&a->from_top, ROOT_SIZE - i);
+	}
+	return *at;
+}
+
+static bool get_leaf(struct mrn_marks *a, struct branch *b, uint64_t i)
+{
+	if (!b->leaf[i]) {
+		union unit *u = new_unit(a);
+
+		__atomic_store_n(&b->leaf[i], u ? &u->leaf : NULL, __ATOMIC_RELEASE);
+	}
+	return b->leaf[i];
 }
 
 bool mrn_marks_make(struct mrn_marks *a, uintptr_t start, uintptr_t end)
 {
 	struct pages p = pages_of(start, end);
 
-	if (p.end > BRANCH_PAGES << ROOT_BITS ||
-	    mrn_pages_once((mrn_any_pointer *)&a->root, ROOT_SIZE * sizeof(a->root[0])))
+	if (p.end > BRANCH_PAGES << ROOT_BITS || p.end - p.at > MOST_PAGES || !a->tree)
 		return false;
 	for (uint64_t at = p.at & ~(LEAF_PAGES - 1); at < p.end; at += LEAF_PAGES) {
-		struct mrn_marks_branch **branch = &a->root[at / BRANCH_PAGES];
-		uint32_t i = (uint32_t)(at / BRANCH_PAGES);
+		struct branch *b = get_branch(a, (uint32_t)(at / BRANCH_PAGES));
 
-		if (MRN_PAGES_ONCE(*branch) ||
-		    MRN_PAGES_ONCE((*branch)->leaf[at / LEAF_PAGES % (1 << BRANCH_BITS)]))
+		if (!b || !get_leaf(a, b, at / LEAF_PAGES % (1 << BRANCH_BITS)))
 			return false;
-		raise(&a->end, i + 1);
-		raise(&a->from_top, ROOT_SIZE - i);
 	}
 	return true;
 }
@@ -80,8 +133,8 @@ static struct leaf *leaf_of(const struct mrn_marks *a, struct pages *p)
 	if (p->at < first)
 		p->at = first;
 	while (p->at < p->end && p->at < end) {
-		const struct mrn_marks_branch *branch =
-			__atomic_load_n(&a->root[p->at / BRANCH_PAGES], __ATOMIC_ACQUIRE);
+		const struct branch *branch =
+			__atomic_load_n(&a->tree->root[p->at / BRANCH_PAGES], __ATOMIC_ACQUIRE);
 		struct leaf *leaf;
 
 		if (!branch) {

@@ -28,8 +28,10 @@
  * before the token goes. So whoever reads sure after an event has been handled finds it cleared, and whoever has read it
  * before is called back.
  *
- * That is 32 bytes for 64 pages, in leaves of 16 KiB for 128 MiB of addresses (pages of 4 KiB). Leaves are made when
- * something in them is marked for the first time, and stay.
+ * That is 32 bytes for 64 pages. All memory is reserved once, 64 MiB of addresses: later mappings might take a hole that
+ * the program relies on. The kernel gives memory to what is used: 16 KiB for each 128 MiB of addresses with marks, and as
+ * much for each 256 GiB (pages of 4 KiB). There are no marks for a range of more than 1 GiB, nor once the reserve has
+ * been used up.
  */
 #ifndef MRN_SOURCE_MARKS_H
 #define MRN_SOURCE_MARKS_H
@@ -39,16 +41,21 @@
 
 enum mrn_mark { MRN_MARK_MAYBE, MRN_MARK_SURE, MRN_MARK_LOOSE, MRN_MARK_LISTED, MRN_MARKS };
 
-struct mrn_marks_branch;
+struct mrn_marks_tree;
 
-/* Zeroed pages: an empty map. A forked child finds it empty. */
+/* Zeroed: empty, and without a reserve. A forked child finds it empty. */
 struct mrn_marks {
-	struct mrn_marks_branch **root; /* atomic; set once */
-	/* Atomic; only grow. All branches of root that exist come before `end`, and the first of them is this far from the top. */
+	struct mrn_marks_tree *tree;
+	uint32_t units; /* of the reserve */
+	uint32_t used;	/* of them */
+	/* Atomic; only grow. Entries of the root that are set have indexes from ROOT_SIZE - from_top on, and below end. */
 	uint32_t end, from_top;
 };
 
-/* Makes the leaves for [start, end). False without memory, or for addresses that no process has. Not on the event path. */
+/* Reserves the memory, unless that is done. Without it there are no marks. In attach. */
+void mrn_marks_reserve(struct mrn_marks *marks);
+
+/* With the lock held. False if [start, end) cannot have marks. */
 bool mrn_marks_make(struct mrn_marks *marks, uintptr_t start, uintptr_t end);
 
 /* True if each page of [start, end) has the bit. Anywhere. */
@@ -59,16 +66,10 @@ bool mrn_marks_all(const struct mrn_marks *marks, uintptr_t start, uintptr_t end
 bool mrn_marks_has(const struct mrn_marks *marks, uintptr_t start, uintptr_t end,
 		   enum mrn_mark bit);
 
-/* True if no page was ever marked. Anywhere. */
-static inline bool mrn_marks_are_none(const struct mrn_marks *marks)
-{
-	return !__atomic_load_n(&marks->end, __ATOMIC_RELAXED);
-}
-
 /* Without any mark, as at first. With the lock held. */
 void mrn_marks_clear_all(struct mrn_marks *marks);
 
-/* With the lock held. Of pages that have leaves. */
+/* With the lock held. Of pages for which mrn_marks_make has returned true. */
 void mrn_marks_set(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
 void mrn_marks_clear(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
 

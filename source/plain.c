@@ -9,27 +9,59 @@
 
 #include "os/event_path.h"
 
-bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uintptr_t start,
-				uintptr_t end)
+static mrn_sigmask lock(struct mrn_plain *p)
+{
+	mrn_sigmask mask = mrn_signals_block();
+
+	mrn_mutex_lock(&p->lock);
+	return mask;
+}
+
+static void unlock(struct mrn_plain *p, mrn_sigmask mask)
+{
+	mrn_mutex_unlock(&p->lock);
+	mrn_signals_restore(mask);
+}
+
+static void forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
+{
+	mrn_marks_clear(&p->marks, start, end, MRN_MARK_SURE);
+	mrn_marks_clear(&p->marks, start, end, MRN_MARK_MAYBE);
+}
+
+/* Whatever there was of guests: their changes are not announced, but all memory was for one use while they were there. */
+static void forget_before(struct mrn_plain *p, uint32_t guests)
+{
+	if (p->guests != guests)
+		forget(p, 0, UINTPTR_MAX);
+	__atomic_store_n(&p->guests, guests, __ATOMIC_RELEASE);
+}
+
+bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t guests,
+				uintptr_t start, uintptr_t end)
 {
 	mrn_sigmask mask;
 	bool shows, steady;
 
-	if (mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE))
+	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
+	if (__atomic_load_n(&p->guests, __ATOMIC_ACQUIRE) == guests &&
+	    !mrn_tokens_overlap(mm, start, end) &&
+	    mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE))
 		return false;
-	if (!mrn_marks_make(&p->marks, start, end))
-		return mrn_shows_page_cache(start, end);
-	mask = mrn_signals_block();
-	mrn_mutex_lock(&p->lock);
-	mrn_marks_set(&p->marks, start, end, MRN_MARK_MAYBE);
-	mrn_fence_full();
-	steady = !mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY);
+	mask = lock(p);
+	forget_before(p, guests);
+	steady = mrn_marks_make(&p->marks, start, end);
+	if (steady) {
+		mrn_marks_set(&p->marks, start, end, MRN_MARK_MAYBE);
+		__atomic_store_n(&p->any, true, __ATOMIC_RELAXED);
+		mrn_fence_full();
+		steady = !mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY);
+	}
 	shows = mrn_shows_page_cache(start, end);
 	MRN_HOOK(plain_look);
 	if (steady && !shows)
 		mrn_marks_set(&p->marks, start, end, MRN_MARK_SURE);
-	mrn_mutex_unlock(&p->lock);
-	mrn_signals_restore(mask);
+	unlock(p, mask);
 	return shows;
 }
 
@@ -39,10 +71,16 @@ void mrn_plain_forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
 
 	if (!mrn_marks_has(&p->marks, start, end, MRN_MARK_MAYBE) || MRN_BROKEN(PLAIN_FORGET))
 		return;
-	mask = mrn_signals_block();
-	mrn_mutex_lock(&p->lock);
-	mrn_marks_clear(&p->marks, start, end, MRN_MARK_SURE);
-	mrn_marks_clear(&p->marks, start, end, MRN_MARK_MAYBE);
-	mrn_mutex_unlock(&p->lock);
-	mrn_signals_restore(mask);
+	mask = lock(p);
+	forget(p, start, end);
+	unlock(p, mask);
+}
+
+void mrn_plain_forget_all(struct mrn_plain *p)
+{
+	mrn_sigmask mask = lock(p);
+
+	forget(p, 0, UINTPTR_MAX);
+	__atomic_store_n(&p->any, false, __ATOMIC_RELAXED);
+	unlock(p, mask);
 }

@@ -116,7 +116,7 @@ int mrn_regcache_put(const struct mrn_regcache_entry *entry);
 int mrn_regcache_reap(struct mrn_regcache *cache);
 
 /*
- * Deregisters every idle entry, and invalidates those in use. Memory of idle entries is then unwatched, so a
+ * Deregisters every idle entry, and invalidates those in use. Memory without an entry is then unwatched, so a
  * UFFDIO_REGISTER of it that no source sees succeeds; while an entry is there, it fails with EBUSY. Errors as reap.
  */
 int mrn_regcache_flush(struct mrn_regcache *cache);

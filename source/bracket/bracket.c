@@ -23,6 +23,13 @@ static inline bool is_dispatchs(void)
 	return __builtin_expect(mrn_source_process_is_dispatched(), 0) && mrn_is_to_be_caught();
 }
 
+/* True if memory goes. After exec nothing is left of which anything could be known. */
+static bool is_change(const struct mmu_notifier_range *token)
+{
+	return (token->event == MMU_NOTIFY_UNMAP || token->event == MMU_NOTIFY_CLEAR) &&
+	       token->cause != MRN_CAUSE_EXEC && !MRN_BROKEN(BRACKET_CHANGING);
+}
+
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
 		       enum mrn_cause cause, uintptr_t start, uintptr_t end)
 {
@@ -36,7 +43,11 @@ bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event
 		announce(token);
 		return false;
 	}
-	return MRN_BROKEN(BRACKET_POST_ONLY) || mmu_notifier_invalidate_range_start(token) == 0;
+	if (!MRN_BROKEN(BRACKET_POST_ONLY) && mmu_notifier_invalidate_range_start(token) != 0)
+		return false;
+	if (is_change(token))
+		mrn_source_changing(token->start, token->end);
+	return true;
 }
 
 void mrn_bracket_withdraw(struct mmu_notifier_range *token)
@@ -50,15 +61,8 @@ void mrn_bracket_withdraw(struct mmu_notifier_range *token)
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end)
 {
-	struct mmu_notifier_range *token = &b->token[b->nr];
-
-	if (!mrn_bracket_start(token, event, cause, start, end))
-		return;
-	b->nr++;
-	/* What is armed would raise an event. After exec nothing is left that could. */
-	if ((event == MMU_NOTIFY_UNMAP || event == MMU_NOTIFY_CLEAR) && cause != MRN_CAUSE_EXEC &&
-	    !MRN_BROKEN(BRACKET_CHANGING))
-		mrn_source_changing(token->start, token->end);
+	if (mrn_bracket_start(&b->token[b->nr], event, cause, start, end))
+		b->nr++;
 }
 
 bool mrn_bracket_is_anothers(void)

@@ -51,6 +51,9 @@ void mrn_dispatch_join(void);
  */
 bool mrn_dispatch_has_guests(void);
 
+/* How many guests there have ever been, in this process. */
+uint32_t mrn_dispatch_guests_ever(void);
+
 /*
  * True if the next call of this thread, or guest, will be caught. False in doubt, and in the handler of a caught call.
  */

@@ -25,6 +25,7 @@
 
 /* Also written by the stubs, which know when a parent goes on. */
 uint32_t mrn_guests;
+static uint32_t ever;
 MRN_TLS uint32_t mrn_is_guest;
 MRN_TLS uint32_t mrn_handlers;
 
@@ -34,8 +35,14 @@ bool mrn_dispatch_has_guests(void)
 	return __atomic_load_n(&mrn_guests, __ATOMIC_ACQUIRE) && !MRN_BROKEN(DISPATCH_GUESTS);
 }
 
+uint32_t mrn_dispatch_guests_ever(void)
+{
+	return __atomic_load_n(&ever, __ATOMIC_ACQUIRE);
+}
+
 void mrn_guest_begin(void)
 {
+	__atomic_fetch_add(&ever, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&mrn_guests, 1, __ATOMIC_SEQ_CST);
 	mrn_fence_full();
 }

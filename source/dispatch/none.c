@@ -14,6 +14,11 @@ bool mrn_dispatch_has_guests(void)
 	return true;
 }
 
+uint32_t mrn_dispatch_guests_ever(void)
+{
+	return 0;
+}
+
 bool mrn_dispatch_catches(void)
 {
 	return false;

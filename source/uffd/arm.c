@@ -8,6 +8,7 @@
 #include "os/atomic.h"
 #include "os/check.h"
 #include "os/syscall.h"
+#include "source/confined.h"
 #include "source/uffd/check.h"
 #include "source/uffd/uffd.h"
 #include "source/watched.h"
@@ -40,9 +41,9 @@ void mrn_uffd_unlock(struct mrn_uffd *u, mrn_sigmask mask)
  * moment, since the kernel gives out the lowest free number. Any other file fails the call. Another process's page map
  * could answer for ours; it decides only whether there is a hole, or a page of a file.
  *
- * disarm is on the event path, where a check costs the caller time, and fcntl in a sandbox perhaps its life. Another
- * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it): so disarm checks
- * afterwards, when the call has failed.
+ * disarm checks first, too: by the program's userfaultfd the call would take what that one has registered. In a sandbox,
+ * where fcntl may be forbidden and disarm is on the event path, it checks afterwards, when the call has failed: another
+ * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it).
  */
 static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uffd_found *found)
 {
@@ -63,34 +64,91 @@ static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uf
 	return r < 0 && r != -EAGAIN ? MRN_USE_ONCE : r;
 }
 
-/* False if something may still be armed. */
-static bool disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+/* 0, or -errno: something may still be armed. -EINVAL by number also if a part cannot be armed, or nothing is mapped. */
+static int disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	int r = u->number.fd >= 0 ? mrn_uffd_disarm_by(u->number.fd, start, end) : -EBADF;
+	bool checked = !mrn_is_confined();
+	int r = -EBADF;
 
-	if (!r)
-		return true;
-	if (!mrn_uffd_is_ours(u, u->number.fd)) {
-		u->number = MRN_UFFD_NO_NUMBERS;
-		return !mrn_uffd_ask_keeper(u, MRN_UFFD_DISARM, start, end);
+	if (u->number.fd >= 0 && (!checked || mrn_uffd_has_mark(u, u->number.fd)))
+		r = mrn_uffd_disarm_by(u->number.fd, start, end);
+	if (r && r != -EBADF && !checked && !mrn_uffd_is_ours(u, u->number.fd))
+		r = -EBADF;
+	if (r != -EBADF)
+		return r;
+	u->number = MRN_UFFD_NO_NUMBERS;
+	return mrn_uffd_ask_keeper(u, MRN_UFFD_DISARM, start, end);
+}
+
+/* The same, whatever else is mapped in the range. */
+static int disarm_pieces(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	int r = disarm(u, start, end);
+
+	if (r && u->number.pagemap >= 0 && mrn_uffd_is_our_page_map(u, u->number.pagemap))
+		r = mrn_uffd_disarm_pieces(&u->number, start, end);
+	return r;
+}
+
+static void note_disarmed(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	mrn_marks_clear(&u->armed, start, end, MRN_MARK_LOOSE);
+	mrn_marks_clear(&u->armed, start, end, MRN_MARK_MAYBE);
+}
+
+/* Disarms a part of what has no marks; it stays in the set, which may be too large. */
+static void disarm_wide(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	for (unsigned int i = 0; i < u->wide.n; i++) {
+		uintptr_t from = u->wide.range[i].start, to = u->wide.range[i].end;
+
+		from = from < start ? start : from;
+		to = to > end ? end : to;
+		if (from < to)
+			disarm_pieces(u, from, to);
 	}
-	/* It fails for all of the range if nothing is mapped where it begins, or if a part cannot be armed. */
-	return mrn_uffd_is_our_page_map(u, u->number.pagemap) &&
-	       !mrn_uffd_disarm_pieces(&u->number, start, end);
 }
 
 /* What may be armed in [start, end). sure is cleared first: nobody relies on what is no longer armed. */
 static void disarm_marked(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	uintptr_t run_end;
+	uintptr_t from = start, to, run_end;
 
+	disarm_wide(u, start, end);
 	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
-	for (; mrn_marks_run(&u->armed, &start, end, &run_end); start = run_end) {
-		if (!disarm(u, start, run_end))
-			continue;
-		mrn_marks_clear(&u->armed, start, run_end, MRN_MARK_LOOSE);
-		mrn_marks_clear(&u->armed, start, run_end, MRN_MARK_MAYBE);
+	if (!mrn_marks_run(&u->armed, &from, end, &run_end))
+		return;
+	/* All runs in one call, if nothing in between is in the way. */
+	for (to = run_end, start = run_end; mrn_marks_run(&u->armed, &start, end, &run_end);
+	     start = run_end)
+		to = run_end;
+	if (!disarm(u, from, to)) {
+		note_disarmed(u, from, to);
+		return;
 	}
+	for (start = from; mrn_marks_run(&u->armed, &start, to, &run_end); start = run_end)
+		if (!disarm_pieces(u, start, run_end))
+			note_disarmed(u, start, run_end);
+}
+
+/* True if something may be armed there, or in the other case, if something must not stay so without a notifier. */
+static bool may_be_armed(const struct mrn_uffd *u, uintptr_t start, uintptr_t end,
+			 enum mrn_mark mark)
+{
+	return mrn_marks_has(&u->armed, start, end, mark) ||
+	       (start < __atomic_load_n(&u->wide.high, __ATOMIC_RELAXED) &&
+		end > __atomic_load_n(&u->wide.low, __ATOMIC_RELAXED));
+}
+
+/* Before arming: that brackets come by. False, for a range that can have no marks: it is in the set. */
+static bool note_maybe(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+{
+	if (mrn_marks_make(&u->armed, start, end)) {
+		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
+		return true;
+	}
+	mrn_wide_add(&u->wide, start, end);
+	return false;
 }
 
 /* --------------------------------------------------------------------------------- what nobody needs */
@@ -104,7 +162,7 @@ static bool disarm_unwatched(struct mrn_uffd *u, const struct mmu_range_notifier
 {
 	uintptr_t from = start, gap_end;
 
-	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
+	if (!may_be_armed(u, start, end, MRN_MARK_MAYBE))
 		return false;
 	MRN_HOOK(uffd_disarm);
 	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
@@ -159,10 +217,18 @@ unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks)
 	return n;
 }
 
+/* True if there are more than the notifiers account for, by more than may stay idle. */
+static bool are_too_many(const struct mrn_uffd *u)
+{
+	return u->lasting->n >=
+		       __atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) + u->most_idle ||
+	       mrn_lasting_is_full(u->lasting);
+}
+
 /* Room to remember that the range is to be given back. Before it is armed, since what goes may be a part of it. */
 static void make_room(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	for (int looks = 0; mrn_lasting_is_full(u->lasting) && looks < MRN_UFFD_LOOKS &&
+	for (int looks = 0; are_too_many(u) && looks < MRN_UFFD_LOOKS &&
 			    !mrn_marks_all(&u->armed, start, end, MRN_MARK_LISTED);
 	     looks++)
 		give_back_one(u);
@@ -181,40 +247,42 @@ static bool keep(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 
 /* ---------------------------------------------------------------------------------------- the callers */
 
-/* What is armed is known from here on. */
-static int note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r,
-		      const struct mrn_uffd_found *found)
+/*
+ * Is one mapping that holds the range armed as a whole? If an event was read meanwhile, the monitor holds a token until it
+ * has had the lock. What the event names may be less than what was mapped anew.
+ */
+static int look_for_events(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	/*
-	 * If an event was read meanwhile, the monitor holds a token until it has had the lock. What the event names may
-	 * be less than what was mapped anew.
-	 */
-	if (!r && found->plain) {
-		mrn_fence_full();
-		if (mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_UNREAD) &&
-		    !MRN_BROKEN(ARMED_STEADY))
-			return -EAGAIN;
-	}
-	MRN_HOOK(uffd_sure);
-	if (!r && (found->plain || MRN_BROKEN(ARMED_LOOSE)) && keep(u, start, end))
+	mrn_fence_full();
+	return mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_UNREAD) &&
+			       !MRN_BROKEN(ARMED_STEADY)
+		       ? -EAGAIN
+		       : 0;
+}
+
+/* For a range that has marks: r is what arming it returned. */
+static void note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r,
+		       const struct mrn_uffd_found *found)
+{
+	if (!r && (found->plain || MRN_BROKEN(ARMED_LOOSE)) && keep(u, start, end)) {
+		mrn_marks_clear(&u->armed, start, end, MRN_MARK_LOOSE);
 		mrn_marks_set(&u->armed, start, end, MRN_MARK_SURE);
-	else if (!r || r == MRN_UFFD_IN_PART)
+	} else if (r != MRN_USE_ONCE) {
+		/* Also in part, and if the caller has to try again: it may give up. */
 		mrn_marks_set(&u->armed, start, end, MRN_MARK_LOOSE);
-	return r;
+	}
 }
 
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
 	struct mrn_uffd_found found = {.files = *files};
-	mrn_sigmask mask;
+	mrn_sigmask mask = mrn_uffd_lock(u);
+	const struct mrn_wide wide = u->wide;
+	bool has_marks;
 	int r;
 
-	if (!mrn_marks_make(&u->armed, start, end))
-		return MRN_USE_ONCE;
-	mask = mrn_uffd_lock(u);
 	make_room(u, start, end);
-	if (!MRN_BROKEN(ARMED_MAYBE))
-		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
+	has_marks = !MRN_BROKEN(ARMED_MAYBE) && note_maybe(u, start, end);
 	mrn_fence_full();
 	MRN_HOOK(uffd_arm);
 	/* A range that is added after this look collides: the keeper holds a token when it adds. */
@@ -224,10 +292,17 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 		r = -EAGAIN;
 	} else {
 		r = arm(u, start, end, &found);
-		r = note_armed(u, start, end, r, &found);
+		if (!r && found.plain)
+			r = look_for_events(u, start, end);
+		MRN_HOOK(uffd_sure);
+		if (MRN_BROKEN(ARMED_MAYBE))
+			has_marks = note_maybe(u, start, end);
+		if (has_marks)
+			note_armed(u, start, end, r, &found);
+		else if (r == MRN_USE_ONCE)
+			/* Nothing was armed. */
+			mrn_wide_restore(&u->wide, &wide);
 	}
-	if (MRN_BROKEN(ARMED_MAYBE))
-		mrn_marks_set(&u->armed, start, end, MRN_MARK_MAYBE);
 	mrn_uffd_unlock(u, mask);
 	*files = found.files;
 	return r;
@@ -239,7 +314,7 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 	mrn_sigmask mask;
 
 	/* What is sure is kept for the next that needs it. */
-	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_LOOSE))
+	if (!may_be_armed(u, start, end, MRN_MARK_LOOSE))
 		return;
 	mask = mrn_uffd_lock(u);
 	disarm_gaps(u, leaving, start, end);
@@ -250,7 +325,7 @@ void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end
 {
 	mrn_sigmask mask;
 
-	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
+	if (!may_be_armed(u, start, end, MRN_MARK_MAYBE))
 		return;
 	mask = mrn_uffd_lock(u);
 	disarm_marked(u, start, end);
@@ -262,18 +337,6 @@ void mrn_uffd_disarm_whole(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 	mrn_sigmask mask = mrn_uffd_lock(u);
 
 	disarm_marked(u, start, end);
-	disarm(u, start, end);
-	mrn_uffd_unlock(u, mask);
-}
-
-void mrn_uffd_forget_sure(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
-{
-	mrn_sigmask mask;
-
-	if (!mrn_marks_has(&u->armed, start, end, MRN_MARK_MAYBE))
-		return;
-	mask = mrn_uffd_lock(u);
-	/* Not maybe: another thread may have armed what has come there since. */
-	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
+	disarm_pieces(u, start, end);
 	mrn_uffd_unlock(u, mask);
 }

@@ -95,7 +95,7 @@ static void serve(struct mrn_uffd *u)
 		u->request.result = mrn_uffd_arm_by(&u->kept, u->request.start, u->request.end,
 						    &u->request.found);
 	else if (u->request.what == MRN_UFFD_DISARM)
-		mrn_uffd_disarm_by(u->kept.fd, u->request.start, u->request.end);
+		u->request.result = mrn_uffd_disarm_any(&u->kept, u->request.start, u->request.end);
 	__atomic_store_n(&u->request.pending, 0, __ATOMIC_RELEASE);
 	mrn_futex_wake(&u->request.pending, 1);
 }
@@ -149,15 +149,15 @@ static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
 
 	switch (msg->event) {
 	case UFFD_EVENT_REMAP:
-		mrn_uffd_disarm_by(u->kept.fd, from, from + length);
-		mrn_uffd_disarm_by(u->kept.fd, to, to + length);
+		mrn_uffd_disarm_any(&u->kept, from, from + length);
+		mrn_uffd_disarm_any(&u->kept, to, to + length);
 		break;
 	case UFFD_EVENT_REMOVE:
 		/* Before the callbacks: a registration that collides with them must find the range when it retries. */
 		if (MRN_BROKEN(UFFD_REMOVE_TRAP))
 			break;
 		mrn_use_once_add(&u->use_once, start, end);
-		mrn_uffd_disarm_by(u->kept.fd, start, end);
+		mrn_uffd_disarm_any(&u->kept, start, end);
 		break;
 	default:
 		break;

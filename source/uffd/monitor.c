@@ -22,8 +22,9 @@ static void announce(struct mrn_uffd *u, uintptr_t start, uintptr_t end,
 {
 	struct mmu_notifier_range range;
 
+	/* What is mapped there by now may have been armed anew: whoever did that is called back, too. */
 	if (!MRN_BROKEN(ARMED_EVENT))
-		mrn_uffd_forget_sure(u, start, end);
+		mrn_uffd_disarm_changing(u, start, end);
 	mmu_notifier_range_init(&range, event, MRN_RANGE_AFTER, u->mm, start, end);
 	range.cause = cause;
 	if (mmu_notifier_invalidate_range_start(&range) == 0)

@@ -174,6 +174,14 @@ int mrn_uffd_disarm_pieces(const struct mrn_uffd_numbers *number, uintptr_t star
 	return r;
 }
 
+/* The kernel refuses to disarm a file on disk that is not armed, and with it the whole range. */
+int mrn_uffd_disarm_any(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end)
+{
+	int r = mrn_uffd_disarm_by(number->fd, start, end);
+
+	return r && number->pagemap >= 0 ? mrn_uffd_disarm_pieces(number, start, end) : r;
+}
+
 static bool disarm_mapping(const struct mrn_mapping *m, void *fd)
 {
 	mrn_uffd_disarm_by(*(const int *)fd, m->start, m->end);

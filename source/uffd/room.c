@@ -134,3 +134,13 @@ void mrn_room_reuse(struct mrn_room *room)
 	else
 		mrn_room_has_grown(room);
 }
+
+bool mrn_room_may_reuse(struct mrn_room *room)
+{
+	return !take_one(&room->futile);
+}
+
+void mrn_room_cannot_reuse(struct mrn_room *room)
+{
+	__atomic_store_n(&room->futile, 64, __ATOMIC_RELAXED);
+}

@@ -25,9 +25,18 @@ struct mrn_room {
 	uint64_t arms;	    /* ranges that may be armed before the next count */
 	uint64_t chances;   /* requests to arm, and disarms, before the next count */
 	uint64_t reuses;    /* ranges that may be armed in place of others before it */
+	uint64_t futile;    /* requests before anybody looks again for a range without a notifier */
 	uint64_t meanwhile; /* ranges that other threads may arm during it */
 	uint32_t counting;
 };
+
+/* How many ranges may stay armed without a notifier: with a sixteenth of the limit, a program that needs nearly all of its
+ * mappings finds them.
+ */
+static inline unsigned int mrn_room_idle(const struct mrn_room *room)
+{
+	return (unsigned int)(room->limit / 16);
+}
 
 /* For mm, the process's. Reads the system's limit. */
 void mrn_room_init(struct mrn_room *room, const struct mrn_mm *mm);
@@ -40,6 +49,9 @@ bool mrn_room_take(struct mrn_room *room, unsigned int lasting);
 void mrn_room_give_back(struct mrn_room *room);
 /* Call after a disarm: there may be room again. */
 void mrn_room_may_have_grown(struct mrn_room *room);
+/* False for a while after none was found: do not look for a range that could make room. */
+bool mrn_room_may_reuse(struct mrn_room *room);
+void mrn_room_cannot_reuse(struct mrn_room *room);
 /* A range that had taken room was disarmed: another may take it, so many times between two counts. */
 void mrn_room_reuse(struct mrn_room *room);
 /* Call after many: count again. */

@@ -84,6 +84,8 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	mrn_sigmask mask;
 	int r = MRN_PAGES_ONCE(u->lasting);
 
+	mrn_marks_reserve(&u->armed);
+
 	if (!r)
 		r = mrn_uffd_open_numbers(&number);
 	if (r)
@@ -109,7 +111,8 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	mask = mrn_uffd_lock(u);
 	/* The last userfaultfd's. */
 	mrn_marks_clear_all(&u->armed);
-	u->lasting->n = 0;
+	mrn_lasting_clear(u->lasting);
+	mrn_wide_clear(&u->wide);
 	u->number = number;
 	mrn_uffd_unlock(u, mask);
 	return 0;

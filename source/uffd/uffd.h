@@ -19,7 +19,7 @@
  *
  * REMOVE (MADV_DONTNEED, FREE, REMOVE) comes *before* the change; reading it lets the caller go on to change, and
  * nothing tells when the change is over. From then on the range is good for one use at a time. Interposed calls raise
- * no REMOVE: their callbacks disarm what is about to change. Only calls without a bracket do.
+ * no REMOVE: their brackets disarm what is about to change. Only calls without a bracket do.
  *
  * Arming a range with a hole arms the rest without an error, and mapping something into a hole is no event. So a hole
  * that is filled between arming and pinning would leave pinned pages that nobody watches. Therefore a range counts as
@@ -36,6 +36,7 @@
 #include "source/marks.h"
 #include "source/uffd/lasting.h"
 #include "source/uffd/use_once.h"
+#include "source/uffd/wide.h"
 
 /* Events that fit into a batch. With more, the batch means "everything". */
 #define MRN_UFFD_BATCH 64
@@ -95,7 +96,9 @@ struct mrn_uffd {
 	struct mrn_uffd_numbers
 		number;		/* in the program's table; under lock; -1 once it is not ours */
 	struct mrn_marks armed; /* under lock: marks.h */
+	struct mrn_wide wide;
 	struct mrn_lasting *lasting;
+	unsigned int most_idle; /* ranges that may stay armed without a notifier */
 	struct mrn_use_once use_once;
 	/* From the thread that holds the lock to the keeper. */
 	struct {
@@ -149,12 +152,10 @@ static inline bool mrn_uffd_is_sure(const struct mrn_uffd *u, uintptr_t start, u
 }
 /* Call before `leaving` is removed: disarms what must not stay armed without a notifier. */
 void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leaving);
-/* Event path: stops events for [start, end), which a token in progress covers. */
+/* Event path: stops events for [start, end), which a token in progress covers, and forgets what is known of it. */
 void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
 /* The same, also for what the map does not know: a raw mremap that has grown an armed mapping. */
 void mrn_uffd_disarm_whole(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
-/* For the monitor, with a token over everything held: what was armed in [start, end) has changed. */
-void mrn_uffd_forget_sure(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
 /* Looks at so many of the ranges that stay armed, and disarms those without a notifier. Returns how many. */
 #define MRN_UFFD_LOOKS 8
 unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks);
@@ -198,6 +199,8 @@ void mrn_uffd_know_kernel(void);
 int mrn_uffd_disarm_by(int fd, uintptr_t start, uintptr_t end);
 /* The same, piece by piece: whatever else is mapped in the range. 0, or -errno if the page map does not tell. */
 int mrn_uffd_disarm_pieces(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end);
+/* In one call, or else piece by piece. */
+int mrn_uffd_disarm_any(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_t end);
 /* Disarms all mappings of the process. */
 void mrn_uffd_disarm_all_by(int fd);
 /*

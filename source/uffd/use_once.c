@@ -14,10 +14,16 @@
 
 /* ------------------------------------------------------------------------------------------- the set */
 
+static void set_number(struct mrn_use_once *s, unsigned int n)
+{
+	__atomic_store_n(&s->n, n, __ATOMIC_RELAXED);
+}
+
 /* With the lock held, as all below. */
 static void take_out(struct mrn_use_once *s, unsigned int i)
 {
-	for (s->n--; i < s->n; i++)
+	set_number(s, s->n - 1);
+	for (; i < s->n; i++)
 		s->range[i] = s->range[i + 1];
 }
 
@@ -82,7 +88,9 @@ static bool is_known(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 		   const struct mrn_zappers *z)
 {
-	unsigned int i = s->n++;
+	unsigned int i = s->n;
+
+	set_number(s, i + 1);
 
 	for (; i > 0 && s->range[i - 1].start > start; i--)
 		s->range[i] = s->range[i - 1];
@@ -110,7 +118,7 @@ void mrn_use_once_clear(struct mrn_use_once *s)
 	bool can_look = mrn_kernel_is_at_least(5, 12);
 
 	mrn_mutex_lock(&s->lock);
-	s->n = 0;
+	set_number(s, 0);
 	s->chances = 0;
 	s->pause = LEAST_PAUSE;
 	/* Before, a ring's threads are not seen. */

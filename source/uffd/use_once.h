@@ -27,7 +27,7 @@ struct mrn_use_once_range {
 
 struct mrn_use_once {
 	struct mrn_mutex lock;
-	unsigned int n;
+	unsigned int n;					       /* atomic; written under lock */
 	struct mrn_use_once_range range[MRN_USE_ONCE_MAX + 1]; /* by start; may overlap */
 	uint64_t added;					       /* REMOVEs */
 	uint64_t ended;

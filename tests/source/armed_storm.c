@@ -161,5 +161,3 @@ TEST(own_buffers_are_never_stale)
 	pin_device_close(&storm.dev);
 }
 TWIN(own_buffers_are_never_stale, events_leave_what_is_sure, UNTIL_CAUGHT(BREAK(ARMED_EVENT)));
-TWIN(own_buffers_are_never_stale, what_is_needed_is_given_back,
-     UNTIL_CAUGHT(BREAK(ARMED_GIVE_BACK)));

@@ -177,7 +177,8 @@ TEST(race_b_interpose)
 	tear_down();
 }
 TWIN(race_b_interpose, no_wait_for_tokens,
-     (BREAK_LATER(broken, CACHE_TOKENS), BREAK_LATER(broken, A2_WAIT)));
+     (BREAK_LATER(broken, CACHE_TOKENS), BREAK_LATER(broken, CACHE_FIRST_READ),
+      BREAK_LATER(broken, A2_WAIT)));
 
 /*
  * The monitor has read the event, so the caller's munmap has returned; nobody has been told. Stay here
