@@ -41,9 +41,10 @@ void mrn_uffd_unlock(struct mrn_uffd *u, mrn_sigmask mask)
  * moment, since the kernel gives out the lowest free number. Any other file fails the call. Another process's page map
  * could answer for ours; it decides only whether there is a hole, or a page of a file.
  *
- * disarm checks first, too: by the program's userfaultfd the call would take what that one has registered. In a sandbox,
- * where fcntl may be forbidden and disarm is on the event path, it checks afterwards, when the call has failed: another
- * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it).
+ * disarm is on the event path, where a check costs the caller time, and fcntl in a sandbox perhaps its life. Another
+ * userfaultfd cannot disarm what ours has armed (before Linux 6.17 because it cannot register it): so disarm checks
+ * afterwards, when the call has failed. Where it is not certain that ours has armed the range, it checks first: by the
+ * program's userfaultfd the call would take what that one has registered.
  */
 static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uffd_found *found)
 {
@@ -64,15 +65,18 @@ static int arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uf
 	return r < 0 && r != -EAGAIN ? MRN_USE_ONCE : r;
 }
 
-/* 0, or -errno: something may still be armed. -EINVAL by number also if a part cannot be armed, or nothing is mapped. */
-static int disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
+/*
+ * 0, or -errno: something may still be armed. -EINVAL by number also if a part cannot be armed, or nothing is mapped.
+ * certain: ours has armed all of it.
+ */
+static int disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool certain)
 {
-	bool checked = !mrn_is_confined();
+	bool checks = !certain && !mrn_is_confined();
 	int r = -EBADF;
 
-	if (u->number.fd >= 0 && (!checked || mrn_uffd_has_mark(u, u->number.fd)))
+	if (u->number.fd >= 0 && (!checks || mrn_uffd_has_mark(u, u->number.fd)))
 		r = mrn_uffd_disarm_by(u->number.fd, start, end);
-	if (r && r != -EBADF && !checked && !mrn_uffd_is_ours(u, u->number.fd))
+	if (r && r != -EBADF && !checks && !mrn_uffd_is_ours(u, u->number.fd))
 		r = -EBADF;
 	if (r != -EBADF)
 		return r;
@@ -83,7 +87,7 @@ static int disarm(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 /* The same, whatever else is mapped in the range. */
 static int disarm_pieces(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	int r = disarm(u, start, end);
+	int r = disarm(u, start, end, false);
 
 	if (r && u->number.pagemap >= 0 && mrn_uffd_is_our_page_map(u, u->number.pagemap))
 		r = mrn_uffd_disarm_pieces(&u->number, start, end);
@@ -113,16 +117,17 @@ static void disarm_wide(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 static void disarm_marked(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
 	uintptr_t from = start, to, run_end;
+	bool certain;
 
 	disarm_wide(u, start, end);
-	mrn_marks_clear(&u->armed, start, end, MRN_MARK_SURE);
 	if (!mrn_marks_run(&u->armed, &from, end, &run_end))
 		return;
 	/* All runs in one call, if nothing in between is in the way. */
-	for (to = run_end, start = run_end; mrn_marks_run(&u->armed, &start, end, &run_end);
-	     start = run_end)
+	for (to = start = run_end; mrn_marks_run(&u->armed, &start, end, &run_end); start = run_end)
 		to = run_end;
-	if (!disarm(u, from, to)) {
+	certain = mrn_marks_all(&u->armed, from, to, MRN_MARK_SURE);
+	mrn_marks_clear(&u->armed, from, to, MRN_MARK_SURE);
+	if (!disarm(u, from, to, certain)) {
 		note_disarmed(u, from, to);
 		return;
 	}

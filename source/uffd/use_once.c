@@ -14,12 +14,12 @@
 
 /* ------------------------------------------------------------------------------------------- the set */
 
+/* With the lock held, as all below. */
 static void set_number(struct mrn_use_once *s, unsigned int n)
 {
 	__atomic_store_n(&s->n, n, __ATOMIC_RELAXED);
 }
 
-/* With the lock held, as all below. */
 static void take_out(struct mrn_use_once *s, unsigned int i)
 {
 	set_number(s, s->n - 1);
@@ -91,7 +91,6 @@ static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 	unsigned int i = s->n;
 
 	set_number(s, i + 1);
-
 	for (; i > 0 && s->range[i - 1].start > start; i--)
 		s->range[i] = s->range[i - 1];
 	s->range[i] = (struct mrn_use_once_range){start, end, s->added, *z};
