@@ -52,14 +52,17 @@ bool mrn_is_own_thread(long tid);
 /* The kernel's signal set, 64 signals; libc's sigset_t is larger. */
 typedef uint64_t mrn_sigmask;
 
-/* Not SIGSYS: with it blocked, a system call that source/dispatch catches ends the process. */
+/*
+ * Not SIGSYS: with it blocked, a system call that source/dispatch catches ends the process. If the program has blocked it,
+ * it stays so: one may be pending.
+ */
 #define MRN_SIGNALS_BLOCKED (~(UINT64_C(1) << (SIGSYS - 1)))
 
 static inline mrn_sigmask mrn_signals_block(void)
 {
 	mrn_sigmask all = MRN_SIGNALS_BLOCKED, old = 0;
 
-	mrn_sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&old, sizeof(all));
+	mrn_sys4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&old, sizeof(all));
 	return old;
 }
 

@@ -80,25 +80,38 @@ static int register_range(struct mrn_regcache *c, struct entry *e)
  * notifier, under the mm's lock, that it has been read. Only a second read is the faster for that, and there is one only
  * after a collision.
  */
-static int read_begin_first(struct entry *e, uint64_t *seq)
+static int read_begin_first(struct entry *e, bool may_wait, uint64_t *seq)
 {
-	/* A4: the seq before the tokens. */
+	struct mrn_mm *mm = e->cache->mm;
+	uintptr_t start = e->pub.addr, end = start + e->pub.length;
+
+	MRN_HOOK(inserted);
+	/* A4: the seq before the tokens, and before the end of the mm, whose invalidation changes it. */
 	*seq = __atomic_load_n(&e->mrn.invalidate_seq, __ATOMIC_ACQUIRE);
 	if (MRN_BROKEN(CACHE_FIRST_READ))
 		return 0;
-	return mrn_tokens_wait(e->cache->mm, e->pub.addr, e->pub.addr + e->pub.length, NULL);
+	if (!(__atomic_load_n(&mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE))
+		return mrn_mm_is_wiped(mm) ? -ESTALE : -ESRCH;
+	if (!may_wait)
+		return mrn_tokens_overlap(mm, start, end) ? -EAGAIN : 0;
+	return mrn_tokens_wait(mm, start, end, NULL);
 }
 
-/* read_begin, arm, register, read_retry. The entry's notifier has just been inserted. */
-static int build(struct mrn_regcache *c, struct entry *e, struct done *done)
+/*
+ * read_begin, arm, register, read_retry. The entry's notifier has just been inserted. may_wait: for invalidations, and
+ * then again and again.
+ */
+static int build(struct mrn_regcache *c, struct entry *e, bool may_wait, struct done *done)
 {
 	uint64_t seq = 0;
 	int r, arm = 0, yields = 0;
 	bool full = false;
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
+		if (tries && !may_wait)
+			return -EAGAIN;
 		r = tries ? mrn_range_read_begin_until(&e->mrn, NULL, &seq)
-			  : read_begin_first(e, &seq);
+			  : read_begin_first(e, may_wait, &seq);
 		if (r)
 			return r;
 		/*
@@ -112,7 +125,7 @@ static int build(struct mrn_regcache *c, struct entry *e, struct done *done)
 						     &full);
 		if (arm == -EAGAIN) {
 			/* Perhaps the monitor has yet to read the event of a change. */
-			if (++yields > MAX_YIELDS)
+			if (!may_wait || ++yields > MAX_YIELDS)
 				return -EAGAIN;
 			sched_yield();
 			tries--;
@@ -148,10 +161,16 @@ static void give_up(struct mrn_regcache *c, struct entry *e, struct done *done)
 	*done = (struct done){0};
 }
 
-/* Registers exactly [start, end) in a new entry, and does not link it. Called with the lock held, returns without. */
+/*
+ * Registers exactly [start, end) in a new entry, and does not link it. Called with the lock held, returns without. Waits
+ * for invalidations only if that is the range that the caller asked for: he may be in one that another thread, which
+ * invalidates what was merged with it, waits for.
+ */
 static int create(struct miss *m, uintptr_t start, uintptr_t end, unsigned int access,
 		  struct entry **out)
 {
+	bool may_wait = (start == mrn_page_down(m->start) && end == mrn_page_up(m->end)) ||
+			MRN_BROKEN(CACHE_MERGE_WAITS);
 	struct mrn_regcache *c = m->cache;
 	struct slot slot;
 	struct entry *e;
@@ -178,7 +197,7 @@ static int create(struct miss *m, uintptr_t start, uintptr_t end, unsigned int a
 			   __ATOMIC_RELEASE);
 	r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
 	if (!r) {
-		r = build(c, e, &m->done);
+		r = build(c, e, may_wait, &m->done);
 		if (r) {
 			if (c->source)
 				mrn_source_disarm(c->source, &e->mrn);

@@ -11,6 +11,7 @@ MRN_PART(SOURCE_LOSS);	/* nobody checks whether the wrappers have been overwritt
 MRN_PART(SOURCE_HALF);	/* of kinds that are attached together, some stay if one fails */
 MRN_PART(SOURCE_NAMES); /* dispatch's announcements count in the interposer's self-test */
 MRN_PART(SOURCE_TRIED); /* what is lost during its trial counts as covered after it */
+MRN_PART(PLAIN_HOLES);	/* what is not mapped is remembered to show no file */
 MRN_PART(PLAIN_FORGET); /* a bracket leaves what is known of a range */
 MRN_PART(PLAIN_STEADY); /* what is looked at during a bracket is remembered */
 /* A thread has looked at a range, and has not noted yet what it has found. */

@@ -213,11 +213,19 @@ static long next_mapping(int fd, uintptr_t addr, struct mrn_mapping *m)
 
 bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
 {
+	bool whole;
+
+	return mrn_shows_page_cache_in(start, end, &whole);
+}
+
+bool mrn_shows_page_cache_in(uintptr_t start, uintptr_t end, bool *whole)
+{
 	struct mrn_mapping m;
 	bool shows = false;
 	long n = 1;
 	int fd;
 
+	*whole = true;
 	if (MRN_BROKEN(SOURCE_FILES))
 		return false;
 	/* The program may be forbidden to ask. */
@@ -228,6 +236,7 @@ bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
 		return true;
 	for (; start < end && !shows; start = m.end) {
 		n = next_mapping(fd, start, &m);
+		*whole = *whole && n > 0 && m.start <= start;
 		if (n <= 0 || m.start >= end)
 			break;
 		shows = !is_memory(&m);

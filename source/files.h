@@ -15,5 +15,7 @@
  * path.
  */
 bool mrn_shows_page_cache(uintptr_t start, uintptr_t end);
+/* The same; *whole: all of it is mapped, as far as was looked. */
+bool mrn_shows_page_cache_in(uintptr_t start, uintptr_t end, bool *whole);
 
 #endif

@@ -42,7 +42,7 @@ enum mrn_heap_call {
 struct mrn_heap_caller {
 	uint64_t owner; /* an address in the thread's own storage; 0: the caller is free */
 	uint64_t word[MRN_NR_HEAP_CALLS];
-	int64_t ending; /* the tid of a thread that has begun to end, or 0 */
+	uint64_t ending; /* of a thread that has begun to end: its tid, and a word above it; or 0 */
 } __attribute__((aligned(64)));
 
 /* Threads that have allocated something and are not gone. With more, nothing is known of any. */
@@ -73,13 +73,12 @@ const struct mrn_heap_knowledge *mrn_heap_knowledge(void);
  */
 static inline bool mrn_heap_caller_recycle(struct mrn_heap_caller *c)
 {
-	int64_t tid = __atomic_load_n(&c->ending, __ATOMIC_ACQUIRE);
-	uint64_t w;
+	uint64_t ending = __atomic_load_n(&c->ending, __ATOMIC_ACQUIRE), w;
 
-	if (!tid || mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), tid, 0) != -ESRCH)
+	if (!ending || mrn_sys3(SYS_tgkill, mrn_sys0(SYS_getpid), (int32_t)ending, 0) != -ESRCH)
 		return false;
 	/* Threads may race here: one goes on. */
-	if (!__atomic_compare_exchange_n(&c->ending, &tid, 0, false, __ATOMIC_ACQ_REL,
+	if (!__atomic_compare_exchange_n(&c->ending, &ending, 0, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return false;
 	for (int i = 0; i < MRN_NR_HEAP_CALLS; i++) {

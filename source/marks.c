@@ -68,13 +68,20 @@ static void raise(uint32_t *at, uint32_t to)
 		__atomic_store_n(at, to, __ATOMIC_RELAXED);
 }
 
-void mrn_marks_reserve(struct mrn_marks *a)
+void mrn_marks_reserve(struct mrn_marks *a, enum mrn_marks_of of)
 {
-	for (uint32_t n = UNITS_MOST; !a->tree && n >= UNITS_LEAST; n /= 8) {
-		a->tree =
-			mrn_pages_reserve_wiped_on_fork(sizeof(*a->tree) + n * sizeof(union unit));
-		a->units = a->tree ? n : 0;
+	static struct {
+		struct mrn_marks_tree *tree;
+		uint32_t units;
+	} reserve[MRN_NR_MARKS_OF];
+	struct mrn_marks_tree **tree = &reserve[of].tree;
+
+	for (uint32_t n = UNITS_MOST; !*tree && n >= UNITS_LEAST; n /= 8) {
+		*tree = mrn_pages_reserve_wiped_on_fork(sizeof(**tree) + n * sizeof(union unit));
+		reserve[of].units = n;
 	}
+	a->tree = *tree;
+	a->units = *tree ? reserve[of].units : 0;
 }
 
 /* Zeroed. NULL: there is none left. */

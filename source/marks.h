@@ -20,7 +20,7 @@
  *
  *	who relies on sure			who disarms what no notifier needs
  *	  the notifier is inserted		  sure is cleared
- *	  full fence (in its first read)	  full fence
+ *	  full fence (the end of insertion)	  full fence
  *	  sure?					  a notifier? if there is one, it stays armed
  *						  the kernel disarms; maybe is cleared
  *
@@ -52,8 +52,14 @@ struct mrn_marks {
 	uint32_t end, from_top;
 };
 
-/* Reserves the memory, unless that is done. Without it there are no marks. In attach. */
-void mrn_marks_reserve(struct mrn_marks *marks);
+/* What a process has marks of. */
+enum mrn_marks_of { MRN_MARKS_OF_ARMED, MRN_MARKS_OF_PLAIN, MRN_NR_MARKS_OF };
+
+/*
+ * Reserves the memory, unless that is done, in this process or in one that it was forked from: a child finds its parent's
+ * zeroed. Without it there are no marks. In attach.
+ */
+void mrn_marks_reserve(struct mrn_marks *marks, enum mrn_marks_of of);
 
 /* With the lock held. False if [start, end) cannot have marks. */
 bool mrn_marks_make(struct mrn_marks *marks, uintptr_t start, uintptr_t end);

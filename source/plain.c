@@ -41,7 +41,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 				uintptr_t start, uintptr_t end)
 {
 	mrn_sigmask mask;
-	bool shows, steady;
+	bool shows, steady, whole;
 
 	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
 	if (__atomic_load_n(&p->guests, __ATOMIC_ACQUIRE) == guests &&
@@ -57,9 +57,10 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 		mrn_fence_full();
 		steady = !mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY);
 	}
-	shows = mrn_shows_page_cache(start, end);
+	shows = mrn_shows_page_cache_in(start, end, &whole);
 	MRN_HOOK(plain_look);
-	if (steady && !shows)
+	/* A file may come into a hole without a change of anything. */
+	if (steady && !shows && (whole || MRN_BROKEN(PLAIN_HOLES)))
 		mrn_marks_set(&p->marks, start, end, MRN_MARK_SURE);
 	unlock(p, mask);
 	return shows;

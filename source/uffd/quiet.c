@@ -125,10 +125,12 @@ static bool is_elsewhere(const char *text)
 
 	if (*p < '0' || *p > '9')
 		return *p == 'r' && MRN_BROKEN(UFFD_RUNNING_MISSED);
+	/* At the blank before the first argument; then at the one before the stack pointer. */
 	p = read_number(p, &nr);
-	for (int i = 0; p && i < 7; i++)
+	for (int i = 0; p && i < 6; i++)
 		p = strchr(p + 1, ' ');
-	return p && !may_zap(nr) && strncmp(p + 1, "0x0 ", 4) != 0;
+	return p && !may_zap(nr) &&
+	       (strncmp(p + 1, "0x0 ", 4) != 0 || MRN_BROKEN(UFFD_RING_MISSED));
 }
 
 static bool was_seen_elsewhere(uint32_t number)

@@ -84,7 +84,7 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 	mrn_sigmask mask;
 	int r = MRN_PAGES_ONCE(u->lasting);
 
-	mrn_marks_reserve(&u->armed);
+	mrn_marks_reserve(&u->armed, MRN_MARKS_OF_ARMED);
 
 	if (!r)
 		r = mrn_uffd_open_numbers(&number);

@@ -30,7 +30,7 @@ enum owner { NOT_MALLOC, CHANGING, MALLOC_BETWEEN_BLOCKS, MALLOC_TOP };
 /* Reads by the kernel: nothing need be mapped there. */
 static enum owner look_at_heap(uintptr_t start, uintptr_t end)
 {
-	uintptr_t at = start & ~(HEAP_MAX - 1), page = mrn_page_size(), top;
+	uintptr_t at = start & ~(HEAP_MAX - 1), page = mrn_page_size(), top, top_end;
 	struct heap heap;
 	struct chunk chunk;
 
@@ -42,8 +42,13 @@ static enum owner look_at_heap(uintptr_t start, uintptr_t end)
 	/* In another heap of the arena: then this one has none. */
 	if (top < at + sizeof(heap) || top >= at + heap.size)
 		return MALLOC_BETWEEN_BLOCKS;
-	if (mrn_peek(&chunk, top, sizeof(chunk)) ||
-	    top + (chunk.size & ~CHUNK_FLAGS) != at + heap.size)
+	if (mrn_peek(&chunk, top, sizeof(chunk)))
+		return CHANGING;
+	top_end = top + (chunk.size & ~CHUNK_FLAGS);
+	/* The zap is over, and its thread, which may have lost its processor, has shortened the heap but not yet the top. */
+	if (start >= at + heap.size && end <= top_end)
+		return MALLOC_TOP;
+	if (top_end != at + heap.size)
 		return CHANGING;
 	return start >= top ? MALLOC_TOP : MALLOC_BETWEEN_BLOCKS;
 }

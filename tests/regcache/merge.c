@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* MRN_REGCACHE_MERGE: a miss that overlaps entries registers one range in their place. */
+#include "regcache/check.h"
+#include "tests/harness/break.h"
 #include "tests/regcache/fixture.h"
 
 /* One entry is left, and it is [from, to) with this access. */
@@ -174,3 +176,55 @@ TEST(merged_entry_is_watched)
 	}
 	rig_exit(&rig);
 }
+
+/* ------------------------------------------------------- an invalidation of what was merged, meanwhile */
+
+static struct test_gate inserted, started, go_on;
+static bool has_waited;
+
+static void let_it_start(void)
+{
+	if (test_gate_is_open(&inserted))
+		return;
+	test_gate_open(&inserted);
+	test_gate_wait(&started);
+}
+
+static void note_that_it_waits(uint64_t token_seq)
+{
+	(void)token_seq;
+	has_waited = true;
+	test_gate_open(&go_on);
+}
+
+static void invalidate_the_neighbour(void *mm)
+{
+	struct mmu_notifier_range r = pages(mm, 22, 23);
+
+	test_gate_wait(&inserted);
+	start(&r);
+	test_gate_open(&started);
+	test_gate_wait(&go_on);
+	end(&r);
+}
+
+/*
+ * A get waits for invalidations of its own range only: the caller may be inside one that the thread which invalidates the
+ * neighbour waits for.
+ */
+TEST(merge_does_not_wait_for_neighbours)
+{
+	RIG(rig, .max_entries = 8, .flags = MRN_REGCACHE_MERGE);
+	struct test_thread other;
+
+	touch(&rig, 20, 23, RD);
+	mrn_check_inserted_hook = let_it_start;
+	mrn_check_wait_hook = note_that_it_waits;
+	test_thread(&other, invalidate_the_neighbour, rig.mm);
+	touch(&rig, 20, 21, WR);
+	CHECK(!has_waited);
+	test_gate_open(&go_on);
+	test_join(&other);
+	rig_exit(&rig);
+}
+TWIN(merge_does_not_wait_for_neighbours, it_does, BREAK(CACHE_MERGE_WAITS));

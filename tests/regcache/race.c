@@ -97,6 +97,28 @@ TEST(invalidation_spans_registering)
 	rig_exit(&rig);
 }
 
+static struct mrn_mm *ending;
+
+static void end_the_mm(void)
+{
+	CHECK_ERR(mrn_mm_destroy(ending), 0);
+}
+
+/* Nobody is told any more of what is registered after the end. */
+TEST(the_mm_ends_while_registering)
+{
+	RIG(rig, .max_entries = 4);
+	const struct mrn_regcache_entry *e;
+
+	ending = rig.mm;
+	mrn_check_inserted_hook = end_the_mm;
+	CHECK_ERR(try_get(&rig, 10, 12, RD, &e), -ESRCH);
+	mrn_check_inserted_hook = NULL;
+	CHECK_ERR(try_get(&rig, 10, 12, RD, &e), -ESRCH);
+	CHECK_EQ(rig.dev.live, 0);
+	CHECK_ERR(mrn_regcache_destroy(rig.cache), 0);
+}
+
 /* A get that begins inside an invalidation waits for it, hit or miss. */
 TEST(get_waits_for_invalidation)
 {

@@ -48,6 +48,19 @@ static void map_file(void)
 	CHECK(mmap(p, 2 * PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0) == p);
 }
 
+/* Nothing tells when something comes there. */
+TEST(a_hole_is_not_remembered)
+{
+	open_with_file();
+	CHECK_EQ(mrn_sys2(SYS_munmap, (long)(p + PAGE), PAGE), 0);
+	CHECK_EQ(arm(), 0);
+	CHECK(!is_remembered());
+	CHECK(!mrn_marks_has(&source->plain.marks, (uintptr_t)p, (uintptr_t)p + 2 * PAGE,
+			     MRN_MARK_SURE));
+	close_source();
+}
+TWIN(a_hole_is_not_remembered, holes_are, BREAK(PLAIN_HOLES));
+
 TEST(a_file_comes_where_there_was_none)
 {
 	open_with_file();
