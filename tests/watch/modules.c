@@ -93,3 +93,16 @@ TEST(what_has_no_room_replaces)
 	CHECK_EQ(at(place)->until, now);
 }
 TWIN(what_has_no_room_replaces, in_silence, BREAK(WATCH_FULL));
+
+/* A program may write anywhere in its memory by mistake, as stress-ng's bad-altstack does. */
+TEST(what_the_program_has_written_over_is_not_believed)
+{
+	char *place = start();
+	struct watch_lane *lane = watch_lane_mine();
+
+	lane->nr_modules = UINT32_MAX;
+	watch_modules_look(1);
+	watch_modules_need((uintptr_t)place, 2);
+	watch_modules_unmapped((uintptr_t)place, (uintptr_t)place + PAGE, 3);
+	CHECK_EQ(watch_modules_of(lane), WATCH_MODULES);
+}

@@ -25,7 +25,7 @@ static uint32_t changes;
 /* The newest entry that holds pc, or NULL; it may be unmapped by now. */
 static const struct watch_module *find(const struct watch_lane *lane, uint64_t pc)
 {
-	for (uint32_t i = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE); i-- > 0;)
+	for (uint32_t i = watch_modules_of(lane); i-- > 0;)
 		if (pc - lane->module[i].start < lane->module[i].end - lane->module[i].start)
 			return &lane->module[i];
 	return NULL;
@@ -65,7 +65,7 @@ static void is_there_still(const struct look *look, struct watch_module *m)
 /* It gets no entry. But what it replaces is marked. */
 static void note_the_end(struct watch_lane *lane, const struct mrn_mapping *m, uint64_t now)
 {
-	for (uint32_t i = 0; i < lane->nr_modules && !MRN_BROKEN(WATCH_FULL); i++) {
+	for (uint32_t i = 0; i < watch_modules_of(lane) && !MRN_BROKEN(WATCH_FULL); i++) {
 		struct watch_module *old = &lane->module[i];
 
 		if (old->start < m->end && old->end > m->start &&
@@ -79,7 +79,7 @@ static bool note(const struct mrn_mapping *m, void *arg)
 	struct look *look = arg;
 	struct watch_lane *lane = look->lane;
 	struct watch_module *have, *entry;
-	uint32_t n = lane->nr_modules;
+	uint32_t n = watch_modules_of(lane);
 
 	if (!m->executable)
 		return true;
@@ -149,7 +149,7 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 	/* A range over everything, from exec, marks nothing: exec fails, or the list ends. */
 	if (!lane || end - start >= WATCH_EVERYTHING || MRN_BROKEN(WATCH_OVER))
 		return;
-	n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+	n = watch_modules_of(lane);
 	for (uint32_t i = 0; i < n; i++) {
 		struct watch_module *m = &lane->module[i];
 

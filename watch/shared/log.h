@@ -98,6 +98,17 @@ struct watch_lane {
 	struct watch_module module[WATCH_MODULES] __attribute__((aligned(64)));
 };
 
+/*
+ * How many modules a lane has. The program, whose memory it is, may have written there by mistake: there are never more
+ * than have room.
+ */
+static inline uint32_t watch_modules_of(const struct watch_lane *lane)
+{
+	uint32_t n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+
+	return n < WATCH_MODULES ? n : WATCH_MODULES;
+}
+
 /* Why processes run unwatched: see watch/shared/unfollowed.h. */
 struct watch_reason {
 	enum { WATCH_REASON_NONE, WATCH_REASON_WRITTEN, WATCH_REASON_THERE } state; /* atomic */

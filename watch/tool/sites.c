@@ -57,12 +57,15 @@ static uint32_t find_file(struct sites *s, uint32_t pid, const struct watch_modu
 
 void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane)
 {
-	uint32_t n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+	uint32_t n = watch_modules_of(lane);
 
 	for (uint32_t k = 0; k < n; k++) {
-		const struct watch_module *m = &lane->module[k];
-		uint32_t i = m->path[0] == '/' ? find_file(s, pid, m) : 0;
+		struct watch_module copy = lane->module[k], *m = &copy;
+		uint32_t i;
 
+		/* Whatever was written there. */
+		m->path[sizeof(m->path) - 1] = '\0';
+		i = m->path[0] == '/' ? find_file(s, pid, m) : 0;
 		if (!i)
 			continue;
 		/* A file that was written to since is another program's. */
@@ -79,7 +82,7 @@ void sites_begin(struct sites *s, uint32_t pid, const struct watch_lane *lane)
 static const struct watch_module *module_at(const struct watch_lane *lane, uint64_t pc,
 					    uint64_t when)
 {
-	uint32_t n = __atomic_load_n(&lane->nr_modules, __ATOMIC_ACQUIRE);
+	uint32_t n = watch_modules_of(lane);
 	const struct watch_module *best = NULL;
 
 	for (uint32_t i = n; i-- > 0;) {
