@@ -74,6 +74,7 @@ int mrn_regcache_reap(struct mrn_regcache *c)
 
 int mrn_regcache_flush(struct mrn_regcache *c)
 {
+	struct mrn_source *source;
 	int r;
 
 	if (!c)
@@ -81,7 +82,9 @@ int mrn_regcache_flush(struct mrn_regcache *c)
 	r = mrn_cache_may_wait(c);
 	if (r)
 		return r;
+	/* Another thread, which destroys the cache, may have waited just for this one. */
+	source = c->source;
 	mrn_cache_kill_all(c);
-	mrn_source_give_back(c->source);
+	mrn_source_give_back(source);
 	return 0;
 }

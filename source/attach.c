@@ -197,6 +197,7 @@ static struct mrn_source *make(struct mrn_mm *mm)
 		return NULL;
 	s->mm = mm;
 	mrn_room_init(&s->room, mm);
+	s->uffd.most_idle = mrn_room_idle(&s->room);
 	mrn_marks_reserve(&s->plain.marks, MRN_MARKS_OF_PLAIN);
 	__atomic_store_n(&shared, s, __ATOMIC_RELEASE);
 	return s;

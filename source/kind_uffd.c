@@ -41,7 +41,6 @@ static int start(struct mrn_source *s, unsigned int flags, char *why, size_t siz
 			 "a sandbox (seccomp) refuses a call that threads for userfaultfd need");
 		return -EPERM;
 	}
-	s->uffd.most_idle = mrn_room_idle(&s->room);
 	r = mrn_uffd_start(s->mm, &s->uffd, events_are_lost, &reason);
 	if (reason)
 		snprintf(why, size, "%s", reason);

@@ -65,7 +65,7 @@ static struct pages pages_of(uintptr_t start, uintptr_t end)
 static void raise(uint32_t *at, uint32_t to)
 {
 	if (*at < to)
-		__atomic_store_n(at, to, __ATOMIC_RELAXED);
+		__atomic_store_n(at, to, __ATOMIC_RELEASE);
 }
 
 void mrn_marks_reserve(struct mrn_marks *a, enum mrn_marks_of of)
@@ -76,6 +76,9 @@ void mrn_marks_reserve(struct mrn_marks *a, enum mrn_marks_of of)
 	} reserve[MRN_NR_MARKS_OF];
 	struct mrn_marks_tree **tree = &reserve[of].tree;
 
+	/* Other threads may read it. */
+	if (a->tree)
+		return;
 	for (uint32_t n = UNITS_MOST; !*tree && n >= UNITS_LEAST; n /= 8) {
 		*tree = mrn_pages_reserve_wiped_on_fork(sizeof(**tree) + n * sizeof(union unit));
 		reserve[of].units = n;
@@ -99,8 +102,8 @@ static struct branch *get_branch(struct mrn_marks *a, uint32_t i)
 		union unit *u = new_unit(a);
 
 		__atomic_store_n(at, u ? &u->branch : NULL, __ATOMIC_RELEASE);
-		raise(&a->end, i + 1);
 		raise(&a->from_top, ROOT_SIZE - i);
+		raise(&a->end, i + 1);
 	}
 	return *at;
 }
@@ -132,11 +135,11 @@ bool mrn_marks_make(struct mrn_marks *a, uintptr_t start, uintptr_t end)
 
 static struct leaf *leaf_of(const struct mrn_marks *a, struct pages *p)
 {
+	/* Acquire, here and below, pairs with the release of whoever added what is found: it is zeroed, and has a tree. */
+	uint64_t end = __atomic_load_n(&a->end, __ATOMIC_ACQUIRE) * BRANCH_PAGES;
 	uint64_t first =
 		(ROOT_SIZE - __atomic_load_n(&a->from_top, __ATOMIC_RELAXED)) * BRANCH_PAGES;
-	uint64_t end = __atomic_load_n(&a->end, __ATOMIC_RELAXED) * BRANCH_PAGES;
 
-	/* Acquire pairs with the release that stored the pages: they are zeroed. */
 	if (p->at < first)
 		p->at = first;
 	while (p->at < p->end && p->at < end) {
