@@ -46,9 +46,8 @@ int mrn_slot_claim_any(struct mrn_mm *mm)
 
 void mrn_section_enter_locked(struct mrn_mm *mm)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&mm->more_lock);
 
-	mrn_mutex_lock(&mm->more_lock);
 	mm->more_mask = mask;
 	/* Orders the lock before every look at the index; pairs with mrn_grace_begin's. */
 	mrn_fence_full();
@@ -58,8 +57,7 @@ void mrn_section_leave_locked(struct mrn_mm *mm)
 {
 	mrn_sigmask mask = mm->more_mask;
 
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 }
 
 void mrn_grace_begin(struct mrn_mm *mm, struct mrn_grace *g)
@@ -132,10 +130,8 @@ void mrn_grace_wait(struct mrn_mm *mm, struct mrn_grace *g)
 	mrn_sigmask mask;
 
 	if (g->more) {
-		mask = mrn_signals_block();
-		mrn_mutex_lock(&mm->more_lock);
-		mrn_mutex_unlock(&mm->more_lock);
-		mrn_signals_restore(mask);
+		mask = mrn_mutex_lock_masked(&mm->more_lock);
+		mrn_mutex_unlock_masked(&mm->more_lock, mask);
 		g->more = false;
 	}
 	for (unsigned int tries = 0; !slots_have_passed(mm, g); tries++)

@@ -28,9 +28,8 @@ uint64_t mrn_seq_blocks;
 
 void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *range)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&mm->more_lock);
 
-	mrn_mutex_lock(&mm->more_lock);
 	/* Under the lock; atomic for a test that reads it without. */
 	__atomic_store_n(&mm->more_seq, mrn_seq_after(mm->more_seq), __ATOMIC_RELAXED);
 	range->seq = mm->more_seq;
@@ -38,8 +37,7 @@ void mrn_token_publish_overflow(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	mm->more = range;
 	/* As in mrn_token_raise; what A3 needs is the fence of the section that follows. */
 	__atomic_fetch_or(&mm->state, MRN_STATE_MORE, __ATOMIC_RELEASE);
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 }
 
 /*
@@ -56,27 +54,24 @@ static struct mmu_notifier_range **find_overflow(struct mrn_mm *mm, uint64_t seq
 
 bool mrn_token_begin_end_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&mm->more_lock);
 	struct mmu_notifier_range *listed;
 	bool first;
 
-	mrn_mutex_lock(&mm->more_lock);
 	listed = *find_overflow(mm, range->seq);
 	first = listed && !listed->ending;
 	if (first)
 		listed->ending = true;
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 	return first;
 }
 
 void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_range *range)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&mm->more_lock);
 	struct mmu_notifier_range **link;
 	bool there;
 
-	mrn_mutex_lock(&mm->more_lock);
 	link = find_overflow(mm, range->seq);
 	there = *link;
 	if (there) {
@@ -85,8 +80,7 @@ void mrn_token_withdraw_overflow(struct mrn_mm *mm, const struct mmu_notifier_ra
 			__atomic_fetch_and(&mm->state, ~MRN_STATE_MORE, __ATOMIC_RELEASE);
 		__atomic_fetch_add(&mm->more_ended, 1, __ATOMIC_RELEASE);
 	}
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 	if (there)
 		mrn_futex_wake(&mm->more_ended, INT_MAX);
 }
@@ -99,11 +93,9 @@ bool mrn_token_is_in_progress(struct mrn_mm *mm, const struct mmu_notifier_range
 	if (range->slot >= 0)
 		return range->slot < MRN_TOKEN_SLOTS &&
 		       mrn_token_word(&mm->slot[range->slot], range);
-	mask = mrn_signals_block();
-	mrn_mutex_lock(&mm->more_lock);
+	mask = mrn_mutex_lock_masked(&mm->more_lock);
 	there = *find_overflow(mm, range->seq);
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 	return there;
 }
 
@@ -139,10 +131,9 @@ static bool look(struct mrn_token_slot *s, uintptr_t start, uintptr_t end, struc
 static bool look_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uint64_t upto,
 			  struct look *l)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&mm->more_lock);
 	bool found = false;
 
-	mrn_mutex_lock(&mm->more_lock);
 	l->word = __atomic_load_n(&mm->more_ended, __ATOMIC_RELAXED);
 	for (struct mmu_notifier_range *r = mm->more; r; r = r->next) {
 		if (r->seq > upto || r->start >= end || r->end <= start)
@@ -153,8 +144,7 @@ static bool look_overflow(struct mrn_mm *mm, uintptr_t start, uintptr_t end, uin
 		}
 		found = true;
 	}
-	mrn_mutex_unlock(&mm->more_lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&mm->more_lock, mask);
 	return found;
 }
 

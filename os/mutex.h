@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A mutex in one futex word, zero when free, for state that lives in kernel pages and is touched on
- * the event path. Not recursive, not fair. Where a signal handler may want it too, the holder blocks
- * signals first.
+ * A mutex in one futex word, zero when free, for state that lives in kernel pages and is touched on the event path. Not
+ * recursive, not fair. Where a signal handler may want it too, take it masked.
  */
 #ifndef MRN_OS_MUTEX_H
 #define MRN_OS_MUTEX_H
@@ -13,6 +12,7 @@
 
 #include "os/atomic.h"
 #include "os/futex.h"
+#include "os/thread.h"
 
 struct mrn_mutex {
 	uint32_t word; /* 0 free, 1 held, 2 held and somebody may sleep */
@@ -44,6 +44,21 @@ static inline void mrn_mutex_unlock(struct mrn_mutex *m)
 {
 	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
 		mrn_futex_wake(&m->word, 1);
+}
+
+/* With signals blocked. Returns the mask, for the unlocking. */
+static inline mrn_sigmask mrn_mutex_lock_masked(struct mrn_mutex *m)
+{
+	mrn_sigmask mask = mrn_signals_block();
+
+	mrn_mutex_lock(m);
+	return mask;
+}
+
+static inline void mrn_mutex_unlock_masked(struct mrn_mutex *m, mrn_sigmask mask)
+{
+	mrn_mutex_unlock(m);
+	mrn_signals_restore(mask);
 }
 
 #endif

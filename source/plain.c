@@ -3,25 +3,10 @@
 
 #include "core/slot.h"
 #include "os/atomic.h"
-#include "os/thread.h"
 #include "source/check.h"
 #include "source/files.h"
 
 #include "os/event_path.h"
-
-static mrn_sigmask lock(struct mrn_plain *p)
-{
-	mrn_sigmask mask = mrn_signals_block();
-
-	mrn_mutex_lock(&p->lock);
-	return mask;
-}
-
-static void unlock(struct mrn_plain *p, mrn_sigmask mask)
-{
-	mrn_mutex_unlock(&p->lock);
-	mrn_signals_restore(mask);
-}
 
 static void forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
 {
@@ -48,7 +33,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 	    !mrn_tokens_overlap(mm, start, end) &&
 	    mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE))
 		return false;
-	mask = lock(p);
+	mask = mrn_mutex_lock_masked(&p->lock);
 	forget_before(p, guests);
 	steady = mrn_marks_make(&p->marks, start, end);
 	if (steady) {
@@ -62,7 +47,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 	/* A file may come into a hole without a change of anything. */
 	if (steady && !shows && (whole || MRN_BROKEN(PLAIN_HOLES)))
 		mrn_marks_set(&p->marks, start, end, MRN_MARK_SURE);
-	unlock(p, mask);
+	mrn_mutex_unlock_masked(&p->lock, mask);
 	return shows;
 }
 
@@ -72,16 +57,16 @@ void mrn_plain_forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
 
 	if (!mrn_marks_has(&p->marks, start, end, MRN_MARK_MAYBE) || MRN_BROKEN(PLAIN_FORGET))
 		return;
-	mask = lock(p);
+	mask = mrn_mutex_lock_masked(&p->lock);
 	forget(p, start, end);
-	unlock(p, mask);
+	mrn_mutex_unlock_masked(&p->lock, mask);
 }
 
 void mrn_plain_forget_all(struct mrn_plain *p)
 {
-	mrn_sigmask mask = lock(p);
+	mrn_sigmask mask = mrn_mutex_lock_masked(&p->lock);
 
 	forget(p, 0, UINTPTR_MAX);
 	__atomic_store_n(&p->any, false, __ATOMIC_RELAXED);
-	unlock(p, mask);
+	mrn_mutex_unlock_masked(&p->lock, mask);
 }

@@ -15,20 +15,6 @@
 
 #include "os/event_path.h"
 
-mrn_sigmask mrn_uffd_lock(struct mrn_uffd *u)
-{
-	mrn_sigmask mask = mrn_signals_block();
-
-	mrn_mutex_lock(&u->lock);
-	return mask;
-}
-
-void mrn_uffd_unlock(struct mrn_uffd *u, mrn_sigmask mask)
-{
-	mrn_mutex_unlock(&u->lock);
-	mrn_signals_restore(mask);
-}
-
 /* ------------------------------------------------------------------------------------- by the kernel */
 
 /*
@@ -211,14 +197,14 @@ static bool give_back_one(struct mrn_uffd *u)
 
 unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks)
 {
-	mrn_sigmask mask = mrn_uffd_lock(u);
+	mrn_sigmask mask = mrn_mutex_lock_masked(&u->lock);
 	unsigned int n = 0;
 
 	if (looks > u->lasting->n)
 		looks = u->lasting->n;
 	while (looks--)
 		n += give_back_one(u);
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 	return n;
 }
 
@@ -281,7 +267,7 @@ static void note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r
 int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
 {
 	struct mrn_uffd_found found = {.files = *files};
-	mrn_sigmask mask = mrn_uffd_lock(u);
+	mrn_sigmask mask = mrn_mutex_lock_masked(&u->lock);
 	const struct mrn_wide wide = u->wide;
 	bool has_marks;
 	int r;
@@ -308,7 +294,7 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 			/* Nothing was armed. */
 			mrn_wide_restore(&u->wide, &wide);
 	}
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 	*files = found.files;
 	return r;
 }
@@ -321,9 +307,9 @@ void mrn_uffd_disarm(struct mrn_uffd *u, const struct mmu_range_notifier *leavin
 	/* What is sure is kept for the next that needs it. */
 	if (!may_be_armed(u, start, end, MRN_MARK_LOOSE))
 		return;
-	mask = mrn_uffd_lock(u);
+	mask = mrn_mutex_lock_masked(&u->lock);
 	disarm_gaps(u, leaving, start, end);
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 }
 
 void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
@@ -332,16 +318,16 @@ void mrn_uffd_disarm_changing(struct mrn_uffd *u, uintptr_t start, uintptr_t end
 
 	if (!may_be_armed(u, start, end, MRN_MARK_MAYBE))
 		return;
-	mask = mrn_uffd_lock(u);
+	mask = mrn_mutex_lock_masked(&u->lock);
 	disarm_marked(u, start, end);
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 }
 
 void mrn_uffd_disarm_whole(struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {
-	mrn_sigmask mask = mrn_uffd_lock(u);
+	mrn_sigmask mask = mrn_mutex_lock_masked(&u->lock);
 
 	disarm_marked(u, start, end);
 	disarm_pieces(u, start, end);
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 }

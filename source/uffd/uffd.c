@@ -108,25 +108,25 @@ int mrn_uffd_start(struct mrn_mm *mm, struct mrn_uffd *u, void (*lost)(void), co
 		return r;
 	}
 	number.maps = mrn_uffd_open_maps(u);
-	mask = mrn_uffd_lock(u);
+	mask = mrn_mutex_lock_masked(&u->lock);
 	/* The last userfaultfd's. */
 	mrn_marks_clear_all(&u->armed);
 	mrn_lasting_clear(u->lasting);
 	mrn_wide_clear(&u->wide);
 	u->number = number;
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 	return 0;
 }
 
 void mrn_uffd_stop(struct mrn_uffd *u)
 {
-	mrn_sigmask mask = mrn_uffd_lock(u);
+	mrn_sigmask mask = mrn_mutex_lock_masked(&u->lock);
 
 	/* While the monitor lives: they carry its mark. */
 	mrn_uffd_close_numbers(u);
 	u->number = MRN_UFFD_NO_NUMBERS;
 	mrn_uffd_ask_keeper(u, MRN_UFFD_STOP, 0, 0);
-	mrn_uffd_unlock(u, mask);
+	mrn_mutex_unlock_masked(&u->lock, mask);
 	pthread_join(u->keeper, NULL);
 	pthread_join(u->monitor, NULL);
 	drop_bell(u);

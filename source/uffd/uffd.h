@@ -31,7 +31,6 @@
 
 #include <mrn/mmu_notifier.h>
 
-#include "os/thread.h"
 #include "os/uffd.h"
 #include "source/marks.h"
 #include "source/uffd/lasting.h"
@@ -159,10 +158,6 @@ void mrn_uffd_disarm_whole(struct mrn_uffd *u, uintptr_t start, uintptr_t end);
 /* Looks at so many of the ranges that stay armed, and disarms those without a notifier. Returns how many. */
 #define MRN_UFFD_LOOKS 8
 unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks);
-
-/* With signals blocked, until mrn_uffd_unlock. */
-mrn_sigmask mrn_uffd_lock(struct mrn_uffd *u);
-void mrn_uffd_unlock(struct mrn_uffd *u, mrn_sigmask mask);
 
 /* ---- numbers.c */
 

@@ -2,7 +2,6 @@
 #include "source/uffd/use_once.h"
 
 #include "os/kernel.h"
-#include "os/thread.h"
 #include "source/confined.h"
 #include "source/uffd/quiet.h"
 
@@ -129,28 +128,24 @@ void mrn_use_once_clear(struct mrn_use_once *s)
 
 static uint64_t number_of_last(struct mrn_use_once *s)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&s->lock);
 	uint64_t n;
 
-	mrn_mutex_lock(&s->lock);
 	n = s->added;
-	mrn_mutex_unlock(&s->lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&s->lock, mask);
 	return n;
 }
 
 static void take_out_up_to(struct mrn_use_once *s, uint64_t number)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&s->lock);
 
-	mrn_mutex_lock(&s->lock);
 	for (unsigned int i = 0; i < s->n;)
 		if (s->range[i].number <= number)
 			note_end(s, i);
 		else
 			i++;
-	mrn_mutex_unlock(&s->lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&s->lock, mask);
 }
 
 /* Which REMOVEs have been read comes first: whoever zaps for one of them has begun before the look. */
@@ -174,10 +169,9 @@ static void look(struct mrn_use_once *s)
 /* Ranges may overlap: each byte counts once, for the first range that has it. */
 void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
 {
-	mrn_sigmask mask = mrn_signals_block();
+	mrn_sigmask mask = mrn_mutex_lock_masked(&s->lock);
 	uintptr_t from = 0;
 
-	mrn_mutex_lock(&s->lock);
 	drop_ended(s);
 	for (unsigned int i = 0; i < s->n; i++) {
 		const struct mrn_use_once_range *r = &s->range[i];
@@ -191,8 +185,7 @@ void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
 		from = r->end;
 	}
 	stats->use_once_ended = s->ended;
-	mrn_mutex_unlock(&s->lock);
-	mrn_signals_restore(mask);
+	mrn_mutex_unlock_masked(&s->lock, mask);
 	stats->use_once_looks = __atomic_load_n(&s->looks, __ATOMIC_RELAXED);
 }
 
