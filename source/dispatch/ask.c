@@ -14,7 +14,7 @@
 #include "source/dispatch/check.h"
 #include "os/futex.h"
 #include "os/peek.h"
-#include "os/status.h"
+#include "os/tasks.h"
 #include "os/syscall.h"
 #include "source/dispatch/internal.h"
 
@@ -120,7 +120,7 @@ static bool waits_for_all(long name)
 	char call[256], *args;
 	mrn_sigmask set;
 
-	if (mrn_thread_about(name, "syscall", call, sizeof(call)) ||
+	if (mrn_task_about(name, "syscall", call, sizeof(call)) ||
 	    strtol(call, &args, 10) != SYS_rt_sigtimedwait || args == call)
 		return false;
 	return !mrn_peek(&set, strtoull(args, NULL, 16), sizeof(set)) &&
@@ -144,7 +144,7 @@ bool mrn_cannot_be_asked(long name)
 {
 	struct mrn_status status;
 
-	if (mrn_thread_status(name, &status))
+	if (mrn_task_status(name, &status))
 		return false;
 	return (status.blocked >> (ask_by() - 1) & 1) || waits_for_all(name);
 }

@@ -383,13 +383,6 @@ bool mrn_thread_has_lost(void);
 /* Sets the calling thread's dispatch; NULL: none. 0 or -errno. */
 long mrn_dispatch_set(const uint8_t *selector);
 /*
- * Reads a file of a thread's folder in /proc, or its status; 0 or -errno. name is the thread's name in /proc, which in
- * another pid namespace differs from its number; 0: the calling thread. Event path.
- */
-int mrn_thread_about(long name, const char *file, char *into, size_t size);
-struct mrn_status;
-int mrn_thread_status(long name, struct mrn_status *status);
-/*
  * True for a thread that will make no calls: one of the kernel's own, for io_uring; or one that has ended, as a main
  * thread may long before the others. Event path.
  */

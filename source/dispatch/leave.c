@@ -25,6 +25,7 @@
 #include "source/dispatch/check.h"
 #include "os/futex.h"
 #include "os/syscall.h"
+#include "os/tasks.h"
 #include "source/bracket/held.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
@@ -80,47 +81,26 @@ static bool ask(long name, long number)
 	}
 }
 
-/* The kernel's structure; libc's may differ. */
-struct entry {
-	uint64_t inode;
-	int64_t next;
-	uint16_t length;
-	uint8_t type;
-	char name[];
+struct asked {
+	long self;
+	bool all;
 };
 
-static long read_number(const char *name)
+static bool ask_another(long name, void *asked)
 {
-	long n = 0;
+	struct asked *a = asked;
+	long number = mrn_number_of_thread(name);
 
-	for (; *name >= '0' && *name <= '9'; name++)
-		n = n * 10 + (*name - '0');
-	return n;
+	if (number != a->self && !mrn_is_own_thread(number))
+		a->all &= ask(name, number);
+	return true;
 }
 
 static bool ask_all(void)
 {
-	long self = mrn_sys0(SYS_gettid), n;
-	long fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
-			   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	_Alignas(struct entry) char buf[256];
-	bool all = true;
+	struct asked a = {.self = mrn_sys0(SYS_gettid), .all = true};
 
-	if (fd < 0)
-		return false;
-	while ((n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0) {
-		for (long at = 0; at < n;) {
-			const struct entry *e = (const struct entry *)(buf + at);
-			long name = read_number(e->name);
-			long number = name ? mrn_number_of_thread(name) : 0;
-
-			at += e->length;
-			if (name && number != self && !mrn_is_own_thread(number))
-				all &= ask(name, number);
-		}
-	}
-	mrn_sys1(SYS_close, fd);
-	return all && !n;
+	return !mrn_tasks_visit(ask_another, &a) && a.all;
 }
 
 static bool all_others_leave(void)

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "source/dispatch/check.h"
-#include "os/status.h"
+#include "os/tasks.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
@@ -45,7 +45,7 @@ static bool settle(long name, long number, int64_t deadline)
 	struct mrn_status status;
 
 	/* A thread without a status has ended. */
-	while (!mrn_thread_status(name, &status) && may_be_on_its_way(&status) &&
+	while (!mrn_task_status(name, &status) && may_be_on_its_way(&status) &&
 	       time_of(number) - then < ARRIVES_WITHIN) {
 		struct timespec now;
 

@@ -13,8 +13,8 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "os/status.h"
 #include "os/syscall.h"
+#include "os/tasks.h"
 #include "source/dispatch/check.h"
 #include "source/dispatch/internal.h"
 
@@ -127,51 +127,11 @@ void mrn_dispatch_join(void)
 
 /* ------------------------------------------------------------------------------------ all the others */
 
-#define PATH_MAX_OF_THREAD 64
-
-static void path_of(char *path, long name, const char *file)
-{
-	char digits[24], *first = digits + sizeof(digits);
-
-	*--first = '\0';
-	*--first = '/';
-	for (long rest = name; rest; rest /= 10)
-		*--first = (char)('0' + rest % 10);
-	strcpy(path, name ? "/proc/self/task/" : "/proc/thread-self");
-	strcat(path, first);
-	strcat(path, file);
-}
-
-int mrn_thread_status(long name, struct mrn_status *status)
-{
-	char path[PATH_MAX_OF_THREAD];
-
-	path_of(path, name, "status");
-	return mrn_status_read(path, status);
-}
-
-int mrn_thread_about(long name, const char *file, char *into, size_t size)
-{
-	char path[PATH_MAX_OF_THREAD];
-	long fd, n;
-
-	path_of(path, name, file);
-	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return (int)fd;
-	n = mrn_sys3(SYS_read, fd, (long)into, (long)(size - 1));
-	mrn_sys1(SYS_close, fd);
-	if (n < 0)
-		return (int)n;
-	into[n] = '\0';
-	return 0;
-}
-
 long mrn_number_of_thread(long name)
 {
 	struct mrn_status status;
 
-	if (MRN_BROKEN(DISPATCH_NUMBERS) || mrn_thread_status(name, &status) || status.number <= 0)
+	if (MRN_BROKEN(DISPATCH_NUMBERS) || mrn_task_status(name, &status) || status.number <= 0)
 		return name;
 	return status.number;
 }
@@ -183,7 +143,7 @@ bool mrn_thread_makes_no_calls(long name)
 	char stat[192], *p;
 	long field[FIELDS];
 
-	if (mrn_thread_about(name, "stat", stat, sizeof(stat)))
+	if (mrn_task_about(name, "stat", stat, sizeof(stat)))
 		return false;
 	/* The name may contain anything. */
 	p = strrchr(stat, ')');

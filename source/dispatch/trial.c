@@ -17,7 +17,7 @@
 
 #include "source/dispatch/check.h"
 #include "os/pages.h"
-#include "os/status.h"
+#include "os/tasks.h"
 #include "os/syscall.h"
 #include "source/confined.h"
 #include "source/dispatch/internal.h"
@@ -167,7 +167,7 @@ int mrn_thread_may_be_armed(long name, char *why, size_t why_size)
 	struct mrn_status status;
 	int r;
 
-	if (mrn_thread_status(name, &status))
+	if (mrn_task_status(name, &status))
 		return 0;
 	r = is_traced(name, &status, why, why_size);
 	return r ? r : has_filters(name, &status, why, why_size);
@@ -196,7 +196,7 @@ int mrn_dispatch_try(char *why, size_t why_size)
 		return -EOPNOTSUPP;
 	}
 	/* If it cannot be read, nothing is known: see is_traced. */
-	mrn_thread_status(0, &status);
+	mrn_task_status(0, &status);
 	r = is_traced(tid, &status, why, why_size);
 	if (r)
 		return r;

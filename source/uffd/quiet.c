@@ -1,33 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/uffd/quiet.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "os/syscall.h"
+#include "os/tasks.h"
 #include "source/uffd/check.h"
 
 #include "os/event_path.h"
 
-#define MOST  256
-#define TASKS "/proc/self/task/"
+#define MOST 256
 
-/* Threads' numbers as /proc has them, which may be another namespace's. */
+/* By the names that /proc has for them. */
 struct threads {
 	unsigned int n;
-	uint32_t of[MOST];
-};
-
-/* As struct linux_dirent64, which no header has. */
-struct entry {
-	uint64_t inode;
-	int64_t next;
-	uint16_t length;
-	uint8_t type;
-	char name[];
+	long of[MOST];
 };
 
 static const char *read_number(const char *p, uint64_t *n)
@@ -37,8 +27,8 @@ static const char *read_number(const char *p, uint64_t *n)
 	return p;
 }
 
-/* The number at the end of "PID/task/TID", to which /proc/thread-self leads; 0 if there is none. */
-static uint32_t own_number(void)
+/* The name at the end of "PID/task/TID", to which /proc/thread-self leads; 0 if there is none. */
+static long own_name(void)
 {
 	char link[64];
 	const char *p = link;
@@ -56,42 +46,24 @@ static uint32_t own_number(void)
 	if (!p)
 		return 0;
 	read_number(p, &n);
-	return (uint32_t)n;
+	return (long)n;
 }
 
-static bool take(struct threads *t, const char *buf, long length)
+/* One too many shows in n. */
+static bool take(long name, void *threads)
 {
-	const struct entry *e;
+	struct threads *t = threads;
 
-	for (long at = 0; at < length; at += e->length) {
-		uint64_t n;
-
-		e = (const void *)(buf + at);
-		read_number(e->name, &n);
-		if (!n)
-			continue;
-		if (t->n == MOST)
-			return false;
-		t->of[t->n++] = (uint32_t)n;
-	}
-	return true;
+	if (t->n < MOST)
+		t->of[t->n] = name;
+	return ++t->n <= MOST;
 }
 
 /* False if there are too many, or if the kernel does not tell. */
 static bool list(struct threads *t)
 {
-	long fd =
-		mrn_sys4(SYS_openat, AT_FDCWD, (long)TASKS, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	_Alignas(struct entry) char buf[1024];
-	bool ok = fd >= 0;
-	long n = 0;
-
 	t->n = 0;
-	while (ok && (n = mrn_sys3(SYS_getdents64, fd, (long)buf, sizeof(buf))) > 0)
-		ok = take(t, buf, n);
-	if (fd >= 0)
-		mrn_sys1(SYS_close, fd);
-	return ok && !n && t->n;
+	return !mrn_tasks_visit(take, t) && t->n && t->n <= MOST;
 }
 
 /* A call in which a thread may zap, or waits for a child that may: madvise by each of the kernel's tables. */
@@ -133,26 +105,11 @@ static bool is_elsewhere(const char *text)
 	       (strncmp(p + 1, "0x0 ", 4) != 0 || MRN_BROKEN(UFFD_RING_MISSED));
 }
 
-static bool was_seen_elsewhere(uint32_t number)
+static bool was_seen_elsewhere(long name)
 {
-	char path[sizeof(TASKS) + 24] = TASKS, text[256], digits[12];
-	size_t n = 0, at = sizeof(TASKS) - 1;
-	long fd, length;
+	char text[256];
 
-	for (; number; number /= 10)
-		digits[n++] = (char)('0' + number % 10);
-	while (n)
-		path[at++] = digits[--n];
-	memcpy(path + at, "/syscall", sizeof("/syscall"));
-	fd = mrn_sys4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	length = mrn_sys3(SYS_read, fd, (long)text, sizeof(text) - 1);
-	mrn_sys1(SYS_close, fd);
-	if (length <= 0)
-		return false;
-	text[length] = '\0';
-	return is_elsewhere(text);
+	return !mrn_task_about(name, "syscall", text, sizeof(text)) && is_elsewhere(text);
 }
 
 /*
@@ -161,7 +118,7 @@ static bool was_seen_elsewhere(uint32_t number)
  */
 bool mrn_all_threads_are_elsewhere(void)
 {
-	uint32_t own = own_number();
+	long own = own_name();
 	struct threads first, again;
 
 	if (!own || !list(&first))
