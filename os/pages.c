@@ -159,19 +159,29 @@ void *mrn_pages_reserve_wiped_on_fork(size_t size)
 	return (void *)p;
 }
 
-int mrn_pages_once(mrn_any_pointer *at, size_t size)
+static int once(mrn_any_pointer *at, size_t size, void *(*alloc)(size_t size))
 {
 	void *fresh, *none = NULL;
 
 	if (__atomic_load_n(at, __ATOMIC_ACQUIRE))
 		return 0;
-	fresh = mrn_pages_alloc_wiped_on_fork(size);
+	fresh = alloc(size);
 	if (!fresh)
 		return -ENOMEM;
 	if (!__atomic_compare_exchange_n(at, &none, fresh, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		mrn_pages_free(fresh, size);
 	return 0;
+}
+
+int mrn_pages_once(mrn_any_pointer *at, size_t size)
+{
+	return once(at, size, mrn_pages_alloc_wiped_on_fork);
+}
+
+int mrn_pages_reserve_once(mrn_any_pointer *at, size_t size)
+{
+	return once(at, size, mrn_pages_reserve_wiped_on_fork);
 }
 
 #define LARGE_PAGE ((uintptr_t)2 << 20) /* if the real size differs, this is only a hint */

@@ -42,6 +42,9 @@ void *mrn_pages_alloc_wiped_on_fork(size_t size);
 #define MRN_PAGES_ONCE(at) mrn_pages_once((mrn_any_pointer *)&(at), sizeof(*(at)))
 typedef void *mrn_any_pointer __attribute__((may_alias));
 int mrn_pages_once(mrn_any_pointer *at, size_t size);
+/* The same, of reserved addresses; so not of the room. */
+#define MRN_PAGES_RESERVE_ONCE(at) mrn_pages_reserve_once((mrn_any_pointer *)&(at), sizeof(*(at)))
+int mrn_pages_reserve_once(mrn_any_pointer *at, size_t size);
 
 /*
  * Addresses whose pages are taken from the kernel when they are used, small ones, and which count for no limit of memory

@@ -93,24 +93,6 @@ static struct mrn_heap_caller *find(struct mrn_heap_callers *all, uint64_t owner
 	return NULL;
 }
 
-/* NULL without memory. Not of the room for small tables (os/pages.h): a program's first allocation comes early. */
-static struct mrn_heap_callers *get_callers(void)
-{
-	struct mrn_heap_callers *none = NULL, *fresh,
-				*have = __atomic_load_n(&mrn_heap_known.callers, __ATOMIC_ACQUIRE);
-
-	if (have)
-		return have;
-	fresh = mrn_pages_reserve_wiped_on_fork(sizeof(*fresh));
-	if (!fresh)
-		return NULL;
-	if (__atomic_compare_exchange_n(&mrn_heap_known.callers, &none, fresh, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return fresh;
-	mrn_pages_free(fresh, sizeof(*fresh));
-	return none;
-}
-
 /*
  * A handler may interrupt this anywhere, and claim one, too. If it comes before the check, its caller stays; later, the
  * one claimed here, and the other one is never used again.
@@ -118,15 +100,14 @@ static struct mrn_heap_callers *get_callers(void)
 struct mrn_heap_caller *mrn_heap_claim_caller(void)
 {
 	const uint64_t owner = mrn_heap_owner();
-	struct mrn_heap_callers *callers;
 	struct mrn_heap_caller *c = NULL;
 	pthread_key_t key;
 
 	if (__atomic_load_n(&mrn_heap_known.lost, __ATOMIC_RELAXED))
 		return &mrn_heap_nobody;
-	callers = get_key(&key) ? get_callers() : NULL;
-	if (callers)
-		c = find(callers, owner);
+	/* Not of the room for small tables: a program's first allocation comes before it has made any hole. */
+	if (get_key(&key) && !MRN_PAGES_RESERVE_ONCE(mrn_heap_known.callers))
+		c = find(mrn_heap_known.callers, owner);
 	if (c && mrn_heap_is_owner(mrn_heap_own_caller)) {
 		__atomic_store_n(&c->owner, 0, __ATOMIC_RELEASE);
 		return mrn_heap_own_caller;
