@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <mrn/mmu_notifier.h>
 #include <stdarg.h>
+#include <link.h>
 #include <malloc.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -37,21 +38,56 @@
 	} while (0)
 
 #ifdef __GLIBC__
-/* True if a function comes from the same library as glibc's version, so from no other allocator. */
-static bool is_in_glibc(void *function)
-{
-	Dl_info libc, owner;
+/* Where a library is that has a function. */
+struct library {
+	uintptr_t function, start, end;
+};
 
-	return dladdr((void *)(uintptr_t)gnu_get_libc_version, &libc) && dladdr(function, &owner) &&
-	       libc.dli_fbase == owner.dli_fbase;
+static int has_function(struct dl_phdr_info *object, size_t size, void *library)
+{
+	struct library *l = library;
+	uintptr_t start = UINTPTR_MAX, end = 0;
+
+	(void)size;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &object->dlpi_phdr[i];
+		uintptr_t from = object->dlpi_addr + p->p_vaddr;
+
+		if (p->p_type != PT_LOAD)
+			continue;
+		start = from < start ? from : start;
+		end = from + p->p_memsz > end ? from + p->p_memsz : end;
+	}
+	if (l->function < start || l->function >= end)
+		return 0;
+	l->start = start;
+	l->end = end;
+	return 1;
+}
+
+/* Not by dladdr, which looks at all symbols of the library for each address. */
+static struct library glibc(void)
+{
+	struct library l = {.function = (uintptr_t)gnu_get_libc_version};
+
+	dl_iterate_phdr(has_function, &l);
+	return l;
 }
 #else
-static bool is_in_glibc(void *function)
+struct library {
+	uintptr_t start, end;
+};
+
+static struct library glibc(void)
 {
-	(void)function;
-	return false;
+	return (struct library){0};
 }
 #endif
+
+static bool is_in(const struct library *l, const void *function)
+{
+	return (uintptr_t)function >= l->start && (uintptr_t)function < l->end;
+}
 
 const struct mrn_real_heap *mrn_real_heap_found;
 
@@ -60,16 +96,18 @@ const struct mrn_real_heap *mrn_real_heap_look_up(void)
 	static struct mrn_real_heap heap;
 	static MRN_TLS bool looking;
 	bool is_glibcs = true, is_first = true;
+	struct library libc;
 	void *next;
 
 	if (looking)
 		return NULL;
 	looking = true;
+	libc = glibc();
 	/* Threads that race here store the same values. */
-#define FIND(type, name, arguments)                         \
-	next = dlsym(RTLD_NEXT, #name);                     \
-	heap.name = (type(*) arguments)(uintptr_t)next;     \
-	is_glibcs = is_glibcs && next && is_in_glibc(next); \
+#define FIND(type, name, arguments)                     \
+	next = dlsym(RTLD_NEXT, #name);                 \
+	heap.name = (type(*) arguments)(uintptr_t)next; \
+	is_glibcs = is_glibcs && is_in(&libc, next);    \
 	is_first = is_first && dlsym(RTLD_DEFAULT, #name) == (void *)(uintptr_t)name;
 	MRN_HEAP_FUNCTIONS(FIND)
 	heap.is_glibcs = is_glibcs;
