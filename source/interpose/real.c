@@ -37,52 +37,36 @@
 			__atomic_store_n(&(into), next, __ATOMIC_RELAXED);        \
 	} while (0)
 
-#ifdef __GLIBC__
-/* Where a library is that has a function. */
-struct library {
-	uintptr_t function, start, end;
-};
-
-static int has_function(struct dl_phdr_info *object, size_t size, void *library)
-{
-	struct library *l = library;
-	uintptr_t start = UINTPTR_MAX, end = 0;
-
-	(void)size;
-	for (int i = 0; i < object->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &object->dlpi_phdr[i];
-		uintptr_t from = object->dlpi_addr + p->p_vaddr;
-
-		if (p->p_type != PT_LOAD)
-			continue;
-		start = from < start ? from : start;
-		end = from + p->p_memsz > end ? from + p->p_memsz : end;
-	}
-	if (l->function < start || l->function >= end)
-		return 0;
-	l->start = start;
-	l->end = end;
-	return 1;
-}
-
-/* Not by dladdr, which looks at all symbols of the library for each address. */
-static struct library glibc(void)
-{
-	struct library l = {.function = (uintptr_t)gnu_get_libc_version};
-
-	dl_iterate_phdr(has_function, &l);
-	return l;
-}
-#else
 struct library {
 	uintptr_t start, end;
 };
 
+/*
+ * glibc's segments. By one dladdr, which looks at all symbols of a library, and not by dl_iterate_phdr: sanitizers put
+ * their own in front of that, which calls through NULL as long as they are not set up, and malloc is called before.
+ */
 static struct library glibc(void)
 {
-	return (struct library){0};
-}
+	struct library l = {0};
+#ifdef __GLIBC__
+	const ElfW(Phdr) * segment;
+	const ElfW(Ehdr) * file;
+	Dl_info found;
+
+	if (!dladdr((void *)(uintptr_t)gnu_get_libc_version, &found))
+		return l;
+	l.start = (uintptr_t)found.dli_fbase;
+	file = found.dli_fbase;
+	segment = (const void *)(l.start + file->e_phoff);
+	for (int i = 0; i < file->e_phnum; i++) {
+		uintptr_t end = l.start + segment[i].p_vaddr + segment[i].p_memsz;
+
+		if (segment[i].p_type == PT_LOAD && end > l.end)
+			l.end = end;
+	}
 #endif
+	return l;
+}
 
 static bool is_in(const struct library *l, const void *function)
 {
