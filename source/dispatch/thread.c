@@ -119,8 +119,13 @@ void mrn_asked_to_arm(ucontext_t *context)
 
 void mrn_dispatch_join(void)
 {
+	const mrn_sigmask sigsys = MRN_SIGSYS_BIT;
+
 	if (mrn_thread_is_armed() || !mrn_dispatch_is_on())
 		return;
+	/* An own thread has its maker's mask, in which the program may have blocked SIGSYS. */
+	if (!MRN_BROKEN(DISPATCH_MASKS))
+		mrn_sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&sigsys, 0, sizeof(sigsys));
 	if (mrn_is_refused(SYS_prctl) || mrn_thread_arm())
 		mrn_thread_is_not_armed();
 }

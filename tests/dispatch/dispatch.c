@@ -626,3 +626,58 @@ TEST(a_ring_beside_uffd)
 	close((int)ring);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+static struct test_gate called_back;
+
+static bool call_by_libc(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+			 uint64_t seq)
+{
+	(void)range;
+	mmu_range_notifier_update_seq(mrn, seq);
+	CHECK(getppid() > 0);
+	test_gate_open(&called_back);
+	return true;
+}
+
+/* Only uffd sees the munmap, which is made past dispatch. */
+static void be_called_back_while_sigsys_is_blocked(void)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate = call_by_libc};
+	const uint64_t need = MRN_COVER_UFFD | MRN_COVER_ALL_CALLERS | MRN_COVER_IO_URING;
+	struct mmu_range_notifier mrn = {.ops = &ops};
+	struct mrn_source *uffd, *source;
+	sigset_t sigsys;
+	char *page;
+	int ring;
+
+	sigemptyset(&sigsys);
+	sigaddset(&sigsys, SIGSYS);
+	CHECK_EQ(pthread_sigmask(SIG_BLOCK, &sigsys, NULL), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &uffd), 0);
+	CHECK_ERR(mrn_source_attach(mrn_mm_self(), MRN_SOURCE_DISPATCH, NULL, &source), 0);
+	ring = (int)make_ring();
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(page != MAP_FAILED);
+	CHECK_ERR(mrn_range_notifier_insert(&mrn, (uintptr_t)page, 4096, source, need), 0);
+	CHECK(mmu_range_read_begin(&mrn));
+	CHECK_EQ(mrn_sys2(SYS_munmap, (long)page, 4096), 0);
+	test_gate_wait(&called_back);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+	close(ring);
+	CHECK_ERR(mrn_source_detach(source), 0);
+	CHECK_ERR(mrn_source_detach(uffd), 0);
+}
+
+/* A source's own thread inherits that the program has blocked SIGSYS, and runs callbacks, whose calls are caught. */
+TEST(an_own_thread_of_one_who_blocks_sigsys)
+{
+	struct mrn_source *uffd;
+
+	ring_or_skip();
+	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
+	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_UFFD, NULL, &uffd))
+		SKIP("no uffd here");
+	CHECK_ERR(mrn_source_detach(uffd), 0);
+	CHECK_EQ(in_a_child(be_called_back_while_sigsys_is_blocked), 0);
+}
+TWIN(an_own_thread_of_one_who_blocks_sigsys, lives, BREAK(DISPATCH_MASKS));
