@@ -54,10 +54,16 @@ struct pages {
 	uint64_t at, end;
 };
 
+/* A page's size is a power of two; the compiler would divide. */
+static unsigned int page_shift(void)
+{
+	return (unsigned int)__builtin_ctzll(mrn_page_size());
+}
+
 static struct pages pages_of(uintptr_t start, uintptr_t end)
 {
-	return (struct pages){start / mrn_page_size(),
-			      end > start ? (end - 1) / mrn_page_size() + 1 : 0};
+	return (struct pages){start >> page_shift(),
+			      end > start ? ((end - 1) >> page_shift()) + 1 : 0};
 }
 
 /* ------------------------------------------------------------------------------------------ the tree */
@@ -161,73 +167,87 @@ static struct leaf *leaf_of(const struct mrn_marks *a, struct pages *p)
 	return NULL;
 }
 
-/* The next granule with pages of p, and which of its pages those are; moves p on. NULL: there are no more. */
-static struct granule *next(const struct mrn_marks *a, struct pages *p, uint64_t *first,
-			    uint64_t *mask)
-{
-	struct leaf *leaf = leaf_of(a, p);
-	unsigned int from, n;
-
-	if (!leaf)
-		return NULL;
-	*first = p->at;
-	from = (unsigned int)(p->at % 64);
-	n = p->end - p->at < 64 - from ? (unsigned int)(p->end - p->at) : 64 - from;
-	*mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << from;
-	p->at += n;
-	return &leaf->granule[*first / 64 % (1 << LEAF_BITS)];
-}
-
 /* ---------------------------------------------------------------------------------------------- bits */
 
-bool mrn_marks_all(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
+/* Of a granule's word of one mark: mask has the pages that are meant, and the word's first page is `page`. */
+typedef bool word_fn(uint64_t *word, uint64_t mask, uint64_t page, void *ctx);
+
+/*
+ * Calls fn for the words of [start, end) in turn, until it returns false; then it does, too. Where nothing was ever marked
+ * there are no words; if `whole`, that ends it. fn is inlined.
+ */
+static inline __attribute__((always_inline)) bool each_word(const struct mrn_marks *a,
+							    uintptr_t start, uintptr_t end,
+							    enum mrn_mark bit, bool whole,
+							    word_fn *fn, void *ctx)
 {
 	struct pages p = pages_of(start, end);
-	uint64_t at = p.at, first, mask;
-	const struct granule *g;
 
-	/* Acquire: what the thread that stored the bit has seen is seen, and so is each clearing before it. */
-	while (at < p.end) {
-		g = next(a, &p, &first, &mask);
-		if (!g || first != at ||
-		    (__atomic_load_n(&g->bits[bit], __ATOMIC_ACQUIRE) & mask) != mask)
+	while (p.at < p.end) {
+		uint64_t at = p.at, page, mask, stop;
+		struct leaf *leaf = leaf_of(a, &p);
+		struct granule *g;
+
+		if (whole && (!leaf || p.at != at))
 			return false;
-		at = p.at;
+		if (!leaf)
+			return true;
+		stop = (p.at | (LEAF_PAGES - 1)) + 1;
+		stop = stop < p.end ? stop : p.end;
+		g = &leaf->granule[p.at / 64 % (1 << LEAF_BITS)];
+		mask = ~UINT64_C(0) << p.at % 64;
+		for (page = p.at & ~UINT64_C(63); stop - page > 64; page += 64, mask = ~UINT64_C(0))
+			if (!fn(&(g++)->bits[bit], mask, page, ctx))
+				return false;
+		if (!fn(&g->bits[bit], mask & ~UINT64_C(0) >> (page + 64 - stop), page, ctx))
+			return false;
+		p.at = stop;
 	}
 	return true;
 }
 
+/* Acquire: what the thread that stored the bit has seen is seen, and so is each clearing before it. */
+static inline bool has_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
+{
+	return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) == mask;
+}
+
+static inline bool has_none(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
+{
+	return !(__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask);
+}
+
+static inline bool set_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
+{
+	__atomic_store_n(word, *word | mask, __ATOMIC_RELEASE);
+	return true;
+}
+
+static inline bool clear_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
+{
+	if (*word & mask)
+		__atomic_store_n(word, *word & ~mask, __ATOMIC_RELEASE);
+	return true;
+}
+
+bool mrn_marks_all(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
+{
+	return each_word(a, start, end, bit, true, has_all, NULL);
+}
+
 bool mrn_marks_has(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
-	struct pages p = pages_of(start, end);
-	const struct granule *g;
-	uint64_t first, mask;
-
-	while ((g = next(a, &p, &first, &mask)))
-		if (__atomic_load_n(&g->bits[bit], __ATOMIC_ACQUIRE) & mask)
-			return true;
-	return false;
+	return !each_word(a, start, end, bit, false, has_none, NULL);
 }
 
 void mrn_marks_set(struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
-	struct pages p = pages_of(start, end);
-	uint64_t first, mask;
-	struct granule *g;
-
-	while ((g = next(a, &p, &first, &mask)))
-		__atomic_store_n(&g->bits[bit], g->bits[bit] | mask, __ATOMIC_RELEASE);
+	each_word(a, start, end, bit, false, set_all, NULL);
 }
 
 void mrn_marks_clear(struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
-	struct pages p = pages_of(start, end);
-	uint64_t first, mask;
-	struct granule *g;
-
-	while ((g = next(a, &p, &first, &mask)))
-		if (g->bits[bit] & mask)
-			__atomic_store_n(&g->bits[bit], g->bits[bit] & ~mask, __ATOMIC_RELEASE);
+	each_word(a, start, end, bit, false, clear_all, NULL);
 }
 
 void mrn_marks_clear_all(struct mrn_marks *a)
@@ -236,29 +256,36 @@ void mrn_marks_clear_all(struct mrn_marks *a)
 		mrn_marks_clear(a, 0, UINTPTR_MAX, bit);
 }
 
+/* Of pages that are maybe. end is 0 until the first is found. */
+struct run {
+	uint64_t start, end;
+};
+
+/* False at the end of the run. */
+static inline bool lengthen(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
+{
+	struct run *run = ctx;
+	uint64_t set = *word & mask, from = 0;
+
+	if (run->end && run->end != page)
+		return false;
+	if (!run->end) {
+		if (!set)
+			return true;
+		from = (uint64_t)__builtin_ctzll(set);
+		run->start = page + from;
+	}
+	set = ~(set >> from);
+	run->end = page + from + (set ? (uint64_t)__builtin_ctzll(set) : 64);
+	return run->end == page + 64;
+}
+
 bool mrn_marks_run(const struct mrn_marks *a, uintptr_t *start, uintptr_t end, uintptr_t *run_end)
 {
-	struct pages p = pages_of(*start, end);
-	uint64_t first, mask, run = 0, found = 0;
-	const struct granule *g;
+	struct run run = {0, 0};
 
-	while ((g = next(a, &p, &first, &mask))) {
-		uint64_t set = g->bits[MRN_MARK_MAYBE] & mask, from;
-
-		first -= first % 64;
-		if (run && (first != run || !(set & 1)))
-			break;
-		if (!run && !set)
-			continue;
-		from = run ? 0 : (uint64_t)__builtin_ctzll(set);
-		if (!run)
-			found = first + from;
-		set = ~(set >> from);
-		run = first + from + (set ? (uint64_t)__builtin_ctzll(set) : 64);
-		if (run != first + 64)
-			break;
-	}
-	*start = found * mrn_page_size();
-	*run_end = run * mrn_page_size();
-	return run;
+	each_word(a, *start, end, MRN_MARK_MAYBE, false, lengthen, &run);
+	*start = run.start << page_shift();
+	*run_end = run.end << page_shift();
+	return run.end;
 }
