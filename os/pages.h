@@ -7,8 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The OS page size in bytes. Async-signal-safe after the library's constructor has run. */
-uintptr_t mrn_page_size(void);
+/*
+ * The OS page size in bytes. Async-signal-safe after the library's constructor has run. It never changes (const): a
+ * function that needs it several times calls this once.
+ */
+__attribute__((const)) uintptr_t mrn_page_size(void);
 
 static inline uintptr_t mrn_page_down(uintptr_t addr)
 {
