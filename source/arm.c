@@ -41,10 +41,12 @@ static bool shows_file(uintptr_t start, uintptr_t end)
  * io_uring's own operations are not announced, except madvise, which userfaultfd reports, and which is all that it does
  * to memory without a file. So where there is a ring, the rest is good for one use.
  */
-static bool is_a_rings_to_change(unsigned int kinds, uintptr_t addr, size_t length)
+static bool is_a_rings_to_change(const struct mrn_source *s, unsigned int kinds, uintptr_t start,
+				 uintptr_t end)
 {
+	/* What is known to be armed has no file. */
 	return !(kinds & MRN_SOURCE_UFFD) ||
-	       shows_file(mrn_page_down(addr), mrn_page_up(addr + length));
+	       (!mrn_uffd_is_sure(&s->uffd, start, end) && shows_file(start, end));
 }
 
 /* Room to arm one more range; disarms some that no notifier needs, if that helps. */
@@ -70,7 +72,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 			   bool *full)
 {
 	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
-	bool rings, sure, files = need & MRN_COVER_PAGE_CACHE;
+	bool rings, quiet, files = need & MRN_COVER_PAGE_CACHE;
 	struct mrn_coverage covered;
 	uint64_t by_name, by_call;
 	unsigned int kinds;
@@ -93,9 +95,7 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	/* Without dispatch there may be rings. */
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
-	/* What is known to be armed has no file. */
-	sure = (kinds & MRN_SOURCE_UFFD) && mrn_uffd_is_sure(&s->uffd, start, end);
-	if (rings && !sure && is_a_rings_to_change(kinds, addr, length))
+	if (rings && is_a_rings_to_change(s, kinds, start, end))
 		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	/* A cause that no kind covers: none ever has, or it was lost. */
@@ -114,10 +114,9 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	if (!(kinds & MRN_SOURCE_UFFD))
 		return MRN_USE_ONCE;
 	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
-	if (sure && mrn_tokens_overlap(s->mm, start, end))
-		return -EAGAIN;
-	if (sure && mrn_uffd_is_sure(&s->uffd, start, end))
-		return 0;
+	quiet = !mrn_tokens_overlap(s->mm, start, end);
+	if (mrn_uffd_is_sure(&s->uffd, start, end))
+		return quiet ? 0 : -EAGAIN;
 	*full = !take_room(s);
 	if (*full)
 		return MRN_USE_ONCE;
