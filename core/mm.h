@@ -115,6 +115,12 @@ extern const uint64_t mrn_state_absent, mrn_state_unread;
 int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 		       struct mrn_mm *mm, uint64_t need);
 
+/*
+ * mmu_range_notifier_remove, and mmu_range_notifier_insert at another range of the same mm, at a lower price. For a
+ * notifier that no watcher watches. If it fails, the notifier has been removed.
+ */
+int mrn_range_notifier_move(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length);
+
 static inline const struct mrn_watcher *mrn_watcher_of(const struct mrn_mm *mm)
 {
 	return __atomic_load_n(&mm->watcher, __ATOMIC_ACQUIRE);

@@ -370,19 +370,12 @@ static void reclaim(struct mrn_mm *mm)
 	mm->has_old = false;
 }
 
-/* Inserts mrn into the index. Its fields that a walk may read are set before. */
-static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm,
-		  uint64_t need)
+/* Puts mrn, which is this thread's alone, into the index. Its fields that a walk may read are set before. */
+static int put_in(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm,
+		  uint64_t need, uint64_t id, struct mrn_index_way *way)
 {
-	uint64_t id = mrn_mm_draw(mm);
-	struct mrn_index_way way;
 	int r;
 
-	/* The notifier and its place in the index may both be cache misses: both have been prefetched. */
-	mrn_index_find(&mm->index, start, id, &way);
-	r = mrn_pin_claim(&mrn->pins);
-	if (r)
-		return r;
 	__atomic_store_n(&mrn->mm, mm, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->watched, need != 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&mrn->need, need, __ATOMIC_RELAXED);
@@ -396,12 +389,12 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
 	/* Release: a thread that reads this seq, however late, sees this insertion's mm and range, or a later one's. */
 	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELEASE);
-	r = mrn_index_insert_at(&mm->index, &mrn->node, &way);
-	/* The notifiers hold one reference together. */
+	r = mrn_index_insert_at(&mm->index, &mrn->node, way);
 	if (r) {
 		retire(mrn);
 		return r;
 	}
+	/* The notifiers hold one reference together. */
 	if (mm->index.entries == 1)
 		mrn_mm_get(mm);
 	/*
@@ -412,17 +405,51 @@ static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	return 0;
 }
 
+/* With the lock held. */
+static int insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm,
+		  uint64_t need)
+{
+	uint64_t id = mrn_mm_draw(mm);
+	struct mrn_index_way way;
+	int r;
+
+	if (mm->ending)
+		return -ESRCH;
+	/* The notifier and its place in the index may both be cache misses: both have been prefetched. */
+	mrn_index_find(&mm->index, start, id, &way);
+	r = mrn_pin_claim(&mrn->pins);
+	return r ? r : put_in(mrn, start, end, mm, need, id, &way);
+}
+
+/*
+ * Releases the lock. A3: the fence orders the notifier, and its draw from the counter, before the look at the tokens in
+ * its first read_begin; pairs with the fence in start.
+ */
+static void unlock_after_insertion(struct mrn_mm *mm)
+{
+	mrn_mutex_unlock(&mm->writing);
+	mrn_fence_after_rmw();
+}
+
+static int check_range(uintptr_t start, uintptr_t length)
+{
+	if (!length)
+		return -EINVAL;
+	/* Not the last page: its end is not a number. */
+	return start + length < start || mrn_page_up(start + length) == UINTPTR_MAX ? -EOVERFLOW
+										    : 0;
+}
+
 int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length,
 		       struct mrn_mm *mm, uint64_t need)
 {
 	int r;
 
-	if (!mrn || !mm || !length || !mrn->ops || !mrn->ops->invalidate ||
-	    mrn->events >> MRN_NR_EVENTS)
+	if (!mrn || !mm || !mrn->ops || !mrn->ops->invalidate || mrn->events >> MRN_NR_EVENTS)
 		return -EINVAL;
-	/* Not the last page: its end is not a number. */
-	if (start + length < start || mrn_page_up(start + length) == UINTPTR_MAX)
-		return -EOVERFLOW;
+	r = check_range(start, length);
+	if (r)
+		return r;
 	if (mrn_mm_is_wiped(mm))
 		return -ESTALE;
 	if (mrn_callback_depth)
@@ -431,14 +458,8 @@ int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_
 	__builtin_prefetch(&mrn->pins, 1);
 	mrn_mutex_lock(&mm->writing);
 	reclaim(mm);
-	r = mm->ending ? -ESRCH
-		       : insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm, need);
-	mrn_mutex_unlock(&mm->writing);
-	/*
-	 * A3: orders the notifier, and its draw from the counter, before the look at the tokens in
-	 * its first read_begin; pairs with the fence in start.
-	 */
-	mrn_fence_full();
+	r = insert(mrn, mrn_page_down(start), mrn_page_up(start + length), mm, need);
+	unlock_after_insertion(mm);
 	return r;
 }
 
@@ -448,15 +469,24 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 	return mrn_insert_watched(mrn, start, length, mm, 0);
 }
 
-/* True if another thread may still use it; then holds a reference on mm, for the wait. */
+/* With the lock held. True if another thread may still use it; then holds a reference on mm, for the wait. */
 static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
 {
+	reclaim(mm);
 	mrn_index_erase(&mm->index, &mrn->node);
 	mrn_grace_begin(mm, grace);
 	if (mrn_grace_has_passed(mm, grace) && mrn_pin_is_idle(&mrn->pins))
 		return false;
 	mrn_mm_get(mm);
 	return true;
+}
+
+/* Without the lock: waits until none does, after take_out has returned true. */
+static void wait_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
+{
+	mrn_grace_wait(mm, grace);
+	mrn_pin_wait_idle(&mm->home, &mrn->pins);
+	mrn_mm_put(mm);
 }
 
 /* A5: afterwards no walk finds it, is about to call it, or is in its callback. Then its owner may reuse it. */
@@ -471,15 +501,11 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 		mrn_watcher_of(mm)->leaves(mrn, mm);
 	}
 	mrn_mutex_lock(&mm->writing);
-	reclaim(mm);
 	wait = take_out(mrn, mm, &grace);
 	last = !mm->index.entries;
 	mrn_mutex_unlock(&mm->writing);
-	if (wait) {
-		mrn_grace_wait(mm, &grace);
-		mrn_pin_wait_idle(&mm->home, &mrn->pins);
-		mrn_mm_put(mm);
-	}
+	if (wait)
+		wait_out(mrn, mm, &grace);
 	retire(mrn);
 	if (last)
 		mrn_mm_put(mm);
@@ -517,6 +543,55 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	unlink_range(mrn, mm);
 	mrn_reaper_help();
 	return 0;
+}
+
+/*
+ * A5 for the old range, as in unlink_range, comes before any field changes; only then is it put in anew. From
+ * begin_removal to there nobody else can claim or remove it, and no walk pins it.
+ */
+static int move(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, struct mrn_mm *mm)
+{
+	struct mrn_index_way way;
+	struct mrn_grace grace;
+	bool wait, last;
+	int r = -ESRCH;
+	uint64_t id;
+
+	mrn_mutex_lock(&mm->writing);
+	wait = take_out(mrn, mm, &grace);
+	last = !mm->index.entries;
+	if (wait) {
+		mrn_mutex_unlock(&mm->writing);
+		wait_out(mrn, mm, &grace);
+		mrn_mutex_lock(&mm->writing);
+	}
+	if (mm->ending) {
+		retire(mrn);
+	} else {
+		id = mrn_mm_draw(mm);
+		mrn_index_find(&mm->index, start, id, &way);
+		r = put_in(mrn, start, end, mm, 0, id, &way);
+	}
+	unlock_after_insertion(mm);
+	if (last)
+		mrn_mm_put(mm);
+	return r;
+}
+
+int mrn_range_notifier_move(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t length)
+{
+	struct mrn_mm *mm;
+	int r = begin_removal(mrn, true, &mm);
+
+	if (r)
+		return r;
+	r = check_range(start, length);
+	if (r)
+		unlink_range(mrn, mm);
+	else
+		r = move(mrn, mrn_page_down(start), mrn_page_up(start + length), mm);
+	mrn_reaper_help();
+	return r;
 }
 
 static void finish_removal(struct mrn_deferred *d)

@@ -44,6 +44,23 @@ static void rescale(struct mrn_index *ix, struct mrn_index_way *way, uintptr_t s
 	way->node[0] = &leaf->node;
 }
 
+/* Inserting in ascending or descending order leaves full leaves behind: the full one stays as it is. */
+static void add_leaf(struct mrn_index *ix, const struct mrn_index_way *way,
+		     struct mrn_index_entry *e, const struct mrn_index_entry *second, bool last)
+{
+	struct mrn_leaf *old = mrn_leaf(way->node[0]), *leaf = mrn_leaf_new(ix, e->start, e->start);
+	struct mrn_index_child new[2] = {0};
+
+	mrn_leaf_put(leaf, e);
+	new[!last].max = old->node.max;
+	new[!last].node = &old->node;
+	new[last].max = leaf->node.max;
+	new[last].node = &leaf->node;
+	new[1].key = mrn_bias(second->start);
+	new[1].id = second->id;
+	mrn_index_replace(ix, way, 0, 1, new, 2);
+}
+
 static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct mrn_index_entry *e)
 {
 	struct mrn_index_entry *list[SLOTS + 1];
@@ -51,9 +68,10 @@ static void split(struct mrn_index *ix, const struct mrn_index_way *way, struct 
 	unsigned int at = sort(old, e, list), left = SLOTS / 2;
 	struct mrn_index_child new[2];
 
-	/* Inserting in ascending or descending order leaves full leaves behind. */
-	if (at == SLOTS || !at)
-		left = at ? SLOTS : 1;
+	if (at == SLOTS || !at) {
+		add_leaf(ix, way, e, list[at ? SLOTS : 1], at);
+		return;
+	}
 	for (unsigned int i = 0; i <= SLOTS && ix->filter.table->hint; i++)
 		mrn_hint_prefetch(ix->filter.table, list[i]);
 	half[0] = mrn_leaf_new(ix, list[0]->start, list[left - 1]->start);

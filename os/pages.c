@@ -24,17 +24,15 @@ static char address_space;
 #define TSAN_RELEASE() ((void)0)
 #endif
 
-uintptr_t mrn_page_size(void)
-{
-	static uintptr_t size;
-	uintptr_t s = __atomic_load_n(&size, __ATOMIC_RELAXED);
+uintptr_t mrn_page_size_known;
 
-	if (!s) {
-		/* getauxval reads what the kernel left on the stack: no lock, no allocation. */
-		s = getauxval(AT_PAGESZ);
-		__atomic_store_n(&size, s, __ATOMIC_RELAXED);
-	}
-	return s;
+uintptr_t mrn_page_size_ask(void)
+{
+	/* getauxval reads what the kernel left on the stack: no lock, no allocation. */
+	uintptr_t size = getauxval(AT_PAGESZ);
+
+	__atomic_store_n(&mrn_page_size_known, size, __ATOMIC_RELAXED);
+	return size;
 }
 
 /*

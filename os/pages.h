@@ -7,11 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * The OS page size in bytes. Async-signal-safe after the library's constructor has run. It never changes (const): a
- * function that needs it several times calls this once.
- */
-__attribute__((const)) uintptr_t mrn_page_size(void);
+extern uintptr_t mrn_page_size_known; /* 0 before the first question */
+uintptr_t mrn_page_size_ask(void);
+
+/* The OS page size in bytes. Async-signal-safe. */
+static inline uintptr_t mrn_page_size(void)
+{
+	uintptr_t size = __atomic_load_n(&mrn_page_size_known, __ATOMIC_RELAXED);
+
+	return __builtin_expect(size != 0, 1) ? size : mrn_page_size_ask();
+}
 
 static inline uintptr_t mrn_page_down(uintptr_t addr)
 {

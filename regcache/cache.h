@@ -226,8 +226,8 @@ static inline bool mrn_cache_has_dead(struct mrn_regcache *c)
 	return __atomic_load_n(&c->dead, __ATOMIC_RELAXED) != NULL;
 }
 
-/* Without the lock: stops watching the range of a dead, idle, unlinked entry, and deregisters it. */
-void mrn_entry_undo(struct mrn_regcache *c, struct entry *e);
+/* Without the lock: deregisters a dead, idle, unlinked entry, and stops watching its range; its notifier stays in. */
+void mrn_entry_deregister(struct mrn_regcache *c, struct entry *e);
 /*
  * Both are called and return with the lock held, and drop it in between. Unlinks and deregisters a dead, idle entry and
  * frees its slot: the one that the caller, who counts as retiring, has claimed; all that are queued.
@@ -253,7 +253,7 @@ struct slot {
  * deregister other entries or to wait for threads that do.
  */
 int mrn_slot_take(struct mrn_regcache *c, size_t bytes, struct slot *slot);
-/* Without the lock: deregisters the entry that was evicted for the slot's new one. */
+/* Without the lock: deregisters the entry that was evicted for the slot's new one. Its notifier stays in. */
 void mrn_slot_vacate(struct mrn_regcache *c, const struct slot *slot);
 /* Under the lock: frees the slot of an entry that is no longer registered. */
 void mrn_slot_give_back(struct mrn_regcache *c, struct entry *e);

@@ -248,7 +248,7 @@ void mrn_slot_vacate(struct mrn_regcache *c, const struct slot *slot)
 {
 	size_t over = bytes_over(c, slot->entry, slot->bytes);
 
-	mrn_entry_undo(c, slot->entry);
+	mrn_entry_deregister(c, slot->entry);
 	if (!over) {
 		mrn_retiring_end(c);
 		return;

@@ -192,10 +192,14 @@ static int create(struct miss *m, uintptr_t start, uintptr_t end, unsigned int a
 	__atomic_store_n(&e->pub.length, end - start, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->pub.access, access, __ATOMIC_RELAXED);
 	e->pub.handle.ptr = NULL;
-	/* In one step, since there may be strays. */
+	r = slot.is_registered ? mrn_range_notifier_move(&e->mrn, start, end - start)
+			       : mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
+	/*
+	 * Only now: a callback for the evicted entry's range, which may have come until then, has found a retired entry. One
+	 * for the new range may have, too: read_begin comes later. In one step, since there may be strays.
+	 */
 	__atomic_fetch_add(&e->word, WORD_BUILDING + 1 - WORD_DEAD - WORD_RETIRED,
 			   __ATOMIC_RELEASE);
-	r = mmu_range_notifier_insert(&e->mrn, start, end - start, c->mm);
 	if (!r) {
 		r = build(c, e, may_wait, &m->done);
 		if (r) {

@@ -7,19 +7,19 @@
 #include "regcache/cache.h"
 #include "source/state.h"
 
-void mrn_entry_undo(struct mrn_regcache *c, struct entry *e)
+void mrn_entry_deregister(struct mrn_regcache *c, struct entry *e)
 {
+	c->ops->deregister_range(c->ctx, &e->pub);
 	if (c->source)
 		mrn_source_disarm(c->source, &e->mrn);
-	mmu_range_notifier_remove(&e->mrn);
-	c->ops->deregister_range(c->ctx, &e->pub);
 }
 
 void mrn_entry_retire(struct mrn_regcache *c, struct entry *e)
 {
 	mrn_cache_unlink(c, e);
 	mrn_mutex_unlock(&c->lock);
-	mrn_entry_undo(c, e);
+	mrn_entry_deregister(c, e);
+	mmu_range_notifier_remove(&e->mrn);
 	mrn_mutex_lock(&c->lock);
 	c->stats.deregistrations++;
 	mrn_slot_give_back(c, e);

@@ -218,6 +218,15 @@ static void *churn(void *arg)
 		consumer_insert(&c, a->w->mm, from, from + 1 + below(&a->rand, PAGES));
 		seq = mmu_range_read_begin(&c.mrn);
 		consumer_publish(&c, seq);
+		if (below(&a->rand, 2)) {
+			from = 1 + below(&a->rand, PAGES - 2);
+			CHECK_EQ(mrn_range_notifier_move(&c.mrn, PAGE(from),
+							 PAGE(1 + below(&a->rand, PAGES))),
+				 0);
+			/* What was read of the old range is no shadow of the new one. */
+			CHECK(!consumer_publish(&c, seq));
+			consumer_publish(&c, mmu_range_read_begin(&c.mrn));
+		}
 		consumer_remove(&c);
 		CHECK_EQ(c.inside, 0);
 	}

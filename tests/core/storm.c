@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A1, A5 in a storm: threads insert and remove notifiers all the time, and others invalidate. Of each
+ * A1, A5 in a storm: threads insert, move and remove notifiers all the time, and others invalidate. Of each
  * invalidation, this holds for each notifier:
  *
  *   inserted before start was called, removed after it has returned  =>  called once if it overlaps, else not
@@ -33,7 +33,7 @@ static struct {
 	unsigned int rounds;
 	uint32_t writers;
 	/* Figures. */
-	unsigned int insertions, removals, async, invalidations;
+	unsigned int insertions, moves, removals, async, invalidations;
 	uint64_t called, sure;
 } storm;
 
@@ -65,23 +65,45 @@ static void set_page(struct record *r, int prot)
 	CHECK_EQ(mrn_sys3(SYS_mprotect, (long)r->target, (long)mrn_page_size(), prot), 0);
 }
 
-/* Clumps, pages alone, and now and then a long one, so that the index has all of its forms. */
+/* Clumps, pages alone, and now and then a long one, so that the index has all of its forms. Not inserted yet. */
+static void draw_range(struct record *r, struct test_rand *seed)
+{
+	unsigned int clump = below(seed, 4), length = 1 + below(seed, below(seed, 16) ? 4 : 5000);
+	unsigned int from = 1 + below(seed, clump ? 256 : 1u << 20) + (clump << 16);
+
+	STORE(&r->from, from);
+	STORE(&r->to, from + length);
+}
+
+static void note_inserted(struct record *r)
+{
+	CHECK(mmu_range_read_begin(&r->target->mrn) != 0);
+	ADD(&r->times, 1);
+}
+
 static void insert_one(struct record *r, struct test_rand *seed)
 {
 	static const struct mmu_range_notifier_ops ops = {.invalidate = count_call};
-	unsigned int clump = below(seed, 4), length = 1 + below(seed, below(seed, 16) ? 4 : 5000);
-	unsigned int from = 1 + below(seed, clump ? 256 : 1u << 20) + (clump << 16);
 
 	set_page(r, PROT_READ | PROT_WRITE);
 	memset(r->target, 0, sizeof(*r->target));
 	r->target->k = (unsigned int)(r - storm.record);
 	r->target->mrn.ops = &ops;
-	STORE(&r->from, from);
-	STORE(&r->to, from + length);
-	CHECK_EQ(mmu_range_notifier_insert(&r->target->mrn, PAGE(from), PAGE(length), storm.mm), 0);
-	CHECK(mmu_range_read_begin(&r->target->mrn) != 0);
-	ADD(&r->times, 1);
+	draw_range(r, seed);
+	CHECK_EQ(mmu_range_notifier_insert(&r->target->mrn, PAGE(r->from), PAGE(r->to - r->from),
+					   storm.mm),
+		 0);
+	note_inserted(r);
 	ADD(&storm.insertions, 1);
+}
+
+static void move_one(struct record *r, struct test_rand *seed)
+{
+	ADD(&r->times, 1);
+	draw_range(r, seed);
+	CHECK_EQ(mrn_range_notifier_move(&r->target->mrn, PAGE(r->from), PAGE(r->to - r->from)), 0);
+	note_inserted(r);
+	ADD(&storm.moves, 1);
 }
 
 static void free_one(struct mmu_range_notifier *mrn)
@@ -108,7 +130,9 @@ static void remove_one(struct record *r, struct test_rand *seed)
 
 static void change(struct record *r, struct test_rand *seed)
 {
-	if (r->times & 1)
+	if ((r->times & 1) && below(seed, 4) == 0)
+		move_one(r, seed);
+	else if (r->times & 1)
 		remove_one(r, seed);
 	else if (LOAD(&r->freed))
 		insert_one(r, seed);
@@ -220,8 +244,8 @@ static void storms(unsigned int slots, unsigned int rounds)
 		done(invalidator[i].thread);
 	CHECK_ERR(mmu_notifier_synchronize(storm.mm), 0);
 	CHECK_EQ(storm.insertions, storm.removals + storm.async);
-	NOTE("%u slots: %u insertions, %u removed asynchronously; %u invalidations, %llu callbacks, %llu sure",
-	     slots, storm.insertions, storm.async, storm.invalidations,
+	NOTE("%u slots: %u insertions, %u moves, %u removed asynchronously; %u invalidations, %llu callbacks, %llu sure",
+	     slots, storm.insertions, storm.moves, storm.async, storm.invalidations,
 	     (unsigned long long)storm.called, (unsigned long long)storm.sure);
 	CHECK(has_met());
 	destroy_idle(storm.mm);
