@@ -105,7 +105,7 @@ static int build(struct mrn_regcache *c, struct entry *e, bool may_wait, struct 
 {
 	uint64_t seq = 0;
 	int r, arm = 0, yields = 0;
-	bool full = false;
+	struct mrn_once_found found = {.all = false};
 
 	for (int tries = 0; tries < MAX_RETRIES; tries++) {
 		if (tries && !may_wait)
@@ -121,8 +121,8 @@ static int build(struct mrn_regcache *c, struct entry *e, bool may_wait, struct 
 		if (__atomic_load_n(&e->word, __ATOMIC_RELAXED) & WORD_DEAD)
 			__atomic_fetch_and(&e->word, ~WORD_DEAD, __ATOMIC_ACQ_REL);
 		if (c->source)
-			arm = mrn_source_arm_if_room(c->source, e->pub.addr, e->pub.length, c->need,
-						     &full);
+			arm = mrn_source_arm_saying(c->source, e->pub.addr, e->pub.length, c->need,
+						    &found);
 		if (arm == -EAGAIN) {
 			/* Perhaps the monitor has yet to read the event of a change. */
 			if (!may_wait || ++yields > MAX_YIELDS)
@@ -138,7 +138,8 @@ static int build(struct mrn_regcache *c, struct entry *e, bool may_wait, struct 
 			return r;
 		done->registrations++;
 		done->use_once += arm == MRN_USE_ONCE;
-		done->use_once_full += arm == MRN_USE_ONCE && full;
+		done->use_once_full += arm == MRN_USE_ONCE &&
+				       (found.reasons & MRN_ONCE_BIT(MRN_ONCE_MAPPINGS));
 		if (publish(e, seq, arm != MRN_USE_ONCE))
 			return 0;
 		c->ops->deregister_range(c->ctx, &e->pub);

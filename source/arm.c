@@ -68,17 +68,62 @@ static bool take_room(struct mrn_source *s)
 	return mrn_room_take(&s->room, mrn_lasting_number(s->uffd.lasting));
 }
 
-int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
-			   bool *full)
+/* Notes a reason. True if that is all that the caller wants to know. */
+static bool is_once(struct mrn_once_found *f, enum mrn_once reason)
+{
+	f->reasons |= MRN_ONCE_BIT(reason);
+	return !f->all;
+}
+
+static bool is_not_covered(struct mrn_once_found *f, uint64_t missing)
+{
+	f->not_covered |= missing;
+	return is_once(f, MRN_ONCE_NOT_COVERED);
+}
+
+static int verdict(const struct mrn_once_found *f)
+{
+	return f->reasons ? MRN_USE_ONCE : 0;
+}
+
+/* What needs userfaultfd, and what it can show: it is attached. */
+static int arm_by_events(struct mrn_source *s, uintptr_t start, uintptr_t end, uint64_t need,
+			 bool files, struct mrn_once_found *f)
+{
+	struct mrn_uffd_found found = {.files = files};
+	int r;
+
+	if (!take_room(s)) {
+		is_once(f, MRN_ONCE_MAPPINGS);
+		return MRN_USE_ONCE;
+	}
+	r = mrn_uffd_arm(&s->uffd, start, end, &found);
+	if (r == MRN_USE_ONCE)
+		mrn_use_once_look(&s->uffd.use_once);
+	/* Not if something is armed: that has split mappings, even if the range is good for one use. */
+	if (r == MRN_USE_ONCE || r < 0)
+		mrn_room_give_back(&s->room);
+	if (r < 0)
+		return r;
+	f->reasons |= found.once;
+	/* The events are lost, and the coverage is about to be. */
+	if (r && !found.once)
+		is_not_covered(f, need);
+	/* After arming: anything that is mapped over it from now on is announced, and collides. */
+	if ((!r || f->all) && found.files && mrn_shows_page_cache(start, end))
+		is_once(f, MRN_ONCE_FILE);
+	return r ? MRN_USE_ONCE : verdict(f);
+}
+
+static int arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
+	       struct mrn_once_found *f)
 {
 	const uintptr_t start = mrn_page_down(addr), end = mrn_page_up(addr + length);
 	bool rings, quiet, files = need & MRN_COVER_PAGE_CACHE;
+	uint64_t by_name, by_call, missing;
 	struct mrn_coverage covered;
-	uint64_t by_name, by_call;
 	unsigned int kinds;
-	int r;
 
-	*full = false;
 	if (!s || !length || addr + length < addr || addr != mrn_untagged((const void *)addr))
 		return -EINVAL;
 	if (mrn_mm_is_wiped(s->mm))
@@ -95,48 +140,54 @@ int mrn_source_arm_if_room(struct mrn_source *s, uintptr_t addr, size_t length, 
 	/* Without dispatch there may be rings. */
 	rings = (need & MRN_COVER_IO_URING) &&
 		(!(kinds & MRN_SOURCE_DISPATCH) || mrn_dispatch_has_rings());
-	if (rings && is_a_rings_to_change(s, kinds, start, end))
+	if (rings && is_a_rings_to_change(s, kinds, start, end) && is_once(f, MRN_ONCE_RING))
 		return MRN_USE_ONCE;
 	need &= ~(MRN_COVER_IO_URING | MRN_COVER_PAGE_CACHE);
 	/* A cause that no kind covers: none ever has, or it was lost. */
 	covered = mrn_source_covered(s);
-	if (need & ~(covered.bracketed | covered.before_return | covered.use_once))
+	missing = need & ~(covered.bracketed | covered.before_return | covered.use_once);
+	if (missing && is_not_covered(f, missing))
 		return MRN_USE_ONCE;
+	need &= ~missing;
 	/* What a guest changes past the interposer is not announced. */
-	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests())
+	if ((need & by_call & ~by_name) && mrn_dispatch_has_guests() && is_once(f, MRN_ONCE_GUEST))
 		return MRN_USE_ONCE;
 	/* Causes that are bracketed need no arming. */
-	if (!rings && !(need & ~covered.bracketed))
-		return files && mrn_plain_shows_page_cache(&s->plain, s->mm,
-							   mrn_dispatch_guests_ever(), start, end)
-			       ? MRN_USE_ONCE
-			       : 0;
-	if (!(kinds & MRN_SOURCE_UFFD))
+	if (!(need & ~covered.bracketed) && (!rings || !(kinds & MRN_SOURCE_UFFD))) {
+		if (files && mrn_plain_shows_page_cache(&s->plain, s->mm,
+							mrn_dispatch_guests_ever(), start, end))
+			is_once(f, MRN_ONCE_FILE);
+		return verdict(f);
+	}
+	if (!(kinds & MRN_SOURCE_UFFD)) {
+		is_not_covered(f, need & ~covered.bracketed);
 		return MRN_USE_ONCE;
+	}
 	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
 	quiet = !mrn_tokens_overlap(s->mm, start, end);
 	if (mrn_uffd_is_sure(&s->uffd, start, end))
-		return quiet ? 0 : -EAGAIN;
-	*full = !take_room(s);
-	if (*full)
-		return MRN_USE_ONCE;
-	r = mrn_uffd_arm(&s->uffd, start, end, &files);
-	if (r == MRN_USE_ONCE)
-		mrn_use_once_look(&s->uffd.use_once);
-	/* Not if something is armed: that has split mappings, even if the range is good for one use. */
-	if (r == MRN_USE_ONCE || r < 0)
-		mrn_room_give_back(&s->room);
-	if (r == MRN_UFFD_IN_PART)
-		return MRN_USE_ONCE;
-	/* After arming: anything that is mapped over it from now on is announced, and collides. */
-	return !r && files && mrn_shows_page_cache(start, end) ? MRN_USE_ONCE : r;
+		return quiet ? verdict(f) : -EAGAIN;
+	return arm_by_events(s, start, end, need & ~covered.bracketed, files, f);
+}
+
+int mrn_source_arm_saying(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need,
+			  struct mrn_once_found *f)
+{
+	int r;
+
+	*f = (struct mrn_once_found){.all = f->all};
+	r = arm(s, addr, length, need, f);
+	/* Whoever asks for all reasons does not use the range. */
+	if (r == MRN_USE_ONCE && !f->all)
+		__atomic_fetch_add(&s->once_by[__builtin_ctzll(f->reasons)], 1, __ATOMIC_RELAXED);
+	return r;
 }
 
 int mrn_source_arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t need)
 {
-	bool full;
+	struct mrn_once_found found = {.all = false};
 
-	return mrn_source_arm_if_room(s, addr, length, need, &full);
+	return mrn_source_arm_saying(s, addr, length, need, &found);
 }
 
 /* The userfaultfd of s; NULL without one, or in a forked child. */

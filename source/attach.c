@@ -346,18 +346,6 @@ bool mrn_source_is_attached(void)
 	return s && __atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE);
 }
 
-int mrn_source_get_stats(struct mrn_source *s, struct mrn_source_stats *stats, size_t size)
-{
-	struct mrn_source_stats now = {0};
-
-	if (!s)
-		return -EINVAL;
-	if (mrn_mm_is_wiped(s->mm))
-		return -ESTALE;
-	mrn_use_once_count(&s->uffd.use_once, &now);
-	return mrn_figures_give(stats, size, &now, sizeof(now));
-}
-
 const char *mrn_source_name(const struct mrn_source *s)
 {
 	return s->name;

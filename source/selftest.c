@@ -357,7 +357,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 			    .cause = t->cause,
 			    .advice = t->advice,
 			    .mrn.ops = &note_ops};
-	bool files = false;
+	struct mrn_uffd_found found = {.files = false};
 	long r;
 
 	/* Do not make calls that the program may not make. */
@@ -374,7 +374,7 @@ static int attempt(struct mrn_source *source, const struct trial *t, raw_call ra
 		/* Another thread's change is in progress: it ends by itself. */
 		for (int tries = 0; by_event && tries < ARM_TRIES; tries++) {
 			if (mrn_uffd_arm(&source->uffd, (uintptr_t)s.watched,
-					 (uintptr_t)s.watched + s.size, &files) != -EAGAIN)
+					 (uintptr_t)s.watched + s.size, &found) != -EAGAIN)
 				break;
 			settle(&s);
 		}

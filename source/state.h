@@ -29,6 +29,7 @@ struct mrn_source {
 	struct mrn_uffd uffd;
 	struct mrn_room room; /* for arming */
 	struct mrn_plain plain;
+	uint64_t once_by[MRN_NR_ONCE]; /* atomic: how often arming has found each reason first */
 	char name[sizeof(MRN_KIND_WORDS)];
 	char why[512];
 };
@@ -46,9 +47,16 @@ static inline int mrn_source_may_wait(const struct mrn_source *source)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
-/* mrn_source_arm; sets *full if only want of room for mappings makes the range good for one use. */
-int mrn_source_arm_if_room(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
-			   bool *full);
+/* Why arming finds a range good for one use. */
+struct mrn_once_found {
+	bool all;	      /* given: whether to go on after the first reason */
+	uint64_t reasons;     /* MRN_ONCE_BIT(...) */
+	uint64_t not_covered; /* of need */
+};
+
+/* mrn_source_arm, which also fills in the rest of *found. */
+int mrn_source_arm_saying(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
+			  struct mrn_once_found *found);
 
 /* Disarms what stays armed and has no notifier. */
 void mrn_source_give_back(struct mrn_source *source);

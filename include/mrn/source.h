@@ -176,19 +176,77 @@ static inline unsigned int mrn_source_coverage(const struct mrn_source *source,
 const char *mrn_source_name(const struct mrn_source *source);
 const char *mrn_source_why(const struct mrn_source *source);
 
-/* What is good for one use since somebody has zapped it (MADV_DONTNEED and the like) without a bracket. */
+/*
+ * Why memory is good for one use at a time: what arming it finds (mrn_source_arm). Each reason has a sentence
+ * (mrn_once_sentence). New reasons go to the end.
+ */
+enum mrn_once {
+	MRN_ONCE_NOT_COVERED, /* no source sees a cause in need */
+	MRN_ONCE_FILE,	      /* MRN_COVER_PAGE_CACHE is in need, and a file on disk is mapped */
+	MRN_ONCE_RING,	      /* MRN_COVER_IO_URING is in need, and a ring may change it */
+	MRN_ONCE_GUEST,	      /* dispatch: a child of vfork is there */
+	MRN_ONCE_MAPPINGS,    /* the process has too many mappings (vm.max_map_count) */
+	MRN_ONCE_NOT_MAPPED,  /* a part of it is a hole */
+	MRN_ONCE_KIND,	      /* userfaultfd cannot watch such a mapping */
+	MRN_ONCE_FOREIGN,     /* another userfaultfd has it */
+	MRN_ONCE_MALLOC,      /* malloc is discarding it */
+	MRN_ONCE_ZAPPED, /* a call past all brackets may still be discarding it; why that is not known: */
+	MRN_ONCE_RUNNING,      /* a thread runs */
+	MRN_ONCE_RINGS_THREAD, /* a ring has a thread of its own */
+	MRN_ONCE_UNSEEN,       /* the threads cannot be looked at */
+	MRN_NR_ONCE
+};
+#define MRN_ONCE_BIT(reason) (UINT64_C(1) << (reason))
+#define MRN_MAX_ONCE	     32 /* of arrays indexed by reason */
+
+/* Static strings: a name ("file", "zapped", ...), and a sentence for people. Async-signal-safe. */
+const char *mrn_once_name(enum mrn_once reason);
+const char *mrn_once_sentence(enum mrn_once reason);
+
+struct mrn_once_why {
+	uint64_t reasons;     /* MRN_ONCE_BIT(...) */
+	uint64_t not_covered; /* coverage bits: the causes in need that no source sees */
+	int64_t thread; /* RUNNING, RINGS_THREAD: the first such thread, as /proc/self/task names it */
+};
+
+/*
+ * Why is [addr, addr + length) good for one use? Arms it for the causes in need, as a notifier that is inserted now would,
+ * and gives it up again: so the answer is that of mrn_source_arm, for this moment. Returns 0 if the range is good for
+ * repeated use, or MRN_USE_ONCE. Fills *why, of which size bytes are the caller's; why may be NULL.
+ *
+ * Names all reasons that can be found at one time: of memory that was discarded, or that there is no room to watch, it
+ * is not found whether userfaultfd could watch it. If only threads that may discard it are in the way (ZAPPED), looks at
+ * all of them at once, and what has ended counts as ended for everybody.
+ *
+ * Makes no system call if the range is known to be watched; otherwise up to twenty, and with ZAPPED three more for each
+ * thread. Private memory without a file stays watched, as after a registration. Blocks for invalidations of the range that are in progress, and for the kernel's mmap lock. Not from a callback or a signal
+ * handler.
+ *
+ * Errors: -EAGAIN, the range changes without pause; otherwise as mrn_range_notifier_insert, and -EDEADLK in a callback.
+ */
+int mrn_source_why_once(struct mrn_source *source, uintptr_t addr, size_t length, uint64_t need,
+			struct mrn_once_why *why, size_t size);
+
+/*
+ * How much is good for one use since somebody has discarded it (MADV_DONTNEED and the like) without a bracket: MALLOC and
+ * ZAPPED. The other reasons are found when memory is armed, and nothing lists it before.
+ */
 struct mrn_source_stats {
 	uint64_t
 		use_once_bytes; /* of address space, gaps between zapped ranges included when there are many */
 	uint64_t
 		use_once_malloc; /* of these: zapped by glibc's malloc, and good again when that returns */
-	uint64_t use_once_ended; /* ranges that are good again */
-	uint64_t use_once_looks; /* at all threads, to see whether they are */
+	uint64_t use_once_ended;	 /* ranges that are good again */
+	uint64_t use_once_looks;	 /* at all threads, to see whether they are */
+	uint64_t use_once_ranges;	 /* that use_once_bytes are in */
+	uint64_t use_once_malloc_ranges; /* that use_once_malloc are in */
+	/* How often arming has found a range good for one use, by the first reason found. */
+	uint64_t armed_once_by[MRN_MAX_ONCE];
 };
 
 /*
- * Fills *stats, of which size bytes are the caller's. Figures are 0 without uffd. 0; -EINVAL; -ESTALE in a forked child.
- * Not on the event path.
+ * Fills *stats, of which size bytes are the caller's. Figures of what was discarded are 0 without uffd. 0; -EINVAL;
+ * -ESTALE in a forked child. Not on the event path.
  */
 int mrn_source_get_stats(struct mrn_source *source, struct mrn_source_stats *stats, size_t size);
 
@@ -257,7 +315,7 @@ int mrn_source_check(struct mrn_source *source);
  * a read fails (-EDEADLK). After detach, reads fail (-ENOTCONN) until a source is attached again. -EAGAIN: the range
  * changes without pause. A removal also waits for such a read, while it asks the kernel. After
  * mrn_range_notifier_remove_async the range stays watched until free_fn is called; an MADV_DONTNEED in between may leave
- * it good for one use until detach.
+ * it good for one use.
  *
  * Errors: as mmu_range_notifier_insert, and -EINVAL without source or need, for events that leave out UNMAP or CLEAR, and
  * for an address with a tag in its uppermost bits, since changes are announced without; -ENOTCONN after detach; -ESTALE

@@ -264,9 +264,8 @@ static void note_armed(struct mrn_uffd *u, uintptr_t start, uintptr_t end, int r
 	}
 }
 
-int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files)
+int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uffd_found *found)
 {
-	struct mrn_uffd_found found = {.files = *files};
 	mrn_sigmask mask = mrn_mutex_lock_masked(&u->lock);
 	const struct mrn_wide wide = u->wide;
 	bool has_marks;
@@ -277,25 +276,25 @@ int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files
 	mrn_fence_full();
 	MRN_HOOK(uffd_arm);
 	/* A range that is added after this look collides: the keeper holds a token when it adds. */
-	if (mrn_use_once_overlaps(&u->use_once, start, end)) {
+	found->once = mrn_use_once_reasons(&u->use_once, start, end);
+	if (found->once) {
 		r = MRN_USE_ONCE;
 	} else if (mrn_tokens_overlap(u->mm, start, end) && !MRN_BROKEN(ARMED_STEADY)) {
 		r = -EAGAIN;
 	} else {
-		r = arm(u, start, end, &found);
-		if (!r && found.plain)
+		r = arm(u, start, end, found);
+		if (!r && found->plain)
 			r = look_for_events(u, start, end);
 		MRN_HOOK(uffd_sure);
 		if (MRN_BROKEN(ARMED_MAYBE))
 			has_marks = note_maybe(u, start, end);
 		if (has_marks)
-			note_armed(u, start, end, r, &found);
+			note_armed(u, start, end, r, found);
 		else if (r == MRN_USE_ONCE)
 			/* Nothing was armed. */
 			mrn_wide_restore(&u->wide, &wide);
 	}
 	mrn_mutex_unlock_masked(&u->lock, mask);
-	*files = found.files;
 	return r;
 }
 

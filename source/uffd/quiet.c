@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/uffd/quiet.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -90,42 +91,54 @@ static bool may_zap(uint64_t nr)
  * arguments, the stack pointer and the instruction's address. A ring's thread has a number that means nothing, and no
  * stack pointer.
  */
-static bool is_elsewhere(const char *text)
+static bool is_elsewhere(const char *text, enum mrn_once *reason)
 {
 	const char *p = text;
 	uint64_t nr;
 
+	*reason = MRN_ONCE_RUNNING;
 	if (*p < '0' || *p > '9')
 		return *p == 'r' && MRN_BROKEN(UFFD_RUNNING_MISSED);
 	/* At the blank before the first argument; then at the one before the stack pointer. */
 	p = read_number(p, &nr);
 	for (int i = 0; p && i < 6; i++)
 		p = strchr(p + 1, ' ');
-	return p && !may_zap(nr) &&
-	       (strncmp(p + 1, "0x0 ", 4) != 0 || MRN_BROKEN(UFFD_RING_MISSED));
+	if (!p || may_zap(nr))
+		return false;
+	*reason = MRN_ONCE_RINGS_THREAD;
+	return strncmp(p + 1, "0x0 ", 4) != 0 || MRN_BROKEN(UFFD_RING_MISSED);
 }
 
-static bool was_seen_elsewhere(long name)
+static bool was_seen_elsewhere(long name, struct mrn_obstacle *obstacle)
 {
 	char text[256];
+	int r = mrn_task_about(name, "syscall", text, sizeof(text));
 
-	return !mrn_task_about(name, "syscall", text, sizeof(text)) && is_elsewhere(text);
+	obstacle->thread = name;
+	if (!r)
+		return is_elsewhere(text, &obstacle->reason);
+	/* It has ended since it was listed. */
+	obstacle->reason = r == -ENOENT || r == -ESRCH ? MRN_ONCE_RUNNING : MRN_ONCE_UNSEEN;
+	return false;
 }
 
 /*
  * The kernel may leave threads out of a list from which a thread goes while it is made. So a second list, made after the
  * look, must be the same: then no thread of the first has gone.
  */
-bool mrn_all_threads_are_elsewhere(void)
+bool mrn_all_threads_are_elsewhere(struct mrn_obstacle *obstacle)
 {
 	long own = own_name();
 	struct threads first, again;
 
+	*obstacle = (struct mrn_obstacle){.reason = MRN_ONCE_UNSEEN};
 	if (!own || !list(&first))
 		return false;
 	for (unsigned int i = 0; i < first.n; i++)
-		if (first.of[i] != own && !was_seen_elsewhere(first.of[i]))
+		if (first.of[i] != own && !was_seen_elsewhere(first.of[i], obstacle))
 			return false;
+	/* Threads that come and go meanwhile may have run. */
+	*obstacle = (struct mrn_obstacle){.reason = MRN_ONCE_RUNNING};
 	return list(&again) && again.n == first.n &&
 	       !memcmp(first.of, again.of, first.n * sizeof(first.of[0]));
 }

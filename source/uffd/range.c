@@ -106,6 +106,37 @@ static int look(const struct mrn_uffd_numbers *number, uintptr_t start, uintptr_
 	return look_at_all(number, start, end, &found->files);
 }
 
+/* True in doubt. */
+static bool is_mapped(int maps, uintptr_t start, uintptr_t end)
+{
+	struct mrn_mapping m;
+	int r = maps < 0 ? -EBADF : mrn_maps_query(maps, start, &m);
+
+	return r ? r != -ENOENT : m.start < end;
+}
+
+/*
+ * What REGISTER's error says of the range, as MRN_ONCE_BIT(...). 0 if it says nothing: the number is another file's by
+ * now.
+ */
+static uint64_t reason_of(int error, const struct mrn_uffd_numbers *number, uintptr_t start,
+			  uintptr_t end)
+{
+	switch (error) {
+	case -EBUSY:
+		return MRN_ONCE_BIT(MRN_ONCE_FOREIGN);
+	case -ENOMEM:
+		return MRN_ONCE_BIT(MRN_ONCE_MAPPINGS);
+	case -EINVAL:
+	case -EPERM:
+		/* Also if nothing is mapped. */
+		return MRN_ONCE_BIT(is_mapped(number->maps, start, end) ? MRN_ONCE_KIND
+									: MRN_ONCE_NOT_MAPPED);
+	default:
+		return 0;
+	}
+}
+
 /*
  * REGISTER fails with EINVAL for a kind of mapping that cannot be armed, EPERM for a shared one without write access to
  * the file, EBUSY where another userfaultfd is registered, ENOMEM when the process has the most mappings allowed, and
@@ -117,15 +148,20 @@ int mrn_uffd_arm_by(const struct mrn_uffd_numbers *number, uintptr_t start, uint
 	int r = mrn_uffd_register(number->fd, start, end);
 
 	found->plain = false;
-	if (r)
+	if (r) {
+		found->once = reason_of(r, number, start, end);
 		return r == -ENOMEM ? MRN_UFFD_IN_PART : MRN_USE_ONCE;
+	}
 	MRN_HOOK(uffd_registered);
 	if (!MRN_BROKEN(UFFD_HOLES)) {
 		r = look(number, start, end, found);
 		if (r == -EAGAIN || r == -EBADF)
 			return r;
 	}
-	return r ? MRN_UFFD_IN_PART : 0;
+	if (!r)
+		return 0;
+	found->once = MRN_ONCE_BIT(MRN_ONCE_NOT_MAPPED);
+	return MRN_UFFD_IN_PART;
 }
 
 /* Of the kernel. Looked up once: the thread that disarms may be in a sandbox. */

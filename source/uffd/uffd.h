@@ -68,6 +68,7 @@ struct mrn_uffd_numbers {
 struct mrn_uffd_found {
 	bool files; /* a page may be of a file on disk; set if the caller wants to know */
 	bool plain; /* all is private memory without a file, which cannot go away without an event */
+	uint64_t once; /* why it is good for one use; 0 also if events are no longer read */
 };
 
 enum mrn_uffd_request { MRN_UFFD_ARM, MRN_UFFD_DISARM, MRN_UFFD_STOP };
@@ -141,9 +142,9 @@ void mrn_uffd_forget(struct mrn_uffd *u);
 
 /*
  * 0; MRN_USE_ONCE, and nothing is armed; MRN_UFFD_IN_PART; or -EAGAIN while an invalidation of the range is in
- * progress. Clears *files if no page of the range can be of a file on disk.
+ * progress. found->files: whether the caller wants to know of files.
  */
-int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, bool *files);
+int mrn_uffd_arm(struct mrn_uffd *u, uintptr_t start, uintptr_t end, struct mrn_uffd_found *found);
 /* True if [start, end), which has a notifier, is armed for good: no need to arm it, and it has no file. */
 static inline bool mrn_uffd_is_sure(const struct mrn_uffd *u, uintptr_t start, uintptr_t end)
 {

@@ -3,7 +3,6 @@
 
 #include "os/kernel.h"
 #include "source/confined.h"
-#include "source/uffd/quiet.h"
 
 #include "os/event_path.h"
 
@@ -149,72 +148,135 @@ static void take_out_up_to(struct mrn_use_once *s, uint64_t number)
 }
 
 /* Which REMOVEs have been read comes first: whoever zaps for one of them has begun before the look. */
-static void look(struct mrn_use_once *s)
+static bool look(struct mrn_use_once *s, struct mrn_obstacle *obstacle)
 {
 	uint64_t number = number_of_last(s);
-	uint32_t pause = __atomic_load_n(&s->pause, __ATOMIC_RELAXED);
 
 	__atomic_fetch_add(&s->looks, 1, __ATOMIC_RELAXED);
-
-	if (mrn_all_threads_are_elsewhere()) {
-		take_out_up_to(s, number);
-		pause = pause / 2 > LEAST_PAUSE ? pause / 2 : LEAST_PAUSE;
-	} else if (pause < MOST_PAUSE) {
-		pause *= 2;
-	}
-	__atomic_store_n(&s->pause, pause, __ATOMIC_RELAXED);
-	__atomic_store_n(&s->chances, 0, __ATOMIC_RELAXED);
+	if (!mrn_all_threads_are_elsewhere(obstacle))
+		return false;
+	take_out_up_to(s, number);
+	return true;
 }
 
-/* Ranges may overlap: each byte counts once, for the first range that has it. */
-void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
+static bool may_look(const struct mrn_use_once *s)
+{
+	return s->can_look && !mrn_is_confined();
+}
+
+bool mrn_use_once_look_now(struct mrn_use_once *s, struct mrn_obstacle *obstacle)
+{
+	*obstacle = (struct mrn_obstacle){.reason = MRN_ONCE_UNSEEN};
+	return may_look(s) && look(s, obstacle);
+}
+
+void mrn_use_once_look(struct mrn_use_once *s)
+{
+	uint32_t pause = __atomic_load_n(&s->pause, __ATOMIC_RELAXED);
+	struct mrn_obstacle obstacle;
+
+	if (!__atomic_load_n(&s->n, __ATOMIC_RELAXED) || !may_look(s) ||
+	    __atomic_add_fetch(&s->chances, 1, __ATOMIC_RELAXED) < pause ||
+	    __atomic_exchange_n(&s->looking, 1, __ATOMIC_ACQUIRE))
+		return;
+	if (look(s, &obstacle))
+		pause = pause / 2 > LEAST_PAUSE ? pause / 2 : LEAST_PAUSE;
+	else if (pause < MOST_PAUSE)
+		pause *= 2;
+	__atomic_store_n(&s->pause, pause, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->chances, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->looking, 0, __ATOMIC_RELEASE);
+}
+
+/* ---------------------------------------------------------------------------------------- what is in it */
+
+static uint64_t reason_of(const struct mrn_use_once_range *r)
+{
+	return MRN_ONCE_BIT(r->zappers.anybody ? MRN_ONCE_ZAPPED : MRN_ONCE_MALLOC);
+}
+
+/* Copies the ranges, which may overlap. Returns how many. */
+static unsigned int copy(struct mrn_use_once *s, struct mrn_use_once_piece into[MRN_USE_ONCE_MAX])
 {
 	mrn_sigmask mask = mrn_mutex_lock_masked(&s->lock);
-	uintptr_t from = 0;
+	unsigned int n;
 
 	drop_ended(s);
-	for (unsigned int i = 0; i < s->n; i++) {
-		const struct mrn_use_once_range *r = &s->range[i];
-		uintptr_t start = r->start > from ? r->start : from;
+	n = s->n;
+	for (unsigned int i = 0; i < n; i++)
+		into[i] = (struct mrn_use_once_piece){s->range[i].start, s->range[i].end,
+						      reason_of(&s->range[i])};
+	mrn_mutex_unlock_masked(&s->lock, mask);
+	return n;
+}
 
-		if (r->end <= start)
-			continue;
-		stats->use_once_bytes += r->end - start;
-		if (!r->zappers.anybody)
-			stats->use_once_malloc += r->end - start;
-		from = r->end;
+unsigned int mrn_use_once_pieces(struct mrn_use_once *s,
+				 struct mrn_use_once_piece piece[MRN_USE_ONCE_PIECES])
+{
+	struct mrn_use_once_piece range[MRN_USE_ONCE_MAX];
+	unsigned int ranges = copy(s, range), n = 0;
+	uintptr_t at = 0, next;
+
+	/* From one bound to the next, of whichever range. */
+	for (; at < UINTPTR_MAX; at = next) {
+		uint64_t reasons = 0;
+
+		next = UINTPTR_MAX;
+		for (unsigned int i = 0; i < ranges; i++) {
+			if (range[i].start <= at && at < range[i].end)
+				reasons |= range[i].reasons;
+			if (range[i].start > at && range[i].start < next)
+				next = range[i].start;
+			if (range[i].end > at && range[i].end < next)
+				next = range[i].end;
+		}
+		if (reasons && n && piece[n - 1].end == at && piece[n - 1].reasons == reasons)
+			piece[n - 1].end = next;
+		else if (reasons)
+			piece[n++] = (struct mrn_use_once_piece){at, next, reasons};
 	}
+	return n;
+}
+
+void mrn_use_once_count(struct mrn_use_once *s, struct mrn_source_stats *stats)
+{
+	struct mrn_use_once_piece piece[MRN_USE_ONCE_PIECES];
+	unsigned int n = mrn_use_once_pieces(s, piece);
+	mrn_sigmask mask;
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t bytes = piece[i].end - piece[i].start;
+
+		stats->use_once_bytes += bytes;
+		stats->use_once_ranges++;
+		/* Not if a call by somebody else has discarded it, too. */
+		if (piece[i].reasons != MRN_ONCE_BIT(MRN_ONCE_MALLOC))
+			continue;
+		stats->use_once_malloc += bytes;
+		stats->use_once_malloc_ranges++;
+	}
+	mask = mrn_mutex_lock_masked(&s->lock);
 	stats->use_once_ended = s->ended;
 	mrn_mutex_unlock_masked(&s->lock, mask);
 	stats->use_once_looks = __atomic_load_n(&s->looks, __ATOMIC_RELAXED);
 }
 
-void mrn_use_once_look(struct mrn_use_once *s)
+uint64_t mrn_use_once_reasons(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
 {
-	if (!s->can_look || !__atomic_load_n(&s->n, __ATOMIC_RELAXED) || mrn_is_confined() ||
-	    __atomic_add_fetch(&s->chances, 1, __ATOMIC_RELAXED) <
-		    __atomic_load_n(&s->pause, __ATOMIC_RELAXED) ||
-	    __atomic_exchange_n(&s->looking, 1, __ATOMIC_ACQUIRE))
-		return;
-	look(s);
-	__atomic_store_n(&s->looking, 0, __ATOMIC_RELEASE);
-}
-
-bool mrn_use_once_overlaps(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
-{
-	bool found = false;
+	uint64_t reasons = 0;
 
 	mrn_mutex_lock(&s->lock);
-	for (unsigned int i = 0; i < s->n && s->range[i].start < end && !found;) {
+	for (unsigned int i = 0; i < s->n && s->range[i].start < end;) {
 		struct mrn_use_once_range *r = &s->range[i];
 
 		if (r->end > start && mrn_zappers_are_gone(&r->zappers)) {
 			note_end(s, i);
 			continue;
 		}
-		found = r->end > start;
+		if (r->end > start)
+			reasons |= reason_of(r);
 		i++;
 	}
 	mrn_mutex_unlock(&s->lock);
-	return found;
+	return reasons;
 }

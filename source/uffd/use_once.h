@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "os/mutex.h"
+#include "source/uffd/quiet.h"
 #include "source/uffd/zappers.h"
 
 #define MRN_USE_ONCE_MAX 64
@@ -39,15 +40,33 @@ struct mrn_use_once {
 
 /* A REMOVE of [start, end) has been read. */
 void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
-/* Not on the event path: asks which kernel it is. */
+/* Empties the set. Not on the event path: asks which kernel it is. */
 void mrn_use_once_clear(struct mrn_use_once *set);
 /*
  * A chance to look at all threads. Call where a range was found, without a lock, and not on the event path. What is over
  * is taken out, for later look-ups.
  */
 void mrn_use_once_look(struct mrn_use_once *set);
+/*
+ * A look at once, in any case. True if all threads are elsewhere, and so all is over that had been added before; otherwise
+ * fills in *obstacle.
+ */
+bool mrn_use_once_look_now(struct mrn_use_once *set, struct mrn_obstacle *obstacle);
+/* Why [start, end) is good for one use, of the parts of it that are: MRN_ONCE_BIT(...); 0 if none is. */
+uint64_t mrn_use_once_reasons(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+
+/* A part of the set whose bytes have the same reasons. */
+struct mrn_use_once_piece {
+	uintptr_t start, end;
+	uint64_t reasons; /* MRN_ONCE_BIT(...) */
+};
+/* Each range begins one piece, and ends one. */
+#define MRN_USE_ONCE_PIECES (2 * MRN_USE_ONCE_MAX)
+
+/* All of the set, by address, in pieces that do not overlap. Returns how many. */
+unsigned int mrn_use_once_pieces(struct mrn_use_once *set,
+				 struct mrn_use_once_piece piece[MRN_USE_ONCE_PIECES]);
 /* Fills in the figures. */
 void mrn_use_once_count(struct mrn_use_once *set, struct mrn_source_stats *stats);
-bool mrn_use_once_overlaps(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 
 #endif

@@ -216,6 +216,13 @@ def every_function_has_a_page():
 
 
 @test
+def every_reason_for_one_use_is_explained():
+    rows = re.findall(r"^ONCE\((\w+),", (source / "source/use_once.def").read_text(), re.M)
+    ours = re.findall(r"^\.TP\n\.B MRN_ONCE_(\w+)$", page("mrn_source.3"), re.M)
+    return [] if rows and rows == ours else ["source/use_once.def: %s; mrn_source.3: %s" % (rows, ours)]
+
+
+@test
 def the_first_source_is_named_everywhere():
     rows = re.findall(r"ROW\([A-Z]+, (\w+), (.*?)\)", (source / "source/kinds.h").read_text())
     says = " where it works, else ".join(name for name, facts in reversed(rows) if "BY_ARMING" not in facts)

@@ -24,12 +24,10 @@
 #include "tests/harness/test.h"
 #include "tests/no_device.h"
 #include "tests/pin_device.h"
+#include "tests/source/heap_owner.h"
 
 #define OLD 'A'
 #define NEW 'B'
-
-/* Below the size from which malloc gives each block a mapping of its own. */
-#define BLOCK 100000
 
 static struct break_later broken;
 static struct pin_device dev;
@@ -87,66 +85,6 @@ static unsigned int gets_for_one_use(const char *page, unsigned int most)
 	while (n < most && is_for_one_use(page))
 		n++;
 	return n;
-}
-
-/* ------------------------------------------------------------------------- a free that is held */
-
-#define MANY 32
-
-/* A thread with blocks at the end of its own heap. */
-struct owner {
-	struct test_thread thread;
-	struct test_gate ready, free_now, freed, go_on, end;
-	char *block[MANY];
-	char *page;   /* in one of them */
-	bool is_held; /* in the last free, when all is over but the thread has not said so */
-	bool is_last;
-};
-
-static MRN_TLS struct owner *held;
-
-static void hold(void)
-{
-	if (!held || !held->is_last)
-		return;
-	test_gate_open(&held->freed);
-	test_gate_wait(&held->go_on);
-	held = NULL;
-}
-
-static void own(void *arg)
-{
-	struct owner *o = arg;
-
-	for (int i = 0; i < MANY; i++) {
-		o->block[i] = malloc(BLOCK);
-		CHECK(o->block[i]);
-		memset(o->block[i], OLD, BLOCK);
-	}
-	o->page = (char *)mrn_page_up((uintptr_t)o->block[MANY / 2]);
-	test_gate_open(&o->ready);
-	test_gate_wait(&o->free_now);
-	held = o->is_held ? o : NULL;
-	/* The last one joins all others with the top, which is then trimmed. */
-	for (int i = 0; i < MANY; i++) {
-		o->is_last = i == MANY - 1;
-		free(o->block[i]);
-	}
-	if (!o->is_held)
-		test_gate_open(&o->freed);
-	test_gate_wait(&o->end);
-}
-
-static void start_owner(struct owner *o)
-{
-	test_thread(&o->thread, own, o);
-	test_gate_wait(&o->ready);
-}
-
-static void end_owner(struct owner *o)
-{
-	test_gate_open(&o->end);
-	test_join(&o->thread);
 }
 
 TEST(trimmed_memory_is_cached_again)
