@@ -5,9 +5,10 @@
 #include "tests/engine/heap.h"
 #include "tests/engine/work.h"
 
-#define PAGES	  (4 * FRAMES)
-#define HOT_PAGES (PAGES / 5)
-#define AT_ONCE	  8
+#define PAGES	   (4 * FRAMES)
+#define HOT_PAGES  (PAGES / 5)
+#define AT_ONCE	   8
+#define TRIM_EVERY 512
 
 void pages_open(struct worker *w, unsigned int number)
 {
@@ -91,6 +92,6 @@ void work_shrink(struct worker *w)
 		heap_give_back(f->memory);
 		*f = (struct frame){NULL};
 	}
-	if (work_below(w, 256) == 0)
+	if (++w->shrinks % TRIM_EVERY == 0)
 		malloc_trim(0);
 }

@@ -34,6 +34,7 @@ struct worker {
 	struct store pages, log;
 	unsigned int log_end; /* block */
 	struct frame frame[FRAMES];
+	unsigned int shrinks;
 	char *request[REQUESTS]; /* buffers of the latest requests */
 	char *record;		 /* the log's record that grows */
 	size_t record_length;

@@ -14,6 +14,8 @@
 
 /* test.h defines it in programs with the interposer's mmap. */
 extern char test_is_interposed __attribute__((weak));
+/* A program defines it if its memory must be used again soon after it is freed. */
+extern char test_reuses_memory __attribute__((weak));
 
 const char *__asan_default_options(void);
 const char *__lsan_default_options(void);
@@ -22,6 +24,8 @@ const char *__ubsan_default_options(void);
 
 EARLY const char *__asan_default_options(void)
 {
+	if (&test_reuses_memory)
+		return "exitcode=66:detect_leaks=1:quarantine_size_mb=0:thread_local_quarantine_size_kb=0";
 	return "exitcode=66:detect_leaks=1";
 }
 
