@@ -206,7 +206,10 @@ static inline __attribute__((always_inline)) bool each_word(const struct mrn_mar
 	return true;
 }
 
-/* Acquire: what the thread that stored the bit has seen is seen, and so is each clearing before it. */
+/*
+ * Acquire: what the thread that stored the bit has seen is seen, and so is each clearing before it. Whoever sets a bit
+ * that was cleared has seen what was done before the clearing.
+ */
 static inline bool has_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
 {
 	return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) == mask;
@@ -219,14 +222,14 @@ static inline bool has_none(uint64_t *word, uint64_t mask, uint64_t page, void *
 
 static inline bool set_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
 {
-	__atomic_store_n(word, *word | mask, __ATOMIC_RELEASE);
+	__atomic_fetch_or(word, mask, __ATOMIC_ACQ_REL);
 	return true;
 }
 
 static inline bool clear_all(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
 {
-	if (*word & mask)
-		__atomic_store_n(word, *word & ~mask, __ATOMIC_RELEASE);
+	if (__atomic_load_n(word, __ATOMIC_RELAXED) & mask)
+		__atomic_fetch_and(word, ~mask, __ATOMIC_ACQ_REL);
 	return true;
 }
 
@@ -265,7 +268,7 @@ struct run {
 static inline bool lengthen(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
 {
 	struct run *run = ctx;
-	uint64_t set = *word & mask, from = 0;
+	uint64_t set = __atomic_load_n(word, __ATOMIC_RELAXED) & mask, from = 0;
 
 	if (run->end && run->end != page)
 		return false;

@@ -10,7 +10,7 @@
  *		when its notifier leaves.
  *	listed	(armed) in a range of lasting.h: armed for good, until it is given back.
  *
- * Marks are written with a lock held, and read without. Two orders matter:
+ * Marks are read without a lock. What is armed is marked with the lock held, and two orders matter (plain.h has its own):
  *
  *	who learns				who changes memory, in a bracket
  *	  maybe is set				  the token is published
@@ -77,6 +77,7 @@ void mrn_marks_clear_all(struct mrn_marks *marks);
 
 /* With the lock held. Of pages for which mrn_marks_make has returned true. */
 void mrn_marks_set(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
+/* Anywhere. */
 void mrn_marks_clear(struct mrn_marks *marks, uintptr_t start, uintptr_t end, enum mrn_mark bit);
 
 /*

@@ -22,6 +22,13 @@ static void forget_before(struct mrn_plain *p, uint32_t guests)
 	__atomic_store_n(&p->guests, guests, __ATOMIC_RELEASE);
 }
 
+/* In this order: plain.h. */
+static bool is_known(const struct mrn_plain *p, uintptr_t start, uintptr_t end)
+{
+	return mrn_marks_all(&p->marks, start, end, MRN_MARK_MAYBE) &&
+	       mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE);
+}
+
 bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t guests,
 				uintptr_t start, uintptr_t end)
 {
@@ -30,13 +37,14 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 
 	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
 	if (__atomic_load_n(&p->guests, __ATOMIC_ACQUIRE) == guests &&
-	    !mrn_tokens_overlap(mm, start, end) &&
-	    mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE))
+	    !mrn_tokens_overlap(mm, start, end) && is_known(p, start, end))
 		return false;
 	mask = mrn_mutex_lock_masked(&p->lock);
 	forget_before(p, guests);
 	steady = mrn_marks_make(&p->marks, start, end);
 	if (steady) {
+		if (!MRN_BROKEN(PLAIN_AGAIN))
+			mrn_marks_clear(&p->marks, start, end, MRN_MARK_SURE);
 		mrn_marks_set(&p->marks, start, end, MRN_MARK_MAYBE);
 		__atomic_store_n(&p->any, true, __ATOMIC_RELAXED);
 		mrn_fence_full();
@@ -53,13 +61,8 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 
 void mrn_plain_forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
 {
-	mrn_sigmask mask;
-
-	if (!mrn_marks_has(&p->marks, start, end, MRN_MARK_MAYBE) || MRN_BROKEN(PLAIN_FORGET))
-		return;
-	mask = mrn_mutex_lock_masked(&p->lock);
-	forget(p, start, end);
-	mrn_mutex_unlock_masked(&p->lock, mask);
+	if (!MRN_BROKEN(PLAIN_FORGET))
+		mrn_marks_clear(&p->marks, start, end, MRN_MARK_MAYBE);
 }
 
 void mrn_plain_forget_all(struct mrn_plain *p)
