@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The contenders without a cache. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bench/regcache/device.h"
 #include "bench/regcache/limit.h"
 #include "bench/regcache/side.h"
+#include "os/uffd.h"
 
 /* ---------------------------------------------------- look-up: a lower bound of hits (limit.h), no more */
 
@@ -118,3 +122,43 @@ static void *the_pin(struct cache *c, char *addr, size_t length)
 }
 
 const struct side_ops side_once = {open_once, close_once, the_pin, put_nothing, that_pin, NULL};
+
+/* ---------------- arming: the one call that nobody who has fresh memory watched can do without; no more */
+
+/* It asks for no events, so that munmap does not wait for anybody to read them. */
+static int open_arming(struct cache *c, const struct work *w, char *why, size_t why_size)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP};
+	long fd;
+
+	if (w->kind != WORK_MISS_FRESH)
+		return -EINVAL;
+	fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (fd < 0)
+		return -errno;
+	/* Standard input is open: the number is not 0. */
+	c->cache = (void *)fd;
+	return ioctl((int)fd, UFFDIO_API, &api) ? -errno : 0;
+}
+
+static void close_arming(struct cache *c)
+{
+	if (c->cache)
+		close((int)(intptr_t)c->cache);
+	c->cache = NULL;
+}
+
+static void *arm_one(struct cache *c, char *addr, size_t length)
+{
+	struct uffdio_register reg = {
+		.range = {.start = (uintptr_t)addr, .len = length},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl((int)(intptr_t)c->cache, UFFDIO_REGISTER, &reg))
+		return NULL;
+	c->registered++;
+	return c;
+}
+
+const struct side_ops side_arming = {open_arming, close_arming, arm_one, put_nothing, no_pin, NULL};

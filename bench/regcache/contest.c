@@ -23,10 +23,9 @@ struct contestant contest_ucx(const struct work *w)
 struct contestant contest_plain(const struct work *w, enum work_plain which)
 {
 	static const char *const names[WORK_NR_PLAIN] = {
-		[WORK_LOOK_UP] = "look-up",
-		[WORK_PLAIN] = "plain",
-		[WORK_EACH] = "register-each",
-		[WORK_ONCE] = "registered-once",
+		[WORK_LOOK_UP] = "look-up",    [WORK_PLAIN] = "plain",
+		[WORK_EACH] = "register-each", [WORK_ONCE] = "registered-once",
+		[WORK_ARMING] = "arming",
 	};
 	struct contestant c = {names[which], CONTEST_PLAIN, *w};
 

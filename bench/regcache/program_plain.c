@@ -5,10 +5,9 @@
 int main(void)
 {
 	static const struct side_ops *const contenders[WORK_NR_PLAIN] = {
-		[WORK_LOOK_UP] = &side_look_up,
-		[WORK_PLAIN] = &side_plain,
-		[WORK_EACH] = &side_each,
-		[WORK_ONCE] = &side_once,
+		[WORK_LOOK_UP] = &side_look_up, [WORK_PLAIN] = &side_plain,
+		[WORK_EACH] = &side_each,	[WORK_ONCE] = &side_once,
+		[WORK_ARMING] = &side_arming,
 	};
 
 	return side_serve(contenders, WORK_NR_PLAIN);

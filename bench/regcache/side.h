@@ -93,7 +93,7 @@ double round_of_application(struct side *s);
 /* contender_mrn.c: mrn's cache under AUTO; and on an mm of which nobody announces a change. */
 extern const struct side_ops side_mrn, side_plain;
 /* contender_bare.c */
-extern const struct side_ops side_look_up, side_each, side_once;
+extern const struct side_ops side_look_up, side_each, side_once, side_arming;
 
 /* Serves the tool, with one of a program's contenders, until it hangs up. Returns the exit status. */
 int side_serve(const struct side_ops *const *contenders, size_t nr);

@@ -57,6 +57,7 @@ static int measure_case(struct bench_table *table, size_t i, char *why, size_t w
 {
 	struct work w = cases[i].w, one;
 	struct contestant c[3];
+	unsigned int n = 2;
 
 	if (w.threads > bench_processors())
 		return 0;
@@ -66,10 +67,13 @@ static int measure_case(struct bench_table *table, size_t i, char *why, size_t w
 	one.threads = one.caches = 1;
 	c[0] = contest_mrn(&w);
 	c[1] = contest_ucx(&w);
-	c[2] = contest_mrn(&one);
-	c[2].name = "one-thread";
-	return contest_measure(table, cases[i].name, w.buffers, c, w.threads > 1 ? 3 : 2, why,
-			       why_size);
+	if (w.threads > 1) {
+		c[n] = contest_mrn(&one);
+		c[n++].name = "one-thread";
+	}
+	if (w.kind == WORK_MISS_FRESH)
+		c[n++] = contest_plain(&w, WORK_ARMING);
+	return contest_measure(table, cases[i].name, w.buffers, c, n, why, why_size);
 }
 
 /* One that mallocs and frees; each step is four gets. */

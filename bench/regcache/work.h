@@ -23,7 +23,7 @@ enum work_kind {
 };
 
 /* The contenders of mrn-bench-plain. Other programs have one, number 0. */
-enum work_plain { WORK_LOOK_UP, WORK_PLAIN, WORK_EACH, WORK_ONCE, WORK_NR_PLAIN };
+enum work_plain { WORK_LOOK_UP, WORK_PLAIN, WORK_EACH, WORK_ONCE, WORK_ARMING, WORK_NR_PLAIN };
 
 /*
  * MRN_COVER_PAGES; what the interposer covers alone; and that without the page cache of files on disk, of which memory
