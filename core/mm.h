@@ -50,11 +50,10 @@ struct mrn_mm {
 	uint64_t used __attribute__((
 		aligned(64))); /* slots that have ever been claimed, a bit for each */
 	bool ours;	       /* false in a forked child */
-	/* The last notifier id that was drawn; starts at 1, so that no id is 0. */
-	uint64_t counter __attribute__((aligned(64)));
-
 	/* The range notifiers. Written under writing: call nothing and wait for nothing under it. */
 	struct mrn_index index __attribute__((aligned(64)));
+	/* The last notifier id that was drawn; starts at 1, so that no id is 0. Mostly under writing. */
+	uint64_t counter __attribute__((aligned(64)));
 	struct mrn_mutex writing;
 	/* Under writing: the first seq of the notifier that was inserted last. */
 	uint64_t insert_seq;

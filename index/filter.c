@@ -70,12 +70,11 @@ static uint64_t each_granule(struct mrn_filter_table *t, unsigned int level, str
 	return n;
 }
 
-void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone)
+uint64_t mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone)
 {
 	unsigned int level = mrn_filter_level(p, alone);
 
-	if (level < TOO_LARGE)
-		t->marks += each_granule(t, level, p, line_add);
+	return level < TOO_LARGE ? each_granule(t, level, p, line_add) : 0;
 }
 
 static void set_level(struct mrn_filter *f, unsigned int level, bool on)
@@ -90,7 +89,7 @@ void mrn_filter_add(struct mrn_filter *f, struct mrn_pages p, bool alone)
 {
 	unsigned int level = mrn_filter_level(p, alone);
 
-	mrn_filter_table_add(f->table, p, alone);
+	f->marks += mrn_filter_table_add(f->table, p, alone);
 	if (!f->count[level]++)
 		set_level(f, level, true);
 }
@@ -100,7 +99,7 @@ void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
 	unsigned int level = mrn_filter_level(p, alone);
 
 	if (level < TOO_LARGE)
-		f->table->marks -= each_granule(f->table, level, p, line_drop);
+		f->marks -= each_granule(f->table, level, p, line_drop);
 	if (!--f->count[level])
 		set_level(f, level, false);
 }
@@ -109,7 +108,7 @@ void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone)
 
 bool mrn_filter_is_full(const struct mrn_filter *f)
 {
-	return !f->table || f->table->marks > FULL * f->table->lines;
+	return !f->table || f->marks > FULL * f->table->lines;
 }
 
 /* The level that most entries are on. */

@@ -62,21 +62,20 @@ struct mrn_filter_table {
 	struct mrn_filter_table *next; /* in a list of retired ones */
 	size_t size;		       /* of the table, in bytes */
 	size_t lines;		       /* a power of two */
-	uint64_t marks;		       /* how many it has */
 	struct mrn_hint_line *hint;    /* MRN_HINT_LINES for each line; or NULL */
 	unsigned int hint_level;       /* hints are for entries on this level */
 	struct mrn_filter_line line[];
 };
 
 struct mrn_filter {
+	/* What readers use, in a line that few changes write. */
 	struct mrn_filter_table *table; /* atomic; NULL before the first entry */
 	size_t lines;	 /* atomic: the table's; may be an older table's, for prefetching */
 	uint32_t levels; /* atomic: a bit per level with entries; bit 31: some are too large */
-	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
-	struct mrn_filter_table *retired;
 	/* Atomic, both: the table's; may be an older table's, for prefetching. */
-	struct mrn_hint_line *hint;
 	unsigned int hint_level;
+	struct mrn_hint_line *hint;
+	struct mrn_filter_table *retired;
 	bool hints; /* may be set before the first entry: large tables have hints */
 	/*
 	 * May be set before the first entry: then a forked child finds zeros in the tables and the index's nodes, in
@@ -85,6 +84,9 @@ struct mrn_filter {
 	 * nothing.
 	 */
 	bool wiped;
+	/* What every change writes. */
+	uint64_t marks __attribute__((aligned(64))); /* how many there are in the table */
+	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 };
 
 /* A range of pages, including the last. */
@@ -213,10 +215,13 @@ void mrn_filter_drop(struct mrn_filter *f, struct mrn_pages p, bool alone);
 /* An entry without a neighbour within this many pages is alone. */
 #define MRN_FILTER_NEAR (UINT64_C(1) << 2 * MRN_FILTER_STEP)
 
-/* is_full: true if a larger table is needed. larger: a new one, without entries; NULL without memory. */
+/*
+ * is_full: true if a larger table is needed. larger: a new one, without entries; NULL without memory. table_add fills it,
+ * and returns how many marks that took: as many as in the old table, since an entry's level stays.
+ */
 bool mrn_filter_is_full(const struct mrn_filter *f);
 struct mrn_filter_table *mrn_filter_larger(const struct mrn_filter *f);
-void mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone);
+uint64_t mrn_filter_table_add(struct mrn_filter_table *t, struct mrn_pages p, bool alone);
 /* Publishes the new table; retires the old one. */
 void mrn_filter_replace(struct mrn_filter *f, struct mrn_filter_table *t);
 /* Frees a list of tables. */

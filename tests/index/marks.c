@@ -147,8 +147,6 @@ static void put_x_and_fillers(unsigned int x)
 
 static void look_during(const struct mrn_filter *before, const struct mrn_filter_line *full)
 {
-	uint64_t marks = it.filter.table->marks;
-
 	play.next = 0;
 	take_due_steps(0);
 	CHECK_MSG(x_is_found(), "X in place %u, story %u, steps after %u, %u and %u", play.x,
@@ -156,7 +154,6 @@ static void look_during(const struct mrn_filter *before, const struct mrn_filter
 		  play.due[2]);
 	*it.line = *full;
 	it.filter = *before;
-	it.filter.table->marks = marks;
 }
 
 /* Each story, its steps at all times; `by` is how many numbers are read at once. */
