@@ -11,6 +11,7 @@ MRN_PART(UFFD_LATE_TOKEN);     /* the keeper reads an event, and publishes a tok
 MRN_PART(UFFD_REMOVE_TRAP);    /* the keeper treats REMOVE as if the zap were over */
 MRN_PART(UFFD_ZAPS_BELIEVED);  /* whoever zaps inside malloc is believed to be done at once */
 MRN_PART(UFFD_ZAPPER_MISSED);  /* of the threads inside malloc, the last one is not seen */
+MRN_PART(UFFD_TRIM_LATE);      /* who is in malloc_trim is looked at after the read only */
 MRN_PART(UFFD_RING_MISSED);    /* a ring's own thread counts as seen outside of madvise */
 MRN_PART(UFFD_RUNNING_MISSED); /* a thread that runs counts as one that does not zap */
 MRN_PART(UFFD_HOLES);	       /* a range counts as armed without a check for holes */

@@ -141,7 +141,8 @@ static void hold_lookups(struct mrn_uffd *u)
  * REMAP leaves both ends armed: the new one inherits it, the old one keeps it after MREMAP_DONTUNMAP. (The part by
  * which the call has grown the mapping stays armed: the event does not name it, and it only costs time.)
  */
-static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
+static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg,
+		    const struct mrn_zappers *trimming)
 {
 	uintptr_t start = (uintptr_t)msg->arg.remove.start, end = (uintptr_t)msg->arg.remove.end;
 	uintptr_t from = (uintptr_t)msg->arg.remap.from, to = (uintptr_t)msg->arg.remap.to;
@@ -156,7 +157,7 @@ static void prepare(struct mrn_uffd *u, const struct uffd_msg *msg)
 		/* Before the callbacks: a registration that collides with them must find the range when it retries. */
 		if (MRN_BROKEN(UFFD_REMOVE_TRAP))
 			break;
-		mrn_use_once_add(&u->use_once, start, end);
+		mrn_use_once_add(&u->use_once, start, end, trimming);
 		mrn_uffd_disarm_any(&u->kept, start, end);
 		break;
 	default:
@@ -210,12 +211,14 @@ static void hand_over(struct mrn_uffd *u, const struct uffd_msg *msg, unsigned i
 static long drain(struct mrn_uffd *u)
 {
 	struct uffd_msg msg[16];
+	struct mrn_zappers trimming;
 	unsigned int left = 0;
 	long n;
 
 	MRN_HOOK(uffd_event);
 	if (!MRN_BROKEN(UFFD_LATE_TOKEN))
 		hold_lookups(u);
+	trimming = mrn_zappers_in_trim();
 	n = mrn_sys3(SYS_read, u->kept.fd, (long)msg, sizeof(msg));
 	if (n > 0)
 		MRN_HOOK(uffd);
@@ -224,7 +227,7 @@ static long drain(struct mrn_uffd *u)
 	for (long i = 0; i < n / (long)sizeof(msg[0]); i++) {
 		if (is_bell(u, &msg[i]))
 			continue;
-		prepare(u, &msg[i]);
+		prepare(u, &msg[i], &trimming);
 		msg[left++] = msg[i];
 	}
 	hand_over(u, msg, left);

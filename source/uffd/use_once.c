@@ -94,9 +94,10 @@ static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 	s->range[i] = (struct mrn_use_once_range){start, end, s->added, *z};
 }
 
-void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end)
+void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
+		      const struct mrn_zappers *trimming)
 {
-	struct mrn_zappers z = mrn_zappers_of(start, end);
+	struct mrn_zappers z = mrn_zappers_of(start, end, trimming);
 
 	mrn_mutex_lock(&s->lock);
 	s->added++;

@@ -38,8 +38,9 @@ struct mrn_use_once {
 	uint64_t looks; /* atomic */
 };
 
-/* A REMOVE of [start, end) has been read. */
-void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
+/* A REMOVE of [start, end) has been read; trimming: mrn_zappers_in_trim from before. */
+void mrn_use_once_add(struct mrn_use_once *set, uintptr_t start, uintptr_t end,
+		      const struct mrn_zappers *trimming);
 /* Empties the set. Not on the event path: asks which kernel it is. */
 void mrn_use_once_clear(struct mrn_use_once *set);
 /*

@@ -88,6 +88,14 @@ static void add(struct mrn_zappers *z, struct mrn_zapper one)
 		z->of[z->n++] = one;
 }
 
+void mrn_zappers_join(struct mrn_zappers *z, const struct mrn_zappers *other)
+{
+	if (other->anybody)
+		anybody(z);
+	for (unsigned int i = 0; i < other->n; i++)
+		add(z, other->of[i]);
+}
+
 /* The threads inside a call. */
 static void look_inside(struct mrn_zappers *z, struct mrn_heap_callers *all,
 			enum mrn_heap_call call)
@@ -105,34 +113,45 @@ static void look_inside(struct mrn_zappers *z, struct mrn_heap_callers *all,
 		z->n--;
 }
 
+static struct mrn_heap_callers *all_callers(const struct mrn_heap_knowledge *k)
+{
+	return k ? __atomic_load_n(&k->callers, __ATOMIC_ACQUIRE) : NULL;
+}
+
+struct mrn_zappers mrn_zappers_in_trim(void)
+{
+	struct mrn_heap_callers *all = all_callers(mrn_heap_knowledge());
+	struct mrn_zappers z = {0};
+
+	if (all && !MRN_BROKEN(UFFD_TRIM_LATE))
+		look_inside(&z, all, MRN_HEAP_TRIM);
+	return z;
+}
+
 /*
  * Only malloc zaps the top, and of malloc's functions only malloc_trim zaps elsewhere. So a program that zaps its own
  * block by a raw call, or by io_uring, is not taken for malloc, unless another thread is in malloc_trim just then.
  */
-struct mrn_zappers mrn_zappers_of(uintptr_t start, uintptr_t end)
+struct mrn_zappers mrn_zappers_of(uintptr_t start, uintptr_t end,
+				  const struct mrn_zappers *trimming)
 {
 	const struct mrn_heap_knowledge *k = mrn_heap_knowledge();
-	struct mrn_heap_callers *all = k ? __atomic_load_n(&k->callers, __ATOMIC_ACQUIRE) : NULL;
+	struct mrn_heap_callers *all = all_callers(k);
 	enum owner owner = all ? owner_of(start, end) : NOT_MALLOC;
 	struct mrn_zappers z = {0};
 
-	if (owner == MALLOC_TOP)
+	if (owner == MALLOC_TOP) {
 		/* With nobody inside, the zap is over. */
 		look_inside(&z, all, MRN_HEAP_TOP);
-	else if (owner == MALLOC_BETWEEN_BLOCKS)
+	} else if (owner == MALLOC_BETWEEN_BLOCKS) {
 		look_inside(&z, all, MRN_HEAP_TRIM);
+		/* Whoever of these has left is known to be gone. */
+		mrn_zappers_join(&z, trimming);
+	}
 	if (owner < MALLOC_BETWEEN_BLOCKS || (owner != MALLOC_TOP && !z.n) ||
 	    __atomic_load_n(&k->lost, __ATOMIC_ACQUIRE))
 		anybody(&z);
 	return z;
-}
-
-void mrn_zappers_join(struct mrn_zappers *z, const struct mrn_zappers *other)
-{
-	if (other->anybody)
-		anybody(z);
-	for (unsigned int i = 0; i < other->n; i++)
-		add(z, other->of[i]);
 }
 
 /* ------------------------------------------------------------------------------------- who has left */

@@ -26,10 +26,16 @@ struct mrn_zappers {
 };
 
 /*
- * Call after the event has been read. The zap must be by malloc, and in malloc's own unused memory; and its thread, if
- * it is still there, among the odd words. Otherwise anybody may be zapping.
+ * Who is in malloc_trim. Call before an event is read: until then the thread that has made it sleeps inside, and soon
+ * after it may have left.
  */
-struct mrn_zappers mrn_zappers_of(uintptr_t start, uintptr_t end);
+struct mrn_zappers mrn_zappers_in_trim(void);
+/*
+ * Call after the event has been read. The zap must be by malloc, and in malloc's own unused memory; and its thread, if
+ * it is still there, among the odd words. Otherwise anybody may be zapping. trimming: who was in malloc_trim before.
+ */
+struct mrn_zappers mrn_zappers_of(uintptr_t start, uintptr_t end,
+				  const struct mrn_zappers *trimming);
 /* Adds other's zappers. */
 void mrn_zappers_join(struct mrn_zappers *z, const struct mrn_zappers *other);
 /*

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <mrn/mrn.h>
 #include <sched.h>
 #include <stdio.h>
@@ -214,12 +215,13 @@ static void keep_a_small_block(void *arg)
 /* The thread sleeps in madvise until the event is read. */
 static void look_who_zaps(void)
 {
+	const struct mrn_zappers trimming = {.anybody = false};
 	uintptr_t at = (uintptr_t)ending->page;
 
 	if (ending->looked || !test_gate_is_open(&ending->end))
 		return;
 	ending->looked = true;
-	ending->zappers = mrn_zappers_of(at, at + mrn_page_size());
+	ending->zappers = mrn_zappers_of(at, at + mrn_page_size(), &trimming);
 }
 
 TEST(a_thread_that_ends_is_inside_malloc)
@@ -244,6 +246,66 @@ TEST(a_thread_that_ends_is_inside_malloc)
 	detach();
 }
 TWIN(a_thread_that_ends_is_inside_malloc, end_is_not_seen, BREAK_LATER(broken, HEAP_ENDS));
+
+/* ------------------------------------------------------------------------------------- malloc_trim */
+
+/* A thread with a block between others, which it frees and malloc_trim gives back. */
+static struct trimmer {
+	struct test_gate ready, trim_now, trimmed, end;
+	char *page; /* in that block */
+} * trimmer;
+
+static void trim(void *arg)
+{
+	struct trimmer *t = arg;
+	char *block[MANY];
+
+	for (int i = 0; i < MANY; i++) {
+		block[i] = malloc(BLOCK);
+		CHECK(block[i]);
+		memset(block[i], OLD, BLOCK);
+	}
+	t->page = (char *)mrn_page_up((uintptr_t)block[MANY / 2]);
+	test_gate_open(&t->ready);
+	test_gate_wait(&t->trim_now);
+	free(block[MANY / 2]);
+	block[MANY / 2] = NULL;
+	CHECK(malloc_trim(0));
+	test_gate_open(&t->trimmed);
+	test_gate_wait(&t->end);
+	for (int i = 0; i < MANY; i++)
+		free(block[i]);
+}
+
+static void be_late(void)
+{
+	if (test_gate_is_open(&trimmer->trim_now))
+		test_gate_wait(&trimmer->trimmed);
+}
+
+/* The keeper has read the event, and loses its processor until malloc_trim has returned. */
+TEST(what_malloc_trim_gives_back_is_cached_again)
+{
+	struct trimmer t = {.page = NULL};
+	struct test_thread thread;
+
+	attach();
+	trimmer = &t;
+	mrn_check_uffd_hook = be_late;
+	test_thread(&thread, trim, &t);
+	test_gate_wait(&t.ready);
+	CHECK(!is_for_one_use(t.page));
+	test_gate_open(&t.trim_now);
+	test_gate_wait(&t.trimmed);
+	CHECK(!is_for_one_use(t.page));
+	CHECK(!is_for_one_use(t.page));
+	test_gate_open(&t.end);
+	test_join(&thread);
+	mrn_check_uffd_hook = NULL;
+	detach();
+}
+TWIN(what_malloc_trim_gives_back_is_cached_again, trim_is_looked_for_late,
+     BREAK_LATER(broken, UFFD_TRIM_LATE));
 
 /* --------------------------------------------------------------------- a zap by an unknown thread */
 
