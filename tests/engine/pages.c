@@ -8,7 +8,7 @@
 #define PAGES	   (4 * FRAMES)
 #define HOT_PAGES  (PAGES / 5)
 #define AT_ONCE	   8
-#define TRIM_EVERY 512
+#define TRIM_EVERY 64
 
 void pages_open(struct worker *w, unsigned int number)
 {
