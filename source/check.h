@@ -26,12 +26,17 @@ MRN_PART(ARMING_WAITED);   /* a reader that has waited for a token takes the not
 MRN_PART(ARMING_ONCE);	   /* what is good for one use is kept until a change is announced */
 MRN_PART(ARMING_AGAIN);	   /* and is kept once the range can be watched again */
 
-MRN_PART(ONCE_FIRST);	/* the first reason found is the only one that is told */
-MRN_PART(ONCE_UNTRIED); /* why a range is good for one use is told without arming it */
-MRN_PART(ONCE_ARMED);	/* and what was armed for that stays so */
+MRN_PART(ONCE_FIRST);	 /* the first reason found is the only one that is told */
+MRN_PART(ONCE_UNTRIED);	 /* why a range is good for one use is told without arming it */
+MRN_PART(ONCE_ARMED);	 /* and what was armed for that stays so */
+MRN_PART(ONCE_TOLD);	 /* what listeners have been told is not noted */
+MRN_PART(ONCE_NEWCOMER); /* a new listener is told of changes only */
+MRN_PART(ONCE_UNWATCH);	 /* a listener leaves during a call of it */
 
 /* A kind of source has been tried, and what was seen is about to be stored. */
 MRN_HOOK_TYPE(tried, int kind);
+/* The thread that tells listeners has nothing to tell, and is about to sleep. */
+MRN_HOOK_TYPE(once_sleeps, void);
 /* A reader has armed a notifier's range, and is about to note that. */
 MRN_HOOK_TYPE(armed, const struct mmu_range_notifier *mrn);
 

@@ -179,3 +179,14 @@ long mrn_confined_lacks(const long *calls, unsigned int n)
 			return calls[i];
 	return -1;
 }
+
+bool mrn_confined_allows_threads(void)
+{
+	static const long needed[] = {SYS_clone3,	 SYS_set_robust_list,
+				      SYS_rseq,		 SYS_mprotect,
+				      SYS_brk,		 SYS_getrandom,
+				      SYS_madvise,	 SYS_rt_sigaction,
+				      SYS_rt_sigprocmask};
+
+	return mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) < 0;
+}

@@ -39,6 +39,9 @@ bool mrn_is_confined(void);
  */
 int mrn_confined_look(void);
 
+/* True if no call is refused that libc makes for a new thread. */
+bool mrn_confined_allows_threads(void);
+
 /* Returns the first of n calls that is refused, or -1. */
 long mrn_confined_lacks(const long *calls, unsigned int n);
 

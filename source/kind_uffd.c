@@ -26,17 +26,13 @@ static void events_are_lost(void)
 
 static int start(struct mrn_source *s, unsigned int flags, char *why, size_t size)
 {
-	/* What our threads call, and what libc makes them with. */
-	static const long needed[] = {SYS_ppoll,	   SYS_read,
-				      SYS_ioctl,	   SYS_clone3,
-				      SYS_set_robust_list, SYS_rseq,
-				      SYS_mprotect,	   SYS_brk,
-				      SYS_getrandom,	   SYS_madvise,
-				      SYS_rt_sigaction,	   SYS_rt_sigprocmask};
+	/* What our threads call. */
+	static const long needed[] = {SYS_ppoll, SYS_read, SYS_ioctl};
 	const char *reason = NULL;
 	int r;
 
-	if (mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0) {
+	if (!mrn_confined_allows_threads() ||
+	    mrn_confined_lacks(needed, sizeof(needed) / sizeof(needed[0])) >= 0) {
 		snprintf(why, size,
 			 "a sandbox (seccomp) refuses a call that threads for userfaultfd need");
 		return -EPERM;

@@ -13,6 +13,7 @@
 #include "os/rwlock.h"
 #include "source/kinds.h"
 #include "source/plain.h"
+#include "source/use_once_watch.h"
 #include "source/uffd/room.h"
 #include "source/uffd/uffd.h"
 
@@ -29,6 +30,7 @@ struct mrn_source {
 	struct mrn_uffd uffd;
 	struct mrn_room room; /* for arming */
 	struct mrn_plain plain;
+	struct mrn_once_watching once;
 	uint64_t once_by[MRN_NR_ONCE]; /* atomic: how often arming has found each reason first */
 	char name[sizeof(MRN_KIND_WORDS)];
 	char why[512];

@@ -250,6 +250,39 @@ struct mrn_source_stats {
  */
 int mrn_source_get_stats(struct mrn_source *source, struct mrn_source_stats *stats, size_t size);
 
+/*
+ * Tells a listener which memory becomes good for one use because it was discarded (MALLOC, ZAPPED), and which is good
+ * again. The structure stays its owner's. changed is called for [start, end), with the reasons that hold there from now
+ * on; with 0, neither holds any more. What there is already is told first.
+ *
+ * Nothing calls when such memory is good again, so a thread of the library's own looks: after a millisecond, then less and
+ * less often, at least three times a second, and not at all while there is none. What begins and ends between two looks
+ * is not told. The last detach ends all. Nobody is told of other reasons: they come of what the program itself does, such
+ * as to map a file, and mrn_source_why_once names them.
+ *
+ * That thread makes one call at a time, with all signals blocked, and holds nothing meanwhile that others wait for, except
+ * in watch_once and unwatch_once. So changed may block, allocate, and call all of mrn but these two (-EDEADLK); until it
+ * returns, nothing more is told. It must return: no longjmp, no exception, no pthread_exit. In a child that it has
+ * forked, the thread ends when it returns.
+ */
+struct mrn_once_watch {
+	void (*changed)(struct mrn_once_watch *watch, uintptr_t start, uintptr_t end,
+			uint64_t reasons);
+	struct mrn_once_watch *next; /* private */
+	uint32_t told;		     /* private */
+};
+
+/*
+ * The first listener starts the thread, the last one ends it. unwatch waits for a call that is running; after it, watch is
+ * the caller's to free.
+ *
+ * Errors: -EINVAL; -EALREADY for one that is on the list, -ENOENT for one that is not; -ESTALE in a forked child; -EDEADLK
+ * from a callback; -EAGAIN when no thread can be made, -EPERM in a sandbox that refuses it. Block; watch may allocate.
+ * Signals wait until they return.
+ */
+int mrn_source_watch_once(struct mrn_source *source, struct mrn_once_watch *watch);
+int mrn_source_unwatch_once(struct mrn_source *source, struct mrn_once_watch *watch);
+
 /* Writes the name of a coverage bit ("munmap", "libc_internal", ...) as a static string. */
 const char *mrn_cover_name(uint64_t bit);
 

@@ -14,6 +14,9 @@ MRN_PART(UFFD_ZAPPER_MISSED);  /* of the threads inside malloc, the last one is 
 MRN_PART(UFFD_TRIM_LATE);      /* who is in malloc_trim is looked at after the read only */
 MRN_PART(UFFD_RING_MISSED);    /* a ring's own thread counts as seen outside of madvise */
 MRN_PART(UFFD_RUNNING_MISSED); /* a thread that runs counts as one that does not zap */
+MRN_PART(ONCE_WAKE);	       /* whoever waits for what is discarded is not woken */
+MRN_PART(ONCE_LOOKS);	       /* nobody looks at all threads but by chance */
+MRN_PART(ONCE_DETACH);	       /* after detach, memory stays good for one use */
 MRN_PART(UFFD_HOLES);	       /* a range counts as armed without a check for holes */
 MRN_PART(
 	/* The keeper shares the program's table, and arming trusts the number there. */

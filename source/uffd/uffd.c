@@ -129,6 +129,8 @@ void mrn_uffd_stop(struct mrn_uffd *u)
 	mrn_mutex_unlock_masked(&u->lock, mask);
 	pthread_join(u->keeper, NULL);
 	pthread_join(u->monitor, NULL);
+	if (!MRN_BROKEN(ONCE_DETACH))
+		mrn_use_once_clear(&u->use_once);
 	drop_bell(u);
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "source/uffd/use_once.h"
 
+#include "os/futex.h"
 #include "os/kernel.h"
 #include "source/confined.h"
+#include "source/uffd/check.h"
 
 #include "os/event_path.h"
 
@@ -94,6 +96,24 @@ static void insert(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 	s->range[i] = (struct mrn_use_once_range){start, end, s->added, *z};
 }
 
+void mrn_use_once_watch(struct mrn_use_once *s, bool is_watched)
+{
+	__atomic_store_n(&s->is_watched, is_watched, __ATOMIC_RELAXED);
+}
+
+void mrn_use_once_wake(struct mrn_use_once *s)
+{
+	/* Release pairs with the acquire of whoever looks at the set, and then sleeps: it has seen the addition, or wakes. */
+	__atomic_fetch_add(&s->turns, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&s->turns, 1);
+}
+
+static void note_addition(struct mrn_use_once *s)
+{
+	if (__atomic_load_n(&s->is_watched, __ATOMIC_RELAXED) && !MRN_BROKEN(ONCE_WAKE))
+		mrn_use_once_wake(s);
+}
+
 void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 		      const struct mrn_zappers *trimming)
 {
@@ -109,6 +129,7 @@ void mrn_use_once_add(struct mrn_use_once *s, uintptr_t start, uintptr_t end,
 			join_nearest(s);
 	}
 	mrn_mutex_unlock(&s->lock);
+	note_addition(s);
 }
 
 void mrn_use_once_clear(struct mrn_use_once *s)
@@ -122,6 +143,7 @@ void mrn_use_once_clear(struct mrn_use_once *s)
 	/* Before, a ring's threads are not seen. */
 	s->can_look = can_look;
 	mrn_mutex_unlock(&s->lock);
+	note_addition(s);
 }
 
 /* ----------------------------------------------------------------------------- a look at all threads */
@@ -168,7 +190,7 @@ static bool may_look(const struct mrn_use_once *s)
 bool mrn_use_once_look_now(struct mrn_use_once *s, struct mrn_obstacle *obstacle)
 {
 	*obstacle = (struct mrn_obstacle){.reason = MRN_ONCE_UNSEEN};
-	return may_look(s) && look(s, obstacle);
+	return may_look(s) && !MRN_BROKEN(ONCE_LOOKS) && look(s, obstacle);
 }
 
 void mrn_use_once_look(struct mrn_use_once *s)

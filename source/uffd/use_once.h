@@ -36,6 +36,9 @@ struct mrn_use_once {
 	uint32_t chances, pause, looking;
 	bool can_look;	/* known from the beginning: a look is made in any of the program's calls */
 	uint64_t looks; /* atomic */
+	/* Atomic. A futex that goes up when something is added, or the set is emptied; and whether anybody waits there. */
+	uint32_t turns;
+	bool is_watched;
 };
 
 /* A REMOVE of [start, end) has been read; trimming: mrn_zappers_in_trim from before. */
@@ -53,6 +56,10 @@ void mrn_use_once_look(struct mrn_use_once *set);
  * fills in *obstacle.
  */
 bool mrn_use_once_look_now(struct mrn_use_once *set, struct mrn_obstacle *obstacle);
+/* From now on whoever sleeps on turns is woken by each addition; or no longer. */
+void mrn_use_once_watch(struct mrn_use_once *set, bool is_watched);
+/* Wakes him. Event path. */
+void mrn_use_once_wake(struct mrn_use_once *set);
 /* Why [start, end) is good for one use, of the parts of it that are: MRN_ONCE_BIT(...); 0 if none is. */
 uint64_t mrn_use_once_reasons(struct mrn_use_once *set, uintptr_t start, uintptr_t end);
 
