@@ -395,7 +395,7 @@ static int put_in(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 		return r;
 	}
 	/* The notifiers hold one reference together. */
-	if (mm->index.entries == 1)
+	if (mm->index.filter.entries == 1)
 		mrn_mm_get(mm);
 	/*
 	 * From now on it may be removed. A walk that found it before does not call it; A3 covers that, since this
@@ -502,7 +502,7 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	}
 	mrn_mutex_lock(&mm->writing);
 	wait = take_out(mrn, mm, &grace);
-	last = !mm->index.entries;
+	last = !mm->index.filter.entries;
 	mrn_mutex_unlock(&mm->writing);
 	if (wait)
 		wait_out(mrn, mm, &grace);
@@ -559,7 +559,7 @@ static int move(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, 
 
 	mrn_mutex_lock(&mm->writing);
 	wait = take_out(mrn, mm, &grace);
-	last = !mm->index.entries;
+	last = !mm->index.filter.entries;
 	if (wait) {
 		mrn_mutex_unlock(&mm->writing);
 		wait_out(mrn, mm, &grace);

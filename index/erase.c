@@ -75,8 +75,8 @@ void mrn_index_erase(struct mrn_index *ix, struct mrn_index_entry *e)
 	/*
 	 * Release: a reader that has seen this count does not find the entry; one that finds it has seen a lower count.
 	 */
-	__atomic_store_n(&ix->erased, ix->erased + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(&ix->entries, ix->entries - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&ix->filter.erased, ix->filter.erased + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&ix->filter.entries, ix->filter.entries - 1, __ATOMIC_RELAXED);
 	lowers = mrn_leaf_max_with(leaf, e) == leaf->node.max;
 	if (lowers || is_sparse(ix, leaf->node.n)) {
 		mrn_index_find(ix, e->start, e->id, &way);

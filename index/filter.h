@@ -84,8 +84,10 @@ struct mrn_filter {
 	 * nothing.
 	 */
 	bool wiped;
-	/* What every change writes. */
+	/* What every change writes, in one line, with what the index itself counts. */
 	uint64_t marks __attribute__((aligned(64))); /* how many there are in the table */
+	uint64_t entries;			     /* the index's, atomic; for readers a guess */
+	uint64_t erased; /* the index's, atomic; counts up when an entry has gone */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 };
 

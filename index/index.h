@@ -34,8 +34,6 @@ struct mrn_index {
 	struct mrn_index_node *root; /* atomic */
 	unsigned int height;	     /* of the tree: 0 for a leaf */
 	struct mrn_filter filter;
-	uint64_t entries; /* atomic; for readers a guess */
-	uint64_t erased;  /* atomic; counts up when an entry has gone */
 	struct mrn_index_node *retired,
 		*free[2]; /* lists; free ones by kind: leaves, inner nodes */
 	unsigned int nr_free[2];

@@ -197,7 +197,7 @@ int mrn_index_insert_at(struct mrn_index *ix, struct mrn_index_entry *e, struct 
 	else
 		split(ix, way, e);
 	mrn_hint_add(ix->filter.table, e);
-	__atomic_store_n(&ix->entries, ix->entries + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&ix->filter.entries, ix->filter.entries + 1, __ATOMIC_RELAXED);
 	return 0;
 }
 

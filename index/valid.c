@@ -114,9 +114,9 @@ bool mrn_index_is_valid(const struct mrn_index *ix)
 	int64_t max;
 
 	if (!ix->root)
-		return !ix->entries && !ix->height;
+		return !ix->filter.entries && !ix->height;
 	return ix->root->level == ix->height && (!ix->height || ix->root->n > 1) &&
-	       node_is_valid(ix, ix->root, &all, &max, &entries) && entries == ix->entries;
+	       node_is_valid(ix, ix->root, &all, &max, &entries) && entries == ix->filter.entries;
 }
 
 static bool node_is_intact(struct mrn_index_node *node, struct mrn_pages p)

@@ -110,7 +110,7 @@ static void look_ahead(const struct mrn_index *ix, struct mrn_index_walk *w)
 	/*
 	 * Acquire: an entry whose erasure is counted is not found below; an erasure from now on invalidates the list.
 	 */
-	w->erased = __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE);
+	w->erased = __atomic_load_n(&ix->filter.erased, __ATOMIC_ACQUIRE);
 	root = __atomic_load_n(&ix->root, __ATOMIC_ACQUIRE);
 	w->more = root && !look_below(root, w);
 }
@@ -120,7 +120,7 @@ struct mrn_index_entry *mrn_index_walk_next(const struct mrn_index *ix, struct m
 	struct mrn_index_entry *e;
 
 	/* Acquire, and the fence that began this section: an erasure that is not seen here waits for this section. */
-	if (w->at < w->n && __atomic_load_n(&ix->erased, __ATOMIC_ACQUIRE) != w->erased &&
+	if (w->at < w->n && __atomic_load_n(&ix->filter.erased, __ATOMIC_ACQUIRE) != w->erased &&
 	    !MRN_BROKEN(INDEX_AHEAD))
 		w->more = true;
 	else if (w->at < w->n)

@@ -50,7 +50,7 @@ bool mrn_is_watched(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 	 * No fence is needed. The caller has made a change; a consumer whose notifier is not seen here has yet to read
 	 * the memory, since one of the two took the kernel's lock of it first.
 	 */
-	if (!__atomic_load_n(&mm->index.entries, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&mm->index.filter.entries, __ATOMIC_RELAXED))
 		return false;
 	slot = mrn_slot_claim(mm);
 	mrn_section_enter(mm, slot);

@@ -211,8 +211,8 @@ unsigned int mrn_uffd_give_back(struct mrn_uffd *u, unsigned int looks)
 /* True if there are more than the notifiers account for, by more than may stay idle. */
 static bool are_too_many(const struct mrn_uffd *u)
 {
-	return u->lasting->n >
-		       __atomic_load_n(&u->mm->index.entries, __ATOMIC_RELAXED) + u->most_idle ||
+	return u->lasting->n > __atomic_load_n(&u->mm->index.filter.entries, __ATOMIC_RELAXED) +
+				       u->most_idle ||
 	       mrn_lasting_is_full(u->lasting);
 }
 

@@ -61,7 +61,8 @@ static uint64_t arms_left(const struct mrn_room *room, unsigned int lasting)
 
 	/* A sandbox may forbid reading the mappings. */
 	if (mrn_is_confined() || mrn_maps_visit(count_one, &n) < 0)
-		n = 2 * (__atomic_load_n(&room->mm->index.entries, __ATOMIC_RELAXED) + lasting);
+		n = 2 *
+		    (__atomic_load_n(&room->mm->index.filter.entries, __ATOMIC_RELAXED) + lasting);
 	return n < room->limit ? (room->limit - n) / 2 : 0;
 }
 

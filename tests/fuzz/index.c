@@ -125,7 +125,7 @@ static void check(struct fuzz *f, bool now)
 		return;
 	f->since_check = 0;
 	MODEL_CHECK(mrn_index_is_valid(&f->m.index));
-	MODEL_CHECK(f->m.index.entries == f->m.entries);
+	MODEL_CHECK(f->m.index.filter.entries == f->m.entries);
 }
 
 static void step(struct fuzz *f, const uint8_t *d)

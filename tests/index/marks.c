@@ -386,13 +386,13 @@ static void *y_comes_and_goes(void *arg)
 
 static void stop_once(unsigned int read)
 {
-	uint64_t erased = LOAD(&full.mm->index.erased);
+	uint64_t erased = LOAD(&full.mm->index.filter.erased);
 
 	if (full.stopped || read != full.at)
 		return;
 	full.stopped = true;
 	full.other = go(y_comes_and_goes, NULL);
-	while (LOAD(&full.mm->index.erased) == erased || LOAD(&full.mm->writing.word))
+	while (LOAD(&full.mm->index.filter.erased) == erased || LOAD(&full.mm->writing.word))
 		sched_yield();
 }
 

@@ -77,7 +77,7 @@ unsigned int index_model_find(const struct index_model *m, unsigned int k, bool 
 void index_model_check(const struct index_model *m)
 {
 	MODEL_CHECK(mrn_index_is_valid(&m->index));
-	MODEL_CHECK(m->index.entries == m->entries);
+	MODEL_CHECK(m->index.filter.entries == m->entries);
 	MODEL_CHECK(m->entries || !m->index.root);
 }
 
