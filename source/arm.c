@@ -154,8 +154,7 @@ static int arm(struct mrn_source *s, uintptr_t addr, size_t length, uint64_t nee
 		return MRN_USE_ONCE;
 	/* Causes that are bracketed need no arming. */
 	if (!(need & ~covered.bracketed) && (!rings || !(kinds & MRN_SOURCE_UFFD))) {
-		if (files && mrn_plain_shows_page_cache(&s->plain, s->mm,
-							mrn_dispatch_guests_ever(), start, end))
+		if (files && mrn_plain_shows_page_cache(&s->plain, s->mm, start, end))
 			is_once(f, MRN_ONCE_FILE);
 		return verdict(f);
 	}

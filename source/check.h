@@ -15,6 +15,7 @@ MRN_PART(PLAIN_HOLES);	/* what is not mapped is remembered to show no file */
 MRN_PART(PLAIN_FORGET); /* a bracket leaves what is known of a range */
 MRN_PART(PLAIN_STEADY); /* what is looked at during a bracket is remembered */
 MRN_PART(PLAIN_AGAIN);	/* a look leaves what an earlier one has found until it is over */
+MRN_PART(PLAIN_GUESTS); /* what is looked at while there is a guest is remembered */
 /* A thread has looked at a range, and has not noted yet what it has found. */
 MRN_HOOK_TYPE(plain_look, void);
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */

@@ -4,6 +4,7 @@
 #include "core/slot.h"
 #include "os/atomic.h"
 #include "source/check.h"
+#include "source/dispatch/dispatch.h"
 #include "source/files.h"
 
 #include "os/event_path.h"
@@ -14,7 +15,7 @@ static void forget(struct mrn_plain *p, uintptr_t start, uintptr_t end)
 	mrn_marks_clear(&p->marks, start, end, MRN_MARK_MAYBE);
 }
 
-/* Whatever there was of guests: their changes are not announced, but all memory was for one use while they were there. */
+/* What was noted before a guest came, which may have changed it since. */
 static void forget_before(struct mrn_plain *p, uint32_t guests)
 {
 	if (p->guests != guests)
@@ -29,9 +30,17 @@ static bool is_known(const struct mrn_plain *p, uintptr_t start, uintptr_t end)
 	       mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE);
 }
 
-bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t guests,
-				uintptr_t start, uintptr_t end)
+/* True if nobody may be changing the range. Asked after how many guests there have ever been: guests.c. */
+static bool is_steady(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
+	return (!mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY)) &&
+	       (!mrn_dispatch_has_guests() || MRN_BROKEN(PLAIN_GUESTS));
+}
+
+bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uintptr_t start,
+				uintptr_t end)
+{
+	const uint32_t guests = mrn_dispatch_guests_ever();
 	mrn_sigmask mask;
 	bool shows, steady, whole;
 
@@ -48,7 +57,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uint32_t
 		mrn_marks_set(&p->marks, start, end, MRN_MARK_MAYBE);
 		__atomic_store_n(&p->any, true, __ATOMIC_RELAXED);
 		mrn_fence_full();
-		steady = !mrn_tokens_overlap(mm, start, end) || MRN_BROKEN(PLAIN_STEADY);
+		steady = is_steady(mm, start, end);
 	}
 	shows = mrn_shows_page_cache_in(start, end, &whole);
 	MRN_HOOK(plain_look);

@@ -21,6 +21,9 @@
  * counts for nothing without it. And nobody takes it for a later look's, which clears sure before it sets maybe: whoever
  * finds that maybe finds sure cleared, or set by that look. A bracket that begins after the last question about tokens
  * calls the notifier back.
+ *
+ * Guests (dispatch/guests.c) change memory unseen. What is found while there is one is not noted; and what was found before
+ * one came counts no more once it has come.
  */
 #ifndef MRN_SOURCE_PLAIN_H
 #define MRN_SOURCE_PLAIN_H
@@ -32,17 +35,13 @@
 struct mrn_plain {
 	struct mrn_mutex lock; /* with signals blocked */
 	struct mrn_marks marks;
-	uint32_t
-		guests; /* atomic: how many there had ever been when the first mark was made; they change memory unseen */
-	bool any; /* atomic: there may be marks */
+	uint32_t guests; /* atomic: how many there had ever been when the first mark was made */
+	bool any;	 /* atomic: there may be marks */
 };
 
-/*
- * As mrn_shows_page_cache. For a range of mm, the process's, with a notifier. guests: how many there have ever been
- * (mrn_dispatch_guests_ever).
- */
-bool mrn_plain_shows_page_cache(struct mrn_plain *plain, struct mrn_mm *mm, uint32_t guests,
-				uintptr_t start, uintptr_t end);
+/* As mrn_shows_page_cache. For a range of mm, the process's, with a notifier. */
+bool mrn_plain_shows_page_cache(struct mrn_plain *plain, struct mrn_mm *mm, uintptr_t start,
+				uintptr_t end);
 /* Event path. In a bracket of [start, end), or for memory that nobody else knows of yet. */
 void mrn_plain_forget(struct mrn_plain *plain, uintptr_t start, uintptr_t end);
 /* Event path. Changes may have gone unseen. */

@@ -42,8 +42,9 @@ uint32_t mrn_dispatch_guests_ever(void)
 
 void mrn_guest_begin(void)
 {
-	__atomic_fetch_add(&ever, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&mrn_guests, 1, __ATOMIC_SEQ_CST);
+	/* Release: whoever counts this one, and then finds no guest, sees what it has done. */
+	__atomic_fetch_add(&ever, 1, __ATOMIC_RELEASE);
 	mrn_fence_full();
 }
 

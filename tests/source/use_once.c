@@ -292,11 +292,17 @@ TWIN(asking_leaves_nothing_armed, stays_armed, BREAK_LATER(broken, ONCE_ARMED));
 #ifdef __x86_64__
 static char stack[65536] __attribute__((aligned(16)));
 static struct test_gate guest_is_here, guest_may_go;
+/* Where it maps a file before it goes; or NULL. */
+static char *guests_change;
+static int guests_file;
 
 static int be_guest(void *arg)
 {
 	test_gate_open(&guest_is_here);
 	test_gate_wait(&guest_may_go);
+	if (guests_change)
+		mrn_sys6(SYS_mmap, (long)guests_change, LENGTH, RW, MAP_SHARED | MAP_FIXED,
+			 guests_file, 0);
 	return 0;
 }
 
@@ -327,6 +333,27 @@ TEST(a_child_of_vfork)
 	detach();
 }
 TWIN(a_child_of_vfork, nobody_minds, BREAK_LATER(broken, DISPATCH_GUESTS));
+
+/* A question does not make what is found then count for later. */
+TEST(what_a_child_of_vfork_maps_after_the_question)
+{
+	struct test_thread thread;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer makes calls inside itself, where it cannot be entered again");
+	attach(MRN_SOURCE_DISPATCH);
+	guests_file = file_on_disk();
+	guests_change = map(RW, ANON, -1);
+	test_thread(&thread, beget, NULL);
+	test_gate_wait(&guest_is_here);
+	CHECK_EQ(why_of(guests_change, MRN_COVER_EVERYTHING).reasons, BIT(GUEST));
+	test_gate_open(&guest_may_go);
+	test_join(&thread);
+	check_why(guests_change, MRN_COVER_EVERYTHING, BIT(FILE));
+	detach();
+}
+TWIN(what_a_child_of_vfork_maps_after_the_question, is_remembered,
+     BREAK_LATER(broken, PLAIN_GUESTS));
 #endif
 
 /* ---------------------------------------------------------------------------------- who discards it */
