@@ -33,10 +33,13 @@ MRN_PART(ONCE_ARMED);	 /* and what was armed for that stays so */
 MRN_PART(ONCE_TOLD);	 /* what listeners have been told is not noted */
 MRN_PART(ONCE_NEWCOMER); /* a new listener is told of changes only */
 MRN_PART(ONCE_UNWATCH);	 /* a listener leaves during a call of it */
+MRN_PART(ONCE_OVER);	 /* the thread that tells listeners may miss that it is over */
 
 /* A kind of source has been tried, and what was seen is about to be stored. */
 MRN_HOOK_TYPE(tried, int kind);
-/* The thread that tells listeners has nothing to tell, and is about to sleep. */
+/* The thread that tells listeners has found that it is not over. */
+MRN_HOOK_TYPE(once_goes_on, void);
+/* It has nothing to tell, and is about to sleep. */
 MRN_HOOK_TYPE(once_sleeps, void);
 /* A reader has armed a notifier's range, and is about to note that. */
 MRN_HOOK_TYPE(armed, const struct mmu_range_notifier *mrn);

@@ -168,9 +168,15 @@ static void *teller(void *source)
 	mrn_own_thread_enter();
 	mrn_sys2(SYS_prctl, PR_SET_NAME, (long)"mrn-use-once");
 	__atomic_store_n(&w->teller_number, mrn_thread_self(), __ATOMIC_RELAXED);
-	while (!__atomic_load_n(&w->over, __ATOMIC_ACQUIRE)) {
+	for (;;) {
+		/* Before `over`: stop sets that, and then turns. So if this thread does not see that it is over, it is woken. */
 		uint32_t seen = __atomic_load_n(&s->uffd.use_once.turns, __ATOMIC_ACQUIRE);
 
+		if (__atomic_load_n(&w->over, __ATOMIC_ACQUIRE))
+			break;
+		MRN_HOOK(once_goes_on);
+		if (MRN_BROKEN(ONCE_OVER))
+			seen = __atomic_load_n(&s->uffd.use_once.turns, __ATOMIC_ACQUIRE);
 		if (!tell(s))
 			return NULL;
 		wait_for_work(s, seen, &pause);

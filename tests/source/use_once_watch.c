@@ -18,6 +18,7 @@
 #include "source/bracket/check.h"
 #include "source/check.h"
 #include "source/heap_callers.h"
+#include "source/state.h"
 #include "tests/harness/break.h"
 #include "tests/harness/raw.h"
 #include "tests/harness/sync.h"
@@ -488,6 +489,38 @@ TEST(the_list)
 	close_source();
 	CHECK_ERR(mrn_source_watch_once(NULL, &l.watch), -EINVAL);
 }
+
+static struct test_gate found_not_over, may_look, has_looked;
+
+/* The listener leaves now. */
+static void be_told_that_it_is_over(void)
+{
+	uint32_t *turns = &source->uffd.use_once.turns, seen;
+
+	mrn_check_once_goes_on_hook = NULL;
+	test_gate_open(&found_not_over);
+	test_gate_wait(&may_look);
+	seen = __atomic_load_n(turns, __ATOMIC_ACQUIRE);
+	test_gate_open(&has_looked);
+	while (__atomic_load_n(turns, __ATOMIC_ACQUIRE) == seen)
+		mrn_futex_wait(turns, seen, NULL);
+}
+
+TEST(leaving_ends_a_thread_that_is_about_to_look)
+{
+	static struct listener l;
+
+	open_source(MRN_SOURCE_UFFD);
+	mrn_check_once_goes_on_hook = be_told_that_it_is_over;
+	start_listening(&l);
+	test_gate_wait(&found_not_over);
+	test_gate_open(&may_look);
+	test_gate_wait(&has_looked);
+	stop_listening(&l);
+	close_source();
+}
+TWIN(leaving_ends_a_thread_that_is_about_to_look, sleeps_on, BREAK_LATER(broken, ONCE_OVER),
+     .timeout_s = 3, .accept_timeout = true);
 
 /* Listeners come and go while memory is discarded. */
 static bool ended;
