@@ -9,9 +9,10 @@ bool mrn_dispatch_has_rings(void)
 	return true;
 }
 
+/* They matter to consumers of what only dispatch announces, of whom there is none. */
 bool mrn_dispatch_has_guests(void)
 {
-	return true;
+	return false;
 }
 
 uint32_t mrn_dispatch_guests_ever(void)
