@@ -103,7 +103,7 @@ int mrn_source_why_once(struct mrn_source *s, uintptr_t addr, size_t length, uin
 	struct mmu_range_notifier mrn = {.ops = &asking};
 	struct mrn_once_found found = {.all = !MRN_BROKEN(ONCE_FIRST)};
 	struct mrn_obstacle obstacle = {0};
-	int r = mrn_source_may_wait(s), given = 0;
+	int r = need ? mrn_source_may_wait(s) : -EINVAL, given = 0;
 
 	if (!r)
 		r = mmu_range_notifier_insert(&mrn, addr, length, s->mm);

@@ -218,9 +218,10 @@ struct mrn_once_why {
  * is not found whether userfaultfd could watch it. If only threads that may discard it are in the way (ZAPPED), looks at
  * all of them at once, and what has ended counts as ended for everybody.
  *
- * Makes no system call if the range is known to be watched; otherwise up to twenty, and with ZAPPED three more for each
- * thread. Private memory without a file stays watched, as after a registration. Blocks for invalidations of the range that are in progress, and for the kernel's mmap lock. Not from a callback or a signal
- * handler.
+ * Makes no system call if the range is known to be watched; otherwise some twenty to forty, one more for each mapping in
+ * the range, and with ZAPPED three more for each thread. Private memory without a file stays watched, as after a
+ * registration. Blocks for invalidations of the range that are in progress, and for the kernel's mmap lock. Not from a
+ * callback or a signal handler.
  *
  * Errors: -EAGAIN, the range changes without pause; otherwise as mrn_range_notifier_insert, and -EDEADLK in a callback.
  */

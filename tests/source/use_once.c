@@ -540,6 +540,7 @@ TEST(where_it_may_be_asked)
 	p = map(RW, ANON, -1);
 	CHECK_ERR(mrn_source_why_once(NULL, (uintptr_t)p, PAGE, UNMAP, NULL, 0), -EINVAL);
 	CHECK_ERR(mrn_source_why_once(source, (uintptr_t)p, 0, UNMAP, NULL, 0), -EINVAL);
+	CHECK_ERR(mrn_source_why_once(source, (uintptr_t)p, PAGE, 0, NULL, 0), -EINVAL);
 	CHECK_ERR(mrn_source_why_once(source, (uintptr_t)p, PAGE, UNMAP, &why, 0), -EINVAL);
 	CHECK_ERR(mrn_source_why_once(source, (uintptr_t)p, PAGE, UNMAP, &why, sizeof(uint64_t)),
 		  0);
