@@ -470,7 +470,9 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 }
 
 /* With the lock held. True if another thread may still use it; then holds a reference on mm, for the wait. */
-static bool take_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
+static inline __attribute__((always_inline)) bool take_out(struct mmu_range_notifier *mrn,
+							   struct mrn_mm *mm,
+							   struct mrn_grace *grace)
 {
 	reclaim(mm);
 	mrn_index_erase(&mm->index, &mrn->node);
