@@ -483,12 +483,11 @@ static inline __attribute__((always_inline)) bool take_out(struct mmu_range_noti
 	return true;
 }
 
-/* Without the lock: waits until none does, after take_out has returned true. */
+/* Without the lock: waits until none does. */
 static void wait_out(struct mmu_range_notifier *mrn, struct mrn_mm *mm, struct mrn_grace *grace)
 {
 	mrn_grace_wait(mm, grace);
 	mrn_pin_wait_idle(&mm->home, &mrn->pins);
-	mrn_mm_put(mm);
 }
 
 /* A5: afterwards no walk finds it, is about to call it, or is in its callback. Then its owner may reuse it. */
@@ -509,6 +508,8 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	if (wait)
 		wait_out(mrn, mm, &grace);
 	retire(mrn);
+	if (wait)
+		mrn_mm_put(mm);
 	if (last)
 		mrn_mm_put(mm);
 }
@@ -575,6 +576,8 @@ static int move(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end, 
 		r = put_in(mrn, start, end, mm, 0, id, &way);
 	}
 	unlock_after_insertion(mm);
+	if (wait)
+		mrn_mm_put(mm);
 	if (last)
 		mrn_mm_put(mm);
 	return r;
