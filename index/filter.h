@@ -68,7 +68,7 @@ struct mrn_filter_table {
 };
 
 struct mrn_filter {
-	/* What readers use, in a line that few changes write. */
+	/* What readers use, and few changes write. */
 	struct mrn_filter_table *table; /* atomic; NULL before the first entry */
 	size_t lines;	 /* atomic: the table's; may be an older table's, for prefetching */
 	uint32_t levels; /* atomic: a bit per level with entries; bit 31: some are too large */
@@ -84,10 +84,10 @@ struct mrn_filter {
 	 * nothing.
 	 */
 	bool wiped;
-	/* What every change writes, in one line, with what the index itself counts. */
-	uint64_t marks __attribute__((aligned(64))); /* how many there are in the table */
-	uint64_t entries;			     /* the index's, atomic; for readers a guess */
-	uint64_t erased; /* the index's, atomic; counts up when an entry has gone */
+	/* What every change writes: in another line, see struct mrn_index, with what the index itself counts. */
+	uint64_t marks;	  /* how many there are in the table */
+	uint64_t entries; /* the index's, atomic; for readers a guess */
+	uint64_t erased;  /* the index's, atomic; counts up when an entry has gone */
 	uint64_t count[MRN_FILTER_LEVELS + 1]; /* entries by level; the last, too large ones */
 };
 

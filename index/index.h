@@ -40,6 +40,8 @@ struct mrn_index {
 	struct mrn_index_chunk *chunks;
 	size_t bytes; /* taken from the kernel for nodes */
 };
+_Static_assert(offsetof(struct mrn_index, filter.marks) == 64,
+	       "where the index begins a line, readers have one that seldom changes");
 
 /* The index's own memory, without the entries. */
 static inline size_t mrn_index_bytes(const struct mrn_index *ix)
