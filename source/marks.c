@@ -215,6 +215,13 @@ static inline bool has_all(uint64_t *word, uint64_t mask, uint64_t page, void *c
 	return (__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask) == mask;
 }
 
+/* In this order. */
+static inline bool has_maybe_and_sure(uint64_t *maybe, uint64_t mask, uint64_t page, void *ctx)
+{
+	return has_all(maybe, mask, page, ctx) &&
+	       has_all(maybe + MRN_MARK_SURE - MRN_MARK_MAYBE, mask, page, ctx);
+}
+
 static inline bool has_none(uint64_t *word, uint64_t mask, uint64_t page, void *ctx)
 {
 	return !(__atomic_load_n(word, __ATOMIC_ACQUIRE) & mask);
@@ -236,6 +243,11 @@ static inline bool clear_all(uint64_t *word, uint64_t mask, uint64_t page, void 
 bool mrn_marks_all(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)
 {
 	return each_word(a, start, end, bit, true, has_all, NULL);
+}
+
+bool mrn_marks_known(const struct mrn_marks *a, uintptr_t start, uintptr_t end)
+{
+	return each_word(a, start, end, MRN_MARK_MAYBE, true, has_maybe_and_sure, NULL);
 }
 
 bool mrn_marks_has(const struct mrn_marks *a, uintptr_t start, uintptr_t end, enum mrn_mark bit)

@@ -68,6 +68,9 @@ bool mrn_marks_make(struct mrn_marks *marks, uintptr_t start, uintptr_t end);
 bool mrn_marks_all(const struct mrn_marks *marks, uintptr_t start, uintptr_t end,
 		   enum mrn_mark bit);
 
+/* True if each page of [start, end) is maybe and, as read after that, sure. Anywhere. */
+bool mrn_marks_known(const struct mrn_marks *marks, uintptr_t start, uintptr_t end);
+
 /* True if any page of [start, end) has the bit. Anywhere. */
 bool mrn_marks_has(const struct mrn_marks *marks, uintptr_t start, uintptr_t end,
 		   enum mrn_mark bit);

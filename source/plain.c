@@ -23,13 +23,6 @@ static void forget_before(struct mrn_plain *p, uint32_t guests)
 	__atomic_store_n(&p->guests, guests, __ATOMIC_RELEASE);
 }
 
-/* In this order: plain.h. */
-static bool is_known(const struct mrn_plain *p, uintptr_t start, uintptr_t end)
-{
-	return mrn_marks_all(&p->marks, start, end, MRN_MARK_MAYBE) &&
-	       mrn_marks_all(&p->marks, start, end, MRN_MARK_SURE);
-}
-
 /* True if nobody may be changing the range. Asked after how many guests there have ever been: guests.c. */
 static bool is_steady(struct mrn_mm *mm, uintptr_t start, uintptr_t end)
 {
@@ -46,7 +39,7 @@ bool mrn_plain_shows_page_cache(struct mrn_plain *p, struct mrn_mm *mm, uintptr_
 
 	/* In this order: once a token over a change is withdrawn, what had changed is not sure any more. */
 	if (__atomic_load_n(&p->guests, __ATOMIC_ACQUIRE) == guests &&
-	    !mrn_tokens_overlap(mm, start, end) && is_known(p, start, end))
+	    !mrn_tokens_overlap(mm, start, end) && mrn_marks_known(&p->marks, start, end))
 		return false;
 	mask = mrn_mutex_lock_masked(&p->lock);
 	forget_before(p, guests);
