@@ -399,7 +399,12 @@ struct hmm_range {
  * -ESTALE. After an error ignore the entries. Waits for pages that are being changed. Do not call it with a driver lock
  * held.
  *
- * On managed memory the answer is exact.
+ * On managed memory the answer is exact. It differs from the kernel's in one case: write access is requested to a page
+ * on the device of dev_private_owner. The kernel checks no request there, and reports such a page as it is: without
+ * WRITE, and as a success, if its mapping is read-only, and also if it was read-only for a while since the page
+ * migrated. A driver that does not look at WRITE then writes to memory that may not be written. Here it is as with any
+ * other page: -EPERM if the mapping is read-only, and WRITE if it is writable. A driver that handles the kernel's answer
+ * handles these.
  *
  * On mrn_mm_self(), this process's own memory, insert the notifier with mrn_range_notifier_insert (<mrn/source.h>). The
  * answer is what Linux tells a process about itself:

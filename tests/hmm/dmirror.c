@@ -23,8 +23,9 @@
  *  - 16: a page has one address. One that the device may not have, since others count on its
  *    frame, is a page that is pinned.
  *  - 23: the large page is a block of a region of order 9, not hugetlb's.
- *  - 27, 29: a child inherits nothing. They show that, and that the parent notices nothing; that a
- *    page which a child shares is copied, is for 6.
+ *  - 27, 29: a child inherits nothing: it cannot have the device's loan or memory, whose driver is
+ *    a thread of the parent. So no page is shared that a write would have to copy. They show that,
+ *    and that the parent notices nothing; that a page which a child shares is copied, is for 6.
  *
  * The tests that begin with "later_" are what the kernel's list has gained since, about huge pages.
  */

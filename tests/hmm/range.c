@@ -503,6 +503,14 @@ TEST(device_pages_are_their_owners)
 		CHECK(is_there(v.pfns[i], i > 0));
 		check_page(device_page(&device, v.pfns[i]), i, 1);
 	}
+	/* Once it may be written again, it is told so, where it is. */
+	CHECK_ERR(mrn_hmm_protect(rig.hmm, p, PAGE(1), RW), 0);
+	forget_events(&rig);
+	CHECK_ERR(view_fault(&v, WRITE), 0);
+	expect_none(&rig);
+	CHECK(is_there(v.pfns[0], true));
+	check_page(device_page(&device, v.pfns[0]), 0, 1);
+	CHECK_EQ(device.in_use, 10);
 	view_exit(&v);
 	view_init(&v, &rig, p, 20);
 	v.range.dev_private_owner = &device.dev;
