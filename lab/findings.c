@@ -83,6 +83,23 @@ void lab_stale(struct lab *lab, const char *format, ...)
 	va_end(args);
 }
 
+void lab_leak(struct lab *lab, const char *format, ...)
+{
+	va_list args;
+
+	__atomic_fetch_add(&lab->leaks, 1, __ATOMIC_RELAXED);
+	va_start(args, format);
+	report(lab, "leak", format, args);
+	va_end(args);
+}
+
+uint64_t lab_findings(const struct lab *lab)
+{
+	return __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&lab->leaks, __ATOMIC_RELAXED);
+}
+
 void lab_finding(struct lab *lab, const char *file, int line, const char *cond, const char *format,
 		 ...)
 {

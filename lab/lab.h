@@ -41,8 +41,8 @@ struct lab_driver {
 	/* One operation of the driver. Several threads run it at once. */
 	void (*work)(void *dev, struct lab_thread *t);
 	/*
-	 * Ends the device, also one that open could not start: removes its notifiers and pins, and ends its threads.
-	 * The storm is over.
+	 * Ends the device, also one that open could not start: removes its notifiers and pins, ends its threads, and
+	 * frees what it has allocated. What is left is a finding. The storm is over.
 	 */
 	void (*close)(void *dev);
 };
@@ -102,6 +102,12 @@ void lab_dma(struct lab_thread *t, void *memory, size_t page, bool may_write);
  */
 bool lab_page_hold(struct lab *lab, size_t page);
 void lab_page_release(struct lab *lab, size_t page);
+
+/* -------------------------------------------------------------------------------------------- memory */
+
+/* Zeroed memory, or NULL. Counted: what a driver has not freed when it is closed is a finding. */
+void *lab_alloc(size_t size);
+void lab_free(void *memory);
 
 /* ----------------------------------------------------------------------------------- figures, findings */
 

@@ -119,12 +119,6 @@ static void end_world(struct lab *lab)
 
 /* ----------------------------------------------------------------------------------------------- the run */
 
-static bool has_findings(const struct lab *lab)
-{
-	return __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) ||
-	       __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED);
-}
-
 /* Called between operations, when a thread holds nothing that the storm could wait for. */
 static void call_for_stroke(struct lab *lab)
 {
@@ -144,7 +138,7 @@ static void work(void *arg, struct lab_thread *t)
 			call_for_stroke(lab);
 		lab->driver->work(lab->dev, t);
 		__atomic_store_n(&t->ops, t->ops + 1, __ATOMIC_RELAXED);
-		if (lab->config->stop_at_finding && has_findings(lab))
+		if (lab->config->stop_at_finding && lab_findings(lab))
 			break;
 	}
 	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
@@ -183,9 +177,7 @@ static void watch(struct lab *lab, unsigned int workers)
 			abort();
 		}
 		if (c->progress)
-			c->progress(c->arg, lab->driver, ops,
-				    __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) +
-					    __atomic_load_n(&lab->asserts, __ATOMIC_RELAXED));
+			c->progress(c->arg, lab->driver, ops, lab_findings(lab));
 		nanosleep(&tick, NULL);
 	}
 }
@@ -204,6 +196,9 @@ static void sum_up(struct lab *lab)
 	}
 	r->invalidations = lab->invalidations;
 	r->refusals = lab->refusals;
+	r->stale = lab->stale;
+	r->asserts = lab->asserts;
+	r->leaks = lab->leaks;
 	r->ns_per_op = r->ops ? (double)lab->ns / (double)r->ops : 0;
 }
 
@@ -244,28 +239,46 @@ static void run(struct lab *lab)
 	join(others, nr_others);
 }
 
-static int run_driver(struct lab *lab, char *why, size_t why_size)
+/* *alive: the driver has left something that may still use its memory, or the lab's. */
+static int run_driver(struct lab *lab, bool *alive, char *why, size_t why_size)
 {
 	const struct lab_driver *driver = lab->driver;
+	struct lab_census before;
 	int err = -ENOMEM;
 
 	lab->dev = calloc(1, driver->size);
 	if (lab->dev) {
+		lab_census_take(lab, &before);
 		err = driver->open(lab, lab->dev);
 		if (!err)
 			run(lab);
 		driver->close(lab->dev);
-		free(lab->dev);
+		lab_census_compare(lab, &before);
+		*alive = lab_census_is_alive(lab, &before);
+		if (!*alive)
+			free(lab->dev);
 	}
 	if (err)
 		snprintf(why, why_size, "%s: %s", driver->name, strerror(-err));
 	return err;
 }
 
+/* What can be checked only when no thread and no driver uses the memory any more. */
+static void check_end(struct lab *lab)
+{
+	lab_check_all(lab);
+	lab_devmem_close(&lab->other);
+	lab_check_frames(lab);
+	/* Checks the frames in quarantine. */
+	mrn_hmm_destroy(lab->hmm);
+	lab->hmm = NULL;
+}
+
 int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	    struct lab_result *result, char *why, size_t why_size)
 {
 	struct lab *lab = calloc(1, sizeof(*lab));
+	bool alive = false;
 	int err;
 
 	*result = (struct lab_result){0};
@@ -283,16 +296,12 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	sem_init(&lab->strokes_room, 0, LAB_STROKES_DUE);
 	err = make_world(lab, why, why_size);
 	if (!err)
-		err = run_driver(lab, why, why_size);
-	if (!err) {
-		lab_check_all(lab);
-		lab_devmem_close(&lab->other);
-		mrn_hmm_destroy(lab->hmm);
-		lab->hmm = NULL;
+		err = run_driver(lab, &alive, why, why_size);
+	if (!err && !alive)
+		check_end(lab);
+	if (!err)
 		sum_up(lab);
-		result->stale = lab->stale;
-		result->asserts = lab->asserts;
-	}
-	end_world(lab);
+	if (!alive)
+		end_world(lab);
 	return err;
 }

@@ -34,14 +34,22 @@ struct lab_config {
 
 struct lab_result {
 	uint64_t ops, faults, retries, invalidations, refusals;
-	uint64_t stale, asserts;
+	uint64_t stale, asserts, leaks;
 	double ns_per_op;
 	uint64_t histogram[LAB_RETRY_BUCKETS];
 	/* The first finding, and the last events before it; "" without one. */
 	char finding[4096];
 };
 
-/* 0, or -errno with a sentence in why. */
+static inline uint64_t lab_result_findings(const struct lab_result *r)
+{
+	return r->stale + r->asserts + r->leaks;
+}
+
+/*
+ * 0, or -errno with a sentence in why. One run at a time in a process. A run that finds that the driver has left
+ * something alive leaves its own memory, too.
+ */
 int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	    struct lab_result *result, char *why, size_t why_size);
 

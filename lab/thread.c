@@ -46,7 +46,10 @@ struct lab_thread *lab_thread_start(struct lab *lab, void (*fn)(void *arg, struc
 	t->fn = fn;
 	t->arg = arg;
 	/* A thread that did not start stays in the list, idle, until the run ends. */
-	return pthread_create(&t->pthread, NULL, enter, t) ? NULL : t;
+	if (pthread_create(&t->pthread, NULL, enter, t))
+		return NULL;
+	lab_hold(LAB_THREADS);
+	return t;
 }
 
 void lab_thread_stop(struct lab_thread *t)
@@ -58,6 +61,7 @@ void lab_thread_join(struct lab_thread *t)
 {
 	lab_thread_stop(t);
 	pthread_join(t->pthread, NULL);
+	lab_let_go(LAB_THREADS);
 }
 
 bool lab_thread_stopping(const struct lab_thread *t)

@@ -7,6 +7,7 @@
 
 #include <semaphore.h>
 
+#include "lab/held.h"
 #include "lab/parts/devmem.h"
 #include "lab/run.h"
 
@@ -68,7 +69,7 @@ struct lab {
 	bool stop;	   /* storms and CPU */
 	unsigned int workers_done;
 	sem_t strokes_due, strokes_room; /* strokes that the driver has posted, and may post */
-	uint64_t invalidations, refusals, stale, asserts;
+	uint64_t invalidations, refusals, stale, asserts, leaks;
 	uint64_t ns; /* that the operations took */
 	unsigned int nr_threads;
 	struct lab_thread *threads; /* all, including ended ones; under lock */
@@ -91,6 +92,10 @@ void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t fi
 /* Reports a stale access, in words. */
 __attribute__((format(printf, 2, 3), cold)) void lab_stale(struct lab *lab, const char *format,
 							   ...);
+/* Reports something that the driver has left. */
+__attribute__((format(printf, 2, 3), cold)) void lab_leak(struct lab *lab, const char *format, ...);
+/* How many there are so far. */
+uint64_t lab_findings(const struct lab *lab);
 void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);
 
 /* ---- oracle.c */

@@ -19,7 +19,6 @@
  *		each process, which every start walked.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/amdgpu_hsa.h"
 #include "lab/models/models.h"
@@ -287,7 +286,7 @@ static void set_mem(struct kfd *kfd, size_t b, struct kgd_mem *mem)
 static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 {
 	size_t eighth = lab_pages(kfd->lab) / 8;
-	struct kgd_mem *mem = calloc(1, sizeof(*mem));
+	struct kgd_mem *mem = lab_alloc(sizeof(*mem));
 
 	if (!mem)
 		return;
@@ -301,7 +300,7 @@ static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 	if (mmu_range_notifier_insert(&mem->mrn, lab_addr(kfd->lab, mem->first), lab_bytes(mem->n),
 				      lab_mm(kfd->lab))) {
 		set_mem(kfd, b, NULL);
-		free(mem);
+		lab_free(mem);
 		return;
 	}
 	if (!get_user_pages(mem, t))
@@ -323,7 +322,7 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE))
 		mmu_range_notifier_remove(&mem->mrn);
-	free(mem);
+	lab_free(mem);
 }
 
 /* An ioctl, a dispatch, or the restore worker if it is due. */

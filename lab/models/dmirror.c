@@ -33,6 +33,7 @@ static const char *const steps[] = {
 	[NO_MIGRATE_SEQ] = "no_migrate_seq",
 	[NO_ZAP_BEFORE_MOVE] = "no_zap_before_move",
 	[NO_ATOMIC_RETRY] = "no_atomic_retry",
+	[LEAVE_NOTIFIER] = "leave_notifier", /* inserted when the device is closed */
 	NULL,
 };
 
@@ -330,7 +331,8 @@ static void shut(void *dev)
 
 	/* While the notifier is still inserted: pages that come back are announced. */
 	dmirror_device_stop(d);
-	mmu_range_notifier_remove(&d->notifier);
+	if (!lab_is_broken(d->lab, LEAVE_NOTIFIER))
+		mmu_range_notifier_remove(&d->notifier);
 	dmirror_device_close(d);
 	pthread_mutex_destroy(&d->mutex);
 }

@@ -21,6 +21,7 @@ enum dmirror_step {
 	NO_MIGRATE_SEQ,
 	NO_ZAP_BEFORE_MOVE,
 	NO_ATOMIC_RETRY,
+	LEAVE_NOTIFIER,
 };
 
 #define DMIRROR_MAX_PAGES 4 /* of one command */

@@ -24,7 +24,6 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/gntdev.h"
 #include "lab/models/models.h"
@@ -95,7 +94,7 @@ void gntdev_put_map(struct gntdev_grant_map *map)
 	if (map->notify_event)
 		notify_remote_via_evtchn(map);
 	pthread_mutex_destroy(&map->lock);
-	free(map);
+	lab_free(map);
 }
 
 /* Sorted by index; takes the first gap that is large enough. Under priv->lock. */
@@ -228,7 +227,7 @@ static void work_on_map(struct lab_job *job, struct lab_thread *t)
 
 int gntdev_ioctl_map_grant_ref(struct gntdev_priv *priv, unsigned int count, struct lab_thread *t)
 {
-	struct gntdev_grant_map *map = calloc(1, sizeof(*map));
+	struct gntdev_grant_map *map = lab_alloc(sizeof(*map));
 	int index;
 
 	if (!map)

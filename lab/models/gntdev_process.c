@@ -4,7 +4,6 @@
  * kernel's do, and its I/O to such pages. The driver is in gntdev.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/gntdev.h"
 
@@ -74,7 +73,7 @@ static void do_io(struct lab_job *job, struct lab_thread *t)
 	/* Release: unmap_kernel_page acquires. */
 	__atomic_fetch_sub(&map->page_count[bio->i], 1, __ATOMIC_RELEASE);
 	gntdev_put_map(map);
-	free(bio);
+	lab_free(bio);
 }
 
 /* As get_user_pages: takes a reference on the page, if it is mapped. */
@@ -95,7 +94,7 @@ static bool get_page(struct gntdev_grant_map *map, size_t i)
 /* Makes the disk write the foreign page at this address. */
 static void submit_io(struct gntdev_process *p, size_t page)
 {
-	struct bio *bio = calloc(1, sizeof(*bio));
+	struct bio *bio = lab_alloc(sizeof(*bio));
 	bool ok = false;
 	size_t v;
 
@@ -113,7 +112,7 @@ static void submit_io(struct gntdev_process *p, size_t page)
 	if (ok)
 		lab_engine_submit(p->disk, &bio->job);
 	else
-		free(bio);
+		lab_free(bio);
 }
 
 /* ------------------------------------------------------------------------------------------------ work */
@@ -175,7 +174,7 @@ void gntdev_process_exit(void *process)
 	gntdev_release(&p->file);
 	xen_shut(&p->xen);
 	pthread_mutex_destroy(&p->mmap_lock);
-	free(p->vma);
+	lab_free(p->vma);
 }
 
 int gntdev_process_start(struct lab *lab, void *process)
@@ -185,7 +184,7 @@ int gntdev_process_start(struct lab *lab, void *process)
 
 	p->lab = lab;
 	pthread_mutex_init(&p->mmap_lock, NULL);
-	p->vma = calloc(lab_pages(lab), sizeof(*p->vma));
+	p->vma = lab_alloc(lab_pages(lab) * sizeof(*p->vma));
 	err = xen_boot(&p->xen, lab);
 	if (!err)
 		err = lab_engine_create(lab, 1, &p->disk);

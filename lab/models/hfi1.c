@@ -50,6 +50,7 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",
 	[SKIP_BUSY] = "skip_busy",
 	[UNPIN_BUSY] = "unpin_busy",
+	[NO_UNPIN] = "no_unpin", /* of pages that are pinned again after a collision */
 	NULL,
 };
 

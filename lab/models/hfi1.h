@@ -22,6 +22,7 @@ enum hfi1_step {
 	UNLOCK_EARLY,
 	SKIP_BUSY,
 	UNPIN_BUSY,
+	NO_UNPIN,
 };
 
 /*

@@ -2,7 +2,6 @@
 /* hfi1: expected receive (user_exp_rcv). hfi1.c describes it, and its hazards. */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/hfi1.h"
 #include "lab/models/hfi1_rcvarray.h"
@@ -131,7 +130,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 			      const uint64_t *pages, unsigned int order, struct lab_thread *t)
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
-	struct tid_rb_node *node = calloc(1, sizeof(*node));
+	struct tid_rb_node *node = lab_alloc(sizeof(*node));
 
 	if (!node)
 		return -ENOMEM;
@@ -147,7 +146,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
 				      lab_bytes((size_t)1 << order), lab_mm(uctxt->lab))) {
 		pthread_mutex_destroy(&node->invalidate_mutex);
-		free(node);
+		lab_free(node);
 		return -ESRCH;
 	}
 	fd->entry_to_rb[rcventry] = node;
@@ -186,7 +185,7 @@ static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 	hfi1_group_give(&uctxt->rcvarray, rcventry);
 	fd->tid_used--;
 	pthread_mutex_destroy(&node->invalidate_mutex);
-	free(node);
+	lab_free(node);
 }
 
 /* ---------------------------------------------------------------------------- buffers */
@@ -368,12 +367,12 @@ void hfi1_exp_rcv_free(struct hfi1_ctxtdata *uctxt)
 	}
 	hfi1_rcvarray_destroy(&uctxt->rcvarray);
 	pthread_mutex_destroy(&uctxt->exp_mutex);
-	free(uctxt);
+	lab_free(uctxt);
 }
 
 struct hfi1_ctxtdata *hfi1_exp_rcv_init(struct lab *lab)
 {
-	struct hfi1_ctxtdata *uctxt = calloc(1, sizeof(*uctxt));
+	struct hfi1_ctxtdata *uctxt = lab_alloc(sizeof(*uctxt));
 
 	if (!uctxt)
 		return NULL;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). hfi1.c describes it. */
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/parts/engine.h"
 #include "lab/models/hfi1.h"
@@ -147,7 +146,7 @@ static void handle_remove(struct hfi1_pkt_q *pq)
 		next = node->next;
 		LAB_ASSERT(pq->lab, !node->refs && !node->linked, "%u references", node->refs);
 		unpin_node(pq, node);
-		free(node);
+		lab_free(node);
 	}
 	pthread_mutex_lock(&h->lock);
 }
@@ -217,7 +216,8 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 		if (!hfi1_cover_collided(cover))
 			break;
 		pthread_mutex_unlock(&h->lock);
-		mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
+		if (!lab_is_broken(pq->lab, NO_UNPIN))
+			mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
 	}
 	lab_count_retries(t, retries);
 	if (pinned < 0)
@@ -256,7 +256,7 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 		lab_count_retries(t, 0);
 		return node;
 	}
-	node = calloc(1, sizeof(*node));
+	node = lab_alloc(sizeof(*node));
 	if (!node)
 		return NULL;
 	node->first = first;
@@ -268,7 +268,7 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 	}
 	if (!err)
 		return node;
-	free(node);
+	lab_free(node);
 	return NULL;
 }
 
@@ -331,12 +331,12 @@ void hfi1_sdma_free(struct hfi1_pkt_q *pq)
 		   pq->n_locked);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->queued);
-	free(pq);
+	lab_free(pq);
 }
 
 struct hfi1_pkt_q *hfi1_sdma_init(struct lab *lab)
 {
-	struct hfi1_pkt_q *pq = calloc(1, sizeof(*pq));
+	struct hfi1_pkt_q *pq = lab_alloc(sizeof(*pq));
 
 	if (!pq)
 		return NULL;

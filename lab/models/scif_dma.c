@@ -17,14 +17,18 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/models.h"
 #include "lab/models/scif_dma.h"
 
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry", [END_EARLY] = "end_early",	[UNLOCK_EARLY] = "unlock_early",
-	[NO_DRAIN] = "no_drain", [NO_RMA_LOCK] = "no_rma_lock", NULL,
+	[NO_RETRY] = "no_retry",
+	[END_EARLY] = "end_early",
+	[UNLOCK_EARLY] = "unlock_early",
+	[NO_DRAIN] = "no_drain",
+	[NO_RMA_LOCK] = "no_rma_lock",
+	[NO_PUT] = "no_put",
+	NULL,
 };
 
 #define TC_LIMIT 96 /* pages in windows that are kept */
@@ -305,7 +309,7 @@ static void shut(void *dev)
 	pthread_mutex_destroy(&ep->rma_lock);
 	pthread_mutex_destroy(&ep->tc_lock);
 	pthread_cond_destroy(&ep->misc_work);
-	free(ep->page);
+	lab_free(ep->page);
 }
 
 static int open_endpt(struct lab *lab, void *dev)
@@ -317,7 +321,7 @@ static int open_endpt(struct lab *lab, void *dev)
 	pthread_mutex_init(&ep->rma_lock, NULL);
 	pthread_mutex_init(&ep->tc_lock, NULL);
 	pthread_cond_init(&ep->misc_work, NULL);
-	ep->page = calloc(lab_pages(lab), sizeof(*ep->page));
+	ep->page = lab_alloc(lab_pages(lab) * sizeof(*ep->page));
 	if (ep->page && !lab_engine_create(lab, 1, &ep->dma_chan) &&
 	    !mmu_notifier_register(&ep->mn, lab_mm(lab)))
 		ep->worker = lab_thread_start(lab, worker, ep);

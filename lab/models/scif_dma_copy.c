@@ -10,7 +10,6 @@
 
 #include <sched.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include "os/container_of.h"
 
@@ -28,7 +27,7 @@ struct scif_copy {
 
 static void free_copy(struct dma_fence *done)
 {
-	free(container_of(done, struct scif_copy, done));
+	lab_free(container_of(done, struct scif_copy, done));
 }
 
 /*
@@ -65,7 +64,7 @@ static void run_copy(struct lab_job *job, struct lab_thread *t)
 /* Returned with two references, the caller's and the channel's. NULL without memory. */
 static struct scif_copy *copy_alloc(struct scif_endpt *ep)
 {
-	struct scif_copy *copy = calloc(1, sizeof(*copy));
+	struct scif_copy *copy = lab_alloc(sizeof(*copy));
 
 	if (!copy)
 		return NULL;
@@ -85,7 +84,8 @@ void scif_drain_dma(struct scif_endpt *ep)
 		sched_yield();
 	lab_engine_submit(ep->dma_chan, &mark->job);
 	dma_fence_wait(&mark->done);
-	dma_fence_put(&mark->done);
+	if (!lab_is_broken(ep->lab, NO_PUT))
+		dma_fence_put(&mark->done);
 }
 
 /* --------------------------------------------------------------------------------------------- copying */

@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/parts/mmu.h"
 #include "lab/models/models.h"
@@ -138,7 +137,7 @@ static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
 
 static struct umem_odp *umem_create(struct nic *nic, size_t first, size_t n)
 {
-	struct umem_odp *odp = calloc(1, sizeof(*odp));
+	struct umem_odp *odp = lab_alloc(sizeof(*odp));
 
 	if (!odp)
 		return NULL;
@@ -147,13 +146,13 @@ static struct umem_odp *umem_create(struct nic *nic, size_t first, size_t n)
 	odp->n = n;
 	odp->mrn.ops = &ops;
 	odp->mrn.driver_lock = &odp->umem_mutex;
-	odp->pfn_list = calloc(n, sizeof(*odp->pfn_list));
+	odp->pfn_list = lab_alloc(n * sizeof(*odp->pfn_list));
 	pthread_mutex_init(&odp->umem_mutex, NULL);
 	if (odp->pfn_list && !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, first),
 							lab_bytes(n), lab_mm(nic->lab)))
 		return odp;
-	free(odp->pfn_list);
-	free(odp);
+	lab_free(odp->pfn_list);
+	lab_free(odp);
 	return NULL;
 }
 
@@ -168,8 +167,8 @@ static void umem_free(struct umem_odp *odp)
 		   odp->npages);
 	tear_down(odp, odp->first, odp->first + odp->n);
 	pthread_mutex_destroy(&odp->umem_mutex);
-	free(odp->pfn_list);
-	free(odp);
+	lab_free(odp->pfn_list);
+	lab_free(odp);
 }
 
 /* The region that page i belongs to, with a reference. NULL without memory for a child. */
@@ -353,7 +352,7 @@ static void shut(void *dev)
 		umem_free(nic->mr);
 	lab_mmu_destroy(&nic->xlt);
 	pthread_mutex_destroy(&nic->children_lock);
-	free(nic->child);
+	lab_free(nic->child);
 }
 
 static int open_nic(struct lab *lab, void *dev)
@@ -364,7 +363,7 @@ static int open_nic(struct lab *lab, void *dev)
 	nic->lab = lab;
 	nic->nr_children = half / CHILD_PAGES;
 	pthread_mutex_init(&nic->children_lock, NULL);
-	nic->child = calloc(nic->nr_children, sizeof(struct umem_odp *));
+	nic->child = lab_alloc(nic->nr_children * sizeof(struct umem_odp *));
 	if (nic->child && !lab_mmu_init(&nic->xlt, lab_pages(lab)))
 		nic->mr = umem_create(nic, 0, half);
 	if (nic->mr) {

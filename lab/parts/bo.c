@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lab/parts/bo.h"
 
-#include <stdlib.h>
-
 #include "os/container_of.h"
 
 #define ACCESSES 4 /* of a job */
@@ -84,7 +82,7 @@ static void bo_destroy(struct gpu_bo *bo)
 	pthread_mutex_destroy(&bo->resv.lock);
 	pthread_mutex_destroy(&bo->resv.fences_lock);
 	forget(bo->gpu, bo->handle);
-	free(bo);
+	lab_free(bo);
 }
 
 static void bo_put(struct gpu_bo *bo)
@@ -103,7 +101,7 @@ static void bo_put(struct gpu_bo *bo)
 /* Creates an object over a few random pages, for the handle, which is marked as used. */
 static struct gpu_bo *bo_create(struct gpu *gpu, size_t handle, struct lab_thread *t)
 {
-	struct gpu_bo *bo = calloc(1, gpu->driver->bo_size);
+	struct gpu_bo *bo = lab_alloc(gpu->driver->bo_size);
 
 	if (!bo) {
 		forget(gpu, handle);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lab/held.h"
 #include "os/container_of.h"
 
 uint64_t *lab_devmem_at(const struct lab_devmem *m, uint64_t page)
@@ -90,6 +91,7 @@ const struct mrn_hmm_device_ops lab_devmem_ops = {
 
 static void free_memory(struct lab_devmem *m)
 {
+	lab_let_go(LAB_DEVICES);
 	pthread_mutex_destroy(&m->lock);
 	free(m->used);
 	free(m->memory);
@@ -100,6 +102,7 @@ int lab_devmem_open(struct lab_devmem *m, struct lab *lab, uint64_t pages)
 {
 	int err = -ENOMEM;
 
+	lab_hold(LAB_DEVICES);
 	m->lab = lab;
 	m->dev.pages = pages;
 	if (!m->dev.ops)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lab/held.h"
+
 #define MAX_THREADS 4
 
 struct lab_engine {
@@ -55,6 +57,7 @@ int lab_engine_create(struct lab *lab, unsigned int threads, struct lab_engine *
 
 	if (!e)
 		return -ENOMEM;
+	lab_hold(LAB_ENGINES);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->more, NULL);
 	e->last = &e->first;
@@ -90,4 +93,5 @@ void lab_engine_destroy(struct lab_engine *e)
 	pthread_mutex_destroy(&e->lock);
 	pthread_cond_destroy(&e->more);
 	free(e);
+	lab_let_go(LAB_ENGINES);
 }

@@ -3,11 +3,13 @@
 
 #include <stddef.h>
 
+#include "lab/held.h"
 #include "os/futex.h"
 
 void dma_fence_init(struct dma_fence *f, void (*release)(struct dma_fence *f))
 {
 	*f = (struct dma_fence){.refs = 1, .release = release};
+	lab_hold(LAB_FENCES);
 }
 
 struct dma_fence *dma_fence_get(struct dma_fence *f)
@@ -19,7 +21,10 @@ struct dma_fence *dma_fence_get(struct dma_fence *f)
 
 void dma_fence_put(struct dma_fence *f)
 {
-	if (f && __atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) == 1 && f->release)
+	if (!f || __atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	lab_let_go(LAB_FENCES);
+	if (f->release)
 		f->release(f);
 }
 

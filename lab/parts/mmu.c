@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "lab/held.h"
+
 /* An entry: VALID, WRITE, accesses in flight, the page's number. */
 #define VALID	   (UINT64_C(1) << 63)
 #define WRITE	   (UINT64_C(1) << 62)
@@ -16,11 +18,16 @@ int lab_mmu_init(struct lab_mmu *m, size_t n)
 {
 	m->n = n;
 	m->entry = calloc(n, sizeof(*m->entry));
-	return m->entry ? 0 : -ENOMEM;
+	if (!m->entry)
+		return -ENOMEM;
+	lab_hold(LAB_PAGE_TABLES);
+	return 0;
 }
 
 void lab_mmu_destroy(struct lab_mmu *m)
 {
+	if (m->entry)
+		lab_let_go(LAB_PAGE_TABLES);
 	free(m->entry);
 	m->entry = NULL;
 }

@@ -43,6 +43,7 @@ TEST(lab_in_json, .timeout_s = 120)
 		CHECK_EQ(figure(d, "ops"), 500);
 		CHECK_EQ(figure(d, "stale"), 0);
 		CHECK_EQ(figure(d, "asserts"), 0);
+		CHECK_EQ(figure(d, "leaks"), 0);
 		CHECK(figure(d, "faults") >= 0 && figure(d, "retries") >= 0);
 		CHECK(figure(d, "invalidations") >= 0 && figure(d, "refusals") >= 0);
 		CHECK(json_object_get_double(member(d, "ns_per_op", json_type_double)) > 0);
@@ -92,7 +93,7 @@ TEST(lab_for_people, .timeout_s = 120)
 	RUN(&o, "lab", "--driver", "dmirror", "--ops", "500", "--seed", "77");
 	CHECK_MSG(o.status == 0, "%d: %s%s", o.status, o.out, o.err);
 	CHECK_MSG(!*o.err, "%s", o.err);
-	CHECK(strstr(o.out, "driver      operations"));
+	CHECK(strstr(o.out, "driver          ops"));
 	CHECK(strstr(o.out, "retries/op"));
 	CHECK(strstr(o.out, "The seed was 77."));
 	RUN(&o, "lab", "--break", "list");

@@ -42,8 +42,8 @@ void lab_report_steps(const struct lab_options *o)
 
 void lab_report_heading(void)
 {
-	printf("%-11s %10s %9s %7s %9s %8s %5s %7s %6s", "driver", "operations", "faults",
-	       "retries", "callbacks", "refusals", "stale", "asserts", "ns/op");
+	printf("%-11s %7s %7s %7s %9s %8s %5s %7s %5s %5s", "driver", "ops", "faults", "retries",
+	       "callbacks", "refusals", "stale", "asserts", "leaks", "ns/op");
 	print_row_end();
 }
 
@@ -51,10 +51,10 @@ void lab_report_line(const struct lab_line *line)
 {
 	const struct lab_result *r = &line->result;
 
-	printf("%-11s %10s %9s %7s %9s %8s %5s %7s %6s", line->driver->name, COUNT(r->ops, 10),
-	       COUNT(r->faults, 9), COUNT(r->retries, 7), COUNT(r->invalidations, 9),
-	       COUNT(r->refusals, 8), COUNT(r->stale, 5), COUNT(r->asserts, 7),
-	       REAL(r->ns_per_op, 0, 6));
+	printf("%-11s %7s %7s %7s %9s %8s %5s %7s %5s %5s", line->driver->name, COUNT(r->ops, 7),
+	       COUNT(r->faults, 7), COUNT(r->retries, 7), COUNT(r->invalidations, 9),
+	       COUNT(r->refusals, 8), COUNT(r->stale, 5), COUNT(r->asserts, 7), COUNT(r->leaks, 5),
+	       REAL(r->ns_per_op, 0, 5));
 	print_row_end();
 }
 
@@ -102,6 +102,7 @@ int lab_report_json(const struct lab_options *o, const struct lab_line *lines, s
 		json_u64(&j, "refusals", r->refusals);
 		json_u64(&j, "stale", r->stale);
 		json_u64(&j, "asserts", r->asserts);
+		json_u64(&j, "leaks", r->leaks);
 		json_real(&j, "ns_per_op", r->ns_per_op);
 		json_begin_array(&j, "retry_histogram");
 		for (size_t b = 0; b < LAB_RETRY_BUCKETS; b++)
@@ -123,7 +124,7 @@ int lab_report_verdict(const struct lab_options *o, const struct lab_line *lines
 	for (size_t i = 0; i < n; i++) {
 		const struct lab_result *r = &lines[i].result;
 		const char *name = lines[i].driver->name;
-		bool found = r->stale || r->asserts;
+		bool found = lab_result_findings(r);
 
 		if (found == !!o->broken)
 			continue;
@@ -131,8 +132,8 @@ int lab_report_verdict(const struct lab_options *o, const struct lab_line *lines
 		if (found)
 			cli_say("mrn lab",
 				"%s should be right and is not: %" PRIu64
-				" stale accesses, %" PRIu64 " assertions failed",
-				name, r->stale, r->asserts);
+				" stale accesses, %" PRIu64 " assertions failed, %" PRIu64 " leaks",
+				name, r->stale, r->asserts, r->leaks);
 		else
 			cli_say("mrn lab",
 				"%s without %s should have been found out: try more --ops", name,

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the oracle sees: small drivers, each wrong in one way on purpose, and what is said of them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/harness/break.h"
+#include "tests/harness/test.h"
+#include "lab/parts/devmem.h"
+#include "lab/parts/engine.h"
+#include "lab/parts/mmu.h"
+#include "lab/run.h"
+
+/* What the driver does wrong, as its steps. */
+enum {
+	LEAVE_NOTIFIER,
+	LEAVE_LIST_NOTIFIER,
+	LEAVE_THREAD,
+	LEAVE_ENGINE,
+	LEAVE_DEVICE,
+	LEAVE_TABLE,
+	LEAVE_FENCE,
+	LEAVE_MEMORY,
+	LEAVE_PIN,
+	NR_STEPS,
+};
+
+struct wrong {
+	struct lab *lab;
+	struct mmu_range_notifier range;
+	struct mmu_notifier list;
+	struct lab_thread *thread;
+	struct lab_engine *engine;
+	struct lab_devmem devmem;
+	struct lab_mmu mmu;
+	struct dma_fence fence;
+	void *memory;
+	uint64_t frame;
+};
+
+static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		       uint64_t cur_seq)
+{
+	struct wrong *w = (struct wrong *)((char *)mrn - offsetof(struct wrong, range));
+
+	lab_count_invalidation(w->lab, range);
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	return true;
+}
+
+static void idle(void *arg, struct lab_thread *t)
+{
+	(void)arg;
+	while (!lab_thread_stopping(t))
+		lab_linger(t);
+}
+
+static int open_wrong(struct lab *lab, void *dev)
+{
+	static const struct mmu_range_notifier_ops range_ops = {.invalidate = invalidate};
+	static const struct mmu_notifier_ops list_ops = {0};
+	struct wrong *w = dev;
+	int err;
+
+	w->lab = lab;
+	w->range.ops = &range_ops;
+	w->list.ops = &list_ops;
+	w->thread = lab_thread_start(lab, idle, w);
+	w->memory = lab_alloc(64);
+	dma_fence_init(&w->fence, NULL);
+	err = w->thread && w->memory ? 0 : -ENOMEM;
+	err = err ? err : lab_engine_create(lab, 1, &w->engine);
+	err = err ? err : lab_devmem_open(&w->devmem, lab, 4);
+	err = err ? err : lab_mmu_init(&w->mmu, 4);
+	err = err ? err
+		  : mmu_range_notifier_insert(&w->range, lab_addr(lab, 0),
+					      lab_bytes(lab_pages(lab)), lab_mm(lab));
+	err = err ? err : mmu_notifier_register(&w->list, lab_mm(lab));
+	if (!err &&
+	    mrn_hmm_pin(lab_hmm(lab), (void *)lab_addr(lab, 0), lab_bytes(1), true, &w->frame) != 1)
+		err = -EIO;
+	return err;
+}
+
+static void work(void *dev, struct lab_thread *t)
+{
+	(void)dev;
+	lab_count_retries(t, 0);
+}
+
+static bool leaves(const struct wrong *w, int step)
+{
+	return lab_is_broken(w->lab, step);
+}
+
+static void shut(void *dev)
+{
+	struct wrong *w = dev;
+
+	if (!leaves(w, LEAVE_PIN))
+		mrn_hmm_unpin(lab_hmm(w->lab), &w->frame, 1, true);
+	if (!leaves(w, LEAVE_LIST_NOTIFIER))
+		mmu_notifier_unregister(&w->list, lab_mm(w->lab));
+	if (!leaves(w, LEAVE_NOTIFIER))
+		mmu_range_notifier_remove(&w->range);
+	if (!leaves(w, LEAVE_THREAD))
+		lab_thread_join(w->thread);
+	if (!leaves(w, LEAVE_ENGINE))
+		lab_engine_destroy(w->engine);
+	if (!leaves(w, LEAVE_DEVICE))
+		lab_devmem_close(&w->devmem);
+	if (!leaves(w, LEAVE_TABLE))
+		lab_mmu_destroy(&w->mmu);
+	if (!leaves(w, LEAVE_FENCE))
+		dma_fence_put(&w->fence);
+	if (!leaves(w, LEAVE_MEMORY))
+		lab_free(w->memory);
+}
+
+static const struct lab_driver wrong = {
+	.name = "wrong",
+	.size = sizeof(struct wrong),
+	.open = open_wrong,
+	.work = work,
+	.close = shut,
+};
+
+static void run(int broken, struct lab_result *result)
+{
+	const struct lab_config config = {.ops = 200, .threads = 2, .seed = 3, .broken = broken};
+	char why[256] = "";
+	int err = lab_run(&wrong, &config, result, why, sizeof(why));
+
+	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
+		SKIP("%s", why);
+	CHECK_MSG(!err, "%s", why);
+}
+
+TEST(a_driver_that_leaves_nothing_is_clean)
+{
+	static struct lab_result r;
+
+	run(-1, &r);
+	CHECK_MSG(!lab_result_findings(&r), "%s", r.finding);
+	CHECK(r.invalidations);
+}
+
+/* Each is one leak, which is named, and counts as nothing else. */
+TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
+{
+	static const char *const said[NR_STEPS] = {
+		[LEAVE_NOTIFIER] = "1 notifiers", [LEAVE_LIST_NOTIFIER] = "1 notifiers",
+		[LEAVE_THREAD] = "1 threads",	  [LEAVE_ENGINE] = "1 engines",
+		[LEAVE_DEVICE] = "1 devices",	  [LEAVE_TABLE] = "1 page tables",
+		[LEAVE_FENCE] = "1 fences",	  [LEAVE_MEMORY] = "1 allocations",
+		[LEAVE_PIN] = "1 frames pinned",
+	};
+	static struct lab_result r;
+
+	if (test_is_sanitized())
+		SKIP("leaks on purpose");
+	for (int step = 0; step < NR_STEPS; step++) {
+		run(step, &r);
+		CHECK_MSG(strstr(r.finding, "wrong: leak: ") && strstr(r.finding, said[step]),
+			  "%s: %s", said[step], r.finding);
+		/* An engine has a thread, too. */
+		CHECK_EQ(r.leaks, step == LEAVE_ENGINE ? 2 : 1);
+		CHECK(!r.stale && !r.asserts);
+	}
+}
