@@ -90,11 +90,19 @@ static void look(struct lab *lab, const void *memory, size_t page, unsigned int 
 			  (uintmax_t)found, page, (uintmax_t)last);
 }
 
+/* Notes the access, in case that it is the thread's last. */
+static void note(struct lab_thread *t, const char *access, size_t page)
+{
+	__atomic_store_n(&t->access, access, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->page, page, __ATOMIC_RELAXED);
+}
+
 static void read_page(struct lab_thread *t, const void *memory, size_t page, const char *who)
 {
 	struct lab *lab = t->lab;
 	unsigned int writers = nr_writers(lab);
 
+	note(t, "read", page);
 	/* Another writer's word, and, to find lost writes, the thread's own. */
 	look(lab, memory, page, (unsigned int)lab_below(t, writers), who);
 	if (t->writer < LAB_MAX_WRITERS)
@@ -108,6 +116,7 @@ static void write_page(struct lab_thread *t, void *memory, size_t page)
 
 	if ((state & UNSTABLE) || t->writer >= LAB_MAX_WRITERS)
 		return;
+	note(t, "wrote", page);
 	value = prefix(page, t->writer, state) | (++t->counter & ((1u << COUNTER_BITS) - 1));
 	__atomic_store_n((uint64_t *)memory + t->writer * STRIDE, value, __ATOMIC_RELEASE);
 	if (state_of(lab, page) >> GENERATION == state >> GENERATION)

@@ -203,13 +203,13 @@ static void sum_up(struct lab *lab)
 }
 
 /* Starts n threads; returns how many started. */
-static unsigned int start(struct lab *lab, unsigned int n, void (*fn)(void *, struct lab_thread *),
-			  struct lab_thread **threads)
+static unsigned int start(struct lab *lab, unsigned int n, const char *role,
+			  void (*fn)(void *, struct lab_thread *), struct lab_thread **threads)
 {
 	unsigned int started = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
-		threads[started] = lab_thread_start(lab, fn, lab);
+		threads[started] = lab_thread_start_as(lab, role, fn, lab);
 		started += threads[started] != NULL;
 	}
 	return started;
@@ -227,9 +227,9 @@ static void run(struct lab *lab)
 	unsigned int nr_workers, nr_others;
 	uint64_t began = mrn_now_ns();
 
-	nr_others = start(lab, LAB_STORMS, lab_storm, others);
-	nr_others += start(lab, 1, lab_cpu, others + nr_others);
-	nr_workers = start(lab, lab->config->threads, work, workers);
+	nr_others = start(lab, LAB_STORMS, "storm", lab_storm, others);
+	nr_others += start(lab, 1, "CPU", lab_cpu, others + nr_others);
+	nr_workers = start(lab, lab->config->threads, "driver", work, workers);
 	watch(lab, nr_workers);
 	join(workers, nr_workers);
 	lab->ns = mrn_now_ns() - began;
@@ -249,15 +249,19 @@ static int run_driver(struct lab *lab, bool *alive, char *why, size_t why_size)
 	lab->dev = calloc(1, driver->size);
 	if (lab->dev) {
 		lab_census_take(lab, &before);
+		err = lab_crash_watch(lab);
+	}
+	if (!err) {
 		err = driver->open(lab, lab->dev);
 		if (!err)
 			run(lab);
 		driver->close(lab->dev);
+		lab_crash_unwatch(lab);
 		lab_census_compare(lab, &before);
 		*alive = lab_census_is_alive(lab, &before);
-		if (!*alive)
-			free(lab->dev);
 	}
+	if (!*alive)
+		free(lab->dev);
 	if (err)
 		snprintf(why, why_size, "%s: %s", driver->name, strerror(-err));
 	return err;

@@ -168,7 +168,7 @@ void lab_storm(void *arg, struct lab_thread *t)
 			break;
 		s.addr = (void *)lab_addr(lab, first);
 		s.length = lab_bytes(n);
-		lab_event(lab, t->id, strokes[i].name, first, n);
+		lab_event(lab, strokes[i].name, first, n);
 		if (strokes[i].care != KEEPS)
 			lab_pages_close(lab, first, n, strokes[i].care == LOSES);
 		lost = strokes[i].run(&s);

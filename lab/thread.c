@@ -9,13 +9,21 @@
 #define LINGER_OPS 8
 #define LINGER_NS  1000000
 
-struct lab_thread *lab_thread_new(struct lab *lab)
+static __thread struct lab_thread *self;
+
+struct lab_thread *lab_self(const struct lab *lab)
+{
+	return self && self->lab == lab ? self : NULL;
+}
+
+static struct lab_thread *new (struct lab *lab, const char *role)
 {
 	struct lab_thread *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
 	t->lab = lab;
+	t->role = role;
 	pthread_mutex_lock(&lab->lock);
 	t->id = __atomic_fetch_add(&lab->nr_threads, 1, __ATOMIC_RELAXED);
 	t->writer = t->id;
@@ -23,7 +31,8 @@ struct lab_thread *lab_thread_new(struct lab *lab)
 	t->random = (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
 		    (t->id + 1) * UINT64_C(0xd1342543de82ef95);
 	t->next = lab->threads;
-	lab->threads = t;
+	/* Release: others go through the list without the lock. */
+	__atomic_store_n(&lab->threads, t, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&lab->lock);
 	return t;
 }
@@ -32,14 +41,16 @@ static void *enter(void *arg)
 {
 	struct lab_thread *t = arg;
 
+	self = t;
+	lab_crash_set_stack(t->signal_stack);
 	t->fn(t->arg, t);
 	return NULL;
 }
 
-struct lab_thread *lab_thread_start(struct lab *lab, void (*fn)(void *arg, struct lab_thread *t),
-				    void *arg)
+struct lab_thread *lab_thread_start_as(struct lab *lab, const char *role,
+				       void (*fn)(void *arg, struct lab_thread *t), void *arg)
 {
-	struct lab_thread *t = lab_thread_new(lab);
+	struct lab_thread *t = new (lab, role);
 
 	if (!t)
 		return NULL;
@@ -50,6 +61,12 @@ struct lab_thread *lab_thread_start(struct lab *lab, void (*fn)(void *arg, struc
 		return NULL;
 	lab_hold(LAB_THREADS);
 	return t;
+}
+
+struct lab_thread *lab_thread_start(struct lab *lab, void (*fn)(void *arg, struct lab_thread *t),
+				    void *arg)
+{
+	return lab_thread_start_as(lab, "device", fn, arg);
 }
 
 void lab_thread_stop(struct lab_thread *t)
@@ -131,6 +148,7 @@ void lab_linger(struct lab_thread *t)
 void lab_count_faults(struct lab_thread *t, size_t n)
 {
 	t->faults += n;
+	lab_event(t->lab, "a fault", LAB_SOMEWHERE, n);
 }
 
 void lab_count_retries(struct lab_thread *t, unsigned int n)

@@ -7,14 +7,16 @@
 
 #include <semaphore.h>
 
+#include "lab/crash.h"
 #include "lab/held.h"
 #include "lab/parts/devmem.h"
 #include "lab/run.h"
+#include "lab/text.h"
 
 #define LAB_PAGES	64
 #define LAB_MAX_WRITERS 16
 #define LAB_STORMS	2
-#define LAB_EVENTS	64 /* a power of two */
+#define LAB_EVENTS	16 /* of a thread, a power of two */
 /*
  * The storm keeps pace with the driver, so that a busy machine does not change a run: a stroke every so many
  * operations, with at most so many due.
@@ -34,15 +36,28 @@ struct lab_oracle_page {
 };
 
 struct lab_event {
-	uint64_t number; /* counts from 1; 0 while it is being written */
+	uint64_t number; /* counts from 1, in all threads; 0 while it is being written */
 	const char *what;
-	unsigned int thread;
 	uint32_t first, n;
+};
+
+/* Of an event: the pages are not known, only how many. */
+#define LAB_SOMEWHERE UINT32_MAX
+
+struct lab_ring {
+	uint64_t next;
+	struct lab_event event[LAB_EVENTS];
 };
 
 struct lab_thread {
 	struct lab *lab;
 	unsigned int id, writer;
+	const char *role;
+	/* For a crash: what it did last. access is NULL before the first access. */
+	const char *access;
+	size_t page;
+	struct lab_ring ring;
+	char signal_stack[LAB_SIGNAL_STACK];
 	uint64_t random;
 	uint64_t counter; /* of values written */
 	bool stop;
@@ -72,23 +87,36 @@ struct lab {
 	uint64_t invalidations, refusals, stale, asserts, leaks;
 	uint64_t ns; /* that the operations took */
 	unsigned int nr_threads;
-	struct lab_thread *threads; /* all, including ended ones; under lock */
+	struct lab_thread
+		*threads; /* all, including ended ones; written under lock, entries stay */
 	pthread_mutex_t lock;
 
 	uint64_t nr_events;
-	struct lab_event event[LAB_EVENTS];
+	struct lab_ring others; /* of threads that are not in the list */
+	struct lab_crash crash;
 	uint32_t reported; /* 1: a thread writes the first finding */
 	struct lab_result *result;
 };
 
 /* ---- thread.c */
 
-/* Creates a thread's state, for a thread that lab_thread_start starts, or for the caller. */
-struct lab_thread *lab_thread_new(struct lab *lab);
+/* lab_thread_start, for a thread with another role than the device's. The role is a static string. */
+struct lab_thread *lab_thread_start_as(struct lab *lab, const char *role,
+				       void (*fn)(void *arg, struct lab_thread *t), void *arg);
+/* The calling thread, or NULL if the lab did not start it. */
+struct lab_thread *lab_self(const struct lab *lab);
+
+/* ---- events.c */
+
+/* What the calling thread does: a static string. */
+void lab_event(struct lab *lab, const char *what, size_t first, size_t n);
+/* The last events of all threads, in their order. */
+void lab_tell_last_events(const struct lab *lab, struct lab_text *text);
+void lab_tell_events_of(const struct lab_ring *ring, struct lab_text *text);
+void lab_tell_thread(struct lab_text *text, const struct lab_thread *t);
 
 /* ---- findings.c */
 
-void lab_event(struct lab *lab, unsigned int thread, const char *what, size_t first, size_t n);
 /* Reports a stale access, in words. */
 __attribute__((format(printf, 2, 3), cold)) void lab_stale(struct lab *lab, const char *format,
 							   ...);

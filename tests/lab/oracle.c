@@ -3,8 +3,11 @@
  * What the oracle sees: small drivers, each wrong in one way on purpose, and what is said of them.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
@@ -12,6 +15,7 @@
 #include "lab/parts/engine.h"
 #include "lab/parts/mmu.h"
 #include "lab/run.h"
+#include "os/container_of.h"
 
 /* What the driver does wrong, as its steps. */
 enum {
@@ -24,7 +28,26 @@ enum {
 	LEAVE_FENCE,
 	LEAVE_MEMORY,
 	LEAVE_PIN,
-	NR_STEPS,
+	NR_LEAKS,
+	CRASH = NR_LEAKS,
+	CRASH_IN_CALLBACK,
+	ABORT,
+};
+
+static const char *const steps[] = {
+	[LEAVE_NOTIFIER] = "leave_notifier",
+	[LEAVE_LIST_NOTIFIER] = "leave_list_notifier",
+	[LEAVE_THREAD] = "leave_thread",
+	[LEAVE_ENGINE] = "leave_engine",
+	[LEAVE_DEVICE] = "leave_device",
+	[LEAVE_TABLE] = "leave_table",
+	[LEAVE_FENCE] = "leave_fence",
+	[LEAVE_MEMORY] = "leave_memory",
+	[LEAVE_PIN] = "leave_pin",
+	[CRASH] = "crash",
+	[CRASH_IN_CALLBACK] = "crash_in_callback",
+	[ABORT] = "abort",
+	NULL,
 };
 
 struct wrong {
@@ -40,11 +63,22 @@ struct wrong {
 	uint64_t frame;
 };
 
+static void crash(void)
+{
+	static volatile uintptr_t nowhere = 8;
+
+	*(volatile int *)nowhere = 0;
+}
+
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
-	struct wrong *w = (struct wrong *)((char *)mrn - offsetof(struct wrong, range));
+	struct wrong *w = container_of(mrn, struct wrong, range);
 
+	/* The CPU takes back what the storm has lent: in a thread of the library. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && !range->owner &&
+	    lab_is_broken(w->lab, CRASH_IN_CALLBACK))
+		crash();
 	lab_count_invalidation(w->lab, range);
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	return true;
@@ -86,8 +120,14 @@ static int open_wrong(struct lab *lab, void *dev)
 
 static void work(void *dev, struct lab_thread *t)
 {
-	(void)dev;
+	struct wrong *w = dev;
+
 	lab_count_retries(t, 0);
+	lab_count_faults(t, 3);
+	if (lab_is_broken(w->lab, CRASH) && lab_chance(t, 500))
+		crash();
+	if (lab_is_broken(w->lab, ABORT) && lab_chance(t, 500))
+		abort();
 }
 
 static bool leaves(const struct wrong *w, int step)
@@ -121,21 +161,27 @@ static void shut(void *dev)
 
 static const struct lab_driver wrong = {
 	.name = "wrong",
+	.steps = steps,
 	.size = sizeof(struct wrong),
 	.open = open_wrong,
 	.work = work,
 	.close = shut,
 };
 
-static void run(int broken, struct lab_result *result)
+static void run_ops(uint64_t ops, int broken, struct lab_result *result)
 {
-	const struct lab_config config = {.ops = 200, .threads = 2, .seed = 3, .broken = broken};
+	const struct lab_config config = {.ops = ops, .threads = 2, .seed = 3, .broken = broken};
 	char why[256] = "";
 	int err = lab_run(&wrong, &config, result, why, sizeof(why));
 
 	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
 		SKIP("%s", why);
 	CHECK_MSG(!err, "%s", why);
+}
+
+static void run(int broken, struct lab_result *result)
+{
+	run_ops(200, broken, result);
 }
 
 TEST(a_driver_that_leaves_nothing_is_clean)
@@ -150,7 +196,7 @@ TEST(a_driver_that_leaves_nothing_is_clean)
 /* Each is one leak, which is named, and counts as nothing else. */
 TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
 {
-	static const char *const said[NR_STEPS] = {
+	static const char *const said[NR_LEAKS] = {
 		[LEAVE_NOTIFIER] = "1 notifiers", [LEAVE_LIST_NOTIFIER] = "1 notifiers",
 		[LEAVE_THREAD] = "1 threads",	  [LEAVE_ENGINE] = "1 engines",
 		[LEAVE_DEVICE] = "1 devices",	  [LEAVE_TABLE] = "1 page tables",
@@ -161,7 +207,7 @@ TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
 
 	if (test_is_sanitized())
 		SKIP("leaks on purpose");
-	for (int step = 0; step < NR_STEPS; step++) {
+	for (int step = 0; step < NR_LEAKS; step++) {
 		run(step, &r);
 		CHECK_MSG(strstr(r.finding, "wrong: leak: ") && strstr(r.finding, said[step]),
 			  "%s: %s", said[step], r.finding);
@@ -169,4 +215,59 @@ TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
 		CHECK_EQ(r.leaks, step == LEAVE_ENGINE ? 2 : 1);
 		CHECK(!r.stale && !r.asserts);
 	}
+}
+
+/* Runs the step in a child, and returns how that ends, with what it prints in text. */
+static int run_and_die(int step, char *text, size_t size)
+{
+	static struct lab_result r;
+	int out[2], status;
+	size_t used = 0;
+	ssize_t n;
+	pid_t pid;
+
+	CHECK(!pipe(out));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		dup2(out[1], STDERR_FILENO);
+		run_ops(100000, step, &r);
+		_exit(99);
+	}
+	close(out[1]);
+	while ((n = read(out[0], text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = 0;
+	close(out[0]);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+static void check_crash(int step, int sig, const char *heading, const char *where)
+{
+	static char text[65536];
+	int status = run_and_die(step, text, sizeof(text));
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP("this machine lacks managed memory");
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == sig, "%#x: %s", status, text);
+	CHECK_MSG(strstr(text, heading), "%s", text);
+	CHECK_MSG(strstr(text, where), "%s", text);
+	CHECK_MSG(strstr(text, "seed 3; the last events:"), "%s", text);
+	CHECK_MSG(strstr(text, "a fault, 3 pages"), "%s", text);
+	CHECK_MSG(strstr(text, "a callback, pages "), "%s", text);
+	CHECK_MSG(strstr(text, "(CPU), whose last access "), "%s", text);
+}
+
+/* A crash says where and after what, and then takes its course. */
+TEST(a_crash_prints_what_each_thread_did_last, .timeout_s = 60)
+{
+	if (test_is_sanitized())
+		SKIP("the sanitizer has handlers of its own");
+	check_crash(CRASH, SIGSEGV, "mrn lab: SIGSEGV at address 0x8 in thread ",
+		    " (driver), driver wrong without crash, ");
+	check_crash(ABORT, SIGABRT, "mrn lab: SIGABRT in thread ",
+		    " (driver), driver wrong without abort, ");
+	check_crash(CRASH_IN_CALLBACK, SIGSEGV, "mrn lab: SIGSEGV at address 0x8 in a thread of ",
+		    ", driver wrong without crash_in_callback, ");
 }
