@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kvm: a virtual machine's memory (virt/kvm, as in Linux 6.12; the page fault is x86's).
+ *
+ * Shadow	the second-level page table, from guest pages (gfn) to frames, not pinned. Slots say which
+ *		addresses of the process are which guest pages; the process may replace them.
+ * Driver lock	mmu_lock, a rwlock or a spinlock that no one sleeps with; from the retry check to the end of
+ *		the write to the table.
+ * Invalidate	a list notifier, for all events, which never refuses. start: under mmu_lock, counts the
+ *		invalidation in progress, extends the range of guest pages that are in progress, zaps, and
+ *		flushes what it has zapped. end: under mmu_lock, increments the seq and counts down. Neither
+ *		does anything under mmu_lock if no slot overlaps.
+ * Page fault	reads the seq; finds the page without mmu_lock; takes it; begins again if the page is in a
+ *		range in progress or the seq has changed. The count says "now", the seq says "since".
+ * Slots	are replaced only while no invalidation is between start and end, of any range: both have to
+ *		see the same slots, or they count differently. So start and end count themselves first.
+ * Hazards	the page that is found during an invalidation; the invalidation that ends in between; two
+ *		of them at once, of which the shorter ends first; a zapped entry that the next invalidation
+ *		finds empty while a CPU still uses it; a page that the host only reads.
+ *
+ * Ours: the vCPUs are the lab's threads, and a lock stands for SRCU. clear_young and test_young have no counterpart
+ * here. The assertions are ours: of a count that is never 0 again, upstream's guest would hang.
+ *
+ * Most steps are bugs that an architecture's code has had: late_seq reads the seq after the address was looked up,
+ * no_slot_wait is KVM before 5.15. This file has the notifier; the faults and the guest are in kvm_fault.c.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "lab/models/kvm.h"
+#include "lab/models/models.h"
+
+static const char *const steps[] = {
+	[NO_RETRY] = "no_retry",
+	[NO_IN_PROGRESS] = "no_in_progress",
+	[LATE_SEQ] = "late_seq",
+	[SEQ_AT_START] = "seq_at_start",       /* before the zap, and not at the end */
+	[SEQ_AFTER_COUNT] = "seq_after_count", /* two holds of the lock, in the wrong order */
+	[REPLACE_RANGE] = "replace_range",     /* instead of extending it */
+	[NO_FLUSH] = "no_flush",
+	[FLUSH_UNLOCKED] = "flush_unlocked",
+	[UNLOCK_EARLY] = "unlock_early",
+	[READ_MAPS_WRITABLE] = "read_maps_writable",
+	[NO_SLOT_WAIT] = "no_slot_wait",
+	NULL,
+};
+
+/* ---------------------------------------------------------------------------------------- invalidate */
+
+struct gfn_range {
+	size_t start, end;
+};
+
+/* The guest pages of slot s that are in pages [first, end); empty if none is. */
+static struct gfn_range hva_to_gfn(struct kvm *kvm, size_t s, size_t first, size_t end)
+{
+	size_t page = kvm_slot_page(kvm, s), gfn = s * SLOT_PAGES;
+
+	first = first > page ? first : page;
+	end = end < page + SLOT_PAGES ? end : page + SLOT_PAGES;
+	if (first >= end)
+		return (struct gfn_range){0};
+	return (struct gfn_range){gfn + first - page, gfn + end - page};
+}
+
+/* Collects the ranges of all slots that the invalidation concerns. How many. */
+static size_t concerned(struct kvm *kvm, const struct mmu_notifier_range *range,
+			struct gfn_range *gfns)
+{
+	size_t n = 0;
+
+	for (size_t s = 0; s < NR_SLOTS; s++) {
+		gfns[n] = hva_to_gfn(kvm, s, lab_page(kvm->lab, range->start),
+				     lab_page(kvm->lab, range->end));
+		n += gfns[n].start < gfns[n].end;
+	}
+	return n;
+}
+
+static void count_active(struct kvm *kvm, int change)
+{
+	pthread_mutex_lock(&kvm->mn_invalidate_lock);
+	if (!__atomic_add_fetch(&kvm->mn_active_invalidate_count, change, __ATOMIC_RELAXED))
+		pthread_cond_broadcast(&kvm->mn_inactive);
+	pthread_mutex_unlock(&kvm->mn_invalidate_lock);
+}
+
+/* Under mmu_lock, as is all up to the callbacks. Shrinks only when nothing is in progress any more. */
+static void range_add(struct kvm *kvm, const struct gfn_range *gfns)
+{
+	if (gfns->start < kvm->mmu_invalidate_range_start)
+		kvm->mmu_invalidate_range_start = gfns->start;
+	if (gfns->end > kvm->mmu_invalidate_range_end)
+		kvm->mmu_invalidate_range_end = gfns->end;
+}
+
+static void count_seq(struct kvm *kvm)
+{
+	__atomic_store_n(&kvm->mmu_invalidate_seq, kvm->mmu_invalidate_seq + 1, __ATOMIC_RELEASE);
+}
+
+static void invalidate_begin(struct kvm *kvm, const struct gfn_range *gfns, size_t n)
+{
+	if (lab_is_broken(kvm->lab, SEQ_AT_START))
+		count_seq(kvm);
+	if (!kvm->mmu_invalidate_in_progress++ || lab_is_broken(kvm->lab, REPLACE_RANGE)) {
+		kvm->mmu_invalidate_range_start = NR_GFNS;
+		kvm->mmu_invalidate_range_end = 0;
+	}
+	for (size_t k = 0; k < n; k++)
+		range_add(kvm, &gfns[k]);
+}
+
+static void invalidate_end(struct kvm *kvm)
+{
+	bool late = lab_is_broken(kvm->lab, SEQ_AFTER_COUNT);
+
+	if (!late && !lab_is_broken(kvm->lab, SEQ_AT_START))
+		count_seq(kvm);
+	LAB_ASSERT(kvm->lab, kvm->mmu_invalidate_in_progress > 0, "an end without a start");
+	kvm->mmu_invalidate_in_progress--;
+	if (!late)
+		return;
+	pthread_mutex_unlock(&kvm->mmu_lock);
+	sched_yield();
+	pthread_mutex_lock(&kvm->mmu_lock);
+	count_seq(kvm);
+}
+
+bool kvm_unmap_gfns(struct kvm *kvm, size_t start, size_t end)
+{
+	bool any = false;
+
+	for (size_t gfn = start; gfn < end; gfn++)
+		any |= lab_mmu_is_mapped(&kvm->mmu, gfn);
+	lab_mmu_clear(&kvm->mmu, start, end - start);
+	return any;
+}
+
+/*
+ * Before mmu_lock is dropped: whoever takes it next and finds the entries empty does not flush, and relies on it that
+ * no CPU uses them.
+ */
+static void flush_remote_tlbs(struct kvm *kvm)
+{
+	bool early = lab_is_broken(kvm->lab, FLUSH_UNLOCKED);
+
+	if (lab_is_broken(kvm->lab, NO_FLUSH))
+		return;
+	if (early)
+		pthread_mutex_unlock(&kvm->mmu_lock);
+	lab_mmu_flush(&kvm->mmu, 0, NR_GFNS);
+	if (early)
+		pthread_mutex_lock(&kvm->mmu_lock);
+}
+
+static int invalidate_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct kvm *kvm = (struct kvm *)mn;
+	struct gfn_range gfns[NR_SLOTS];
+	bool flush = false;
+	size_t n;
+
+	count_active(kvm, 1);
+	n = concerned(kvm, range, gfns);
+	if (!n)
+		return 0;
+	lab_count_invalidation(kvm->lab, range);
+	pthread_mutex_lock(&kvm->mmu_lock);
+	invalidate_begin(kvm, gfns, n);
+	for (size_t k = 0; k < n; k++)
+		flush |= kvm_unmap_gfns(kvm, gfns[k].start, gfns[k].end);
+	if (flush)
+		flush_remote_tlbs(kvm);
+	pthread_mutex_unlock(&kvm->mmu_lock);
+	return 0;
+}
+
+static void invalidate_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct kvm *kvm = (struct kvm *)mn;
+	struct gfn_range gfns[NR_SLOTS];
+	size_t n = concerned(kvm, range, gfns);
+
+	if (n) {
+		pthread_mutex_lock(&kvm->mmu_lock);
+		for (size_t k = 0; k < n; k++)
+			for (size_t gfn = gfns[k].start; gfn < gfns[k].end; gfn++)
+				LAB_ASSERT(kvm->lab, !lab_mmu_is_mapped(&kvm->mmu, gfn),
+					   "gfn %zu was mapped during an invalidation", gfn);
+		invalidate_end(kvm);
+		pthread_mutex_unlock(&kvm->mmu_lock);
+	}
+	count_active(kvm, -1);
+}
+
+static const struct mmu_notifier_ops mn_ops = {
+	.invalidate_range_start = invalidate_range_start,
+	.invalidate_range_end = invalidate_range_end,
+};
+
+/* ------------------------------------------------------------------------------------------ open, close */
+
+static void destroy_vm(void *dev)
+{
+	struct kvm *kvm = dev;
+
+	if (kvm->vcpu)
+		lab_thread_join(kvm->vcpu);
+	if (kvm->mn.mm)
+		mmu_notifier_unregister(&kvm->mn, lab_mm(kvm->lab));
+	LAB_ASSERT(kvm->lab, !kvm->mmu_invalidate_in_progress && !kvm->mn_active_invalidate_count,
+		   "%d starts without an end", kvm->mmu_invalidate_in_progress);
+	lab_mmu_destroy(&kvm->mmu);
+	pthread_rwlock_destroy(&kvm->slots_srcu);
+	pthread_cond_destroy(&kvm->mn_inactive);
+	pthread_mutex_destroy(&kvm->mn_invalidate_lock);
+	pthread_mutex_destroy(&kvm->mmu_lock);
+}
+
+static int create_vm(struct lab *lab, void *dev)
+{
+	struct kvm *kvm = dev;
+	int err;
+
+	kvm->lab = lab;
+	kvm->mn.ops = &mn_ops;
+	pthread_mutex_init(&kvm->mmu_lock, NULL);
+	pthread_mutex_init(&kvm->mn_invalidate_lock, NULL);
+	pthread_cond_init(&kvm->mn_inactive, NULL);
+	pthread_rwlock_init(&kvm->slots_srcu, NULL);
+	for (size_t s = 0; s < NR_SLOTS; s++)
+		kvm->slot[s] = s * SLOT_PAGES;
+	err = lab_mmu_init(&kvm->mmu, NR_GFNS);
+	if (!err)
+		err = mmu_notifier_register(&kvm->mn, lab_mm(lab));
+	if (err)
+		return err;
+	kvm->vcpu = lab_thread_start(lab, kvm_run_guest, kvm);
+	return kvm->vcpu ? 0 : -ENOMEM;
+}
+
+const struct lab_driver lab_kvm = {
+	.name = "kvm",
+	.about = "a virtual machine's second-level page table",
+	.steps = steps,
+	.size = sizeof(struct kvm),
+	.open = create_vm,
+	.work = kvm_work,
+	.close = destroy_vm,
+};
