@@ -1,75 +1,59 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * umem_odp: RDMA on-demand paging (drivers/infiniband, ib_umem_odp and mlx5).
+ * umem_odp: RDMA on-demand paging (drivers/infiniband, ib_umem_odp and mlx5, as in Linux 6.14).
  *
  * Shadow	a list of DMA mappings, one a page, with the right to write; and the NIC's translation table,
- *		written from it. An implicit region has no pages of its own: children, made when a page of
- *		theirs is first touched and freed by a worker when the last one goes.
+ *		written from it, which the NIC finds by a key. An implicit region has no pages of its own: its
+ *		table names children, made when a page of theirs is first touched and freed by a worker when
+ *		the last one goes.
  * Driver lock	the umem's mutex, from the retry check to the end of the write to the NIC's table.
  * Invalidate	refuses if it may not wait; update_seq; zaps the NIC's table, waits for accesses in
  *		flight, and only then unmaps the pages. A child that is empty is detached here, and freed by
  *		a worker, as removing its notifier waits for callbacks.
+ * Deregistration  may meet an invalidation: the key is revoked with the mutex held, and a callback after that
+ *		leaves the NIC alone.
  * Hazards	the page that goes away between pinning and the table; the unmap before the zap; the child
- *		that a fault fills while it is being detached.
+ *		that is detached twice; the write to the table of a key that is no more.
  * Before 2019	a rwsem held from start to end: two nested starts and a writer between them deadlock.
+ * Before 2025	an invalidation of an empty child queued its destruction without looking whether it was queued
+ *		(queue_twice), and a key was revoked without the mutex (revoke_unlocked): the NIC answered a
+ *		callback's zap with an error.
+ *
+ * As in all versions since 2020, a fault that has found a child before it is detached fills it nevertheless. The
+ * parent's table does not name the child any more, so the NIC faults again, and makes another; the worker tears it
+ * down.
+ *
+ * Ours: one explicit region and one implicit, in halves of the lab's; one thread for the worker.
+ *
+ * This file has the ranges; the keys, the children and the NIC are in umem_odp_mr.c.
  */
 #include <errno.h>
-#include <sched.h>
+#include <stdlib.h>
 
-#include "lab/parts/mmu.h"
 #include "lab/models/models.h"
+#include "lab/models/umem_odp.h"
 
-enum { NO_RETRY, NO_UPDATE_SEQ, ZAP_AFTER_UNMAP, NO_FLUSH, UNLOCK_EARLY, NO_DYING_CHECK };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
 	[NO_UPDATE_SEQ] = "no_update_seq",
 	[ZAP_AFTER_UNMAP] = "zap_after_unmap",
 	[NO_FLUSH] = "no_flush",
 	[UNLOCK_EARLY] = "unlock_early",
-	[NO_DYING_CHECK] = "no_dying_check",
+	[QUEUE_TWICE] = "queue_twice",
+	[REVOKE_UNLOCKED] = "revoke_unlocked",
 	NULL,
-};
-
-#define CHILD_PAGES 8
-#define MAX_FAULT   4 /* pages that one fault asks for */
-
-struct nic;
-
-/* A registered range: an explicit region, or a child of an implicit one. */
-struct umem_odp {
-	struct mmu_range_notifier mrn;
-	struct nic *nic;
-	size_t first, n;
-	pthread_mutex_t umem_mutex; /* the driver lock */
-	unsigned long *pfn_list;    /* as hmm_range_fault has them */
-	size_t npages;		    /* valid entries */
-	/* children only */
-	bool dying; /* under umem_mutex: detached, takes no more pages */
-	uint32_t refs;
-	struct umem_odp *next;
-};
-
-struct nic {
-	struct lab *lab;
-	struct lab_mmu xlt; /* the translation table, by page of the region */
-	struct umem_odp *mr;
-	/* The implicit region is the upper half. Nests inside a child's umem_mutex. */
-	pthread_mutex_t children_lock;
-	struct umem_odp **child;
-	size_t nr_children;
-	struct umem_odp *dead; /* for the worker */
-	struct lab_thread *worker, *engine;
 };
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
+/* Under umem_mutex, as all up to the callback. i counts from odp->first. */
 static void unmap_dma(struct umem_odp *odp, size_t i)
 {
-	unsigned long *pfn = &odp->pfn_list[i - odp->first];
+	unsigned long *pfn = &odp->pfn_list[i];
 
 	if (!(*pfn & HMM_PFN_VALID))
 		return;
-	LAB_ASSERT(odp->nic->lab, !lab_mmu_is_mapped(&odp->nic->xlt, i),
+	LAB_ASSERT(odp->nic->lab, !lab_mmu_is_mapped(&odp->xlt, i),
 		   "page unmapped while the NIC can reach it");
 	if (*pfn & HMM_PFN_WRITE)
 		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), mrn_hmm_pfn_to_frame(*pfn));
@@ -77,34 +61,27 @@ static void unmap_dma(struct umem_odp *odp, size_t i)
 	odp->npages--;
 }
 
-static void tear_down(struct umem_odp *odp, size_t first, size_t end)
+static void zap(struct umem_odp *odp, size_t i, size_t end)
 {
-	struct nic *nic = odp->nic;
+	bool any = false;
 
-	if (lab_is_broken(nic->lab, ZAP_AFTER_UNMAP))
-		for (size_t i = first; i < end; i++)
-			unmap_dma(odp, i);
-	lab_mmu_clear(&nic->xlt, first, end - first);
-	if (!lab_is_broken(nic->lab, NO_FLUSH))
-		lab_mmu_flush(&nic->xlt, first, end - first);
-	for (size_t i = first; i < end; i++)
-		unmap_dma(odp, i);
+	for (size_t k = i; k < end; k++)
+		any |= lab_mmu_is_mapped(&odp->xlt, k);
+	LAB_ASSERT(odp->nic->lab, !any || !__atomic_load_n(&odp->revoked, __ATOMIC_RELAXED),
+		   "the NIC is told to write to the table of a key that is revoked");
+	lab_mmu_clear(&odp->xlt, i, end - i);
+	if (!lab_is_broken(odp->nic->lab, NO_FLUSH))
+		lab_mmu_flush(&odp->xlt, i, end - i);
 }
 
-/* Under umem_mutex. The child is no longer found; the worker frees it when its last user is gone. */
-static void detach(struct umem_odp *odp)
+static void tear_down(struct umem_odp *odp, size_t i, size_t end)
 {
-	struct nic *nic = odp->nic;
-	struct umem_odp **slot = &nic->child[(odp->first - nic->mr->n) / CHILD_PAGES];
-
-	pthread_mutex_lock(&nic->children_lock);
-	if (*slot == odp) {
-		*slot = NULL;
-		odp->dying = true;
-		odp->next = nic->dead;
-		nic->dead = odp;
-	}
-	pthread_mutex_unlock(&nic->children_lock);
+	if (lab_is_broken(odp->nic->lab, ZAP_AFTER_UNMAP))
+		for (size_t k = i; k < end; k++)
+			unmap_dma(odp, k);
+	zap(odp, i, end);
+	for (size_t k = i; k < end; k++)
+		unmap_dma(odp, k);
 }
 
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
@@ -124,109 +101,75 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	lab_count_invalidation(lab, range);
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	tear_down(odp, first, end);
-	if (odp != odp->nic->mr && !odp->npages && !odp->dying)
-		detach(odp);
+	/* After the revocation nothing is mapped. */
+	tear_down(odp, first - odp->first, end - odp->first);
+	if (odp->key && !odp->npages)
+		mlx5_destroy_unused_child(odp);
 	pthread_mutex_unlock(&odp->umem_mutex);
 	return true;
 }
 
 static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
 
-/* ---------------------------------------------------------------------------------------------- umems */
+/* ---------------------------------------------------------------------------------------------- ranges */
 
-static struct umem_odp *umem_create(struct nic *nic, size_t first, size_t n)
+static void destroy(struct umem_odp *odp)
 {
-	struct umem_odp *odp = lab_alloc(sizeof(*odp));
+	pthread_mutex_destroy(&odp->umem_mutex);
+	lab_mmu_destroy(&odp->xlt);
+	free(odp->pfn_list);
+	free(odp);
+}
+
+struct umem_odp *umem_odp_alloc(struct nic *nic, size_t key)
+{
+	struct umem_odp *odp = calloc(1, sizeof(*odp));
 
 	if (!odp)
 		return NULL;
 	odp->nic = nic;
-	odp->first = first;
-	odp->n = n;
+	odp->key = key;
+	odp->first = key ? nic->half + (key - 1) * CHILD_PAGES : 0;
+	odp->n = key ? CHILD_PAGES : nic->half;
 	odp->mrn.ops = &ops;
 	odp->mrn.driver_lock = &odp->umem_mutex;
-	odp->pfn_list = lab_alloc(n * sizeof(*odp->pfn_list));
+	odp->pfn_list = calloc(odp->n, sizeof(*odp->pfn_list));
 	pthread_mutex_init(&odp->umem_mutex, NULL);
-	if (odp->pfn_list && !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, first),
-							lab_bytes(n), lab_mm(nic->lab)))
+	if (odp->pfn_list && !lab_mmu_init(&odp->xlt, odp->n) &&
+	    !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, odp->first), lab_bytes(odp->n),
+				       lab_mm(nic->lab)))
 		return odp;
-	lab_free(odp->pfn_list);
-	lab_free(odp);
+	destroy(odp);
 	return NULL;
 }
 
-static void umem_free(struct umem_odp *odp)
+static void revoke(struct umem_odp *odp)
+{
+	__atomic_store_n(&odp->revoked, true, __ATOMIC_RELAXED);
+}
+
+void umem_odp_release(struct umem_odp *odp, struct lab_thread *t)
 {
 	size_t valid = 0;
 
-	mmu_range_notifier_remove(&odp->mrn);
+	if (lab_is_broken(odp->nic->lab, REVOKE_UNLOCKED)) {
+		revoke(odp);
+		lab_linger(t);
+	}
+	pthread_mutex_lock(&odp->umem_mutex);
 	for (size_t i = 0; i < odp->n; i++)
 		valid += !!(odp->pfn_list[i] & HMM_PFN_VALID);
 	LAB_ASSERT(odp->nic->lab, valid == odp->npages, "%zu entries, counted %zu", valid,
 		   odp->npages);
-	tear_down(odp, odp->first, odp->first + odp->n);
-	pthread_mutex_destroy(&odp->umem_mutex);
-	lab_free(odp->pfn_list);
-	lab_free(odp);
-}
-
-/* The region that page i belongs to, with a reference. NULL without memory for a child. */
-static struct umem_odp *umem_get(struct nic *nic, size_t i)
-{
-	struct umem_odp **slot, *odp = nic->mr;
-
-	if (i < nic->mr->n)
-		return odp;
-	slot = &nic->child[(i - nic->mr->n) / CHILD_PAGES];
-	pthread_mutex_lock(&nic->children_lock);
-	if (!*slot)
-		*slot = umem_create(nic, i - i % CHILD_PAGES, CHILD_PAGES);
-	odp = *slot;
-	if (odp)
-		__atomic_fetch_add(&odp->refs, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&nic->children_lock);
-	return odp;
-}
-
-static void umem_put(struct umem_odp *odp)
-{
-	if (odp != odp->nic->mr)
-		__atomic_fetch_sub(&odp->refs, 1, __ATOMIC_RELEASE);
-}
-
-static void free_dead(struct nic *nic)
-{
-	struct umem_odp *dead, *next;
-
-	pthread_mutex_lock(&nic->children_lock);
-	dead = nic->dead;
-	nic->dead = NULL;
-	pthread_mutex_unlock(&nic->children_lock);
-	for (; dead; dead = next) {
-		next = dead->next;
-		while (__atomic_load_n(&dead->refs, __ATOMIC_ACQUIRE))
-			sched_yield();
-		/* It was detached when empty, and must not have been filled since. */
-		LAB_ASSERT(nic->lab, !dead->npages, "%zu pages in a dead child", dead->npages);
-		umem_free(dead);
-	}
-}
-
-static void worker(void *arg, struct lab_thread *t)
-{
-	while (!lab_thread_stopping(t)) {
-		free_dead(arg);
-		sched_yield();
-	}
+	tear_down(odp, 0, odp->n);
+	revoke(odp);
+	pthread_mutex_unlock(&odp->umem_mutex);
+	lab_pause(t);
+	mmu_range_notifier_remove(&odp->mrn);
+	destroy(odp);
 }
 
 /* ----------------------------------------------------------------------------------------- page faults */
-
-static bool is_dying(const struct umem_odp *odp)
-{
-	return odp->dying && !lab_is_broken(odp->nic->lab, NO_DYING_CHECK);
-}
 
 /* Enters the pages that hmm_range_fault found into both tables. Under umem_mutex. */
 static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, size_t n)
@@ -236,13 +179,12 @@ static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, s
 
 		odp->npages += !(*pfn & HMM_PFN_VALID);
 		*pfn = pfns[k];
-		lab_mmu_map(&odp->nic->xlt, i + k, mrn_hmm_pfn_to_frame(*pfn),
+		lab_mmu_map(&odp->xlt, i + k - odp->first, mrn_hmm_pfn_to_frame(*pfn),
 			    *pfn & HMM_PFN_WRITE);
 	}
 }
 
-/* Brings in pages [i, i + n) of odp. 0, -EAGAIN if the child is dying, -EFAULT, ... */
-static int fault_in(struct umem_odp *odp, size_t i, size_t n, bool write, struct lab_thread *t)
+int umem_odp_fault(struct umem_odp *odp, size_t i, size_t n, bool write, struct lab_thread *t)
 {
 	struct lab *lab = odp->nic->lab;
 	unsigned long pfns[MAX_FAULT] = {0};
@@ -265,112 +207,18 @@ static int fault_in(struct umem_odp *odp, size_t i, size_t n, bool write, struct
 			break;
 		lab_pause(t);
 		pthread_mutex_lock(&odp->umem_mutex);
-		if (is_dying(odp)) {
-			err = -EAGAIN;
-		} else if (mmu_range_read_retry(&odp->mrn, range.notifier_seq) &&
-			   !lab_is_broken(lab, NO_RETRY)) {
-			pthread_mutex_unlock(&odp->umem_mutex);
-			continue;
-		} else {
-			lab_unlock_early(t, UNLOCK_EARLY, &odp->umem_mutex);
-			publish(odp, i, pfns, n);
-		}
+		if (!mmu_range_read_retry(&odp->mrn, range.notifier_seq) ||
+		    lab_is_broken(lab, NO_RETRY))
+			break;
 		pthread_mutex_unlock(&odp->umem_mutex);
-		break;
+	}
+	if (!err) {
+		lab_unlock_early(t, UNLOCK_EARLY, &odp->umem_mutex);
+		publish(odp, i, pfns, n);
+		pthread_mutex_unlock(&odp->umem_mutex);
 	}
 	lab_count_retries(t, retries);
 	return err;
-}
-
-/* ---------------------------------------------------------------------------------------- the NIC's side */
-
-/* One access by the NIC. False when the translation is missing. */
-static bool access_page(struct nic *nic, size_t i, bool write, struct lab_thread *t)
-{
-	uint64_t frame = lab_mmu_begin(&nic->xlt, i, write);
-
-	if (frame == LAB_NO_FRAME)
-		return false;
-	lab_pause(t);
-	lab_dma(t, mrn_hmm_frame(lab_hmm(nic->lab), frame), i, write);
-	lab_mmu_end(&nic->xlt, i);
-	return true;
-}
-
-/* Requests of remote peers, for mapped pages. */
-static void engine(void *arg, struct lab_thread *t)
-{
-	struct nic *nic = arg;
-
-	while (!lab_thread_stopping(t)) {
-		access_page(nic, lab_below(t, lab_pages(nic->lab)), lab_chance(t, 2), t);
-		lab_pause(t);
-	}
-}
-
-/* A request that faults if it has to. */
-static void work(void *dev, struct lab_thread *t)
-{
-	struct nic *nic = dev;
-	size_t i = lab_below(t, lab_pages(nic->lab)), n = 1 + lab_below(t, MAX_FAULT);
-	bool write = lab_chance(t, 2);
-	struct umem_odp *odp;
-	int err;
-
-	if (access_page(nic, i, write, t)) {
-		lab_count_retries(t, 0);
-		return;
-	}
-	do {
-		odp = umem_get(nic, i);
-		if (!odp)
-			return;
-		n = n < odp->first + odp->n - i ? n : odp->first + odp->n - i;
-		lab_count_faults(t, n);
-		err = fault_in(odp, i, n, write, t);
-		umem_put(odp);
-	} while (err == -EAGAIN);
-	access_page(nic, i, write, t);
-}
-
-/* ------------------------------------------------------------------------------------------ open, close */
-
-static void shut(void *dev)
-{
-	struct nic *nic = dev;
-
-	if (nic->engine)
-		lab_thread_join(nic->engine);
-	if (nic->worker)
-		lab_thread_join(nic->worker);
-	if (nic->child)
-		free_dead(nic);
-	for (size_t c = 0; c < nic->nr_children; c++)
-		if (nic->child && nic->child[c])
-			umem_free(nic->child[c]);
-	if (nic->mr)
-		umem_free(nic->mr);
-	lab_mmu_destroy(&nic->xlt);
-	pthread_mutex_destroy(&nic->children_lock);
-	lab_free(nic->child);
-}
-
-static int open_nic(struct lab *lab, void *dev)
-{
-	struct nic *nic = dev;
-	size_t half = lab_pages(lab) / 2;
-
-	nic->lab = lab;
-	nic->nr_children = half / CHILD_PAGES;
-	pthread_mutex_init(&nic->children_lock, NULL);
-	nic->child = lab_alloc(nic->nr_children * sizeof(struct umem_odp *));
-	if (nic->child && !lab_mmu_init(&nic->xlt, lab_pages(lab)))
-		nic->mr = umem_create(nic, 0, half);
-	if (nic->mr) {
-		nic->worker = lab_thread_start(lab, worker, nic);
-		nic->engine = lab_thread_start(lab, engine, nic);
-	}
-	return nic->worker && nic->engine ? 0 : -ENOMEM;
 }
 
 const struct lab_driver lab_umem_odp = {
@@ -378,7 +226,7 @@ const struct lab_driver lab_umem_odp = {
 	.about = "RDMA on-demand paging, with implicit regions",
 	.steps = steps,
 	.size = sizeof(struct nic),
-	.open = open_nic,
-	.work = work,
-	.close = shut,
+	.open = mlx5_open,
+	.work = mlx5_work,
+	.close = mlx5_close,
 };

@@ -79,7 +79,7 @@ TEST(lab_that_finds_nothing_says_so, .timeout_s = 120)
 	CHECK_EQ(lines(o.out), 1);
 	if (test_is_sanitized())
 		SKIP("broken models race on purpose");
-	RUN(&o, "lab", "--driver", "umem_odp", "--break", "no_dying_check", "--ops", "1");
+	RUN(&o, "lab", "--driver", "umem_odp", "--break", "queue_twice", "--ops", "1");
 	if (o.status == 0)
 		SKIP("it was found in one operation");
 	CHECK_EQ(o.status, 1);
