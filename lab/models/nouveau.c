@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nouveau: shared virtual memory (drivers/gpu/drm/nouveau, nouveau_svm and nouveau_dmem).
+ * nouveau: shared virtual memory (drivers/gpu/drm/nouveau, nouveau_svm and nouveau_dmem, as in Linux 6.12).
  *
  * Shadow	the GPU's page table: valid, write, atomic; in VRAM or in system memory. Misses go to a fault
  *		buffer; the driver sorts them, handles each address once, and replays or cancels.
@@ -15,11 +15,17 @@
  *		not grant; the copy before the entry is gone.
  * Before 2019	hmm_mirror: ranges in a list of their own, and a count of invalidations in progress: every
  *		fault waited until it was 0.
+ * Upstream	clears up to the window's end when a range begins before it (unmanaged_limit). Its migration
+ *		to VRAM clears no entries before it copies (no_clear_to_vram).
+ *
+ * Ours: the callback of end, which only checks; the clearing in nouveau_dmem.c; audit; and alloc_under_lock: when memory
+ * is short, an allocation reclaims, and calls the process's notifiers in this very thread.
  *
  * This file has the notifiers and the loop that fills the page table. Its callers are in nouveau_work.c, VRAM in
  * nouveau_dmem.c, the GPU in nouveau_gpu.c.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "lab/models/models.h"
 #include "lab/models/nouveau.h"
@@ -36,10 +42,28 @@ static const char *const steps[] = {
 	[NO_WRITE_CHECK] = "no_write_check",
 	[NO_EXCLUSIVE] = "no_exclusive",
 	[NO_UNMANAGED_CHECK] = "no_unmanaged_check",
+	[UNMANAGED_LIMIT] = "unmanaged_limit",
+	[ALLOC_UNDER_LOCK] = "alloc_under_lock",
 	NULL,
 };
 
 #define UNMANAGED_PAGES 4 /* in the middle */
+
+/* Allocated by alloc_notifier, and freed by free_notifier, when no callback runs any more. */
+struct nouveau_mn {
+	struct mmu_notifier mn;
+	struct nouveau_svmm *svmm; /* atomic: NULL before open and after close */
+};
+
+/* True while this thread allocates under the mutex, as no right driver does. */
+static _Thread_local bool allocates;
+
+static bool would_deadlock(struct nouveau_svmm *svmm)
+{
+	LAB_ASSERT(svmm->lab, !allocates,
+		   "a callback waits for the mutex that its own thread holds");
+	return allocates;
+}
 
 /* ------------------------------------------------------------------------------------------ invalidate */
 
@@ -54,9 +78,14 @@ void nouveau_svmm_invalidate(struct nouveau_svmm *svmm, size_t first, size_t lim
 
 static void invalidate_managed(struct nouveau_svmm *svmm, size_t first, size_t limit)
 {
+	bool wide = lab_is_broken(svmm->lab, UNMANAGED_LIMIT);
+
 	if (!lab_is_broken(svmm->lab, NO_UNMANAGED_CHECK) && limit > svmm->unmanaged_start &&
 	    first < svmm->unmanaged_limit) {
-		nouveau_svmm_invalidate(svmm, first, svmm->unmanaged_start);
+		if (first < svmm->unmanaged_start)
+			nouveau_svmm_invalidate(svmm, first,
+						wide ? svmm->unmanaged_limit
+						     : svmm->unmanaged_start);
 		first = svmm->unmanaged_limit;
 	}
 	nouveau_svmm_invalidate(svmm, first, limit);
@@ -78,12 +107,19 @@ static bool is_own_migration(struct nouveau_svmm *svmm, const struct mmu_notifie
 	       (update->owner == nouveau_owner(svmm) || lab_is_broken(svmm->lab, NO_OWNER_CHECK));
 }
 
+static struct nouveau_svmm *svmm_of(struct mmu_notifier *mn)
+{
+	return __atomic_load_n(&((struct nouveau_mn *)mn)->svmm, __ATOMIC_ACQUIRE);
+}
+
 static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 				       const struct mmu_notifier_range *update)
 {
-	struct nouveau_svmm *svmm = (struct nouveau_svmm *)mn;
+	struct nouveau_svmm *svmm = svmm_of(mn);
 	const struct mmu_notifier_range **place;
 
+	if (!svmm || would_deadlock(svmm))
+		return 0;
 	if (!mmu_notifier_range_blockable(update)) {
 		lab_count_refusal(svmm->lab);
 		return -EAGAIN;
@@ -102,18 +138,20 @@ static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 	return 0;
 }
 
-/*
- * The real driver has no such callback. Checks that entries cleared at the start were not written again: a fault that
- * began before has collided, one that began since is waiting.
- */
+/* Checks that entries cleared at the start were not written again: a fault that has begun since is waiting. */
 static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 				      const struct mmu_notifier_range *update)
 {
-	struct nouveau_svmm *svmm = (struct nouveau_svmm *)mn;
+	struct nouveau_svmm *svmm = svmm_of(mn);
 	const struct mmu_notifier_range **place;
-	size_t i = lab_page(svmm->lab, update->start), end = lab_page(svmm->lab, update->end);
-	bool own = update->owner == nouveau_owner(svmm);
+	size_t i, end;
+	bool own;
 
+	if (!svmm || would_deadlock(svmm))
+		return;
+	i = lab_page(svmm->lab, update->start);
+	end = lab_page(svmm->lab, update->end);
+	own = update->owner == nouveau_owner(svmm);
 	pthread_mutex_lock(&svmm->mutex);
 	place = listed(svmm, update);
 	if (place)
@@ -129,7 +167,22 @@ static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 	pthread_mutex_unlock(&svmm->mutex);
 }
 
+static struct mmu_notifier *svmm_alloc_notifier(struct mrn_mm *mm)
+{
+	struct nouveau_mn *mn = calloc(1, sizeof(*mn));
+
+	(void)mm;
+	return mn ? &mn->mn : NULL;
+}
+
+static void svmm_free_notifier(struct mmu_notifier *mn)
+{
+	free(mn);
+}
+
 static const struct mmu_notifier_ops mn_ops = {
+	.alloc_notifier = svmm_alloc_notifier,
+	.free_notifier = svmm_free_notifier,
 	.invalidate_range_start = svmm_invalidate_range_start,
 	.invalidate_range_end = svmm_invalidate_range_end,
 };
@@ -146,6 +199,8 @@ static bool svm_range_invalidate(struct mmu_range_notifier *mrn,
 
 	if (sn->exclusive && range->event == MMU_NOTIFY_EXCLUSIVE &&
 	    range->owner == nouveau_owner(svmm))
+		return true;
+	if (would_deadlock(svmm))
 		return true;
 	if (mmu_notifier_range_blockable(range)) {
 		pthread_mutex_lock(&svmm->mutex);
@@ -194,6 +249,20 @@ static void map(struct nouveau_svmm *svmm, size_t i, unsigned long pfn, uint64_t
 	if (entry & PFN_VRAM)
 		svmm->where[entry & PFN_NUMBER] = i;
 	lab_mmu_map(&svmm->gpu.vmm, i, entry | flags, write);
+}
+
+/* What an allocation does when memory is short: it reclaims a page, and announces that. */
+static void allocate(struct nouveau_svmm *svmm, struct lab_thread *t)
+{
+	size_t i = lab_below(t, lab_pages(svmm->lab));
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, lab_mm(svmm->lab),
+				lab_addr(svmm->lab, i), lab_addr(svmm->lab, i + 1));
+	allocates = true;
+	if (!mmu_notifier_invalidate_range_start(&range))
+		mmu_notifier_invalidate_range_end(&range);
+	allocates = false;
 }
 
 /* Takes the mutex, unless the seq is outdated. */
@@ -250,6 +319,8 @@ int nouveau_range_fault(struct nouveau_svmm *svmm, struct nouveau_ask *ask, stru
 			break;
 	}
 	if (!err) {
+		if (lab_is_broken(svmm->lab, ALLOC_UNDER_LOCK))
+			allocate(svmm, op->t);
 		for (size_t k = 0; k < ask->n; k++)
 			map(svmm, ask->first + k, ask->pfns[k], ask->atomic ? PFN_ATOMIC : 0);
 		pthread_mutex_unlock(&svmm->mutex);
@@ -266,8 +337,12 @@ static void svmm_fini(void *dev)
 
 	nouveau_gpu_stop(&svmm->gpu);
 	nouveau_dmem_fini(svmm);
-	if (svmm->notifier.mm)
-		mmu_notifier_unregister(&svmm->notifier, lab_mm(svmm->lab));
+	if (svmm->notifier) {
+		__atomic_store_n(&svmm->notifier->svmm, NULL, __ATOMIC_RELEASE);
+		mmu_notifier_put(&svmm->notifier->mn);
+		/* A callback that has found the svmm may still be running. */
+		mmu_notifier_synchronize(lab_mm(svmm->lab));
+	}
 	nouveau_gpu_fini(&svmm->gpu);
 	pthread_mutex_destroy(&svmm->migrate_mutex);
 	pthread_mutex_destroy(&svmm->mutex);
@@ -282,19 +357,30 @@ static void map_unmanaged(struct nouveau_svmm *svmm, size_t n)
 		lab_mmu_map(&svmm->gpu.vmm, i, VRAM_PAGES | PFN_VRAM | PFN_ATOMIC, true);
 }
 
+static int get_notifier(struct nouveau_svmm *svmm)
+{
+	struct mmu_notifier *mn;
+	int err = mmu_notifier_get(&mn_ops, lab_mm(svmm->lab), &mn);
+
+	if (!err) {
+		svmm->notifier = (struct nouveau_mn *)mn;
+		__atomic_store_n(&svmm->notifier->svmm, svmm, __ATOMIC_RELEASE);
+	}
+	return err;
+}
+
 static int svmm_init(struct lab *lab, void *dev)
 {
 	struct nouveau_svmm *svmm = dev;
 	int err;
 
 	svmm->lab = lab;
-	svmm->notifier.ops = &mn_ops;
 	pthread_mutex_init(&svmm->mutex, NULL);
 	pthread_mutex_init(&svmm->migrate_mutex, NULL);
 	err = nouveau_gpu_init(&svmm->gpu, lab);
 	if (!err) {
 		map_unmanaged(svmm, lab_pages(lab));
-		err = mmu_notifier_register(&svmm->notifier, lab_mm(lab));
+		err = get_notifier(svmm);
 	}
 	if (!err)
 		err = nouveau_dmem_init(svmm);

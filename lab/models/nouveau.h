@@ -17,13 +17,17 @@ enum nouveau_step {
 	NO_WRITE_CHECK,
 	NO_EXCLUSIVE,
 	NO_UNMANAGED_CHECK,
+	UNMANAGED_LIMIT,
+	ALLOC_UNDER_LOCK,
 };
 
 #define MAX_TOKENS 32
 #define WINDOW	   8 /* pages that are migrated, or audited, at once */
 
+struct nouveau_mn;
+
 struct nouveau_svmm {
-	struct mmu_notifier notifier;
+	struct nouveau_mn *notifier;
 	struct lab *lab;
 	struct nouveau_gpu gpu;
 	size_t unmanaged_start, unmanaged_limit;
