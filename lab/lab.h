@@ -9,8 +9,9 @@
  * The oracle. Every thread that writes has a word of its own in each page, and writes growing values there that name
  * the page, the writer, and the generation of the page's contents, which goes up when they are discarded. So a reader
  * of a word knows whether it can be right: a word of another page, of an older generation, or less than a value written
- * before, is a stale access or a lost write. A frame that has left its page is poisoned and held back: reading the
- * poison is a finding, and so is overwriting it. A model asserts its own invariants with LAB_ASSERT.
+ * before, is a stale access or a lost write. So is a device's access without the right, while the CPU does not have it
+ * either. A frame that has left its page is poisoned and held back: reading the poison is a finding, and so is
+ * overwriting it. A model asserts its own invariants with LAB_ASSERT.
  *
  * A model is a file in models/, with more files if its hardware is large, and an entry in the table in models.c. It
  * uses <mrn/mmu_notifier.h> and <mrn/hmm.h> as any driver would, the functions below, and parts of devices from parts/.

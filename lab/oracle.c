@@ -125,12 +125,18 @@ static void write_page(struct lab_thread *t, void *memory, size_t page)
 
 void lab_dma_read(struct lab_thread *t, const void *memory, size_t page)
 {
+	uint64_t rights = lab_rights(t->lab, page);
+
 	read_page(t, memory, page, "the device");
+	lab_check_right(t->lab, page, rights, false);
 }
 
 void lab_dma_write(struct lab_thread *t, void *memory, size_t page)
 {
+	uint64_t rights = lab_rights(t->lab, page);
+
 	write_page(t, memory, page);
+	lab_check_right(t->lab, page, rights, true);
 }
 
 void lab_dma(struct lab_thread *t, void *memory, size_t page, bool may_write)

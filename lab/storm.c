@@ -10,7 +10,7 @@
 struct stroke {
 	struct lab *lab;
 	struct lab_thread *t;
-	size_t n;
+	size_t first, n;
 	void *addr;
 	size_t length;
 };
@@ -72,9 +72,13 @@ static bool announce(const struct stroke *s)
 
 static bool protect(const struct stroke *s)
 {
-	mrn_hmm_protect(s->lab->hmm, s->addr, s->length,
-			lab_chance(s->t, 2) ? PROT_NONE : PROT_READ);
-	lab_pause(s->t);
+	int prot = lab_chance(s->t, 2) ? PROT_NONE : PROT_READ;
+
+	if (!mrn_hmm_protect(s->lab->hmm, s->addr, s->length, prot))
+		lab_rights_set(s->lab, s->first, s->n, prot);
+	/* Lets the device try. */
+	lab_linger(s->t);
+	lab_rights_set(s->lab, s->first, s->n, RW);
 	mrn_hmm_protect(s->lab->hmm, s->addr, s->length, RW);
 	return false;
 }
@@ -159,7 +163,7 @@ void lab_storm(void *arg, struct lab_thread *t)
 	for (;;) {
 		size_t i = choose(t), n = 1 + lab_below(t, lab_chance(t, 8) ? LAB_PAGES / 2 : 4);
 		size_t first = lab_below(t, LAB_PAGES - n + 1);
-		struct stroke s = {.lab = lab, .t = t, .n = n};
+		struct stroke s = {.lab = lab, .t = t, .first = first, .n = n};
 		bool lost;
 
 		while (sem_wait(&lab->strokes_due))

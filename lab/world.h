@@ -31,6 +31,7 @@
  */
 struct lab_oracle_page {
 	uint64_t state;
+	uint64_t rights; /* rights.c */
 	/* By writer: the last value that is certainly there, if the page still has the value's generation. */
 	uint64_t last[LAB_MAX_WRITERS];
 };
@@ -133,6 +134,14 @@ void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
 void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
 /* Checks that everything written and not discarded is there. Call after all threads have ended. */
 void lab_check_all(struct lab *lab);
+
+/* ---- rights.c */
+
+/* In the storm: what the CPU may do from here on. Call after a right has been taken away, and before one is given. */
+void lab_rights_set(struct lab *lab, size_t first, size_t n, int prot);
+/* A device calls lab_rights before an access, and lab_check_right after it. */
+uint64_t lab_rights(struct lab *lab, size_t page);
+void lab_check_right(struct lab *lab, size_t page, uint64_t before, bool write);
 
 /* ---- storm.c, oracle.c: threads */
 

@@ -19,7 +19,8 @@
  * Where the real driver does less than this model, a step does the same, and the oracle finds it:
  *
  * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, since pinned pages neither move nor are reclaimed. So it
- *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR).
+ *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR),
+		or may no longer write to (mprotect). no_protection does the latter alone.
  * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
  *		they were inserted calls the cover alone, perhaps after the check.
  * freed_unlocked  A callback that finds the node freed returns, though another may be about to flush it.
@@ -50,7 +51,8 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",
 	[SKIP_BUSY] = "skip_busy",
 	[UNPIN_BUSY] = "unpin_busy",
-	[NO_UNPIN] = "no_unpin", /* of pages that are pinned again after a collision */
+	[NO_UNPIN] = "no_unpin",	   /* of pages that are pinned again after a collision */
+	[NO_PROTECTION] = "no_protection", /* acts when pages go, not when rights do */
 	NULL,
 };
 

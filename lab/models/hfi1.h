@@ -23,6 +23,7 @@ enum hfi1_step {
 	SKIP_BUSY,
 	UNPIN_BUSY,
 	NO_UNPIN,
+	NO_PROTECTION,
 };
 
 /*

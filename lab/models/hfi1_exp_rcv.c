@@ -42,11 +42,17 @@ struct hfi1_ctxtdata {
 	struct hfi1_filedata fd[SUBCTXTS];
 };
 
-/* Events that take contents away. Pins protect from all others. */
+/* Events that take contents away, or the right to write. Pins protect from all others. */
 static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 {
-	return 1u << MMU_NOTIFY_UNMAP |
-	       (lab_is_broken(uctxt->lab, UNMAP_ONLY) ? 0 : 1u << MMU_NOTIFY_CLEAR);
+	unsigned int events = 1u << MMU_NOTIFY_UNMAP;
+
+	if (lab_is_broken(uctxt->lab, UNMAP_ONLY))
+		return events;
+	events |= 1u << MMU_NOTIFY_CLEAR;
+	if (lab_is_broken(uctxt->lab, NO_PROTECTION))
+		return events;
+	return events | 1u << MMU_NOTIFY_PROTECTION_VMA;
 }
 
 /* ----------------------------------------------------------------------------- nodes */
