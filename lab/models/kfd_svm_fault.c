@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* kfd_svm: the GPU's faults, and the program that causes them. */
+#include <errno.h>
+#include <sched.h>
+
+#include "lab/models/kfd_svm.h"
+
+#define MAX_FAULT    4	/* pages */
+#define OPS_PER_FREE 64 /* one in this many operations frees a range */
+
+/* --------------------------------------------------------------------------------------------- faults */
+
+static struct svm_range *range_from_page(struct svms *svms, size_t page)
+{
+	struct svm_range *prange = svms->ranges;
+
+	while (prange && (page < prange->start || page >= prange->start + prange->n))
+		prange = prange->next;
+	return prange;
+}
+
+/* The page's range, or a new one. NULL without memory. With the mmap lock for reading. */
+static struct svm_range *get_range(struct svms *svms, size_t page, struct lab_thread *t)
+{
+	size_t start = page, end = page + 1, n = 1 + lab_below(t, MAX_RANGE);
+	struct svm_range *prange;
+
+	pthread_mutex_lock(&svms->lock);
+	prange = range_from_page(svms, page);
+	if (!prange) {
+		while (end - start < n && end < lab_pages(svms->lab) && !range_from_page(svms, end))
+			end++;
+		while (end - start < n && start && !range_from_page(svms, start - 1))
+			start--;
+		prange = svm_range_new(svms, start, end - start);
+		if (prange)
+			svm_range_link(prange);
+	}
+	pthread_mutex_unlock(&svms->lock);
+	return prange;
+}
+
+/* Enters the pages. -EAGAIN if one is unmapped. Under the range's lock. */
+static int map_to_gpu(struct svm_range *prange, size_t page, const unsigned long *pfns, size_t n,
+		      bool write)
+{
+	struct svms *svms = prange->svms;
+
+	for (size_t k = 0; k < n; k++)
+		if (prange->dead[page + k - prange->start] &&
+		    !lab_is_broken(svms->lab, REFAULT_DEAD))
+			return -EAGAIN;
+	for (size_t k = 0; k < n; k++)
+		lab_mmu_map(&svms->gpuvm, page + k, mrn_hmm_pfn_to_frame(pfns[k]), write);
+	return 0;
+}
+
+/* 0; -EAGAIN if the range waits for the worker; -EFAULT, ... With the mmap lock for reading. */
+static int validate_and_map(struct svm_range *prange, size_t page, size_t n, bool write,
+			    struct lab_thread *t, unsigned int *retries)
+{
+	struct lab *lab = prange->svms->lab;
+	unsigned long pfns[MAX_FAULT] = {0};
+	struct hmm_range range = {
+		.notifier = &prange->notifier,
+		.start = lab_addr(lab, page),
+		.end = lab_addr(lab, page + n),
+		.hmm_pfns = pfns,
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+	};
+	int err;
+
+	lab_count_faults(t, n);
+	for (;; ++*retries) {
+		range.notifier_seq = mmu_range_read_begin(&prange->notifier);
+		err = hmm_range_fault(&range);
+		if (err == -EBUSY)
+			continue;
+		if (err)
+			return err;
+		lab_pause(t);
+		pthread_mutex_lock(&prange->lock);
+		if (!mmu_range_read_retry(&prange->notifier, range.notifier_seq) ||
+		    lab_is_broken(lab, NO_RETRY))
+			break;
+		pthread_mutex_unlock(&prange->lock);
+	}
+	lab_unlock_early(t, UNLOCK_EARLY, &prange->lock);
+	err = map_to_gpu(prange, page, pfns, n, write);
+	pthread_mutex_unlock(&prange->lock);
+	return err;
+}
+
+/* One attempt at a fault of the GPU. */
+static int restore_pages(struct svms *svms, size_t page, size_t n, bool write, struct lab_thread *t,
+			 unsigned int *retries)
+{
+	struct svm_range *prange;
+	int err = -ENOMEM;
+
+	pthread_rwlock_rdlock(&svms->mmap_lock);
+	prange = get_range(svms, page, t);
+	if (prange) {
+		n = n < prange->start + prange->n - page ? n : prange->start + prange->n - page;
+		err = validate_and_map(prange, page, n, write, t, retries);
+	}
+	pthread_rwlock_unlock(&svms->mmap_lock);
+	return err;
+}
+
+/* ----------------------------------------------------------------------------------------- the program */
+
+/* One access by the GPU. False when the translation is missing. */
+static bool access_page(struct svms *svms, size_t page, bool write, struct lab_thread *t)
+{
+	uint64_t frame = lab_mmu_begin(&svms->gpuvm, page, write);
+
+	if (frame == LAB_NO_FRAME)
+		return false;
+	lab_pause(t);
+	lab_dma(t, mrn_hmm_frame(lab_hmm(svms->lab), frame), page, write);
+	lab_mmu_end(&svms->gpuvm, page);
+	return true;
+}
+
+void svm_engine(void *arg, struct lab_thread *t)
+{
+	struct svms *svms = arg;
+
+	while (!lab_thread_stopping(t)) {
+		access_page(svms, lab_below(t, lab_pages(svms->lab)), lab_chance(t, 2), t);
+		lab_pause(t);
+	}
+}
+
+static void free_some_range(struct svms *svms, size_t page)
+{
+	struct svm_range *prange;
+
+	pthread_rwlock_wrlock(&svms->mmap_lock);
+	prange = range_from_page(svms, page);
+	if (prange)
+		svm_range_release(prange);
+	pthread_rwlock_unlock(&svms->mmap_lock);
+}
+
+void svm_work(void *dev, struct lab_thread *t)
+{
+	struct svms *svms = dev;
+	size_t page = lab_below(t, lab_pages(svms->lab)), n = 1 + lab_below(t, MAX_FAULT);
+	bool write = lab_chance(t, 2);
+	unsigned int retries = 0;
+
+	if (lab_chance(t, OPS_PER_FREE)) {
+		free_some_range(svms, page);
+		return;
+	}
+	if (!access_page(svms, page, write, t)) {
+		for (; restore_pages(svms, page, n, write, t, &retries) == -EAGAIN; retries++)
+			sched_yield();
+		access_page(svms, page, write, t);
+	}
+	lab_count_retries(t, retries);
+}
