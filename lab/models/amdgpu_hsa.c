@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * amdgpu_hsa: compute with user pointers (drivers/gpu/drm/amd, amdgpu_amdkfd_gpuvm and amdkfd).
+ * amdgpu_hsa: compute with user pointers (drivers/gpu/drm/amd, amdgpu_amdkfd_gpuvm and amdkfd, as in Linux 6.1).
  *
  * Shadow	the pages of each userptr buffer object, and the GPU's page table, written from them. A
  *		program fills the queues itself, so access is taken away by stopping all of its queues.
@@ -15,6 +15,9 @@
  * Hazards	the object that is invalidated again while it is being restored; the eviction between the
  *		last compare-and-swap and the start of the queues, hence the count of stop requests;
  *		the entries of an object that has no pages any more.
+ * Upstream	6.1 compares and swaps both counts; later versions have this lock around both, where ours still
+ *		swaps the one. In all, only a bad address counts as restored. A page whose protection forbids
+ *		the access is fetched again later, and the queues stand still meanwhile.
  * Before 2019	a rwsem held from start to end, with a count for nested starts, and a tree of objects for
  *		each process, which every start walked.
  */
@@ -174,7 +177,7 @@ static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 	lab_count_faults(t, mem->n);
 	err = hmm_range_fault(&range);
 	/* A bad address counts as success: better a GPU fault there than queues stopped for ever. */
-	if (err && err != -EFAULT && err != -EPERM)
+	if (err && err != -EFAULT)
 		return err == -EBUSY ? -EAGAIN : err;
 	mem->has_pages = !err;
 	lab_pause(t);
