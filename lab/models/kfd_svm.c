@@ -27,7 +27,6 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/kfd_svm.h"
 #include "lab/models/models.h"
@@ -102,7 +101,7 @@ static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
 
 struct svm_range *svm_range_new(struct svms *svms, size_t start, size_t n)
 {
-	struct svm_range *prange = calloc(1, sizeof(*prange));
+	struct svm_range *prange = lab_alloc(sizeof(*prange));
 
 	if (!prange)
 		return NULL;
@@ -116,7 +115,7 @@ struct svm_range *svm_range_new(struct svms *svms, size_t start, size_t n)
 				       lab_mm(svms->lab)))
 		return prange;
 	pthread_mutex_destroy(&prange->lock);
-	free(prange);
+	lab_free(prange);
 	return NULL;
 }
 
@@ -151,7 +150,7 @@ static void range_free(struct svm_range *prange)
 		__atomic_store_n(at, prange->next_deferred, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&svms->deferred_list_lock);
 	pthread_mutex_destroy(&prange->lock);
-	free(prange);
+	lab_free(prange);
 }
 
 void svm_range_release(struct svm_range *prange)
@@ -227,18 +226,13 @@ static void split_range(struct svm_range *prange, struct lab_thread *t)
 	range_free(prange);
 }
 
-static bool has_work(struct svms *svms)
-{
-	return __atomic_load_n(&svms->deferred_range_list, __ATOMIC_RELAXED);
-}
-
 static void deferred_list_work(void *arg, struct lab_thread *t)
 {
 	struct svms *svms = arg;
 	struct svm_range *prange;
 
-	while (has_work(svms) || !lab_thread_stopping(t)) {
-		if (!has_work(svms)) {
+	while (svm_has_work(svms) || !lab_thread_stopping(t)) {
+		if (!svm_has_work(svms)) {
 			sched_yield();
 			continue;
 		}

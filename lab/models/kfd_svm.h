@@ -46,6 +46,12 @@ struct svms {
 	struct lab_thread *worker, *engine;
 };
 
+/* True while ranges wait for the worker. */
+static inline bool svm_has_work(struct svms *svms)
+{
+	return __atomic_load_n(&svms->deferred_range_list, __ATOMIC_RELAXED);
+}
+
 /* ---- kfd_svm.c */
 
 /* With a notifier, but not in the list yet. NULL without memory. */

@@ -157,7 +157,8 @@ void svm_work(void *dev, struct lab_thread *t)
 	}
 	if (!access_page(svms, page, write, t)) {
 		for (; restore_pages(svms, page, n, write, t, &retries) == -EAGAIN; retries++)
-			sched_yield();
+			while (svm_has_work(svms))
+				sched_yield();
 		access_page(svms, page, write, t);
 	}
 	lab_count_retries(t, retries);

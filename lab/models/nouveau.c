@@ -25,7 +25,6 @@
  * nouveau_dmem.c, the GPU in nouveau_gpu.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/models.h"
 #include "lab/models/nouveau.h"
@@ -169,7 +168,7 @@ static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 
 static struct mmu_notifier *svmm_alloc_notifier(struct mrn_mm *mm)
 {
-	struct nouveau_mn *mn = calloc(1, sizeof(*mn));
+	struct nouveau_mn *mn = lab_alloc(sizeof(*mn));
 
 	(void)mm;
 	return mn ? &mn->mn : NULL;
@@ -177,7 +176,7 @@ static struct mmu_notifier *svmm_alloc_notifier(struct mrn_mm *mm)
 
 static void svmm_free_notifier(struct mmu_notifier *mn)
 {
-	free(mn);
+	lab_free(mn);
 }
 
 static const struct mmu_notifier_ops mn_ops = {

@@ -28,7 +28,6 @@
  * This file has the ranges; the keys, the children and the NIC are in umem_odp_mr.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "lab/models/models.h"
 #include "lab/models/umem_odp.h"
@@ -117,13 +116,13 @@ static void destroy(struct umem_odp *odp)
 {
 	pthread_mutex_destroy(&odp->umem_mutex);
 	lab_mmu_destroy(&odp->xlt);
-	free(odp->pfn_list);
-	free(odp);
+	lab_free(odp->pfn_list);
+	lab_free(odp);
 }
 
 struct umem_odp *umem_odp_alloc(struct nic *nic, size_t key)
 {
-	struct umem_odp *odp = calloc(1, sizeof(*odp));
+	struct umem_odp *odp = lab_alloc(sizeof(*odp));
 
 	if (!odp)
 		return NULL;
@@ -133,7 +132,7 @@ struct umem_odp *umem_odp_alloc(struct nic *nic, size_t key)
 	odp->n = key ? CHILD_PAGES : nic->half;
 	odp->mrn.ops = &ops;
 	odp->mrn.driver_lock = &odp->umem_mutex;
-	odp->pfn_list = calloc(odp->n, sizeof(*odp->pfn_list));
+	odp->pfn_list = lab_alloc(odp->n * sizeof(*odp->pfn_list));
 	pthread_mutex_init(&odp->umem_mutex, NULL);
 	if (odp->pfn_list && !lab_mmu_init(&odp->xlt, odp->n) &&
 	    !mmu_range_notifier_insert(&odp->mrn, lab_addr(nic->lab, odp->first), lab_bytes(odp->n),

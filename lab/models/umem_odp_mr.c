@@ -2,7 +2,6 @@
 /* umem_odp: the keys of registered memory, the children of the implicit region, and the NIC. */
 #include <errno.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #include "lab/models/umem_odp.h"
 
@@ -247,7 +246,7 @@ void mlx5_close(void *dev)
 	lab_mmu_destroy(&nic->keys);
 	pthread_mutex_destroy(&nic->keys_mutex);
 	pthread_mutex_destroy(&nic->mkeys_lock);
-	free(nic->mr);
+	lab_free(nic->mr);
 }
 
 int mlx5_open(struct lab *lab, void *dev)
@@ -259,7 +258,7 @@ int mlx5_open(struct lab *lab, void *dev)
 	nic->nr_keys = 1 + nic->half / CHILD_PAGES;
 	pthread_mutex_init(&nic->keys_mutex, NULL);
 	pthread_mutex_init(&nic->mkeys_lock, NULL);
-	nic->mr = calloc(nic->nr_keys, sizeof(struct umem_odp *));
+	nic->mr = lab_alloc(nic->nr_keys * sizeof(struct umem_odp *));
 	if (nic->mr && !lab_mmu_init(&nic->keys, nic->nr_keys)) {
 		nic->worker = lab_thread_start(lab, worker, nic);
 		nic->engine = lab_thread_start(lab, engine, nic);
