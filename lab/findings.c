@@ -45,6 +45,21 @@ void lab_leak(struct lab *lab, const char *format, ...)
 	va_end(args);
 }
 
+static void sleeps(struct lab *lab, const char *format, ...)
+{
+	va_list args;
+
+	__atomic_fetch_add(&lab->asserts, 1, __ATOMIC_RELAXED);
+	va_start(args, format);
+	report(lab, "sleep", format, args);
+	va_end(args);
+}
+
+void lab_sleeps(struct lab *lab, const char *how)
+{
+	sleeps(lab, "a callback that may not block %s", how);
+}
+
 uint64_t lab_findings(const struct lab *lab)
 {
 	return __atomic_load_n(&lab->stale, __ATOMIC_RELAXED) +

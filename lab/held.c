@@ -30,8 +30,10 @@ void lab_let_go(enum lab_kind kind)
 
 void *lab_alloc(size_t size)
 {
-	void *memory = calloc(1, size);
+	void *memory;
 
+	lab_might_sleep("allocates");
+	memory = calloc(1, size);
 	if (memory)
 		lab_hold(LAB_ALLOCATIONS);
 	return memory;

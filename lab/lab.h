@@ -104,9 +104,19 @@ void lab_dma(struct lab_thread *t, void *memory, size_t page, bool may_write);
 bool lab_page_hold(struct lab *lab, size_t page);
 void lab_page_release(struct lab *lab, size_t page);
 
+/* ------------------------------------------------------------------------------------------- waiting */
+
+/*
+ * Call before what may wait for another thread: a finding in a callback that may not block, also when it need not wait
+ * this time. how: what it does, for the finding.
+ */
+void lab_might_sleep(const char *how);
+/* Locks what its holder may keep while it sleeps: the kernel's mutex, in contrast to a spinlock. */
+void lab_lock(pthread_mutex_t *lock);
+
 /* -------------------------------------------------------------------------------------------- memory */
 
-/* Zeroed memory, or NULL. Counted: what a driver has not freed when it is closed is a finding. */
+/* Zeroed memory, or NULL; may sleep. Counted: what a driver has not freed when it is closed is a finding. */
 void *lab_alloc(size_t size);
 void lab_free(void *memory);
 

@@ -57,11 +57,15 @@ static bool announce(const struct stroke *s)
 	struct mmu_notifier_range range;
 	uintptr_t start = (uintptr_t)s->addr;
 	bool nonblock = lab_chance(s->t, 3);
+	int err;
 
 	mmu_notifier_range_init(&range, events[lab_below(s->t, 4)], 0, lab_mm(s->lab), start,
 				start + s->length);
-	if (nonblock ? mmu_notifier_invalidate_range_start_nonblock(&range)
-		     : mmu_notifier_invalidate_range_start(&range))
+	lab_forbid_sleep(nonblock ? s->lab : NULL);
+	err = nonblock ? mmu_notifier_invalidate_range_start_nonblock(&range)
+		       : mmu_notifier_invalidate_range_start(&range);
+	lab_forbid_sleep(NULL);
+	if (err)
 		return false;
 	lab_pause(s->t);
 	mmu_notifier_invalidate_range_end(&range);
@@ -86,7 +90,17 @@ static bool protect(const struct stroke *s)
 /* ------------------------------------------------------------------------- changes that lose contents */
 
 ONE_CALL(discard)
-ONE_CALL(reap)
+
+/* No callback may block; a device's functions that free its pages may, so they must not call lab_might_sleep. */
+static bool reap(const struct stroke *s)
+{
+	int err;
+
+	lab_forbid_sleep(s->lab);
+	err = mrn_hmm_reap(s->lab->hmm, s->addr, s->length);
+	lab_forbid_sleep(NULL);
+	return !err;
+}
 
 static bool unmap(const struct stroke *s)
 {

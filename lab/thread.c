@@ -91,6 +91,30 @@ struct lab *lab_of(const struct lab_thread *t)
 	return t->lab;
 }
 
+/* ------------------------------------------------------------------------------------------- waiting */
+
+/* The run, while this thread starts an invalidation whose callbacks may not block. */
+static __thread struct lab *may_not_block;
+
+void lab_forbid_sleep(struct lab *lab)
+{
+	may_not_block = lab;
+}
+
+void lab_might_sleep(const char *how)
+{
+	if (may_not_block)
+		lab_sleeps(may_not_block, how);
+}
+
+void lab_lock(pthread_mutex_t *lock)
+{
+	lab_might_sleep("takes a lock whose holder may sleep");
+	pthread_mutex_lock(lock);
+}
+
+/* -------------------------------------------------------------------------------------- odds, figures */
+
 /* xorshift64* */
 uint64_t lab_random(struct lab_thread *t)
 {

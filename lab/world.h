@@ -104,6 +104,8 @@ struct lab {
 /* lab_thread_start, for a thread with another role than the device's. The role is a static string. */
 struct lab_thread *lab_thread_start_as(struct lab *lab, const char *role,
 				       void (*fn)(void *arg, struct lab_thread *t), void *arg);
+/* For the calling thread, around the start of an invalidation whose callbacks may not block. NULL: it is over. */
+void lab_forbid_sleep(struct lab *lab);
 /* The calling thread, or NULL if the lab did not start it. */
 struct lab_thread *lab_self(const struct lab *lab);
 
@@ -123,6 +125,8 @@ __attribute__((format(printf, 2, 3), cold)) void lab_stale(struct lab *lab, cons
 							   ...);
 /* Reports something that the driver has left. */
 __attribute__((format(printf, 2, 3), cold)) void lab_leak(struct lab *lab, const char *format, ...);
+/* Reports a callback that may not block, and might; counted as an assertion. */
+void lab_sleeps(struct lab *lab, const char *how);
 /* How many there are so far. */
 uint64_t lab_findings(const struct lab *lab);
 void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);

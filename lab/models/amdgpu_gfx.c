@@ -32,6 +32,7 @@ enum {
 	SHARED_RANGE,
 	COMPARE_EARLY,
 	UNREGISTER_BUSY,
+	NO_REFUSAL,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -42,6 +43,7 @@ static const char *const steps[] = {
 	[SHARED_RANGE] = "shared_range",
 	[COMPARE_EARLY] = "compare_early",
 	[UNREGISTER_BUSY] = "unregister_busy",
+	[NO_REFUSAL] = "no_refusal", /* waits in a callback that may not block */
 	NULL,
 };
 
@@ -84,11 +86,11 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 	struct amdgpu_device *adev = (struct amdgpu_device *)bo->gpu;
 	struct lab *lab = bo->gpu->lab;
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}
-	pthread_mutex_lock(&adev->notifier_lock);
+	lab_lock(&adev->notifier_lock);
 	lab_count_invalidation(lab, range);
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);

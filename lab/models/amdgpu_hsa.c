@@ -109,7 +109,7 @@ static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_noti
 		lab_count_refusal(kfd->lab);
 		return false;
 	}
-	pthread_mutex_lock(&kfd->notifier_lock);
+	lab_lock(&kfd->notifier_lock);
 	lab_count_invalidation(kfd->lab, range);
 	if (!lab_is_broken(kfd->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
@@ -145,7 +145,7 @@ static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct
 	struct kfd *kfd = mem->kfd;
 	bool collided;
 
-	pthread_mutex_lock(&kfd->notifier_lock);
+	lab_lock(&kfd->notifier_lock);
 	collided = mmu_range_read_retry(&mem->mrn, seq);
 	LAB_ASSERT(kfd->lab, collided == (mem->invalid != invalid),
 		   "the seq and the count of callbacks disagree");
@@ -280,7 +280,7 @@ static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
 
 static void set_mem(struct kfd *kfd, size_t b, struct kgd_mem *mem)
 {
-	pthread_mutex_lock(&kfd->notifier_lock);
+	lab_lock(&kfd->notifier_lock);
 	kfd->mem[b] = mem;
 	pthread_mutex_unlock(&kfd->notifier_lock);
 }

@@ -70,7 +70,7 @@ static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *ran
 static bool lock_for(struct dmirror *d, const struct mmu_notifier_range *range)
 {
 	if (mmu_notifier_range_blockable(range)) {
-		pthread_mutex_lock(&d->mutex);
+		lab_lock(&d->mutex);
 		return true;
 	}
 	if (!pthread_mutex_trylock(&d->mutex))
@@ -209,7 +209,7 @@ static bool begin_moving(const struct dmirror_cmd *c)
 	struct dmirror *d = c->d;
 	bool idle;
 
-	pthread_mutex_lock(&d->mutex);
+	lab_lock(&d->mutex);
 	idle = !(d->migrate_seq & 1);
 	if (idle) {
 		__atomic_store_n(&d->migrate_seq, d->migrate_seq + 1, __ATOMIC_RELEASE);
@@ -235,7 +235,7 @@ void dmirror_migrate_to_device(const struct dmirror_cmd *c)
 					  pfns);
 	moving_to = NULL;
 	lab_pause(c->t);
-	pthread_mutex_lock(&d->mutex);
+	lab_lock(&d->mutex);
 	/* After a collision nothing is published; the next access faults. */
 	if (there > 0 &&
 	    (!mmu_range_read_retry(&d->notifier, seq) || lab_is_broken(d->lab, NO_RETRY)))
@@ -292,14 +292,14 @@ static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 
 	do {
 		range->notifier_seq = mmu_range_read_begin(range->notifier);
-		pthread_mutex_lock(&d->mutex);
+		lab_lock(&d->mutex);
 		for (size_t k = 0; k < c->n; k++) {
 			entry[k] = lab_mmu_pfn(&d->pt, c->i + k);
 			write[k] = lab_mmu_is_writable(&d->pt, c->i + k);
 		}
 		pthread_mutex_unlock(&d->mutex);
 		again = hmm_range_fault(range) == -EBUSY;
-		pthread_mutex_lock(&d->mutex);
+		lab_lock(&d->mutex);
 		again |= mmu_range_read_retry(range->notifier, range->notifier_seq);
 		for (size_t k = 0; k < c->n && !again; k++)
 			compare(d, c->i + k, entry[k], write[k], range->hmm_pfns[k]);

@@ -186,7 +186,7 @@ static bool gntdev_invalidate(struct mmu_range_notifier *mrn,
 	end = end < map_end ? end : map_end;
 	if (start >= end)
 		return true;
-	pthread_mutex_lock(&map->lock);
+	lab_lock(&map->lock);
 	lab_count_invalidation(lab, range);
 	unmap_grant_pages(map, start - map_start, end - start);
 	pthread_mutex_unlock(&map->lock);
@@ -200,7 +200,7 @@ static bool unmap_rest(struct gntdev_grant_map *map)
 {
 	bool done = true;
 
-	pthread_mutex_lock(&map->lock);
+	lab_lock(&map->lock);
 	for (size_t i = 0; i < map->count; i++)
 		if (map->being_removed[i] && map->khandle[i])
 			done &= unmap_kernel_page(map, i);
@@ -294,7 +294,7 @@ static void gntdev_map_grant_pages(struct gntdev_grant_map *map, struct lab_thre
 	bool trust = lab_is_broken(map->priv->lab, TRUST_MMAP_LOCK);
 
 	lab_count_faults(t, map->count);
-	pthread_mutex_lock(&map->lock);
+	lab_lock(&map->lock);
 	for (size_t i = 0; i < map->count; i++)
 		if (!map->being_removed[i] || trust)
 			map_grant_page(map, i);

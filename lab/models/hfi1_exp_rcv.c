@@ -75,7 +75,7 @@ static bool clear_tid_node(struct tid_rb_node *node)
 	struct hfi1_ctxtdata *uctxt = node->fd->uctxt;
 	bool was_freed;
 
-	pthread_mutex_lock(&node->invalidate_mutex);
+	lab_lock(&node->invalidate_mutex);
 	was_freed = node->freed;
 	if (!was_freed) {
 		LAB_ASSERT(uctxt->lab, node->watched, "a valid entry without a notifier");
@@ -158,7 +158,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	fd->entry_to_rb[rcventry] = node;
 	fd->tid_used++;
 	lab_pause(t);
-	pthread_mutex_lock(&node->invalidate_mutex);
+	lab_lock(&node->invalidate_mutex);
 	if (!node->freed || lab_is_broken(uctxt->lab, NO_FREED_CHECK)) {
 		LAB_ASSERT(uctxt->lab, !node->freed, "entry over pages that are no longer pinned");
 		hfi1_rcvarray_write(&uctxt->rcvarray, rcventry, first, pages[0], order);

@@ -31,6 +31,7 @@ enum {
 	UNLOCK_EARLY,
 	NO_REPIN,
 	NO_UNBIND_WAIT,
+	NO_REFUSAL,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -40,6 +41,7 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",     /* attaches the fence after the check */
 	[NO_REPIN] = "no_repin",	     /* stores the new seq with the old pages */
 	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a running request */
+	[NO_REFUSAL] = "no_refusal",	     /* waits for fences where it may not */
 	NULL,
 };
 
@@ -72,7 +74,7 @@ static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
 	struct drm_i915_private *i915 = (struct drm_i915_private *)obj->gpu;
 	struct lab *lab = obj->gpu->lab;
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}

@@ -123,7 +123,7 @@ static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 		lab_count_refusal(svmm->lab);
 		return -EAGAIN;
 	}
-	pthread_mutex_lock(&svmm->mutex);
+	lab_lock(&svmm->mutex);
 	place = listed(svmm, NULL);
 	LAB_ASSERT(svmm->lab, place, "more than %d invalidations at once", MAX_TOKENS);
 	if (place)
@@ -151,7 +151,7 @@ static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 	i = lab_page(svmm->lab, update->start);
 	end = lab_page(svmm->lab, update->end);
 	own = update->owner == nouveau_owner(svmm);
-	pthread_mutex_lock(&svmm->mutex);
+	lab_lock(&svmm->mutex);
 	place = listed(svmm, update);
 	if (place)
 		*place = NULL;
@@ -202,7 +202,7 @@ static bool svm_range_invalidate(struct mmu_range_notifier *mrn,
 	if (would_deadlock(svmm))
 		return true;
 	if (mmu_notifier_range_blockable(range)) {
-		pthread_mutex_lock(&svmm->mutex);
+		lab_lock(&svmm->mutex);
 	} else if (pthread_mutex_trylock(&svmm->mutex)) {
 		lab_count_refusal(svmm->lab);
 		return false;
@@ -270,7 +270,7 @@ static bool lock_if_valid(struct nouveau_svm_notifier *sn, uint64_t seq, struct 
 	struct nouveau_svmm *svmm = sn->svmm;
 
 	lab_pause(t);
-	pthread_mutex_lock(&svmm->mutex);
+	lab_lock(&svmm->mutex);
 	if (mmu_range_read_retry(&sn->notifier, seq) && !lab_is_broken(svmm->lab, NO_RETRY)) {
 		pthread_mutex_unlock(&svmm->mutex);
 		return false;

@@ -96,7 +96,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	}
 	first = first > odp->first ? first : odp->first;
 	end = end < odp->first + odp->n ? end : odp->first + odp->n;
-	pthread_mutex_lock(&odp->umem_mutex);
+	lab_lock(&odp->umem_mutex);
 	lab_count_invalidation(lab, range);
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);

@@ -9,7 +9,7 @@
 
 void dma_resv_lock(struct dma_resv *resv)
 {
-	pthread_mutex_lock(&resv->lock);
+	lab_lock(&resv->lock);
 }
 
 bool dma_resv_trylock(struct dma_resv *resv)

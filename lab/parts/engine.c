@@ -84,6 +84,7 @@ void lab_engine_submit(struct lab_engine *e, struct lab_job *job)
 
 void lab_engine_destroy(struct lab_engine *e)
 {
+	lab_might_sleep("waits for an engine");
 	pthread_mutex_lock(&e->lock);
 	e->ending = true;
 	pthread_cond_broadcast(&e->more);

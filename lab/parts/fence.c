@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "lab/held.h"
+#include "lab/lab.h"
 #include "os/futex.h"
 
 void dma_fence_init(struct dma_fence *f, void (*release)(struct dma_fence *f))
@@ -42,6 +43,7 @@ bool dma_fence_is_signaled(const struct dma_fence *f)
 
 void dma_fence_wait(struct dma_fence *f)
 {
+	lab_might_sleep("waits for a fence");
 	while (!dma_fence_is_signaled(f))
 		mrn_futex_wait(&f->state, 0, NULL);
 }

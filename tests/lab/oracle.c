@@ -29,7 +29,10 @@ enum {
 	LEAVE_MEMORY,
 	LEAVE_PIN,
 	NR_LEAKS,
-	CRASH = NR_LEAKS,
+	SLEEP_ON_LOCK = NR_LEAKS,
+	SLEEP_ON_FENCE,
+	SLEEP_ON_MEMORY,
+	CRASH,
 	CRASH_IN_CALLBACK,
 	ABORT,
 };
@@ -44,6 +47,9 @@ static const char *const steps[] = {
 	[LEAVE_FENCE] = "leave_fence",
 	[LEAVE_MEMORY] = "leave_memory",
 	[LEAVE_PIN] = "leave_pin",
+	[SLEEP_ON_LOCK] = "sleep_on_lock",
+	[SLEEP_ON_FENCE] = "sleep_on_fence",
+	[SLEEP_ON_MEMORY] = "sleep_on_memory",
 	[CRASH] = "crash",
 	[CRASH_IN_CALLBACK] = "crash_in_callback",
 	[ABORT] = "abort",
@@ -59,6 +65,7 @@ struct wrong {
 	struct lab_devmem devmem;
 	struct lab_mmu mmu;
 	struct dma_fence fence;
+	pthread_mutex_t lock;
 	void *memory;
 	uint64_t frame;
 };
@@ -70,6 +77,18 @@ static void crash(void)
 	*(volatile int *)nowhere = 0;
 }
 
+static void sleep_if_broken(struct wrong *w)
+{
+	if (lab_is_broken(w->lab, SLEEP_ON_LOCK)) {
+		lab_lock(&w->lock);
+		pthread_mutex_unlock(&w->lock);
+	}
+	if (lab_is_broken(w->lab, SLEEP_ON_FENCE))
+		dma_fence_wait(&w->fence);
+	if (lab_is_broken(w->lab, SLEEP_ON_MEMORY))
+		lab_free(lab_alloc(8));
+}
+
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
@@ -79,6 +98,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	if (range->event == MMU_NOTIFY_EXCLUSIVE && !range->owner &&
 	    lab_is_broken(w->lab, CRASH_IN_CALLBACK))
 		crash();
+	sleep_if_broken(w);
 	lab_count_invalidation(w->lab, range);
 	mmu_range_notifier_update_seq(mrn, cur_seq);
 	return true;
@@ -103,7 +123,9 @@ static int open_wrong(struct lab *lab, void *dev)
 	w->list.ops = &list_ops;
 	w->thread = lab_thread_start(lab, idle, w);
 	w->memory = lab_alloc(64);
+	pthread_mutex_init(&w->lock, NULL);
 	dma_fence_init(&w->fence, NULL);
+	dma_fence_signal(&w->fence);
 	err = w->thread && w->memory ? 0 : -ENOMEM;
 	err = err ? err : lab_engine_create(lab, 1, &w->engine);
 	err = err ? err : lab_devmem_open(&w->devmem, lab, 4);
@@ -214,6 +236,25 @@ TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
 		/* An engine has a thread, too. */
 		CHECK_EQ(r.leaks, step == LEAVE_ENGINE ? 2 : 1);
 		CHECK(!r.stale && !r.asserts);
+	}
+}
+
+/* Blocking where that is allowed is no finding: the storm has many more of those. */
+TEST(what_may_sleep_in_a_callback_that_may_not_is_found, .timeout_s = 60)
+{
+	static const char *const said[] = {
+		[SLEEP_ON_LOCK] = "takes a lock whose holder may sleep",
+		[SLEEP_ON_FENCE] = "waits for a fence",
+		[SLEEP_ON_MEMORY] = "allocates",
+	};
+	static struct lab_result r;
+
+	for (int step = SLEEP_ON_LOCK; step <= SLEEP_ON_MEMORY; step++) {
+		run_ops(2000, step, &r);
+		CHECK_MSG(strstr(r.finding, "wrong: sleep: ") && strstr(r.finding, said[step]),
+			  "%s: %s", said[step], r.finding);
+		CHECK(r.asserts && r.asserts < r.invalidations / 2);
+		CHECK(!r.stale && !r.leaks);
 	}
 }
 
