@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gntdev: pages of another domain in a process (drivers/xen/gntdev.c), as in a PV domain.
+ * gntdev: pages of another domain in a process (drivers/xen/gntdev.c), in a PV domain, as in Linux 6.1.
  *
  * Shadow	addresses of the process at which foreign pages are mapped, each by two grant handles: one for
  *		the entry in the process's page table, one for the kernel's own mapping, which I/O uses.
- * Driver lock	none in the kernel, for the pages of a map: mmap holds the mmap lock, and so does every
- *		invalidation of such a range. The storm does not. So every map has a lock here, and mmap maps
- *		no page that has been invalidated since the notifier was inserted; there is still no retry,
- *		and read_begin only waits for invalidations that are older than the notifier.
+ * Driver lock	none upstream, for the pages of a map: mmap holds the mmap lock, and so does every
+ *		invalidation of such a range. The storm does not. So every map has a lock here, which is
+ *		ours, and mmap maps no page that has been invalidated since the notifier was inserted. There
+ *		is still no retry: read_begin only waits for invalidations older than the notifier.
  * Invalidate	refuses if it may not wait; clamps to the addresses of the mmap, even if that VMA has
  *		changed since; clears the notify byte; unmaps each grant once (being_removed). A page that
  *		I/O uses loses the process's entry at once, and the kernel's when a worker finds it unused.
  *		No update_seq, since nothing compares the seq.
  * Hazards	a VMA that is split; a grant that is unmapped again while it is still being unmapped; the
- *		notify byte cleared in a page that is no longer ours; the wait for I/O inside the callback,
- *		which deadlocked with a GPU driver that waited for this one.
+ *		notify byte cleared in a page that is no longer ours; an mmap that fails halfway; the wait
+ *		for I/O inside the callback, which deadlocked with a GPU driver that waited for this one.
  * Before 2019	a list notifier that walked all maps under a lock, and looked at the VMA of each, which
  *		might be gone, or another map's.
  *
  * The addresses are the region's, the pages are not: of the storm's changes only the announcements matter. xen.c finds
- * mistakes: a grant in an entry that the kernel is about to change, an unknown handle, a page that its owner has taken
- * back. The process, with its VMAs, system calls and I/O, is in gntdev_process.c.
+ * mistakes: a grant in an entry about to change, an unknown handle, a page taken back. The process, with its VMAs,
+ * system calls and I/O, is in gntdev_process.c.
  */
 #include <errno.h>
 #include <sched.h>
@@ -38,6 +38,7 @@ enum {
 	NO_PAGE_COUNT,
 	CLEAR_LATE,
 	EARLY_EVENT,
+	LEAVE_MAPPED,
 };
 static const char *const steps[] = {
 	[NO_READ_BEGIN] = "no_read_begin",
@@ -48,6 +49,7 @@ static const char *const steps[] = {
 	[NO_PAGE_COUNT] = "no_page_count",
 	[CLEAR_LATE] = "clear_late",
 	[EARLY_EVENT] = "early_event",
+	[LEAVE_MAPPED] = "leave_mapped", /* by an mmap that fails */
 	NULL,
 };
 
@@ -87,8 +89,7 @@ void gntdev_put_map(struct gntdev_grant_map *map)
 		return;
 	if (map->in_use)
 		mmu_range_notifier_remove(&map->notifier);
-	LAB_ASSERT(lab, !map->live_grants, "%d live grants in a map that is freed",
-		   map->live_grants);
+	LAB_ASSERT(lab, !map->live_grants, "%d live grants are freed", map->live_grants);
 	if (lab_is_broken(lab, CLEAR_LATE))
 		clear_notify_byte(map);
 	if (map->notify_event)
@@ -211,10 +212,9 @@ static bool unmap_rest(struct gntdev_grant_map *map)
 
 static void work_on_map(struct lab_job *job, struct lab_thread *t)
 {
-	struct gntdev_grant_map *map;
+	struct gntdev_grant_map *map = container_of(job, struct gntdev_grant_map, unmap_work);
 
 	(void)t;
-	map = container_of(job, struct gntdev_grant_map, unmap_work);
 	if (unmap_rest(map)) {
 		gntdev_put_map(map);
 		return;
@@ -269,17 +269,17 @@ void gntdev_ioctl_unmap_grant_ref(struct gntdev_priv *priv, size_t nth)
 	gntdev_put_map(map);
 }
 
-static void map_grant_page(struct gntdev_grant_map *map, size_t i)
+/* False if the other domain has taken the grant back. */
+static bool map_grant_page(struct gntdev_grant_map *map, size_t i)
 {
 	struct xen *xen = map->priv->xen;
 	uint64_t khandle = xen_map(xen, map->ref[i], XEN_NO_PAGE);
 
-	if (!khandle)
-		return;
-	map->handle[i] = xen_map(xen, map->ref[i], map->pages_vm_start + i);
+	map->handle[i] = khandle ? xen_map(xen, map->ref[i], map->pages_vm_start + i) : 0;
 	if (!map->handle[i]) {
-		xen_unmap(xen, khandle);
-		return;
+		if (khandle)
+			xen_unmap(xen, khandle);
+		return false;
 	}
 	map->khandle[i] = khandle;
 	map->live_grants += 2;
@@ -287,18 +287,22 @@ static void map_grant_page(struct gntdev_grant_map *map, size_t i)
 		xen_set_notify_byte(xen, map->ref[i], 1);
 		map->notify_set = true;
 	}
+	return true;
 }
 
-static void gntdev_map_grant_pages(struct gntdev_grant_map *map, struct lab_thread *t)
+static bool gntdev_map_grant_pages(struct gntdev_grant_map *map, struct lab_thread *t)
 {
-	bool trust = lab_is_broken(map->priv->lab, TRUST_MMAP_LOCK);
+	bool trust = lab_is_broken(map->priv->lab, TRUST_MMAP_LOCK), ok = true;
 
 	lab_count_faults(t, map->count);
 	lab_lock(&map->lock);
 	for (size_t i = 0; i < map->count; i++)
 		if (!map->being_removed[i] || trust)
-			map_grant_page(map, i);
+			ok &= map_grant_page(map, i);
+	if (!ok && !lab_is_broken(map->priv->lab, LEAVE_MAPPED))
+		unmap_grant_pages(map, 0, map->count);
 	pthread_mutex_unlock(&map->lock);
+	return ok;
 }
 
 static bool insert_notifier(struct gntdev_grant_map *map, size_t first)
@@ -338,12 +342,15 @@ struct gntdev_grant_map *gntdev_mmap(struct gntdev_priv *priv, unsigned int inde
 
 	if (!map)
 		return NULL;
-	map->vmas = 1;
 	if (!lab_is_broken(priv->lab, NO_READ_BEGIN))
 		mmu_range_read_begin(&map->notifier);
 	lab_pause(t);
-	gntdev_map_grant_pages(map, t);
-	return map;
+	if (gntdev_map_grant_pages(map, t)) {
+		map->vmas = 1;
+		return map;
+	}
+	gntdev_put_map(map);
+	return NULL;
 }
 
 void gntdev_vma_open(struct gntdev_grant_map *map)
