@@ -8,12 +8,17 @@
 #include "os/check.h"
 #include "os/thread.h"
 
-MRN_PART(A1_CALLBACKS);	 /* start calls no range notifier */
-MRN_PART(A2_WAIT);	 /* read_begin does not wait for tokens */
-MRN_PART(A3_FIRST_READ); /* a new notifier's first read does not look at all tokens */
-MRN_PART(A4_EARLY_END);	 /* the token is withdrawn as soon as start returns */
+MRN_PART(A1_CALLBACKS);	  /* start calls no range notifier */
+MRN_PART(A1_PASSES);	  /* a finish runs right after its own first pass */
+MRN_PART(A1_FINISH);	  /* start forgets the finishes that it owes */
+MRN_PART(A1_FINISH_NEXT); /* start looks at a finish that its consumer has taken back */
+MRN_PART(A2_WAIT);	  /* read_begin does not wait for tokens */
+MRN_PART(A3_FIRST_READ);  /* a new notifier's first read does not look at all tokens */
+MRN_PART(A4_EARLY_END);	  /* the token is withdrawn as soon as start returns */
 MRN_PART(
 	A5_GRACE); /* remove does not wait for walks that have found the notifier, and not pinned it */
+MRN_PART(A5_FINISH_PIN);   /* a notifier that is owed a finish is let go of after its first pass */
+MRN_PART(A6_FINISH);	   /* a refusal forgets the finishes that are owed */
 MRN_PART(A6_TOLD);	   /* end calls whoever was registered, not whom start called */
 MRN_PART(A6_END_LIST);	   /* a refusal does not end the list notifiers that started */
 MRN_PART(A6_TOKEN);	   /* a refusal does not withdraw the token */

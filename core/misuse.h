@@ -40,17 +40,31 @@ static inline void mrn_check_is_there(const struct mrn_mm *mm, struct mrn_mm *co
 /* Never called: marks, in free_fn, a notifier of which read_retry has been asked. With a watcher, there is no room for that. */
 void mrn_reads_are_checked(struct mmu_range_notifier *mrn);
 
-/* Calls invalidate, which is to store the seq unless it refuses. */
+/* Either function of the first pass. */
 static inline bool mrn_call_invalidate(struct mmu_range_notifier *mrn,
-				       const struct mmu_notifier_range *range)
+				       const struct mmu_notifier_range *range,
+				       struct mmu_range_notifier_finish **finish)
 {
-	static const char who[] = "mmu_range_notifier_ops.invalidate";
+	const struct mmu_range_notifier_ops *ops = mrn->ops;
+
+	return ops->invalidate ? ops->invalidate(mrn, range, range->seq)
+			       : ops->invalidate_start(mrn, range, range->seq, finish);
+}
+
+/* Calls it. It is to store the seq unless it refuses. */
+static inline bool mrn_call_first_pass(struct mmu_range_notifier *mrn,
+				       const struct mmu_notifier_range *range,
+				       struct mmu_range_notifier_finish **finish)
+{
+	const char *who = mrn->ops->invalidate ? "mmu_range_notifier_ops.invalidate"
+					       : "mmu_range_notifier_ops.invalidate_start";
 	uint64_t before = MRN_CHECKS ? __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_RELAXED) : 0;
 	bool done;
 
-	MRN_CALLBACK(done = mrn->ops->invalidate(mrn, range, range->seq));
+	MRN_CALLBACK(done = mrn_call_invalidate(mrn, range, finish));
 	MRN_MISUSE_IF(!done && mmu_notifier_range_blockable(range), who,
 		      "returned false for an invalidation that may block");
+	MRN_MISUSE_IF(!done && *finish, who, "returned false, and handed out a finish");
 	/*
 	 * No seq is stored twice. It may be left as it is where no read relies on it: by the owner of a migration, by whoever
 	 * has begun to remove the notifier, and of a fork, which changes what is read only later.

@@ -99,7 +99,7 @@ struct mrn_watcher {
 	 */
 	int (*settle)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 		      const struct timespec *deadline, uint64_t *seq);
-	/* A callback has not refused; its invalidation goes on. Event path. */
+	/* mrn has not refused, and its last pass is over; the invalidation goes on. Event path. */
 	void (*changes)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 			const struct mmu_notifier_range *range);
 	/* mrn is about to be taken out of the index. */

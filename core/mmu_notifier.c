@@ -3,9 +3,12 @@
  * The protocol.
  *
  *	start(range)	publish the token; full fence; walk the index: before the first range notifier that
- *			overlaps the token's bit in state; each one's invalidate(mrn, range, seq); then each
- *			list notifier's invalidate_range_start
+ *			overlaps the token's bit in state; each one's invalidate(mrn, range, seq), or, of those
+ *			with two passes, first each one's invalidate_start and then each one's
+ *			invalidate_finish; then each list notifier's invalidate_range_start
  *	invalidate	[consumer] driver lock; update_seq, a release store; tear down; unlock
+ *	invalidate_start	the same, but may only begin to stop the device; hands out a finish then
+ *	invalidate_finish	[consumer] wait for the device; tear down what the first pass has left
  *	end(range)	list notifiers' invalidate_range_end; withdraw the token, a release; wake
  *	read_begin(mrn)	seq = load-acquire mrn's; if anything is in progress: wait for each token that
  *			overlaps and started before; return seq
@@ -25,18 +28,24 @@
  *      withdrawal, acquire loads of both.)
  *  A5  When remove returns, no callback into that notifier runs or will run.
  *  A6  A non-blocking start is one transaction over range notifiers and list notifiers: if
- *      one refuses, every list notifier that was started is ended, the token is withdrawn,
- *      waiters wake, and start returns -EAGAIN.
+ *      one refuses, every first pass that has handed out a finish gets it, every list notifier
+ *      that was started is ended, the token is withdrawn, waiters wake, and start returns
+ *      -EAGAIN.
  *  P1  read_begin waits only for overlapping tokens that were in progress when it was called.
  *  P2  insert never waits for an invalidation; remove waits only for callbacks already
- *      running on its own notifier, and for walks to leave the section of some hundred
- *      instructions that they are in.
+ *      running on its own notifier, for starts that owe it a finish, and for walks to leave
+ *      the section of some hundred instructions that they are in.
  *  P3  read_begin and read_retry take no lock and write no shared memory when nothing
  *      overlaps and the slots suffice, except that the first read after an insertion notes in
  *      the notifier that it has been.
  *  P4  start and end never allocate, never touch stdio, preserve errno, nest in a thread, and
  *      run in parallel in many; a thread that would wait for its own token is told so.
  *  P5  A token is its caller's memory: once end returns, nobody looks at it again.
+ *
+ * Why two passes keep A1: start returns, and calls list notifiers, only when no finish is owed, so by then both passes
+ * of each notifier have torn down what they have to. The first pass stores the seq under the driver lock, as invalidate
+ * does: from then on nothing can be published from translations read before, whatever the device still does. The
+ * token, and its bit in state, stay until end: so A2 and A4 hold from the first pass on. core/passes.h says why A5 and A6 do.
  *
  * Why a seq is never stored twice: every token and every insertion has its own number, unique in the process
  * (core/seq.h), and stores it once in each notifier. So "unchanged" means "no callback since, and not inserted anew",
@@ -51,6 +60,7 @@
 
 #include "core/check.h"
 #include "core/misuse.h"
+#include "core/passes.h"
 #include "core/slot.h"
 #include "lifetime/deferred.h"
 #include "lifetime/pin.h"
@@ -99,28 +109,29 @@ static bool is_wanted(const struct mmu_range_notifier *mrn, const struct mmu_not
 	       (mrn->events & (1u << range->event));
 }
 
-/* False if the callback refuses. */
+/* Calls mrn, which is pinned, unless it is not concerned. False if it refuses. */
 static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
-		 const struct mmu_notifier_range *range)
+		 const struct mmu_notifier_range *range, struct mrn_owed *owed)
 {
-	bool done = true;
+	bool done;
 
-	if (is_wanted(mrn, range) && !MRN_BROKEN(A1_CALLBACKS)) {
-		done = mrn_call_invalidate(mrn, range);
-		done = done || mmu_notifier_range_blockable(range);
-		if (done && mrn_has_watcher(mrn))
-			mrn_watcher_of(mm)->changes(mrn, mm, range);
+	if (!is_wanted(mrn, range) || MRN_BROKEN(A1_CALLBACKS)) {
+		mrn_unpin(&mm->home, &mrn->pins);
+		return true;
 	}
-	mrn_unpin(&mm->home, &mrn->pins);
+	done = mrn_first_pass(mm, mrn, range, owed);
+	if (MRN_BROKEN(A1_PASSES))
+		mrn_pay(owed, mm, range);
 	return done;
 }
 
-/* Calls mrn, which the walk found first, and then the rest. Called outside a section. */
+/* First passes: mrn's, which the walk found first, and then those of the rest. Called outside a section. */
 static int call_each(struct mrn_mm *mm, struct mmu_notifier_range *range,
-		     struct mmu_range_notifier *mrn, struct mrn_index_walk *walk, uint64_t limit)
+		     struct mmu_range_notifier *mrn, struct mrn_index_walk *walk, uint64_t limit,
+		     struct mrn_owed *owed)
 {
 	mrn_token_raise(mm, range);
-	while (call(mm, mrn, range)) {
+	while (call(mm, mrn, range, owed)) {
 		if (mrn_index_walk_is_over(walk))
 			return 0;
 		mrn_section_enter(mm, range->slot);
@@ -137,6 +148,7 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 {
 	struct mmu_range_notifier *mrn;
 	struct mrn_index_walk walk;
+	struct mrn_owed owed;
 
 	struct mrn_calls calls;
 	int r;
@@ -148,7 +160,12 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	if (!mrn)
 		return 0;
 	calls = mrn_calls_begin();
-	r = call_each(mm, range, mrn, &walk, limit);
+	mrn_owed_init(&owed);
+	r = call_each(mm, range, mrn, &walk, limit, &owed);
+	/* Also if one has refused (A6): what has begun must come to its end. */
+	if (__builtin_expect(owed.first != NULL, 0) && !MRN_BROKEN(A1_FINISH) &&
+	    !(MRN_BROKEN(A6_FINISH) && r))
+		mrn_pay(&owed, mm, range);
 	mrn_calls_end(calls);
 	return r;
 }
@@ -431,6 +448,12 @@ static void unlock_after_insertion(struct mrn_mm *mm)
 	mrn_fence_after_rmw();
 }
 
+/* A program that knows only the first of them has no room for the others: look at them only if there is no such one. */
+static bool has_function(const struct mmu_range_notifier_ops *ops)
+{
+	return ops->invalidate || (ops->invalidate_start && ops->invalidate_finish);
+}
+
 static int check_range(uintptr_t start, uintptr_t length)
 {
 	if (!length)
@@ -445,7 +468,7 @@ int mrn_insert_watched(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_
 {
 	int r;
 
-	if (!mrn || !mm || !mrn->ops || !mrn->ops->invalidate || mrn->events >> MRN_NR_EVENTS)
+	if (!mrn || !mm || !mrn->ops || !has_function(mrn->ops) || mrn->events >> MRN_NR_EVENTS)
 		return -EINVAL;
 	r = check_range(start, length);
 	if (r)

@@ -10,7 +10,7 @@
  *	unread --------------------> arming[i] -------------> mm->state
  *	   ^                             |                        |
  *	   +-----------------------------+------------------------+
- *	   each callback, after it has agreed, before what changes is disarmed
+ *	   each callback, after its last pass, before what changes is disarmed
  *
  * Why a read that takes the fast way relies on a range that is armed. It is disarmed only after a callback, and
  * after that callback has set mm_state to unread. Only the reader that holds tag i may turn arming[i] into mm->state, and
@@ -31,6 +31,7 @@
 #include <sched.h>
 #include <stddef.h>
 
+#include "core/passes.h"
 #include "core/slot.h"
 #include "lifetime/pin.h"
 #include "os/atomic.h"
@@ -259,7 +260,7 @@ static uint64_t invalidate_alone(struct mmu_range_notifier *mrn, struct mrn_mm *
 	mrn_token_raise(mm, &range);
 	seq = range.seq;
 	calls = mrn_calls_begin();
-	MRN_CALLBACK(mrn->ops->invalidate(mrn, &range, seq));
+	mrn_call_both_passes(mrn, &range);
 	mrn_calls_end(calls);
 	mrn_token_withdraw(mm, &range);
 	MRN_EVENT_PATH_LEAVE();

@@ -203,7 +203,7 @@ static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range 
 }
 
 /*
- * Starts an invalidation: calls every overlapping range notifier, then every list notifier. When it
+ * Starts an invalidation: calls every overlapping range notifier, then what finishes it owes, then every list notifier. When it
  * returns, every shadow of the range that was published before is torn down, and none can be
  * published from translations read before (A1), until end.
  *
@@ -218,8 +218,8 @@ int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range);
 
 /*
  * The same, but no callback may wait: one that would have to refuses, and then the whole start is
- * undone as one transaction (A6): every list notifier that was started is ended, the token is
- * withdrawn and waiters wake.
+ * undone as one transaction (A6): every first pass that has handed out a finish gets it, every list notifier that was started is ended, the
+ * token is withdrawn and waiters wake.
  *
  * Errors: as start, and -EAGAIN for a refusal. After any error but -EBUSY end must not be called.
  */
@@ -238,6 +238,17 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
 /* ------------------------------------------------------------------------------- range notifiers */
 
+/*
+ * A second pass that start owes to a notifier. Embed it, once in each notifier, in what the second pass needs. The memory is
+ * the consumer's, and need not be set; it is start's from invalidate_start's return until invalidate_finish is called.
+ */
+struct mmu_range_notifier_finish {
+	struct mmu_range_notifier *notifier; /* whose; set by start */
+	/* private */
+	struct mmu_range_notifier_finish *next;
+};
+
+/* Set invalidate alone; or leave it NULL, and set the other two. */
 struct mmu_range_notifier_ops {
 	/*
 	 * Tear down every shadow within range. Take the driver lock, call
@@ -253,6 +264,26 @@ struct mmu_range_notifier_ops {
 	 */
 	bool (*invalidate)(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 			   uint64_t cur_seq);
+	/*
+	 * The same in two passes, so that the waits of several devices overlap: start makes every first pass before the
+	 * first finish, and every finish before it tells list notifiers. Rules as above for both.
+	 *
+	 * invalidate_start takes the driver lock, calls mmu_range_notifier_update_seq, and makes the device begin to stop. If it
+	 * returns true with *finish set, which is NULL before, invalidate_finish follows in the same thread: also if another
+	 * notifier refuses later. Without *finish, it has to tear down all by itself, as invalidate does. Do that when
+	 * the finish is in use, by a start in another thread or by one that this one has interrupted: keep a flag, under the
+	 * driver lock, from where it is handed out until invalidate_finish takes it back. Do not wait for the flag.
+	 *
+	 * Only when !mmu_notifier_range_blockable(range), return false, and set no *finish, if either pass would need to wait.
+	 */
+	bool (*invalidate_start)(struct mmu_range_notifier *mrn,
+				 const struct mmu_notifier_range *range, uint64_t cur_seq,
+				 struct mmu_range_notifier_finish **finish);
+	/*
+	 * Waits until the device has stopped, and tears down what the first pass has left. From where it takes *finish
+	 * back, that may be handed out anew. The notifier is there until it returns, also if its removal has begun.
+	 */
+	void (*invalidate_finish)(struct mmu_range_notifier_finish *finish);
 };
 
 /*
@@ -287,8 +318,8 @@ struct mmu_range_notifier {
  * on, every invalidation that overlaps is either seen by the first read_begin or calls back (A3).
  * A callback may run before insert returns. Never waits for an invalidation (P2).
  *
- * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops, no mm or
- * events that there are not; -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already, or
+ * Errors, with *mrn not inserted and nothing to undo: -EINVAL for length 0, no ops, ops without
+ * their functions, no mm or events that there are not; -EOVERFLOW for a range that wraps; -EBUSY when *mrn is inserted already, or
  * another thread is just inserting or removing it; -ENOMEM when the kernel has
  * no pages for the index; -ESRCH when mm has ended; -ESTALE in a forked child for its parent's mm;
  * -EDEADLK from a callback. Not from a signal handler. Takes no memory from malloc.
@@ -299,13 +330,14 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
 /*
  * Removes *mrn, whose shadow the caller has torn down: of one that is left, nobody would be told. When it
  * returns, no callback into *mrn runs or will run (A5), and its memory is the caller's again. Waits only for
- * callbacks that are already running on *mrn itself, and for invalidations that are just looking for whom to
- * call (P2).
+ * callbacks that are already running on *mrn itself, for starts that owe it a finish, and so for other notifiers'
+ * callbacks before that, and for invalidations that are just looking for whom to call (P2).
  *
  * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
  * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
  * -ESTALE in a forked child for a notifier of its parent, which from then on counts as not
- * inserted. Not from a signal handler, and not with the driver lock held.
+ * inserted. Not from a signal handler, and not with the driver lock held; if *mrn has two passes, not with any lock held that
+ * another notifier's callback takes.
  */
 int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
 

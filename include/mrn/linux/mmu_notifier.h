@@ -11,6 +11,7 @@
  *	struct mm_struct			struct mrn_mm
  *	struct mmu_interval_notifier		struct mmu_range_notifier
  *	struct mmu_interval_notifier_ops	struct mmu_range_notifier_ops
+ *	struct mmu_interval_notifier_finish	struct mmu_range_notifier_finish
  *	mmu_interval_set_seq			mmu_range_notifier_update_seq
  *	mmu_interval_read_begin			mmu_range_read_begin
  *	mmu_interval_read_retry			mmu_range_read_retry
@@ -34,6 +35,8 @@
  *    finds it NULL.
  *  - A mm_struct is not counted: nothing to mmgrab or mmget, each notifier keeps its mm's memory. An mm
  *    that has ended makes insert and register fail (-ESRCH) and every read collide.
+ *  - An ops with invalidate and invalidate_start has one pass, by invalidate; Linux takes invalidate_start then. A finish's
+ *    link is called next, and is private.
  *  - invalidate_range_start's result in a blockable range is ignored, without a warning.
  *  - mmu_notifier_put returns 0 or -errno instead of nothing. After the last put, free_notifier is
  *    called in a thread of the library's own, or inside synchronize or mrn_mm_destroy; not by a callback of
@@ -48,7 +51,6 @@
  *
  *  - ops of a secondary MMU: clear_flush_young, clear_young, test_young, change_pte, invalidate_range,
  *    arch_invalidate_secondary_tlbs. User space has no access bits and no TLB to share.
- *  - The invalidation in two passes (invalidate_start, invalidate_finish).
  *  - mm_has_notifiers, mmu_notifier_call_srcu, mmu_notifier_unregister_no_release,
  *    mmu_notifier_range_update_to_read_only, mmu_notifier_invalidate_range, the _notify macros for
  *    page table entries.
@@ -82,9 +84,10 @@ _Static_assert(_Generic((uint64_t)0, unsigned long : 1, default : 0) &&
 	       "the kernel's names need uint64_t and uintptr_t to be unsigned long");
 #endif
 
-#define mm_struct		  mrn_mm
-#define mmu_interval_notifier	  mmu_range_notifier
-#define mmu_interval_notifier_ops mmu_range_notifier_ops
+#define mm_struct		     mrn_mm
+#define mmu_interval_notifier	     mmu_range_notifier
+#define mmu_interval_notifier_ops    mmu_range_notifier_ops
+#define mmu_interval_notifier_finish mmu_range_notifier_finish
 
 /*
  * For calls whose result the kernel's callers cannot look at, and after which they free the notifier:
