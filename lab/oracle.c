@@ -22,7 +22,6 @@
 
 #define COUNTER_BITS	28
 #define GENERATION_BITS 20
-#define STRIDE		(64 / sizeof(uint64_t)) /* a writer's words are a cache line apart */
 
 static unsigned int nr_writers(struct lab *lab)
 {
@@ -55,11 +54,6 @@ static bool is_of(uint64_t value, size_t page, unsigned int writer)
 	return value >> 48 == (page << 6 | writer);
 }
 
-static const uint64_t *word_of(const void *memory, unsigned int writer)
-{
-	return (const uint64_t *)memory + writer * STRIDE;
-}
-
 /* ------------------------------------------------------------------------------------------- reading */
 
 static void look(struct lab *lab, const void *memory, size_t page, unsigned int writer,
@@ -67,7 +61,7 @@ static void look(struct lab *lab, const void *memory, size_t page, unsigned int 
 {
 	uint64_t before = state_of(lab, page);
 	uint64_t last = __atomic_load_n(&lab->page[page].last[writer], __ATOMIC_ACQUIRE);
-	uint64_t found = __atomic_load_n(word_of(memory, writer), __ATOMIC_ACQUIRE);
+	uint64_t found = __atomic_load_n(lab_word(memory, writer), __ATOMIC_ACQUIRE);
 	uint64_t want;
 
 	if (MRN_HMM_IS_POISON(found)) {
@@ -112,15 +106,16 @@ static void read_page(struct lab_thread *t, const void *memory, size_t page, con
 static void write_page(struct lab_thread *t, void *memory, size_t page)
 {
 	struct lab *lab = t->lab;
-	uint64_t state = state_of(lab, page), value;
+	uint64_t takes = lab_takes(lab, page), state = state_of(lab, page), value;
 
 	if ((state & UNSTABLE) || t->writer >= LAB_MAX_WRITERS)
 		return;
 	note(t, "wrote", page);
 	value = prefix(page, t->writer, state) | (++t->counter & ((1u << COUNTER_BITS) - 1));
-	__atomic_store_n((uint64_t *)memory + t->writer * STRIDE, value, __ATOMIC_RELEASE);
+	__atomic_store_n((uint64_t *)memory + t->writer * LAB_STRIDE, value, __ATOMIC_RELEASE);
 	if (state_of(lab, page) >> GENERATION == state >> GENERATION)
 		__atomic_store_n(&lab->page[page].last[t->writer], value, __ATOMIC_RELEASE);
+	lab_tell_write(lab, page, takes);
 }
 
 void lab_dma_read(struct lab_thread *t, const void *memory, size_t page)

@@ -114,6 +114,7 @@ static void end_world(struct lab *lab)
 	sem_destroy(&lab->strokes_room);
 	sem_destroy(&lab->strokes_due);
 	pthread_mutex_destroy(&lab->lock);
+	pthread_mutex_destroy(&lab->take_lock);
 	free(lab);
 }
 
@@ -296,6 +297,7 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	lab->ops_left = config->ops;
 	lab->backing_fd = -1;
 	pthread_mutex_init(&lab->lock, NULL);
+	pthread_mutex_init(&lab->take_lock, NULL);
 	sem_init(&lab->strokes_due, 0, 0);
 	sem_init(&lab->strokes_room, 0, LAB_STROKES_DUE);
 	err = make_world(lab, why, why_size);

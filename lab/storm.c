@@ -27,7 +27,6 @@ struct stroke {
 ONE_CALL(compact)
 ONE_CALL(reclaim)
 ONE_CALL(writeback)
-ONE_CALL(clear_soft_dirty)
 
 static bool migrate(const struct stroke *s)
 {
@@ -39,9 +38,13 @@ static bool migrate(const struct stroke *s)
 
 static bool exclusive(const struct stroke *s)
 {
-	unsigned long pfns[LAB_PAGES];
+	lab_lend(s->t, s->first, s->n);
+	return false;
+}
 
-	mrn_hmm_make_exclusive(s->lab->hmm, s->addr, s->length, s->lab, pfns);
+static bool take_soft_dirty(const struct stroke *s)
+{
+	lab_take_soft_dirty(s->lab, s->first, s->n);
 	return false;
 }
 
@@ -147,7 +150,7 @@ static const struct {
 	{"compact", compact, KEEPS, 4},
 	{"reclaim", reclaim, KEEPS, 3},
 	{"writeback", writeback, KEEPS, 2},
-	{"clear_soft_dirty", clear_soft_dirty, KEEPS, 2},
+	{"take_soft_dirty", take_soft_dirty, KEEPS, 2},
 	{"migrate", migrate, KEEPS, 2},
 	{"exclusive", exclusive, KEEPS, 2},
 	{"protect", protect, CLOSES, 3},

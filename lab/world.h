@@ -15,6 +15,7 @@
 
 #define LAB_PAGES	64
 #define LAB_MAX_WRITERS 16
+#define LAB_STRIDE	(64 / sizeof(uint64_t)) /* a writer's words are a cache line apart */
 #define LAB_STORMS	2
 #define LAB_EVENTS	16 /* of a thread, a power of two */
 /*
@@ -31,7 +32,8 @@
  */
 struct lab_oracle_page {
 	uint64_t state;
-	uint64_t rights; /* rights.c */
+	uint64_t rights;	 /* rights.c */
+	uint64_t takes, written; /* tracking.c */
 	/* By writer: the last value that is certainly there, if the page still has the value's generation. */
 	uint64_t last[LAB_MAX_WRITERS];
 };
@@ -91,6 +93,7 @@ struct lab {
 	struct lab_thread
 		*threads; /* all, including ended ones; written under lock, entries stay */
 	pthread_mutex_t lock;
+	pthread_mutex_t take_lock; /* tracking.c */
 
 	uint64_t nr_events;
 	struct lab_ring others; /* of threads that are not in the list */
@@ -133,6 +136,12 @@ void lab_violation(void *lab, uint64_t frame, size_t offset, uint64_t found);
 
 /* ---- oracle.c */
 
+/* The word in a page's memory that only this writer writes. */
+static inline const uint64_t *lab_word(const void *memory, unsigned int writer)
+{
+	return (const uint64_t *)memory + writer * LAB_STRIDE;
+}
+
 /* The storm closes pages, and opens them; unstable: the contents may go. In ascending order. */
 void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
 void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
@@ -146,6 +155,19 @@ void lab_rights_set(struct lab *lab, size_t first, size_t n, int prot);
 /* A device calls lab_rights before an access, and lab_check_right after it. */
 uint64_t lab_rights(struct lab *lab, size_t page);
 void lab_check_right(struct lab *lab, size_t page, uint64_t before, bool write);
+
+/* ---- tracking.c */
+
+/* In the storm: asks which pages have been written to, and checks the answer. */
+void lab_take_soft_dirty(struct lab *lab, size_t first, size_t n);
+/* A writer calls lab_takes before a write, and lab_tell_write after it. */
+uint64_t lab_takes(struct lab *lab, size_t page);
+void lab_tell_write(struct lab *lab, size_t page, uint64_t before);
+
+/* ---- loan.c */
+
+/* In the storm: lends pages exclusively for a while, and checks that nobody writes to them. */
+void lab_lend(struct lab_thread *t, size_t first, size_t n);
 
 /* ---- storm.c, oracle.c: threads */
 

@@ -20,7 +20,8 @@
  *
  * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, since pinned pages neither move nor are reclaimed. So it
  *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR),
-		or may no longer write to (mprotect). no_protection does the latter alone.
+		or may no longer write to (mprotect), and reports what it has written only when it unpins.
+		no_protection and no_soft_dirty do one of these.
  * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
  *		they were inserted calls the cover alone, perhaps after the check.
  * freed_unlocked  A callback that finds the node freed returns, though another may be about to flush it.
@@ -53,6 +54,7 @@ static const char *const steps[] = {
 	[UNPIN_BUSY] = "unpin_busy",
 	[NO_UNPIN] = "no_unpin",	   /* of pages that are pinned again after a collision */
 	[NO_PROTECTION] = "no_protection", /* acts when pages go, not when rights do */
+	[NO_SOFT_DIRTY] = "no_soft_dirty", /* tells what it wrote only when it unpins */
 	NULL,
 };
 

@@ -24,6 +24,7 @@ enum hfi1_step {
 	UNPIN_BUSY,
 	NO_UNPIN,
 	NO_PROTECTION,
+	NO_SOFT_DIRTY,
 };
 
 /*

@@ -42,7 +42,9 @@ struct hfi1_ctxtdata {
 	struct hfi1_filedata fd[SUBCTXTS];
 };
 
-/* Events that take contents away, or the right to write. Pins protect from all others. */
+/*
+ * Events that take contents away, or the right to write, or ask what has been written to. Pins protect from all others.
+ */
 static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 {
 	unsigned int events = 1u << MMU_NOTIFY_UNMAP;
@@ -50,9 +52,11 @@ static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 	if (lab_is_broken(uctxt->lab, UNMAP_ONLY))
 		return events;
 	events |= 1u << MMU_NOTIFY_CLEAR;
-	if (lab_is_broken(uctxt->lab, NO_PROTECTION))
-		return events;
-	return events | 1u << MMU_NOTIFY_PROTECTION_VMA;
+	if (!lab_is_broken(uctxt->lab, NO_PROTECTION))
+		events |= 1u << MMU_NOTIFY_PROTECTION_VMA | 1u << MMU_NOTIFY_EXCLUSIVE;
+	if (!lab_is_broken(uctxt->lab, NO_SOFT_DIRTY))
+		events |= 1u << MMU_NOTIFY_SOFT_DIRTY;
+	return events;
 }
 
 /* ----------------------------------------------------------------------------- nodes */
