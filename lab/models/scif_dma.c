@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * scif_dma: copies between a host and its coprocessors (drivers/misc/mic/scif).
+ * scif_dma: copies between a host and its coprocessors (drivers/misc/mic/scif, until its removal in Linux 5.10).
  *
  * Shadow	windows of pinned pages: temporary ones, registered when a process copies from or to its own
  *		addresses, and kept by the endpoint for the next copy.
  * Driver lock	the endpoint's tc_lock, a spinlock. rma_lock, a mutex, is held from the search for a window
  *		to the submission of the copy, and while windows are unpinned.
- * Invalidate	a list notifier, for all events. start unlinks the windows that overlap and queues them, and
- *		never has to wait. A worker drains the DMA channel, and then unpins. end is needed only for
- *		the check: a window is kept only if nothing has been in progress since before its pages were
- *		pinned. Otherwise it serves one copy, like a window that the process does not want kept.
+ * Invalidate	a list notifier, for all events. start refuses if it may not wait and a window overlaps; it
+ *		unlinks the windows that overlap, queues them, and waits for the copies that use them. A
+ *		worker drains the DMA channel, and then unpins. end is needed only for the check: a window
+ *		is made only if nothing has been in progress since before its pages were pinned.
  * Hazards	the window that is linked after its pages have gone; the copy that is submitted, or in
  *		progress, when its window is unlinked.
- * Before 2019	the same: it kept its list notifier, with an end that does nothing, and no check (no_retry),
- *		until the driver was removed.
+ * Upstream	has no check (no_retry), and an end that does nothing. Its start unlinks and queues, and leaves
+ *		the wait to the worker (drain_late): the copy goes on, to pages that are pinned but are no
+ *		longer the process's. The check, the wait and the refusal are ours.
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,18 +23,20 @@
 #include "lab/models/scif_dma.h"
 
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[END_EARLY] = "end_early",
-	[UNLOCK_EARLY] = "unlock_early",
-	[NO_DRAIN] = "no_drain",
-	[NO_RMA_LOCK] = "no_rma_lock",
-	[NO_PUT] = "no_put",
-	NULL,
+	[NO_RETRY] = "no_retry",	 [END_EARLY] = "end_early",
+	[UNLOCK_EARLY] = "unlock_early", [NO_DRAIN] = "no_drain",
+	[NO_RMA_LOCK] = "no_rma_lock",	 [NO_PUT] = "no_put",
+	[DRAIN_LATE] = "drain_late",	 NULL,
 };
 
-#define TC_LIMIT 96 /* pages in windows that are kept */
+#define TC_LIMIT 96 /* pages in linked windows */
 
 /* ---------------------------------------------------------------------------------------- invalidate */
+
+static bool overlaps(const struct scif_window *window, size_t first, size_t end)
+{
+	return window->first < end && window->first + window->n > first;
+}
 
 /* Under tc_lock, as are the two below. */
 static void queue_for_cleanup(struct scif_endpt *ep, struct scif_window *window)
@@ -49,7 +52,7 @@ static bool destroy_tcw(struct scif_endpt *ep, size_t first, size_t end)
 	bool any = false;
 
 	while ((window = *at)) {
-		if (window->first >= end || window->first + window->n <= first) {
+		if (!overlaps(window, first, end)) {
 			at = &window->next;
 			continue;
 		}
@@ -70,6 +73,35 @@ static void count_active(struct scif_endpt *ep, size_t first, size_t end, int ch
 	}
 }
 
+/* True if a window overlaps that a copy uses or, with linked, that a copy may find. Under tc_lock. */
+static bool concerns(struct scif_endpt *ep, size_t first, size_t end, bool linked)
+{
+	for (size_t i = 0; i < SCIF_NR_WINDOWS; i++) {
+		const struct scif_window *window = &ep->window[i];
+
+		/* Acquire: what the copies did is over. */
+		if (window->in_use && overlaps(window, first, end) &&
+		    ((linked && window->linked) ||
+		     __atomic_load_n(&window->copies, __ATOMIC_ACQUIRE)))
+			return true;
+	}
+	return false;
+}
+
+/* Also for windows that another thread has unlinked. No copy begins meanwhile: it would need a window. */
+static void wait_for_copies(struct scif_endpt *ep, size_t first, size_t end)
+{
+	bool busy = !lab_is_broken(ep->lab, DRAIN_LATE);
+
+	while (busy) {
+		pthread_mutex_lock(&ep->tc_lock);
+		busy = concerns(ep, first, end, false);
+		pthread_mutex_unlock(&ep->tc_lock);
+		if (busy)
+			sched_yield();
+	}
+}
+
 static int scif_invalidate_range_start(struct mmu_notifier *mn,
 				       const struct mmu_notifier_range *range)
 {
@@ -78,11 +110,17 @@ static int scif_invalidate_range_start(struct mmu_notifier *mn,
 	bool pause;
 
 	pthread_mutex_lock(&ep->tc_lock);
+	if (!mmu_notifier_range_blockable(range) && concerns(ep, first, end, true)) {
+		pthread_mutex_unlock(&ep->tc_lock);
+		lab_count_refusal(ep->lab);
+		return -EAGAIN;
+	}
 	count_active(ep, first, end, lab_is_broken(ep->lab, END_EARLY) ? 0 : 1);
 	if (destroy_tcw(ep, first, end))
 		lab_count_invalidation(ep->lab, range);
 	pause = !(++ep->starts % 4);
 	pthread_mutex_unlock(&ep->tc_lock);
+	wait_for_copies(ep, first, end);
 	/* Other list notifiers would be called now: let other threads run before the change. */
 	if (pause)
 		sched_yield();
@@ -179,12 +217,12 @@ static void insert_tcw(struct scif_endpt *ep, struct scif_window *window)
 	if (ep->tcw_total_pages + window->n > TC_LIMIT)
 		destroy_tcw(ep, 0, lab_pages(ep->lab));
 	ep->tcw_total_pages += window->n;
-	window->linked = window->kept = true;
+	window->linked = true;
 	window->next = ep->tc_reg_list;
 	ep->tc_reg_list = window;
 }
 
-static struct scif_window *window_alloc(struct scif_endpt *ep)
+static struct scif_window *window_alloc(struct scif_endpt *ep, size_t first, size_t n, bool write)
 {
 	for (size_t i = 0; i < SCIF_NR_WINDOWS; i++) {
 		struct scif_window *window = &ep->window[i];
@@ -192,7 +230,9 @@ static struct scif_window *window_alloc(struct scif_endpt *ep)
 		if (window->in_use)
 			continue;
 		window->in_use = true;
-		window->kept = false;
+		window->first = first;
+		window->n = n;
+		window->write = write;
 		return window;
 	}
 	return NULL;
@@ -208,7 +248,7 @@ static unsigned int sum_of_seqs(const struct scif_endpt *ep, const struct scif_w
 	return sum;
 }
 
-static bool may_keep(const struct scif_endpt *ep, const struct scif_window *window,
+static bool is_valid(const struct scif_endpt *ep, const struct scif_window *window,
 		     unsigned int seqs)
 {
 	for (size_t i = window->first; i < window->first + window->n; i++)
@@ -217,70 +257,84 @@ static bool may_keep(const struct scif_endpt *ep, const struct scif_window *wind
 	return sum_of_seqs(ep, window) == seqs;
 }
 
-/* Pins a window's pages, and keeps the window if it may be kept. Under rma_lock. */
-static int register_temp(struct scif_endpt *ep, struct scif_window *window, struct lab_thread *t)
+/* Counts the copy, so that an invalidation that unlinks the window now waits for it. */
+static void count_copy(struct scif_window *window)
 {
-	unsigned int seqs;
-	long pinned;
-
-	pthread_mutex_lock(&ep->tc_lock);
-	seqs = sum_of_seqs(ep, window);
-	pthread_mutex_unlock(&ep->tc_lock);
-	lab_count_faults(t, window->n);
-	pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)lab_addr(ep->lab, window->first),
-			     lab_bytes(window->n), window->write, window->pages);
-	if (pinned < 0)
-		return (int)pinned;
-	lab_pause(t);
-	pthread_mutex_lock(&ep->tc_lock);
-	if (may_keep(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
-		lab_unlock_early(t, UNLOCK_EARLY, &ep->tc_lock);
-		insert_tcw(ep, window);
-	}
-	pthread_mutex_unlock(&ep->tc_lock);
-	return 0;
+	__atomic_fetch_add(&window->copies, 1, __ATOMIC_RELAXED);
 }
 
-struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
-				    struct lab_thread *t)
+/* Pins a window's pages, and links it. Under rma_lock. */
+static int register_temp(struct scif_endpt *ep, struct scif_window *window, struct lab_thread *t)
+{
+	unsigned int seqs, retries = 0;
+	long pinned;
+
+	for (;; retries++) {
+		pthread_mutex_lock(&ep->tc_lock);
+		seqs = sum_of_seqs(ep, window);
+		pthread_mutex_unlock(&ep->tc_lock);
+		lab_count_faults(t, window->n);
+		pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)lab_addr(ep->lab, window->first),
+				     lab_bytes(window->n), window->write, window->pages);
+		if (pinned < 0)
+			break;
+		lab_pause(t);
+		pthread_mutex_lock(&ep->tc_lock);
+		if (is_valid(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
+			lab_unlock_early(t, UNLOCK_EARLY, &ep->tc_lock);
+			insert_tcw(ep, window);
+			count_copy(window);
+			pthread_mutex_unlock(&ep->tc_lock);
+			break;
+		}
+		pthread_mutex_unlock(&ep->tc_lock);
+		mrn_hmm_unpin(lab_hmm(ep->lab), window->pages, window->n, window->write);
+		sched_yield();
+	}
+	lab_count_retries(t, retries);
+	return pinned < 0 ? (int)pinned : 0;
+}
+
+/* An existing window, whose copy is counted, or a slot for a new one. Under rma_lock. */
+static struct scif_window *find_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
+				       bool *found)
 {
 	struct scif_window *window;
-	bool found;
 
 	for (;;) {
 		pthread_mutex_lock(&ep->tc_lock);
 		window = query_tcw(ep, first, n, write);
-		found = window;
-		if (!found)
-			window = window_alloc(ep);
+		*found = window;
+		if (window)
+			count_copy(window);
+		else
+			window = window_alloc(ep, first, n, write);
 		pthread_mutex_unlock(&ep->tc_lock);
 		if (window)
-			break;
+			return window;
 		/* All windows are in use: let the worker free some. */
 		pthread_mutex_unlock(&ep->rma_lock);
 		sched_yield();
 		pthread_mutex_lock(&ep->rma_lock);
 	}
-	if (found)
+}
+
+struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
+				    struct lab_thread *t)
+{
+	bool found;
+	struct scif_window *window = find_window(ep, first, n, write, &found);
+
+	if (found) {
+		lab_count_retries(t, 0);
 		return window;
-	window->first = first;
-	window->n = n;
-	window->write = write;
+	}
 	if (!register_temp(ep, window, t))
 		return window;
 	pthread_mutex_lock(&ep->tc_lock);
 	window->in_use = false;
 	pthread_mutex_unlock(&ep->tc_lock);
 	return NULL;
-}
-
-void scif_put_window(struct scif_endpt *ep, struct scif_window *window)
-{
-	if (window->kept)
-		return;
-	pthread_mutex_lock(&ep->tc_lock);
-	queue_for_cleanup(ep, window);
-	pthread_mutex_unlock(&ep->tc_lock);
 }
 
 /* ------------------------------------------------------------------------------------------ open, close */

@@ -6,7 +6,7 @@
 #include "lab/lab.h"
 #include "lab/parts/engine.h"
 
-enum scif_step { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK, NO_PUT };
+enum scif_step { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK, NO_PUT, DRAIN_LATE };
 
 #define SCIF_MAX_PAGES	4 /* of a window */
 #define SCIF_NR_WINDOWS 64
@@ -16,8 +16,8 @@ struct scif_window {
 	size_t first, n;
 	uint64_t pages[SCIF_MAX_PAGES];
 	bool write;
-	bool in_use, linked, kept; /* kept: has been linked */
-	unsigned int copies;	   /* submitted, and not complete */
+	bool in_use, linked;
+	unsigned int copies; /* not complete; go up under tc_lock */
 };
 
 /* Invalidations of a page that are in progress, and how many there have been. */
@@ -31,7 +31,7 @@ struct scif_endpt {
 	/* Taken before tc_lock. Held while waiting for fences, so no copy takes it. */
 	pthread_mutex_t rma_lock;
 	pthread_mutex_t tc_lock;		  /* a spinlock in the kernel */
-	struct scif_window *tc_reg_list, *rma_tc; /* kept; to be unpinned */
+	struct scif_window *tc_reg_list, *rma_tc; /* linked; to be unpinned */
 	size_t tcw_total_pages;			  /* in tc_reg_list */
 	struct scif_page *page;
 	unsigned int starts;
@@ -41,11 +41,12 @@ struct scif_endpt {
 	struct lab_thread *worker;
 };
 
-/* A window for a copy, under rma_lock until the copy is submitted. NULL if the pages cannot be pinned. */
+/*
+ * A window for a copy, which is counted in it already: under rma_lock until the copy is submitted. NULL if the pages
+ * cannot be pinned.
+ */
 struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t n, bool write,
 				    struct lab_thread *t);
-/* After the submission, under rma_lock: discards a window that is not kept. */
-void scif_put_window(struct scif_endpt *ep, struct scif_window *window);
 
 /* ---- scif_dma_copy.c */
 

@@ -4,7 +4,7 @@
  * submission, so when a mark has passed through it, all earlier copies are complete.
  *
  * rma_lock is held from the search for a window until its copy is submitted. A copy in progress does not take it, since
- * the thread that drains the channel holds it: the copy relies on the window's pins.
+ * the thread that drains the channel holds it: the copy relies on its count in the window.
  */
 #include "lab/models/scif_dma.h"
 
@@ -30,25 +30,15 @@ static void free_copy(struct dma_fence *done)
 	lab_free(container_of(done, struct scif_copy, done));
 }
 
-/*
- * A copy goes on when its window is unlinked, with pages that belong to no page table but are pinned. The oracle knows
- * only addresses, so it checks only linked windows.
- */
 static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
 {
-	struct scif_endpt *ep = copy->ep;
 	struct scif_window *window = copy->window;
-	uint64_t *memory = mrn_hmm_frame(lab_hmm(ep->lab), window->pages[copy->skip + k]);
+	uint64_t *memory = mrn_hmm_frame(lab_hmm(copy->ep->lab), window->pages[copy->skip + k]);
 
 	lab_pause(t);
-	pthread_mutex_lock(&ep->tc_lock);
-	LAB_ASSERT(ep->lab, window->in_use, "a copy of pages that are not pinned");
-	if (window->linked)
-		lab_dma(t, memory, copy->first + k, copy->write);
-	else
-		LAB_ASSERT(ep->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
-			   "page %zu is copied after its frame was given away", copy->first + k);
-	pthread_mutex_unlock(&ep->tc_lock);
+	LAB_ASSERT(copy->ep->lab, __atomic_load_n(&window->copies, __ATOMIC_RELAXED),
+		   "a copy of pages that may not be pinned");
+	lab_dma(t, memory, copy->first + k, copy->write);
 }
 
 static void run_copy(struct lab_job *job, struct lab_thread *t)
@@ -90,16 +80,12 @@ void scif_drain_dma(struct scif_endpt *ep)
 
 /* --------------------------------------------------------------------------------------------- copying */
 
-/* Under rma_lock. The copy is counted before the channel may complete it. */
+/* Under rma_lock. */
 static void submit(struct scif_copy *copy, struct scif_window *window)
 {
-	struct scif_endpt *ep = copy->ep;
-
 	copy->window = window;
 	copy->skip = copy->first - window->first;
-	__atomic_fetch_add(&window->copies, 1, __ATOMIC_RELAXED);
-	lab_engine_submit(ep->dma_chan, &copy->job);
-	scif_put_window(ep, window);
+	lab_engine_submit(copy->ep->dma_chan, &copy->job);
 }
 
 /* False if the pages cannot be pinned. */
@@ -142,8 +128,6 @@ void scif_work(void *dev, struct lab_thread *t)
 		return;
 	lab_pause(t);
 	submitted = rma_copy(copy, t);
-	/* After a collision the window is not kept; nothing is retried. */
-	lab_count_retries(t, 0);
 	if (!submitted)
 		dma_fence_put(&copy->done); /* the channel's */
 	else if (lab_chance(t, 8))
