@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hfi1: expected receive and send DMA of Omni-Path (drivers/infiniband/hw/hfi1).
+ * hfi1: expected receive and send DMA of Omni-Path (drivers/infiniband/hw/hfi1, as in Linux 6.1).
  *
  * Shadow	two users. user_exp_rcv: entries of the receive array (TIDs), each over a pinned set of 2^n
  *		contiguous pages; a buffer takes several, from groups of 8 that are empty, partial or full.
@@ -9,21 +9,27 @@
  *		notifier covers it, and the retry check is under the lock of that cover.
  * Invalidate	TID: refuses if it may not wait; marks the node freed, invalidates and flushes the entry,
  *		and then unpins; queues the entry to the user, with an event bit for the first. Node: a list
- *		notifier unlinks it under the spinlock; after its last request a worker unpins it.
+ *		notifier unlinks it under the spinlock, and waits for the requests that use it, or refuses;
+ *		after its last request a worker unpins it.
  * Hazards	the buffer unmapped before its nodes are inserted, which only the cover sees; the entry
  *		written after its callback has run; the node that a request is using.
  * Before 2019	a tree of nodes, and a list notifier. Until 2023 pages were pinned, and nodes inserted later
  *		without a check (no_retry); an entry stayed live until the user had cleared it (clear_late);
  *		nodes in use were skipped, and found by the next request (skip_busy).
  *
+ * The cover of send DMA is ours: upstream has one for expected receive only, and still pins a node's pages with no
+ * check. So are the refusals: upstream's callbacks do not ask whether they may wait.
+ *
  * Where the real driver does less than this model, a step does the same, and the oracle finds it:
  *
  * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, since pinned pages neither move nor are reclaimed. So it
  *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR),
-		or may no longer write to (mprotect), and reports what it has written only when it unpins.
-		no_protection and no_soft_dirty do one of these.
+ *		or may no longer write to (mprotect), and reports what it has written only when it unpins.
+ *		no_protection and no_soft_dirty do one of these.
  * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
  *		they were inserted calls the cover alone, perhaps after the check.
+ * drain_late	It goes on sending from a node that is unlinked, until the request is done: contents that are
+ *		not the process's any more.
  * freed_unlocked  A callback that finds the node freed returns, though another may be about to flush it.
  * remove_first	It removes a node's notifier before it invalidates the entry.
  * no_freed_check  It writes the entry without checking whether a callback has run since the insertion.
@@ -52,6 +58,7 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",
 	[SKIP_BUSY] = "skip_busy",
 	[UNPIN_BUSY] = "unpin_busy",
+	[DRAIN_LATE] = "drain_late",
 	[NO_UNPIN] = "no_unpin",	   /* of pages that are pinned again after a collision */
 	[NO_PROTECTION] = "no_protection", /* acts when pages go, not when rights do */
 	[NO_SOFT_DIRTY] = "no_soft_dirty", /* tells what it wrote only when it unpins */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hfi1: send DMA (user_sdma), and its cache of pinned pages (mmu_rb). hfi1.c describes it. */
+#include <errno.h>
 #include <sched.h>
 
 #include "lab/parts/engine.h"
@@ -41,6 +42,7 @@ struct hfi1_pkt_q {
 	struct lab *lab;
 	struct lab_engine *engine;
 	unsigned int n_locked;
+	unsigned int *users; /* by page: requests that send it; under the handler's lock */
 	struct user_sdma_request req[NR_REQUESTS];
 };
 
@@ -50,7 +52,7 @@ static void unpin_node(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node)
 {
 	if (node->unpinned)
 		return;
-	node->unpinned = true;
+	__atomic_store_n(&node->unpinned, true, __ATOMIC_RELAXED);
 	mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
 	__atomic_fetch_sub(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
 }
@@ -73,6 +75,13 @@ static void mmu_rb_remove(struct mmu_rb_handler *h, struct sdma_mmu_node **at)
 	node->linked = false;
 	h->nr--;
 	put_node(h, node);
+}
+
+/* A request for pages [first, first + n) begins, or ends. */
+static void count_user(struct hfi1_pkt_q *pq, size_t first, size_t n, int change)
+{
+	for (size_t i = first; i < first + n; i++)
+		pq->users[i] += (unsigned int)change;
 }
 
 static struct sdma_mmu_node *mmu_rb_get(struct mmu_rb_handler *h, size_t first, size_t n)
@@ -103,7 +112,30 @@ static void mmu_rb_insert(struct mmu_rb_handler *h, struct sdma_mmu_node *node)
 	h->nr++;
 }
 
-/* Never refuses: the lock is a spinlock, and a worker does what may wait. */
+/* True if a request sends a page of [first, end). Under the handler's lock. */
+static bool is_used(struct hfi1_pkt_q *pq, size_t first, size_t end)
+{
+	bool used = false;
+
+	for (size_t i = first; i < end; i++)
+		used |= pq->users[i];
+	return used;
+}
+
+/* The nodes are unlinked, so no request begins meanwhile: it would need a node. */
+static void wait_for_requests(struct hfi1_pkt_q *pq, size_t first, size_t end)
+{
+	bool used = !lab_is_broken(pq->lab, DRAIN_LATE);
+
+	while (used) {
+		pthread_mutex_lock(&pq->handler.lock);
+		used = is_used(pq, first, end);
+		pthread_mutex_unlock(&pq->handler.lock);
+		if (used)
+			sched_yield();
+	}
+}
+
 static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 					 const struct mmu_notifier_range *range)
 {
@@ -113,6 +145,11 @@ static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 	unsigned int was;
 
 	pthread_mutex_lock(&h->lock);
+	if (!mmu_notifier_range_blockable(range) && is_used(pq, first, end)) {
+		pthread_mutex_unlock(&h->lock);
+		lab_count_refusal(pq->lab);
+		return -EAGAIN;
+	}
 	was = h->nr;
 	for (struct sdma_mmu_node **at = &h->root, *node; (node = *at);) {
 		if (node->first >= end || node->first + node->n <= first ||
@@ -127,6 +164,7 @@ static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 	if (h->nr != was)
 		lab_count_invalidation(pq->lab, range);
 	pthread_mutex_unlock(&h->lock);
+	wait_for_requests(pq, first, end);
 	return 0;
 }
 
@@ -167,24 +205,13 @@ static void del_work(void *arg, struct lab_thread *t)
 
 /* ----------------------------------------------------------------------------------- send DMA: requests */
 
-/*
- * A request that has begun goes on when its node is unlinked: it sends the old contents, from pages that are not reused
- * while they are pinned. The oracle knows only addresses, so it checks only linked nodes.
- */
 static void send_page(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, size_t i,
 		      struct lab_thread *t)
 {
-	const uint64_t *memory = mrn_hmm_frame(lab_hmm(pq->lab), node->pages[i - node->first]);
-
 	lab_pause(t);
-	pthread_mutex_lock(&pq->handler.lock);
-	LAB_ASSERT(pq->lab, !node->unpinned && node->refs, "a page is sent that is not pinned");
-	if (node->linked)
-		lab_dma_read(t, memory, i);
-	else
-		LAB_ASSERT(pq->lab, !MRN_HMM_IS_POISON(__atomic_load_n(memory, __ATOMIC_RELAXED)),
-			   "page %zu is sent after its frame was given away", i);
-	pthread_mutex_unlock(&pq->handler.lock);
+	LAB_ASSERT(pq->lab, !__atomic_load_n(&node->unpinned, __ATOMIC_RELAXED),
+		   "a page is sent that is not pinned");
+	lab_dma_read(t, mrn_hmm_frame(lab_hmm(pq->lab), node->pages[i - node->first]), i);
 }
 
 static void run_request(struct lab_job *job, struct lab_thread *t)
@@ -194,6 +221,7 @@ static void run_request(struct lab_job *job, struct lab_thread *t)
 	for (size_t i = req->first; i < req->first + req->n; i++)
 		send_page(req->pq, req->node, i, t);
 	pthread_mutex_lock(&req->pq->handler.lock);
+	count_user(req->pq, req->first, req->n, -1);
 	put_node(&req->pq->handler, req->node);
 	pthread_mutex_unlock(&req->pq->handler.lock);
 	__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
@@ -229,6 +257,7 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 		pthread_mutex_lock(&h->lock);
 	}
 	mmu_rb_insert(h, node);
+	count_user(pq, node->first, node->n, 1);
 	__atomic_fetch_add(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&h->lock);
 	return 0;
@@ -248,6 +277,8 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 
 	pthread_mutex_lock(&pq->handler.lock);
 	node = mmu_rb_get(&pq->handler, first, n);
+	if (node)
+		count_user(pq, first, n, 1);
 	/* The worker may be far behind. */
 	if (!node && __atomic_load_n(&pq->n_locked, __ATOMIC_RELAXED) > MAX_LOCKED)
 		handle_remove(pq);
@@ -331,6 +362,7 @@ void hfi1_sdma_free(struct hfi1_pkt_q *pq)
 		   pq->n_locked);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->queued);
+	lab_free(pq->users);
 	lab_free(pq);
 }
 
@@ -344,7 +376,8 @@ struct hfi1_pkt_q *hfi1_sdma_init(struct lab *lab)
 	pthread_mutex_init(&pq->handler.lock, NULL);
 	pthread_cond_init(&pq->handler.queued, NULL);
 	pq->handler.mn.ops = &mn_ops;
-	if (!mmu_notifier_register(&pq->handler.mn, lab_mm(lab)) &&
+	pq->users = lab_alloc(lab_pages(lab) * sizeof(*pq->users));
+	if (pq->users && !mmu_notifier_register(&pq->handler.mn, lab_mm(lab)) &&
 	    !lab_engine_create(lab, 1, &pq->engine))
 		pq->handler.del_work = lab_thread_start(lab, del_work, pq);
 	if (pq->handler.del_work)
