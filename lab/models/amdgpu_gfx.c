@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * amdgpu_gfx: buffer objects over user memory (drivers/gpu/drm/amd/amdgpu, amdgpu_mn and amdgpu_cs).
+ * amdgpu_gfx: buffer objects over user memory (drivers/gpu/drm/amd/amdgpu, amdgpu_cs and amdgpu_mn, which
+ * is amdgpu_hmm since 6.2).
  *
  * Shadow	the pages of a buffer object as hmm_range_fault last found them, not pinned, and their entries
  *		in the GPU's page table. They may be stale between jobs, but not during one.
@@ -16,6 +17,7 @@
  *		the pages that it has found with the bound ones before it has the reservation
  *		(`compare_early`), and removes the notifier of an object whose jobs may still run
  *		(`unregister_busy`). Ours does none of this.
+ * Left out	another process than the one that made the object: upstream refuses it (-EPERM).
  */
 #include <errno.h>
 #include <string.h>

@@ -15,6 +15,8 @@
  *		migrate_seq instead.
  * Before 2019	a count of running invalidations, a flag in each range, and a wait for both that gave up
  *		after a second, whether or not anything had gone wrong.
+ *
+ * Ours: migrate_seq; the shootdown, since the kernel's device has no TLB; and threads of the device.
  */
 #include <errno.h>
 

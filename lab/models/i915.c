@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * i915: objects over user memory (drivers/gpu/drm/i915, i915_gem_userptr).
+ * i915: objects over user memory (drivers/gpu/drm/i915, i915_gem_userptr, as in Linux 6.1).
  *
  * Shadow	an object's page vector, pinned, with the seq at which it was read; and its entries in the
  *		GPU's page table. Both may outlive an invalidation, but a request must not.
@@ -17,6 +17,9 @@
  *		a request that still runs.
  * Before 2021	the callback unbound under struct_mutex, which the pinning thread may hold: a recursive
  *		lock, a worker for pinning, and a walk of a tree that began again and might not end.
+ * Left out	another process than the one that made the object: upstream refuses it (-EFAULT).
+ *
+ * Ours: the wait in userptr_unbind, which upstream does where it unbinds the object's addresses.
  */
 #include <errno.h>
 

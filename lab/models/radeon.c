@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * radeon: buffer objects over user memory (drivers/gpu/drm/radeon, radeon_mn).
+ * radeon: buffer objects over user memory (drivers/gpu/drm/radeon, radeon_mn, as in Linux 6.1).
  *
  * Shadow	the pages of a buffer object, pinned, and their entries in the GART, while it is bound.
  * Driver lock	the object's reservation. A submission holds those of all objects, from the retry check
@@ -16,6 +16,7 @@
  *		the control that must be caught; ours has the check. Upstream pins with the reservation held,
  *		which only works because its callback returns without it if the object is not bound; ours
  *		has to store the seq then too, so it pins first and reserves afterwards.
+ * Left out	another process than the one that made the object: upstream refuses it (-EPERM).
  */
 #include <errno.h>
 
