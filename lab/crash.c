@@ -12,7 +12,6 @@ static const char *const names[] = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE"};
 
 static struct lab *watched;
 static struct sigaction old[NR_SIGNALS];
-static stack_t old_stack;
 
 /* ------------------------------------------------------------------------------------- in the handler */
 
@@ -108,9 +107,9 @@ static void on_crash(int sig, siginfo_t *info, void *context)
 
 /* ------------------------------------------------------------------------------------- before and after */
 
-void lab_crash_set_stack(char *stack)
+void lab_crash_set_stack(char *stack, stack_t *old_stack)
 {
-	sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = LAB_SIGNAL_STACK}, NULL);
+	sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = LAB_SIGNAL_STACK}, old_stack);
 }
 
 static void unblock(void)
@@ -149,8 +148,7 @@ int lab_crash_watch(struct lab *lab)
 	if (err)
 		return err;
 	sigfillset(&sa.sa_mask);
-	sigaltstack(NULL, &old_stack);
-	lab_crash_set_stack(lab->crash.stack);
+	lab_crash_set_stack(lab->crash.stack, &lab->crash.old_stack);
 	__atomic_store_n(&watched, lab, __ATOMIC_RELEASE);
 	for (size_t i = 0; i < NR_SIGNALS; i++)
 		sigaction(signals[i], &sa, &old[i]);
@@ -163,5 +161,5 @@ void lab_crash_unwatch(struct lab *lab)
 	for (size_t i = 0; i < NR_SIGNALS; i++)
 		sigaction(signals[i], &old[i], NULL);
 	__atomic_store_n(&watched, NULL, __ATOMIC_RELEASE);
-	sigaltstack(&old_stack, NULL);
+	sigaltstack(&lab->crash.old_stack, NULL);
 }

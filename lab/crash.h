@@ -15,6 +15,7 @@ struct lab_crash {
 	/* Called before the driver's: the library's threads block all signals, and a callback may crash in them. */
 	struct mmu_range_notifier first;
 	char stack[LAB_SIGNAL_STACK];
+	stack_t old_stack; /* of lab_run's thread */
 };
 
 /*
@@ -23,7 +24,7 @@ struct lab_crash {
  */
 int lab_crash_watch(struct lab *lab);
 void lab_crash_unwatch(struct lab *lab);
-/* Gives the calling thread its alternate stack, until it ends. */
-void lab_crash_set_stack(char *stack);
+/* Gives the calling thread an alternate stack. Give *old back to sigaltstack: a sanitizer frees what it finds there. */
+void lab_crash_set_stack(char *stack, stack_t *old);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * Lends pages to the storm exclusively, and looks whether somebody writes to them meanwhile.
  *
- * The storm is a consumer like any other, with a notifier of its own. If that has not been called since before the loan,
- * other than for the loan, then nobody has taken the pages back; and the start of the loan has waited for all accesses
- * through older translations. So what is in the frames does not change.
+ * The storm is a consumer like any other, with a notifier of its own. If that has not been called since before the
+ * loan, other than for the loan, then nobody has taken the pages back; and the start of the loan has waited for all
+ * accesses through older translations. So what is in the frames does not change.
  */
 #include "lab/world.h"
 #include "os/container_of.h"

@@ -40,10 +40,12 @@ static struct lab_thread *new (struct lab *lab, const char *role)
 static void *enter(void *arg)
 {
 	struct lab_thread *t = arg;
+	stack_t old;
 
 	self = t;
-	lab_crash_set_stack(t->signal_stack);
+	lab_crash_set_stack(t->signal_stack, &old);
 	t->fn(t->arg, t);
+	sigaltstack(&old, NULL);
 	return NULL;
 }
 

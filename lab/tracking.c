@@ -3,9 +3,9 @@
  * Compares what soft-dirty tells of writes with the writes.
  *
  * takes of a page goes up before mrn_hmm_take_soft_dirty is called, and after it has returned; so it is odd meanwhile.
- * A writer, the CPU or a device, reads it before and after its write. If it is unchanged and even, the write lies between
- * two calls, and the writer says so in written. So the answer to the second call must have it: whoever may write to a
- * page has been given that right since the first, which marked the page, or reports to the second in its callback.
+ * A writer, the CPU or a device, reads it before and after its write. If it is unchanged and even, the write lies
+ * between two calls, and the writer says so in written. So the answer to the second call must have it: whoever may write
+ * to a page has been given that right since the first, which marked the page, or reports to the second in its callback.
  * Nothing is expected of a write that a call overlaps, nor of one whose writer comes too late to say so.
  */
 #include "lab/world.h"
