@@ -22,6 +22,9 @@
 #define TICK_NS 20000000
 #define HANG_S	60
 
+/* How long the device may try to work after the release. */
+#define RELEASE_NS 50000000
+
 struct mrn_hmm *lab_hmm(struct lab *lab)
 {
 	return lab->hmm;
@@ -222,6 +225,28 @@ static void join(struct lab_thread **threads, unsigned int n)
 		lab_thread_join(threads[i]);
 }
 
+/*
+ * What the end of the mm announces, while the device still works: from start to end it has no translation at all. The
+ * mm itself goes on, since a driver's close needs it.
+ */
+static void announce_release(struct lab *lab)
+{
+	const struct timespec pause = {.tv_nsec = RELEASE_NS};
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, lab_mm(lab), lab->base,
+				lab->base + lab_bytes(LAB_PAGES));
+	/* A driver may not copy with the CPU either. */
+	lab_pages_close(lab, 0, LAB_PAGES, false);
+	if (!mmu_notifier_invalidate_range_start(&range)) {
+		lab_rights_set(lab, 0, LAB_PAGES, PROT_NONE);
+		nanosleep(&pause, NULL);
+		lab_rights_set(lab, 0, LAB_PAGES, PROT_READ | PROT_WRITE);
+		mmu_notifier_invalidate_range_end(&range);
+	}
+	lab_pages_open(lab, 0, LAB_PAGES, false);
+}
+
 static void run(struct lab *lab)
 {
 	struct lab_thread *workers[LAB_MAX_THREADS], *others[LAB_STORMS + 1];
@@ -238,6 +263,7 @@ static void run(struct lab *lab)
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);
 	join(others, nr_others);
+	announce_release(lab);
 }
 
 /* *alive: the driver has left something that may still use its memory, or the lab's. */

@@ -36,6 +36,7 @@ static const char *const steps[] = {
 	[NO_ZAP_BEFORE_MOVE] = "no_zap_before_move",
 	[NO_ATOMIC_RETRY] = "no_atomic_retry",
 	[LEAVE_NOTIFIER] = "leave_notifier", /* inserted when the device is closed */
+	[SKIP_RELEASE] = "skip_release",     /* leaves the end of the mm to its close */
 	NULL,
 };
 
@@ -62,6 +63,8 @@ static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *ran
 
 	if (range->event == MMU_NOTIFY_EXCLUSIVE)
 		return own || lab_is_broken(d->lab, SKIP_ALL_EXCLUSIVE);
+	if (range->event == MMU_NOTIFY_RELEASE)
+		return lab_is_broken(d->lab, SKIP_RELEASE);
 	if (range->event != MMU_NOTIFY_MIGRATE)
 		return false;
 	if (lab_is_broken(d->lab, SKIP_ALL_MIGRATE))

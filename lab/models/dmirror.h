@@ -22,6 +22,7 @@ enum dmirror_step {
 	NO_ZAP_BEFORE_MOVE,
 	NO_ATOMIC_RETRY,
 	LEAVE_NOTIFIER,
+	SKIP_RELEASE,
 };
 
 #define DMIRROR_MAX_PAGES 4 /* of one command */
