@@ -25,6 +25,10 @@ MRN_PART(A6_TOKEN);	   /* a refusal does not withdraw the token */
 MRN_PART(P1_LATER_TOKENS); /* read_begin waits for tokens that started later, too */
 MRN_PART(P4_OWN_TOKEN);	   /* a thread waits for its own token */
 MRN_PART(SEQ_PROCESS);	   /* notifiers' first seqs come from their mm's counter */
+MRN_PART(ORDER_OWNER);	   /* a driver lock counts as held, whoever holds it */
+MRN_PART(ORDER_WAITS);	   /* who holds one is reported in calls, too, that wait for no callback */
+MRN_PART(ORDER_EVENTS);	   /* or only for callbacks that are not told of the event */
+MRN_PART(ORDER_DROP);	   /* or after the last notifier has been removed */
 
 /* read_begin is about to wait for a token with this seq. */
 MRN_HOOK_TYPE(wait, uint64_t token_seq);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/misuse.h"
-#include "os/not_held.h"
+#include "os/holder.h"
 
 void mrn_reads_are_checked(struct mmu_range_notifier *mrn)
 {
@@ -24,6 +24,9 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
 {
 	if (mrn->driver_lock && mrn_is_not_held(mrn->driver_lock))
 		mrn_misuse(who, "was called without the notifier's driver_lock");
+	if (mrn->driver_lock && mrn_lock_order_is_on() && mrn_callback_depth &&
+	    !strcmp(who, "mmu_range_notifier_update_seq"))
+		mrn_lock_order_taken(mrn, __builtin_return_address(0));
 	if (MRN_CHECKS && !strcmp(who, "mmu_range_read_retry"))
 		note_read_retry((struct mmu_range_notifier *)(uintptr_t)mrn);
 }

@@ -14,6 +14,7 @@
 
 #include <mrn/mmu_notifier.h>
 
+#include "core/lock_order.h"
 #include "index/index.h"
 #include "lifetime/home.h"
 #include "os/rwlock.h"
@@ -86,6 +87,8 @@ struct mrn_mm {
 	uint32_t more_ended;
 
 	struct mrn_token_slot slot[MRN_TOKEN_SLOTS];
+
+	struct mrn_lock_order order;
 };
 
 /*

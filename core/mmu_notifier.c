@@ -252,11 +252,15 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 
 int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
+	if (mrn_lock_order_is_on())
+		mrn_lock_order_start(range, __builtin_return_address(0));
 	return start(range, MMU_NOTIFIER_RANGE_BLOCKABLE);
 }
 
 int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range)
 {
+	if (MRN_BROKEN(ORDER_WAITS))
+		mrn_lock_order_start(range, __builtin_return_address(0));
 	return start(range, 0);
 }
 
@@ -286,7 +290,8 @@ static void note_read(struct mmu_range_notifier *mrn, struct mrn_mm *mm, uint64_
 {
 	const uint64_t *unread = &mrn_state_unread;
 
-	if (!mrn_mutex_trylock(&mm->writing))
+	/* To look at the order of locks, each read has to come here. */
+	if (mrn_lock_order_is_asked || !mrn_mutex_trylock(&mm->writing))
 		return;
 	MRN_HOOK(read, mrn);
 	if (!mrn_pin_look(&mrn->pins) && __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED) == mm &&
@@ -328,6 +333,8 @@ static int settle(struct mmu_range_notifier *mrn, const struct timespec *deadlin
 
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq)
 {
+	if (mrn_lock_order_is_on())
+		mrn_lock_order_read(mrn, "mmu_range_read_begin", __builtin_return_address(0));
 	return settle(mrn, NULL, &seq) >= 0 ? seq : 0;
 }
 
@@ -349,6 +356,9 @@ int mrn_range_read_begin_until(struct mmu_range_notifier *mrn, const struct time
 	r = mrn_pin_look(&mrn->pins);
 	if (r)
 		return r;
+	/* With a deadline, no wait is for ever. */
+	if (mrn_lock_order_is_on() && (!deadline || MRN_BROKEN(ORDER_WAITS)))
+		mrn_lock_order_read(mrn, "mrn_range_read_begin_until", __builtin_return_address(0));
 	/* A4: both loads as in mmu_range_read_begin. */
 	s = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 	state = __atomic_load_n(&mrn->mm_state, __ATOMIC_ACQUIRE);
@@ -406,8 +416,12 @@ static int put_in(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t end
 	mm->insert_seq = MRN_BROKEN(SEQ_PROCESS) ? id : mrn_seq_after(mm->insert_seq);
 	/* Release: a thread that reads this seq, however late, sees this insertion's mm and range, or a later one's. */
 	__atomic_store_n(&mrn->invalidate_seq, mm->insert_seq, __ATOMIC_RELEASE);
+	if (mrn_lock_order_is_on())
+		mrn_lock_order_add(mm, mrn);
 	r = mrn_index_insert_at(&mm->index, &mrn->node, way);
 	if (r) {
+		if (mrn_lock_order_is_on())
+			mrn_lock_order_drop(mm, mrn);
 		retire(mrn);
 		return r;
 	}
@@ -499,6 +513,8 @@ static inline __attribute__((always_inline)) bool take_out(struct mmu_range_noti
 {
 	reclaim(mm);
 	mrn_index_erase(&mm->index, &mrn->node);
+	if (mrn_lock_order_is_on())
+		mrn_lock_order_drop(mm, mrn);
 	mrn_grace_begin(mm, grace);
 	if (mrn_grace_has_passed(mm, grace) && mrn_pin_is_idle(&mrn->pins))
 		return false;
@@ -566,6 +582,8 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn)
 	r = begin_removal(mrn, true, &mm);
 	if (r)
 		return r;
+	if (mrn_lock_order_is_on())
+		mrn_lock_order_remove(mrn, mm, __builtin_return_address(0));
 	unlink_range(mrn, mm);
 	mrn_reaper_help();
 	return 0;

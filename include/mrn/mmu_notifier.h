@@ -236,6 +236,15 @@ int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *rang
  */
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
 
+/*
+ * Says that the code which calls this may start an invalidation of any memory of mm here, as an allocator may, whether or
+ * not it does so this time. Where the order of locks is checked (docs/embedding.md), a driver lock that this thread holds
+ * and that a callback takes is reported; otherwise does nothing, as for NULL. who names the caller in the report.
+ *
+ * Does not block. May be called from anywhere.
+ */
+void mrn_might_invalidate(struct mrn_mm *mm, const char *who);
+
 /* ------------------------------------------------------------------------------- range notifiers */
 
 /*
@@ -302,7 +311,10 @@ struct mmu_range_notifier {
 	struct mrn_index_entry node;
 	struct mrn_mm *mm;
 	/* public */
-	/* Checking builds abort when update_seq or read_retry finds this mutex not held. Or NULL. */
+	/*
+	 * Checking builds abort when update_seq or read_retry finds this mutex not held, and when it is held where the
+	 * callback, which takes it, may be waited for. Or NULL. Not to be changed, or destroyed, while inserted.
+	 */
 	pthread_mutex_t *driver_lock;
 
 	/* private */
@@ -366,6 +378,7 @@ int mrn_range_notifier_remove_async(struct mmu_range_notifier *mrn,
 /* What the inline functions below fall back to; not to be called directly. */
 uint64_t mrn_range_read_begin_slow(struct mmu_range_notifier *mrn, uint64_t seq);
 void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who);
+void mrn_check_lock_order(const struct mmu_range_notifier *mrn, const char *who);
 
 /* What mrn_range_read_begin_until returns for a range that cannot be watched, or not now: see mrn_range_notifier_insert. */
 #define MRN_USE_ONCE 1
@@ -390,6 +403,9 @@ void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who
  */
 static inline uint64_t mmu_range_read_begin(struct mmu_range_notifier *mrn)
 {
+#ifdef MRN_CHECK
+	mrn_check_lock_order(mrn, "mmu_range_read_begin");
+#endif
 	/* A4: acquires what the callback which stored this seq saw: its own token in mm_state. */
 	uint64_t seq = __atomic_load_n(&mrn->invalidate_seq, __ATOMIC_ACQUIRE);
 

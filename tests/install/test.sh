@@ -82,7 +82,7 @@ pages() {
 	for f in $(sed '/^MRN_PRIVATE/,$d' "$src/mrn.map" | sed -n 's/^\t\([a-z_]*\);$/\1/p'); do
 		case $f in
 		# What inline functions call.
-		mrn_check_driver_lock | mrn_range_read_begin_slow) continue ;;
+		mrn_check_driver_lock | mrn_check_lock_order | mrn_range_read_begin_slow) continue ;;
 		esac
 		[ -e "$man/$f.3" ] || [ -e "$man/$f.3.gz" ] || {
 			echo "$f has no page"
