@@ -70,7 +70,10 @@ void mrn_lock_order_add(struct mrn_mm *mm, const struct mmu_range_notifier *mrn)
 		return;
 	l->notifiers = 1;
 	__atomic_store_n(&l->events, events, __ATOMIC_RELAXED);
-	__atomic_store_n(&l->callback, (uintptr_t)mrn->ops->invalidate, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->callback,
+			 mrn->ops->invalidate ? (uintptr_t)mrn->ops->invalidate
+					      : (uintptr_t)mrn->ops->invalidate_start,
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&l->taken, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&l->reported, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&l->lock, mrn->driver_lock, __ATOMIC_RELEASE);
@@ -143,10 +146,15 @@ void mrn_lock_order_start(const struct mmu_notifier_range *range, const void *ca
 		look(range->mm, 1u << range->event, "mmu_notifier_invalidate_range_start", caller);
 }
 
-void mrn_might_invalidate(struct mrn_mm *mm, const char *who)
+void mrn_lock_order_might(struct mrn_mm *mm, const char *who, const void *caller)
 {
 	if (mrn_lock_order_is_on() && mm && !mrn_mm_is_wiped(mm))
-		look(mm, ALL_EVENTS, who, __builtin_return_address(0));
+		look(mm, ALL_EVENTS, who, caller);
+}
+
+void mrn_might_invalidate(struct mrn_mm *mm, const char *who)
+{
+	mrn_lock_order_might(mm, who, __builtin_return_address(0));
 }
 
 /* NULL if it is in none that is this process's. */

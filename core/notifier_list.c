@@ -174,6 +174,7 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 	r = may_change(mm);
 	if (r)
 		return r;
+	mrn_lock_order_might(mm, "mmu_notifier_register", __builtin_return_address(0));
 	r = mrn_pin_claim(&mn->pins);
 	if (r)
 		return r;
@@ -280,6 +281,7 @@ int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mrn_mm *mm,
 	r = may_change(mm);
 	if (r)
 		return r;
+	mrn_lock_order_might(mm, "mmu_notifier_get", __builtin_return_address(0));
 
 	mask = mrn_write_lock(&mm->lock);
 	mn = mm->ending ? NULL : find_user(mm, ops);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/maps.h"
+#include "os/return_addresses.h"
 #include "os/syscall.h"
 
 #include "os/event_path.h"
@@ -48,8 +49,8 @@ static void say(const struct text *t)
 
 /* Where an address lies: in which file, and how far from where that is loaded. */
 struct place {
-	uintptr_t addr, base;
-	uint64_t inode;
+	uintptr_t addr, base, end;
+	char path[MRN_MAPS_PATH_MAX + 1];
 	struct text *text;
 };
 
@@ -57,14 +58,15 @@ static bool visit(const struct mrn_mapping *m, void *arg)
 {
 	struct place *p = arg;
 
-	/* The parts of a program or a library follow each other. */
-	if (m->inode != p->inode) {
-		p->inode = m->inode;
+	/* The parts of a program or a library follow each other; the last may belong to no file (.bss). */
+	if (*m->path ? strcmp(m->path, p->path) != 0 : m->start != p->end) {
 		p->base = m->start;
+		strncpy(p->path, m->path, MRN_MAPS_PATH_MAX);
 	}
+	p->end = m->end;
 	if (p->addr < m->start || p->addr >= m->end)
 		return p->addr >= m->end;
-	put(p->text, m->path);
+	put(p->text, p->path);
 	put(p->text, "(+");
 	put_hex(p->text, p->addr - p->base);
 	put(p->text, ") ");
@@ -84,6 +86,21 @@ static void say_place(const char *what, uintptr_t addr)
 	say(&t);
 }
 
+/* Enough to see who has called what was called, through a wrapper and a bracket of ours. */
+#define STACK_MAX 16
+
+static void say_stack(const void *above)
+{
+	static const char title[] = "mrn:   what looks like return addresses on its stack:\n";
+	uintptr_t stack[STACK_MAX];
+	unsigned int n = mrn_return_addresses(above, stack, STACK_MAX);
+
+	if (n)
+		mrn_sys3(SYS_write, STDERR_FILENO, (long)title, sizeof(title) - 1);
+	for (unsigned int i = 0; i < n; i++)
+		say_place("mrn:     ", stack[i]);
+}
+
 void mrn_order_report(const struct mrn_order_report *r)
 {
 	struct text t = {.length = 0};
@@ -97,4 +114,6 @@ void mrn_order_report(const struct mrn_order_report *r)
 	say_place("mrn:   the callback ", r->callback);
 	if (r->taken)
 		say_place("mrn:   holds it at  ", r->taken);
+	/* It lies in the frame of whoever has found it. */
+	say_stack(r);
 }

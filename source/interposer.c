@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "core/lock_order.h"
 #include "source/check.h"
 #include "source/dispatch/dispatch.h"
 #include "source/heap_callers.h"
@@ -30,6 +31,16 @@ void mrn_interposer_knows_heap(const struct mrn_heap_knowledge *k)
 const struct mrn_heap_knowledge *mrn_heap_knowledge(void)
 {
 	return __atomic_load_n(&heap, __ATOMIC_ACQUIRE);
+}
+
+bool mrn_interposer_looks_at_order(void)
+{
+	return mrn_lock_order_is_on();
+}
+
+void mrn_interposer_look_at_order(const char *function, const void *caller)
+{
+	mrn_lock_order_might(mrn_mm_self(), function, caller);
 }
 
 bool mrn_interposer_is_present(void)

@@ -62,6 +62,11 @@ const struct mrn_refused *mrn_source_refused(void);
  */
 void mrn_source_forget_parents(void);
 
+/* True if functions of malloc's are to call the next function: the order of locks is looked at (core/lock_order.h). */
+bool mrn_interposer_looks_at_order(void);
+/* The function that is called so, by caller, may change any of this process's memory. */
+void mrn_interposer_look_at_order(const char *function, const void *caller);
+
 /* True if a source is attached to this process's memory, so that somebody may rely on it. */
 bool mrn_source_is_attached(void);
 

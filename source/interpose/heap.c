@@ -14,6 +14,9 @@
  * heap_callers.h. Blocks of the main thread's heap need not tell: what is unused there is unmapped (brk).
  *
  * Other allocators call munmap, mremap and madvise by name: these are bracketed.
+ *
+ * Where the order of locks is looked at, free and realloc say each time that they may unmap something: they rarely do, and
+ * who holds a driver lock then is to learn it at once.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -137,6 +140,14 @@ static __attribute__((noinline)) void free_otherwise(void *block)
 		real->free(block);
 }
 
+static bool looks_at_order;
+
+#define LOOK_AT_ORDER(block)                                                                 \
+	do {                                                                                 \
+		if (__builtin_expect(looks_at_order, 0) && (block))                          \
+			mrn_interposer_look_at_order(__func__, __builtin_return_address(0)); \
+	} while (0)
+
 /*
  * The real functions are looked up at the first use, which may come before every constructor; a thread that has a caller
  * has used one. Most blocks are small, and skip the brackets.
@@ -146,6 +157,7 @@ MRN_INTERPOSED void free(void *block)
 	struct mrn_heap_caller *c = mrn_heap_own_caller;
 	size_t flags;
 
+	LOOK_AT_ORDER(block);
 	if (__builtin_expect(!block || !mrn_heap_is_owner(c), 0)) {
 		free_otherwise(block);
 		return;
@@ -221,6 +233,7 @@ MRN_INTERPOSED void *realloc(void *block, size_t size)
 {
 	const struct mrn_real_heap *real = mrn_real_heap();
 
+	LOOK_AT_ORDER(block);
 	if (__builtin_expect(!real, 0))
 		return no_memory();
 	return INSIDE(caller_for(real), MRN_HEAP_TOP,
@@ -282,11 +295,12 @@ MRN_INTERPOSED int malloc_trim(size_t pad)
 	return r;
 }
 
-/* After real.c's. */
+/* After real.c's, and libmrn's. */
 __attribute__((constructor(102))) static void tell(void)
 {
 	const struct mrn_real_heap *real = mrn_real_heap();
 
+	looks_at_order = mrn_interposer_looks_at_order();
 	if (real && real->is_seen)
 		mrn_interposer_knows_heap(&mrn_heap_known);
 }

@@ -97,6 +97,36 @@ static void act_remove(const struct scene *s)
 	consumer_remove(s->c);
 }
 
+static void act_register(const struct scene *s)
+{
+	static const struct mmu_notifier_ops list_ops;
+	static struct mmu_notifier mn = {.ops = &list_ops};
+
+	CHECK_ERR(mmu_notifier_register(&mn, s->mm), 0);
+}
+
+static struct mmu_notifier *alloc_notifier(struct mrn_mm *mm)
+{
+	static struct mmu_notifier mn;
+
+	(void)mm;
+	return &mn;
+}
+
+static void free_notifier(struct mmu_notifier *mn)
+{
+	(void)mn;
+}
+
+static void act_get(const struct scene *s)
+{
+	static const struct mmu_notifier_ops list_ops = {.alloc_notifier = alloc_notifier,
+							 .free_notifier = free_notifier};
+	struct mmu_notifier *mn;
+
+	CHECK_ERR(mmu_notifier_get(&list_ops, s->mm, &mn), 0);
+}
+
 static void act_might(const struct scene *s)
 {
 	mrn_might_invalidate(s->mm, "an allocator");
@@ -141,6 +171,8 @@ static const struct {
 	{act_read, FOUND("mmu_range_read_begin")},
 	{act_read_until, FOUND("mrn_range_read_begin_until")},
 	{act_remove, FOUND("mmu_range_notifier_remove")},
+	{act_register, FOUND("mmu_notifier_register")},
+	{act_get, FOUND("mmu_notifier_get")},
 	{act_might, FOUND("an allocator")},
 };
 #define NR_WAITS (sizeof(waits_for_a_callback) / sizeof(waits_for_a_callback[0]))

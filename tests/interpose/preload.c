@@ -147,3 +147,62 @@ TEST(loaded_while_mapping)
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(pthread_join(t[i], NULL), 0);
 }
+
+/* What is written to stderr while act runs. */
+static void listen(void (*act)(void), char *buf, size_t size)
+{
+	int fds[2], saved = dup(STDERR_FILENO);
+	ssize_t n;
+
+	CHECK_EQ(pipe(fds), 0);
+	CHECK_EQ(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	act();
+	CHECK_EQ(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+	close(saved);
+	close(fds[1]);
+	n = read(fds[0], buf, size - 1);
+	CHECK(n >= 0);
+	buf[n] = '\0';
+	close(fds[0]);
+}
+
+static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
+static void *volatile blocks[4];
+
+static void free_unlocked(void)
+{
+	free(blocks[0]);
+	pthread_mutex_lock(&driver_lock);
+	pthread_mutex_unlock(&driver_lock);
+	free(blocks[1]);
+}
+
+static void free_locked(void)
+{
+	pthread_mutex_lock(&driver_lock);
+	free(blocks[2]);
+	free(blocks[3]);
+	pthread_mutex_unlock(&driver_lock);
+}
+
+/* A release build reports a lock once, and goes on. */
+TEST(order_of_locks)
+{
+	struct mmu_range_notifier mrn = {.ops = &ops, .driver_lock = &driver_lock};
+	static const char says[] = "mrn: free was called with a driver lock held";
+	struct preloaded p = find_preloaded();
+	char heard[16384], *first;
+
+	CHECK(getenv("MRN_LOCK_ORDER"));
+	for (int i = 0; i < 4; i++)
+		blocks[i] = malloc(100);
+	CHECK_EQ(p.insert(&mrn, (uintptr_t)&stop, sizeof(stop), p.self()), 0);
+	listen(free_unlocked, heard, sizeof(heard));
+	CHECK_MSG(!*heard, "%s", heard);
+	listen(free_locked, heard, sizeof(heard));
+	first = strstr(heard, says);
+	CHECK_MSG(first == heard, "%s", heard);
+	CHECK(!strstr(first + 1, says));
+	CHECK(strstr(heard, "test-interpose_preload(+0x"));
+	CHECK_EQ(p.remove(&mrn), 0);
+}
