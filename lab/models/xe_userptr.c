@@ -13,9 +13,10 @@
  * passes	read_begin waits for the invalidation's end.
  * Hazards	a finish that is in use, taken for the caller's own: its start returns while jobs run; entries that go
  *		before the jobs have ended, or stay; a check of some objects and not of all.
- * Upstream	waits in the finish with the notifier_lock held, and flushes the GPU's TLB in a pass of its own, which hands
- *		out the finish once more. Ours waits without the lock, since no new job can come, and flushes as it unmaps.
- *		Upstream's other kind of objects, whose jobs are preempted and bound anew later, is left out.
+ * Upstream	waits in the finish with the notifier_lock held. When no job runs, its first pass begins to flush the GPU's
+ *		TLB and hands out the finish to wait for that. Ours waits without the lock, since no new job can come, and
+ *		flushes as it removes entries. Upstream's other kind of objects, whose jobs are preempted and bound anew
+ *		later, is left out.
  */
 #include <errno.h>
 #include <string.h>
