@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The protocol, beside the kernel's own design: reads, invalidations, inserts and removes, on few and many notifiers,
- * by one and more threads.
+ * by one and more threads; and what two passes save.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "bench/core/load.h"
+#include "bench/core/passes.h"
 #include "bench/memory.h"
 #include "bench/suites.h"
 
@@ -194,7 +195,7 @@ static int run_layout(struct bench_table *table, enum layout_kind kind, size_t n
 
 static int run(struct bench_table *table, char *why, size_t why_size)
 {
-	int err = 0;
+	int err = bench_passes(table);
 
 	if (table->quick)
 		table->left_out = "n = 10000000 (1000000 for clustered, nested and overlapping "

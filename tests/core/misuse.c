@@ -198,6 +198,69 @@ TEST(callbacks_keep_their_contract)
 	CHECK(!callback_aborts(SEQ, -ENOMEM, ""));
 }
 
+/* ---------------------------------------------------------------------------------------- two passes */
+
+static bool hand_out(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		     uint64_t cur_seq, struct mmu_range_notifier_finish **finish)
+{
+	static struct mmu_range_notifier_finish one;
+
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	*finish = &one;
+	return mmu_notifier_range_blockable(range);
+}
+
+static void finish_nothing(struct mmu_range_notifier_finish *finish)
+{
+	(void)finish;
+}
+
+/* So many notifiers with one finish. */
+static void hand_out_one(unsigned int notifiers, bool may_block)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate_start = hand_out,
+							  .invalidate_finish = finish_nothing};
+	struct mrn_mm *mm = new_mm();
+	struct mmu_notifier_range r = pages(mm, 4, 5);
+	struct mmu_range_notifier mrn[2] = {{.ops = &ops}, {.ops = &ops}};
+
+	for (unsigned int i = 0; i < notifiers; i++)
+		CHECK_EQ(mmu_range_notifier_insert(&mrn[i], PAGE(4), PAGE(1), mm), 0);
+	if (may_block)
+		start(&r);
+	else
+		mmu_notifier_invalidate_range_start_nonblock(&r);
+}
+
+static void hand_out_alone(void *arg)
+{
+	(void)arg;
+	hand_out_one(1, true);
+}
+
+static void hand_out_twice(void *arg)
+{
+	(void)arg;
+	hand_out_one(2, true);
+}
+
+static void hand_out_and_refuse(void *arg)
+{
+	(void)arg;
+	hand_out_one(1, false);
+}
+
+TEST(a_finish_is_handed_out_once_by_who_agrees)
+{
+	CHECK(!aborts(hand_out_alone, NULL, ""));
+	CHECK(aborts(hand_out_twice, NULL,
+		     "mrn: mmu_range_notifier_ops.invalidate_start handed out a finish that is in "
+		     "use\n"));
+	CHECK(aborts(hand_out_and_refuse, NULL,
+		     "mrn: mmu_range_notifier_ops.invalidate_start returned false, and handed out "
+		     "a finish\n"));
+}
+
 /* ----------------------------------------------------------------------- notifiers and references */
 
 static struct mrn_mm *mm;

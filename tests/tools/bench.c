@@ -79,8 +79,10 @@ TEST(core_in_json, .timeout_s = 120)
 					    "hit1_overlapping",
 					    "insert_overlapping",
 					    "remove_overlapping",
+					    "two_pass",
 					    NULL};
-	static const char *const rivals[] = {"upstream-design", "two-loads", NULL};
+	static const char *const rivals[] = {"upstream-design", "two-loads", "one-pass",
+					     "one-device", NULL};
 	static struct outcome o;
 
 	RUN(&o, "bench", "core", "--quick", "--max-n", "100", "--rounds", "1", "--json");

@@ -57,7 +57,7 @@
  *  - mmu_notifier_range.vma and .migrate_pgmap_owner of older kernels (the latter is owner now), and
  *    the vma argument of mmu_notifier_range_init.
  *  - Private fields: interval_tree, invalidate_seq, hlist, users, rcu. A driver that reads
- *    interval_tree.start and .last keeps the two itself.
+ *    interval_tree.start and .last calls mmu_interval_notifier_start and _last.
  *  - current->mm, mmap_lock, struct page and the rest of the kernel. mrn_mm_self() is this process's.
  */
 #ifndef MRN_LINUX_MMU_NOTIFIER_H
@@ -139,6 +139,23 @@ static inline int mmu_interval_notifier_insert_locked(struct mmu_interval_notifi
 						      const struct mmu_interval_notifier_ops *ops)
 {
 	return mmu_interval_notifier_insert(interval_sub, mm, start, length, ops);
+}
+
+/*
+ * What the kernel's drivers read as interval_tree.start and .last: the first and the last byte of the range, rounded
+ * outwards to OS pages. Until it is inserted anew; 0, before its first insertion, of a notifier in zeroed memory, and its last
+ * byte then means nothing.
+ */
+static inline unsigned long mmu_interval_notifier_start(
+	const struct mmu_interval_notifier *interval_sub)
+{
+	return __atomic_load_n(&interval_sub->node.start, __ATOMIC_RELAXED);
+}
+
+static inline unsigned long mmu_interval_notifier_last(
+	const struct mmu_interval_notifier *interval_sub)
+{
+	return __atomic_load_n(&interval_sub->node.end, __ATOMIC_RELAXED) - 1;
 }
 
 /*
