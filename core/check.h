@@ -8,9 +8,12 @@
 #include "os/check.h"
 #include "os/thread.h"
 
-MRN_PART(A1_CALLBACKS);	  /* start calls no range notifier */
-MRN_PART(A1_PASSES);	  /* a finish runs right after its own first pass */
-MRN_PART(A1_FINISH);	  /* start forgets the finishes that it owes */
+MRN_PART(A1_CALLBACKS); /* start calls no range notifier */
+MRN_PART(A1_PASSES);	/* a finish runs right after its own first pass */
+MRN_PART(A1_FINISH);	/* start forgets the finishes that it owes */
+MRN_PART(
+	A1_WATCHER); /* the watcher may disarm what one notifier has while others' passes are left */
+MRN_PART(FORK_FINISH);	  /* a forked child calls the finishes that its parent owes */
 MRN_PART(A1_FINISH_NEXT); /* start looks at a finish that its consumer has taken back */
 MRN_PART(A2_WAIT);	  /* read_begin does not wait for tokens */
 MRN_PART(A3_FIRST_READ);  /* a new notifier's first read does not look at all tokens */

@@ -103,8 +103,10 @@ struct mrn_watcher {
 	int (*settle)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 		      const struct timespec *deadline, uint64_t *seq);
 	/* mrn has not refused, and its last pass is over; the invalidation goes on. Event path. */
-	void (*changes)(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
-			const struct mmu_notifier_range *range);
+	void (*changes)(struct mmu_range_notifier *mrn, struct mrn_mm *mm);
+	/* No pass of any notifier is left. Those that have changes were called for lie in [start, end). Event path. */
+	void (*changed)(struct mrn_mm *mm, const struct mmu_notifier_range *range, uintptr_t start,
+			uintptr_t end);
 	/* mrn is about to be taken out of the index. */
 	void (*leaves)(struct mmu_range_notifier *mrn, struct mrn_mm *mm);
 };

@@ -121,7 +121,9 @@ static bool call(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
 	}
 	done = mrn_first_pass(mm, mrn, range, owed);
 	if (MRN_BROKEN(A1_PASSES))
-		mrn_pay(owed, mm, range);
+		mrn_pay(owed, mm);
+	if (MRN_BROKEN(A1_WATCHER) && owed->watched_end)
+		mrn_tell_watcher(owed, mm, range);
 	return done;
 }
 
@@ -165,7 +167,9 @@ static int call_range_notifiers(struct mrn_mm *mm, struct mmu_notifier_range *ra
 	/* Also if one has refused (A6): what has begun must come to its end. */
 	if (__builtin_expect(owed.first != NULL, 0) && !MRN_BROKEN(A1_FINISH) &&
 	    !(MRN_BROKEN(A6_FINISH) && r))
-		mrn_pay(&owed, mm, range);
+		mrn_pay(&owed, mm);
+	if (owed.watched_end && !MRN_BROKEN(A1_WATCHER))
+		mrn_tell_watcher(&owed, mm, range);
 	mrn_calls_end(calls);
 	return r;
 }
@@ -536,9 +540,13 @@ static void unlink_range(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 	bool wait, last;
 
 	if (mrn_has_watcher(mrn)) {
+		const struct mrn_watcher *w = mrn_watcher_of(mm);
+
 		/* A read may be just arming, under a pin; from then on none does. */
 		mrn_pin_wait_idle(&mm->home, &mrn->pins);
-		mrn_watcher_of(mm)->leaves(mrn, mm);
+		/* None in a child that was forked by a signal handler just now. */
+		if (w)
+			w->leaves(mrn, mm);
 	}
 	mrn_mutex_lock(&mm->writing);
 	wait = take_out(mrn, mm, &grace);

@@ -7,8 +7,7 @@
 
 #include "os/event_path.h"
 
-static void pay_first(struct mrn_owed *owed, struct mrn_mm *mm,
-		      const struct mmu_notifier_range *range)
+static void pay_first(struct mrn_owed *owed, struct mrn_mm *mm)
 {
 	struct mmu_range_notifier_finish *finish = owed->first;
 	struct mmu_range_notifier *mrn = finish->notifier;
@@ -19,13 +18,13 @@ static void pay_first(struct mrn_owed *owed, struct mrn_mm *mm,
 	if (MRN_BROKEN(A1_FINISH_NEXT))
 		owed->first = finish->next;
 	if (!MRN_BROKEN(A5_FINISH_PIN))
-		mrn_passes_are_over(mm, mrn, range);
+		mrn_passes_are_over(owed, mm, mrn);
 }
 
-void mrn_pay(struct mrn_owed *owed, struct mrn_mm *mm, const struct mmu_notifier_range *range)
+void mrn_pay(struct mrn_owed *owed, struct mrn_mm *mm)
 {
-	while (owed->first)
-		pay_first(owed, mm, range);
+	while (owed->first && (!mrn_mm_is_wiped(mm) || MRN_BROKEN(FORK_FINISH)))
+		pay_first(owed, mm);
 	owed->end = &owed->first;
 }
 
@@ -39,7 +38,7 @@ static bool is_owed(const struct mrn_owed *owed, const struct mmu_range_notifier
 }
 
 void mrn_owe(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn,
-	     const struct mmu_notifier_range *range, struct mmu_range_notifier_finish *finish)
+	     struct mmu_range_notifier_finish *finish)
 {
 	MRN_MISUSE_IF(MRN_CHECKS && is_owed(owed, finish),
 		      "mmu_range_notifier_ops.invalidate_start",
@@ -49,7 +48,29 @@ void mrn_owe(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier
 	*owed->end = finish;
 	owed->end = &finish->next;
 	if (MRN_BROKEN(A5_FINISH_PIN))
-		mrn_passes_are_over(mm, mrn, range);
+		mrn_passes_are_over(owed, mm, mrn);
+}
+
+void mrn_owe_watcher(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn)
+{
+	const struct mrn_watcher *w = mrn_watcher_of(mm);
+
+	if (!w)
+		return;
+	w->changes(mrn, mm);
+	if (mrn->node.start < owed->watched_start)
+		owed->watched_start = mrn->node.start;
+	if (mrn->node.end > owed->watched_end)
+		owed->watched_end = mrn->node.end;
+}
+
+void mrn_tell_watcher(const struct mrn_owed *owed, struct mrn_mm *mm,
+		      const struct mmu_notifier_range *range)
+{
+	const struct mrn_watcher *w = mrn_watcher_of(mm);
+
+	if (w)
+		w->changed(mm, range, owed->watched_start, owed->watched_end);
 }
 
 void mrn_call_both_passes(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range)

@@ -5,15 +5,19 @@
  *
  *	first pass of each		those that hand out a finish stay pinned
  *	invalidate_finish of each	in the same order, once no first pass is left, or one has refused
- *	its last pass is over		its range may be disarmed; unpinned
+ *	its last pass is over		the watcher is told; unpinned
+ *	no pass of any is left		the watcher may disarm their ranges
  *
  * A5: the pin is what a removal waits for, and so it waits for the finish, too.
  *
  * A6: who is owed a finish has agreed, and may have begun to stop a device. A refusal by a later notifier does not
  * take that back. So the finish runs, as if nobody had refused.
  *
- * Why the watcher is told after the last pass: it disarms the range, and from then on another thread may change memory there
- * without calling this notifier. Until the finish has returned, a device may still use that memory.
+ * Why the watcher disarms nothing until no pass of any is left: from then on another thread may change the memory without
+ * calling anybody. Until the last finish has returned, a device may still use it: that of any notifier there.
+ *
+ * In a child that was forked by a signal handler in between, the mm is zeroed: no finish is called, which would be for the
+ * parent's device, and there is no watcher.
  */
 #ifndef MRN_CORE_PASSES_H
 #define MRN_CORE_PASSES_H
@@ -23,31 +27,41 @@
 #include "core/mm.h"
 #include "lifetime/pin.h"
 
-/* The finishes that a start owes, in the order of their first passes. */
+/* What a start owes: finishes, in the order of their first passes; and to tell the watcher. */
 struct mrn_owed {
 	struct mmu_range_notifier_finish *first, **end;
+	uintptr_t watched_start,
+		watched_end; /* around the ranges of those that it watches; empty: none */
 };
 
 static inline void mrn_owed_init(struct mrn_owed *owed)
 {
 	owed->first = NULL;
 	owed->end = &owed->first;
+	owed->watched_start = UINTPTR_MAX;
+	owed->watched_end = 0;
 }
 
 /* Keeps mrn's pin until the finish has returned. */
 void mrn_owe(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn,
-	     const struct mmu_notifier_range *range, struct mmu_range_notifier_finish *finish);
-/* Calls all that is owed. Outside a section, between mrn_calls_begin and _end. */
-void mrn_pay(struct mrn_owed *owed, struct mrn_mm *mm, const struct mmu_notifier_range *range);
+	     struct mmu_range_notifier_finish *finish);
+/* Calls the finishes that are owed. Outside a section, between mrn_calls_begin and _end. */
+void mrn_pay(struct mrn_owed *owed, struct mrn_mm *mm);
 /* For a start of mrn's alone, which may block and tells no watcher. The caller has pinned mrn. */
 void mrn_call_both_passes(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range);
 
+/* Then, the watcher. */
+void mrn_tell_watcher(const struct mrn_owed *owed, struct mrn_mm *mm,
+		      const struct mmu_notifier_range *range);
+/* Of mrn, which is watched. */
+void mrn_owe_watcher(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn);
+
 /* mrn has agreed, and no pass of it is left. Unpins it. */
-static inline void mrn_passes_are_over(struct mrn_mm *mm, struct mmu_range_notifier *mrn,
-				       const struct mmu_notifier_range *range)
+static inline void mrn_passes_are_over(struct mrn_owed *owed, struct mrn_mm *mm,
+				       struct mmu_range_notifier *mrn)
 {
 	if (mrn_has_watcher(mrn))
-		mrn_watcher_of(mm)->changes(mrn, mm, range);
+		mrn_owe_watcher(owed, mm, mrn);
 	mrn_unpin(&mm->home, &mrn->pins);
 }
 
@@ -61,9 +75,9 @@ static inline bool mrn_first_pass(struct mrn_mm *mm, struct mmu_range_notifier *
 	if (!done)
 		mrn_unpin(&mm->home, &mrn->pins);
 	else if (finish)
-		mrn_owe(owed, mm, mrn, range, finish);
+		mrn_owe(owed, mm, mrn, finish);
 	else
-		mrn_passes_are_over(mm, mrn, range);
+		mrn_passes_are_over(owed, mm, mrn);
 	return done;
 }
 

@@ -209,14 +209,14 @@ void mrn_source_disarm(struct mrn_source *s, const struct mmu_range_notifier *le
 	mrn_room_may_have_grown(&s->room);
 }
 
-void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
-				const struct mmu_notifier_range *range)
+/* The part of [start, end) that changes. */
+static void disarm_changing(struct mrn_source *s, const struct mmu_notifier_range *range,
+			    uintptr_t start, uintptr_t end)
 {
-	uintptr_t start = mrn->node.start, end = mrn->node.end;
 	struct mrn_uffd *u = uffd_of(s);
 
 	/* A token of another mm does not stop anybody from relying on what is armed at its addresses. */
-	if (!u || range->mm != u->mm || mrn->mm != u->mm || (range->flags & MRN_RANGE_AFTER) ||
+	if (!u || range->mm != u->mm || (range->flags & MRN_RANGE_AFTER) ||
 	    !mmu_notifier_range_blockable(range) ||
 	    (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR))
 		return;
@@ -225,6 +225,13 @@ void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_not
 	if (end > range->end)
 		end = mrn_page_up(range->end);
 	mrn_uffd_disarm_changing(u, start, end);
+}
+
+void mrn_source_disarm_changing(struct mrn_source *s, const struct mmu_range_notifier *mrn,
+				const struct mmu_notifier_range *range)
+{
+	if (mrn->mm == range->mm)
+		disarm_changing(s, range, mrn->node.start, mrn->node.end);
 }
 
 void mrn_source_disarm_range(uintptr_t start, uintptr_t end)
@@ -282,10 +289,10 @@ static int arm_here(uintptr_t start, uintptr_t end, uint64_t need)
 	return s ? mrn_source_arm(s, start, end - start, need) : -ESTALE;
 }
 
-static void disarm_changing_here(const struct mmu_range_notifier *mrn,
-				 const struct mmu_notifier_range *range)
+static void disarm_changing_here(const struct mmu_notifier_range *range, uintptr_t start,
+				 uintptr_t end)
 {
-	mrn_source_disarm_changing(mrn_source_here(), mrn, range);
+	disarm_changing(mrn_source_here(), range, start, end);
 }
 
 static void disarm_here(const struct mmu_range_notifier *mrn)

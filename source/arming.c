@@ -143,11 +143,13 @@ static bool pin_same(struct mmu_range_notifier *mrn, const struct mrn_mm *mm, ui
 	return false;
 }
 
-/* Under a pin. */
+/* Under a pin. A child that was forked by a signal handler just now finds no arming. */
 static int arm_pinned(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
-	int r = arming_of(mm)->arm(mrn->node.start, mrn->node.end,
-				   __atomic_load_n(&mrn->need, __ATOMIC_RELAXED));
+	const struct mrn_arming *a = arming_of(mm);
+	int r = a ? a->arm(mrn->node.start, mrn->node.end,
+			   __atomic_load_n(&mrn->need, __ATOMIC_RELAXED))
+		  : -ESTALE;
 
 	/*
 	 * The range can be watched again, but a shadow may be there from when it could not. Its reader set ONCE before
@@ -326,8 +328,7 @@ int mrn_arming_settle(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 
 /* --------------------------------------------------------------------------------------- callbacks */
 
-void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
-			const struct mmu_notifier_range *range)
+void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
 	const uint64_t *state = __atomic_load_n(&mrn->mm_state, __ATOMIC_RELAXED);
 
@@ -339,10 +340,22 @@ void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 	       !__atomic_compare_exchange_n(&mrn->mm_state, &state, &mrn_state_unread, true,
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
-	arming_of(mm)->disarm_changing(mrn, range);
+}
+
+/* None, here and below: as in arm_pinned. */
+void mrn_arming_changed(struct mrn_mm *mm, const struct mmu_notifier_range *range, uintptr_t start,
+			uintptr_t end)
+{
+	const struct mrn_arming *a = arming_of(mm);
+
+	if (a)
+		a->disarm_changing(range, start, end);
 }
 
 void mrn_arming_leaves(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
 {
-	arming_of(mm)->disarm(mrn);
+	const struct mrn_arming *a = arming_of(mm);
+
+	if (a)
+		a->disarm(mrn);
 }

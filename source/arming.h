@@ -13,15 +13,15 @@ struct mrn_arming {
 	 * May wait for the kernel, but for no callback.
 	 */
 	int (*arm)(uintptr_t start, uintptr_t end, uint64_t need);
-	/* As mrn_source_disarm_changing and mrn_source_disarm. */
-	void (*disarm_changing)(const struct mmu_range_notifier *mrn,
-				const struct mmu_notifier_range *range);
+	/* As mrn_source_disarm_changing, of [start, end), and mrn_source_disarm. */
+	void (*disarm_changing)(const struct mmu_notifier_range *range, uintptr_t start,
+				uintptr_t end);
 	void (*disarm)(const struct mmu_range_notifier *leaving);
 };
 
-#define MRN_ARMING_WATCHER                                               \
-	{                                                                \
-		mrn_arming_settle, mrn_arming_changes, mrn_arming_leaves \
+#define MRN_ARMING_WATCHER                                                                   \
+	{                                                                                    \
+		mrn_arming_settle, mrn_arming_changes, mrn_arming_changed, mrn_arming_leaves \
 	}
 
 /* Inserts mrn as mmu_range_notifier_insert does; a arms its range, and must never be freed. need is not 0. */
@@ -30,8 +30,9 @@ int mrn_arming_insert(struct mmu_range_notifier *mrn, uintptr_t start, uintptr_t
 
 int mrn_arming_settle(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 		      const struct timespec *deadline, uint64_t *seq);
-void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
-			const struct mmu_notifier_range *range);
+void mrn_arming_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm);
+void mrn_arming_changed(struct mrn_mm *mm, const struct mmu_notifier_range *range, uintptr_t start,
+			uintptr_t end);
 void mrn_arming_leaves(struct mmu_range_notifier *mrn, struct mrn_mm *mm);
 
 #endif

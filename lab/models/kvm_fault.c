@@ -12,12 +12,13 @@
 
 /*
  * Under mmu_lock. Exact: start counts itself active before it takes the lock, end after it has dropped it. A count that
- * is left over stays, and the fault would never end.
+ * is left over, or one too low, stays, and the fault would never end.
  */
 static bool is_balanced(struct kvm *kvm)
 {
 	int active = __atomic_load_n(&kvm->mn_active_invalidate_count, __ATOMIC_RELAXED);
-	bool balanced = kvm->mmu_invalidate_in_progress <= active;
+	bool balanced = kvm->mmu_invalidate_in_progress >= 0 &&
+			kvm->mmu_invalidate_in_progress <= active;
 
 	LAB_ASSERT(kvm->lab, balanced, "%d invalidations in progress, %d active",
 		   kvm->mmu_invalidate_in_progress, active);

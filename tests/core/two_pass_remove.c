@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A5 between the two passes: who is owed a finish is kept, and watched, until it has returned. */
+/* A5 between the two passes: who is owed a finish is kept until it has returned. */
 #include "tests/core/two_pass.h"
 
 static void *start_and_end_19(void *mm)
@@ -153,50 +153,3 @@ TEST(a5_remove_async_in_a_finish)
 	device_remove(&c.last);
 	destroy_idle(c.mm);
 }
-
-/* ------------------------------------------------------------------------------------------- watcher */
-
-static unsigned int changed_at;
-
-static void note_changes(struct mmu_range_notifier *mrn, struct mrn_mm *mm,
-			 const struct mmu_notifier_range *range)
-{
-	(void)mrn;
-	(void)mm;
-	(void)range;
-	changed_at = next_moment();
-}
-
-static void leaves(struct mmu_range_notifier *mrn, struct mrn_mm *mm)
-{
-	(void)mrn;
-	(void)mm;
-}
-
-static void start_again(struct device *d)
-{
-	start_and_end(d->arg, 4, 5);
-}
-
-/* The range is watched as long as a device may use it. */
-TEST(watcher_is_told_after_the_finish)
-{
-	static const struct mrn_watcher watcher = {.changes = note_changes, .leaves = leaves};
-	struct mrn_mm *mm = new_mm();
-	struct device d;
-
-	mm->watcher = &watcher;
-	device_init(&d);
-	CHECK_ERR(mrn_insert_watched(&d.mrn, PAGE(4), PAGE(4), mm, 1), 0);
-	start_and_end(mm, 4, 5);
-	CHECK_EQ(d.finishes, 1);
-	CHECK(changed_at > d.finished_at);
-	/* A start that is given no finish, inside the finish of another. */
-	d.in_finish = start_again;
-	d.arg = mm;
-	start_and_end(mm, 4, 5);
-	CHECK(changed_at > d.finished_at);
-	device_remove(&d);
-	destroy_idle(mm);
-}
-TWIN(watcher_is_told_after_the_finish, told_before, BREAK(A5_FINISH_PIN));

@@ -124,5 +124,4 @@ TEST(a1_storm_of_two_passes)
 	     storm.published);
 	destroy_idle(storm.mm);
 }
-TWIN(a1_storm_of_two_passes, no_finish, UNTIL_CAUGHT(BREAK(A1_FINISH)));
 TWIN(a1_storm_of_two_passes, not_pinned, UNTIL_CAUGHT(BREAK(A5_FINISH_PIN)));
