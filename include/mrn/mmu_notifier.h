@@ -284,6 +284,8 @@ struct mmu_range_notifier_ops {
 	 * driver lock, from where it is handed out until invalidate_finish takes it back. Do not wait for the flag.
 	 *
 	 * Only when !mmu_notifier_range_blockable(range), return false, and set no *finish, if either pass would need to wait.
+	 * Set none either if it asks for its own removal (mrn_range_notifier_remove_async): from then on other starts do not
+	 * wait for this notifier, so its device must have stopped.
 	 */
 	bool (*invalidate_start)(struct mmu_range_notifier *mrn,
 				 const struct mmu_notifier_range *range, uint64_t cur_seq,
@@ -368,6 +370,8 @@ int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
  * cannot be started or none of these is called, what is queued waits for synchronize. A forked child has none of its
  * parent's queue, and a reaper of its own. Before code or data that a free function uses goes away, by exit or dlclose,
  * call synchronize.
+ *
+ * As with remove, the shadow has been torn down before: from then on nobody waits for the device that uses it.
  *
  * Errors: -EINVAL without free_fn, -ENOENT and -ESTALE as remove. May be called from any callback,
  * its own included, and from a signal handler. Allocates nothing.
@@ -454,7 +458,7 @@ static inline bool mmu_range_check_retry(struct mmu_range_notifier *mrn, uint64_
 }
 
 /*
- * Only from the invalidate callback, with the driver lock held: makes every read that is under way
+ * Only from invalidate or invalidate_start, with the driver lock held: makes every read that is under way
  * collide. cur_seq is the callback's argument.
  */
 static inline void mmu_range_notifier_update_seq(struct mmu_range_notifier *mrn, uint64_t cur_seq)
@@ -542,7 +546,8 @@ int mmu_notifier_put(struct mmu_notifier *mn);
 
 /*
  * Waits until everything that was removed asynchronously from mm before the call has been freed;
- * frees it itself, in this thread, where nobody has. Not with a lock held that a free function of this mm takes.
+ * frees it itself, in this thread, where nobody has. Not with a lock held that a free function of this mm takes; nor, if a
+ * notifier with two passes is among them, with one that any callback takes: it waits for what a start calls between them.
  *
  * Errors: -EDEADLK from a callback or a free function; -EINVAL; -ESTALE.
  */

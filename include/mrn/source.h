@@ -386,7 +386,8 @@ void mrn_source_disarm(struct mrn_source *source, const struct mmu_range_notifie
  * For an invalidate callback, if the program announces its own changes by mmu_notifier_invalidate_range_start: stops the
  * kernel's events for the part of mrn's range that is about to be unmapped or cleared. The brackets of interpose and
  * dispatch do that by themselves. It saves the round trip through the keeper, and it is how a MADV_DONTNEED that a token
- * covers is told from one that nothing covers: no event means covered. Does nothing for other invalidations, nor for those
+ * covers is told from one that nothing covers: no event means covered. With two passes, call it when the device has stopped:
+ * in the finish, or in a first pass that hands out none. Does nothing for other invalidations, nor for those
  * of another mm. Async-signal-safe; preserves errno.
  */
 void mrn_source_disarm_changing(struct mrn_source *source, const struct mmu_range_notifier *mrn,

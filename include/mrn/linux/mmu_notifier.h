@@ -159,7 +159,7 @@ static inline unsigned long mmu_interval_notifier_last(
 }
 
 /*
- * Removes it: no callback runs or will run. Waits for the callbacks that are running on it; the kernel
+ * Removes it: no callback runs or will run. Waits for those that run on it, and for a finish that it is owed; the kernel
  * waits for every invalidation in progress. Not with the driver lock held. From a callback it would
  * wait for itself: the kernel hangs, this aborts. A callback that has no further use for its notifier
  * calls mrn_range_notifier_remove_async.
@@ -196,7 +196,7 @@ static inline bool mmu_interval_check_retry(struct mmu_interval_notifier *interv
 	return mmu_range_check_retry(interval_sub, seq);
 }
 
-/* Only in invalidate, under the driver lock. cur_seq is a number of this invalidation alone. */
+/* Only in invalidate or invalidate_start, under the driver lock. cur_seq is a number of this invalidation alone. */
 static inline void mmu_interval_set_seq(struct mmu_interval_notifier *interval_sub,
 					unsigned long cur_seq)
 {
