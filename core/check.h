@@ -31,6 +31,7 @@ MRN_PART(SEQ_PROCESS);	   /* notifiers' first seqs come from their mm's counter 
 MRN_PART(ORDER_OWNER);	   /* a driver lock counts as held, whoever holds it */
 MRN_PART(ORDER_WAITS);	   /* who holds one is reported in calls, too, that wait for no callback */
 MRN_PART(ORDER_EVENTS);	   /* or only for callbacks that are not told of the event */
+MRN_PART(ORDER_FINISH);	   /* a removal is never reported for another notifier's lock */
 MRN_PART(ORDER_DROP);	   /* or after the last notifier has been removed */
 
 /* read_begin is about to wait for a token with this seq. */

@@ -182,10 +182,15 @@ void mrn_check_lock_order(const struct mmu_range_notifier *mrn, const char *who)
 void mrn_lock_order_remove(const struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 			   const void *caller)
 {
-	struct mrn_order_report r = {.who = "mmu_range_notifier_remove",
-				     .caller = (uintptr_t)caller};
+	static const char who[] = "mmu_range_notifier_remove";
+	struct mrn_order_report r = {.who = who, .caller = (uintptr_t)caller};
 	struct mrn_driver_lock *l = mrn->driver_lock ? find(mm, mrn->driver_lock) : NULL;
 
+	/* Owed a finish, it is waited for through whatever a start calls before that. */
+	if (!mrn->ops->invalidate && !MRN_BROKEN(ORDER_FINISH)) {
+		look(mm, ALL_EVENTS, who, caller);
+		return;
+	}
 	if (l)
 		look_at(l, mrn->driver_lock, mrn_holder_self(), &r);
 	report(&r);

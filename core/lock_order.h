@@ -59,7 +59,7 @@ void mrn_lock_order_start(const struct mmu_notifier_range *range, const void *ca
 void mrn_lock_order_read(const struct mmu_range_notifier *mrn, const char *who, const void *caller);
 /* Of whoever might start an invalidation of any memory of mm, or wait for one; of none if mm is NULL. */
 void mrn_lock_order_might(struct mrn_mm *mm, const char *who, const void *caller);
-/* Of a notifier that is being removed from mm: it waits for no other notifier's callbacks. */
+/* Of a notifier that is being removed from mm: it waits for other notifiers' callbacks only if it has two passes. */
 void mrn_lock_order_remove(const struct mmu_range_notifier *mrn, struct mrn_mm *mm,
 			   const void *caller);
 

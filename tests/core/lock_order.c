@@ -147,6 +147,31 @@ static void act_insert(const struct scene *s)
 	consumer_insert(&other, s->mm, 3, 4);
 }
 
+static bool agree(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
+		  uint64_t cur_seq, struct mmu_range_notifier_finish **finish)
+{
+	(void)range;
+	(void)finish;
+	mmu_range_notifier_update_seq(mrn, cur_seq);
+	return true;
+}
+
+static void finish_nothing(struct mmu_range_notifier_finish *finish)
+{
+	(void)finish;
+}
+
+/* It has no lock of its own. c's callback may come between its passes. */
+static void act_remove_two_passes(const struct scene *s)
+{
+	static const struct mmu_range_notifier_ops ops = {.invalidate_start = agree,
+							  .invalidate_finish = finish_nothing};
+	struct mmu_range_notifier mrn = {.ops = &ops};
+
+	CHECK_ERR(mmu_range_notifier_insert(&mrn, PAGE(3), PAGE(1), s->mm), 0);
+	CHECK_ERR(mmu_range_notifier_remove(&mrn), 0);
+}
+
 /* The driver drops its lock first. */
 static void act_unlocked(const struct scene *s)
 {
@@ -188,6 +213,18 @@ TEST(whoever_may_wait_for_a_callback_must_not_hold_its_lock)
 	}
 }
 TWIN(whoever_may_wait_for_a_callback_must_not_hold_its_lock, unchecked, MRN_BREAK(MISUSE_CHECKS));
+
+TEST(whoever_removes_one_with_two_passes_must_hold_no_callbacks_lock)
+{
+	struct consumer c;
+	struct scene s = scene_of(&c);
+
+	s.act = act_remove_two_passes;
+	CHECK(is_found(&s, FOUND("mmu_range_notifier_remove")));
+	CHECK(is_silent(&s, NULL));
+}
+TWIN(whoever_removes_one_with_two_passes_must_hold_no_callbacks_lock, own_lock_alone,
+     MRN_BREAK(ORDER_FINISH));
 
 TEST(whoever_holds_no_lock_that_a_callback_takes_is_left_alone)
 {
