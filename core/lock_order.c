@@ -75,7 +75,6 @@ void mrn_lock_order_add(struct mrn_mm *mm, const struct mmu_range_notifier *mrn)
 					      : (uintptr_t)mrn->ops->invalidate_start,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&l->taken, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&l->reported, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&l->lock, mrn->driver_lock, __ATOMIC_RELEASE);
 }
 
@@ -91,12 +90,33 @@ void mrn_lock_order_drop(struct mrn_mm *mm, const struct mmu_range_notifier *mrn
 		__atomic_store_n(&l->lock, NULL, __ATOMIC_RELEASE);
 }
 
-/* Reports *l, whose mutex is there, if this thread holds that; each once. */
+/*
+ * True the first time that the lock is seen held at this place. Kept apart from the mm's table, out of which a lock goes with
+ * its last notifier. With so many reports, the next ones help nobody.
+ */
+static bool is_new(const pthread_mutex_t *lock, uintptr_t caller)
+{
+	static uint64_t seen[64];
+	/* One in 2^64 pairs is taken for another. */
+	uint64_t pair = ((uint64_t)(uintptr_t)lock * UINT64_C(0x9e3779b97f4a7c15)) ^ caller;
+
+	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
+		uint64_t none = 0;
+
+		if (__atomic_compare_exchange_n(&seen[i], &none, pair, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+		if (none == pair)
+			return false;
+	}
+	return false;
+}
+
+/* Reports *l, whose mutex is there, if this thread holds that. */
 static void look_at(struct mrn_driver_lock *l, const pthread_mutex_t *lock, int self,
 		    struct mrn_order_report *r)
 {
-	if ((!mrn_is_held_by(lock, self) && !MRN_BROKEN(ORDER_OWNER)) ||
-	    __atomic_exchange_n(&l->reported, true, __ATOMIC_RELAXED))
+	if ((!mrn_is_held_by(lock, self) && !MRN_BROKEN(ORDER_OWNER)) || !is_new(lock, r->caller))
 		return;
 	r->lock = (uintptr_t)lock;
 	r->callback = __atomic_load_n(&l->callback, __ATOMIC_RELAXED);

@@ -6,7 +6,7 @@
  * locks of its notifiers, and whoever may start or wait is asked whether it owns one of them.
  *
  * A checking build always looks, and aborts. A release build looks if the environment has MRN_LOCK_ORDER=1; it reports each
- * lock once, and goes on.
+ * lock once for each place that calls, and goes on.
  *
  * Left out, since none of them need wait: an invalidation that may not block, or that has an owner, whose callback skips its
  * own; an event that no notifier with the lock wants; and recursive mutexes.
@@ -29,7 +29,6 @@ struct mrn_driver_lock {
 	unsigned int events; /* of which they want to be told, a bit for each */
 	uintptr_t callback;  /* of the first of them */
 	uintptr_t taken;     /* where a callback has called update_seq, and so held it; or 0 */
-	bool reported;
 };
 
 /* In an mm. */

@@ -45,7 +45,7 @@ void lab_leak(struct lab *lab, const char *format, ...)
 	va_end(args);
 }
 
-static void sleeps(struct lab *lab, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void sleeps(struct lab *lab, const char *format, ...)
 {
 	va_list args;
 
