@@ -91,22 +91,20 @@ void mrn_lock_order_drop(struct mrn_mm *mm, const struct mmu_range_notifier *mrn
 }
 
 /*
- * True the first time that the lock is seen held at this place. Kept apart from the mm's table, out of which a lock goes with
- * its last notifier. With so many reports, the next ones help nobody.
+ * True the first time. Kept apart from the mm's table, out of which a lock goes with its last notifier: a driver may insert
+ * one for each fault. With so many reports, the next ones help nobody.
  */
-static bool is_new(const pthread_mutex_t *lock, uintptr_t caller)
+static bool is_new(const pthread_mutex_t *lock)
 {
-	static uint64_t seen[64];
-	/* One in 2^64 pairs is taken for another. */
-	uint64_t pair = ((uint64_t)(uintptr_t)lock * UINT64_C(0x9e3779b97f4a7c15)) ^ caller;
+	static const pthread_mutex_t *seen[64];
 
 	for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
-		uint64_t none = 0;
+		const pthread_mutex_t *none = NULL;
 
-		if (__atomic_compare_exchange_n(&seen[i], &none, pair, false, __ATOMIC_RELAXED,
+		if (__atomic_compare_exchange_n(&seen[i], &none, lock, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			return true;
-		if (none == pair)
+		if (none == lock)
 			return false;
 	}
 	return false;
@@ -116,7 +114,7 @@ static bool is_new(const pthread_mutex_t *lock, uintptr_t caller)
 static void look_at(struct mrn_driver_lock *l, const pthread_mutex_t *lock, int self,
 		    struct mrn_order_report *r)
 {
-	if ((!mrn_is_held_by(lock, self) && !MRN_BROKEN(ORDER_OWNER)) || !is_new(lock, r->caller))
+	if ((!mrn_is_held_by(lock, self) && !MRN_BROKEN(ORDER_OWNER)) || !is_new(lock))
 		return;
 	r->lock = (uintptr_t)lock;
 	r->callback = __atomic_load_n(&l->callback, __ATOMIC_RELAXED);

@@ -6,7 +6,7 @@
  * locks of its notifiers, and whoever may start or wait is asked whether it owns one of them.
  *
  * A checking build always looks, and aborts. A release build looks if the environment has MRN_LOCK_ORDER=1; it reports each
- * lock once for each place that calls, and goes on.
+ * lock once, and goes on.
  *
  * Left out, since none of them need wait: an invalidation that may not block, or that has an owner, whose callback skips its
  * own; an event that no notifier with the lock wants; and recursive mutexes.
