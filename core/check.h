@@ -13,7 +13,6 @@ MRN_PART(A1_PASSES);	/* a finish runs right after its own first pass */
 MRN_PART(A1_FINISH);	/* start forgets the finishes that it owes */
 MRN_PART(
 	A1_WATCHER); /* the watcher may disarm what one notifier has while others' passes are left */
-MRN_PART(FORK_FINISH);	  /* a forked child calls the finishes that its parent owes */
 MRN_PART(A1_FINISH_NEXT); /* start looks at a finish that its consumer has taken back */
 MRN_PART(A2_WAIT);	  /* read_begin does not wait for tokens */
 MRN_PART(A3_FIRST_READ);  /* a new notifier's first read does not look at all tokens */
@@ -28,6 +27,7 @@ MRN_PART(A6_TOKEN);	   /* a refusal does not withdraw the token */
 MRN_PART(P1_LATER_TOKENS); /* read_begin waits for tokens that started later, too */
 MRN_PART(P4_OWN_TOKEN);	   /* a thread waits for its own token */
 MRN_PART(SEQ_PROCESS);	   /* notifiers' first seqs come from their mm's counter */
+MRN_PART(FORK_FINISH);	   /* a forked child calls the finishes that its parent owes */
 MRN_PART(ORDER_OWNER);	   /* a driver lock counts as held, whoever holds it */
 MRN_PART(ORDER_WAITS);	   /* who holds one is reported in calls, too, that wait for no callback */
 MRN_PART(ORDER_EVENTS);	   /* or only for callbacks that are not told of the event */

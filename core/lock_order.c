@@ -175,26 +175,14 @@ void mrn_might_invalidate(struct mrn_mm *mm, const char *who)
 	mrn_lock_order_might(mm, who, __builtin_return_address(0));
 }
 
-/* NULL if it is in none that is this process's. */
-static struct mrn_mm *mm_of(const struct mmu_range_notifier *mrn)
-{
-	struct mrn_mm *mm = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
-
-	return mm && !mrn_mm_is_wiped(mm) ? mm : NULL;
-}
-
 void mrn_lock_order_read(const struct mmu_range_notifier *mrn, const char *who, const void *caller)
 {
-	struct mrn_mm *mm = mm_of(mrn);
-
-	if (mm)
-		look(mm, ALL_EVENTS, who, caller);
+	mrn_lock_order_might(__atomic_load_n(&mrn->mm, __ATOMIC_RELAXED), who, caller);
 }
 
 void mrn_check_lock_order(const struct mmu_range_notifier *mrn, const char *who)
 {
-	if (mrn_lock_order_is_on())
-		mrn_lock_order_read(mrn, who, __builtin_return_address(0));
+	mrn_lock_order_read(mrn, who, __builtin_return_address(0));
 }
 
 void mrn_lock_order_remove(const struct mmu_range_notifier *mrn, struct mrn_mm *mm,
@@ -202,13 +190,14 @@ void mrn_lock_order_remove(const struct mmu_range_notifier *mrn, struct mrn_mm *
 {
 	static const char who[] = "mmu_range_notifier_remove";
 	struct mrn_order_report r = {.who = who, .caller = (uintptr_t)caller};
-	struct mrn_driver_lock *l = mrn->driver_lock ? find(mm, mrn->driver_lock) : NULL;
+	struct mrn_driver_lock *l;
 
 	/* Owed a finish, it is waited for through whatever a start calls before that. */
 	if (!mrn->ops->invalidate && !MRN_BROKEN(ORDER_FINISH)) {
 		look(mm, ALL_EVENTS, who, caller);
 		return;
 	}
+	l = mrn->driver_lock ? find(mm, mrn->driver_lock) : NULL;
 	if (l)
 		look_at(l, mrn->driver_lock, mrn_holder_self(), &r);
 	report(&r);
@@ -216,8 +205,8 @@ void mrn_lock_order_remove(const struct mmu_range_notifier *mrn, struct mrn_mm *
 
 void mrn_lock_order_taken(const struct mmu_range_notifier *mrn, const void *caller)
 {
-	struct mrn_mm *mm = mm_of(mrn);
-	struct mrn_driver_lock *l = mm ? find(mm, mrn->driver_lock) : NULL;
+	struct mrn_mm *mm = __atomic_load_n(&mrn->mm, __ATOMIC_RELAXED);
+	struct mrn_driver_lock *l = mm && !mrn_mm_is_wiped(mm) ? find(mm, mrn->driver_lock) : NULL;
 
 	if (l)
 		__atomic_store_n(&l->taken, (uintptr_t)caller, __ATOMIC_RELAXED);

@@ -12,46 +12,23 @@
 #include "os/maps.h"
 #include "os/return_addresses.h"
 #include "os/syscall.h"
+#include "os/text.h"
 
 #include "os/event_path.h"
 
-struct text {
-	char at[MRN_MAPS_PATH_MAX + 256];
-	size_t length;
-};
-
-static void put(struct text *t, const char *s)
-{
-	size_t n = strlen(s), room = sizeof(t->at) - t->length;
-
-	n = n < room ? n : room;
-	memcpy(t->at + t->length, s, n);
-	t->length += n;
-}
-
-static void put_hex(struct text *t, uintptr_t number)
-{
-	char digits[2 * sizeof(number) + 1], *p = digits + sizeof(digits) - 1;
-
-	*p = '\0';
-	do
-		*--p = "0123456789abcdef"[number & 15];
-	while (number >>= 4);
-	put(t, "0x");
-	put(t, p);
-}
+#define TEXT_MAX (MRN_MAPS_PATH_MAX + 256)
 
 /* Whoever reads stderr may be gone. */
-static void say(const struct text *t)
+static void say(const struct mrn_text *t)
 {
-	mrn_sys3(SYS_write, STDERR_FILENO, (long)t->at, (long)t->length);
+	mrn_sys3(SYS_write, STDERR_FILENO, (long)t->to, (long)t->used);
 }
 
 /* Where an address lies: in which file, and how far from where that is loaded. */
 struct place {
 	uintptr_t addr, base, end;
 	char path[MRN_MAPS_PATH_MAX + 1];
-	struct text *text;
+	struct mrn_text *text;
 };
 
 static bool visit(const struct mrn_mapping *m, void *arg)
@@ -66,23 +43,24 @@ static bool visit(const struct mrn_mapping *m, void *arg)
 	p->end = m->end;
 	if (p->addr < m->start || p->addr >= m->end)
 		return p->addr >= m->end;
-	put(p->text, p->path);
-	put(p->text, "(+");
-	put_hex(p->text, p->addr - p->base);
-	put(p->text, ") ");
+	mrn_text_add(p->text, p->path);
+	mrn_text_add(p->text, "(+0x");
+	mrn_text_add_number(p->text, p->addr - p->base, 16);
+	mrn_text_add(p->text, ") ");
 	return false;
 }
 
 static void say_place(const char *what, uintptr_t addr)
 {
-	struct text t = {.length = 0};
+	char buffer[TEXT_MAX];
+	struct mrn_text t = MRN_TEXT(buffer, sizeof(buffer));
 	struct place p = {.addr = addr, .text = &t};
 
-	put(&t, what);
+	mrn_text_add(&t, what);
 	mrn_maps_visit(visit, &p);
-	put(&t, "[");
-	put_hex(&t, addr);
-	put(&t, "]\n");
+	mrn_text_add(&t, "[0x");
+	mrn_text_add_number(&t, addr, 16);
+	mrn_text_add(&t, "]\n");
 	say(&t);
 }
 
@@ -103,11 +81,12 @@ static void say_stack(const void *above)
 
 void mrn_order_report(const struct mrn_order_report *r)
 {
-	struct text t = {.length = 0};
+	char buffer[TEXT_MAX];
+	struct mrn_text t = MRN_TEXT(buffer, sizeof(buffer));
 
-	put(&t, "mrn: ");
-	put(&t, r->who);
-	put(&t, " was called with a driver lock held that a callback takes\n");
+	mrn_text_add(&t, "mrn: ");
+	mrn_text_add(&t, r->who);
+	mrn_text_add(&t, " was called with a driver lock held that a callback takes\n");
 	say(&t);
 	say_place("mrn:   called from ", r->caller);
 	say_place("mrn:   the lock     ", r->lock);

@@ -30,8 +30,8 @@
 /* What a start owes: finishes, in the order of their first passes; and to tell the watcher. */
 struct mrn_owed {
 	struct mmu_range_notifier_finish *first, **end;
-	uintptr_t watched_start,
-		watched_end; /* around the ranges of those that it watches; empty: none */
+	/* Around the ranges of those that it watches; empty: none. */
+	uintptr_t watched_start, watched_end;
 };
 
 static inline void mrn_owed_init(struct mrn_owed *owed)
@@ -47,14 +47,13 @@ void mrn_owe(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier
 	     struct mmu_range_notifier_finish *finish);
 /* Calls the finishes that are owed. Outside a section, between mrn_calls_begin and _end. */
 void mrn_pay(struct mrn_owed *owed, struct mrn_mm *mm);
-/* For a start of mrn's alone, which may block and tells no watcher. The caller has pinned mrn. */
-void mrn_call_both_passes(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range);
-
-/* Then, the watcher. */
+/* The last pass of mrn, which is watched, is over: tells the watcher, and notes mrn's range for mrn_tell_watcher. */
+void mrn_owe_watcher(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn);
+/* After mrn_pay: no pass of any is left. */
 void mrn_tell_watcher(const struct mrn_owed *owed, struct mrn_mm *mm,
 		      const struct mmu_notifier_range *range);
-/* Of mrn, which is watched. */
-void mrn_owe_watcher(struct mrn_owed *owed, struct mrn_mm *mm, struct mmu_range_notifier *mrn);
+/* For a start of mrn's alone, which may block and tells no watcher. The caller has pinned mrn. */
+void mrn_call_both_passes(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range);
 
 /* mrn has agreed, and no pass of it is left. Unpins it. */
 static inline void mrn_passes_are_over(struct mrn_owed *owed, struct mrn_mm *mm,

@@ -24,51 +24,51 @@ static size_t index_of(int sig)
 	return i;
 }
 
-static void print(struct lab_text *text)
+static void print(struct mrn_text *text)
 {
 	size_t done = 0;
 	ssize_t n;
 
-	lab_text_add(text, "\n");
+	mrn_text_add(text, "\n");
 	while (done < text->used &&
 	       (n = write(STDERR_FILENO, text->to + done, text->used - done)) > 0)
 		done += (size_t)n;
 	text->used = 0;
 }
 
-static void print_heading(const struct lab *lab, int sig, const void *addr, struct lab_text *text)
+static void print_heading(const struct lab *lab, int sig, const void *addr, struct mrn_text *text)
 {
-	lab_text_add(text, "\nmrn lab: ");
-	lab_text_add(text, names[index_of(sig)]);
+	mrn_text_add(text, "\nmrn lab: ");
+	mrn_text_add(text, names[index_of(sig)]);
 	if (sig != SIGABRT) {
-		lab_text_add(text, " at address 0x");
-		lab_text_add_number(text, (uintptr_t)addr, 16);
+		mrn_text_add(text, " at address 0x");
+		mrn_text_add_number(text, (uintptr_t)addr, 16);
 	}
-	lab_text_add(text, " in ");
+	mrn_text_add(text, " in ");
 	lab_tell_thread(text, lab_self(lab));
-	lab_text_add(text, ", driver ");
-	lab_text_add(text, lab->driver->name);
+	mrn_text_add(text, ", driver ");
+	mrn_text_add(text, lab->driver->name);
 	if (lab->config->broken >= 0) {
-		lab_text_add(text, " without ");
-		lab_text_add(text, lab->driver->steps[lab->config->broken]);
+		mrn_text_add(text, " without ");
+		mrn_text_add(text, lab->driver->steps[lab->config->broken]);
 	}
-	lab_text_add(text, ", seed ");
-	lab_text_add_number(text, lab->config->seed, 10);
-	lab_text_add(text, "; the last events:");
+	mrn_text_add(text, ", seed ");
+	mrn_text_add_number(text, lab->config->seed, 10);
+	mrn_text_add(text, "; the last events:");
 	print(text);
 }
 
-static void print_thread(const struct lab_thread *t, struct lab_text *text)
+static void print_thread(const struct lab_thread *t, struct mrn_text *text)
 {
 	const char *access = __atomic_load_n(&t->access, __ATOMIC_RELAXED);
 
-	lab_text_add(text, "  ");
+	mrn_text_add(text, "  ");
 	lab_tell_thread(text, t);
 	if (access) {
-		lab_text_add(text, ", whose last access ");
-		lab_text_add(text, access);
-		lab_text_add(text, " page ");
-		lab_text_add_number(text, __atomic_load_n(&t->page, __ATOMIC_RELAXED), 10);
+		mrn_text_add(text, ", whose last access ");
+		mrn_text_add(text, access);
+		mrn_text_add(text, " page ");
+		mrn_text_add_number(text, __atomic_load_n(&t->page, __ATOMIC_RELAXED), 10);
 	}
 	lab_tell_events_of(&t->ring, text);
 	print(text);
@@ -77,13 +77,13 @@ static void print_thread(const struct lab_thread *t, struct lab_text *text)
 static void print_run(const struct lab *lab, int sig, const void *addr)
 {
 	char buffer[4096];
-	struct lab_text text = LAB_TEXT(buffer, sizeof(buffer));
+	struct mrn_text text = MRN_TEXT(buffer, sizeof(buffer));
 
 	print_heading(lab, sig, addr, &text);
 	for (const struct lab_thread *t = __atomic_load_n(&lab->threads, __ATOMIC_ACQUIRE); t;
 	     t = t->next)
 		print_thread(t, &text);
-	lab_text_add(&text, "  threads of the library");
+	mrn_text_add(&text, "  threads of the library");
 	lab_tell_events_of(&lab->others, &text);
 	print(&text);
 }

@@ -23,44 +23,44 @@ void lab_event(struct lab *lab, const char *what, size_t first, size_t n)
 	__atomic_store_n(&e->number, number, __ATOMIC_RELEASE);
 }
 
-static void tell_pages(struct lab_text *text, uint32_t first, uint32_t n)
+static void tell_pages(struct mrn_text *text, uint32_t first, uint32_t n)
 {
 	if (first != LAB_SOMEWHERE) {
-		lab_text_add(text, ", pages ");
-		lab_text_add_number(text, first, 10);
-		lab_text_add(text, " to ");
-		lab_text_add_number(text, first + n - 1, 10);
+		mrn_text_add(text, ", pages ");
+		mrn_text_add_number(text, first, 10);
+		mrn_text_add(text, " to ");
+		mrn_text_add_number(text, first + n - 1, 10);
 	} else {
-		lab_text_add(text, ", ");
-		lab_text_add_number(text, n, 10);
-		lab_text_add(text, " pages");
+		mrn_text_add(text, ", ");
+		mrn_text_add_number(text, n, 10);
+		mrn_text_add(text, " pages");
 	}
 }
 
-void lab_tell_thread(struct lab_text *text, const struct lab_thread *t)
+void lab_tell_thread(struct mrn_text *text, const struct lab_thread *t)
 {
 	if (!t) {
-		lab_text_add(text, "a thread of the library");
+		mrn_text_add(text, "a thread of the library");
 		return;
 	}
-	lab_text_add(text, "thread ");
-	lab_text_add_number(text, t->id, 10);
-	lab_text_add(text, " (");
-	lab_text_add(text, t->role);
-	lab_text_add(text, ")");
+	mrn_text_add(text, "thread ");
+	mrn_text_add_number(text, t->id, 10);
+	mrn_text_add(text, " (");
+	mrn_text_add(text, t->role);
+	mrn_text_add(text, ")");
 }
 
-static void tell(struct lab_text *text, const struct lab_thread *t, const struct lab_event *e,
+static void tell(struct mrn_text *text, const struct lab_thread *t, const struct lab_event *e,
 		 uint64_t number)
 {
-	lab_text_add(text, "\n    ");
-	lab_text_add_number(text, number, 10);
-	lab_text_add(text, " ");
+	mrn_text_add(text, "\n    ");
+	mrn_text_add_number(text, number, 10);
+	mrn_text_add(text, " ");
 	if (t) {
 		lab_tell_thread(text, t);
-		lab_text_add(text, ": ");
+		mrn_text_add(text, ": ");
 	}
-	lab_text_add(text, __atomic_load_n(&e->what, __ATOMIC_RELAXED));
+	mrn_text_add(text, __atomic_load_n(&e->what, __ATOMIC_RELAXED));
 	tell_pages(text, __atomic_load_n(&e->first, __ATOMIC_RELAXED),
 		   __atomic_load_n(&e->n, __ATOMIC_RELAXED));
 }
@@ -74,7 +74,7 @@ static const struct lab_event *find(const struct lab_ring *ring, uint64_t number
 	return NULL;
 }
 
-static void tell_number(const struct lab *lab, struct lab_text *text, uint64_t number)
+static void tell_number(const struct lab *lab, struct mrn_text *text, uint64_t number)
 {
 	const struct lab_event *e = find(&lab->others, number);
 	const struct lab_thread *t = __atomic_load_n(&lab->threads, __ATOMIC_ACQUIRE);
@@ -90,7 +90,7 @@ static void tell_number(const struct lab *lab, struct lab_text *text, uint64_t n
 		tell(text, t, e, number);
 }
 
-void lab_tell_last_events(const struct lab *lab, struct lab_text *text)
+void lab_tell_last_events(const struct lab *lab, struct mrn_text *text)
 {
 	uint64_t last = __atomic_load_n(&lab->nr_events, __ATOMIC_ACQUIRE);
 	uint64_t number = last > TOLD ? last - TOLD : 0;
@@ -99,7 +99,7 @@ void lab_tell_last_events(const struct lab *lab, struct lab_text *text)
 		tell_number(lab, text, number);
 }
 
-void lab_tell_events_of(const struct lab_ring *ring, struct lab_text *text)
+void lab_tell_events_of(const struct lab_ring *ring, struct mrn_text *text)
 {
 	uint64_t next = __atomic_load_n(&ring->next, __ATOMIC_ACQUIRE);
 

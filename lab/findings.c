@@ -11,17 +11,17 @@ __attribute__((format(printf, 3, 0))) static void report(struct lab *lab, const 
 {
 	char *finding = lab->result->finding;
 	size_t size = sizeof(lab->result->finding), used;
-	struct lab_text text;
+	struct mrn_text text;
 
 	if (__atomic_exchange_n(&lab->reported, 1, __ATOMIC_RELAXED))
 		return;
 	used = (size_t)snprintf(finding, size, "%s: %s: ", lab->driver->name, kind);
 	used += (size_t)vsnprintf(finding + used, size - used, format, args);
 	used = used < size ? used : size - 1;
-	text = LAB_TEXT(finding + used, size - used);
-	lab_text_add(&text, "\n  seed ");
-	lab_text_add_number(&text, lab->config->seed, 10);
-	lab_text_add(&text, "; the last events:");
+	text = MRN_TEXT(finding + used, size - used);
+	mrn_text_add(&text, "\n  seed ");
+	mrn_text_add_number(&text, lab->config->seed, 10);
+	mrn_text_add(&text, "; the last events:");
 	lab_tell_last_events(lab, &text);
 }
 

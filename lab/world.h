@@ -11,7 +11,7 @@
 #include "lab/held.h"
 #include "lab/parts/devmem.h"
 #include "lab/run.h"
-#include "lab/text.h"
+#include "os/text.h"
 
 #define LAB_PAGES	64
 #define LAB_MAX_WRITERS 16
@@ -117,9 +117,9 @@ struct lab_thread *lab_self(const struct lab *lab);
 /* What the calling thread does: a static string. */
 void lab_event(struct lab *lab, const char *what, size_t first, size_t n);
 /* The last events of all threads, in their order. */
-void lab_tell_last_events(const struct lab *lab, struct lab_text *text);
-void lab_tell_events_of(const struct lab_ring *ring, struct lab_text *text);
-void lab_tell_thread(struct lab_text *text, const struct lab_thread *t);
+void lab_tell_last_events(const struct lab *lab, struct mrn_text *text);
+void lab_tell_events_of(const struct lab_ring *ring, struct mrn_text *text);
+void lab_tell_thread(struct mrn_text *text, const struct lab_thread *t);
 
 /* ---- findings.c */
 

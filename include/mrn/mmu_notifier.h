@@ -203,8 +203,8 @@ static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range 
 }
 
 /*
- * Starts an invalidation: calls every overlapping range notifier, then what finishes it owes, then every list notifier. When it
- * returns, every shadow of the range that was published before is torn down, and none can be
+ * Starts an invalidation: calls every overlapping range notifier, then the finishes that it owes, then every list
+ * notifier. When it returns, every shadow of the range that was published before is torn down, and none can be
  * published from translations read before (A1), until end.
  *
  * Errors: -EINVAL for an empty or inverted range, no mm, an event, a cause or flags that there are not; -ESTALE in a
@@ -218,8 +218,8 @@ int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range);
 
 /*
  * The same, but no callback may wait: one that would have to refuses, and then the whole start is
- * undone as one transaction (A6): every first pass that has handed out a finish gets it, every list notifier that was started is ended, the
- * token is withdrawn and waiters wake.
+ * undone as one transaction (A6): every first pass that has handed out a finish gets it, every list notifier that was
+ * started is ended, the token is withdrawn and waiters wake.
  *
  * Errors: as start, and -EAGAIN for a refusal. After any error but -EBUSY end must not be called.
  */
@@ -350,8 +350,8 @@ int mmu_range_notifier_insert(struct mmu_range_notifier *mrn, uintptr_t start, u
  * Errors: -ENOENT when *mrn is not inserted (removed twice, never inserted, or on its way out by
  * remove_async); -EDEADLK from a callback, which would wait for itself: use remove_async;
  * -ESTALE in a forked child for a notifier of its parent, which from then on counts as not
- * inserted. Not from a signal handler, and not with the driver lock held; if *mrn has two passes, not with any lock held that
- * another notifier's callback takes.
+ * inserted. Not from a signal handler, and not with the driver lock held; if *mrn has two passes, not with any lock held
+ * that another notifier's callback takes.
  */
 int mmu_range_notifier_remove(struct mmu_range_notifier *mrn);
 
