@@ -30,9 +30,12 @@ void lab_let_go(enum lab_kind kind)
 
 void *lab_alloc(size_t size)
 {
+	struct lab *lab = lab_running();
 	void *memory;
 
 	lab_might_sleep("allocates");
+	if (lab)
+		mrn_might_invalidate(lab_mm(lab), "lab_alloc");
 	memory = calloc(1, size);
 	if (memory)
 		lab_hold(LAB_ALLOCATIONS);

@@ -116,7 +116,10 @@ void lab_lock(pthread_mutex_t *lock);
 
 /* -------------------------------------------------------------------------------------------- memory */
 
-/* Zeroed memory, or NULL; may sleep. Counted: what a driver has not freed when it is closed is a finding. */
+/*
+ * Zeroed memory, or NULL; may sleep, and may reclaim, that is, call the callbacks of the run's mm: so hold no lock that
+ * one of them takes. MRN_LOCK_ORDER=1 reports such a driver lock. Counted: what a driver has not freed when it is closed is a finding.
+ */
 void *lab_alloc(size_t size);
 void lab_free(void *memory);
 

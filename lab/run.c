@@ -25,6 +25,14 @@
 /* How long the device may try to work after the release. */
 #define RELEASE_NS 50000000
 
+/* From before its driver is opened until after it is closed. */
+static struct lab *running;
+
+struct lab *lab_running(void)
+{
+	return running;
+}
+
 struct mrn_hmm *lab_hmm(struct lab *lab)
 {
 	return lab->hmm;
@@ -279,10 +287,12 @@ static int run_driver(struct lab *lab, bool *alive, char *why, size_t why_size)
 		err = lab_crash_watch(lab);
 	}
 	if (!err) {
+		running = lab;
 		err = driver->open(lab, lab->dev);
 		if (!err)
 			run(lab);
 		driver->close(lab->dev);
+		running = NULL;
 		lab_crash_unwatch(lab);
 		lab_census_compare(lab, &before);
 		*alive = lab_census_is_alive(lab, &before);

@@ -102,6 +102,11 @@ struct lab {
 	struct lab_result *result;
 };
 
+/* ---- run.c */
+
+/* The run whose driver is open, or NULL: one at a time in a process. */
+struct lab *lab_running(void);
+
 /* ---- thread.c */
 
 /* lab_thread_start, for a thread with another role than the device's. The role is a static string. */

@@ -8,10 +8,9 @@
  *		invalidation of such a range. The storm does not. So every map has a lock here, which is
  *		ours, and mmap maps no page that has been invalidated since the notifier was inserted. There
  *		is still no retry: read_begin only waits for invalidations older than the notifier.
- * Invalidate	refuses if it may not wait; clamps to the addresses of the mmap, even if that VMA has
- *		changed since; clears the notify byte; unmaps each grant once (being_removed). A page that
- *		I/O uses loses the process's entry at once, and the kernel's when a worker finds it unused.
- *		No update_seq, since nothing compares the seq.
+ * Invalidate	refuses if it may not wait; clamps to the addresses of the mmap, even if that VMA has changed;
+ *		clears the notify byte; unmaps each grant once (being_removed). A page that I/O uses loses
+ *		the process's entry at once, and the kernel's when a worker finds it unused. No update_seq.
  * Hazards	a VMA that is split; a grant that is unmapped again while it is still being unmapped; the
  *		notify byte cleared in a page that is no longer ours; an mmap that fails halfway; the wait
  *		for I/O inside the callback, which deadlocked with a GPU driver that waited for this one.
@@ -311,7 +310,8 @@ static bool insert_notifier(struct gntdev_grant_map *map, size_t first)
 
 	map->pages_vm_start = map->vma_start = first;
 	map->vma_end = first + map->count;
-	map->notifier.ops = &gntdev_mmu_ops;
+	map->notifier =
+		(struct mmu_range_notifier){.ops = &gntdev_mmu_ops, .driver_lock = &map->lock};
 	return !mmu_range_notifier_insert(&map->notifier, lab_addr(lab, first),
 					  lab_bytes(map->count), lab_mm(lab));
 }

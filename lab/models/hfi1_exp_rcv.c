@@ -42,9 +42,7 @@ struct hfi1_ctxtdata {
 	struct hfi1_filedata fd[SUBCTXTS];
 };
 
-/*
- * Events that take contents away, or the right to write, or ask what has been written to. Pins protect from all others.
- */
+/* Events that take away contents or the right to write, or ask what was written to. Pins protect from all others. */
 static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 {
 	unsigned int events = 1u << MMU_NOTIFY_UNMAP;
@@ -150,8 +148,9 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	for (size_t i = 0; i < (size_t)1 << order; i++)
 		node->pages[i] = pages[i];
 	node->watched = true;
-	node->mrn.ops = &tid_ops;
-	node->mrn.events = tid_events(uctxt);
+	node->mrn = (struct mmu_range_notifier){.ops = &tid_ops,
+						.driver_lock = &node->invalidate_mutex,
+						.events = tid_events(uctxt)};
 	pthread_mutex_init(&node->invalidate_mutex, NULL);
 	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
 				      lab_bytes((size_t)1 << order), lab_mm(uctxt->lab))) {

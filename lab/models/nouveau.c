@@ -250,11 +250,13 @@ static void map(struct nouveau_svmm *svmm, size_t i, unsigned long pfn, uint64_t
 	lab_mmu_map(&svmm->gpu.vmm, i, entry | flags, write);
 }
 
-/* What an allocation does when memory is short: it reclaims a page, and announces that. */
+/* An allocation when memory is short: it reclaims a page, and announces that. */
 static void allocate(struct nouveau_svmm *svmm, struct lab_thread *t)
 {
 	size_t i = lab_below(t, lab_pages(svmm->lab));
 	struct mmu_notifier_range range;
+
+	lab_free(lab_alloc(1));
 
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, lab_mm(svmm->lab),
 				lab_addr(svmm->lab, i), lab_addr(svmm->lab, i + 1));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/harness/break.h"
+#include "tests/harness/child.h"
 #include "tests/harness/test.h"
 #include "lab/run.h"
 
@@ -130,6 +131,26 @@ TEST(steps_that_are_common_have_one_name)
 		CHECK_MSG(lab_find_step(d, "no_retry") >= 0, "%s", d->name);
 		CHECK_MSG(lab_find_step(d, "no_update_seq") >= 0, "%s", d->name);
 	}
+}
+
+static void allocate_under_lock(void *arg)
+{
+	static struct lab_result r;
+	const struct lab_driver *driver = find("nouveau");
+
+	run(driver, *(uint64_t *)arg, 1, lab_find_step(driver, "alloc_under_lock"), &r);
+}
+
+/* The models with a mutex for a driver lock name it to their notifiers: so the runs above would be reported, too. */
+TEST(an_allocation_under_a_driver_lock_is_reported)
+{
+	uint64_t ops = 1;
+
+	check_clean("nouveau", 2000);
+	CHECK(!aborts(allocate_under_lock, &ops, ""));
+	ops = 2000;
+	CHECK(aborts(allocate_under_lock, &ops,
+		     "mrn: lab_alloc was called with a driver lock held that a callback takes\n"));
 }
 
 /* The oracle's own figures are not always zero, nor always one: a run that is over early says so. */
