@@ -13,7 +13,7 @@
 static struct {
 	struct io_uring ring;
 	bool has_ring;
-	int target; /* where the device writes what it reads */
+	int target; /* a file: the device's end of each transfer */
 	pthread_mutex_t lock;
 	bool used[SLOTS];
 	int next; /* where to look first */
@@ -140,14 +140,19 @@ void pin_release(struct pin *pin)
 	pin->slot = -1;
 }
 
-/* The device writes the bytes to a file. */
-static int transfer(const struct pin *pin, const char *addr, size_t length)
+/* Between the pinned bytes and the start of the device's file. Under the lock. */
+static int transfer(const struct pin *pin, const char *addr, size_t length, bool to_memory)
 {
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&device.ring);
 	struct io_uring_cqe *cqe;
 	int r;
 
-	io_uring_prep_write_fixed(io_uring_get_sqe(&device.ring), device.target, addr,
-				  (unsigned int)length, 0, pin->slot);
+	if (to_memory)
+		io_uring_prep_read_fixed(sqe, device.target, (char *)(uintptr_t)addr,
+					 (unsigned int)length, 0, pin->slot);
+	else
+		io_uring_prep_write_fixed(sqe, device.target, addr, (unsigned int)length, 0,
+					  pin->slot);
 	r = io_uring_submit_and_wait(&device.ring, 1);
 	if (r >= 0)
 		r = io_uring_wait_cqe(&device.ring, &cqe);
@@ -160,57 +165,77 @@ static int transfer(const struct pin *pin, const char *addr, size_t length)
 	return r < 0 ? r : 0;
 }
 
-static long count(const char *at, size_t length, char byte)
+static int read_slot(const struct pin *pin, const char *addr, size_t length, char *to)
 {
-	long n = 0;
-
-	for (size_t i = 0; i < length; i++)
-		n += at[i] == byte;
-	return n;
-}
-
-static long count_in_slot(const struct pin *pin, const char *addr, size_t length, char byte)
-{
-	char chunk[4096];
-	ssize_t got;
-	long n = 0;
 	int r;
 
 	pthread_mutex_lock(&device.lock);
-	r = transfer(pin, addr, length);
-	for (size_t at = 0; !r && at < length; at += (size_t)got) {
-		got = pread(device.target, chunk, sizeof(chunk), (off_t)at);
-		if (got <= 0) {
-			r = -EIO;
-			break;
-		}
-		n += count(chunk, (size_t)got, byte);
-	}
+	r = transfer(pin, addr, length, false);
+	if (!r && pread(device.target, to, length, 0) != (ssize_t)length)
+		r = -EIO;
 	pthread_mutex_unlock(&device.lock);
-	return r ? r : n;
+	return r;
 }
 
 /* Duplicates the pipe's contents by tee, so that they stay, and reads the copy from its start. */
-static long count_in_pipe(const struct pin *pin, const char *addr, size_t length, char byte)
+static int read_pipe(const struct pin *pin, const char *addr, size_t length, char *to)
 {
 	size_t skip = (size_t)(addr - pin->addr), at = 0;
-	char chunk[4096];
-	ssize_t got;
-	long n = 0;
+	char skipped[4096];
+	ssize_t got = 1;
 	int fds[2], r = open_pipe(fds, pin->length);
 
 	if (!r && tee(pin->pipe[0], fds[1], pin->length, 0) != (ssize_t)pin->length)
 		r = -EIO;
-	while (!r && at < skip + length && (got = read(fds[0], chunk, sizeof(chunk))) > 0) {
-		for (ssize_t i = 0; i < got; i++, at++)
-			n += at >= skip && at < skip + length && chunk[i] == byte;
+	for (; !r && at < skip + length; at += (size_t)got) {
+		size_t left = at < skip ? skip - at : skip + length - at;
+
+		if (at < skip)
+			got = read(fds[0], skipped,
+				   left < sizeof(skipped) ? left : sizeof(skipped));
+		else
+			got = read(fds[0], to + (at - skip), left);
+		if (got <= 0)
+			r = -EIO;
 	}
 	close_pipe(fds);
-	return r ? r : n;
+	return r;
+}
+
+int pin_read(const struct pin *pin, const char *addr, size_t length, char *to)
+{
+	return pin->slot < 0 ? read_pipe(pin, addr, length, to) : read_slot(pin, addr, length, to);
+}
+
+int pin_write(const struct pin *pin, const char *addr, size_t length, const char *from)
+{
+	int r = 0;
+
+	if (pin->slot < 0)
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&device.lock);
+	if (pwrite(device.target, from, length, 0) != (ssize_t)length)
+		r = -EIO;
+	if (!r)
+		r = transfer(pin, addr, length, true);
+	pthread_mutex_unlock(&device.lock);
+	return r;
 }
 
 long pin_count(const struct pin *pin, const char *addr, size_t length, char byte)
 {
-	return pin->slot < 0 ? count_in_pipe(pin, addr, length, byte)
-			     : count_in_slot(pin, addr, length, byte);
+	char chunk[4096];
+	size_t here;
+	long n = 0;
+	int r;
+
+	for (size_t at = 0; at < length; at += here) {
+		here = length - at < sizeof(chunk) ? length - at : sizeof(chunk);
+		r = pin_read(pin, addr + at, here, chunk);
+		if (r)
+			return r;
+		for (size_t i = 0; i < here; i++)
+			n += chunk[i] == byte;
+	}
+	return n;
 }

@@ -25,6 +25,13 @@ void pin_close(void);
 int pin_take(struct pin *pin, char *addr, size_t length);
 void pin_release(struct pin *pin);
 
+/*
+ * Copies length bytes between the pages of [addr, addr + length) and the device. 0 or -errno; -EOPNOTSUPP for a write to
+ * memory that is only in a pipe.
+ */
+int pin_read(const struct pin *pin, const char *addr, size_t length, char *to);
+int pin_write(const struct pin *pin, const char *addr, size_t length, const char *from);
+
 /* How many bytes of [addr, addr + length) the device reads as `byte`; -errno. */
 long pin_count(const struct pin *pin, const char *addr, size_t length, char byte);
 
