@@ -13,6 +13,7 @@
 
 #include "lab/world.h"
 #include "os/clock.h"
+#include "os/futex.h"
 
 /* A run's frames, and how many of them are quarantined: long enough to catch a stale translation. */
 #define FRAMES	   (LAB_PAGES * 16)
@@ -154,6 +155,7 @@ static void work(void *arg, struct lab_thread *t)
 			break;
 	}
 	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&lab->workers_done, 1);
 }
 
 static uint64_t count_ops(struct lab *lab)
@@ -169,15 +171,16 @@ static uint64_t count_ops(struct lab *lab)
 
 /*
  * Waits until the workers have done all operations; if the model hangs, prints what is known and ends the process.
- * Counts the time that this thread has slept: a suspended or busy machine is not a hang.
+ * Counts how often it has waited for a whole tick: a suspended or busy machine is not a hang.
  */
 static void watch(struct lab *lab, unsigned int workers)
 {
 	const struct lab_config *c = lab->config;
-	const struct timespec tick = {.tv_nsec = TICK_NS};
 	uint64_t last = 0, idle = 0;
+	uint32_t done;
 
-	while (__atomic_load_n(&lab->workers_done, __ATOMIC_ACQUIRE) < workers) {
+	/* Acquire: what the workers have done is seen. */
+	while ((done = __atomic_load_n(&lab->workers_done, __ATOMIC_ACQUIRE)) < workers) {
 		uint64_t ops = count_ops(lab);
 
 		idle = ops == last ? idle + 1 : 0;
@@ -190,7 +193,7 @@ static void watch(struct lab *lab, unsigned int workers)
 		}
 		if (c->progress)
 			c->progress(c->arg, lab->driver, ops, lab_findings(lab));
-		nanosleep(&tick, NULL);
+		mrn_futex_wait_for(&lab->workers_done, done, TICK_NS);
 	}
 }
 
@@ -271,7 +274,8 @@ static void run(struct lab *lab)
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);
 	join(others, nr_others);
-	announce_release(lab);
+	if (!lab->config->stop_at_finding || !lab_findings(lab))
+		announce_release(lab);
 }
 
 /* *alive: the driver has left something that may still use its memory, or the lab's. */

@@ -83,9 +83,9 @@ struct lab {
 	void *dev;
 	struct lab_oracle_page page[LAB_PAGES];
 
-	uint64_t ops_left; /* signed in effect: work stops below 1 */
-	bool stop;	   /* storms and CPU */
-	unsigned int workers_done;
+	uint64_t ops_left;		 /* signed in effect: work stops below 1 */
+	bool stop;			 /* storms and CPU */
+	uint32_t workers_done;		 /* a futex */
 	sem_t strokes_due, strokes_room; /* strokes that the driver has posted, and may post */
 	uint64_t invalidations, refusals, stale, asserts, leaks;
 	uint64_t ns; /* that the operations took */

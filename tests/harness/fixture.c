@@ -136,6 +136,10 @@ TEST(slow, .slow = true)
 {
 }
 
+TEST(slow_in_short, .quick_only = true)
+{
+}
+
 /* More rounds than there is time for. */
 TEST(storms, .timeout_s = 3)
 {

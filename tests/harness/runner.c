@@ -31,7 +31,8 @@ static const char usage[] =
 	"usage: %s [--list] [--slow] [-v] [PATTERN]...\n"
 	"       %s --run NAME\n"
 	"  --list      print the names of the chosen tests\n"
-	"  --slow      choose slow tests too (also: MRN_SUITE=all in the environment)\n"
+	"  --slow      choose slow tests too, and for what they do, no quicker one\n"
+	"              (also: MRN_SUITE=all in the environment)\n"
 	"  -v          show the output of tests that pass, too\n"
 	"  --run NAME  run one test in this very process, for a debugger\n"
 	"  PATTERN     choose by name; * and ? match as in the shell\n";
@@ -39,6 +40,11 @@ static const char usage[] =
 static bool is_slow(const struct test_case *t)
 {
 	return t->slow || (t->twin_of && t->twin_of->slow);
+}
+
+static bool is_quick_only(const struct test_case *t)
+{
+	return t->quick_only || (t->twin_of && t->twin_of->quick_only);
 }
 
 static unsigned int timeout_of(const struct test_case *t)
@@ -49,7 +55,8 @@ static unsigned int timeout_of(const struct test_case *t)
 		s = t->twin_of->timeout_s;
 	if (s == 0)
 		s = TEST_TIMEOUT_S;
-	return test_is_sanitized() ? s * SANITIZED_SCALE : s;
+	/* Where a deadline is what catches, a later one catches nothing more. */
+	return test_is_sanitized() && !t->accept_timeout ? s * SANITIZED_SCALE : s;
 }
 
 static bool is_named(const struct test_case *t, const struct options *opt)
@@ -68,7 +75,7 @@ static bool is_named(const struct test_case *t, const struct options *opt)
 
 static bool is_chosen(const struct test_case *t, const struct options *opt)
 {
-	return is_named(t, opt) && (opt->slow || !is_slow(t));
+	return is_named(t, opt) && (opt->slow ? !is_quick_only(t) : !is_slow(t));
 }
 
 static int compare_place(const void *a, const void *b)

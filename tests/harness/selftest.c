@@ -178,7 +178,8 @@ TEST(choice)
 	CHECK_EQ(fixture("--list"), 0);
 	expect("pass\nfail\n");
 	expect("holds/caught\n");
-	expect_none("slow");
+	expect("slow_in_short\n");
+	expect_none("slow\n");
 	CHECK_EQ(fixture("--list --slow 'slow*'"), 0);
 	expect("slow\nslow/slow_twin\n");
 	CHECK_EQ(fixture("slow"), 0);

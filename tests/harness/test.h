@@ -58,6 +58,7 @@ struct test_case {
 
 	unsigned int timeout_s; /* 0: the twin's original's, else TEST_TIMEOUT_S */
 	bool slow;		/* not in the quick suite; a slow test's twins are slow too */
+	bool quick_only;	/* only in the quick suite: a slow test does the same, and more */
 	bool accept_abort;	/* twins: SIGABRT counts as caught */
 	bool accept_timeout;	/* twins: running into the deadline counts as caught */
 };

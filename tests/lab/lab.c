@@ -91,7 +91,7 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 
 /* Sanitizers are ten times as slow; they look for other things here than rare interleavings. */
 #define MODEL(name)                                                                            \
-	TEST(name##_is_clean, .timeout_s = 120)                                                \
+	TEST(name##_is_clean, .timeout_s = 120, .quick_only = true)                            \
 	{                                                                                      \
 		check_clean(#name, test_is_sanitized() ? 3000 : 20000);                        \
 	}                                                                                      \
@@ -99,7 +99,7 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 	{                                                                                      \
 		check_clean(#name, test_is_sanitized() ? 10000 : 100000);                      \
 	}                                                                                      \
-	TEST(name##_without_a_step_is_found, .timeout_s = 300)                                 \
+	TEST(name##_without_a_step_is_found, .timeout_s = 300, .quick_only = true)             \
 	{                                                                                      \
 		if (test_is_sanitized())                                                       \
 			SKIP("broken models race on purpose");                                 \
