@@ -104,6 +104,16 @@ void lab_dma(struct lab_thread *t, void *memory, size_t page, bool may_write);
 bool lab_page_hold(struct lab *lab, size_t page);
 void lab_page_release(struct lab *lab, size_t page);
 
+/* ------------------------------------------------------------------------------------------- dirt */
+
+/*
+ * mrn_hmm_pin, _unpin and _set_dirty. A driver says in time which pages its device has written to: before the callback
+ * returns that takes the translation away, or when it unpins them. If it does not, what was written is a finding.
+ */
+long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *frames);
+void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty);
+void lab_set_dirty(struct lab *lab, size_t page, uint64_t frame);
+
 /* ------------------------------------------------------------------------------------------- waiting */
 
 /*

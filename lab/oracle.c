@@ -35,6 +35,11 @@ static uint64_t state_of(struct lab *lab, size_t page)
 	return __atomic_load_n(&lab->page[page].state, __ATOMIC_ACQUIRE);
 }
 
+uint64_t lab_generation(struct lab *lab, size_t page)
+{
+	return state_of(lab, page) >> GENERATION;
+}
+
 /* ------------------------------------------------------------------------------------------- values */
 
 static uint64_t prefix(size_t page, unsigned int writer, uint64_t state)
@@ -113,7 +118,8 @@ static void write_page(struct lab_thread *t, void *memory, size_t page)
 	note(t, "wrote", page);
 	value = prefix(page, t->writer, state) | (++t->counter & ((1u << COUNTER_BITS) - 1));
 	__atomic_store_n((uint64_t *)memory + t->writer * LAB_STRIDE, value, __ATOMIC_RELEASE);
-	if (state_of(lab, page) >> GENERATION == state >> GENERATION)
+	lab_mark_write(lab, memory, page);
+	if (lab_generation(lab, page) == state >> GENERATION)
 		__atomic_store_n(&lab->page[page].last[t->writer], value, __ATOMIC_RELEASE);
 	lab_tell_write(lab, page, takes);
 }

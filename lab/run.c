@@ -15,8 +15,7 @@
 #include "os/clock.h"
 #include "os/futex.h"
 
-/* A run's frames, and how many of them are quarantined: long enough to catch a stale translation. */
-#define FRAMES	   (LAB_PAGES * 16)
+/* How many of a run's frames are quarantined: long enough to catch a stale translation. */
 #define QUARANTINE (LAB_PAGES * 4)
 
 /* How often to check for progress, and after how long without an operation the model hangs. */
@@ -81,7 +80,7 @@ static int make_world(struct lab *lab, char *why, size_t why_size)
 {
 	struct mrn_hmm_opts opts = {
 		.size = sizeof(opts),
-		.frames = FRAMES,
+		.frames = LAB_FRAMES,
 		.quarantine = QUARANTINE,
 		.violation = lab_violation,
 		.violation_arg = lab,

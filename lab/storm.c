@@ -42,6 +42,12 @@ static bool exclusive(const struct stroke *s)
 	return false;
 }
 
+static bool drop_clean(const struct stroke *s)
+{
+	lab_drop_clean(s->t, s->first, s->n);
+	return false;
+}
+
 static bool take_soft_dirty(const struct stroke *s)
 {
 	lab_take_soft_dirty(s->lab, s->first, s->n);
@@ -151,6 +157,7 @@ static const struct {
 	{"reclaim", reclaim, KEEPS, 3},
 	{"writeback", writeback, KEEPS, 2},
 	{"take_soft_dirty", take_soft_dirty, KEEPS, 2},
+	{"drop_clean", drop_clean, KEEPS, 3},
 	{"migrate", migrate, KEEPS, 2},
 	{"exclusive", exclusive, KEEPS, 2},
 	{"protect", protect, CLOSES, 3},

@@ -14,6 +14,7 @@
 #include "os/text.h"
 
 #define LAB_PAGES	64
+#define LAB_FRAMES	(LAB_PAGES * 16)
 #define LAB_MAX_WRITERS 16
 #define LAB_STRIDE	(64 / sizeof(uint64_t)) /* a writer's words are a cache line apart */
 #define LAB_STORMS	2
@@ -34,6 +35,7 @@ struct lab_oracle_page {
 	uint64_t state;
 	uint64_t rights;	 /* rights.c */
 	uint64_t takes, written; /* tracking.c */
+	uint64_t pins, marks;	 /* dirt.c */
 	/* By writer: the last value that is certainly there, if the page still has the value's generation. */
 	uint64_t last[LAB_MAX_WRITERS];
 };
@@ -147,6 +149,8 @@ static inline const uint64_t *lab_word(const void *memory, unsigned int writer)
 	return (const uint64_t *)memory + writer * LAB_STRIDE;
 }
 
+uint64_t lab_generation(struct lab *lab, size_t page);
+
 /* The storm closes pages, and opens them; unstable: the contents may go. In ascending order. */
 void lab_pages_close(struct lab *lab, size_t first, size_t n, bool unstable);
 void lab_pages_open(struct lab *lab, size_t first, size_t n, bool lost);
@@ -168,6 +172,13 @@ void lab_take_soft_dirty(struct lab *lab, size_t first, size_t n);
 /* A writer calls lab_takes before a write, and lab_tell_write after it. */
 uint64_t lab_takes(struct lab *lab, size_t page);
 void lab_tell_write(struct lab *lab, size_t page, uint64_t before);
+
+/* ---- dirt.c */
+
+/* In the storm: finds pages that would lose what was written to them, since nobody has marked them. */
+void lab_drop_clean(struct lab_thread *t, size_t first, size_t n);
+/* A writer calls this after a write. Other memory than frames is dirty without a driver's saying so. */
+void lab_mark_write(struct lab *lab, const void *memory, size_t page);
 
 /* ---- loan.c */
 

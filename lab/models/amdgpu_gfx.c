@@ -35,6 +35,7 @@ enum {
 	COMPARE_EARLY,
 	UNREGISTER_BUSY,
 	NO_REFUSAL,
+	NO_DIRTY,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -46,6 +47,7 @@ static const char *const steps[] = {
 	[COMPARE_EARLY] = "compare_early",
 	[UNREGISTER_BUSY] = "unregister_busy",
 	[NO_REFUSAL] = "no_refusal", /* waits in a callback that may not block */
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -81,6 +83,13 @@ struct amdgpu_cs_parser {
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
+/* No job runs on the object. */
+static void set_dirty(struct gpu_bo *bo)
+{
+	if (!lab_is_broken(bo->gpu->lab, NO_DIRTY))
+		gpu_set_dirty(bo);
+}
+
 static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 				     const struct mmu_notifier_range *range, uint64_t cur_seq)
 {
@@ -100,6 +109,7 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 		dma_resv_wait(&bo->resv);
 	/* Fences are attached under the notifier_lock. */
 	LAB_ASSERT(lab, dma_resv_is_signaled(&bo->resv), "a job runs on after the callback");
+	set_dirty(bo);
 	pthread_mutex_unlock(&adev->notifier_lock);
 	return true;
 }
@@ -266,6 +276,7 @@ static void gem_object_free(struct gpu_bo *bo)
 	if (early)
 		mmu_range_notifier_remove(&bo->notifier);
 	dma_resv_wait(&bo->resv);
+	set_dirty(bo);
 	gpu_unmap(bo);
 	if (!early)
 		mmu_range_notifier_remove(&bo->notifier);

@@ -36,6 +36,7 @@ static const char *const steps[] = {
 	[NO_EVICTED_CHECK] = "no_evicted_check",
 	[NO_QUEUE_COUNT] = "no_queue_count",
 	[KEEP_ENTRIES] = "keep_entries",
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -87,6 +88,14 @@ static void check_queues(struct kfd *kfd)
 			   "the queues run with an invalid object mapped");
 }
 
+/* While the queues cannot reach the object, or before they no longer can. */
+static void set_dirty(struct kgd_mem *mem)
+{
+	if (!lab_is_broken(mem->kfd->lab, NO_DIRTY))
+		lab_mmu_set_dirty(&mem->kfd->dqm.gpuvm, mem->first, mem->n, mem->kfd->lab,
+				  mem->first, UINT64_MAX);
+}
+
 /* Under notifier_lock. */
 static void evict_userptr(struct kgd_mem *mem)
 {
@@ -97,6 +106,7 @@ static void evict_userptr(struct kgd_mem *mem)
 		kfd_quiesce(&kfd->dqm);
 		kfd_schedule_restore(&kfd->dqm);
 	}
+	set_dirty(mem);
 }
 
 static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
@@ -320,6 +330,7 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 		mmu_range_notifier_remove(&mem->mrn);
 		lab_pause(t);
 	}
+	set_dirty(mem);
 	lab_mmu_clear(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, NO_FLUSH))
 		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);

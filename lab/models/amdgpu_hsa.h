@@ -19,6 +19,7 @@ enum kfd_step {
 	NO_EVICTED_CHECK,
 	NO_QUEUE_COUNT,
 	KEEP_ENTRIES,
+	NO_DIRTY,
 };
 
 #define KFD_QUEUES 2

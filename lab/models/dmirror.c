@@ -37,6 +37,7 @@ static const char *const steps[] = {
 	[NO_ATOMIC_RETRY] = "no_atomic_retry",
 	[LEAVE_NOTIFIER] = "leave_notifier", /* inserted when the device is closed */
 	[SKIP_RELEASE] = "skip_release",     /* leaves the end of the mm to its close */
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -48,6 +49,8 @@ static __thread const struct dmirror *moving_to;
 /* Under the mutex. */
 static void zap(struct dmirror *d, size_t first, size_t n)
 {
+	if (!lab_is_broken(d->lab, NO_DIRTY))
+		lab_mmu_set_dirty(&d->pt, first, n, d->lab, first, ~DPT_ATOMIC);
 	lab_mmu_clear(&d->pt, first, n);
 	if (!lab_is_broken(d->lab, NO_FLUSH))
 		lab_mmu_flush(&d->pt, first, n);

@@ -23,6 +23,7 @@ enum dmirror_step {
 	NO_ATOMIC_RETRY,
 	LEAVE_NOTIFIER,
 	SKIP_RELEASE,
+	NO_DIRTY,
 };
 
 #define DMIRROR_MAX_PAGES 4 /* of one command */

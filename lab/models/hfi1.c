@@ -107,7 +107,7 @@ long hfi1_cover_pin(struct hfi1_cover *cover, size_t first, size_t n, bool write
 
 	cover->seq = mmu_range_read_begin(&cover->mrn);
 	lab_count_faults(t, n);
-	return mrn_hmm_pin(lab_hmm(lab), (void *)lab_addr(lab, first), lab_bytes(n), write, pages);
+	return lab_pin(lab, first, n, write, pages);
 }
 
 bool hfi1_cover_collided(struct hfi1_cover *cover)

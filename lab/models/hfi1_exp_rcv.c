@@ -20,6 +20,7 @@ struct tid_rb_node {
 	pthread_mutex_t invalidate_mutex;
 	unsigned int rcventry, order;
 	uint64_t pages[1 << HFI1_MAX_ORDER];
+	size_t first;
 	bool freed, unpinned, watched; /* watched: has a notifier */
 };
 
@@ -67,8 +68,8 @@ static void unpin_rcv_pages(struct tid_rb_node *node)
 	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray.mmu, node->rcventry),
 		   "unpinned while the entry is valid");
 	node->unpinned = true;
-	mrn_hmm_unpin(lab_hmm(uctxt->lab), node->pages, (size_t)1 << node->order,
-		      !lab_is_broken(uctxt->lab, NO_DIRTY));
+	lab_unpin(uctxt->lab, node->first, node->pages, (size_t)1 << node->order,
+		  !lab_is_broken(uctxt->lab, NO_DIRTY));
 }
 
 /* False if it has been done before. */
@@ -145,12 +146,13 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	node->fd = fd;
 	node->rcventry = rcventry;
 	node->order = order;
+	node->first = first;
 	for (size_t i = 0; i < (size_t)1 << order; i++)
 		node->pages[i] = pages[i];
 	node->watched = true;
-	node->mrn = (struct mmu_range_notifier){.ops = &tid_ops,
-						.driver_lock = &node->invalidate_mutex,
-						.events = tid_events(uctxt)};
+	node->mrn.ops = &tid_ops;
+	node->mrn.driver_lock = &node->invalidate_mutex;
+	node->mrn.events = tid_events(uctxt);
 	pthread_mutex_init(&node->invalidate_mutex, NULL);
 	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
 				      lab_bytes((size_t)1 << order), lab_mm(uctxt->lab))) {
@@ -189,8 +191,7 @@ static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 	hfi1_rcvarray_grant(&uctxt->rcvarray, rcventry, false);
 	remove_notifier(node);
 	fd->entry_to_rb[rcventry] = NULL;
-	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray.mmu, rcventry),
-		   "a free entry is valid");
+	LAB_ASSERT(uctxt->lab, !lab_mmu_is_mapped(&uctxt->rcvarray.mmu, rcventry), "still valid");
 	hfi1_group_give(&uctxt->rcvarray, rcventry);
 	fd->tid_used--;
 	pthread_mutex_destroy(&node->invalidate_mutex);
@@ -257,7 +258,7 @@ unlock:
 	if (buf->n_tids == buf->n_psets)
 		return;
 	idx = buf->psets[buf->n_tids].idx;
-	mrn_hmm_unpin(lab_hmm(uctxt->lab), &buf->pages[idx], buf->n - idx, false);
+	lab_unpin(uctxt->lab, buf->first + idx, &buf->pages[idx], buf->n - idx, false);
 }
 
 static void hfi1_user_exp_rcv_clear(struct hfi1_filedata *fd, const unsigned int *tids, size_t n)

@@ -53,7 +53,7 @@ static void unpin_node(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node)
 	if (node->unpinned)
 		return;
 	__atomic_store_n(&node->unpinned, true, __ATOMIC_RELAXED);
-	mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
+	lab_unpin(pq->lab, node->first, node->pages, node->n, false);
 	__atomic_fetch_sub(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
 }
 
@@ -245,7 +245,7 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 			break;
 		pthread_mutex_unlock(&h->lock);
 		if (!lab_is_broken(pq->lab, NO_UNPIN))
-			mrn_hmm_unpin(lab_hmm(pq->lab), node->pages, node->n, false);
+			lab_unpin(pq->lab, node->first, node->pages, node->n, false);
 	}
 	lab_count_retries(t, retries);
 	if (pinned < 0)

@@ -8,7 +8,7 @@
  *		objects until the request is submitted, for writing to store a seq. Pages change under the
  *		object's lock, its reservation.
  * Invalidate	refuses if it may not wait; stores the seq under the notifier_lock; waits for all fences
- *		without it. Pages are unbound and unpinned at the next submission.
+ *		without it. Pages are unbound and unpinned at the next submission, or by the shrinker.
  * Submission	submit_init compares the seq with the pages', and pins anew when they differ. Then each
  *		object gets the request's fence, *before* the check: so an invalidation either stores its seq
  *		before the check, and the request is skipped and its fence signalled; or it comes after, and
@@ -35,6 +35,7 @@ enum {
 	NO_REPIN,
 	NO_UNBIND_WAIT,
 	NO_REFUSAL,
+	NO_DIRTY,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -45,6 +46,7 @@ static const char *const steps[] = {
 	[NO_REPIN] = "no_repin",	     /* stores the new seq with the old pages */
 	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a running request */
 	[NO_REFUSAL] = "no_refusal",	     /* waits for fences where it may not */
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -52,6 +54,8 @@ struct drm_i915_private {
 	struct gpu gpu;
 	pthread_rwlock_t notifier_lock;
 };
+
+#define OPS_PER_SHRINK 4 /* one in this many operations drops an object's pages */
 
 struct i915_gem_object {
 	struct gpu_bo base;
@@ -96,10 +100,11 @@ static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
 
 static void put_pages(struct i915_gem_object *obj)
 {
-	LAB_ASSERT(obj->base.gpu->lab, !gpu_is_mapped(&obj->base), "unpinned while bound");
-	LAB_ASSERT(obj->base.gpu->lab, dma_resv_is_signaled(&obj->base.resv),
-		   "unpinned while a request may run");
-	gpu_unpin(&obj->base, obj->pvec);
+	struct lab *lab = obj->base.gpu->lab;
+
+	LAB_ASSERT(lab, !gpu_is_mapped(&obj->base), "unpinned while bound");
+	LAB_ASSERT(lab, dma_resv_is_signaled(&obj->base.resv), "unpinned while a request may run");
+	gpu_unpin(&obj->base, obj->pvec, !lab_is_broken(lab, NO_DIRTY));
 	obj->has_pages = false;
 }
 
@@ -118,6 +123,14 @@ static void userptr_unbind(struct i915_gem_object *obj)
 	obj->bound = false;
 	if (obj->has_pages)
 		put_pages(obj);
+}
+
+/* For the shrinker, when memory is short, and for an object that goes. */
+static void drop_pages(struct i915_gem_object *obj)
+{
+	dma_resv_lock(&obj->base.resv);
+	userptr_unbind(obj);
+	dma_resv_unlock(&obj->base.resv);
 }
 
 /* True if the object has the pages of this seq; drops those of another. Under the object's lock. */
@@ -167,7 +180,7 @@ static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
 	err = set_pages(obj, seq, pvec, &used);
 	dma_resv_unlock(&obj->base.resv);
 	if (!used)
-		gpu_unpin(&obj->base, pvec);
+		gpu_unpin(&obj->base, pvec, false);
 	return err;
 }
 
@@ -256,6 +269,8 @@ static void work(void *dev, struct lab_thread *t)
 	while (execbuffer(&eb, t) == -EAGAIN)
 		tries++;
 	lab_count_retries(t, tries);
+	if (lab_chance(t, OPS_PER_SHRINK))
+		drop_pages((struct i915_gem_object *)eb.obj[0]);
 	gpu_put_bos(eb.obj, eb.n);
 }
 
@@ -269,9 +284,7 @@ static void bo_init(struct gpu_bo *bo)
 
 static void userptr_release(struct gpu_bo *bo)
 {
-	dma_resv_lock(&bo->resv);
-	userptr_unbind((struct i915_gem_object *)bo);
-	dma_resv_unlock(&bo->resv);
+	drop_pages((struct i915_gem_object *)bo);
 	mmu_range_notifier_remove(&bo->notifier);
 }
 

@@ -32,23 +32,27 @@
 #include "lab/models/models.h"
 
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FLUSH] = "no_flush",
-	[UNLOCK_EARLY] = "unlock_early",
+	[NO_RETRY] = "no_retry",	 [NO_UPDATE_SEQ] = "no_update_seq",
+	[NO_FLUSH] = "no_flush",	 [UNLOCK_EARLY] = "unlock_early",
 	[NO_SPLIT] = "no_split", /* part of it is unmapped: all of it goes */
 	[NO_TAIL] = "no_tail",	 /* only the first piece gets a notifier */
-	[REMOVE_FIRST] = "remove_first",
-	[NO_SECOND_BEGIN] = "no_second_begin",
+	[REMOVE_FIRST] = "remove_first", [NO_SECOND_BEGIN] = "no_second_begin",
 	[REFAULT_DEAD] = "refault_dead", /* maps pages that wait for the worker */
-	NULL,
+	[NO_DIRTY] = "no_dirty",	 NULL,
 };
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
+void svm_set_dirty(struct svms *svms, size_t first, size_t n)
+{
+	if (!lab_is_broken(svms->lab, NO_DIRTY))
+		lab_mmu_set_dirty(&svms->gpuvm, first, n, svms->lab, first, UINT64_MAX);
+}
+
 /* Under the range's lock. */
 static void unmap_from_gpu(struct svms *svms, size_t first, size_t end)
 {
+	svm_set_dirty(svms, first, end - first);
 	lab_mmu_clear(&svms->gpuvm, first, end - first);
 	if (!lab_is_broken(svms->lab, NO_FLUSH))
 		lab_mmu_flush(&svms->gpuvm, first, end - first);

@@ -16,6 +16,7 @@ enum kfd_svm_step {
 	REMOVE_FIRST,
 	NO_SECOND_BEGIN,
 	REFAULT_DEAD,
+	NO_DIRTY,
 };
 
 #define MAX_RANGE 12 /* pages */
@@ -58,6 +59,8 @@ static inline bool svm_has_work(struct svms *svms)
 struct svm_range *svm_range_new(struct svms *svms, size_t start, size_t n);
 /* With svms->lock, or with the mmap lock for writing. */
 void svm_range_link(struct svm_range *prange);
+/* Marks the pages that the GPU may write to. Under the range's lock, before it loses that right. */
+void svm_set_dirty(struct svms *svms, size_t first, size_t n);
 /* With the mmap lock for writing: a program no longer wants the range on the GPU. */
 void svm_range_release(struct svm_range *prange);
 

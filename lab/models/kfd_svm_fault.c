@@ -50,6 +50,8 @@ static int map_to_gpu(struct svm_range *prange, size_t page, const unsigned long
 		if (prange->dead[page + k - prange->start] &&
 		    !lab_is_broken(svms->lab, REFAULT_DEAD))
 			return -EAGAIN;
+	/* A fault to read takes away the right to write. */
+	svm_set_dirty(svms, page, n);
 	for (size_t k = 0; k < n; k++)
 		lab_mmu_map(&svms->gpuvm, page + k, mrn_hmm_pfn_to_frame(pfns[k]), write);
 	return 0;

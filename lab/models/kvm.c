@@ -42,6 +42,7 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",
 	[READ_MAPS_WRITABLE] = "read_maps_writable",
 	[NO_SLOT_WAIT] = "no_slot_wait",
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 

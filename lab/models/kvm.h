@@ -18,6 +18,7 @@ enum kvm_step {
 	UNLOCK_EARLY,
 	READ_MAPS_WRITABLE,
 	NO_SLOT_WAIT,
+	NO_DIRTY,
 };
 
 #define NR_SLOTS   4

@@ -64,13 +64,13 @@ static int map_if_valid(struct kvm *kvm, uint64_t mmu_seq, size_t gfn, uint64_t 
 static int page_fault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
 {
 	uint64_t mmu_seq = read_seq(kvm), frame;
-	void *hva;
+	size_t page;
 	int err;
 
 	pthread_rwlock_rdlock(&kvm->slots_srcu);
-	hva = (void *)lab_addr(kvm->lab, kvm_gfn_to_page(kvm, gfn));
+	page = kvm_gfn_to_page(kvm, gfn);
 	lab_count_faults(t, 1);
-	if (mrn_hmm_pin(lab_hmm(kvm->lab), hva, lab_bytes(1), write, &frame) < 0) {
+	if (lab_pin(kvm->lab, page, 1, write, &frame) < 0) {
 		err = -EFAULT;
 	} else {
 		lab_pause(t);
@@ -78,7 +78,7 @@ static int page_fault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread
 			mmu_seq = read_seq(kvm);
 		err = map_if_valid(kvm, mmu_seq, gfn, frame, write, t);
 		/* From here on only the notifier says how long the mapping may stay. */
-		mrn_hmm_unpin(lab_hmm(kvm->lab), &frame, 1, write);
+		lab_unpin(kvm->lab, page, &frame, 1, write && !lab_is_broken(kvm->lab, NO_DIRTY));
 	}
 	pthread_rwlock_unlock(&kvm->slots_srcu);
 	return err;

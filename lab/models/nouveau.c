@@ -43,6 +43,7 @@ static const char *const steps[] = {
 	[NO_UNMANAGED_CHECK] = "no_unmanaged_check",
 	[UNMANAGED_LIMIT] = "unmanaged_limit",
 	[ALLOC_UNDER_LOCK] = "alloc_under_lock",
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -65,15 +66,6 @@ static bool would_deadlock(struct nouveau_svmm *svmm)
 }
 
 /* ------------------------------------------------------------------------------------------ invalidate */
-
-void nouveau_svmm_invalidate(struct nouveau_svmm *svmm, size_t first, size_t limit)
-{
-	if (first >= limit)
-		return;
-	lab_mmu_clear(&svmm->gpu.vmm, first, limit - first);
-	if (!lab_is_broken(svmm->lab, NO_FLUSH))
-		lab_mmu_flush(&svmm->gpu.vmm, first, limit - first);
-}
 
 static void invalidate_managed(struct nouveau_svmm *svmm, size_t first, size_t limit)
 {

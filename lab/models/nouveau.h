@@ -19,6 +19,7 @@ enum nouveau_step {
 	NO_UNMANAGED_CHECK,
 	UNMANAGED_LIMIT,
 	ALLOC_UNDER_LOCK,
+	NO_DIRTY,
 };
 
 #define MAX_TOKENS 32

@@ -13,6 +13,18 @@ static struct nouveau_svmm *svmm_of(struct mrn_hmm_device *dmem)
 	return container_of(dmem, struct nouveau_svmm, gpu.vram.dev);
 }
 
+void nouveau_svmm_invalidate(struct nouveau_svmm *svmm, size_t first, size_t limit)
+{
+	if (first >= limit)
+		return;
+	if (!lab_is_broken(svmm->lab, NO_DIRTY))
+		lab_mmu_set_dirty(&svmm->gpu.vmm, first, limit - first, svmm->lab, first,
+				  ~PFN_ATOMIC);
+	lab_mmu_clear(&svmm->gpu.vmm, first, limit - first);
+	if (!lab_is_broken(svmm->lab, NO_FLUSH))
+		lab_mmu_flush(&svmm->gpu.vmm, first, limit - first);
+}
+
 /* Under mutex. True if the entry of page i maps this page of VRAM. */
 static bool shows(struct nouveau_svmm *svmm, size_t i, uint64_t page)
 {

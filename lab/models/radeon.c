@@ -32,6 +32,7 @@ enum {
 	LATE_BEGIN,
 	LATE_FENCE,
 	UNREGISTER_BUSY,
+	NO_DIRTY,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry", /* the upstream driver */
@@ -42,6 +43,7 @@ static const char *const steps[] = {
 	[LATE_BEGIN] = "late_begin", /* read_begin after the pages are pinned */
 	[LATE_FENCE] = "late_fence", /* the fence attached after the reservations are dropped */
 	[UNREGISTER_BUSY] = "unregister_busy", /* the notifier removed while jobs run */
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -83,8 +85,10 @@ static void backend_bind(struct radeon_bo *bo, const uint64_t *pages)
 
 static void unpin_userptr(struct radeon_bo *bo)
 {
-	LAB_ASSERT(bo->base.gpu->lab, !gpu_is_mapped(&bo->base), "unpinned while in the GART");
-	gpu_unpin(&bo->base, bo->pages);
+	struct lab *lab = bo->base.gpu->lab;
+
+	LAB_ASSERT(lab, !gpu_is_mapped(&bo->base), "unpinned while in the GART");
+	gpu_unpin(&bo->base, bo->pages, !lab_is_broken(lab, NO_DIRTY));
 }
 
 static void backend_unbind(struct radeon_bo *bo)
@@ -169,7 +173,7 @@ static void unpin_rest(struct radeon_cs_parser *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->list[i].pinned)
-			gpu_unpin(p->bo[i], p->list[i].pages);
+			gpu_unpin(p->bo[i], p->list[i].pages, false);
 		p->list[i].pinned = false;
 	}
 }

@@ -23,10 +23,9 @@
 #include "lab/models/scif_dma.h"
 
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",	 [END_EARLY] = "end_early",
-	[UNLOCK_EARLY] = "unlock_early", [NO_DRAIN] = "no_drain",
-	[NO_RMA_LOCK] = "no_rma_lock",	 [NO_PUT] = "no_put",
-	[DRAIN_LATE] = "drain_late",	 NULL,
+	[NO_RETRY] = "no_retry",     [END_EARLY] = "end_early",	    [UNLOCK_EARLY] = "unlock_early",
+	[NO_DRAIN] = "no_drain",     [NO_RMA_LOCK] = "no_rma_lock", [NO_PUT] = "no_put",
+	[DRAIN_LATE] = "drain_late", [NO_DIRTY] = "no_dirty",	    NULL,
 };
 
 #define TC_LIMIT 96 /* pages in linked windows */
@@ -152,7 +151,8 @@ static void destroy_window(struct scif_endpt *ep, struct scif_window *window)
 
 	LAB_ASSERT(ep->lab, !window->linked && window->in_use, "unpinned twice, or while linked");
 	LAB_ASSERT(ep->lab, !copies, "unpinned with %u copies under way", copies);
-	mrn_hmm_unpin(lab_hmm(ep->lab), window->pages, window->n, window->write);
+	lab_unpin(ep->lab, window->first, window->pages, window->n,
+		  window->write && !lab_is_broken(ep->lab, NO_DIRTY));
 	pthread_mutex_lock(&ep->tc_lock);
 	window->in_use = false;
 	pthread_mutex_unlock(&ep->tc_lock);
@@ -274,8 +274,7 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 		seqs = sum_of_seqs(ep, window);
 		pthread_mutex_unlock(&ep->tc_lock);
 		lab_count_faults(t, window->n);
-		pinned = mrn_hmm_pin(lab_hmm(ep->lab), (void *)lab_addr(ep->lab, window->first),
-				     lab_bytes(window->n), window->write, window->pages);
+		pinned = lab_pin(ep->lab, window->first, window->n, window->write, window->pages);
 		if (pinned < 0)
 			break;
 		lab_pause(t);
@@ -288,7 +287,7 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 			break;
 		}
 		pthread_mutex_unlock(&ep->tc_lock);
-		mrn_hmm_unpin(lab_hmm(ep->lab), window->pages, window->n, window->write);
+		lab_unpin(ep->lab, window->first, window->pages, window->n, false);
 		sched_yield();
 	}
 	lab_count_retries(t, retries);

@@ -6,7 +6,16 @@
 #include "lab/lab.h"
 #include "lab/parts/engine.h"
 
-enum scif_step { NO_RETRY, END_EARLY, UNLOCK_EARLY, NO_DRAIN, NO_RMA_LOCK, NO_PUT, DRAIN_LATE };
+enum scif_step {
+	NO_RETRY,
+	END_EARLY,
+	UNLOCK_EARLY,
+	NO_DRAIN,
+	NO_RMA_LOCK,
+	NO_PUT,
+	DRAIN_LATE,
+	NO_DIRTY
+};
 
 #define SCIF_MAX_PAGES	4 /* of a window */
 #define SCIF_NR_WINDOWS 64

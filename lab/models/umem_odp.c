@@ -40,6 +40,7 @@ static const char *const steps[] = {
 	[UNLOCK_EARLY] = "unlock_early",
 	[QUEUE_TWICE] = "queue_twice",
 	[REVOKE_UNLOCKED] = "revoke_unlocked",
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -54,8 +55,8 @@ static void unmap_dma(struct umem_odp *odp, size_t i)
 		return;
 	LAB_ASSERT(odp->nic->lab, !lab_mmu_is_mapped(&odp->xlt, i),
 		   "page unmapped while the NIC can reach it");
-	if (*pfn & HMM_PFN_WRITE)
-		mrn_hmm_set_dirty(lab_hmm(odp->nic->lab), mrn_hmm_pfn_to_frame(*pfn));
+	if ((*pfn & HMM_PFN_WRITE) && !lab_is_broken(odp->nic->lab, NO_DIRTY))
+		lab_set_dirty(odp->nic->lab, odp->first + i, mrn_hmm_pfn_to_frame(*pfn));
 	*pfn = 0;
 	odp->npages--;
 }

@@ -14,6 +14,7 @@ enum umem_odp_step {
 	UNLOCK_EARLY,
 	QUEUE_TWICE,
 	REVOKE_UNLOCKED,
+	NO_DIRTY,
 };
 
 #define CHILD_PAGES 8

@@ -30,18 +30,15 @@ enum {
 	DIRTY_EARLY,
 	WAIT_UNLOCKED,
 	NO_UNREGISTER,
-	KEEP_COUNT
+	KEEP_COUNT,
+	NO_DIRTY
 };
 static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[END_EARLY] = "end_early",
-	[UNLOCK_EARLY] = "unlock_early",
-	[NO_FLUSH] = "no_flush",
-	[DIRTY_EARLY] = "dirty_early",
-	[WAIT_UNLOCKED] = "wait_unlocked",
-	[NO_UNREGISTER] = "no_unregister",
-	[KEEP_COUNT] = "keep_count",
-	NULL,
+	[NO_RETRY] = "no_retry",	   [END_EARLY] = "end_early",
+	[UNLOCK_EARLY] = "unlock_early",   [NO_FLUSH] = "no_flush",
+	[DIRTY_EARLY] = "dirty_early",	   [WAIT_UNLOCKED] = "wait_unlocked",
+	[NO_UNREGISTER] = "no_unregister", [KEEP_COUNT] = "keep_count",
+	[NO_DIRTY] = "no_dirty",	   NULL,
 };
 
 enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
@@ -84,11 +81,11 @@ static void set_map_dirty(struct vhost_virtqueue *vq, int index, uint64_t frame)
 {
 	unsigned int writers = __atomic_load_n(&vq->writers[index], __ATOMIC_ACQUIRE);
 
-	if (!vq->uaddrs[index].write)
+	if (!vq->uaddrs[index].write || lab_is_broken(vq->lab, NO_DIRTY))
 		return;
 	LAB_ASSERT(vq->lab, !writers, "dirty before the last writer is done");
 	for (size_t i = 0; i < vq->uaddrs[index].n; i++)
-		mrn_hmm_set_dirty(lab_hmm(vq->lab), frame + i);
+		lab_set_dirty(vq->lab, vq->uaddrs[index].first + i, frame + i);
 }
 
 /* Under mmu_lock. Readers take no lock, so waiting for them is safe; the next invalidation waits, too. */
@@ -201,8 +198,7 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	if (count)
 		return;
 	lab_count_faults(t, uaddr->n);
-	if (mrn_hmm_pin(lab_hmm(vq->lab), (void *)lab_addr(vq->lab, uaddr->first),
-			lab_bytes(uaddr->n), uaddr->write, pages) < 0)
+	if (lab_pin(vq->lab, uaddr->first, uaddr->n, uaddr->write, pages) < 0)
 		return;
 	lab_pause(t);
 	pthread_mutex_lock(&vq->mmu_lock);
@@ -218,7 +214,7 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	}
 	pthread_mutex_unlock(&vq->mmu_lock);
 	/* The map relies on the notifier, and pins nothing. */
-	mrn_hmm_unpin(lab_hmm(vq->lab), pages, uaddr->n, false);
+	lab_unpin(vq->lab, uaddr->first, pages, uaddr->n, false);
 }
 
 static void uninit_maps(struct vhost_virtqueue *vq)

@@ -34,6 +34,7 @@ enum {
 	UNLOCK_EARLY,
 	IN_USE_SKIPPED,
 	CHECK_ONE,
+	NO_DIRTY,
 };
 static const char *const steps[] = {
 	[NO_RETRY] = "no_retry",
@@ -45,6 +46,7 @@ static const char *const steps[] = {
 	[IN_USE_SKIPPED] =
 		"in_use_skipped",  /* relies on a finish that another invalidation is owed */
 	[CHECK_ONE] = "check_one", /* checks the first object alone */
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
@@ -89,8 +91,12 @@ static struct xe_device *device_of(const struct xe_userptr *u)
 /* Under the notifier_lock, for writing. */
 static void zap(struct xe_userptr *u)
 {
-	if (!u->bound || lab_is_broken(u->base.gpu->lab, NO_ZAP))
+	struct lab *lab = u->base.gpu->lab;
+
+	if (!u->bound || lab_is_broken(lab, NO_ZAP))
 		return;
+	if (!lab_is_broken(lab, NO_DIRTY))
+		gpu_set_dirty(&u->base);
 	gpu_unmap(&u->base);
 	u->bound = false;
 }
@@ -277,8 +283,7 @@ static void userptr_destroy(struct gpu_bo *bo)
 
 	dma_resv_wait(&bo->resv);
 	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
-	gpu_unmap(bo);
-	u->bound = false;
+	zap(u);
 	pthread_rwlock_unlock(&device_of(u)->notifier_lock);
 	/* Waits for a finish that is owed. */
 	mmu_range_notifier_remove(&bo->notifier);

@@ -206,17 +206,16 @@ int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t)
 	long n;
 
 	lab_count_faults(t, bo->n);
-	n = mrn_hmm_pin(lab_hmm(lab), (const void *)lab_addr(lab, bo->first), lab_bytes(bo->n),
-			!bo->readonly, frames);
+	n = lab_pin(lab, bo->first, bo->n, !bo->readonly, frames);
 	if (n < 0)
 		return (int)n;
 	__atomic_fetch_add(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
 	return 0;
 }
 
-void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames)
+void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames, bool dirty)
 {
-	mrn_hmm_unpin(lab_hmm(bo->gpu->lab), frames, bo->n, !bo->readonly);
+	lab_unpin(bo->gpu->lab, bo->first, frames, bo->n, dirty && !bo->readonly);
 	__atomic_fetch_sub(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
 }
 
@@ -229,6 +228,11 @@ void gpu_map(struct gpu_bo *bo, const uint64_t *frames)
 void gpu_unmap(struct gpu_bo *bo)
 {
 	lab_mmu_unmap(&bo->gpu->mmu, bo->va, bo->n);
+}
+
+void gpu_set_dirty(struct gpu_bo *bo)
+{
+	lab_mmu_set_dirty(&bo->gpu->mmu, bo->va, bo->n, bo->gpu->lab, bo->first, UINT64_MAX);
 }
 
 bool gpu_is_mapped(struct gpu_bo *bo)

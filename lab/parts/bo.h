@@ -112,11 +112,13 @@ void gpu_unreserve(struct gpu_bo **bos, size_t n);
 
 /* Pins the object's pages, for writing unless it is read-only. 0 or -errno. */
 int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t);
-void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames);
+void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames, bool dirty);
 
 /* The GPU's page table. Under the reservation. */
 void gpu_map(struct gpu_bo *bo, const uint64_t *frames);
 void gpu_unmap(struct gpu_bo *bo);
+/* Of an object that is not pinned: marks the pages to which jobs may have written. */
+void gpu_set_dirty(struct gpu_bo *bo);
 bool gpu_is_mapped(struct gpu_bo *bo);				  /* any page */
 bool gpu_is_mapped_to(struct gpu_bo *bo, const uint64_t *frames); /* all pages, to these */
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lab/held.h"
+#include "lab/lab.h"
 
 /* An entry: VALID, WRITE, accesses in flight, the page's number. */
 #define VALID	   (UINT64_C(1) << 63)
@@ -88,6 +89,14 @@ uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i)
 	uint64_t e = look(m, i);
 
 	return e & VALID ? e & PFN : LAB_NO_FRAME;
+}
+
+void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page,
+		       uint64_t mask)
+{
+	for (size_t k = 0; k < n; k++)
+		if (lab_mmu_is_writable(m, i + k))
+			lab_set_dirty(lab, page + k, lab_mmu_pfn(m, i + k) & mask);
 }
 
 uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write)

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct lab;
+
 struct lab_mmu {
 	size_t n;
 	uint64_t *entry;
@@ -31,6 +33,12 @@ void lab_mmu_flush(struct lab_mmu *m, size_t i, size_t n); /* the shootdown alon
 bool lab_mmu_is_mapped(const struct lab_mmu *m, size_t i);
 bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i);
 uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i); /* LAB_NO_FRAME when not mapped */
+
+/*
+ * Marks the pages of writable entries dirty, before these are removed: entry i is of the page, and mask keeps its frame.
+ */
+void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page,
+		       uint64_t mask);
 
 /* Begins an access by the device: returns the page's number, in flight until end; or LAB_NO_FRAME: do not call end. */
 uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write);

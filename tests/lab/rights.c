@@ -12,6 +12,9 @@
 #include "lab/run.h"
 #include "os/container_of.h"
 
+/* Obeys, but does not say what it has written to. */
+#define NO_DIRTY (MMU_NOTIFY_EXCLUSIVE + 1)
+
 struct device {
 	struct lab *lab;
 	struct mmu_range_notifier notifier;
@@ -61,6 +64,16 @@ static void engine(void *arg, struct lab_thread *t)
 	}
 }
 
+/* Marks the page as soon as the device may write to it: the mark lasts until the next event that takes it. */
+static void map(struct device *d, size_t page, unsigned long pfn)
+{
+	uint64_t frame = mrn_hmm_pfn_to_frame(pfn);
+
+	if ((pfn & HMM_PFN_WRITE) && !lab_is_broken(d->lab, NO_DIRTY))
+		lab_set_dirty(d->lab, page, frame);
+	lab_mmu_map(&d->mmu, page, frame, pfn & HMM_PFN_WRITE);
+}
+
 static int fault(struct device *d, size_t page, bool write)
 {
 	unsigned long pfn = 0;
@@ -81,7 +94,7 @@ static int fault(struct device *d, size_t page, bool write)
 	if (mmu_range_read_retry(&d->notifier, range.notifier_seq))
 		err = -EBUSY;
 	else
-		lab_mmu_map(&d->mmu, page, mrn_hmm_pfn_to_frame(pfn), pfn & HMM_PFN_WRITE);
+		map(d, page, pfn);
 	pthread_mutex_unlock(&d->lock);
 	return err;
 }
@@ -138,6 +151,7 @@ static const char *const steps[] = {
 	[MMU_NOTIFY_RELEASE] = "release",
 	[MMU_NOTIFY_MIGRATE] = "migrate",
 	[MMU_NOTIFY_EXCLUSIVE] = "exclusive",
+	[NO_DIRTY] = "no_dirty",
 	NULL,
 };
 
