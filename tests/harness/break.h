@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "adapters/io_uring/check.h"
+#include "adapters/ucx/check.h"
 #include "core/check.h"
 #include "hmm/check.h"
 #include "index/check.h"

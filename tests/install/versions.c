@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifdef WITH_UCX
+#include <mrn/ucx.h>
+#endif
 #ifdef WITH_URING
 #include <mrn/io_uring.h>
 #endif
@@ -149,6 +152,27 @@ TEST(managed_memory_of_any_version)
 	CHECK_EQ(fcntl(opts.backing_fd, F_SETFL, O_APPEND), 0);
 	CHECK_ERR(mrn_hmm_create(&opts, &hmm), -EBADF);
 }
+
+#ifdef WITH_UCX
+TEST(ucx_of_any_version)
+{
+	char why[256] = "";
+	struct mrn_ucx_opts opts = {
+		.size = sizeof(opts),
+		.kinds = MRN_SOURCE_UFFD,
+		.why = why,
+		.why_size = sizeof(why),
+	};
+	GUARDED(mrn_ucx_stats) stats = {.after = AFTER};
+
+	CHECK_ERR(mrn_ucx_install(&opts), -EINVAL);
+	CHECK_MSG(strstr(why, "armed"), "%s", why);
+	SET_LATER(opts);
+	CHECK_ERR(mrn_ucx_install(&opts), IS_LATER ? -E2BIG : -EINVAL);
+	CHECK_ERR(mrn_ucx_get_stats(&stats.s, sizeof(stats.s)), 0);
+	CHECK_EQ(stats.after, AFTER);
+}
+#endif
 
 #ifdef WITH_URING
 TEST(ring_of_any_version)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Parts of UCX's adapter: os/check.h. */
+#ifndef MRN_UCX_CHECK_H
+#define MRN_UCX_CHECK_H
+
+#include "os/check.h"
+
+MRN_PART(UCX_BEGIN);   /* UCX is told only after a change */
+MRN_PART(UCX_END);     /* ... only before it */
+MRN_PART(UCX_REENTRY); /* UCX is entered again by a change that it makes itself */
+MRN_PART(UCX_CLAMP);   /* UCX is given addresses that its page table cannot go over */
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From a source to UCX. The order is such that UCX's caches rely on nothing that is not there yet: first the source is
+ * attached and passed on, and then UCX is told that somebody does so. From then on it makes caches, and they cannot be
+ * told to stop: so nothing is ever taken back.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include <mrn/ucx.h>
+#include <ucm/api/ucm.h>
+
+#include "adapters/ucx/announce.h"
+#include "adapters/ucx/hooks.h"
+#include "os/opts.h"
+
+static struct {
+	pthread_mutex_t lock; /* one install at a time */
+	struct mrn_mm *mm;    /* installed in the process whose this is; written last */
+	struct mrn_source
+		*source; /* the rest is of that process, and stays as it is once mm is set */
+	struct mmu_notifier notifier;
+	struct mrn_source_loss loss;
+	uint64_t lost;
+} ucx = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool is_installed(void)
+{
+	struct mrn_mm *mm = __atomic_load_n(&ucx.mm, __ATOMIC_ACQUIRE);
+
+	return mm && mm == mrn_mm_self();
+}
+
+static void lost(struct mrn_source_loss *loss, uint64_t causes)
+{
+	__atomic_fetch_or(&ucx.lost, causes, __ATOMIC_RELAXED);
+}
+
+/* ----------------------------------------------------------------------------------------- the source */
+
+static int attach_kinds(const struct mrn_ucx_opts *opts, unsigned int kinds)
+{
+	const struct mrn_source_opts source = {
+		.size = sizeof(source),
+		.need = opts->need,
+		.why = opts->why,
+		.why_size = opts->why_size,
+	};
+
+	return mrn_source_attach(mrn_mm_self(), kinds, &source, &ucx.source);
+}
+
+/* The lowest coverage bit of a mask, by name. */
+static const char *first_of(uint64_t causes)
+{
+	return mrn_cover_name(causes & -causes);
+}
+
+/* The other sorts of coverage take effect where a range is armed, and UCX arms none. */
+static int check_brackets(const struct mrn_ucx_opts *opts)
+{
+	struct mrn_coverage coverage;
+	uint64_t missing;
+
+	mrn_source_coverage(ucx.source, &coverage);
+	missing = opts->need & ~coverage.bracketed;
+	if (!missing)
+		return 0;
+	return mrn_explain(
+		opts, -EOPNOTSUPP,
+		"%s does not announce %s before it happens and after it, and UCX can be told "
+		"of nothing else",
+		mrn_source_name(ucx.source), first_of(missing));
+}
+
+static int attach(const struct mrn_ucx_opts *opts)
+{
+	int r = attach_kinds(opts, opts->kinds ? opts->kinds : MRN_SOURCE_DISPATCH);
+
+	if (r && !opts->kinds)
+		r = attach_kinds(opts, MRN_SOURCE_INTERPOSE);
+	if (r)
+		return r;
+	r = check_brackets(opts);
+	if (r)
+		mrn_source_detach(ucx.source);
+	return r;
+}
+
+/* ----------------------------------------------------------------------------------------------- UCX */
+
+/* UCX makes changes of its own, and looks whether it is told of them. */
+static int tell_ucx(const struct mrn_ucx_opts *opts)
+{
+	ucm_set_external_event(UCM_EVENT_VM_UNMAPPED);
+	if (ucm_test_external_events(UCM_EVENT_VM_UNMAPPED) == UCS_OK)
+		return 0;
+	ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
+	return mrn_explain(opts, -EOPNOTSUPP,
+			   "UCX's own test says that it was not told of every change");
+}
+
+static int install(const struct mrn_ucx_opts *opts)
+{
+	int r;
+
+	if (opts->kinds & ~(MRN_SOURCE_DISPATCH | MRN_SOURCE_INTERPOSE))
+		return mrn_explain(
+			opts, -EINVAL,
+			"only interpose and dispatch announce changes of memory that nobody has "
+			"armed, and UCX does not tell what it registers");
+	r = mrn_ucx_check_hooks(opts);
+	if (!r)
+		r = attach(opts);
+	if (r)
+		return r;
+	/* In a child of fork they may hold what its parent wrote. */
+	ucx.notifier = (struct mmu_notifier){.ops = &mrn_ucx_notifier_ops};
+	ucx.loss = (struct mrn_source_loss){.lost = lost};
+	ucx.lost = 0;
+	r = mmu_notifier_register(&ucx.notifier, mrn_mm_self());
+	if (r) {
+		mrn_explain(opts, r, "cannot listen to the source: %s", strerror(-r));
+		goto detach;
+	}
+	r = mrn_source_watch_loss(ucx.source, &ucx.loss);
+	if (r) {
+		mrn_explain(opts, r, "cannot watch the source: %s", strerror(-r));
+		goto unregister;
+	}
+	r = tell_ucx(opts);
+	if (!r)
+		return 0;
+	mrn_source_unwatch_loss(ucx.source, &ucx.loss);
+unregister:
+	mmu_notifier_unregister(&ucx.notifier, mrn_mm_self());
+detach:
+	mrn_source_detach(ucx.source);
+	return r;
+}
+
+int mrn_ucx_install(const struct mrn_ucx_opts *given)
+{
+	static const struct mrn_ucx_opts defaults = {.size = sizeof(defaults)};
+	struct mrn_ucx_opts opts;
+	int r = MRN_OPTS_TAKE(&opts, given ? given : &defaults);
+
+	if (r)
+		return r;
+	if (!opts.need)
+		opts.need = MRN_UCX_NEED;
+	pthread_mutex_lock(&ucx.lock);
+	if (is_installed()) {
+		r = mrn_explain(&opts, -EALREADY, "it is installed already");
+	} else {
+		r = install(&opts);
+		if (!r)
+			__atomic_store_n(&ucx.mm, mrn_mm_self(), __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&ucx.lock);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------------ afterwards */
+
+struct mrn_source *mrn_ucx_source(void)
+{
+	return is_installed() ? ucx.source : NULL;
+}
+
+int mrn_ucx_get_stats(struct mrn_ucx_stats *stats, size_t size)
+{
+	const struct mrn_ucx_stats ours = {
+		.announced = mrn_ucx_announced(),
+		.deferred = mrn_ucx_deferred(),
+		.lost = __atomic_load_n(&ucx.lost, __ATOMIC_RELAXED),
+	};
+
+	return stats ? mrn_figures_give(stats, size, &ours, sizeof(ours)) : -EINVAL;
+}
