@@ -25,7 +25,7 @@ struct cli_command {
 };
 
 extern const struct cli_command bench_command, coverage_command, demo_command, lab_command,
-	watch_command;
+	run_command, watch_command;
 
 /*
  * Parses argv by argp, whose parser gets input. 0; or CLI_USAGE for a wrong option, or if that parser returns an error;

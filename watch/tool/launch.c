@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <mrn/mmu_notifier.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +11,7 @@
 #include <unistd.h>
 
 #include "tools/mrn/cli.h"
+#include "tools/mrn/preload.h"
 #include "watch/tool/alive.h"
 #include "watch/tool/launch.h"
 #include "watch/tool/program.h"
@@ -48,88 +46,16 @@ void launch_prepare(struct launch *l)
 
 /* -------------------------------------------------------------------------------------- libraries */
 
-/* The folder of libmrn. 0, or an exit status after a sentence on stderr. */
-static int find_folder(char dir[PATH_MAX])
-{
-	Dl_info info;
-
-	if (!dladdr((void *)(uintptr_t)mrn_mm_self, &info) || !realpath(info.dli_fname, dir)) {
-		SAY("cannot find the folder of libmrn");
-		return WATCH_CANNOT;
-	}
-	*strrchr(dir, '/') = '\0';
-	if (strpbrk(dir, ": \t\n$")) {
-		SAY("%s: LD_PRELOAD cannot name a library in such a folder", dir);
-		return WATCH_CANNOT;
-	}
-	return 0;
-}
-
-/*
- * Put before the folder. Only glibc knows $LIB: another loader, like musl's, finds no such file and goes on without;
- * otherwise it would load our libraries, and fail. Without such a folder the plain path is used.
- */
-static const char *before_folder(const char *dir)
-{
-	static const char before[] = "/usr/$LIB/../../../../..";
-	char one[PATH_MAX + 64];
-	void *libmrn;
-
-	snprintf(one, sizeof(one), "%s%s/libmrn.so.0", before, dir);
-	libmrn = dlopen(one, RTLD_LAZY | RTLD_NOLOAD);
-	if (!libmrn)
-		return "";
-	dlclose(libmrn);
-	return before;
-}
-
-/* The three libraries. libmrn is listed so that the loader need not look for it. */
+/* libmrn is listed so that the loader need not look for it. */
 static int name_libraries(struct watch_header *header)
 {
 	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
-					    "libmrn.so.0"};
-	const size_t size = sizeof(header->preload);
-	char dir[PATH_MAX];
-	const char *before;
-	size_t n = 0;
-	int r = find_folder(dir);
+					    "libmrn.so.0", NULL};
 
-	if (r)
-		return r;
-	before = before_folder(dir);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		char one[PATH_MAX + 32];
-
-		snprintf(one, sizeof(one), "%s/%s", dir, names[i]);
-		if (access(one, R_OK)) {
-			SAY("%s is missing", one);
-			return WATCH_CANNOT;
-		}
-		n += (size_t)snprintf(header->preload + n, n < size ? size - n : 0, "%s%s%s",
-				      n ? ":" : "", before, one);
-		if (n >= size || strlen(one) >= sizeof(header->library)) {
-			SAY("%s: too long a path for LD_PRELOAD", dir);
-			return WATCH_CANNOT;
-		}
-		strcpy(header->library, one);
-	}
-	return 0;
-}
-
-/* Sets name to first plus its old value, if any. */
-static bool extend(const char *name, const char *first, bool in_front)
-{
-	const char *had = getenv(name);
-	char *value;
-	bool ok;
-
-	if (!had)
-		return !setenv(name, first, 1);
-	if (asprintf(&value, "%s:%s", in_front ? first : had, in_front ? had : first) < 0)
-		return false;
-	ok = !setenv(name, value, 1);
-	free(value);
-	return ok;
+	return preload_list("mrn watch", names, header->preload, sizeof(header->preload),
+			    header->library, sizeof(header->library))
+		       ? 0
+		       : WATCH_CANNOT;
 }
 
 static int set_environment(struct watch_header *header, const char *log_name)
@@ -141,8 +67,8 @@ static int set_environment(struct watch_header *header, const char *log_name)
 		return r;
 	header->loader_dev = loader.dev;
 	header->loader_ino = loader.ino;
-	if (extend("LD_PRELOAD", header->preload, true) &&
-	    extend("ASAN_OPTIONS", WATCH_ASAN_OPTION, false) &&
+	if (preload_extend("LD_PRELOAD", header->preload, true) &&
+	    preload_extend("ASAN_OPTIONS", WATCH_ASAN_OPTION, false) &&
 	    !setenv(WATCH_ENVIRONMENT, log_name, 1))
 		return 0;
 	SAY("no memory");

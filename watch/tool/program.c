@@ -12,7 +12,7 @@
 #include "watch/tool/program.h"
 #include "watch/shared/target.h"
 
-#define SAY(...) cli_say("mrn watch", __VA_ARGS__)
+#define SAY(...) cli_say(command, __VA_ARGS__)
 
 /* ------------------------------------------------------------------------------------- finding it */
 
@@ -23,7 +23,7 @@ static bool is_executable(const char *path)
 	return !stat(path, &st) && S_ISREG(st.st_mode) && !access(path, X_OK);
 }
 
-static int refuse(const char *name, const char *path)
+static int refuse(const char *command, const char *name, const char *path)
 {
 	struct stat st;
 
@@ -35,14 +35,14 @@ static int refuse(const char *name, const char *path)
 	return WATCH_NO_EXEC;
 }
 
-int watch_find_program(const char *name, char path[PATH_MAX])
+int watch_find_program(const char *command, const char *name, char path[PATH_MAX])
 {
 	const char *dir = getenv("PATH"), *end;
 	bool found = false;
 
 	if (strchr(name, '/')) {
 		snprintf(path, PATH_MAX, "%s", name);
-		return is_executable(path) ? 0 : refuse(name, path);
+		return is_executable(path) ? 0 : refuse(command, name, path);
 	}
 	for (dir = dir ? dir : "/bin:/usr/bin"; dir && *name; dir = *end ? end + 1 : NULL) {
 		char one[PATH_MAX];
@@ -61,14 +61,14 @@ int watch_find_program(const char *name, char path[PATH_MAX])
 		}
 	}
 	if (found)
-		return refuse(name, path);
+		return refuse(command, name, path);
 	SAY("there is no program \"%s\"", name);
 	return WATCH_NO_FILE;
 }
 
 /* ----------------------------------------------------------------------------------- looking at it */
 
-int watch_check_program(const char *path)
+int watch_check_program(const char *command, const char *path)
 {
 	const struct watch_file known = watch_target_loader("/proc/self/exe");
 	struct watch_target target;

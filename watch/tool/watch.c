@@ -127,10 +127,10 @@ static uint32_t shift_of(uint64_t records)
 static int prepare(struct watch *w, char path[PATH_MAX])
 {
 	const struct watch_options *o = &w->options;
-	int r = watch_find_program(o->program[0], path);
+	int r = watch_find_program("mrn watch", o->program[0], path);
 
 	if (!r)
-		r = watch_check_program(path);
+		r = watch_check_program("mrn watch", path);
 	w->output[TRACE] = (struct output){o->trace, NULL, trace_write};
 	w->output[REPORT] = (struct output){o->report, NULL, page_write};
 	w->output[JSON] = (struct output){o->json_file, NULL, tables_print_json};
