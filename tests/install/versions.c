@@ -16,6 +16,9 @@
 #ifdef WITH_URING
 #include <mrn/io_uring.h>
 #endif
+#ifdef WITH_VERBS
+#include <mrn/verbs.h>
+#endif
 
 #include "tests/harness/test.h"
 
@@ -189,5 +192,29 @@ TEST(ring_of_any_version)
 	TRY_OPTS(opts, mrn_uring_create(&ring, &opts, &u), mrn_uring_destroy(u));
 	CHECK_ERR(mrn_source_detach(opts.source), 0);
 	io_uring_queue_exit(&ring);
+}
+#endif
+
+#ifdef WITH_VERBS
+TEST(device_of_any_version)
+{
+	struct mrn_source_opts for_source = {.size = sizeof(for_source), .need = MRN_COVER_UFFD};
+	struct mrn_verbs_opts opts = {.need = MRN_COVER_UFFD, .regions = 4};
+	struct ibv_device **list = ibv_get_device_list(NULL);
+	struct ibv_context *context = ibv_open_device(list[0]);
+	struct ibv_pd *pd = ibv_alloc_pd(context);
+	struct ibv_mr *mr = ibv_reg_mr(pd, &opts, 1, 0);
+	struct mrn_verbs *v;
+
+	ibv_free_device_list(list);
+	if (!mr)
+		SKIP("nothing can be pinned here");
+	CHECK_ERR(ibv_dereg_mr(mr), 0);
+	if (mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &for_source, &opts.source))
+		SKIP("no source here");
+	TRY_OPTS(opts, mrn_verbs_create(pd, &opts, &v), mrn_verbs_destroy(v));
+	CHECK_ERR(mrn_source_detach(opts.source), 0);
+	CHECK_ERR(ibv_dealloc_pd(pd), 0);
+	CHECK_ERR(ibv_close_device(context), 0);
 }
 #endif

@@ -10,7 +10,7 @@ import re
 import sys
 
 GROWING = ["mrn_coverage", "mrn_source_opts", "mrn_regcache_opts", "mrn_regcache_stats", "mrn_hmm_opts",
-           "mrn_hmm_stats", "mrn_uring_opts", "mrn_ucx_opts", "mrn_ucx_stats"]
+           "mrn_hmm_stats", "mrn_uring_opts", "mrn_verbs_opts", "mrn_ucx_opts", "mrn_ucx_stats"]
 
 
 def change(which, name, body):
