@@ -15,6 +15,7 @@ MRN_PART(HMM_NO_ZAP);		/* the CPU keeps its entries */
 MRN_PART(HMM_NO_WRITE_PROTECT); /* the CPU goes on writing */
 MRN_PART(HMM_TOUCHED);		/* a write in the moment of a rebind is not seen */
 MRN_PART(HMM_REBIND_ZAP);	/* entries that appear in that moment stay */
+MRN_PART(HMM_MOVE_SOFT);	/* a page that moves away leaves no soft-dirty */
 MRN_PART(HMM_TAKE);		/* soft-dirty is read first, then cleared */
 MRN_PART(HMM_DIRTY);		/* what a device reports as written is ignored */
 MRN_PART(HMM_PINS);		/* pins do not keep frames */

@@ -127,6 +127,9 @@ static void hand_over(struct mrn_hmm_region *from, size_t i, struct mrn_hmm_regi
 	from->page[i].slot = 0;
 	from->page[i].state = PAGE_NONE;
 	from->page[i].flags &= (uint16_t) ~(PAGE_WRITABLE | PAGE_DIRTY | PAGE_EXCLUSIVE);
+	/* As mrn_hmm_drop: what was written to it was, wherever it is now; and a device's memory has no mark. */
+	if (!MRN_BROKEN(HMM_MOVE_SOFT))
+		from->page[i].flags |= PAGE_SOFT_DIRTY;
 	mrn_mutex_unlock(&from->lock);
 	mrn_mutex_lock(&to->lock);
 	to->page[j].pfn = what.pfn;

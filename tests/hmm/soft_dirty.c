@@ -48,6 +48,38 @@ TEST(soft_dirty_tells_what_was_written_since)
 }
 TWIN(soft_dirty_tells_what_was_written_since, no_write_protect, BREAK(HMM_NO_WRITE_PROTECT));
 
+/* Until somebody asks, also when nothing is mapped there for now. */
+TEST(soft_dirty_of_what_has_moved_away)
+{
+	HMM_RIG(rig, .frames = 64);
+	char *p = region(&rig, 3, RW), *to = region(&rig, 3, RW);
+	uint8_t dirty[3];
+	uint64_t frame;
+
+	device_init(&device, &rig, 16);
+	fill_pages(p, 3, 1);
+	/* 0 in memory, 1 on a device, which may write at any time, 2 said to be dirty by a device. */
+	CHECK_EQ(run_to_device(&rig, p + PAGE(1), 1), 1);
+	CHECK_EQ(mrn_hmm_pin(rig.hmm, p + PAGE(2), PAGE(1), true, &frame), 1);
+	mrn_hmm_unpin(rig.hmm, &frame, 1, false);
+	CHECK_ERR(mrn_hmm_take_soft_dirty(rig.hmm, p, PAGE(3), dirty), 0);
+	CHECK_EQ(try_write(p, 1), 0);
+	mrn_hmm_set_dirty(rig.hmm, frame);
+	CHECK_ERR(mrn_hmm_move(rig.hmm, p, to, PAGE(3)), 0);
+	CHECK_ERR(mrn_hmm_take_soft_dirty(rig.hmm, p, PAGE(3), dirty), 0);
+	for (size_t i = 0; i < 3; i++)
+		CHECK_EQ(dirty[i], 1);
+	CHECK_ERR(mrn_hmm_soft_dirty(rig.hmm, to, PAGE(3), dirty), 0);
+	for (size_t i = 0; i < 3; i++)
+		CHECK_EQ(dirty[i], 1);
+	CHECK_EQ(run_to_ram(&rig, to, 3), 1);
+	free_region(&rig, p);
+	free_region(&rig, to);
+	device_exit(&device, &rig);
+	hmm_rig_exit(&rig);
+}
+TWIN(soft_dirty_of_what_has_moved_away, leaves_none, BREAK(HMM_MOVE_SOFT));
+
 /* What a device has said is kept with the page, whatever becomes of the frame; and taken apart from dirty. */
 TEST(soft_dirty_tells_what_devices_wrote)
 {
