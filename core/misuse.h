@@ -10,6 +10,7 @@
 #include "os/callback.h"
 #include "os/generation.h"
 #include "os/misuse.h"
+#include "os/probe.h"
 
 #define MRN_FREED_NOTIFIER(condition)                                   \
 	MRN_MISUSE_IF(condition, "mmu_notifier_invalidate_range_start", \
@@ -47,6 +48,7 @@ static inline bool mrn_call_invalidate(struct mmu_range_notifier *mrn,
 {
 	const struct mmu_range_notifier_ops *ops = mrn->ops;
 
+	MRN_PROBE(invalidate, mrn, range);
 	return ops->invalidate ? ops->invalidate(mrn, range, range->seq)
 			       : ops->invalidate_start(mrn, range, range->seq, finish);
 }

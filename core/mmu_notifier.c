@@ -69,6 +69,7 @@
 #include "os/callback.h"
 #include "os/container_of.h"
 #include "os/pages.h"
+#include "os/probe.h"
 
 #include "os/event_path.h"
 
@@ -231,6 +232,7 @@ static int start(struct mmu_notifier_range *range, unsigned int blockable)
 	mrn_index_prefetch(&mm->index, range->start);
 	mrn_check_index(mm, range->start, range->end);
 	mrn_token_publish(mm, range);
+	MRN_PROBE(start, range->start, range->end, range->event, range->cause);
 	/*
 	 * A3: the section's fence orders the token before the read of the counter and the walk; pairs with
 	 * the fence in insert, which orders the notifier before the look at the tokens.
@@ -274,6 +276,7 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 	if (!range || !range->seq || range->started != mark_of(range) || mrn_mm_is_wiped(range->mm))
 		return;
 	MRN_EVENT_PATH_ENTER();
+	MRN_PROBE(end, range->start, range->end, range->event, range->cause);
 	end(range);
 	MRN_EVENT_PATH_LEAVE();
 }

@@ -228,6 +228,8 @@ static inline bool mrn_cache_has_dead(struct mrn_regcache *c)
 
 /* Without the lock: deregisters a dead, idle, unlinked entry, and stops watching its range; its notifier stays in. */
 void mrn_entry_deregister(struct mrn_regcache *c, struct entry *e);
+/* Calls deregister_range, and no more. */
+void mrn_entry_release(struct mrn_regcache *c, struct entry *e);
 /*
  * Both are called and return with the lock held, and drop it in between. Unlinks and deregisters a dead, idle entry and
  * frees its slot: the one that the caller, who counts as retiring, has claimed; all that are queued.

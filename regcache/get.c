@@ -9,6 +9,7 @@
 #include "os/cancel.h"
 #include "os/misuse.h"
 #include "os/pages.h"
+#include "os/probe.h"
 #include "regcache/cache.h"
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -35,6 +36,7 @@ static struct entry *hit(struct mrn_regcache *c, uintptr_t start, uintptr_t end,
 	/* Compare again: until it was referenced, the entry may have become another range's. */
 	if (mrn_entry_take(e) && mrn_entry_covers(e, start, end, access)) {
 		mrn_entry_touch(c, e);
+		MRN_PROBE(hit, start, end - start);
 		return e;
 	}
 	mrn_entry_give_back(e);
@@ -112,6 +114,7 @@ int mrn_regcache_get(struct mrn_regcache *c, const void *addr, size_t length, un
 	if (UNLIKELY(!mrn_entry_take(e) || !mrn_entry_covers(e, start, end, access)))
 		return get_after_stray(c, addr, length, access, out, e);
 	mrn_entry_touch(c, e);
+	MRN_PROBE(hit, addr, length);
 	*out = &e->pub;
 	return 0;
 }

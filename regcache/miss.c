@@ -11,6 +11,7 @@
 #include "regcache/check.h"
 #include "core/mm.h"
 #include "os/pages.h"
+#include "os/probe.h"
 #include "regcache/cache.h"
 #include "source/state.h"
 
@@ -71,6 +72,7 @@ static int register_range(struct mrn_regcache *c, struct entry *e)
 		/* Before the call: room that is made during it counts. */
 		ended = mrn_retiring_ended(c);
 		r = c->ops->register_range(c->ctx, &e->pub);
+		MRN_PROBE(register, e->pub.addr, e->pub.length, r);
 	} while ((r == -ENOMEM || r == -ENOSPC) && mrn_cache_make_room_in_device(c, ended));
 	return r;
 }
@@ -142,9 +144,10 @@ static int build(struct mrn_regcache *c, struct entry *e, bool may_wait, struct 
 				       (found.reasons & MRN_ONCE_BIT(MRN_ONCE_MAPPINGS));
 		if (publish(e, seq, arm != MRN_USE_ONCE))
 			return 0;
-		c->ops->deregister_range(c->ctx, &e->pub);
+		mrn_entry_release(c, e);
 		done->deregistrations++;
 		done->retries++;
+		MRN_PROBE(retry, e->pub.addr, e->pub.length, tries);
 	}
 	return -EAGAIN;
 }
@@ -255,6 +258,7 @@ static int miss(struct miss *m, struct entry **out)
 	int r = -EAGAIN;
 
 	c->stats.misses++;
+	MRN_PROBE(miss, m->start, m->end - m->start);
 	m->links = c->links;
 	if (c->flags & MRN_REGCACHE_MERGE)
 		mrn_merge_grow(c, &from, &to, &with);

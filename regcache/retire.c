@@ -4,12 +4,19 @@
 #include <stddef.h>
 
 #include "os/cancel.h"
+#include "os/probe.h"
 #include "regcache/cache.h"
 #include "source/state.h"
 
+void mrn_entry_release(struct mrn_regcache *c, struct entry *e)
+{
+	MRN_PROBE(deregister, e->pub.addr, e->pub.length);
+	c->ops->deregister_range(c->ctx, &e->pub);
+}
+
 void mrn_entry_deregister(struct mrn_regcache *c, struct entry *e)
 {
-	c->ops->deregister_range(c->ctx, &e->pub);
+	mrn_entry_release(c, e);
 	if (c->source)
 		mrn_source_disarm(c->source, &e->mrn);
 }
