@@ -3,6 +3,7 @@
 BUILD = build
 SUITE = quick
 PREFIX = /usr/local
+DIST = $(BUILD)/dist
 
 all: build
 
@@ -61,7 +62,11 @@ lint:
 install: build
 	meson install --no-rebuild -C $(BUILD)
 
+# The source as it was committed last, as DIST/mrn-VERSION.tar.xz.
+dist:
+	@scripts/dist $(DIST)
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install clean
+.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install dist clean

@@ -10,5 +10,6 @@
 #include <mrn/mmu_notifier.h>
 #include <mrn/regcache.h>
 #include <mrn/source.h>
+#include <mrn/version.h>
 
 #endif

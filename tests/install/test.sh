@@ -98,8 +98,9 @@ headers_alone() {
 		h=${h#"$root/include/"}
 		[ "$h" != mrn/io_uring.h ] || pkg-config --exists liburing || continue
 		[ "$h" != mrn/verbs.h ] || pkg-config --exists libibverbs || continue
+		# A file without a declaration is not C, and a header may have none.
 		# shellcheck disable=SC2046 # words
-		echo "#include <$h>" | "$@" -Wall -Wextra -Werror -Wno-unused-parameter \
+		printf '#include <%s>\nextern int declaration;\n' "$h" | "$@" -Wall -Wextra -Werror -Wno-unused-parameter \
 			-fsyntax-only - $(pc --cflags mrn) || return 1
 	done
 }
@@ -126,6 +127,49 @@ static_library() {
 	# shellcheck disable=SC2046,SC2086 # words
 	${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Werror -o "$tmp/static" "$src/examples/shadow.c" \
 		$(pc --cflags mrn) "$root/$libdir/libmrn.a" -pthread && run static
+}
+
+# static_program SOURCE PACKAGE: no shared library at all, libc's neither.
+static_program() {
+	pc --exists "$2" || {
+		echo "$2 was not built"
+		return 77
+	}
+	# shellcheck disable=SC2046,SC2086 # words
+	${CC:-cc} -static -std=c11 -D_GNU_SOURCE -Wall -Werror -o "$tmp/static" "$1" \
+		$(pc --cflags "$2") $(pc --static --libs "$2") && run static
+}
+
+# What a program links with has a .pc file of the project's version, and a static library. The interposer has none: it
+# has to come before libc. The recorder and other preloads are for the tool alone.
+each_library_is_described() {
+	status=0
+	for library in "$root/$libdir"/libmrn*.so; do
+		name=$(basename "$library" .so)
+		name=${name#lib}
+		case $name in mrn-watch | mrn-*-preload) continue ;; esac
+		[ "$(pc --modversion "$name")" = "$(cat "$src/VERSION")" ] || {
+			echo "$name.pc is not there, or not of this version"
+			status=1
+		}
+		[ "$name" = mrn-interpose ] || [ -e "$root/$libdir/lib$name.a" ] || {
+			echo "lib$name.a is not installed"
+			status=1
+		}
+	done
+	return $status
+}
+
+# The archive is the same whenever it is made, and no generated file is in it.
+archive() {
+	git -C "$src" rev-parse HEAD && command -v xz || return 77
+	for dir in one two; do
+		make -C "$src" dist DIST="$tmp/dist/$dir" || return 1
+	done
+	name=mrn-$(cat "$src/VERSION")
+	cmp "$tmp/dist/one/$name.tar.xz" "$tmp/dist/two/$name.tar.xz" || return 1
+	tar -tf "$tmp/dist/one/$name.tar.xz" >"$tmp/list" || return 1
+	grep -qx "$name/meson.build" "$tmp/list" && ! grep -v "^$name/" "$tmp/list"
 }
 
 # The recorder is found beside the installed libraries.
@@ -183,6 +227,10 @@ check linux_driver linux_driver
 check shadow_build build_c shadow "$src/examples/shadow.c" mrn
 check shadow run shadow
 check shadow_static static_library
+check static_program static_program "$src/examples/shadow.c" mrn
+check static_uring static_program "$src/examples/stale.c" mrn-uring
+check each_library_is_described each_library_is_described
+check archive archive
 check watch watch
 check regcache_build build_c regcache "$src/examples/regcache.c" mrn-interpose mrn
 check regcache run regcache

@@ -2,14 +2,11 @@
 /*
  * mrn COMMAND [OPTION...]: each command is one entry of the table below.
  */
+#include <mrn/version.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tools/mrn/cli.h"
-
-#ifndef MRN_VERSION
-#define MRN_VERSION "0.1"
-#endif
 
 const char *argp_program_version = "mrn " MRN_VERSION;
 
