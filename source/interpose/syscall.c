@@ -11,6 +11,7 @@
 #undef _FILE_OFFSET_BITS
 
 #include <stdarg.h>
+#include <unistd.h>
 
 #include "os/syscall.h"
 #include "source/bracket/calls.h"

@@ -328,7 +328,7 @@ static void share(uintptr_t addr)
 
 	if (child == 0)
 		for (;;)
-			mrn_sys0(SYS_pause);
+			mrn_sys4(SYS_ppoll, 0, 0, 0, 0);
 	CHECK(child > 0 && sharers < 8);
 	sharer[sharers++] = (pid_t)child;
 }

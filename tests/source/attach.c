@@ -363,7 +363,7 @@ TEST(detach_with_a_child_that_holds_the_descriptor)
 	child = mrn_sys6(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
 	if (child == 0)
 		for (;;)
-			mrn_sys0(SYS_pause);
+			mrn_sys4(SYS_ppoll, 0, 0, 0, 0);
 	CHECK(child > 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 	/* Would sleep for ever if it were armed, with nobody to read. */

@@ -29,26 +29,6 @@ static struct {
 /* A twin's: how many frames it finds enough. */
 static int enough = 32;
 
-static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	uintptr_t in_it = (uintptr_t)gnu_get_libc_version;
-	bool found = false;
-
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t at = info->dlpi_addr + ph->p_vaddr;
-
-		if (ph->p_type == PT_GNU_EH_FRAME)
-			libc.cfi.table = (const uint8_t *)at;
-		if (ph->p_type == PT_LOAD && in_it - at < ph->p_memsz) {
-			libc.start = at;
-			libc.end = at + ph->p_memsz;
-			found = true;
-		}
-	}
-	return found;
-}
-
 /* Where the way out of libc has led to, and how many of its frames were passed. */
 static uintptr_t came_out;
 static int passed;
@@ -127,6 +107,26 @@ static void sort_some(size_t n)
 }
 
 #ifdef __x86_64__
+static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t in_it = (uintptr_t)gnu_get_libc_version;
+	bool found = false;
+
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t at = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type == PT_GNU_EH_FRAME)
+			libc.cfi.table = (const uint8_t *)at;
+		if (ph->p_type == PT_LOAD && in_it - at < ph->p_memsz) {
+			libc.start = at;
+			libc.end = at + ph->p_memsz;
+			found = true;
+		}
+	}
+	return found;
+}
+
 #define NEEDS_A_TABLE()                                                    \
 	do {                                                               \
 		if (test_is_sanitized())                                   \
