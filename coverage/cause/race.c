@@ -28,12 +28,14 @@ static void *use_all_the_time(void *arg)
 static int change_while_used(const struct cause_cache *cache, struct cause_place *place)
 {
 	struct user user = {.cache = cache, .place = place};
+	const unsigned int pins = cache->pinned ? cache->pinned(cache->arg) : 0;
 	pthread_t thread;
 	int r = -pthread_create(&thread, NULL, use_all_the_time, &user);
 
 	if (r)
 		return r;
-	while (!__atomic_load_n(&user.uses, __ATOMIC_ACQUIRE))
+	while (!__atomic_load_n(&user.uses, __ATOMIC_ACQUIRE) &&
+	       (!cache->pinned || cache->pinned(cache->arg) == pins))
 		sched_yield();
 	r = cause_change(place);
 	__atomic_store_n(&user.stop, true, __ATOMIC_RELEASE);

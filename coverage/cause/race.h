@@ -16,6 +16,11 @@ struct cause_cache {
 	void (*use)(void *arg, const struct cause_place *place);
 	/* Gets a registration, and counts the bytes that it reads as `byte`; -errno. */
 	long (*look)(void *arg, const struct cause_place *place, char byte);
+	/*
+	 * How many pins it has taken so far; or NULL. With it, the change comes when the other thread's first registration
+	 * has taken its pins, and is not over.
+	 */
+	unsigned int (*pinned)(void *arg);
 };
 
 struct cause_race {

@@ -3,6 +3,9 @@
  * mrn-peer-libfabric: libfabric's cache of memory registrations, over the device that pins.
  *
  *	mrn-peer-libfabric memhooks|uffd [cause ...]
+ *	mrn-peer-libfabric-mrn mrn [cause ...]
+ *
+ * The second program is linked with libmrn-interpose, and has libmrn-libfabric's sources over the archive's libfabric.
  *
  * The cache is for libfabric's own providers: libfabric.so does not export it and no installed header declares it, but
  * libfabric.a has it. So this program declares what it needs, as laid out in the compiled library of version 1.17 on a
@@ -17,7 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mrn/libfabric.h>
+
 #include "coverage/peers/peer.h"
+
+/* Only in the second program. */
+extern __typeof__(mrn_libfabric_begin) mrn_libfabric_begin __attribute__((weak));
+extern __typeof__(mrn_libfabric_install) mrn_libfabric_install __attribute__((weak));
 
 struct ofi_mem_monitor;
 struct util_domain;
@@ -57,7 +66,7 @@ _Static_assert(sizeof(struct ofi_mr_info) == 0x68 && offsetof(struct ofi_mr_entr
 		       offsetof(struct ofi_mr_cache, add_region) == 0x170,
 	       "as in libfabric 1.17");
 
-extern struct ofi_mem_monitor *default_monitor, *memhooks_monitor, *uffd_monitor;
+extern struct ofi_mem_monitor *default_monitor, *memhooks_monitor, *uffd_monitor, *import_monitor;
 
 int ofi_mr_cache_init(struct util_domain *domain, struct ofi_mem_monitor **monitors,
 		      struct ofi_mr_cache *cache);
@@ -66,10 +75,23 @@ int ofi_mr_cache_search(struct ofi_mr_cache *cache, const struct ofi_mr_info *in
 void ofi_mr_cache_delete(struct ofi_mr_cache *cache, struct ofi_mr_entry *entry);
 
 static struct ofi_mr_cache cache;
-static bool by_uffd;
+
+/* What may be told to watch, and how libfabric's variable calls it: it must not be set for mrn. */
+static const struct monitor {
+	const char *word, *name, *variable;
+	struct ofi_mem_monitor **is;
+} all_monitors[] = {
+	{"memhooks", "libfabric-memhooks", "memhooks", &memhooks_monitor},
+	{"uffd", "libfabric-uffd", "userfaultfd", &uffd_monitor},
+	{"mrn", "libfabric-mrn", NULL, &import_monitor},
+};
+static const struct monitor *chosen;
 
 static int add_region(struct ofi_mr_cache *c, struct ofi_mr_entry *entry)
 {
+	/* As libmrn-libfabric-preload.so does in front of ibv_reg_mr. */
+	if (mrn_libfabric_begin)
+		mrn_libfabric_begin(entry->info.iov.iov_base, entry->info.iov.iov_len);
 	return peer_register(&entry->pin, entry->info.iov.iov_base, entry->info.iov.iov_len);
 }
 
@@ -142,17 +164,44 @@ static bool is_laid_out_so(void)
 	return so && cache.deletes == 1;
 }
 
+/*
+ * In front of libibverbs', which asks for RDMA hardware: the pins here are io_uring's, whose pages stay the parent's after
+ * a fork (Linux 5.12). IBV_FORK_UNNEEDED.
+ */
+int ibv_is_fork_initialized(void);
+int ibv_is_fork_initialized(void)
+{
+	return 2;
+}
+
+static int choose(void)
+{
+	char why[256] = "";
+	struct mrn_libfabric_opts opts = {.size = sizeof(opts),
+					  .why = why,
+					  .why_size = sizeof(why)};
+	int r;
+
+	if (chosen->variable)
+		return setenv("FI_MR_CACHE_MONITOR", chosen->variable, 1) ? -errno : 0;
+	r = mrn_libfabric_install(&opts);
+	if (r)
+		fprintf(stderr, "%s\n", why);
+	return r;
+}
+
 static int open_cache(void)
 {
 	struct ofi_mem_monitor *monitors[MEMORY_KINDS] = {NULL};
 	struct fid_domain *domain;
 	int r;
 
-	setenv("FI_MR_CACHE_MONITOR", by_uffd ? "userfaultfd" : "memhooks", 1);
-	r = open_domain(&domain);
+	r = choose();
+	if (!r)
+		r = open_domain(&domain);
 	if (r)
 		return r;
-	if (default_monitor != (by_uffd ? uffd_monitor : memhooks_monitor)) {
+	if (default_monitor != *chosen->is) {
 		fprintf(stderr, "libfabric uses another monitor\n");
 		return -EOPNOTSUPP;
 	}
@@ -175,12 +224,15 @@ int main(int argc, char **argv)
 {
 	struct peer peer = {.open = open_cache, .get = get, .put = put};
 
-	if (argc < 2 || (strcmp(argv[1], "memhooks") != 0 && strcmp(argv[1], "uffd") != 0)) {
-		fprintf(stderr, "usage: mrn-peer-libfabric memhooks|uffd [cause ...]\n");
+	for (size_t i = 0; argc > 1 && i < sizeof(all_monitors) / sizeof(all_monitors[0]); i++)
+		if (!strcmp(argv[1], all_monitors[i].word))
+			chosen = &all_monitors[i];
+	if (!chosen || (!chosen->variable && !mrn_libfabric_install)) {
+		fprintf(stderr, "usage: mrn-peer-libfabric memhooks|uffd [cause ...]\n"
+				"       mrn-peer-libfabric-mrn mrn [cause ...]\n");
 		return 2;
 	}
-	by_uffd = strcmp(argv[1], "uffd") == 0;
-	peer.name = by_uffd ? "libfabric-uffd" : "libfabric-memhooks";
+	peer.name = chosen->name;
 	if (fi_version() < FI_VERSION(1, 17) || fi_version() >= FI_VERSION(1, 18)) {
 		fprintf(stderr, "this needs libfabric 1.17\n");
 		return 77;

@@ -39,12 +39,18 @@ struct findings {
 };
 
 static struct findings *found;
-static unsigned int registrations;
+static unsigned int registrations, pins, delay_ms;
 
 int peer_register(struct pin *pin, char *addr, size_t length)
 {
+	int r;
+
 	__atomic_add_fetch(&registrations, 1, __ATOMIC_RELAXED);
-	return pin_take(pin, addr, length);
+	r = pin_take(pin, addr, length);
+	__atomic_add_fetch(&pins, 1, __ATOMIC_RELEASE);
+	if (delay_ms)
+		poll(NULL, 0, (int)delay_ms);
+	return r;
 }
 
 static unsigned int registered(void)
@@ -166,9 +172,15 @@ static long look_by(void *arg, const struct cause_place *place, char byte)
 	return look(arg, place, byte);
 }
 
+static unsigned int pinned(void *arg)
+{
+	return __atomic_load_n(&pins, __ATOMIC_ACQUIRE);
+}
+
 static void try_race(const struct peer *peer, const struct cause *cause)
 {
-	const struct cause_cache cache = {(void *)(uintptr_t)peer, enter, use, look_by};
+	const struct cause_cache cache = {(void *)(uintptr_t)peer, enter, use, look_by,
+					  delay_ms ? pinned : NULL};
 	struct cause_race race;
 
 	found->step = "with a second thread that looks it up";
@@ -226,10 +238,10 @@ static bool wait_for(pid_t child, int *status)
 
 static void print_row(const struct peer *peer, const struct cause *cause)
 {
-	printf("{\"cause\": \"%s\", \"peer\": \"%s\", \"result\": \"%s\", \"why\": \"%s\", "
+	printf("{\"cause\": \"%s\", \"peer\": \"%s%s\", \"result\": \"%s\", \"why\": \"%s\", "
 	       "\"keeps_page\": %s, ",
-	       cause->name, peer->name, result_names[found->result], found->why,
-	       cause->keeps_page ? "true" : "false");
+	       cause->name, peer->name, delay_ms ? "-slow" : "", result_names[found->result],
+	       found->why, cause->keeps_page ? "true" : "false");
 	printf("\"race\": \"%s\", \"race_rounds\": %u, \"race_missed\": %u}\n",
 	       result_names[found->race], found->rounds, found->stale);
 	fflush(stdout);
@@ -273,7 +285,10 @@ static int try_cause(const struct peer *peer, const struct cause *cause)
 
 int peer_main(const struct peer *peer, int argc, char **argv)
 {
+	const char *delay = getenv("PEER_DELAY_MS");
 	int r = 0;
+
+	delay_ms = delay ? (unsigned int)atoi(delay) : 0;
 
 	found = mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);

@@ -19,7 +19,11 @@ struct peer {
 	void (*put)(void *entry);
 };
 
-/* Call for each registration: pin_take, and counts it. */
+/*
+ * Call for each registration: pin_take, and counts it. PEER_DELAY_MS in the environment makes the device slow: a
+ * registration takes so long after the pin. Then a race's change comes in that time, and the peer's name ends with
+ * "-slow".
+ */
 int peer_register(struct pin *pin, char *addr, size_t length);
 
 /*
