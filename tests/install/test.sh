@@ -98,6 +98,7 @@ headers_alone() {
 		h=${h#"$root/include/"}
 		[ "$h" != mrn/io_uring.h ] || pkg-config --exists liburing || continue
 		[ "$h" != mrn/verbs.h ] || pkg-config --exists libibverbs || continue
+		[ "$h" != mrn/fabric.h ] || pkg-config --exists libfabric || continue
 		# A file without a declaration is not C, and a header may have none.
 		# shellcheck disable=SC2046 # words
 		printf '#include <%s>\nextern int declaration;\n' "$h" | "$@" -Wall -Wextra -Werror -Wno-unused-parameter \

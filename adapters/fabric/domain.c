@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A libfabric domain behind a registration cache: an entry of the cache is one fid_mr.
+ *
+ * Locks: the provider's own, open.lock and shares.lock; none of ours is held while another is taken.
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "adapters/fabric/domain.h"
+#include "os/opts.h"
+
+#define DEFAULT_REGISTRATIONS 1024
+
+/* What opts->access may have. */
+#define RIGHTS (FI_REMOTE_READ | FI_REMOTE_WRITE)
+
+/* Before 1.5 the two lowest bits stood for whole sets of modes. */
+static uint64_t mode_of(const struct fi_info *info)
+{
+	uint64_t mode = (uint64_t)info->domain_attr->mr_mode;
+
+	if (mode == FI_MR_BASIC)
+		return FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	return mode == FI_MR_SCALABLE ? 0 : mode;
+}
+
+/* Notes how the domain is to be used; refuses what needs more than fi_mr_reg. */
+static int know_domain(struct mrn_fabric *f, const struct fi_info *info,
+		       const struct mrn_fabric_opts *opts)
+{
+	uint64_t mode = mode_of(info);
+	size_t key_size = info->domain_attr->mr_key_size;
+
+	if (mode & FI_MR_ENDPOINT)
+		return mrn_explain(opts, -EOPNOTSUPP,
+				   "the provider binds each registration to an endpoint "
+				   "(FI_MR_ENDPOINT)");
+	if (mode & FI_MR_RMA_EVENT)
+		return mrn_explain(opts, -EOPNOTSUPP,
+				   "the provider wants registrations enabled after they are bound "
+				   "(FI_MR_RMA_EVENT): leave it out of the hints");
+	if ((mode & FI_MR_RAW) && opts->access)
+		return mrn_explain(opts, -EOPNOTSUPP,
+				   "the provider's keys have more than 64 bits (FI_MR_RAW)");
+	f->by_address = mode & FI_MR_VIRT_ADDR;
+	f->own_keys = !(mode & FI_MR_PROV_KEY);
+	f->key_mask = key_size && key_size < 8 ? (UINT64_C(1) << 8 * key_size) - 1 : UINT64_MAX;
+	return 0;
+}
+
+static int make_cache(struct mrn_fabric *f, const struct mrn_fabric_opts *opts)
+{
+	struct mrn_regcache_opts cache = {
+		.size = sizeof(cache),
+		.source = opts->source,
+		.need = opts->need,
+		.ops = &mrn_fabric_ops,
+		.ctx = f,
+		.max_entries = f->open.nr,
+		.max_bytes = opts->max_bytes,
+		.flags = opts->flags,
+		.why = opts->why,
+		.why_size = opts->why_size,
+	};
+
+	return mrn_regcache_create(&cache, &f->cache);
+}
+
+static void free_domain(struct mrn_fabric *f)
+{
+	mrn_fabric_shares_destroy(&f->shares);
+	pthread_mutex_destroy(&f->open.lock);
+	free(f->open.stuck);
+	free(f);
+}
+
+static struct mrn_fabric *new_domain(unsigned int registrations)
+{
+	struct mrn_fabric *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->open.stuck = malloc(registrations * sizeof(*f->open.stuck));
+	if (!f->open.stuck) {
+		free(f);
+		return NULL;
+	}
+	f->open.nr = registrations;
+	pthread_mutex_init(&f->open.lock, NULL);
+	return f;
+}
+
+int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,
+		      const struct mrn_fabric_opts *given, struct mrn_fabric **out)
+{
+	struct mrn_fabric_opts opts;
+	struct mrn_fabric *f;
+	int r;
+
+	if (!given)
+		return -EINVAL;
+	r = MRN_OPTS_TAKE(&opts, given);
+	if (r)
+		return r;
+	if (!domain || !info || !info->domain_attr || !out || !opts.source)
+		return mrn_explain(&opts, -EINVAL,
+				   "a domain, its fi_info, a source and a place for the result are "
+				   "needed");
+	if (opts.access & ~RIGHTS)
+		return mrn_explain(&opts, -EINVAL,
+				   "access may have FI_REMOTE_READ and FI_REMOTE_WRITE");
+	f = new_domain(opts.registrations ? opts.registrations : DEFAULT_REGISTRATIONS);
+	if (!f)
+		return mrn_explain(&opts, -ENOMEM, "no memory");
+	f->domain = domain;
+	f->access = opts.access;
+	f->need = opts.need ? opts.need : MRN_COVER_PAGES;
+	f->source = opts.source;
+	f->mm = mrn_mm_self();
+	r = mrn_fabric_shares_init(&f->shares);
+	if (r)
+		mrn_explain(&opts, r, "no descriptor for expired shares");
+	else
+		r = know_domain(f, info, &opts);
+	if (!r)
+		r = make_cache(f, &opts);
+	if (r) {
+		free_domain(f);
+		return r;
+	}
+	*out = f;
+	return 0;
+}
+
+int mrn_fabric_destroy(struct mrn_fabric *f)
+{
+	int r;
+
+	if (!f)
+		return -EINVAL;
+	if (f->cache) {
+		r = mrn_regcache_destroy(f->cache);
+		if (r)
+			return r;
+		f->cache = NULL;
+	}
+	/* In a child the domain is still the parent's: leave it alone. */
+	if (mrn_mm_self() == f->mm) {
+		mrn_fabric_close_stuck(f);
+		if (mrn_fabric_stuck(f))
+			return -EBUSY;
+	}
+	free_domain(f);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------ get and put */
+
+int mrn_fabric_mr_get(struct mrn_fabric *f, const void *addr, size_t length, unsigned int access,
+		      struct mrn_fabric_mr **out)
+{
+	const struct mrn_regcache_entry *entry;
+	int r;
+
+	if (!out)
+		return -EINVAL;
+	*out = NULL;
+	if (!f)
+		return -EINVAL;
+	r = mrn_regcache_get(f->cache, addr, length, access, &entry);
+	/* A registration is its entry under another name. */
+	if (!r)
+		*out = (struct mrn_fabric_mr *)(uintptr_t)entry;
+	return r;
+}
+
+int mrn_fabric_mr_put(struct mrn_fabric_mr *mr)
+{
+	return mr ? mrn_regcache_put(&mr->entry) : -EINVAL;
+}
+
+uint64_t mrn_fabric_remote_addr(const struct mrn_fabric *f, const struct mrn_fabric_mr *mr,
+				const void *addr)
+{
+	return f->by_address ? (uintptr_t)addr : (uintptr_t)addr - mr->entry.addr;
+}
+
+int mrn_fabric_flush(struct mrn_fabric *f)
+{
+	return f ? mrn_regcache_flush(f->cache) : -EINVAL;
+}
+
+int mrn_fabric_get_stats(struct mrn_fabric *f, struct mrn_regcache_stats *stats, size_t size)
+{
+	return f ? mrn_regcache_get_stats(f->cache, stats, size) : -EINVAL;
+}
+
+unsigned int mrn_fabric_stuck(const struct mrn_fabric *f)
+{
+	return f ? __atomic_load_n(&f->open.nr_stuck, __ATOMIC_RELAXED) : 0;
+}
