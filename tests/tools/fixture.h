@@ -32,14 +32,15 @@ const char *watched(void);
 const char *number(int n);
 
 /* Wrong options: status 2, and one line that begins with the command's name. */
-#define REFUSED(...)                                                          \
-	do {                                                                  \
-		static struct outcome o;                                      \
-		RUN(&o, __VA_ARGS__);                                         \
-		CHECK_MSG(o.status == 2, "%d: %s%s", o.status, o.out, o.err); \
-		CHECK_MSG(lines(o.err) == 1, "not one line: %s", o.err);      \
-		CHECK_MSG(!*o.out, "%s", o.out);                              \
-		CHECK_MSG(!strncmp(o.err, "mrn", 3), "%s", o.err);            \
+#define REFUSED(...)                                                                    \
+	do {                                                                            \
+		static struct outcome refused;                                          \
+		RUN(&refused, __VA_ARGS__);                                             \
+		CHECK_MSG(refused.status == 2, "%d: %s%s", refused.status, refused.out, \
+			  refused.err);                                                 \
+		CHECK_MSG(lines(refused.err) == 1, "not one line: %s", refused.err);    \
+		CHECK_MSG(!*refused.out, "%s", refused.out);                            \
+		CHECK_MSG(!strncmp(refused.err, "mrn", 3), "%s", refused.err);          \
 	} while (0)
 
 #endif

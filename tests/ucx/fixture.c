@@ -60,7 +60,7 @@ void fixture_install(unsigned int kinds, uint64_t need)
 int fixture_install_over_hooks(char *why, size_t size)
 {
 	char text[512] = "", number[16];
-	int fds[2], r = 1, at = 0;
+	int fds[2], found, r = 1, at = 0;
 	ssize_t n;
 	pid_t pid;
 
@@ -79,7 +79,8 @@ int fixture_install_over_hooks(char *why, size_t size)
 	n = read(fds[0], text, sizeof(text) - 1);
 	close(fds[0]);
 	CHECK(n > 0);
-	CHECK_EQ(sscanf(text, "%d %n", &r, &at), 1);
+	found = sscanf(text, "%d %n", &r, &at);
+	CHECK_EQ(found, 1);
 	snprintf(why, size, "%s", text + at);
 	return r;
 }

@@ -167,6 +167,6 @@ static int run(int argc, char **argv)
 
 const struct cli_command run_command = {
 	.name = "run",
-	.summary = "run a program whose UCX or libfabric learns of memory changes from mrn",
+	.summary = "run a program whose UCX or libfabric learns of changes from mrn",
 	.run = run,
 };
