@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "adapters/fabric/domain.h"
+#include "os/kernel.h"
 #include "os/opts.h"
 
 #define DEFAULT_REGISTRATIONS 1024
@@ -117,6 +118,8 @@ int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,
 	f->domain = domain;
 	f->access = opts.access;
 	f->need = opts.need ? opts.need : MRN_COVER_PAGES;
+	f->ignores_fork = !(f->need & MRN_CAUSE_BIT(MRN_CAUSE_FORK)) &&
+			  mrn_kernel_is_at_least(5, 12);
 	f->source = opts.source;
 	f->mm = mrn_mm_self();
 	r = mrn_fabric_shares_init(&f->shares);

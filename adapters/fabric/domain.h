@@ -20,16 +20,17 @@ struct registrations {
 struct shares {
 	pthread_mutex_t lock; /* of the list; a leaf */
 	struct share *first;
-	int fd;	       /* an eventfd: counts when bell turns 1 */
+	int fd;	       /* an eventfd: counts rings */
 	uint32_t bell; /* a share may have changed since the last look */
 };
 
 struct mrn_fabric {
 	struct fid_domain *domain;
-	uint64_t access; /* opts->access */
-	uint64_t need;	 /* never 0 */
-	bool by_address; /* FI_MR_VIRT_ADDR: peers address memory as its owner does */
-	bool own_keys;	 /* the provider takes the keys that we choose */
+	uint64_t access;   /* opts->access */
+	uint64_t need;	   /* never 0 */
+	bool ignores_fork; /* pinned pages stay the parent's */
+	bool by_address;   /* FI_MR_VIRT_ADDR: peers address memory as its owner does */
+	bool own_keys;	   /* the provider takes the keys that we choose */
 	uint64_t key_mask;
 	struct mrn_source *source;
 	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */

@@ -20,6 +20,7 @@
 
 #include "adapters/fabric/check.h"
 #include "adapters/fabric/domain.h"
+#include "os/atomic.h"
 
 /* After so many collisions in a row, share returns -EAGAIN. */
 #define MAX_TRIES 1000
@@ -50,13 +51,16 @@ void mrn_fabric_shares_destroy(struct shares *shares)
 
 /* --------------------------------------------------------------------------------- the event path */
 
-/* The mark is set before the bell: next_expired clears the bell before it looks at the marks. */
+/*
+ * Mark, write, bell; next_expired goes the other way round: bell, read, marks. So it finds the mark of whoever's write it
+ * has read; and whoever's write it leaves behind sets the bell afterwards, so that the descriptor is not readable for ever.
+ */
 static void ring(struct shares *shares)
 {
 	uint64_t one = 1;
 
-	if (!__atomic_exchange_n(&shares->bell, 1, __ATOMIC_ACQ_REL))
-		mrn_source_bypass(SYS_write, shares->fd, (long)&one, sizeof(one), 0, 0, 0);
+	mrn_source_bypass(SYS_write, shares->fd, (long)&one, sizeof(one), 0, 0, 0);
+	__atomic_store_n(&shares->bell, 1, __ATOMIC_RELEASE);
 }
 
 static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_notifier_range *range,
@@ -64,6 +68,8 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 {
 	struct share *s = container_of(notifier, struct share, mrn);
 
+	if (range->cause == MRN_CAUSE_FORK && s->f->ignores_fork && !MRN_BROKEN(FABRIC_MR_FORK))
+		return true;
 	mmu_range_notifier_update_seq(notifier, cur_seq);
 	if (MRN_BROKEN(FABRIC_MR_TELL))
 		return true;
@@ -83,7 +89,9 @@ static int take(struct share *s, unsigned int access)
 	int r;
 
 	for (int tries = 0; tries < MAX_TRIES; tries++) {
-		__atomic_store_n(&s->changed, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&s->changed, 0, __ATOMIC_RELAXED);
+		/* Before the read: a callback whose token the read does not meet finds the mark cleared, and sets it. */
+		mrn_fence_full();
 		r = mrn_range_read_begin_until(&s->mrn, NULL, &seq);
 		if (r == MRN_USE_ONCE)
 			return -EOPNOTSUPP;
@@ -194,13 +202,13 @@ struct mrn_fabric_share *mrn_fabric_mr_next_expired(struct mrn_fabric *f)
 	struct share *s;
 	uint64_t n;
 
-	if (!__atomic_load_n(&shares->bell, __ATOMIC_ACQUIRE))
+	/* A forked child has a copy of the bell, but would take its parent's count. */
+	if (!__atomic_load_n(&shares->bell, __ATOMIC_RELAXED) || mrn_mm_self() != f->mm)
 		return NULL;
 	pthread_mutex_lock(&shares->lock);
-	/* In this order: who rings after the exchange writes again. Acquire pairs with ring. */
-	if (read(shares->fd, &n, sizeof(n)) < 0)
-		n = 0;
 	__atomic_exchange_n(&shares->bell, 0, __ATOMIC_ACQ_REL);
+	/* Not by read, which is a place to be cancelled at. Nothing may be there: -EAGAIN. */
+	mrn_source_bypass(SYS_read, shares->fd, (long)&n, sizeof(n), 0, 0, 0);
 	for (s = shares->first; s; s = s->next)
 		if (!s->told && __atomic_load_n(&s->changed, __ATOMIC_ACQUIRE))
 			break;

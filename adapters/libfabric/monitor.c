@@ -11,6 +11,7 @@
 
 #include "adapters/libfabric/check.h"
 #include "adapters/libfabric/table.h"
+#include "os/kernel.h"
 #include "os/opts.h"
 
 #define DEFAULT_RANGES 4096
@@ -21,6 +22,7 @@
 
 /* What ibv_is_fork_initialized says: enum ibv_fork_status. */
 #define FORK_UNNEEDED 2
+#define NAME	      "ibv_is_fork_initialized"
 
 /*
  * Only where the kernel copies pinned pages for the child (Linux 5.12, which libibverbs asks the RDMA subsystem for), does a
@@ -32,9 +34,18 @@
  */
 static bool fork_is_safe(void)
 {
-	int (*status)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "ibv_is_fork_initialized");
+	int (*status)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, NAME);
+	void *library;
 
-	return !status || status() == FORK_UNNEEDED || MRN_BROKEN(FABRIC_FORK);
+	/* It may be in the scope of a provider that libfabric has opened, only. */
+	if (!status) {
+		library = dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_NOLOAD);
+		status = library ? (int (*)(void))dlsym(library, NAME) : NULL;
+	}
+	if (MRN_BROKEN(FABRIC_FORK))
+		return true;
+	/* No libibverbs, or one that is too old to say: then the kernel alone decides. */
+	return status ? status() == FORK_UNNEEDED : mrn_kernel_is_at_least(5, 12);
 }
 
 /* With a failure here, a provider may refuse the domain; what is never kept is right, too. */

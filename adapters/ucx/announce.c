@@ -53,13 +53,22 @@ uint64_t mrn_ucx_deferred(void)
 	return __atomic_load_n(&deferred, __ATOMIC_RELAXED);
 }
 
+void mrn_ucx_count_anew(void)
+{
+	__atomic_store_n(&announced, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&deferred, 0, __ATOMIC_RELAXED);
+}
+
+/* In one step for signal handlers: one that came in the middle, and kept a range too, would be forgotten. */
 static void keep(uintptr_t start, uintptr_t end)
 {
+	mrn_sigmask mask = mrn_signals_block();
+
 	if (!turn.end || start < turn.start)
 		turn.start = start;
 	if (end > turn.end)
 		turn.end = end;
-	count(&deferred);
+	mrn_signals_restore(mask);
 }
 
 static void tell(uintptr_t start, uintptr_t end)
@@ -99,6 +108,8 @@ static int before(struct mmu_notifier *notifier, const struct mmu_notifier_range
 	if (!takes_pages(range))
 		return 0;
 	count(&announced);
+	if (turn.inside)
+		count(&deferred);
 	if (!MRN_BROKEN(UCX_BEGIN))
 		pass_on(range);
 	return 0;

@@ -8,6 +8,7 @@
 MRN_PART(UCX_BEGIN);   /* UCX is told only after a change */
 MRN_PART(UCX_END);     /* ... only before it */
 MRN_PART(UCX_REENTRY); /* UCX is entered again by a change that it makes itself */
+MRN_PART(UCX_CHILD);   /* a child in which it cannot be installed keeps its parent's word */
 MRN_PART(UCX_CLAMP);   /* UCX is given addresses that its page table cannot go over */
 
 #endif

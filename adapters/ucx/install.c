@@ -12,6 +12,7 @@
 #include <ucm/api/ucm.h>
 
 #include "adapters/ucx/announce.h"
+#include "adapters/ucx/check.h"
 #include "adapters/ucx/hooks.h"
 #include "os/opts.h"
 
@@ -119,6 +120,7 @@ static int install(const struct mrn_ucx_opts *opts)
 	ucx.notifier = (struct mmu_notifier){.ops = &mrn_ucx_notifier_ops};
 	ucx.loss = (struct mrn_source_loss){.lost = lost};
 	ucx.lost = 0;
+	mrn_ucx_count_anew();
 	r = mmu_notifier_register(&ucx.notifier, mrn_mm_self());
 	if (r) {
 		mrn_explain(opts, r, "cannot listen to the source: %s", strerror(-r));
@@ -157,6 +159,9 @@ int mrn_ucx_install(const struct mrn_ucx_opts *given)
 		r = install(&opts);
 		if (!r)
 			__atomic_store_n(&ucx.mm, mrn_mm_self(), __ATOMIC_RELEASE);
+		else if (ucx.mm && !MRN_BROKEN(UCX_CHILD))
+			/* A child's UCX goes by what the parent has told it, and would make caches that nobody tells. */
+			ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
 	}
 	pthread_mutex_unlock(&ucx.lock);
 	return r;

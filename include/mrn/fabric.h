@@ -82,8 +82,8 @@ struct mrn_fabric_opts {
 /*
  * Creates a cache of domain's registrations. domain stays the caller's and must outlive it; info is what it was opened
  * with, and is not kept. Of its modes, FI_MR_LOCAL, FI_MR_VIRT_ADDR, FI_MR_ALLOCATED and FI_MR_PROV_KEY are all
- * served. Keys that the provider does not choose are taken from 2^32 + 1 upwards, each once, and those that the
- * program has registered are passed over.
+ * served. Keys that the provider does not choose are taken from 2^32 + 1 upwards, each once; where keys are shorter, from
+ * 1, and again when all have been used. Those that are in use, by the program too, are passed over.
  *
  * Every registration may be used by peers as opts->access says. Make an mrn_fabric without remote rights for what only
  * this process transfers.

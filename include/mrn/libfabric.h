@@ -36,7 +36,7 @@ struct mrn_libfabric_opts {
  * Errors: -EINVAL; -E2BIG (size); -EALREADY, it is installed; -ENOSYS when libfabric is older than 1.14 or takes no monitor;
  * -EBUSY when somebody else's monitor is there, a domain with a cache is open, or FI_MR_CACHE_MONITOR chooses another one;
  * those of mrn_source_attach; -ENOMEM; -EAGAIN when no thread can be made. opts->why then says what is in the way. Nothing
- * is changed then. Blocks; allocates. Not from a callback or a signal handler.
+ * is changed then, but that a sleeping thread may stay. Blocks; allocates. Not from a callback or a signal handler.
  */
 int mrn_libfabric_install(const struct mrn_libfabric_opts *opts);
 

@@ -43,7 +43,8 @@ struct mrn_ucx_opts {
  * Errors: -EINVAL; -E2BIG (size); -EALREADY in a process that has installed it; -EBUSY when UCX's own hooks are active;
  * -EOPNOTSUPP when UCX takes no events (UCX_MEM_EVENTS=n), when a cause in need is not bracketed, or when UCX's own test
  * of external events fails; otherwise those of mrn_source_attach and mmu_notifier_register. A child of fork is told of
- * nothing until it installs it again. Blocks, allocates. Not from a callback or a signal handler.
+ * nothing until it installs it again, and must do so before it makes a context: its UCX still takes the parent's word that
+ * it is told. If that fails there, this is taken back, and UCX makes no cache. Blocks, allocates. Not from a callback or a signal handler.
  */
 int mrn_ucx_install(const struct mrn_ucx_opts *opts);
 

@@ -124,8 +124,9 @@ int mrn_verbs_prep_sge(struct mrn_verbs *v, struct ibv_sge *sge, const void *add
 		       unsigned int access, struct mrn_verbs_mr **mr);
 
 /*
- * Deregisters every region that is not held, so that no key of those is valid any more; those that are held are
- * deregistered by their last put. Blocks. Errors as mrn_regcache_flush.
+ * Deregisters every region that is not held, so that their keys are not valid any more; except those that are stuck
+ * (mrn_verbs_stuck), and those that another thread is deregistering already. Those that are held are deregistered by
+ * their last put. Blocks. Errors as mrn_regcache_flush.
  */
 int mrn_verbs_flush(struct mrn_verbs *v);
 

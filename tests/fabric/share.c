@@ -2,7 +2,10 @@
 /* Keys that a peer has: how their owner hears that the memory has gone, and what the keys are good for then. */
 #include <poll.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "os/kernel.h"
 #include "tests/fabric/fixture.h"
 
 #define LENGTH 65536
@@ -146,6 +149,41 @@ TEST(a_change_while_sharing)
 }
 
 TWIN(a_change_while_sharing, overlooked, BREAK_OPEN(FABRIC_MR_LATE));
+
+/* The kernel copies pinned pages for the child (Linux 5.12): the parent's stay. */
+TEST(a_fork_expires_nothing)
+{
+	struct mrn_fabric_share *share;
+	struct fixture f;
+	pid_t pid;
+	int status;
+	char *p;
+
+	if (!mrn_kernel_is_at_least(5, 12))
+		SKIP("this kernel copies the parent's pages");
+	fixture_open(&f, "tcp;ofi_rxm", 0);
+	p = fixture_map(LENGTH, 'a');
+	share = share_of(&f, p, NULL);
+	pid = fork();
+	if (!pid)
+		_exit(mrn_fabric_mr_next_expired(f.there.f) != NULL);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	CHECK(!mrn_fabric_mr_next_expired(f.there.f));
+	CHECK(!fd_is_ready(&f));
+	/* A child does not take what its parent is to be told. */
+	fixture_remap(p, LENGTH, 'b');
+	pid = fork();
+	if (!pid)
+		_exit(mrn_fabric_mr_next_expired(f.there.f) != NULL);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK(fd_is_ready(&f));
+	CHECK(mrn_fabric_mr_next_expired(f.there.f) == share);
+	CHECK_ERR(mrn_fabric_mr_unshare(share), 0);
+	fixture_close(&f);
+}
+
+TWIN(a_fork_expires_nothing, as_any_change, BREAK_OPEN(FABRIC_MR_FORK));
 
 /* The source goes: from then on nobody would be told, so everything has expired. */
 TEST(detach_expires)

@@ -154,6 +154,22 @@ TEST(a_child_installs_it_anew)
 	CHECK_EQ(in_a_child(install_in_child), 0);
 }
 
+static void fail_in_child(void)
+{
+	check_refused((struct mrn_ucx_opts){.kinds = MRN_SOURCE_INTERPOSE,
+					    .need = MRN_COVER_PAGE_CACHE},
+		      -EOPNOTSUPP, "page_cache");
+	CHECK_EQ(ucm_set_event_handler(UCM_EVENT_VM_UNMAPPED, 1, handler, NULL),
+		 UCS_ERR_UNSUPPORTED);
+}
+
+TEST(a_child_where_it_fails_has_no_cache)
+{
+	fixture_install(MRN_SOURCE_INTERPOSE, 0);
+	CHECK_EQ(in_a_child(fail_in_child), 0);
+}
+TWIN(a_child_where_it_fails_has_no_cache, takes_its_parents_word, BREAK(UCX_CHILD));
+
 /* --------------------------------------------------------------------------------------- what is told */
 
 TEST(ucx_is_told_before_and_after)
@@ -218,6 +234,6 @@ TEST(a_change_made_inside_ucx_is_told_when_it_has_returned)
 	CHECK(seen.calls > 0);
 	CHECK_EQ(seen.last_start, seen.nested);
 	CHECK_ERR(mrn_ucx_get_stats(&stats, sizeof(stats)), 0);
-	CHECK_EQ(stats.deferred, 2);
+	CHECK(stats.deferred > 0 && stats.deferred < stats.announced);
 }
 TWIN(a_change_made_inside_ucx_is_told_when_it_has_returned, entered_again, BREAK(UCX_REENTRY));

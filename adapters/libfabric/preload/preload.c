@@ -30,6 +30,7 @@ static int (*get_stats)(struct mrn_libfabric_stats *stats, size_t size);
 static struct mrn_source *(*get_source)(void);
 
 static bool is_installed;
+static pid_t installed_in;
 
 void mrn_fabric_preload_begin(const void *addr, size_t length)
 {
@@ -108,7 +109,7 @@ __attribute__((constructor)) static void start(void)
 	char why[512] = "";
 	int err = errno;
 
-	if (!asked ||
+	if (!asked || !strcmp(asked, "0") ||
 	    (!strcmp(asked, "auto") && !dlopen("libfabric.so.1", RTLD_LAZY | RTLD_NOLOAD)))
 		return;
 	opts.why = why;
@@ -123,6 +124,7 @@ __attribute__((constructor)) static void start(void)
 			say(true, "not installed: %s", *why ? why : strerror(-r));
 		} else {
 			is_installed = true;
+			installed_in = getpid();
 			say(false, "installed, memory is watched by %s",
 			    mrn_source_name(get_source()));
 		}
@@ -134,7 +136,7 @@ __attribute__((destructor)) static void end(void)
 {
 	struct mrn_libfabric_stats stats;
 
-	if (!is_installed || get_stats(&stats, sizeof(stats)))
+	if (!is_installed || installed_in != getpid() || get_stats(&stats, sizeof(stats)))
 		return;
 	say(false, "%llu registrations kept, %llu found again, %llu invalidated",
 	    (unsigned long long)stats.kept, (unsigned long long)stats.found,

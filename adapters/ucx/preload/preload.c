@@ -88,8 +88,11 @@ ucs_status_t ucm_set_event_handler(int events, int priority, ucm_event_callback_
 	__typeof__(&ucm_set_event_handler) real;
 
 	real = libucm ? (__typeof__(real))dlsym(libucm, "ucm_set_event_handler") : NULL;
-	if (!real)
+	if (!real) {
+		say(true,
+		    "has no cache: it is not Debian's or its like, whose libucm.so.0 could be told of changes");
 		return UCS_ERR_UNSUPPORTED;
+	}
 	if (events & UCM_EVENT_VM_UNMAPPED) {
 		pthread_mutex_lock(&lock);
 		if (tried_in != getpid()) {

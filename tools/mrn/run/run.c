@@ -20,13 +20,15 @@
 /* What a library needs in the environment, beside MRN_RUN_SOURCE and MRN_RUN_STATUS. */
 struct host {
 	const char *name, *library;
-	const char *variable, *value;
+	const char *variable, *value,
+		*when_named; /* with --for, rather than for all that are here */
 };
 
 static const struct host hosts[] = {
 	/* Before libucs is loaded: otherwise it replaces functions of libmrn-interpose. */
-	{"ucx", "libmrn-ucx-preload.so", "UCX_MEM_MMAP_HOOK_MODE", "none"},
-	{"libfabric", "libmrn-libfabric-preload.so", "MRN_LIBFABRIC", "auto"},
+	{"ucx", "libmrn-ucx-preload.so", "UCX_MEM_MMAP_HOOK_MODE", "none", "none"},
+	/* auto: only where libfabric is there at the start. */
+	{"libfabric", "libmrn-libfabric-preload.so", "MRN_LIBFABRIC", "auto", "1"},
 };
 #define NR_HOSTS (sizeof(hosts) / sizeof(hosts[0]))
 #define ALL	 "auto"
@@ -92,13 +94,15 @@ static bool is_asked(const struct run_options *o, const struct host *host)
 	return strcmp(o->host, ALL) ? !strcmp(o->host, host->name) : preload_has(host->library);
 }
 
-static bool set(const char *variable, const char *value)
+static bool set(const struct run_options *o, const struct host *host)
 {
-	const char *had = getenv(variable);
+	const char *had = getenv(host->variable), *value = host->value;
 
+	if (strcmp(o->host, ALL))
+		value = host->when_named;
 	if (had && strcmp(had, value))
-		SAY("%s was \"%s\" and is \"%s\" now", variable, had, value);
-	return !setenv(variable, value, 1);
+		SAY("%s was \"%s\" and is \"%s\" now", host->variable, had, value);
+	return !setenv(host->variable, value, 1);
 }
 
 static int set_environment(const struct run_options *o)
@@ -113,7 +117,7 @@ static int set_environment(const struct run_options *o)
 		if (!is_asked(o, &hosts[i]))
 			continue;
 		names[n++] = hosts[i].library;
-		ok = ok && set(hosts[i].variable, hosts[i].value);
+		ok = ok && set(o, &hosts[i]);
 	}
 	if (!n) {
 		SAY("neither libmrn-ucx nor libmrn-libfabric is installed here");
