@@ -178,7 +178,8 @@ static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, s
 		unsigned long *pfn = &odp->pfn_list[i + k - odp->first];
 
 		odp->npages += !(*pfn & HMM_PFN_VALID);
-		*pfn = pfns[k];
+		/* As lab_mmu_map: pfns may be older than what another thread has entered since. */
+		*pfn = pfns[k] | (*pfn & HMM_PFN_WRITE);
 		lab_mmu_map(&odp->xlt, i + k - odp->first, mrn_hmm_pfn_to_frame(*pfn),
 			    *pfn & HMM_PFN_WRITE);
 	}

@@ -51,6 +51,14 @@ static void set(struct lab_mmu *m, size_t i, uint64_t bits)
 
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 {
+	uint64_t old = look(m, i);
+
+	/*
+	 * A thread whose look at the page is older than the entry, with no invalidation since, may know of fewer rights. It
+	 * takes none away, or the driver would forget that the page may have been written to.
+	 */
+	if ((old & VALID) && (old & PFN) == (pfn & PFN))
+		write |= (old & WRITE) != 0;
 	set(m, i, VALID | (write ? WRITE : 0) | (pfn & PFN));
 }
 

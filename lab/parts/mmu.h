@@ -25,7 +25,10 @@ struct lab_mmu {
 int lab_mmu_init(struct lab_mmu *m, size_t n);
 void lab_mmu_destroy(struct lab_mmu *m);
 
-/* Under the driver's lock. Mapping over a valid entry replaces it at once, without a shootdown. */
+/*
+ * Under the driver's lock. Mapping over a valid entry replaces it at once, without a shootdown; one of the same page keeps
+ * the right to write.
+ */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 void lab_mmu_unmap(struct lab_mmu *m, size_t i, size_t n); /* with the shootdown */
 void lab_mmu_clear(struct lab_mmu *m, size_t i, size_t n); /* without: accesses go on */

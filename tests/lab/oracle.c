@@ -206,6 +206,24 @@ static void run(int broken, struct lab_result *result)
 	run_ops(200, broken, result);
 }
 
+/* A driver that enters what it saw before another thread entered more. */
+TEST(an_older_look_takes_no_right_away)
+{
+	struct lab_mmu mmu = {0};
+
+	CHECK_ERR(lab_mmu_init(&mmu, 1), 0);
+	lab_mmu_map(&mmu, 0, 7, true);
+	lab_mmu_map(&mmu, 0, 7, false);
+	CHECK(lab_mmu_is_writable(&mmu, 0));
+	lab_mmu_map(&mmu, 0, 8, false);
+	CHECK(!lab_mmu_is_writable(&mmu, 0));
+	lab_mmu_map(&mmu, 0, 8, true);
+	lab_mmu_unmap(&mmu, 0, 1);
+	lab_mmu_map(&mmu, 0, 8, false);
+	CHECK(!lab_mmu_is_writable(&mmu, 0));
+	lab_mmu_destroy(&mmu);
+}
+
 TEST(a_driver_that_leaves_nothing_is_clean)
 {
 	static struct lab_result r;
