@@ -85,15 +85,16 @@ static struct watch *add(uintptr_t addr, size_t length)
 		mrn_fabric_ring();
 	if (w)
 		t->free = w->next;
-	else if (t->fresh < t->nr)
-		w = &t->pool[t->fresh++];
-	else {
+	else if (t->fresh < t->nr) {
+		w = &t->pool[t->fresh];
+		__atomic_store_n(&t->fresh, t->fresh + 1, __ATOMIC_RELEASE);
+	} else {
 		FABRIC_COUNT(full);
 		return NULL;
 	}
 	w->addr = addr;
 	w->length = length;
-	w->used = __atomic_load_n(&t->tick, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->used, __atomic_load_n(&t->tick, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 	w->notifier.ops = &mrn_fabric_notifier_ops;
 	/* A change of access rights leaves a pin's pages where they are. */
 	w->notifier.events = 1u << MMU_NOTIFY_UNMAP | 1u << MMU_NOTIFY_CLEAR;
@@ -102,7 +103,7 @@ static struct watch *add(uintptr_t addr, size_t length)
 		t->free = w;
 		return NULL;
 	}
-	t->nr_free--;
+	__atomic_store_n(&t->nr_free, t->nr_free - 1, __ATOMIC_RELAXED);
 	watch_set(w, WATCH_COLD);
 	__atomic_store_n(&w->next, *chain, __ATOMIC_RELAXED);
 	__atomic_store_n(chain, w, __ATOMIC_RELEASE);
@@ -206,7 +207,7 @@ void mrn_fabric_drop(struct watch *w)
 		/* notify has had mm_lock since it left the table: no look-up reads it any more. */
 		gone->next = t->free;
 		t->free = gone;
-		t->nr_free++;
+		__atomic_store_n(&t->nr_free, t->nr_free + 1, __ATOMIC_RELAXED);
 	}
 	unlink_watch(w);
 	done(w, WATCH_FREE);
