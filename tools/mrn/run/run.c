@@ -141,9 +141,9 @@ static int run(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "[--] PROGRAM [ARGUMENT...]",
 		.doc = "Runs a program with mrn in place of UCX's hooks, or of libfabric's memory monitor.\v"
-		       "Each process that makes a registration cache says on standard error what watches its "
-		       "memory, or why nothing does; and when it ends, how many changes were announced. Use "
-		       "it between mpirun and the program.\n\n"
+		       "Each process that makes a registration cache of UCX's, or has libfabric at its start, says on "
+		       "standard error what watches its memory, or why nothing does; and when it ends, what "
+		       "came of it. Use it between mpirun and the program.\n\n"
 		       "The exit status is the program's own. 2: wrong options; 125: nothing can be preloaded "
 		       "into the program; 126: the program cannot be executed; 127: there is no such program.",
 	};
