@@ -50,7 +50,7 @@ static void print_heading(const struct lab *lab, int sig, const void *addr, stru
 	mrn_text_add(text, lab->driver->name);
 	if (lab->config->broken >= 0) {
 		mrn_text_add(text, " without ");
-		mrn_text_add(text, lab->driver->steps[lab->config->broken]);
+		mrn_text_add(text, lab->driver->steps[lab->config->broken].name);
 	}
 	mrn_text_add(text, ", seed ");
 	mrn_text_add_number(text, lab->config->seed, 10);

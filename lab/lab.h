@@ -28,14 +28,17 @@
 struct lab;
 struct lab_thread;
 
+/* What a careless driver does wrong: a bug that --break plants. */
+struct lab_step {
+	const char *name;
+	const char *words; /* a sentence without its subject, the driver, and without a full stop */
+};
+
 struct lab_driver {
 	const char *name;
 	const char *about; /* one line: what it models */
-	/*
-	 * Steps that --break can leave out, ended by NULL. The model numbers them from 0 with an enum, and asks
-	 * lab_is_broken where a careless driver would leave the step out.
-	 */
-	const char *const *steps;
+	/* Ended by one without a name. The model asks lab_is_broken, with an index, where a careless driver goes wrong. */
+	const struct lab_step *steps;
 	size_t size; /* of the device's structure, which is zeroed before open and freed after close */
 	/* Starts the device. 0 or -errno. The run has no other thread yet. */
 	int (*open)(struct lab *lab, void *dev);

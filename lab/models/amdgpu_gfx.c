@@ -25,31 +25,8 @@
 #include "lab/parts/bo.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FENCE_WAIT,
-	UNLOCK_EARLY,
-	NO_MOVE_WAIT,
-	SHARED_RANGE,
-	COMPARE_EARLY,
-	UNREGISTER_BUSY,
-	NO_REFUSAL,
-	NO_DIRTY,
-};
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FENCE_WAIT] = "no_fence_wait",
-	[UNLOCK_EARLY] = "unlock_early",
-	[NO_MOVE_WAIT] = "no_move_wait", /* binds other pages under a job that runs */
-	[SHARED_RANGE] = "shared_range",
-	[COMPARE_EARLY] = "compare_early",
-	[UNREGISTER_BUSY] = "unregister_busy",
-	[NO_REFUSAL] = "no_refusal", /* waits in a callback that may not block */
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
+#define LAB_STEPS "lab/steps/amdgpu_gfx.def"
+#include "lab/steps.h"
 
 struct amdgpu_device {
 	struct gpu gpu;

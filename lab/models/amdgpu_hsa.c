@@ -26,20 +26,6 @@
 #include "lab/models/amdgpu_hsa.h"
 #include "lab/models/models.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FLUSH] = "no_flush",
-	[NO_FENCE_WAIT] = "no_fence_wait",
-	[UNLOCK_EARLY] = "unlock_early",
-	[ZAP_AFTER_REMOVE] = "zap_after_remove",
-	[NO_EVICTED_CHECK] = "no_evicted_check",
-	[NO_QUEUE_COUNT] = "no_queue_count",
-	[KEEP_ENTRIES] = "keep_entries",
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
-
 #define NR_BOS	     6
 #define MAX_BO_PAGES 8
 

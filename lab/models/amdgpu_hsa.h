@@ -9,18 +9,8 @@
 #include "lab/lab.h"
 #include "lab/parts/mmu.h"
 
-enum kfd_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	NO_FENCE_WAIT,
-	UNLOCK_EARLY,
-	ZAP_AFTER_REMOVE,
-	NO_EVICTED_CHECK,
-	NO_QUEUE_COUNT,
-	KEEP_ENTRIES,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/amdgpu_hsa.def"
+#include "lab/steps.h"
 
 #define KFD_QUEUES 2
 

@@ -24,23 +24,6 @@
 #include "lab/models/models.h"
 #include "os/container_of.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FLUSH] = "no_flush",
-	[UNLOCK_EARLY] = "unlock_early",
-	[SKIP_ALL_MIGRATE] = "skip_all_migrate",
-	[SKIP_ALL_EXCLUSIVE] = "skip_all_exclusive",
-	[OWNER_ALONE] = "owner_alone",
-	[NO_MIGRATE_SEQ] = "no_migrate_seq",
-	[NO_ZAP_BEFORE_MOVE] = "no_zap_before_move",
-	[NO_ATOMIC_RETRY] = "no_atomic_retry",
-	[LEAVE_NOTIFIER] = "leave_notifier", /* inserted when the device is closed */
-	[SKIP_RELEASE] = "skip_release",     /* leaves the end of the mm to its close */
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
-
 /* The device to which this thread's own command is moving pages. */
 static __thread const struct dmirror *moving_to;
 

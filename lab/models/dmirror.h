@@ -10,21 +10,8 @@
 #include "lab/parts/devmem.h"
 #include "lab/parts/mmu.h"
 
-enum dmirror_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	UNLOCK_EARLY,
-	SKIP_ALL_MIGRATE,
-	SKIP_ALL_EXCLUSIVE,
-	OWNER_ALONE,
-	NO_MIGRATE_SEQ,
-	NO_ZAP_BEFORE_MOVE,
-	NO_ATOMIC_RETRY,
-	LEAVE_NOTIFIER,
-	SKIP_RELEASE,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/dmirror.def"
+#include "lab/steps.h"
 
 #define DMIRROR_MAX_PAGES 4 /* of one command */
 #define DMIRROR_UNITS	  16

@@ -28,29 +28,8 @@
 #include "lab/models/models.h"
 #include "os/container_of.h"
 
-enum {
-	NO_READ_BEGIN,
-	TRUST_MMAP_LOCK,
-	NO_BEING_REMOVED,
-	CURRENT_VMA,
-	NO_VMA_OPEN,
-	NO_PAGE_COUNT,
-	CLEAR_LATE,
-	EARLY_EVENT,
-	LEAVE_MAPPED,
-};
-static const char *const steps[] = {
-	[NO_READ_BEGIN] = "no_read_begin",
-	[TRUST_MMAP_LOCK] = "trust_mmap_lock",
-	[NO_BEING_REMOVED] = "no_being_removed",
-	[CURRENT_VMA] = "current_vma",
-	[NO_VMA_OPEN] = "no_vma_open",
-	[NO_PAGE_COUNT] = "no_page_count",
-	[CLEAR_LATE] = "clear_late",
-	[EARLY_EVENT] = "early_event",
-	[LEAVE_MAPPED] = "leave_mapped", /* by an mmap that fails */
-	NULL,
-};
+#define LAB_STEPS "lab/steps/gntdev.def"
+#include "lab/steps.h"
 
 /* ------------------------------------------------------------------------------------------- maps */
 

@@ -43,28 +43,6 @@
 #include "lab/models/hfi1.h"
 #include "lab/models/models.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[UNMAP_ONLY] = "unmap_only",
-	[CLEAR_LATE] = "clear_late",
-	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
-	[NO_FLUSH] = "no_flush",
-	[NO_DIRTY] = "no_dirty",
-	[NO_SECOND_BEGIN] = "no_second_begin",
-	[REMOVE_FIRST] = "remove_first",
-	[NO_FREED_CHECK] = "no_freed_check",
-	[FREED_UNLOCKED] = "freed_unlocked",
-	[UNLOCK_EARLY] = "unlock_early",
-	[SKIP_BUSY] = "skip_busy",
-	[UNPIN_BUSY] = "unpin_busy",
-	[DRAIN_LATE] = "drain_late",
-	[NO_UNPIN] = "no_unpin",	   /* of pages that are pinned again after a collision */
-	[NO_PROTECTION] = "no_protection", /* acts when pages go, not when rights do */
-	[NO_SOFT_DIRTY] = "no_soft_dirty", /* tells what it wrote only when it unpins */
-	NULL,
-};
-
 struct hfi1 {
 	struct hfi1_ctxtdata *uctxt;
 	struct hfi1_pkt_q *pq;

@@ -7,26 +7,8 @@
 
 #include "lab/lab.h"
 
-enum hfi1_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	UNMAP_ONLY,
-	CLEAR_LATE,
-	ZAP_AFTER_UNPIN,
-	NO_FLUSH,
-	NO_DIRTY,
-	NO_SECOND_BEGIN,
-	REMOVE_FIRST,
-	NO_FREED_CHECK,
-	FREED_UNLOCKED,
-	UNLOCK_EARLY,
-	SKIP_BUSY,
-	UNPIN_BUSY,
-	DRAIN_LATE,
-	NO_UNPIN,
-	NO_PROTECTION,
-	NO_SOFT_DIRTY,
-};
+#define LAB_STEPS "lab/steps/hfi1.def"
+#include "lab/steps.h"
 
 /*
  * Covers a buffer from before its pages are pinned until the notifiers of what is built from them are inserted. Set

@@ -26,29 +26,8 @@
 #include "lab/parts/bo.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	ZAP_AFTER_UNPIN,
-	NO_FENCE_WAIT,
-	UNLOCK_EARLY,
-	NO_REPIN,
-	NO_UNBIND_WAIT,
-	NO_REFUSAL,
-	NO_DIRTY,
-};
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
-	[NO_FENCE_WAIT] = "no_fence_wait",
-	[UNLOCK_EARLY] = "unlock_early",     /* attaches the fence after the check */
-	[NO_REPIN] = "no_repin",	     /* stores the new seq with the old pages */
-	[NO_UNBIND_WAIT] = "no_unbind_wait", /* unbinds under a running request */
-	[NO_REFUSAL] = "no_refusal",	     /* waits for fences where it may not */
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
+#define LAB_STEPS "lab/steps/i915.def"
+#include "lab/steps.h"
 
 struct drm_i915_private {
 	struct gpu gpu;

@@ -31,16 +31,6 @@
 #include "lab/models/kfd_svm.h"
 #include "lab/models/models.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",	 [NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FLUSH] = "no_flush",	 [UNLOCK_EARLY] = "unlock_early",
-	[NO_SPLIT] = "no_split", /* part of it is unmapped: all of it goes */
-	[NO_TAIL] = "no_tail",	 /* only the first piece gets a notifier */
-	[REMOVE_FIRST] = "remove_first", [NO_SECOND_BEGIN] = "no_second_begin",
-	[REFAULT_DEAD] = "refault_dead", /* maps pages that wait for the worker */
-	[NO_DIRTY] = "no_dirty",	 NULL,
-};
-
 /* ---------------------------------------------------------------------------------------- invalidate */
 
 void svm_set_dirty(struct svms *svms, size_t first, size_t n)

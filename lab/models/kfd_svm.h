@@ -6,18 +6,8 @@
 #include "lab/lab.h"
 #include "lab/parts/mmu.h"
 
-enum kfd_svm_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	UNLOCK_EARLY,
-	NO_SPLIT,
-	NO_TAIL,
-	REMOVE_FIRST,
-	NO_SECOND_BEGIN,
-	REFAULT_DEAD,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/kfd_svm.def"
+#include "lab/steps.h"
 
 #define MAX_RANGE 12 /* pages */
 

@@ -30,22 +30,6 @@
 #include "lab/models/kvm.h"
 #include "lab/models/models.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_IN_PROGRESS] = "no_in_progress",
-	[LATE_SEQ] = "late_seq",
-	[SEQ_AT_START] = "seq_at_start",       /* before the zap, and not at the end */
-	[SEQ_AFTER_COUNT] = "seq_after_count", /* two holds of the lock, in the wrong order */
-	[REPLACE_RANGE] = "replace_range",     /* instead of extending it */
-	[NO_FLUSH] = "no_flush",
-	[FLUSH_UNLOCKED] = "flush_unlocked",
-	[UNLOCK_EARLY] = "unlock_early",
-	[READ_MAPS_WRITABLE] = "read_maps_writable",
-	[NO_SLOT_WAIT] = "no_slot_wait",
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
-
 /* ---------------------------------------------------------------------------------------- invalidate */
 
 struct gfn_range {

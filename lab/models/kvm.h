@@ -6,20 +6,8 @@
 #include "lab/parts/mmu.h"
 #include "lab/lab.h"
 
-enum kvm_step {
-	NO_RETRY,
-	NO_IN_PROGRESS,
-	LATE_SEQ,
-	SEQ_AT_START,
-	SEQ_AFTER_COUNT,
-	REPLACE_RANGE,
-	NO_FLUSH,
-	FLUSH_UNLOCKED,
-	UNLOCK_EARLY,
-	READ_MAPS_WRITABLE,
-	NO_SLOT_WAIT,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/kvm.def"
+#include "lab/steps.h"
 
 #define NR_SLOTS   4
 #define SLOT_PAGES 12

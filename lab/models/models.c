@@ -20,8 +20,8 @@ const struct lab_driver *lab_find_driver(const char *name)
 
 int lab_find_step(const struct lab_driver *driver, const char *step)
 {
-	for (int i = 0; driver->steps[i]; i++)
-		if (!strcmp(driver->steps[i], step))
+	for (int i = 0; driver->steps[i].name; i++)
+		if (!strcmp(driver->steps[i].name, step))
 			return i;
 	return -1;
 }

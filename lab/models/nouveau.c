@@ -29,24 +29,6 @@
 #include "lab/models/models.h"
 #include "lab/models/nouveau.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FLUSH] = "no_flush",
-	[UNLOCK_EARLY] = "unlock_early",
-	[NO_OWNER_CHECK] = "no_owner_check",
-	[NO_CLEAR_TO_VRAM] = "no_clear_to_vram",
-	[NO_CLEAR_TO_RAM] = "no_clear_to_ram",
-	[CLEAR_AFTER_COPY] = "clear_after_copy",
-	[NO_WRITE_CHECK] = "no_write_check",
-	[NO_EXCLUSIVE] = "no_exclusive",
-	[NO_UNMANAGED_CHECK] = "no_unmanaged_check",
-	[UNMANAGED_LIMIT] = "unmanaged_limit",
-	[ALLOC_UNDER_LOCK] = "alloc_under_lock",
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
-
 #define UNMANAGED_PAGES 4 /* in the middle */
 
 /* Allocated by alloc_notifier, and freed by free_notifier, when no callback runs any more. */

@@ -5,22 +5,8 @@
 
 #include "lab/models/nouveau_gpu.h"
 
-enum nouveau_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FLUSH,
-	UNLOCK_EARLY,
-	NO_OWNER_CHECK,
-	NO_CLEAR_TO_VRAM,
-	NO_CLEAR_TO_RAM,
-	CLEAR_AFTER_COPY,
-	NO_WRITE_CHECK,
-	NO_EXCLUSIVE,
-	NO_UNMANAGED_CHECK,
-	UNMANAGED_LIMIT,
-	ALLOC_UNDER_LOCK,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/nouveau.def"
+#include "lab/steps.h"
 
 #define MAX_TOKENS 32
 #define WINDOW	   8 /* pages that are migrated, or audited, at once */

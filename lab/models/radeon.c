@@ -23,29 +23,8 @@
 #include "lab/parts/bo.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	ZAP_AFTER_UNPIN,
-	NO_FENCE_WAIT,
-	UNLOCK_EARLY,
-	LATE_BEGIN,
-	LATE_FENCE,
-	UNREGISTER_BUSY,
-	NO_DIRTY,
-};
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry", /* the upstream driver */
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[ZAP_AFTER_UNPIN] = "zap_after_unpin",
-	[NO_FENCE_WAIT] = "no_fence_wait",
-	[UNLOCK_EARLY] = "unlock_early",
-	[LATE_BEGIN] = "late_begin", /* read_begin after the pages are pinned */
-	[LATE_FENCE] = "late_fence", /* the fence attached after the reservations are dropped */
-	[UNREGISTER_BUSY] = "unregister_busy", /* the notifier removed while jobs run */
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
+#define LAB_STEPS "lab/steps/radeon.def"
+#include "lab/steps.h"
 
 struct radeon_bo {
 	struct gpu_bo base;

@@ -22,12 +22,6 @@
 #include "lab/models/models.h"
 #include "lab/models/scif_dma.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",     [END_EARLY] = "end_early",	    [UNLOCK_EARLY] = "unlock_early",
-	[NO_DRAIN] = "no_drain",     [NO_RMA_LOCK] = "no_rma_lock", [NO_PUT] = "no_put",
-	[DRAIN_LATE] = "drain_late", [NO_DIRTY] = "no_dirty",	    NULL,
-};
-
 #define TC_LIMIT 96 /* pages in linked windows */
 
 /* ---------------------------------------------------------------------------------------- invalidate */

@@ -6,16 +6,8 @@
 #include "lab/lab.h"
 #include "lab/parts/engine.h"
 
-enum scif_step {
-	NO_RETRY,
-	END_EARLY,
-	UNLOCK_EARLY,
-	NO_DRAIN,
-	NO_RMA_LOCK,
-	NO_PUT,
-	DRAIN_LATE,
-	NO_DIRTY
-};
+#define LAB_STEPS "lab/steps/scif_dma.def"
+#include "lab/steps.h"
 
 #define SCIF_MAX_PAGES	4 /* of a window */
 #define SCIF_NR_WINDOWS 64

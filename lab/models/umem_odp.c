@@ -32,18 +32,6 @@
 #include "lab/models/models.h"
 #include "lab/models/umem_odp.h"
 
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[ZAP_AFTER_UNMAP] = "zap_after_unmap",
-	[NO_FLUSH] = "no_flush",
-	[UNLOCK_EARLY] = "unlock_early",
-	[QUEUE_TWICE] = "queue_twice",
-	[REVOKE_UNLOCKED] = "revoke_unlocked",
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
-
 /* ---------------------------------------------------------------------------------------- invalidate */
 
 /* Under umem_mutex, as all up to the callback. i counts from odp->first. */

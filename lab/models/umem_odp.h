@@ -6,16 +6,8 @@
 #include "lab/lab.h"
 #include "lab/parts/mmu.h"
 
-enum umem_odp_step {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	ZAP_AFTER_UNMAP,
-	NO_FLUSH,
-	UNLOCK_EARLY,
-	QUEUE_TWICE,
-	REVOKE_UNLOCKED,
-	NO_DIRTY,
-};
+#define LAB_STEPS "lab/steps/umem_odp.def"
+#include "lab/steps.h"
 
 #define CHILD_PAGES 8
 #define MAX_FAULT   4 /* pages that one fault asks for */

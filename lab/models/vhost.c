@@ -22,24 +22,8 @@
 #include "lab/parts/mmu.h"
 #include "lab/models/models.h"
 
-enum {
-	NO_RETRY,
-	END_EARLY,
-	UNLOCK_EARLY,
-	NO_FLUSH,
-	DIRTY_EARLY,
-	WAIT_UNLOCKED,
-	NO_UNREGISTER,
-	KEEP_COUNT,
-	NO_DIRTY
-};
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",	   [END_EARLY] = "end_early",
-	[UNLOCK_EARLY] = "unlock_early",   [NO_FLUSH] = "no_flush",
-	[DIRTY_EARLY] = "dirty_early",	   [WAIT_UNLOCKED] = "wait_unlocked",
-	[NO_UNREGISTER] = "no_unregister", [KEEP_COUNT] = "keep_count",
-	[NO_DIRTY] = "no_dirty",	   NULL,
-};
+#define LAB_STEPS "lab/steps/vhost.def"
+#include "lab/steps.h"
 
 enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
 #define NR_VQS		    2

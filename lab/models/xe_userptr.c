@@ -25,30 +25,8 @@
 #include "lab/parts/bo.h"
 #include "os/container_of.h"
 
-enum {
-	NO_RETRY,
-	NO_UPDATE_SEQ,
-	NO_FENCE_WAIT,
-	NO_ZAP,
-	ZAP_FIRST,
-	UNLOCK_EARLY,
-	IN_USE_SKIPPED,
-	CHECK_ONE,
-	NO_DIRTY,
-};
-static const char *const steps[] = {
-	[NO_RETRY] = "no_retry",
-	[NO_UPDATE_SEQ] = "no_update_seq",
-	[NO_FENCE_WAIT] = "no_fence_wait", /* the finish does not wait for the jobs */
-	[NO_ZAP] = "no_zap",		   /* the finish leaves the entries */
-	[ZAP_FIRST] = "zap_first",	   /* the first pass removes them, under the jobs */
-	[UNLOCK_EARLY] = "unlock_early",
-	[IN_USE_SKIPPED] =
-		"in_use_skipped",  /* relies on a finish that another invalidation is owed */
-	[CHECK_ONE] = "check_one", /* checks the first object alone */
-	[NO_DIRTY] = "no_dirty",
-	NULL,
-};
+#define LAB_STEPS "lab/steps/xe_userptr.def"
+#include "lab/steps.h"
 
 struct xe_device {
 	struct gpu gpu;

@@ -78,14 +78,15 @@ static void check_steps(const char *name, uint64_t seeds, uint64_t missed)
 
 	/* The storm is to find it. */
 	BREAK(MISUSE_CHECKS);
-	for (int step = 0; driver->steps[step]; step++) {
+	for (int step = 0; driver->steps[step].name; step++) {
 		uint64_t found = 0, ops = 0, seed;
 
 		for (seed = 1; seed <= seeds || !found; seed++)
 			found += is_found(driver, seed, step, &ops);
-		NOTE("%s: found on %ju of %ju seeds, after %ju operations", driver->steps[step],
-		     (uintmax_t)found, (uintmax_t)(seed - 1), (uintmax_t)(ops / (seed - 1)));
-		CHECK_MSG(found + missed >= seeds, "%s", driver->steps[step]);
+		NOTE("%s: found on %ju of %ju seeds, after %ju operations",
+		     driver->steps[step].name, (uintmax_t)found, (uintmax_t)(seed - 1),
+		     (uintmax_t)(ops / (seed - 1)));
+		CHECK_MSG(found + missed >= seeds, "%s", driver->steps[step].name);
 	}
 }
 
@@ -127,7 +128,7 @@ TEST(steps_that_are_common_have_one_name)
 
 		for (size_t k = 0; k < sizeof(exempt) / sizeof(exempt[0]); k++)
 			is_exempt |= !strcmp(d->name, exempt[k]);
-		CHECK(d->steps[0]);
+		CHECK(d->steps[0].name);
 		CHECK_MSG((lab_find_step(d, "no_dirty") >= 0) == !!strcmp(d->name, writes_not),
 			  "%s", d->name);
 		if (is_exempt)

@@ -37,23 +37,23 @@ enum {
 	ABORT,
 };
 
-static const char *const steps[] = {
-	[LEAVE_NOTIFIER] = "leave_notifier",
-	[LEAVE_LIST_NOTIFIER] = "leave_list_notifier",
-	[LEAVE_THREAD] = "leave_thread",
-	[LEAVE_ENGINE] = "leave_engine",
-	[LEAVE_DEVICE] = "leave_device",
-	[LEAVE_TABLE] = "leave_table",
-	[LEAVE_FENCE] = "leave_fence",
-	[LEAVE_MEMORY] = "leave_memory",
-	[LEAVE_PIN] = "leave_pin",
-	[SLEEP_ON_LOCK] = "sleep_on_lock",
-	[SLEEP_ON_FENCE] = "sleep_on_fence",
-	[SLEEP_ON_MEMORY] = "sleep_on_memory",
-	[CRASH] = "crash",
-	[CRASH_IN_CALLBACK] = "crash_in_callback",
-	[ABORT] = "abort",
-	NULL,
+static const struct lab_step steps[] = {
+	[LEAVE_NOTIFIER] = {.name = "leave_notifier"},
+	[LEAVE_LIST_NOTIFIER] = {.name = "leave_list_notifier"},
+	[LEAVE_THREAD] = {.name = "leave_thread"},
+	[LEAVE_ENGINE] = {.name = "leave_engine"},
+	[LEAVE_DEVICE] = {.name = "leave_device"},
+	[LEAVE_TABLE] = {.name = "leave_table"},
+	[LEAVE_FENCE] = {.name = "leave_fence"},
+	[LEAVE_MEMORY] = {.name = "leave_memory"},
+	[LEAVE_PIN] = {.name = "leave_pin"},
+	[SLEEP_ON_LOCK] = {.name = "sleep_on_lock"},
+	[SLEEP_ON_FENCE] = {.name = "sleep_on_fence"},
+	[SLEEP_ON_MEMORY] = {.name = "sleep_on_memory"},
+	[CRASH] = {.name = "crash"},
+	[CRASH_IN_CALLBACK] = {.name = "crash_in_callback"},
+	[ABORT] = {.name = "abort"},
+	{0},
 };
 
 struct wrong {

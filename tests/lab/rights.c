@@ -142,17 +142,17 @@ static void shut(void *dev)
 	pthread_mutex_destroy(&d->lock);
 }
 
-static const char *const steps[] = {
-	[MMU_NOTIFY_UNMAP] = "unmap",
-	[MMU_NOTIFY_CLEAR] = "clear",
-	[MMU_NOTIFY_PROTECTION_VMA] = "protection_vma",
-	[MMU_NOTIFY_PROTECTION_PAGE] = "protection_page",
-	[MMU_NOTIFY_SOFT_DIRTY] = "soft_dirty",
-	[MMU_NOTIFY_RELEASE] = "release",
-	[MMU_NOTIFY_MIGRATE] = "migrate",
-	[MMU_NOTIFY_EXCLUSIVE] = "exclusive",
-	[NO_DIRTY] = "no_dirty",
-	NULL,
+static const struct lab_step steps[] = {
+	[MMU_NOTIFY_UNMAP] = {.name = "unmap"},
+	[MMU_NOTIFY_CLEAR] = {.name = "clear"},
+	[MMU_NOTIFY_PROTECTION_VMA] = {.name = "protection_vma"},
+	[MMU_NOTIFY_PROTECTION_PAGE] = {.name = "protection_page"},
+	[MMU_NOTIFY_SOFT_DIRTY] = {.name = "soft_dirty"},
+	[MMU_NOTIFY_RELEASE] = {.name = "release"},
+	[MMU_NOTIFY_MIGRATE] = {.name = "migrate"},
+	[MMU_NOTIFY_EXCLUSIVE] = {.name = "exclusive"},
+	[NO_DIRTY] = {.name = "no_dirty"},
+	{0},
 };
 
 static const struct lab_driver device = {
@@ -195,7 +195,7 @@ static void check_ignored(uint64_t seeds, uint64_t missed)
 	static struct lab_result r;
 
 	BREAK(MISUSE_CHECKS);
-	for (int event = 0; steps[event]; event++) {
+	for (int event = 0; steps[event].name; event++) {
 		uint64_t found = 0, ops = 0;
 
 		for (uint64_t seed = 1; seed <= seeds; seed++) {
@@ -204,9 +204,10 @@ static void check_ignored(uint64_t seeds, uint64_t missed)
 			found += lab_result_findings(&r) > 0;
 			ops += r.ops;
 		}
-		NOTE("%s: found on %ju of %ju seeds, after %ju operations: %.100s", steps[event],
-		     (uintmax_t)found, (uintmax_t)seeds, (uintmax_t)(ops / seeds), r.finding);
-		CHECK_MSG(found + missed >= seeds, "%s", steps[event]);
+		NOTE("%s: found on %ju of %ju seeds, after %ju operations: %.100s",
+		     steps[event].name, (uintmax_t)found, (uintmax_t)seeds,
+		     (uintmax_t)(ops / seeds), r.finding);
+		CHECK_MSG(found + missed >= seeds, "%s", steps[event].name);
 	}
 }
 

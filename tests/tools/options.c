@@ -31,6 +31,7 @@ TEST(wrong_options_are_one_line)
 	REFUSED("lab", "nonsense");
 	REFUSED("lab", "--driver", "nonsense");
 	REFUSED("lab", "--break", "nonsense");
+	REFUSED("lab", "--list-steps=all");
 	REFUSED("lab", "--driver", "gntdev", "--break", "no_retry");
 	REFUSED("lab", "--ops", "0");
 	REFUSED("lab", "--threads", "9");

@@ -96,7 +96,7 @@ static int lab_command_run(int argc, char **argv)
 
 	if (status)
 		return status;
-	if (o.broken && !strcmp(o.broken, "list")) {
+	if (o.list_steps) {
 		lab_report_steps(&o);
 		return CLI_OK;
 	}

@@ -7,7 +7,7 @@
 #include "tools/mrn/lab/options.h"
 
 /* None has a short form. */
-enum { DRIVER = 256, OPS, THREADS, SEED, BREAK, JSON };
+enum { DRIVER = 256, OPS, THREADS, SEED, BREAK, LIST_STEPS, JSON };
 
 static const struct argp_option options[] = {
 	{"driver", DRIVER, "NAME", 0, "The device model, or all (all)", 0},
@@ -17,8 +17,9 @@ static const struct argp_option options[] = {
 	 0},
 	{"seed", SEED, "N", 0, "The seed of the random numbers (the time)", 0},
 	{"break", BREAK, "STEP", 0,
-	 "Leave out this step of the driver's discipline, which the oracle must find; list names the steps",
-	 0},
+	 "Leave out this step of the driver's discipline, which the oracle must find", 0},
+	{"list-steps", LIST_STEPS, NULL, 0,
+	 "Print the drivers' steps, and what is wrong without each; run nothing", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -32,7 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->driver = arg;
 		if (!strcmp(arg, "all") || lab_find_driver(arg))
 			return 0;
-		cli_say(state->name, "there is no driver \"%s\"; see %s --break list", arg,
+		cli_say(state->name, "there is no driver \"%s\"; see %s --list-steps", arg,
 			state->name);
 		return EINVAL;
 	case OPS:
@@ -43,6 +44,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return cli_number(state, "seed", arg, 0, UINT64_MAX, &o->seed);
 	case BREAK:
 		o->broken = arg;
+		return 0;
+	case LIST_STEPS:
+		o->list_steps = true;
 		return 0;
 	case JSON:
 		o->json = true;
@@ -55,7 +59,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* True if the driver knows the step; with "all", if one of them does. */
 static bool is_step(const struct lab_options *o)
 {
-	if (!o->broken || !strcmp(o->broken, "list"))
+	if (!o->broken)
 		return true;
 	for (size_t i = 0; lab_drivers[i]; i++)
 		if ((!strcmp(o->driver, "all") || !strcmp(o->driver, lab_drivers[i]->name)) &&
@@ -86,7 +90,7 @@ int lab_parse_options(int argc, char **argv, struct lab_options *o)
 	};
 	status = cli_parse(&argp, argc, argv, o);
 	if (!status && !is_step(o)) {
-		cli_say(argv[0], "there is no step \"%s\" in %s; see %s --break list", o->broken,
+		cli_say(argv[0], "there is no step \"%s\" in %s; see %s --list-steps", o->broken,
 			strcmp(o->driver, "all") ? o->driver : "any driver", argv[0]);
 		status = CLI_USAGE;
 	}

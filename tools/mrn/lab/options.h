@@ -7,11 +7,11 @@
 
 struct lab_options {
 	const char *driver; /* a name, or "all" */
-	const char *broken; /* a step, "list", or NULL */
+	const char *broken; /* a step, or NULL */
 	uint64_t ops;	    /* of each driver */
 	uint64_t threads;
 	uint64_t seed;
-	bool json;
+	bool json, list_steps;
 };
 
 /* 0 or CLI_USAGE. */

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,26 +10,19 @@
 #include "tools/mrn/lab/report.h"
 #include "tools/mrn/print.h"
 
-/* One line per driver, for programs; on a terminal wrapped. */
+/* A line for each step, for programs; on a terminal filled. */
 static void list_steps(const struct lab_driver *d)
 {
 	bool terminal = isatty(STDOUT_FILENO);
-	char first[16], *text = NULL;
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
+	char first[48];
 
-	if (!f)
-		return;
-	for (size_t k = 0; d->steps[k]; k++)
-		fprintf(f, " %s", d->steps[k]);
-	snprintf(first, sizeof(first), "%-*s", terminal ? 13 : 12, d->name);
-	if (fclose(f))
-		return;
-	if (terminal)
-		print_filled(first, "             ", text);
-	else
-		printf("%s%s\n", first, text);
-	free(text);
+	for (const struct lab_step *step = d->steps; step->name; step++) {
+		snprintf(first, sizeof(first), "%-11s %-20s ", d->name, step->name);
+		if (terminal)
+			print_filled(first, "                                 ", step->words);
+		else
+			printf("%s%s\n", first, step->words);
+	}
 }
 
 void lab_report_steps(const struct lab_options *o)

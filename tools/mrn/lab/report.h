@@ -10,7 +10,7 @@ struct lab_line {
 	struct lab_result result;
 };
 
-/* What --break list prints. */
+/* What --list-steps prints. */
 void lab_report_steps(const struct lab_options *o);
 /* Prints the table, a line for each driver as soon as it has run; and what follows it. */
 void lab_report_heading(void);
