@@ -59,10 +59,12 @@ run() {
 }
 
 is_installed() {
+	preloads=$(pc --variable=preloads mrn)
+	preloads=${preloads#"$root/"}
 	for f in include/mrn/mrn.h include/mrn/mmu_notifier.h include/mrn/source.h \
 		include/mrn/regcache.h include/mrn/linux/mmu_notifier.h \
 		include/mrn/linux/hmm.h "$libdir/libmrn.so" "$libdir/libmrn.a" \
-		"$libdir/libmrn-interpose.so" "$@"; do
+		"$libdir/libmrn-interpose.so" "$preloads/libmrn-watch.so"; do
 		[ -e "$root/$f" ] || {
 			echo "$f is not installed"
 			return 1
@@ -142,13 +144,12 @@ static_program() {
 }
 
 # What a program links with has a .pc file of the project's version, and a static library. The interposer has none: it
-# has to come before libc. The recorder and other preloads are for the tool alone.
+# has to come before libc. What is only preloaded lies elsewhere.
 each_library_is_described() {
 	status=0
 	for library in "$root/$libdir"/libmrn*.so; do
 		name=$(basename "$library" .so)
 		name=${name#lib}
-		case $name in mrn-watch | mrn-*-preload) continue ;; esac
 		[ "$(pc --modversion "$name")" = "$(cat "$src/VERSION")" ] || {
 			echo "$name.pc is not there, or not of this version"
 			status=1

@@ -41,14 +41,21 @@ static const char *before_folder(const char *dir)
 	return before;
 }
 
+/* Beside libmrn, as all are in a build folder; or where those are installed that no program links with. */
+static bool find_library(char one[PATH_MAX + 64], const char *dir, const char *name)
+{
+	snprintf(one, PATH_MAX + 64, "%s/%s", dir, name);
+	if (!access(one, R_OK))
+		return true;
+	snprintf(one, PATH_MAX + 64, "%s/" MRN_PRELOADS "/%s", dir, name);
+	return !access(one, R_OK);
+}
+
 bool preload_has(const char *name)
 {
 	char dir[PATH_MAX], one[PATH_MAX + 64];
 
-	if (!find_folder(dir))
-		return false;
-	snprintf(one, sizeof(one), "%s/%s", dir, name);
-	return !access(one, R_OK);
+	return find_folder(dir) && find_library(one, dir, name);
 }
 
 bool preload_list(const char *command, const char *const *names, char *list, size_t size,
@@ -70,8 +77,7 @@ bool preload_list(const char *command, const char *const *names, char *list, siz
 	for (; *names; names++) {
 		char one[PATH_MAX + 64];
 
-		snprintf(one, sizeof(one), "%s/%s", dir, *names);
-		if (access(one, R_OK)) {
+		if (!find_library(one, dir, *names)) {
 			cli_say(command, "%s is missing", one);
 			return false;
 		}
