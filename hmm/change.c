@@ -20,6 +20,18 @@ int mrn_hmm_check(const struct mrn_hmm *hmm)
 	return mrn_callback_depth ? -EDEADLK : 0;
 }
 
+bool mrn_hmm_is_alive(const struct mrn_hmm *hmm)
+{
+	return __atomic_load_n(&hmm->mm->state, __ATOMIC_ACQUIRE) & MRN_STATE_ALIVE;
+}
+
+int mrn_hmm_check_alive(const struct mrn_hmm *hmm)
+{
+	int err = mrn_hmm_check(hmm);
+
+	return err || mrn_hmm_is_alive(hmm) ? err : -ESRCH;
+}
+
 int mrn_hmm_change_find(struct mrn_hmm_change *c, struct mrn_hmm *hmm, const void *addr,
 			size_t length)
 {

@@ -19,6 +19,10 @@ struct mrn_hmm_change {
 
 /* The first check of every function that changes something: 0, -EINVAL, -ESTALE, -EDEADLK. */
 int mrn_hmm_check(const struct mrn_hmm *hmm);
+/* False once the mm has ended. */
+bool mrn_hmm_is_alive(const struct mrn_hmm *hmm);
+/* mrn_hmm_check for a device's functions, which an mm that has ended refuses: also -ESRCH. */
+int mrn_hmm_check_alive(const struct mrn_hmm *hmm);
 
 /*
  * Announces, then locks. The caller fills in r (a reference that end drops), first, n. 0, or -errno with the reference

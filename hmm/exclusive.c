@@ -48,7 +48,7 @@ static void lend(struct mrn_hmm_change *c, unsigned long *pfns)
 long mrn_hmm_make_exclusive(struct mrn_hmm *hmm, void *addr, size_t length, void *owner,
 			    unsigned long *pfns)
 {
-	int err = pfns && owner ? 0 : -EINVAL;
+	int err = pfns && owner ? mrn_hmm_check_alive(hmm) : -EINVAL;
 
 	while (!err) {
 		struct mrn_hmm_change c;

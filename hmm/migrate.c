@@ -116,7 +116,7 @@ long mrn_hmm_migrate_to_device(struct mrn_hmm *hmm, struct mrn_hmm_device *dev, 
 {
 	struct mrn_hmm_change c;
 	long moved = 0, there;
-	int err = mrn_hmm_check(hmm);
+	int err = mrn_hmm_check_alive(hmm);
 
 	if (err)
 		return err;

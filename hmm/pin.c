@@ -27,7 +27,7 @@ static int pin_some(struct mrn_hmm_region *r, size_t i, size_t n, bool write, ui
 long mrn_hmm_pin(struct mrn_hmm *hmm, const void *addr, size_t length, bool write, uint64_t *frames)
 {
 	struct mrn_hmm_change c;
-	int err = mrn_hmm_check(hmm);
+	int err = mrn_hmm_check_alive(hmm);
 	size_t done = 0, some;
 
 	if (!err && !frames)

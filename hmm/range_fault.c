@@ -260,7 +260,8 @@ int hmm_range_fault(struct hmm_range *range)
 	if (err)
 		return err;
 	if (mm->announcer)
-		return managed_fault(mm->announcer, range);
+		return mrn_hmm_is_alive(mm->announcer) ? managed_fault(mm->announcer, range)
+						       : -ESRCH;
 	return mm == mrn_mm_self() ? mrn_hmm_own_fault(range) : -EINVAL;
 }
 

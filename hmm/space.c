@@ -12,6 +12,7 @@
 #include "core/mm.h"
 #include "hmm/change.h"
 #include "hmm/cpu_map.h"
+#include "hmm/end.h"
 #include "hmm/events.h"
 #include "hmm/page_in.h"
 #include "hmm/space.h"
@@ -273,6 +274,29 @@ int mrn_hmm_create(const struct mrn_hmm_opts *given, struct mrn_hmm **out)
 	return 0;
 }
 
+int mrn_hmm_end_mm(struct mrn_hmm *hmm)
+{
+	int err = mrn_hmm_check_alive(hmm);
+
+	if (err)
+		return err;
+	/* For what still announces, and for mrn_hmm_destroy. */
+	mrn_mm_get(hmm->mm);
+	err = mrn_mm_destroy(hmm->mm);
+	if (err)
+		mrn_mm_put(hmm->mm);
+	return err;
+}
+
+/* Ends the mm, unless mrn_hmm_end_mm has, and drops the space's reference. */
+static void drop_mm(struct mrn_hmm *hmm)
+{
+	if (mrn_hmm_is_alive(hmm))
+		mrn_mm_destroy(hmm->mm);
+	else
+		mrn_mm_put(hmm->mm);
+}
+
 int mrn_hmm_destroy(struct mrn_hmm *hmm)
 {
 	int err = mrn_hmm_check(hmm), cancel;
@@ -287,7 +311,7 @@ int mrn_hmm_destroy(struct mrn_hmm *hmm)
 	mrn_hmm_workers_stop(&hmm->workers);
 	/* A notifier may outlive the space: hmm_range_fault must not find it. */
 	hmm->mm->announcer = NULL;
-	mrn_mm_destroy(hmm->mm);
+	drop_mm(hmm);
 	tear_down(hmm);
 	mrn_cancel_restore(cancel);
 	return 0;

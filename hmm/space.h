@@ -12,6 +12,7 @@
  *	change.h device.h		the bracket around each change; who owns a device's page
  *	page_in.h			how a page gets a frame and loses it; fault_in.c
  *	own_view.h own.h		the process's own memory
+ *	end.h				space.c, for the lab
  *	events.h			fault.c, lost.c, handler.c: the CPU's page faults, other code's unmapping
  *	<mrn/hmm.h>			alloc.c, ops.c, exclusive.c, migrate.c, pin.c, reclaim.c, range_fault.c,
  *					space.c

@@ -10,6 +10,7 @@ static int64_t held[LAB_KINDS];
 
 static const char *const names[LAB_KINDS] = {
 	[LAB_NOTIFIERS] = "notifiers inserted, or queued to be freed",
+	[LAB_MM_USERS] = "users of the mm",
 	[LAB_THREADS] = "threads not joined",
 	[LAB_ENGINES] = "engines not destroyed",
 	[LAB_DEVICES] = "devices with memory not removed",

@@ -14,6 +14,7 @@ struct lab;
 enum lab_kind {
 	LAB_NOTIFIERS, /* counted by the mm, and only read here */
 	LAB_ENGINES,
+	LAB_MM_USERS,
 	LAB_THREADS, /* an engine's, too */
 	LAB_DEVICES, /* with memory */
 	LAB_PAGE_TABLES,

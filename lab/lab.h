@@ -117,6 +117,16 @@ long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *fram
 void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty);
 void lab_set_dirty(struct lab *lab, size_t page, uint64_t frame);
 
+/* ------------------------------------------------------------------------------------------- the mm's end */
+
+/*
+ * The mm does not end between get and put: for a driver that looks something up and publishes it, or that keeps the mm
+ * until it is closed. False once the last user has gone. The last put ends the mm, with all callbacks, before it
+ * returns.
+ */
+bool lab_mm_get(struct lab *lab);
+void lab_mm_put(struct lab *lab);
+
 /* ------------------------------------------------------------------------------------------- waiting */
 
 /*

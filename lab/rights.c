@@ -3,8 +3,8 @@
  * Compares what a device does with what the CPU may do.
  *
  * A page's rights: count << 2 | NO_READ | NO_WRITE. The storm sets a bit when mrn_hmm_protect has returned, and clears
- * it before it calls mrn_hmm_protect again. The count goes up with each change. At the run's end, all bits are set from
- * the start of a release to its end.
+ * it before it calls mrn_hmm_protect again. The count goes up with each change. When the mm has
+ * ended, all bits are set for good.
  *
  * Why a device that is right never meets a bit. It reads the page's rights, accesses the page, and reads the rights
  * again, all in flight. If they are unchanged, the right was gone during the whole access, and had gone before it: so

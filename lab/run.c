@@ -22,8 +22,12 @@
 #define TICK_NS 20000000
 #define HANG_S	60
 
-/* How long the device may try to work after the release. */
-#define RELEASE_NS 50000000
+/*
+ * Around the end of the mm: how many operations the driver tries, in as many threads as it may have, so that the end is
+ * likely to meet one anywhere; and how long the device may try to work after it.
+ */
+#define OPS_AT_END 256
+#define END_NS	   10000000
 
 /* From before its driver is opened until after it is closed. */
 static struct lab *running;
@@ -235,26 +239,34 @@ static void join(struct lab_thread **threads, unsigned int n)
 		lab_thread_join(threads[i]);
 }
 
-/*
- * What the end of the mm announces, while the device still works: from start to end it has no translation at all. The
- * mm itself goes on, since a driver's close needs it.
- */
-static void announce_release(struct lab *lab)
+/* A thread of the driver while the mm ends and afterwards. The program is gone, and nobody stirs. */
+static void work_at_end(void *arg, struct lab_thread *t)
 {
-	const struct timespec pause = {.tv_nsec = RELEASE_NS};
-	struct mmu_notifier_range range;
+	struct lab *lab = arg;
 
-	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, lab_mm(lab), lab->base,
-				lab->base + lab_bytes(LAB_PAGES));
-	/* A driver may not copy with the CPU either. */
-	lab_pages_close(lab, 0, LAB_PAGES, false);
-	if (!mmu_notifier_invalidate_range_start(&range)) {
-		lab_rights_set(lab, 0, LAB_PAGES, PROT_NONE);
-		nanosleep(&pause, NULL);
-		lab_rights_set(lab, 0, LAB_PAGES, PROT_READ | PROT_WRITE);
-		mmu_notifier_invalidate_range_end(&range);
-	}
-	lab_pages_open(lab, 0, LAB_PAGES, false);
+	while ((int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED) >= 0)
+		lab->driver->work(lab->dev, t);
+	/* The figures are those of the operations before. */
+	t->faults = t->retries = 0;
+	memset(t->histogram, 0, sizeof(t->histogram));
+	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&lab->workers_done, 1);
+}
+
+/* The process exits while driver and device work. */
+static void leave(struct lab *lab)
+{
+	const struct timespec pause = {.tv_nsec = END_NS};
+	struct lab_thread *workers[LAB_MAX_THREADS];
+	unsigned int nr_workers;
+
+	lab->ops_left = OPS_AT_END;
+	lab->workers_done = 0;
+	nr_workers = start(lab, LAB_MAX_THREADS, "driver", work_at_end, workers);
+	lab_exit(lab);
+	watch(lab, nr_workers);
+	join(workers, nr_workers);
+	nanosleep(&pause, NULL);
 }
 
 static void run(struct lab *lab)
@@ -274,7 +286,7 @@ static void run(struct lab *lab)
 		sem_post(&lab->strokes_due);
 	join(others, nr_others);
 	if (!lab->config->stop_at_finding || !lab_findings(lab))
-		announce_release(lab);
+		leave(lab);
 }
 
 /* *alive: the driver has left something that may still use its memory, or the lab's. */
@@ -334,6 +346,7 @@ int lab_run(const struct lab_driver *driver, const struct lab_config *config,
 	lab->config = config;
 	lab->result = result;
 	lab->ops_left = config->ops;
+	lab->mm_users = 1;
 	lab->backing_fd = -1;
 	pthread_mutex_init(&lab->lock, NULL);
 	pthread_mutex_init(&lab->take_lock, NULL);

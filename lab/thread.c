@@ -143,6 +143,7 @@ void lab_pause(struct lab_thread *t)
 {
 	if (lab_chance(t, 16))
 		sched_yield();
+	lab_pause_at_exit(t->lab);
 }
 
 void lab_unlock_early(struct lab_thread *t, int step, pthread_mutex_t *lock)

@@ -90,7 +90,9 @@ struct lab {
 	uint32_t workers_done;		 /* a futex */
 	sem_t strokes_due, strokes_room; /* strokes that the driver has posted, and may post */
 	uint64_t invalidations, refusals, stale, asserts, leaks;
-	uint64_t ns; /* that the operations took */
+	uint32_t mm_users;   /* exit.c */
+	uint64_t exit_until; /* threads pause for the exit until then */
+	uint64_t ns;	     /* that the operations took */
 	unsigned int nr_threads;
 	struct lab_thread
 		*threads; /* all, including ended ones; written under lock, entries stay */
@@ -108,6 +110,13 @@ struct lab {
 
 /* The run whose driver is open, or NULL: one at a time in a process. */
 struct lab *lab_running(void);
+
+/* ---- exit.c */
+
+/* The process exits: drops its reference on the mm. Meanwhile threads stay for a while where they call lab_pause. */
+void lab_exit(struct lab *lab);
+/* Part of lab_pause. */
+void lab_pause_at_exit(struct lab *lab);
 
 /* ---- thread.c */
 

@@ -13,11 +13,10 @@
  *		writes the page table; evicted becomes 0 unless it has changed since; starts the queues.
  *		On any change it tries again later.
  * Hazards	the object that is invalidated again while it is being restored; the eviction between the
- *		last compare-and-swap and the start of the queues, hence the count of stop requests;
- *		the entries of an object that has no pages any more.
- * Upstream	6.1 compares and swaps both counts; later versions have this lock around both, where ours still
- *		swaps the one. In all, only a bad address counts as restored. A page whose protection forbids
- *		the access is fetched again later, and the queues stand still meanwhile.
+ *		last compare-and-swap and the start of the queues, hence the count of stop requests; the
+ *		entries of an object that has no pages any more, and of a process that has exited.
+ * Upstream	6.1 swaps both counts; later versions have this lock around both, where ours still swaps the one.
+ *		Only a bad address counts as restored: after other errors the queues stand still.
  * Before 2019	a rwsem held from start to end, with a count for nested starts, and a tree of objects for
  *		each process, which every start walked.
  */
@@ -119,19 +118,21 @@ static const struct mmu_range_notifier_ops hsa_ops = {.invalidate = invalidate_h
 
 /* --------------------------------------------------------------------------------- pages and page table */
 
-/* Returns a seq, and the count of callbacks that belongs to it. */
-static uint64_t read_begin(struct kgd_mem *mem, uint32_t *invalid)
+/* Reads a seq, and the count of callbacks that belongs to it. 0, or -ESRCH. */
+static int read_begin(struct kgd_mem *mem, uint64_t *seq, uint32_t *invalid)
 {
 	for (;;) {
-		uint64_t seq = mmu_range_read_begin(&mem->mrn);
+		int err = mrn_range_read_begin_until(&mem->mrn, NULL, seq);
 		bool collided;
 
+		if (err)
+			return err;
 		pthread_mutex_lock(&mem->kfd->notifier_lock);
-		collided = mmu_range_read_retry(&mem->mrn, seq);
+		collided = mmu_range_read_retry(&mem->mrn, *seq);
 		*invalid = mem->invalid;
 		pthread_mutex_unlock(&mem->kfd->notifier_lock);
 		if (!collided)
-			return seq;
+			return 0;
 	}
 }
 
@@ -166,16 +167,18 @@ static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 		.hmm_pfns = mem->user_pages,
 		.default_flags = HMM_PFN_REQ_FAULT | (mem->readonly ? 0 : HMM_PFN_REQ_WRITE),
 	};
+	bool keep = lab_is_broken(lab, ERROR_IS_SUCCESS);
 	uint32_t invalid;
 	int err;
 
-	range.notifier_seq = read_begin(mem, &invalid);
+	if (read_begin(mem, &range.notifier_seq, &invalid))
+		return -ESRCH;
 	lab_count_faults(t, mem->n);
 	err = hmm_range_fault(&range);
 	/* A bad address counts as success: better a GPU fault there than queues stopped for ever. */
-	if (err && err != -EFAULT)
+	if (err && err != -EFAULT && (err == -EBUSY || !keep))
 		return err == -EBUSY ? -EAGAIN : err;
-	mem->has_pages = !err;
+	mem->has_pages = !err || (keep && mem->has_pages);
 	lab_pause(t);
 	return set_valid(mem, range.notifier_seq, invalid, t);
 }

@@ -14,6 +14,8 @@
  *		range in progress or the seq has changed. The count says "now", the seq says "since".
  * Slots	are replaced only while no invalidation is between start and end, of any range: both have to
  *		see the same slots, or they count differently. So start and end count themselves first.
+ * Process	a vCPU runs as a task of the process that made the VM, so the mm does not end during a page fault. When
+ *		it ends, release zaps all; start and end have nothing to do with it.
  * Hazards	the page that is found during an invalidation; the invalidation that ends in between; two
  *		of them at once, of which the shorter ends first; a zapped entry that the next invalidation
  *		finds empty while a CPU still uses it; a page that the host only reads.
@@ -48,13 +50,13 @@ static struct gfn_range hva_to_gfn(struct kvm *kvm, size_t s, size_t first, size
 	return (struct gfn_range){gfn + first - page, gfn + end - page};
 }
 
-/* Collects the ranges of all slots that the invalidation concerns. How many. */
+/* Collects the ranges of all slots that the invalidation concerns. How many. The mm's end is release's. */
 static size_t concerned(struct kvm *kvm, const struct mmu_notifier_range *range,
 			struct gfn_range *gfns)
 {
 	size_t n = 0;
 
-	for (size_t s = 0; s < NR_SLOTS; s++) {
+	for (size_t s = 0; s < NR_SLOTS && range->event != MMU_NOTIFY_RELEASE; s++) {
 		gfns[n] = hva_to_gfn(kvm, s, lab_page(kvm->lab, range->start),
 				     lab_page(kvm->lab, range->end));
 		n += gfns[n].start < gfns[n].end;
@@ -179,7 +181,25 @@ static void invalidate_range_end(struct mmu_notifier *mn, const struct mmu_notif
 	count_active(kvm, -1);
 }
 
+/* The process exits. The VM itself goes later, with its file. */
+static void release(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	struct kvm *kvm = (struct kvm *)mn;
+
+	if (!lab_is_broken(kvm->lab, NO_RELEASE)) {
+		pthread_mutex_lock(&kvm->mmu_lock);
+		kvm_unmap_gfns(kvm, 0, NR_GFNS);
+		flush_remote_tlbs(kvm);
+		pthread_mutex_unlock(&kvm->mmu_lock);
+	}
+	if (lab_is_broken(kvm->lab, UNREGISTER_IN_RELEASE)) {
+		mmu_notifier_unregister(mn, mm);
+		kvm->registered = false;
+	}
+}
+
 static const struct mmu_notifier_ops mn_ops = {
+	.release = release,
 	.invalidate_range_start = invalidate_range_start,
 	.invalidate_range_end = invalidate_range_end,
 };
@@ -192,7 +212,7 @@ static void destroy_vm(void *dev)
 
 	if (kvm->vcpu)
 		lab_thread_join(kvm->vcpu);
-	if (kvm->mn.mm)
+	if (kvm->registered)
 		mmu_notifier_unregister(&kvm->mn, lab_mm(kvm->lab));
 	LAB_ASSERT(kvm->lab, !kvm->mmu_invalidate_in_progress && !kvm->mn_active_invalidate_count,
 		   "%d starts without an end", kvm->mmu_invalidate_in_progress);
@@ -221,6 +241,7 @@ static int create_vm(struct lab *lab, void *dev)
 		err = mmu_notifier_register(&kvm->mn, lab_mm(lab));
 	if (err)
 		return err;
+	kvm->registered = true;
 	kvm->vcpu = lab_thread_start(lab, kvm_run_guest, kvm);
 	return kvm->vcpu ? 0 : -ENOMEM;
 }

@@ -15,6 +15,7 @@
 
 struct kvm {
 	struct mmu_notifier mn;
+	bool registered;
 	struct lab *lab;
 	pthread_mutex_t mmu_lock; /* the driver lock */
 	struct lab_mmu mmu;	  /* by gfn; under mmu_lock */

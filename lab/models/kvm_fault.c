@@ -60,8 +60,8 @@ static int map_if_valid(struct kvm *kvm, uint64_t mmu_seq, size_t gfn, uint64_t 
 	return err;
 }
 
-/* 0; -EAGAIN if the guest is to fault again; -EFAULT, ... */
-static int page_fault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
+/* 0; -EAGAIN if the guest is to fault again; -EFAULT, ... While the mm has a user, so that no release comes between. */
+static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
 {
 	uint64_t mmu_seq = read_seq(kvm), frame;
 	size_t page;
@@ -81,6 +81,20 @@ static int page_fault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread
 		lab_unpin(kvm->lab, page, &frame, 1, write && !lab_is_broken(kvm->lab, NO_DIRTY));
 	}
 	pthread_rwlock_unlock(&kvm->slots_srcu);
+	return err;
+}
+
+static int page_fault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
+{
+	int err;
+
+	if (lab_is_broken(kvm->lab, NO_MM_USER))
+		return find_and_map(kvm, gfn, write, t);
+	/* A vCPU is a task of the VM's own process, and as long as it runs, the mm has a user. */
+	if (!lab_mm_get(kvm->lab))
+		return -EIO;
+	err = find_and_map(kvm, gfn, write, t);
+	lab_mm_put(kvm->lab);
 	return err;
 }
 

@@ -9,6 +9,8 @@
  * Invalidate	a list notifier, for all events. If an area overlaps, start refuses if it may not wait;
  *		counts; removes the map, waits for readers, and marks pages that they may have written
  *		dirty. end counts down.
+ * Process	the device has an owner, and is a user of its mm from then until it is closed: the worker copies from
+ *		and to it, and no release comes before.
  * Hazards	a map made from pages that are going away; the pages marked dirty before the last write; an
  *		area that gets another address between start and end, which then count differently.
  * Before 2019	the data path always copied. The version of 5.3 waited for readers outside of the lock
@@ -55,6 +57,7 @@ struct vhost_virtqueue {
 };
 
 struct vhost_dev {
+	bool has_mm; /* keeps the mm from ending */
 	struct vhost_virtqueue vqs[NR_VQS];
 	struct lab_thread *worker;
 };
@@ -270,6 +273,8 @@ static void setup_uaddrs(struct vhost_virtqueue *vq, struct lab_thread *t)
 /* VHOST_SET_VRING_ADDR. Under the queue's mutex. */
 static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
 {
+	int err;
+
 	if (lab_is_broken(vq->lab, NO_UNREGISTER)) {
 		uninit_maps(vq);
 		setup_uaddrs(vq, t);
@@ -282,7 +287,8 @@ static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
 	vq->active = 0;
 	if (!lab_is_broken(vq->lab, KEEP_COUNT))
 		vq->invalidate_count = 0;
-	mmu_notifier_register(&vq->mn, lab_mm(vq->lab));
+	err = mmu_notifier_register(&vq->mn, lab_mm(vq->lab));
+	LAB_ASSERT(vq->lab, !err, "a queue without a notifier: %d", err);
 }
 
 static void work(void *dev, struct lab_thread *t)
@@ -338,6 +344,9 @@ static void shut(void *dev)
 	for (size_t i = 0; i < NR_VQS; i++)
 		if (d->vqs[i].maps.entry)
 			shut_vq(&d->vqs[i]);
+	/* If the process has exited, the mm ends here. */
+	if (d->has_mm)
+		lab_mm_put(d->vqs[0].lab);
 }
 
 static int open_vq(struct lab *lab, struct vhost_virtqueue *vq)
@@ -356,6 +365,7 @@ static int open_dev(struct lab *lab, void *dev)
 	struct vhost_dev *d = dev;
 	int err = 0;
 
+	d->has_mm = !lab_is_broken(lab, NO_MM_USER) && lab_mm_get(lab);
 	for (size_t i = 0; i < NR_VQS && !err; i++)
 		err = open_vq(lab, &d->vqs[i]);
 	if (err)

@@ -28,6 +28,7 @@ enum {
 	LEAVE_FENCE,
 	LEAVE_MEMORY,
 	LEAVE_PIN,
+	LEAVE_MM_USER,
 	NR_LEAKS,
 	SLEEP_ON_LOCK = NR_LEAKS,
 	SLEEP_ON_FENCE,
@@ -47,6 +48,7 @@ static const struct lab_step steps[] = {
 	[LEAVE_FENCE] = {.name = "leave_fence"},
 	[LEAVE_MEMORY] = {.name = "leave_memory"},
 	[LEAVE_PIN] = {.name = "leave_pin"},
+	[LEAVE_MM_USER] = {.name = "leave_mm_user"},
 	[SLEEP_ON_LOCK] = {.name = "sleep_on_lock"},
 	[SLEEP_ON_FENCE] = {.name = "sleep_on_fence"},
 	[SLEEP_ON_MEMORY] = {.name = "sleep_on_memory"},
@@ -126,7 +128,7 @@ static int open_wrong(struct lab *lab, void *dev)
 	pthread_mutex_init(&w->lock, NULL);
 	dma_fence_init(&w->fence, NULL);
 	dma_fence_signal(&w->fence);
-	err = w->thread && w->memory ? 0 : -ENOMEM;
+	err = w->thread && w->memory && lab_mm_get(lab) ? 0 : -ENOMEM;
 	err = err ? err : lab_engine_create(lab, 1, &w->engine);
 	err = err ? err : lab_devmem_open(&w->devmem, lab, 4);
 	err = err ? err : lab_mmu_init(&w->mmu, 4);
@@ -179,6 +181,8 @@ static void shut(void *dev)
 		dma_fence_put(&w->fence);
 	if (!leaves(w, LEAVE_MEMORY))
 		lab_free(w->memory);
+	if (!leaves(w, LEAVE_MM_USER))
+		lab_mm_put(w->lab);
 }
 
 static const struct lab_driver wrong = {
@@ -241,7 +245,7 @@ TEST(what_a_driver_leaves_is_named, .timeout_s = 120)
 		[LEAVE_THREAD] = "1 threads",	  [LEAVE_ENGINE] = "1 engines",
 		[LEAVE_DEVICE] = "1 devices",	  [LEAVE_TABLE] = "1 page tables",
 		[LEAVE_FENCE] = "1 fences",	  [LEAVE_MEMORY] = "1 allocations",
-		[LEAVE_PIN] = "1 frames pinned",
+		[LEAVE_PIN] = "1 frames pinned",  [LEAVE_MM_USER] = "1 users of the mm",
 	};
 	static struct lab_result r;
 
