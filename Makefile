@@ -66,7 +66,11 @@ install: build
 dist:
 	@scripts/dist $(DIST)
 
+# Debian packages of the same, in DIST.
+deb:
+	@scripts/deb $(DIST)
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install dist clean
+.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install dist deb clean
