@@ -9,8 +9,6 @@
 #include "hmm/page_in.h"
 #include "hmm/space.h"
 
-#define MAX_ORDER 9
-
 static bool overlaps_region(struct mrn_hmm *hmm, uintptr_t start, uintptr_t end)
 {
 	struct mrn_hmm_region *r = mrn_hmm_region_next(hmm, start);
@@ -76,7 +74,7 @@ int mrn_hmm_alloc(struct mrn_hmm *hmm, size_t length, int prot, unsigned int ord
 
 	if (err)
 		return err;
-	if (!length || length % mrn_page_size() || order > MAX_ORDER || !addr ||
+	if (!length || length % mrn_page_size() || order > MRN_HMM_MAX_ORDER || !addr ||
 	    (prot & ~(PROT_READ | PROT_WRITE)))
 		return -EINVAL;
 	if (pages > SIZE_MAX / 2 / sizeof(struct mrn_hmm_page))

@@ -286,31 +286,62 @@ int mrn_hmm_reap(struct mrn_hmm *hmm, void *addr, size_t length)
 	return discard(hmm, addr, length, MRN_HMM_NONBLOCK | MRN_HMM_TRYLOCK);
 }
 
-/* -------------------------------------------------------------------------------------- frame by frame */
+/* --------------------------------------------------------------------------------------- other frames */
 
-/* Gives page i, which is RAM, another frame. 1, or 0 if it is pinned, or -errno. */
-static int replace(struct mrn_hmm_region *r, size_t i)
+/* Locked pages that have frames of their own, which no pin keeps, and one protection, as one mapping needs. */
+static bool can_be_replaced(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	for (size_t k = i; k < i + n; k++)
+		if (r->page[k].state != PAGE_RAM || r->page[k].prot != r->page[i].prot ||
+		    mrn_hmm_frame_is_pinned(&r->hmm->frames, r->page[k].home))
+			return false;
+	return true;
+}
+
+/* Gives n pages, which can be replaced, the frames from `fresh` on. How many have them, or -errno. */
+static long replace(struct mrn_hmm_region *r, size_t i, size_t n, uint64_t fresh)
 {
 	struct mrn_hmm_frames *f = &r->hmm->frames;
-	uint64_t old = r->page[i].home, fresh;
-	long got, came;
+	uint64_t old[(size_t)1 << MRN_HMM_MAX_ORDER];
+	long came;
 
-	if (mrn_hmm_frame_is_pinned(f, old))
+	for (size_t k = 0; k < n; k++) {
+		old[k] = r->page[i + k].home;
+		__builtin_memcpy(mrn_hmm_frame_memory(f, fresh + k),
+				 mrn_hmm_frame_memory(f, old[k]), mrn_page_size());
+		mrn_hmm_keep_dirt(r, i + k);
+	}
+	came = mrn_hmm_put_in(r, i, n, fresh);
+	for (size_t k = 0; k < n; k++)
+		mrn_hmm_frames_leave(f, came > (long)k ? old[k] : fresh + k, 1);
+	return came;
+}
+
+/*
+ * Other frames for page i, or for all of the block that it begins, in one piece: so what was split is joined again. How
+ * many pages, 0 if page i has to stay, or -errno.
+ */
+static long compact(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	struct mrn_hmm_frames *f = &r->hmm->frames;
+	size_t block = (size_t)1 << r->order;
+	uint64_t fresh;
+	long got = 0;
+
+	if (!can_be_replaced(r, i, 1))
 		return 0;
-	got = mrn_hmm_frames_take(f, old + 1, 1, 1, &fresh);
-	if (got < 0)
-		return (int)got;
-	__builtin_memcpy(mrn_hmm_frame_memory(f, fresh), mrn_hmm_frame_memory(f, old),
-			 mrn_page_size());
-	mrn_hmm_keep_dirt(r, i);
-	came = mrn_hmm_put_in(r, i, 1, fresh);
-	mrn_hmm_frames_leave(f, came < 0 ? fresh : old, 1);
-	return (int)came;
+	if (block > 1 && !(i & (block - 1)) && n >= block && can_be_replaced(r, i, block))
+		got = mrn_hmm_frames_take(f, (r->page[i].home | (block - 1)) + 1, block, block,
+					  &fresh);
+	if (got <= 0)
+		got = mrn_hmm_frames_take(f, r->page[i].home + 1, 1, 1, &fresh);
+	return got < 0 ? got : replace(r, i, (size_t)got, fresh);
 }
 
 long mrn_hmm_compact(struct mrn_hmm *hmm, void *addr, size_t length)
 {
 	struct mrn_hmm_change c;
+	size_t i, end;
 	long moved = 0;
 	int err = mrn_hmm_change_on(&c, hmm, addr, length, MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN,
 				    NULL, 0);
@@ -319,9 +350,12 @@ long mrn_hmm_compact(struct mrn_hmm *hmm, void *addr, size_t length)
 		return err;
 	mrn_hmm_cpu_zap(c.r, c.first, c.n);
 	mrn_hmm_flags(c.r, c.first, c.n, 0, PAGE_EXCLUSIVE);
-	for (size_t i = c.first; i < c.first + c.n && err >= 0; i++) {
-		err = c.r->page[i].state == PAGE_RAM ? replace(c.r, i) : 0;
-		moved += err > 0;
+	for (i = c.first, end = i + c.n; i < end && err >= 0;) {
+		long came = compact(c.r, i, end - i);
+
+		err = came < 0 ? (int)came : 0;
+		moved += came > 0 ? came : 0;
+		i += came > 0 ? (size_t)came : 1;
 	}
 	mrn_hmm_change_end(&c);
 	return err < 0 ? err : moved;

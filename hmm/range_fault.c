@@ -41,11 +41,13 @@ static unsigned long request_of(const struct hmm_range *range, size_t k)
 	return (range->hmm_pfns[k] & range->pfn_flags_mask) | range->default_flags;
 }
 
-/* The entry for page i as it is. Under the region's lock; the page is not BUSY. */
+/* The entry for page i as it is; 0 if it may not be read. Under the region's lock; the page is not BUSY. */
 static unsigned long entry_of(struct mrn_hmm_region *r, size_t i, const void *owner)
 {
 	const struct mrn_hmm_page *p = &r->page[i];
 
+	if (mrn_hmm_may_access(p, false))
+		return 0;
 	if (p->state == PAGE_RAM && !(p->flags & PAGE_EXCLUSIVE))
 		return p->home | HMM_PFN_VALID |
 		       ((p->prot & PROT_WRITE) && (p->flags & PAGE_WRITABLE) ? HMM_PFN_WRITE : 0);

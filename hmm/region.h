@@ -57,6 +57,8 @@ struct mrn_hmm_page {
 	uint16_t flags;
 };
 
+#define MRN_HMM_MAX_ORDER 9
+
 struct mrn_hmm_region {
 	struct mrn_hmm *hmm;
 	uintptr_t start, end;

@@ -56,6 +56,11 @@ struct lab_driver {
 struct mrn_hmm *lab_hmm(struct lab *lab);
 struct mrn_mm *lab_mm(struct lab *lab);
 size_t lab_pages(const struct lab *lab); /* a power of two */
+/*
+ * The region comes in blocks of 2^LAB_ORDER pages, which are contiguous in frames, until the storm splits them, and
+ * joins them again.
+ */
+#define LAB_ORDER 2
 size_t lab_bytes(size_t pages);
 uintptr_t lab_addr(const struct lab *lab, size_t page);
 /* The page of an address; outside the region, its nearest end: for ranges of invalidations. */

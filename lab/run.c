@@ -105,8 +105,8 @@ static int make_world(struct lab *lab, char *why, size_t why_size)
 		return err;
 	err = lab_devmem_open(&lab->other, lab, LAB_PAGES);
 	if (!err)
-		err = mrn_hmm_alloc(lab->hmm, lab_bytes(LAB_PAGES), PROT_READ | PROT_WRITE, 0,
-				    &base);
+		err = mrn_hmm_alloc(lab->hmm, lab_bytes(LAB_PAGES), PROT_READ | PROT_WRITE,
+				    LAB_ORDER, &base);
 	if (err)
 		snprintf(why, why_size, "managed memory: %s", strerror(-err));
 	lab->base = (uintptr_t)base;

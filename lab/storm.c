@@ -96,6 +96,25 @@ static bool protect(const struct stroke *s)
 	return false;
 }
 
+/* Moves the pages to a region of their own, and back: meanwhile there is nothing at the old addresses. */
+static bool move_away(const struct stroke *s)
+{
+	struct mrn_hmm *hmm = s->lab->hmm;
+	void *to;
+
+	if (mrn_hmm_alloc(hmm, s->length, RW, 0, &to))
+		return false;
+	if (!mrn_hmm_move(hmm, s->addr, to, s->length)) {
+		lab_rights_set(s->lab, s->first, s->n, PROT_NONE);
+		lab_linger(s->t);
+		lab_rights_set(s->lab, s->first, s->n, RW);
+		LAB_ASSERT(s->lab, !mrn_hmm_move(hmm, to, s->addr, s->length), "pages %zu to %zu",
+			   s->first, s->first + s->n - 1);
+	}
+	mrn_hmm_free(hmm, to);
+	return false;
+}
+
 /* ------------------------------------------------------------------------- changes that lose contents */
 
 ONE_CALL(discard)
@@ -161,6 +180,7 @@ static const struct {
 	{"migrate", migrate, KEEPS, 2},
 	{"exclusive", exclusive, KEEPS, 2},
 	{"protect", protect, CLOSES, 3},
+	{"move_away", move_away, CLOSES, 2},
 	{"discard", discard, LOSES, 6},
 	{"reap", reap, LOSES, 4},
 	{"unmap", unmap, LOSES, 4},

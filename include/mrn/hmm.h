@@ -190,7 +190,8 @@ int mrn_hmm_reap(struct mrn_hmm *hmm, void *addr, size_t length);
 
 /*
  * Moves pages to other frames, as compaction does (MMU_NOTIFY_CLEAR). Skips pinned pages and pages that are not in
- * system memory. Returns how many moved.
+ * system memory. In a region with an order, a block that lies wholly in the range, in system memory, with one protection
+ * and no pin, is contiguous afterwards, while frames are available. Returns how many moved.
  *
  * Errors: -EINVAL; -ENOMEM without frames or mappings: pages already moved stay moved; -EDEADLK; -ESTALE.
  */

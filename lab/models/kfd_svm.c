@@ -11,6 +11,8 @@
  * Invalidate	refuses if it may not wait; update_seq; zaps, and waits for accesses in flight. After an
  *		UNMAP the pages also belong to the range no more: it is queued to a worker, since a notifier
  *		cannot be removed in its own callback.
+ * Large pages	one entry maps a block whose frames are contiguous, as the order that hmm_range_fault returns
+ *		says, if all of the block is in the range. It goes as a whole.
  * Worker	splits: what is left of the range becomes one range for each piece, whose entries stay
  *		valid. Their notifiers are inserted, and invalidations in progress are over, before that of
  *		the whole is removed; so no invalidation falls between.
@@ -43,7 +45,10 @@ void svm_set_dirty(struct svms *svms, size_t first, size_t n)
 static void unmap_from_gpu(struct svms *svms, size_t first, size_t end)
 {
 	svm_set_dirty(svms, first, end - first);
-	lab_mmu_clear(&svms->gpuvm, first, end - first);
+	if (lab_is_broken(svms->lab, SMALL_ONLY))
+		lab_mmu_clear_small(&svms->gpuvm, first, end - first);
+	else
+		lab_mmu_clear(&svms->gpuvm, first, end - first);
 	if (!lab_is_broken(svms->lab, NO_FLUSH))
 		lab_mmu_flush(&svms->gpuvm, first, end - first);
 }
@@ -268,7 +273,7 @@ static int open_svms(struct lab *lab, void *dev)
 	pthread_rwlock_init(&svms->mmap_lock, NULL);
 	pthread_mutex_init(&svms->lock, NULL);
 	pthread_mutex_init(&svms->deferred_list_lock, NULL);
-	if (!lab_mmu_init(&svms->gpuvm, lab_pages(lab))) {
+	if (!lab_mmu_init_large(&svms->gpuvm, lab_pages(lab), LAB_ORDER)) {
 		svms->worker = lab_thread_start(lab, deferred_list_work, svms);
 		svms->engine = lab_thread_start(lab, svm_engine, svms);
 	}

@@ -9,7 +9,8 @@
 #define LAB_STEPS "lab/steps/kfd_svm.def"
 #include "lab/steps.h"
 
-#define MAX_RANGE 12 /* pages */
+#define MAX_RANGE   12 /* pages */
+#define LARGE_PAGES ((size_t)1 << LAB_ORDER)
 
 struct svms;
 

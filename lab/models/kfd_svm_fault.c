@@ -40,20 +40,59 @@ static struct svm_range *get_range(struct svms *svms, size_t page, struct lab_th
 	return prange;
 }
 
+/* Of the pages [first, first + n), all in the range. */
+static bool is_any_dead(const struct svm_range *prange, size_t first, size_t n)
+{
+	for (size_t i = first - prange->start; n; i++, n--)
+		if (prange->dead[i])
+			return true;
+	return false;
+}
+
+/*
+ * True if one entry can map the block of the page: all of it is in the range, so that invalidations of any of its pages
+ * are seen, and it is contiguous, with the rights of this page.
+ */
+static bool may_be_large(const struct svm_range *prange, size_t page, unsigned long pfn)
+{
+	size_t first = page - page % LARGE_PAGES;
+
+	if (hmm_pfn_to_map_order(pfn) < LAB_ORDER)
+		return false;
+	if (lab_is_broken(prange->svms->lab, LARGE_OUTSIDE))
+		return true;
+	return first >= prange->start && first + LARGE_PAGES <= prange->start + prange->n &&
+	       !is_any_dead(prange, first, LARGE_PAGES);
+}
+
+/* Enters the page, or all of its block. Where what was entered ends. Under the range's lock. */
+static size_t enter(struct svm_range *prange, size_t page, unsigned long pfn, bool write)
+{
+	struct svms *svms = prange->svms;
+	uint64_t frame = mrn_hmm_pfn_to_frame(pfn);
+	size_t at = page % LARGE_PAGES;
+
+	if (!may_be_large(prange, page, pfn)) {
+		lab_mmu_map(&svms->gpuvm, page, frame, write);
+		return page + 1;
+	}
+	svm_set_dirty(svms, page - at, LARGE_PAGES);
+	lab_mmu_map_large(&svms->gpuvm, page - at, frame - at, write);
+	return page - at + LARGE_PAGES;
+}
+
 /* Enters the pages. -EAGAIN if one is unmapped. Under the range's lock. */
-static int map_to_gpu(struct svm_range *prange, size_t page, const unsigned long *pfns, size_t n,
+static int map_to_gpu(struct svm_range *prange, size_t first, const unsigned long *pfns, size_t n,
 		      bool write)
 {
 	struct svms *svms = prange->svms;
 
-	for (size_t k = 0; k < n; k++)
-		if (prange->dead[page + k - prange->start] &&
-		    !lab_is_broken(svms->lab, REFAULT_DEAD))
-			return -EAGAIN;
+	if (is_any_dead(prange, first, n) && !lab_is_broken(svms->lab, REFAULT_DEAD))
+		return -EAGAIN;
 	/* A fault to read takes away the right to write. */
-	svm_set_dirty(svms, page, n);
-	for (size_t k = 0; k < n; k++)
-		lab_mmu_map(&svms->gpuvm, page + k, mrn_hmm_pfn_to_frame(pfns[k]), write);
+	svm_set_dirty(svms, first, n);
+	for (size_t page = first; page < first + n;)
+		page = enter(prange, page, pfns[page - first], write);
 	return 0;
 }
 

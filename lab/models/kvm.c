@@ -12,6 +12,8 @@
  *		does anything under mmu_lock if no slot overlaps.
  * Page fault	reads the seq; finds the page without mmu_lock; takes it; begins again if the page is in a
  *		range in progress or the seq has changed. The count says "now", the seq says "since".
+ * Large pages	one entry maps a block of guest pages, if their slot is aligned as the process's memory is, and
+ *		their frames are contiguous. It goes as a whole. Replacing it by small ones, or them by it, flushes.
  * Slots	are replaced only while no invalidation is between start and end, of any range: both have to
  *		see the same slots, or they count differently. So start and end count themselves first.
  * Process	a vCPU runs as a task of the process that made the VM, so the mm does not end during a page fault. When
@@ -20,7 +22,9 @@
  *		of them at once, of which the shorter ends first; a zapped entry that the next invalidation
  *		finds empty while a CPU still uses it; a page that the host only reads.
  *
- * Ours: the vCPUs are the lab's threads, and a lock stands for SRCU. clear_young and test_young have no counterpart
+ * Ours: the vCPUs are the lab's threads, and a lock stands for SRCU. Where upstream looks into the process's page
+ * tables, the fault takes all pages of the block. It also checks all of them for invalidations in progress: in the
+ * kernel, what splits a huge page announces all of it, and one page is enough. clear_young and test_young have no counterpart
  * here. The assertions are ours: of a count that is never 0 again, upstream's guest would hang.
  *
  * Most steps are bugs that an architecture's code has had: late_seq reads the seq after the address was looked up,
@@ -120,7 +124,10 @@ bool kvm_unmap_gfns(struct kvm *kvm, size_t start, size_t end)
 
 	for (size_t gfn = start; gfn < end; gfn++)
 		any |= lab_mmu_is_mapped(&kvm->mmu, gfn);
-	lab_mmu_clear(&kvm->mmu, start, end - start);
+	if (lab_is_broken(kvm->lab, SMALL_ONLY))
+		lab_mmu_clear_small(&kvm->mmu, start, end - start);
+	else
+		lab_mmu_clear(&kvm->mmu, start, end - start);
 	return any;
 }
 
@@ -236,7 +243,7 @@ static int create_vm(struct lab *lab, void *dev)
 	pthread_rwlock_init(&kvm->slots_srcu, NULL);
 	for (size_t s = 0; s < NR_SLOTS; s++)
 		kvm->slot[s] = s * SLOT_PAGES;
-	err = lab_mmu_init(&kvm->mmu, NR_GFNS);
+	err = lab_mmu_init_large(&kvm->mmu, NR_GFNS, LAB_ORDER);
 	if (!err)
 		err = mmu_notifier_register(&kvm->mn, lab_mm(lab));
 	if (err)

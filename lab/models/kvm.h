@@ -12,6 +12,7 @@
 #define NR_SLOTS   4
 #define SLOT_PAGES 12
 #define NR_GFNS	   (NR_SLOTS * SLOT_PAGES)
+#define LARGE_GFNS ((size_t)1 << LAB_ORDER) /* of a large entry; slots are whole blocks of them */
 
 struct kvm {
 	struct mmu_notifier mn;

@@ -7,6 +7,7 @@
 
 #define OPS_PER_SET_REGION  64 /* one in this many operations replaces a slot */
 #define ACCESSES_PER_LINGER 64
+#define FAULTS_PER_SMALL    4 /* one in this many maps one page, as where writes are logged */
 
 /* ---------------------------------------------------------------------------------------- page faults */
 
@@ -25,15 +26,24 @@ static bool is_balanced(struct kvm *kvm)
 	return balanced;
 }
 
+/* What a fault maps: n guest pages from gfn on, one or a block, to the frames from frame[at] on. */
+struct fault {
+	uint64_t mmu_seq;
+	size_t gfn, n;
+	uint64_t frame[LARGE_GFNS];
+	size_t at;
+	bool write;
+};
+
 /* Under mmu_lock. */
-static bool invalidate_retry_gfn(struct kvm *kvm, uint64_t mmu_seq, size_t gfn)
+static bool invalidate_retry(struct kvm *kvm, const struct fault *f, size_t gfn, size_t n)
 {
 	if (lab_is_broken(kvm->lab, NO_RETRY))
 		return false;
-	if (kvm->mmu_invalidate_in_progress && gfn >= kvm->mmu_invalidate_range_start &&
+	if (kvm->mmu_invalidate_in_progress && gfn + n > kvm->mmu_invalidate_range_start &&
 	    gfn < kvm->mmu_invalidate_range_end && !lab_is_broken(kvm->lab, NO_IN_PROGRESS))
 		return true;
-	return kvm->mmu_invalidate_seq != mmu_seq;
+	return kvm->mmu_invalidate_seq != f->mmu_seq;
 }
 
 /* Acquire: the page is looked up after the seq. */
@@ -42,43 +52,98 @@ static uint64_t read_seq(struct kvm *kvm)
 	return __atomic_load_n(&kvm->mmu_invalidate_seq, __ATOMIC_ACQUIRE);
 }
 
-static int map_if_valid(struct kvm *kvm, uint64_t mmu_seq, size_t gfn, uint64_t frame, bool write,
-			struct lab_thread *t)
+/* Under mmu_lock. */
+static void map(struct kvm *kvm, const struct fault *f)
 {
+	bool write = f->write || lab_is_broken(kvm->lab, READ_MAPS_WRITABLE);
+
+	/* What is replaced goes first: the next invalidation that finds nothing mapped does not flush. */
+	if (f->n > 1 || lab_mmu_is_large(&kvm->mmu, f->gfn))
+		lab_mmu_unmap(&kvm->mmu, f->gfn, f->n);
+	if (f->n > 1)
+		lab_mmu_map_large(&kvm->mmu, f->gfn, f->frame[0], write);
+	else
+		lab_mmu_map(&kvm->mmu, f->gfn, f->frame[f->at], write);
+}
+
+static int map_if_valid(struct kvm *kvm, const struct fault *f, size_t gfn, struct lab_thread *t)
+{
+	bool one = lab_is_broken(kvm->lab, RETRY_ONE_GFN);
 	int err = -EAGAIN;
 
 	pthread_mutex_lock(&kvm->mmu_lock);
 	if (!is_balanced(kvm)) {
 		err = -EFAULT;
-	} else if (!invalidate_retry_gfn(kvm, mmu_seq, gfn)) {
+	} else if (!invalidate_retry(kvm, f, one ? gfn : f->gfn, one ? 1 : f->n)) {
 		lab_unlock_early(t, UNLOCK_EARLY, &kvm->mmu_lock);
-		lab_mmu_map(&kvm->mmu, gfn, frame,
-			    write || lab_is_broken(kvm->lab, READ_MAPS_WRITABLE));
+		map(kvm, f);
 		err = 0;
 	}
 	pthread_mutex_unlock(&kvm->mmu_lock);
 	return err;
 }
 
+/* True if guest's and host's blocks agree. Under slots_srcu. */
+static bool may_be_large(struct kvm *kvm, size_t gfn)
+{
+	size_t page = kvm_slot_page(kvm, gfn / SLOT_PAGES);
+
+	return !(page % LARGE_GFNS) || lab_is_broken(kvm->lab, UNALIGNED_SLOT);
+}
+
+static bool is_contiguous(const struct fault *f)
+{
+	for (size_t k = 1; k < f->n; k++)
+		if (f->frame[k] != f->frame[0] + k)
+			return false;
+	return !(f->frame[0] % f->n);
+}
+
+/* Takes the pages behind the block around gfn, or behind gfn alone. Their first page, or -EFAULT, ... */
+static long take_pages(struct kvm *kvm, struct fault *f, size_t gfn, struct lab_thread *t)
+{
+	size_t page;
+
+	f->n = may_be_large(kvm, gfn) && !lab_chance(t, FAULTS_PER_SMALL) ? LARGE_GFNS : 1;
+	f->gfn = gfn - gfn % f->n;
+	page = kvm_gfn_to_page(kvm, f->gfn);
+	if (lab_is_broken(kvm->lab, UNALIGNED_SLOT))
+		page -= page % f->n;
+	if (f->n > 1 && lab_pin(kvm->lab, page, f->n, f->write, f->frame) > 0)
+		return (long)page;
+	f->n = 1;
+	f->gfn = gfn;
+	page = kvm_gfn_to_page(kvm, gfn);
+	return lab_pin(kvm->lab, page, 1, f->write, f->frame) < 0 ? -EFAULT : (long)page;
+}
+
 /* 0; -EAGAIN if the guest is to fault again; -EFAULT, ... While the mm has a user, so that no release comes between. */
 static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
 {
-	uint64_t mmu_seq = read_seq(kvm), frame;
-	size_t page;
+	struct fault f = {.mmu_seq = read_seq(kvm), .write = write};
+	size_t taken;
+	long page;
 	int err;
 
 	pthread_rwlock_rdlock(&kvm->slots_srcu);
-	page = kvm_gfn_to_page(kvm, gfn);
 	lab_count_faults(t, 1);
-	if (lab_pin(kvm->lab, page, 1, write, &frame) < 0) {
+	page = take_pages(kvm, &f, gfn, t);
+	if (page < 0) {
 		err = -EFAULT;
 	} else {
+		taken = f.n;
+		if (!is_contiguous(&f)) {
+			f.at = gfn - f.gfn;
+			f.gfn = gfn;
+			f.n = 1;
+		}
 		lab_pause(t);
 		if (lab_is_broken(kvm->lab, LATE_SEQ))
-			mmu_seq = read_seq(kvm);
-		err = map_if_valid(kvm, mmu_seq, gfn, frame, write, t);
+			f.mmu_seq = read_seq(kvm);
+		err = map_if_valid(kvm, &f, gfn, t);
 		/* From here on only the notifier says how long the mapping may stay. */
-		lab_unpin(kvm->lab, page, &frame, 1, write && !lab_is_broken(kvm->lab, NO_DIRTY));
+		lab_unpin(kvm->lab, (size_t)page, f.frame, taken,
+			  write && !lab_is_broken(kvm->lab, NO_DIRTY));
 	}
 	pthread_rwlock_unlock(&kvm->slots_srcu);
 	return err;

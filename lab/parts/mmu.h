@@ -3,6 +3,9 @@
  * A device's page table, as its hardware sees it: an access looks up its entry, and is in flight until it ends.
  * Removing an entry waits for accesses that have looked it up, as a shootdown of the device's TLB does. Entries change
  * under the driver's lock; accesses take no lock.
+ *
+ * A table may have large entries, each for an aligned block of pages whose frames are contiguous. A block has either a
+ * large entry or small ones.
  */
 #ifndef LAB_MMU_H
 #define LAB_MMU_H
@@ -15,7 +18,9 @@ struct lab;
 
 struct lab_mmu {
 	size_t n;
-	uint64_t *entry;
+	uint64_t *entry; /* with the accesses in flight, also those through large entries */
+	unsigned int order;
+	uint64_t *large; /* by block; NULL in a table of small entries */
 };
 
 /* What lab_mmu_begin returns without a valid entry. */
@@ -23,22 +28,31 @@ struct lab_mmu {
 
 /* 0 or -ENOMEM. Entries are numbered from 0. */
 int lab_mmu_init(struct lab_mmu *m, size_t n);
+/* A table with large entries for blocks of 2^order pages; n is a multiple of that. */
+int lab_mmu_init_large(struct lab_mmu *m, size_t n, unsigned int order);
 void lab_mmu_destroy(struct lab_mmu *m);
 
 /*
  * Under the driver's lock. Mapping over a valid entry replaces it at once, without a shootdown; one of the same page keeps
- * the right to write.
+ * the right to write. A large entry over page i goes, with all of its block.
  */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
+/* The same for the block that begins at i, and the frames from pfn on. */
+void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
+/* A large entry goes, and is waited for, as a whole, even if a part of its block is outside. */
 void lab_mmu_unmap(struct lab_mmu *m, size_t i, size_t n); /* with the shootdown */
 void lab_mmu_clear(struct lab_mmu *m, size_t i, size_t n); /* without: accesses go on */
 void lab_mmu_flush(struct lab_mmu *m, size_t i, size_t n); /* the shootdown alone */
+/* What a driver does that knows of no large entries: these stay. */
+void lab_mmu_clear_small(struct lab_mmu *m, size_t i, size_t n);
 bool lab_mmu_is_mapped(const struct lab_mmu *m, size_t i);
+bool lab_mmu_is_large(const struct lab_mmu *m, size_t i);
 bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i);
 uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i); /* LAB_NO_FRAME when not mapped */
 
 /*
  * Marks the pages of writable entries dirty, before these are removed: entry i is of the page, and mask keeps its frame.
+ * Of a large entry, all pages of its block.
  */
 void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page,
 		       uint64_t mask);

@@ -457,6 +457,7 @@ TEST(order_is_that_of_the_block)
 		expect_orders(&rig, 0, 3 * block, order);
 		for (size_t k = 0; k < 3; k++)
 			CHECK_EQ(mrn_hmm_pfn_to_frame(v.pfns[k * block]) % block, 0);
+		fill_pages(p, n, 1);
 		/* What is left at the end is no block. */
 		expect_orders(&rig, 3 * block, n, 0);
 		/* A part of a block says so as well. */
@@ -472,9 +473,41 @@ TEST(order_is_that_of_the_block)
 		CHECK_ERR(view_snapshot(&v), 0);
 		expect_orders(&rig, 0, block, order);
 		expect_orders(&rig, block, n, 0);
+		/* Compaction joins a block again whose pages have one protection. */
+		CHECK_EQ(mrn_hmm_compact(rig.hmm, p, PAGE(n)), (long)n);
+		CHECK_ERR(view_snapshot(&v), 0);
+		expect_orders(&rig, 0, 2 * block, order);
+		expect_orders(&rig, 2 * block, n, 0);
+		CHECK_ERR(mrn_hmm_protect(rig.hmm, p + PAGE(2 * block), PAGE(1), RW), 0);
+		CHECK_EQ(mrn_hmm_compact(rig.hmm, p, PAGE(n)), (long)n);
+		CHECK_ERR(view_fault(&v, WRITE), 0);
+		expect_orders(&rig, 0, 3 * block, order);
+		check_pages(p, n, 1);
 		view_exit(&v);
 		free_region(&rig, p);
 	}
+	hmm_rig_exit(&rig);
+}
+
+/* A device may map all of a block with one entry, which has the rights of the page that it asked for. */
+TEST(a_page_that_may_not_be_read_is_in_no_block)
+{
+	HMM_RIG(rig, .frames = 256);
+	void *at;
+	char *p;
+
+	CHECK_ERR(mrn_hmm_alloc(rig.hmm, PAGE(8), RW, 2, &at), 0);
+	p = at;
+	view_init(&v, &rig, p, 8);
+	/* For reading: no page is writable, and one without any right looks like its neighbours but for that. */
+	CHECK_ERR(view_fault(&v, FAULT), 0);
+	expect_orders(&rig, 0, 8, 2);
+	CHECK_ERR(mrn_hmm_protect(rig.hmm, p + PAGE(5), PAGE(1), PROT_NONE), 0);
+	CHECK_ERR(view_snapshot(&v), 0);
+	expect_orders(&rig, 0, 4, 2);
+	expect_orders(&rig, 4, 8, 0);
+	view_exit(&v);
+	free_region(&rig, p);
 	hmm_rig_exit(&rig);
 }
 
