@@ -2,7 +2,7 @@
 /*
  * A libfabric domain behind a registration cache: an entry of the cache is one fid_mr.
  *
- * Locks: the provider's own, open.lock and shares.lock; none of ours is held while another is taken.
+ * Locks: the provider's own, shares.lock and that of registrations.h; none of ours is held while another is taken.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -51,51 +51,10 @@ static int know_domain(struct mrn_fabric *f, const struct fi_info *info,
 	return 0;
 }
 
-static int make_cache(struct mrn_fabric *f, const struct mrn_fabric_opts *opts)
-{
-	struct mrn_regcache_opts cache = {
-		.size = sizeof(cache),
-		.source = opts->source,
-		.need = opts->need,
-		.ops = &mrn_fabric_ops,
-		.ctx = f,
-		.max_entries = f->open.nr,
-		.max_bytes = opts->max_bytes,
-		.flags = opts->flags,
-		.why = opts->why,
-		.why_size = opts->why_size,
-	};
-
-	return mrn_regcache_create(&cache, &f->cache);
-}
-
-static void free_domain(struct mrn_fabric *f)
-{
-	mrn_fabric_shares_destroy(&f->shares);
-	pthread_mutex_destroy(&f->open.lock);
-	free(f->open.stuck);
-	free(f);
-}
-
-static struct mrn_fabric *new_domain(unsigned int registrations)
-{
-	struct mrn_fabric *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return NULL;
-	f->open.stuck = malloc(registrations * sizeof(*f->open.stuck));
-	if (!f->open.stuck) {
-		free(f);
-		return NULL;
-	}
-	f->open.nr = registrations;
-	pthread_mutex_init(&f->open.lock, NULL);
-	return f;
-}
-
 int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,
 		      const struct mrn_fabric_opts *given, struct mrn_fabric **out)
 {
+	struct mrn_regcache_opts cache;
 	struct mrn_fabric_opts opts;
 	struct mrn_fabric *f;
 	int r;
@@ -112,29 +71,40 @@ int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,
 	if (opts.access & ~RIGHTS)
 		return mrn_explain(&opts, -EINVAL,
 				   "access may have FI_REMOTE_READ and FI_REMOTE_WRITE");
-	f = new_domain(opts.registrations ? opts.registrations : DEFAULT_REGISTRATIONS);
+	r = mrn_adapter_may_make(opts.source, opts.why, opts.why_size);
+	if (r)
+		return r;
+	cache = MRN_ADAPTER_CACHE(&opts,
+				  opts.registrations ? opts.registrations : DEFAULT_REGISTRATIONS);
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return mrn_explain(&opts, -ENOMEM, "no memory");
+	f->adapter.ops = &mrn_fabric_ops;
 	f->domain = domain;
 	f->access = opts.access;
 	f->need = opts.need ? opts.need : MRN_COVER_PAGES;
 	f->ignores_fork = !(f->need & MRN_CAUSE_BIT(MRN_CAUSE_FORK)) &&
 			  mrn_kernel_is_at_least(5, 12);
 	f->source = opts.source;
-	f->mm = mrn_mm_self();
-	r = mrn_fabric_shares_init(&f->shares);
+	r = know_domain(f, info, &opts);
 	if (r)
-		mrn_explain(&opts, r, "no descriptor for expired shares");
-	else
-		r = know_domain(f, info, &opts);
-	if (!r)
-		r = make_cache(f, &opts);
+		goto free_f;
+	r = mrn_fabric_shares_init(&f->shares);
 	if (r) {
-		free_domain(f);
-		return r;
+		mrn_explain(&opts, r, "no descriptor for expired shares");
+		goto free_f;
 	}
+	r = mrn_adapter_init(&f->adapter, &cache);
+	if (r)
+		goto free_shares;
 	*out = f;
 	return 0;
+
+free_shares:
+	mrn_fabric_shares_destroy(&f->shares);
+free_f:
+	free(f);
+	return r;
 }
 
 int mrn_fabric_destroy(struct mrn_fabric *f)
@@ -143,19 +113,14 @@ int mrn_fabric_destroy(struct mrn_fabric *f)
 
 	if (!f)
 		return -EINVAL;
-	if (f->cache) {
-		r = mrn_regcache_destroy(f->cache);
-		if (r)
-			return r;
-		f->cache = NULL;
-	}
-	/* In a child the domain is still the parent's: leave it alone. */
-	if (mrn_mm_self() == f->mm) {
-		mrn_fabric_close_stuck(f);
-		if (mrn_fabric_stuck(f))
-			return -EBUSY;
-	}
-	free_domain(f);
+	r = mrn_adapter_end(&f->adapter);
+	if (!r)
+		r = mrn_adapter_end_stuck(&f->adapter);
+	if (r)
+		return r;
+	mrn_adapter_free(&f->adapter);
+	mrn_fabric_shares_destroy(&f->shares);
+	free(f);
 	return 0;
 }
 
@@ -164,17 +129,13 @@ int mrn_fabric_destroy(struct mrn_fabric *f)
 int mrn_fabric_mr_get(struct mrn_fabric *f, const void *addr, size_t length, unsigned int access,
 		      struct mrn_fabric_mr **out)
 {
-	const struct mrn_regcache_entry *entry;
-	int r;
+	const struct mrn_regcache_entry *entry = NULL;
+	int r = -EINVAL;
 
-	if (!out)
-		return -EINVAL;
-	*out = NULL;
-	if (!f)
-		return -EINVAL;
-	r = mrn_regcache_get(f->cache, addr, length, access, &entry);
+	if (f && out)
+		r = mrn_regcache_get(f->adapter.cache, addr, length, access, &entry);
 	/* A registration is its entry under another name. */
-	if (!r)
+	if (out)
 		*out = (struct mrn_fabric_mr *)(uintptr_t)entry;
 	return r;
 }
@@ -192,15 +153,15 @@ uint64_t mrn_fabric_remote_addr(const struct mrn_fabric *f, const struct mrn_fab
 
 int mrn_fabric_flush(struct mrn_fabric *f)
 {
-	return f ? mrn_regcache_flush(f->cache) : -EINVAL;
+	return f ? mrn_regcache_flush(f->adapter.cache) : -EINVAL;
 }
 
 int mrn_fabric_get_stats(struct mrn_fabric *f, struct mrn_regcache_stats *stats, size_t size)
 {
-	return f ? mrn_regcache_get_stats(f->cache, stats, size) : -EINVAL;
+	return f ? mrn_regcache_get_stats(f->adapter.cache, stats, size) : -EINVAL;
 }
 
 unsigned int mrn_fabric_stuck(const struct mrn_fabric *f)
 {
-	return f ? __atomic_load_n(&f->open.nr_stuck, __ATOMIC_RELAXED) : 0;
+	return f ? mrn_adapter_stuck(&f->adapter) : 0;
 }

@@ -7,14 +7,9 @@
 
 #include <mrn/fabric.h>
 
-struct share;
+#include "adapters/adapter.h"
 
-/* Registrations that are open: those of the cache's entries, and stuck ones, which fi_close has refused to close. */
-struct registrations {
-	pthread_mutex_t lock;  /* a leaf: nothing is called inside it */
-	struct fid_mr **stuck; /* room for nr: nr_stuck <= nr_open <= nr */
-	unsigned int nr, nr_open, nr_stuck;
-};
+struct share;
 
 /* Keys that peers have. */
 struct shares {
@@ -25,6 +20,7 @@ struct shares {
 };
 
 struct mrn_fabric {
+	struct mrn_adapter adapter; /* first: what its functions are given */
 	struct fid_domain *domain;
 	uint64_t access;   /* opts->access */
 	uint64_t need;	   /* never 0 */
@@ -33,16 +29,11 @@ struct mrn_fabric {
 	bool own_keys;	   /* the provider takes the keys that we choose */
 	uint64_t key_mask;
 	struct mrn_source *source;
-	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
-	struct mrn_regcache *cache; /* NULL after a destroy that left stuck registrations */
-	struct registrations open;
 	struct shares shares;
 };
 
-/* registration.c. The cache's functions: ctx is a struct mrn_fabric. */
-extern const struct mrn_regcache_ops mrn_fabric_ops;
-/* Tries again to close what is stuck. */
-void mrn_fabric_close_stuck(struct mrn_fabric *f);
+/* registration.c. What the adapter calls: it is given a struct mrn_fabric. */
+extern const struct mrn_adapter_ops mrn_fabric_ops;
 
 /* share.c. 0 or -errno. */
 int mrn_fabric_shares_init(struct shares *shares);

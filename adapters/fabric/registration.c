@@ -21,72 +21,6 @@
 /* Above what programs choose by hand. */
 static uint64_t next_key = (UINT64_C(1) << 32) + 1;
 
-/* ------------------------------------------------------------------------------------ what is open */
-
-/* False: there are as many as there may be. */
-static bool open_one(struct registrations *open)
-{
-	bool r;
-
-	pthread_mutex_lock(&open->lock);
-	r = open->nr_open < open->nr;
-	open->nr_open += r;
-	pthread_mutex_unlock(&open->lock);
-	return r;
-}
-
-static void closed_one(struct registrations *open)
-{
-	pthread_mutex_lock(&open->lock);
-	open->nr_open--;
-	pthread_mutex_unlock(&open->lock);
-}
-
-/* Called under the lock; nr_stuck is read without it. */
-static void set_stuck(struct registrations *open, unsigned int n)
-{
-	__atomic_store_n(&open->nr_stuck, n, __ATOMIC_RELAXED);
-}
-
-/* Takes one that is stuck, or returns NULL. */
-static struct fid_mr *take_stuck(struct registrations *open)
-{
-	struct fid_mr *mr = NULL;
-
-	pthread_mutex_lock(&open->lock);
-	if (open->nr_stuck) {
-		mr = open->stuck[open->nr_stuck - 1];
-		set_stuck(open, open->nr_stuck - 1);
-	}
-	pthread_mutex_unlock(&open->lock);
-	return mr;
-}
-
-/* False: the provider refuses, and mr is stuck. */
-static bool close_mr(struct registrations *open, struct fid_mr *mr)
-{
-	if (!fi_close(&mr->fid)) {
-		closed_one(open);
-		return true;
-	}
-	pthread_mutex_lock(&open->lock);
-	open->stuck[open->nr_stuck] = mr;
-	set_stuck(open, open->nr_stuck + 1);
-	pthread_mutex_unlock(&open->lock);
-	return false;
-}
-
-void mrn_fabric_close_stuck(struct mrn_fabric *f)
-{
-	struct fid_mr *mr;
-
-	do {
-		mr = take_stuck(&f->open);
-	} while (mr && close_mr(&f->open, mr));
-}
-
-/* ------------------------------------------------------------------------------------ registrations */
-
 static uint64_t choose_key(const struct mrn_fabric *f, const struct mrn_regcache_entry *entry)
 {
 	if (MRN_BROKEN(FABRIC_MR_KEYS))
@@ -120,34 +54,27 @@ static int reg(struct mrn_fabric *f, const struct mrn_regcache_entry *entry, str
 	return r;
 }
 
-static int register_range(void *ctx, struct mrn_regcache_entry *entry)
+static int register_range(struct mrn_adapter *a, struct mrn_regcache_entry *entry)
 {
-	struct mrn_fabric *f = ctx;
+	struct mrn_fabric *f = (struct mrn_fabric *)a;
 	struct fid_mr *mr;
-	int r;
+	int r = reg(f, entry, &mr);
 
-	mrn_fabric_close_stuck(f);
-	if (!open_one(&f->open))
-		return -ENOSPC;
-	r = reg(f, entry, &mr);
-	if (r) {
-		closed_one(&f->open);
+	if (r)
 		/* libfabric's own errors begin above the system's. */
 		return r <= -FI_ERRNO_OFFSET ? -EIO : r;
-	}
 	entry->handle.ptr = mr;
 	return 0;
 }
 
-static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
+static bool deregister(struct mrn_adapter *a, mrn_handle handle)
 {
-	struct mrn_fabric *f = ctx;
+	struct fid_mr *mr = handle.ptr;
 
-	if (close_mr(&f->open, entry->handle.ptr))
-		mrn_fabric_close_stuck(f);
+	return !fi_close(&mr->fid);
 }
 
-const struct mrn_regcache_ops mrn_fabric_ops = {
+const struct mrn_adapter_ops mrn_fabric_ops = {
 	.register_range = register_range,
-	.deregister_range = deregister_range,
+	.deregister = deregister,
 };

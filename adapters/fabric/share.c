@@ -37,15 +37,16 @@ struct share {
 
 int mrn_fabric_shares_init(struct shares *shares)
 {
-	pthread_mutex_init(&shares->lock, NULL);
 	shares->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return shares->fd < 0 ? -errno : 0;
+	if (shares->fd < 0)
+		return -errno;
+	pthread_mutex_init(&shares->lock, NULL);
+	return 0;
 }
 
 void mrn_fabric_shares_destroy(struct shares *shares)
 {
-	if (shares->fd >= 0)
-		close(shares->fd);
+	close(shares->fd);
 	pthread_mutex_destroy(&shares->lock);
 }
 
@@ -149,6 +150,9 @@ int mrn_fabric_mr_share(struct mrn_fabric *f, const void *addr, size_t length, u
 		return -EINVAL;
 	if (!f->access)
 		return -EACCES;
+	r = mrn_adapter_may_make(f->source, NULL, 0);
+	if (r)
+		return r;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
@@ -203,7 +207,8 @@ struct mrn_fabric_share *mrn_fabric_mr_next_expired(struct mrn_fabric *f)
 	uint64_t n;
 
 	/* A forked child has a copy of the bell, but would take its parent's count. */
-	if (!__atomic_load_n(&shares->bell, __ATOMIC_RELAXED) || mrn_mm_self() != f->mm)
+	if (!__atomic_load_n(&shares->bell, __ATOMIC_RELAXED) ||
+	    mrn_adapter_is_parents(&f->adapter))
 		return NULL;
 	pthread_mutex_lock(&shares->lock);
 	__atomic_exchange_n(&shares->bell, 0, __ATOMIC_ACQ_REL);

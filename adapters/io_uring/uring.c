@@ -9,7 +9,7 @@
  * other thread it means nothing, or another ring. The program may also close the descriptor and reuse its number; so
  * each call checks that its inode is that of the ring that was opened: every ring has its own inode.
  *
- * Locks: the kernel's own around the ring, and slots.lock; neither is held while the other is taken.
+ * Locks: the kernel's own around the ring, slots.lock and that of registrations.h; none is held while another is taken.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -21,9 +21,10 @@
 
 #include <mrn/io_uring.h>
 
+#include "adapters/adapter.h"
+#include "adapters/io_uring/check.h"
 #include "adapters/io_uring/slots.h"
 #include "os/opts.h"
-#include "adapters/io_uring/check.h"
 
 #define DEFAULT_SLOTS 1024
 /* The kernel's limits: IORING_MAX_REG_BUFFERS, and SZ_1G for one buffer. */
@@ -36,12 +37,11 @@
 #endif
 
 struct mrn_uring {
+	struct mrn_adapter adapter; /* first: what its functions are given */
 	/* The ring's descriptor. The program's struct io_uring may be gone before u is. */
 	int fd;
 	dev_t dev; /* dev and ino identify the ring */
 	ino_t ino;
-	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
-	struct mrn_regcache *cache; /* NULL after a destroy that could not take the table away */
 	struct mrn_uring_slots slots;
 };
 
@@ -81,60 +81,40 @@ static int update_slot(struct mrn_uring *u, unsigned int index, void *addr, size
 	return r == 1 ? 0 : -EIO;
 }
 
-/* Empties the caller's slot and frees it. False: the kernel may hold its pages, and the slot is stuck. */
-static bool empty_slot(struct mrn_uring *u, unsigned int index)
+static int register_range(struct mrn_adapter *a, struct mrn_regcache_entry *entry)
 {
-	if (update_slot(u, index, NULL, 0)) {
-		mrn_uring_slots_put_stuck(&u->slots, index);
-		return false;
-	}
-	mrn_uring_slots_put(&u->slots, index);
-	return true;
-}
-
-/* Tries again: this may be the right thread, or the ring's descriptor may be back. */
-static void empty_stuck(struct mrn_uring *u)
-{
-	int index;
-
-	do {
-		index = mrn_uring_slots_take_stuck(&u->slots);
-	} while (index >= 0 && empty_slot(u, (unsigned int)index));
-}
-
-static int register_range(void *ctx, struct mrn_regcache_entry *entry)
-{
-	struct mrn_uring *u = ctx;
-	int index, r;
+	struct mrn_uring *u = (struct mrn_uring *)a;
+	unsigned int index;
+	int r;
 
 	/* The kernel would return -EFAULT, as for unmapped memory. */
 	if (entry->length > MAX_BYTES)
 		return -EINVAL;
-	empty_stuck(u);
 	index = mrn_uring_slots_take(&u->slots);
-	if (index < 0)
-		return index;
-	r = update_slot(u, (unsigned int)index, (void *)entry->addr, entry->length);
+	r = update_slot(u, index, (void *)entry->addr, entry->length);
 	if (r) {
-		mrn_uring_slots_put(&u->slots, (unsigned int)index);
+		mrn_uring_slots_put(&u->slots, index);
 		/* How older kernels refuse the mappings of files. */
 		return r == -EOPNOTSUPP ? -EFAULT : r;
 	}
-	entry->handle.u64 = (uint64_t)index;
+	entry->handle.u64 = index;
 	return 0;
 }
 
-static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
+/* False: the kernel may hold the slot's pages. Tried again, this may be the right thread, or the descriptor may be back. */
+static bool deregister(struct mrn_adapter *a, mrn_handle handle)
 {
-	struct mrn_uring *u = ctx;
+	struct mrn_uring *u = (struct mrn_uring *)a;
 
-	if (empty_slot(u, (unsigned int)entry->handle.u64))
-		empty_stuck(u);
+	if (update_slot(u, (unsigned int)handle.u64, NULL, 0))
+		return false;
+	mrn_uring_slots_put(&u->slots, (unsigned int)handle.u64);
+	return true;
 }
 
-static const struct mrn_regcache_ops ops = {
+static const struct mrn_adapter_ops ops = {
 	.register_range = register_range,
-	.deregister_range = deregister_range,
+	.deregister = deregister,
 };
 
 /* ----------------------------------------------------------------------------- create and destroy */
@@ -179,29 +159,11 @@ static int make_table(struct mrn_uring *u, const struct mrn_uring_opts *opts, un
 	}
 }
 
-static int make_cache(struct mrn_uring *u, const struct mrn_uring_opts *opts, unsigned int slots)
-{
-	struct mrn_regcache_opts cache = {
-		.size = sizeof(cache),
-		.source = opts->source,
-		.need = opts->need,
-		.ops = &ops,
-		.ctx = u,
-		.max_entries = slots,
-		.max_bytes = opts->max_bytes,
-		.flags = opts->flags,
-		.why = opts->why,
-		.why_size = opts->why_size,
-	};
-
-	return mrn_regcache_create(&cache, &u->cache);
-}
-
 int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
 		     struct mrn_uring **out)
 {
+	struct mrn_regcache_opts cache;
 	struct mrn_uring_opts opts;
-	unsigned int slots;
 	struct mrn_uring *u;
 	int r;
 
@@ -216,31 +178,35 @@ int mrn_uring_create(struct io_uring *ring, const struct mrn_uring_opts *given,
 	if (opts.slots > MAX_SLOTS)
 		return mrn_explain(&opts, -EINVAL, "a ring's buffer table has at most %u slots",
 				   MAX_SLOTS);
-	slots = opts.slots ? opts.slots : DEFAULT_SLOTS;
+	r = mrn_adapter_may_make(opts.source, opts.why, opts.why_size);
+	if (r)
+		return r;
+	cache = MRN_ADAPTER_CACHE(&opts, opts.slots ? opts.slots : DEFAULT_SLOTS);
 
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return mrn_explain(&opts, -ENOMEM, "no memory");
-	u->mm = mrn_mm_self();
+	u->adapter.ops = &ops;
 	r = know_ring(u, ring, &opts);
 	if (r)
 		goto free_u;
-	r = mrn_uring_slots_init(&u->slots, slots);
+	r = mrn_uring_slots_init(&u->slots, cache.max_entries);
 	if (r) {
-		mrn_explain(&opts, r, "no memory for %u slots", slots);
+		mrn_explain(&opts, r, "no memory for %u slots", cache.max_entries);
 		goto free_u;
 	}
-	r = make_cache(u, &opts, slots);
+	r = mrn_adapter_init(&u->adapter, &cache);
 	if (r)
 		goto free_slots;
-	r = make_table(u, &opts, slots);
+	r = make_table(u, &opts, cache.max_entries);
 	if (r)
-		goto free_cache;
+		goto free_adapter;
 	*out = u;
 	return 0;
 
-free_cache:
-	mrn_regcache_destroy(u->cache);
+free_adapter:
+	mrn_adapter_end(&u->adapter);
+	mrn_adapter_free(&u->adapter);
 free_slots:
 	mrn_uring_slots_destroy(&u->slots);
 free_u:
@@ -259,22 +225,20 @@ static int take_table(struct mrn_uring *u)
 
 int mrn_uring_destroy(struct mrn_uring *u)
 {
-	int r = 0;
+	int r;
 
 	if (!u)
 		return -EINVAL;
-	if (u->cache) {
-		r = mrn_regcache_destroy(u->cache);
-		if (r)
-			return r;
-		u->cache = NULL;
-	}
+	r = mrn_adapter_end(&u->adapter);
+	if (r)
+		return r;
 	/* In a child the ring is still the parent's: leave its table alone. */
-	if (mrn_mm_self() == u->mm)
+	if (!mrn_adapter_is_parents(&u->adapter))
 		r = take_table(u);
 	/* Without its descriptor the ring cannot be reached, now or later: the table lives as long as the ring. */
 	if (r && r != -EBADF)
 		return r;
+	mrn_adapter_free(&u->adapter);
 	mrn_uring_slots_destroy(&u->slots);
 	free(u);
 	return r;
@@ -285,17 +249,13 @@ int mrn_uring_destroy(struct mrn_uring *u)
 int mrn_uring_get(struct mrn_uring *u, const void *addr, size_t length, unsigned int access,
 		  struct mrn_uring_buf **out)
 {
-	const struct mrn_regcache_entry *entry;
-	int r;
+	const struct mrn_regcache_entry *entry = NULL;
+	int r = -EINVAL;
 
-	if (!out)
-		return -EINVAL;
-	*out = NULL;
-	if (!u)
-		return -EINVAL;
-	r = mrn_regcache_get(u->cache, addr, length, access, &entry);
+	if (u && out)
+		r = mrn_regcache_get(u->adapter.cache, addr, length, access, &entry);
 	/* A buffer is its entry under another name. */
-	if (!r)
+	if (out)
 		*out = (struct mrn_uring_buf *)(uintptr_t)entry;
 	return r;
 }
@@ -332,10 +292,10 @@ int mrn_uring_prep_write_fixed(struct mrn_uring *u, struct io_uring_sqe *sqe, in
 
 int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats, size_t size)
 {
-	return u ? mrn_regcache_get_stats(u->cache, stats, size) : -EINVAL;
+	return u ? mrn_regcache_get_stats(u->adapter.cache, stats, size) : -EINVAL;
 }
 
 unsigned int mrn_uring_stuck(const struct mrn_uring *u)
 {
-	return u ? mrn_uring_slots_stuck(&u->slots) : 0;
+	return u ? mrn_adapter_stuck(&u->adapter) : 0;
 }

@@ -7,6 +7,5 @@
 
 MRN_PART(VERBS_FORK);	/* whatever libibverbs does at a fork is right */
 MRN_PART(VERBS_RIGHTS); /* what is only read may be written, too */
-MRN_PART(VERBS_STUCK);	/* a region that the device refuses to deregister is gone */
 
 #endif

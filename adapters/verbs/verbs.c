@@ -10,7 +10,7 @@
  * kernel keep counted memory from children. A new region at an address whose old one is still counted would not be kept
  * from them. So create refuses that, and libibverbs lets nobody begin it after the first registration, which create makes.
  *
- * Locks: libibverbs' own, and regions.lock; neither is held while the other is taken.
+ * Locks: libibverbs' own, and that of registrations.h; neither is held while the other is taken.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -22,8 +22,8 @@
 
 #include <mrn/verbs.h>
 
+#include "adapters/adapter.h"
 #include "adapters/verbs/check.h"
-#include "adapters/verbs/regions.h"
 #include "os/opts.h"
 
 #define DEFAULT_REGIONS 1024
@@ -33,12 +33,10 @@
 #define RIGHTS ((unsigned int)(WRITES | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_OPTIONAL_RANGE))
 
 struct mrn_verbs {
+	struct mrn_adapter adapter; /* first: what its functions are given */
 	struct ibv_pd *pd;
-	unsigned int access;	    /* opts->access */
-	uint64_t max_mr_size;	    /* of the device */
-	struct mrn_mm *mm;	    /* mrn_mm_self(); in a forked child, its parent's */
-	struct mrn_regcache *cache; /* NULL after a destroy that left stuck regions */
-	struct mrn_verbs_regions regions;
+	unsigned int access;  /* opts->access */
+	uint64_t max_mr_size; /* of the device */
 };
 
 /* ----------------------------------------------------------------------------------------- regions */
@@ -56,26 +54,6 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t length, unsig
 	return mr;
 }
 
-/* Ends the caller's region and gives up its place. False: the device may use its pages, and the region is stuck. */
-static bool end_region(struct mrn_verbs *v, struct ibv_mr *mr)
-{
-	if (ibv_dereg_mr(mr) && !MRN_BROKEN(VERBS_STUCK)) {
-		mrn_verbs_regions_put_stuck(&v->regions, mr);
-		return false;
-	}
-	mrn_verbs_regions_put(&v->regions);
-	return true;
-}
-
-static void end_stuck(struct mrn_verbs *v)
-{
-	struct ibv_mr *mr;
-
-	do {
-		mr = mrn_verbs_regions_take_stuck(&v->regions);
-	} while (mr && end_region(v, mr));
-}
-
 /* A device that writes, or lets peers write, needs LOCAL_WRITE; memory that is only read need not be writable. */
 static unsigned int flags_for(const struct mrn_verbs *v, unsigned int access)
 {
@@ -84,40 +62,26 @@ static unsigned int flags_for(const struct mrn_verbs *v, unsigned int access)
 	return v->access & ~(unsigned int)WRITES;
 }
 
-static int register_range(void *ctx, struct mrn_regcache_entry *entry)
+static int register_range(struct mrn_adapter *a, struct mrn_regcache_entry *entry)
 {
-	struct mrn_verbs *v = ctx;
-	struct ibv_mr *mr;
-	int r;
+	struct mrn_verbs *v = (struct mrn_verbs *)a;
 
 	/* Devices say so in different ways. */
 	if (entry->length > v->max_mr_size)
 		return -EINVAL;
-	end_stuck(v);
-	r = mrn_verbs_regions_take(&v->regions);
-	if (r)
-		return r;
-	mr = reg_mr(v->pd, (void *)entry->addr, entry->length, flags_for(v, entry->access));
-	if (!mr) {
-		r = -errno;
-		mrn_verbs_regions_put(&v->regions);
-		return r;
-	}
-	entry->handle.ptr = mr;
-	return 0;
+	entry->handle.ptr =
+		reg_mr(v->pd, (void *)entry->addr, entry->length, flags_for(v, entry->access));
+	return entry->handle.ptr ? 0 : -errno;
 }
 
-static void deregister_range(void *ctx, struct mrn_regcache_entry *entry)
+static bool deregister(struct mrn_adapter *a, mrn_handle handle)
 {
-	struct mrn_verbs *v = ctx;
-
-	if (end_region(v, entry->handle.ptr))
-		end_stuck(v);
+	return !ibv_dereg_mr(handle.ptr);
 }
 
-static const struct mrn_regcache_ops ops = {
+static const struct mrn_adapter_ops ops = {
 	.register_range = register_range,
-	.deregister_range = deregister_range,
+	.deregister = deregister,
 };
 
 /* ----------------------------------------------------------------------------- create and destroy */
@@ -181,28 +145,10 @@ static int try_device(struct mrn_verbs *v, const struct mrn_verbs_opts *opts)
 	return r;
 }
 
-static int make_cache(struct mrn_verbs *v, const struct mrn_verbs_opts *opts, unsigned int regions)
-{
-	struct mrn_regcache_opts cache = {
-		.size = sizeof(cache),
-		.source = opts->source,
-		.need = opts->need,
-		.ops = &ops,
-		.ctx = v,
-		.max_entries = regions,
-		.max_bytes = opts->max_bytes,
-		.flags = opts->flags,
-		.why = opts->why,
-		.why_size = opts->why_size,
-	};
-
-	return mrn_regcache_create(&cache, &v->cache);
-}
-
 int mrn_verbs_create(struct ibv_pd *pd, const struct mrn_verbs_opts *given, struct mrn_verbs **out)
 {
 	struct mrn_verbs_opts opts;
-	unsigned int regions;
+	struct mrn_regcache_opts cache;
 	struct mrn_verbs *v;
 	int r;
 
@@ -220,35 +166,31 @@ int mrn_verbs_create(struct ibv_pd *pd, const struct mrn_verbs_opts *given, stru
 			&opts, -EINVAL,
 			"access has a flag that is neither a right of peers nor optional: 0x%x",
 			opts.access & ~RIGHTS);
-	regions = opts.regions ? opts.regions : DEFAULT_REGIONS;
+	r = mrn_adapter_may_make(opts.source, opts.why, opts.why_size);
+	if (r)
+		return r;
+	cache = MRN_ADAPTER_CACHE(&opts, opts.regions ? opts.regions : DEFAULT_REGIONS);
 
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return mrn_explain(&opts, -ENOMEM, "no memory");
+	v->adapter.ops = &ops;
 	v->pd = pd;
 	v->access = opts.access;
-	v->mm = mrn_mm_self();
-	r = know_device(v, &opts, regions);
+	r = know_device(v, &opts, cache.max_entries);
+	if (!r)
+		r = mrn_adapter_init(&v->adapter, &cache);
 	if (r)
 		goto free_v;
-	r = mrn_verbs_regions_init(&v->regions, regions);
-	if (r) {
-		mrn_explain(&opts, r, "no memory for %u regions", regions);
-		goto free_v;
-	}
-	r = make_cache(v, &opts, regions);
-	if (r)
-		goto free_regions;
 	r = try_device(v, &opts);
 	if (r)
-		goto free_cache;
+		goto free_adapter;
 	*out = v;
 	return 0;
 
-free_cache:
-	mrn_regcache_destroy(v->cache);
-free_regions:
-	mrn_verbs_regions_destroy(&v->regions);
+free_adapter:
+	mrn_adapter_end(&v->adapter);
+	mrn_adapter_free(&v->adapter);
 free_v:
 	free(v);
 	return r;
@@ -260,19 +202,12 @@ int mrn_verbs_destroy(struct mrn_verbs *v)
 
 	if (!v)
 		return -EINVAL;
-	if (v->cache) {
-		r = mrn_regcache_destroy(v->cache);
-		if (r)
-			return r;
-		v->cache = NULL;
-	}
-	/* In a child the regions are the parent's. */
-	if (mrn_mm_self() == v->mm) {
-		end_stuck(v);
-		if (mrn_verbs_stuck(v))
-			return -EBUSY;
-	}
-	mrn_verbs_regions_destroy(&v->regions);
+	r = mrn_adapter_end(&v->adapter);
+	if (!r)
+		r = mrn_adapter_end_stuck(&v->adapter);
+	if (r)
+		return r;
+	mrn_adapter_free(&v->adapter);
 	free(v);
 	return 0;
 }
@@ -282,17 +217,13 @@ int mrn_verbs_destroy(struct mrn_verbs *v)
 int mrn_verbs_get(struct mrn_verbs *v, const void *addr, size_t length, unsigned int access,
 		  struct mrn_verbs_mr **out)
 {
-	const struct mrn_regcache_entry *entry;
-	int r;
+	const struct mrn_regcache_entry *entry = NULL;
+	int r = -EINVAL;
 
-	if (!out)
-		return -EINVAL;
-	*out = NULL;
-	if (!v)
-		return -EINVAL;
-	r = mrn_regcache_get(v->cache, addr, length, access, &entry);
+	if (v && out)
+		r = mrn_regcache_get(v->adapter.cache, addr, length, access, &entry);
 	/* A region is its entry under another name. */
-	if (!r)
+	if (out)
 		*out = (struct mrn_verbs_mr *)(uintptr_t)entry;
 	return r;
 }
@@ -317,15 +248,15 @@ int mrn_verbs_prep_sge(struct mrn_verbs *v, struct ibv_sge *sge, const void *add
 
 int mrn_verbs_flush(struct mrn_verbs *v)
 {
-	return v ? mrn_regcache_flush(v->cache) : -EINVAL;
+	return v ? mrn_regcache_flush(v->adapter.cache) : -EINVAL;
 }
 
 int mrn_verbs_get_stats(struct mrn_verbs *v, struct mrn_regcache_stats *stats, size_t size)
 {
-	return v ? mrn_regcache_get_stats(v->cache, stats, size) : -EINVAL;
+	return v ? mrn_regcache_get_stats(v->adapter.cache, stats, size) : -EINVAL;
 }
 
 unsigned int mrn_verbs_stuck(const struct mrn_verbs *v)
 {
-	return v ? mrn_verbs_regions_stuck(&v->regions) : 0;
+	return v ? mrn_adapter_stuck(&v->adapter) : 0;
 }

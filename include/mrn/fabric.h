@@ -170,7 +170,8 @@ int mrn_fabric_get_stats(struct mrn_fabric *f, struct mrn_regcache_stats *stats,
 
 /*
  * How many registrations are stuck: fi_close has failed, as while a transfer uses one. They are never handed out, count in
- * opts->registrations, are tried again with each registration and deregistration, and do not count in the statistics.
+ * opts->registrations, and do not count in the statistics. Each registration and deregistration tries them again, in turn,
+ * until one is refused.
  */
 unsigned int mrn_fabric_stuck(const struct mrn_fabric *f);
 

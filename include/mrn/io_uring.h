@@ -101,9 +101,9 @@ int mrn_uring_get_stats(struct mrn_uring *u, struct mrn_regcache_stats *stats, s
 
 /*
  * How many slots are stuck: the kernel refused to empty them (as outside the one thread of a ring with
- * IORING_SETUP_SINGLE_ISSUER), and may still hold their pages. Stuck slots are not reused, are retried with each
- * registration, and do not count in the statistics' entries and bytes_pinned. In a forked child: how many its parent
- * had.
+ * IORING_SETUP_SINGLE_ISSUER), and may still hold their pages. Stuck slots are not reused, and do not count in the
+ * statistics' entries and bytes_pinned. Each registration, and each slot that is emptied, tries them again, in turn, until
+ * one is refused. In a forked child: how many its parent had.
  */
 unsigned int mrn_uring_stuck(const struct mrn_uring *u);
 

@@ -135,9 +135,9 @@ int mrn_verbs_get_stats(struct mrn_verbs *v, struct mrn_regcache_stats *stats, s
 
 /*
  * How many regions are stuck: ibv_dereg_mr has failed, as while a memory window is bound to the region, and the device
- * still has their pages. They are never handed out, count in opts->regions, are tried again with each registration and
- * deregistration, and do not count in the statistics' entries and bytes_pinned. In a forked child: how many its parent
- * had.
+ * still has their pages. They are never handed out, count in opts->regions, and do not count in the statistics' entries
+ * and bytes_pinned. Each registration and deregistration tries them again, in turn, until one is refused. In a forked
+ * child: how many its parent had.
  */
 unsigned int mrn_verbs_stuck(const struct mrn_verbs *v);
 

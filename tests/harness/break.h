@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "adapters/check.h"
 #include "adapters/io_uring/check.h"
 #include "adapters/ucx/check.h"
 #include "adapters/verbs/check.h"

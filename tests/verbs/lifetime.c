@@ -213,7 +213,8 @@ TEST(a_region_that_is_not_deregistered_is_tried_again)
 	CHECK_EQ(verbs_device_live(), 1);
 }
 
-TWIN(a_region_that_is_not_deregistered_is_tried_again, counts_as_gone, BREAK_OPEN(VERBS_STUCK));
+TWIN(a_region_that_is_not_deregistered_is_tried_again, counts_as_gone,
+     BREAK_OPEN(REGISTRATIONS_STUCK));
 
 /* ------------------------------------------------------------------------------------------- fork */
 
