@@ -11,8 +11,13 @@
  * it takes the lock. But start first checks the list without the lock, and the notifier may be linked just after: then
  * start calls nothing, and end must not use the numbers. Registering waits for the tokens in progress, so no token
  * misses a notifier that is in use.
+ *
+ * Release. A driver may take its shadow down in release and nowhere else. So until release has returned the notifier
+ * stays in the list and is told of invalidations (A1), and the mm does not end. The mm's end may find that an unregister
+ * has been faster, and is still in release: mm->releasing counts those, and the end waits until there is none.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 
 #include "core/check.h"
@@ -24,6 +29,7 @@
 #include "os/atomic.h"
 #include "os/callback.h"
 #include "os/container_of.h"
+#include "os/futex.h"
 
 #include "os/event_path.h"
 
@@ -96,6 +102,22 @@ static void release_once(struct mmu_notifier *mn, struct mrn_mm *mm)
 	mrn_calls_end(calls);
 }
 
+static void end_releasing(struct mrn_mm *mm)
+{
+	/* Release: what the callback did happens before the mm's end returns. */
+	if (!__atomic_sub_fetch(&mm->releasing, 1, __ATOMIC_RELEASE))
+		mrn_futex_wake(&mm->releasing, INT_MAX);
+}
+
+static void wait_for_releases(struct mrn_mm *mm)
+{
+	uint32_t n;
+
+	while ((n = __atomic_load_n(&mm->releasing, __ATOMIC_ACQUIRE)) &&
+	       !MRN_BROKEN(A1_END_RELEASES))
+		mrn_futex_wait(&mm->releasing, n, NULL);
+}
+
 void mrn_list_release(struct mrn_mm *mm)
 {
 	struct mmu_notifier *mn;
@@ -106,6 +128,7 @@ void mrn_list_release(struct mrn_mm *mm)
 		release_once(mn, mm);
 		mrn_unpin(&mm->home, &mn->pins);
 	}
+	wait_for_releases(mm);
 }
 
 static int may_change(struct mrn_mm *mm)
@@ -205,6 +228,7 @@ static bool is_linked(const struct mmu_notifier *mn, const struct mrn_mm *mm)
 	return other;
 }
 
+/* 0: mn is pinned, mm has a reference more, and is releasing; the list still has mn. */
 static int begin_unregistering(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
 	mrn_sigmask mask;
@@ -226,8 +250,29 @@ static int begin_unregistering(struct mmu_notifier *mn, struct mrn_mm *mm)
 	else if (mrn_callback_depth)
 		r = -EDEADLK;
 	else
-		r = mrn_pin_begin_removal(&mn->pins);
+		r = mrn_pin(&mn->pins) ? 0 : -ENOENT;
+	if (!r) {
+		mrn_mm_get(mm);
+		__atomic_fetch_add(&mm->releasing, 1, __ATOMIC_RELAXED);
+	}
 	mrn_write_unlock(&mm->lock, mask);
+	return r;
+}
+
+/* 0 for one of several threads that unregister mn. Afterwards the others must not touch it. */
+static int take_out(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	int r;
+
+	if (MRN_BROKEN(A1_RELEASE)) {
+		r = mrn_pin_begin_removal(&mn->pins);
+		release_once(mn, mm);
+	} else {
+		release_once(mn, mm);
+		r = mrn_pin_begin_removal(&mn->pins);
+	}
+	end_releasing(mm);
+	mrn_unpin(&mm->home, &mn->pins);
 	return r;
 }
 
@@ -240,13 +285,16 @@ int mmu_notifier_unregister(struct mmu_notifier *mn, struct mrn_mm *mm)
 	r = begin_unregistering(mn, mm);
 	if (r)
 		return r;
-	release_once(mn, mm);
-	unlink_notifier(mn, mm);
-	mrn_pin_wait_idle(&mm->home, &mn->pins);
-	retire(mn);
+	r = take_out(mn, mm);
+	if (!r) {
+		unlink_notifier(mn, mm);
+		mrn_pin_wait_idle(&mm->home, &mn->pins);
+		retire(mn);
+		mrn_mm_put(mm);
+	}
 	mrn_mm_put(mm);
 	mrn_reaper_help();
-	return 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------------------------ get and put */

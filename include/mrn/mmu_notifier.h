@@ -474,7 +474,10 @@ static inline void mmu_range_notifier_update_seq(struct mmu_range_notifier *mrn,
 
 /* The classic notifiers, told of every invalidation of the mm. Any of the callbacks may be NULL. */
 struct mmu_notifier_ops {
-	/* The mm ends. Called once, before unregister returns at the latest. May block. */
+	/*
+	 * The mm ends, or the notifier is unregistered. Called once, before unregister returns at the latest. May block:
+	 * until it returns, the notifier is told of invalidations, and mrn_mm_destroy waits.
+	 */
 	void (*release)(struct mmu_notifier *mn, struct mrn_mm *mm);
 	/*
 	 * An invalidation starts; 0, or -EAGAIN only when !mmu_notifier_range_blockable(range).

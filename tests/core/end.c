@@ -202,6 +202,118 @@ TEST(end_races_unregister)
 	NOTE("the end came first %u times of %d", by_the_end, race.rounds);
 }
 
+/* ---------------------------------------------------------------------- release in an unregister */
+
+/* A driver that takes down what it has in release, and takes its time. */
+static struct {
+	struct mmu_notifier mn;
+	struct mrn_mm *mm;
+	struct test_gate in_release, leave;
+	unsigned int told;
+	int tid;
+	bool has_shadow;
+} slow;
+
+static void slow_release(struct mmu_notifier *mn, struct mrn_mm *mm)
+{
+	(void)mn;
+	(void)mm;
+	test_gate_open(&slow.in_release);
+	test_gate_wait(&slow.leave);
+	STORE(&slow.has_shadow, false);
+}
+
+static int slow_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	slow.told += range->event != MMU_NOTIFY_RELEASE;
+	return 0;
+}
+
+static void *unregister_slow(void *result)
+{
+	*(int *)result = mmu_notifier_unregister(&slow.mn, slow.mm);
+	return NULL;
+}
+
+static pthread_t begin_slow_release(int *result)
+{
+	static const struct mmu_notifier_ops ops = {.release = slow_release,
+						    .invalidate_range_start = slow_start};
+	pthread_t t;
+
+	memset(&slow, 0, sizeof(slow));
+	slow.mn.ops = &ops;
+	slow.has_shadow = true;
+	slow.mm = new_mm();
+	CHECK_ERR(mmu_notifier_register(&slow.mn, slow.mm), 0);
+	t = go(unregister_slow, result);
+	test_gate_wait(&slow.in_release);
+	return t;
+}
+
+/* Until release has returned, it has its shadow, and so must be told. */
+TEST(a1_a_notifier_is_told_until_its_release_has_returned)
+{
+	int result;
+	pthread_t t = begin_slow_release(&result);
+
+	start_and_end(slow.mm, 4, 8);
+	CHECK_EQ(slow.told, 1);
+	test_gate_open(&slow.leave);
+	done(t);
+	CHECK_ERR(result, 0);
+	start_and_end(slow.mm, 4, 8);
+	CHECK_EQ(slow.told, 1);
+	destroy_idle(slow.mm);
+}
+TWIN(a1_a_notifier_is_told_until_its_release_has_returned, not_told, BREAK(A1_RELEASE));
+
+static void *end_slow(void *arg)
+{
+	(void)arg;
+	STORE(&slow.tid, my_tid());
+	CHECK_ERR(mrn_mm_destroy(slow.mm), 0);
+	CHECK(!LOAD(&slow.has_shadow));
+	return NULL;
+}
+
+/* Whoever ends the mm frees its memory next. */
+TEST(a1_the_end_waits_for_a_release_in_unregister)
+{
+	int result;
+	pthread_t t = begin_slow_release(&result), ender = go(end_slow, NULL);
+
+	await_sleep(&slow.tid);
+	test_gate_open(&slow.leave);
+	done(ender);
+	done(t);
+	CHECK_ERR(result, 0);
+}
+TWIN(a1_the_end_waits_for_a_release_in_unregister, no_wait, BREAK(A1_END_RELEASES));
+
+static void *unregister_slow_too(void *result)
+{
+	STORE(&slow.tid, my_tid());
+	*(int *)result = mmu_notifier_unregister(&slow.mn, slow.mm);
+	return NULL;
+}
+
+/* A driver that does so is wrong, and is told; the notifier goes once. */
+TEST(end_two_threads_unregister)
+{
+	int first, second;
+	pthread_t a = begin_slow_release(&first), b = go(unregister_slow_too, &second);
+
+	await_sleep(&slow.tid);
+	test_gate_open(&slow.leave);
+	done(a);
+	done(b);
+	CHECK_EQ(first + second, -ENOENT);
+	CHECK(!first || !second);
+	destroy_idle(slow.mm);
+}
+
 /*
  * Readers and removers at work while the mm ends: nobody hangs, and nothing is published after it.
  */
