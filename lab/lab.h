@@ -87,6 +87,11 @@ bool lab_chance(struct lab_thread *t, unsigned int one_in);
  * alike: it changes nothing but the odds.
  */
 void lab_pause(struct lab_thread *t);
+/*
+ * Waits until done(arg) is true, for which a worker of the driver has something to do. False, and a finding, if that
+ * can never be: the caller is the worker, or holds what it needs.
+ */
+bool lab_flush(struct lab_thread *worker, bool (*done)(void *arg), void *arg);
 /* Where a careless driver that leaves out this step drops its lock between the check and what relies on it. */
 void lab_unlock_early(struct lab_thread *t, int step, pthread_mutex_t *lock);
 /* For a window in which other threads do whole operations: waits long, so call it seldom. */

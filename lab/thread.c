@@ -4,6 +4,7 @@
 
 #include "lab/world.h"
 #include "os/clock.h"
+#include "os/syscall.h"
 
 /* How long a thread lingers: until others have done LINGER_OPS operations, but at most LINGER_NS. */
 #define LINGER_OPS 8
@@ -43,9 +44,11 @@ static void *enter(void *arg)
 	stack_t old;
 
 	self = t;
+	__atomic_store_n(&t->tid, (int)mrn_sys0(SYS_gettid), __ATOMIC_RELEASE);
 	lab_crash_set_stack(t->signal_stack, &old);
 	t->fn(t->arg, t);
 	sigaltstack(&old, NULL);
+	__atomic_store_n(&t->ended, true, __ATOMIC_RELEASE);
 	return NULL;
 }
 
@@ -79,6 +82,7 @@ void lab_thread_stop(struct lab_thread *t)
 void lab_thread_join(struct lab_thread *t)
 {
 	lab_thread_stop(t);
+	lab_await_end(t);
 	pthread_join(t->pthread, NULL);
 	lab_let_go(LAB_THREADS);
 }

@@ -67,6 +67,8 @@ struct lab_thread {
 	uint64_t counter; /* of values written */
 	bool stop;
 	pthread_t pthread;
+	int tid; /* 0 until it runs */
+	bool ended;
 	void (*fn)(void *arg, struct lab_thread *t);
 	void *arg;
 	struct lab_thread *next;
@@ -127,6 +129,11 @@ struct lab_thread *lab_thread_start_as(struct lab *lab, const char *role,
 void lab_forbid_sleep(struct lab *lab);
 /* The calling thread, or NULL if the lab did not start it. */
 struct lab_thread *lab_self(const struct lab *lab);
+
+/* ---- flush.c */
+
+/* Waits until a thread of the driver has ended. If it never will, prints what is known and ends the process. */
+void lab_await_end(struct lab_thread *t);
 
 /* ---- events.c */
 

@@ -174,11 +174,31 @@ void svm_engine(void *arg, struct lab_thread *t)
 	}
 }
 
+static bool has_no_work(void *svms)
+{
+	return !svm_has_work(svms);
+}
+
+/* The mmap lock for writing, with no range that waits for the worker. It takes that lock itself. */
+static void list_lock_and_flush_work(struct svms *svms)
+{
+	bool held = lab_is_broken(svms->lab, FLUSH_LOCKED);
+
+	pthread_rwlock_wrlock(&svms->mmap_lock);
+	for (bool done = true; done && svm_has_work(svms);) {
+		if (!held)
+			pthread_rwlock_unlock(&svms->mmap_lock);
+		done = lab_flush(svms->worker, has_no_work, svms);
+		if (!held)
+			pthread_rwlock_wrlock(&svms->mmap_lock);
+	}
+}
+
 static void free_some_range(struct svms *svms, size_t page)
 {
 	struct svm_range *prange;
 
-	pthread_rwlock_wrlock(&svms->mmap_lock);
+	list_lock_and_flush_work(svms);
 	prange = range_from_page(svms, page);
 	if (prange)
 		svm_range_release(prange);

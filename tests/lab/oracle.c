@@ -36,6 +36,9 @@ enum {
 	CRASH,
 	CRASH_IN_CALLBACK,
 	ABORT,
+	JOIN_LOCKED,
+	FLUSH_LOCKED,
+	FLUSH_OWN,
 };
 
 static const struct lab_step steps[] = {
@@ -55,6 +58,9 @@ static const struct lab_step steps[] = {
 	[CRASH] = {.name = "crash"},
 	[CRASH_IN_CALLBACK] = {.name = "crash_in_callback"},
 	[ABORT] = {.name = "abort"},
+	[JOIN_LOCKED] = {.name = "join_locked"},
+	[FLUSH_LOCKED] = {.name = "flush_locked"},
+	[FLUSH_OWN] = {.name = "flush_own"},
 	{0},
 };
 
@@ -68,6 +74,7 @@ struct wrong {
 	struct lab_mmu mmu;
 	struct dma_fence fence;
 	pthread_mutex_t lock;
+	unsigned int rounds; /* of thread, which needs lock for each */
 	void *memory;
 	uint64_t frame;
 };
@@ -106,11 +113,30 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	return true;
 }
 
-static void idle(void *arg, struct lab_thread *t)
+static bool has_gone_round(void *arg)
 {
-	(void)arg;
-	while (!lab_thread_stopping(t))
+	struct wrong *w = arg;
+
+	return __atomic_load_n(&w->rounds, __ATOMIC_RELAXED) > 1000;
+}
+
+static void go_round(struct wrong *w)
+{
+	pthread_mutex_lock(&w->lock);
+	__atomic_fetch_add(&w->rounds, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void worker(void *arg, struct lab_thread *t)
+{
+	struct wrong *w = arg;
+
+	if (lab_is_broken(w->lab, FLUSH_OWN))
+		lab_flush(t, has_gone_round, w);
+	for (; !lab_thread_stopping(t); go_round(w))
 		lab_linger(t);
+	/* It needs the lock once more to end. */
+	go_round(w);
 }
 
 static int open_wrong(struct lab *lab, void *dev)
@@ -123,9 +149,9 @@ static int open_wrong(struct lab *lab, void *dev)
 	w->lab = lab;
 	w->range.ops = &range_ops;
 	w->list.ops = &list_ops;
-	w->thread = lab_thread_start(lab, idle, w);
-	w->memory = lab_alloc(64);
 	pthread_mutex_init(&w->lock, NULL);
+	w->thread = lab_thread_start(lab, worker, w);
+	w->memory = lab_alloc(64);
 	dma_fence_init(&w->fence, NULL);
 	dma_fence_signal(&w->fence);
 	err = w->thread && w->memory && lab_mm_get(lab) ? 0 : -ENOMEM;
@@ -163,6 +189,15 @@ static void shut(void *dev)
 {
 	struct wrong *w = dev;
 
+	if (lab_is_broken(w->lab, JOIN_LOCKED) || lab_is_broken(w->lab, FLUSH_LOCKED)) {
+		pthread_mutex_lock(&w->lock);
+		w->rounds = 0;
+		if (lab_is_broken(w->lab, FLUSH_LOCKED))
+			lab_flush(w->thread, has_gone_round, w);
+		else
+			lab_thread_join(w->thread);
+		pthread_mutex_unlock(&w->lock);
+	}
 	if (!leaves(w, LEAVE_PIN))
 		mrn_hmm_unpin(lab_hmm(w->lab), &w->frame, 1, true);
 	if (!leaves(w, LEAVE_LIST_NOTIFIER))
@@ -280,6 +315,19 @@ TEST(what_may_sleep_in_a_callback_that_may_not_is_found, .timeout_s = 60)
 	}
 }
 
+/* Reported after half a second or so, and not when the run takes too long. */
+TEST(a_driver_that_waits_for_its_own_worker_is_found, .timeout_s = 30)
+{
+	static struct lab_result r;
+
+	for (int step = FLUSH_LOCKED; step <= FLUSH_OWN; step++) {
+		run(step, &r);
+		CHECK_MSG(strstr(r.finding, "waits for own worker"), "%s", r.finding);
+		CHECK_EQ(r.asserts, 1);
+		CHECK(!r.stale && !r.leaks);
+	}
+}
+
 /* Runs the step in a child, and returns how that ends, with what it prints in text. */
 static int run_and_die(int step, char *text, size_t size)
 {
@@ -294,7 +342,7 @@ static int run_and_die(int step, char *text, size_t size)
 	CHECK(pid >= 0);
 	if (!pid) {
 		dup2(out[1], STDERR_FILENO);
-		run_ops(100000, step, &r);
+		run_ops(step == JOIN_LOCKED ? 200 : 100000, step, &r);
 		_exit(99);
 	}
 	close(out[1]);
@@ -333,4 +381,19 @@ TEST(a_crash_prints_what_each_thread_did_last, .timeout_s = 60)
 		    " (driver), driver wrong without abort, ");
 	check_crash(CRASH_IN_CALLBACK, SIGSEGV, "mrn lab: SIGSEGV at address 0x8 in a thread of ",
 		    ", driver wrong without crash_in_callback, ");
+}
+
+/* Then the driver cannot go on, and the run ends. */
+TEST(a_driver_that_never_ends_its_thread_dies_at_once, .timeout_s = 30)
+{
+	static char text[65536];
+	int status;
+
+	if (test_is_sanitized())
+		SKIP("the sanitizer has handlers of its own");
+	status = run_and_die(JOIN_LOCKED, text, sizeof(text));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP("this machine lacks managed memory");
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%#x: %s", status, text);
+	CHECK_MSG(strstr(text, "waits for own worker"), "%s", text);
 }
