@@ -35,6 +35,8 @@
 struct nouveau_mn {
 	struct mmu_notifier mn;
 	struct nouveau_svmm *svmm; /* atomic: NULL before open and after close */
+	struct lab *lab;
+	bool gone; /* free_early has freed it, as far as the driver knows */
 };
 
 /* True while this thread allocates under the mutex, as no right driver does. */
@@ -150,6 +152,9 @@ static struct mmu_notifier *svmm_alloc_notifier(struct mrn_mm *mm)
 
 static void svmm_free_notifier(struct mmu_notifier *mn)
 {
+	struct nouveau_mn *nmn = (struct nouveau_mn *)mn;
+
+	LAB_ASSERT(nmn->lab, !nmn->gone, "the notifier is used after its memory was freed");
 	lab_free(mn);
 }
 
@@ -314,6 +319,7 @@ static void svmm_fini(void *dev)
 	nouveau_dmem_fini(svmm);
 	if (svmm->notifier) {
 		__atomic_store_n(&svmm->notifier->svmm, NULL, __ATOMIC_RELEASE);
+		svmm->notifier->gone = lab_is_broken(svmm->lab, FREE_EARLY);
 		mmu_notifier_put(&svmm->notifier->mn);
 		/* A callback that has found the svmm may still be running. */
 		mmu_notifier_synchronize(lab_mm(svmm->lab));
@@ -339,6 +345,7 @@ static int get_notifier(struct nouveau_svmm *svmm)
 
 	if (!err) {
 		svmm->notifier = (struct nouveau_mn *)mn;
+		svmm->notifier->lab = svmm->lab;
 		__atomic_store_n(&svmm->notifier->svmm, svmm, __ATOMIC_RELEASE);
 	}
 	return err;
