@@ -63,8 +63,8 @@ static struct watch **chain_of(uintptr_t addr, size_t length)
 	return &mrn_fabric.chains[mixed >> mrn_fabric.hash_shift];
 }
 
-/* With the lock, or with mm_lock. */
-static struct watch *find(uintptr_t addr, size_t length)
+/* With the lock, or with mm_lock. In line, as is_true: libfabric asks about each of its hits. */
+static inline __attribute__((always_inline)) struct watch *find(uintptr_t addr, size_t length)
 {
 	/* Acquire pairs with add's release: a watch in a chain is complete. */
 	struct watch *w = __atomic_load_n(chain_of(addr, length), __ATOMIC_ACQUIRE);
@@ -94,7 +94,8 @@ static struct watch *add(uintptr_t addr, size_t length)
 	}
 	w->addr = addr;
 	w->length = length;
-	__atomic_store_n(&w->used, __atomic_load_n(&t->tick, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	__atomic_store_n(&w->used, __atomic_load_n(&t->stats.found, __ATOMIC_RELAXED),
+			 __ATOMIC_RELAXED);
 	w->notifier.ops = &mrn_fabric_notifier_ops;
 	/* A change of access rights leaves a pin's pages where they are. */
 	w->notifier.events = 1u << MMU_NOTIFY_UNMAP | 1u << MMU_NOTIFY_CLEAR;
@@ -134,17 +135,26 @@ static bool read_begin(struct watch *w, uint64_t *seq)
 	return !mrn_range_read_begin_until(&w->notifier, &past, seq);
 }
 
+/* True if no invalidation of its range is in progress: read_begin without a seq, and without a call as a rule. */
+static bool is_quiet(struct watch *w)
+{
+	/* A4: both acquire, as in mmu_range_read_begin. */
+	const uint64_t *state = __atomic_load_n(&w->notifier.mm_state, __ATOMIC_ACQUIRE);
+	uint64_t seq;
+
+	return __builtin_expect(__atomic_load_n(state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1) ||
+	       read_begin(w, &seq);
+}
+
 bool mrn_fabric_has_changed(struct watch *w)
 {
 	return mmu_range_check_retry(&w->notifier, __atomic_load_n(&w->seq, __ATOMIC_RELAXED));
 }
 
 /* F3. Tokens first. */
-static bool is_true(struct watch *w)
+static inline __attribute__((always_inline)) bool is_true(struct watch *w)
 {
-	uint64_t seq;
-
-	return watch_state(w) == WATCH_LIVE && read_begin(w, &seq) &&
+	return watch_state(w) == WATCH_LIVE && is_quiet(w) &&
 	       (MRN_BROKEN(FABRIC_MARK) || !mrn_fabric_has_changed(w));
 }
 
@@ -227,11 +237,10 @@ bool mrn_fabric_valid(uintptr_t addr, size_t length)
 	bool yes = w && is_true(w);
 
 	if (yes) {
-		uint64_t tick = __atomic_load_n(&t->tick, __ATOMIC_RELAXED) + 1;
+		uint64_t found = __atomic_load_n(&t->stats.found, __ATOMIC_RELAXED) + 1;
 
-		__atomic_store_n(&t->tick, tick, __ATOMIC_RELAXED);
-		__atomic_store_n(&w->used, tick, __ATOMIC_RELAXED);
-		FABRIC_COUNT_LOCKED(found);
+		__atomic_store_n(&t->stats.found, found, __ATOMIC_RELAXED);
+		__atomic_store_n(&w->used, found, __ATOMIC_RELAXED);
 	} else {
 		FABRIC_COUNT_LOCKED(stale);
 	}

@@ -45,7 +45,7 @@ struct watch {
 	struct watch *next; /* in its chain, or on the free list */
 	uint64_t seq;	    /* the notifier's, when it was born */
 	uint64_t born;
-	uint64_t used; /* the table's tick when it was last found valid, or added */
+	uint64_t used; /* stats.found when it was last found valid, or added */
 	uint32_t state;
 } __attribute__((aligned(64)));
 
@@ -59,7 +59,6 @@ struct table {
 	unsigned int nr, hash_shift;
 	struct watch **chains;
 	struct watch *pool;
-	uint64_t tick;
 
 	pthread_mutex_t lock;
 	unsigned int fresh; /* watches of the pool that have been used at all */

@@ -19,7 +19,7 @@
 #include "coverage/cause/race.h"
 
 #define DEADLINE_MS 6000
-#define RACE_NS	    700000000L
+#define RACE_NS	    1500000000L
 #define RACE_ROUNDS 2000
 
 enum result { CAUGHT, MISSED, HANGS, IMPOSSIBLE, UNAVAILABLE, UNTRIED };
