@@ -68,6 +68,14 @@ TEST(lab_finds_what_is_broken, .timeout_s = 120)
 	d = json_object_array_get_idx(member(report, "drivers", json_type_array), 0);
 	CHECK(figure(d, "stale") + figure(d, "asserts") > 0);
 	CHECK(strstr(text(d, "finding"), "the last events"));
+	CHECK_EQ(figure(d, "ops"), 20000);
+	json_object_put(report);
+	RUN(&o, "lab", "--driver", "umem_odp", "--break", "no_retry", "--ops", "20000", "--stop",
+	    "--json");
+	CHECK_MSG(o.status == 0, "%d: %s%s", o.status, o.out, o.err);
+	report = parse(&o);
+	d = json_object_array_get_idx(member(report, "drivers", json_type_array), 0);
+	CHECK(figure(d, "ops") < 20000);
 	json_object_put(report);
 }
 
@@ -98,11 +106,15 @@ TEST(lab_for_people, .timeout_s = 120)
 }
 
 #define STEP(number, name, words) +1
+#define CUTS(how, name, words)	  +1
+#define IGNORES(event, name)	  +1
 enum {
 	SCIF_DMA_STEPS =
 #include "lab/steps/scif_dma.def"
 };
 #undef STEP
+#undef CUTS
+#undef IGNORES
 
 /* On each line the driver, the step, and some words. */
 TEST(lab_lists_steps)

@@ -38,6 +38,7 @@ static int run_one(const struct lab_options *o, const struct lab_driver *driver,
 		.threads = (unsigned int)o->threads,
 		.seed = o->seed,
 		.broken = step,
+		.stop_at_finding = o->stop,
 		.progress = show_progress,
 		.arg = (void *)(uintptr_t)o,
 	};

@@ -7,7 +7,7 @@
 #include "tools/mrn/lab/options.h"
 
 /* None has a short form. */
-enum { DRIVER = 256, OPS, THREADS, SEED, BREAK, LIST_STEPS, JSON };
+enum { DRIVER = 256, OPS, THREADS, SEED, BREAK, LIST_STEPS, STOP, JSON };
 
 static const struct argp_option options[] = {
 	{"driver", DRIVER, "NAME", 0, "The device model, or all (all)", 0},
@@ -20,6 +20,7 @@ static const struct argp_option options[] = {
 	 "Leave out this step of the driver's discipline, which the oracle must find", 0},
 	{"list-steps", LIST_STEPS, NULL, 0,
 	 "Print the drivers' steps, and what is wrong without each; run nothing", 0},
+	{"stop", STOP, NULL, 0, "End the run of a driver at its first finding", 0},
 	{"json", JSON, NULL, 0, "Print the figures as JSON", 0},
 	{0},
 };
@@ -47,6 +48,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case LIST_STEPS:
 		o->list_steps = true;
+		return 0;
+	case STOP:
+		o->stop = true;
 		return 0;
 	case JSON:
 		o->json = true;

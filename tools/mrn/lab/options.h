@@ -11,6 +11,7 @@ struct lab_options {
 	uint64_t ops;	    /* of each driver */
 	uint64_t threads;
 	uint64_t seed;
+	bool stop; /* at a driver's first finding */
 	bool json, list_steps;
 };
 
