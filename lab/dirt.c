@@ -30,7 +30,7 @@ static uint64_t marks_of(struct lab *lab, size_t page)
 	return __atomic_load_n(&lab->page[page].marks, __ATOMIC_ACQUIRE);
 }
 
-static bool is_pinned(struct lab *lab, size_t page)
+bool lab_is_pinned(struct lab *lab, size_t page)
 {
 	/* Acquire: a driver marks a page before it unpins it. */
 	return __atomic_load_n(&lab->page[page].pins, __ATOMIC_ACQUIRE);
@@ -113,7 +113,7 @@ static void take_copy(struct lab *lab, size_t page, struct copy *copy)
 
 static void compare(struct lab *lab, size_t page, const struct copy *copy)
 {
-	if (is_pinned(lab, page) || marks_of(lab, page) != copy->marks ||
+	if (lab_is_pinned(lab, page) || marks_of(lab, page) != copy->marks ||
 	    lab_generation(lab, page) != copy->generation)
 		return;
 	for (unsigned int w = 0; w < LAB_MAX_WRITERS; w++)

@@ -115,6 +115,40 @@ static bool move_away(const struct stroke *s)
 	return false;
 }
 
+/*
+ * Announces, and looks between start and end whether a device has kept what the event takes away. The kernel neither moves
+ * nor write-protects what is pinned.
+ */
+static bool hold(const struct stroke *s)
+{
+	static const struct {
+		enum mmu_notifier_event event;
+		int left;
+		void (*set)(struct lab *lab, size_t first, size_t n, int prot);
+		bool owned;
+	} events[] = {
+		{MMU_NOTIFY_UNMAP, PROT_NONE, lab_rights_set, false},
+		{MMU_NOTIFY_CLEAR, PROT_NONE, lab_rights_set, false},
+		{MMU_NOTIFY_PROTECTION_PAGE, PROT_READ, lab_rights_set_unless_pinned, false},
+		{MMU_NOTIFY_SOFT_DIRTY, PROT_READ, lab_rights_set, false},
+		{MMU_NOTIFY_MIGRATE, PROT_NONE, lab_rights_set_unless_pinned, true},
+		{MMU_NOTIFY_EXCLUSIVE, PROT_NONE, lab_rights_set, true},
+	};
+	size_t i = lab_below(s->t, sizeof(events) / sizeof(events[0]));
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, events[i].event, 0, lab_mm(s->lab), (uintptr_t)s->addr,
+				(uintptr_t)s->addr + s->length);
+	range.owner = events[i].owned ? s->t : NULL;
+	if (mmu_notifier_invalidate_range_start(&range))
+		return false;
+	events[i].set(s->lab, s->first, s->n, events[i].left);
+	lab_linger(s->t);
+	lab_rights_set(s->lab, s->first, s->n, RW);
+	mmu_notifier_invalidate_range_end(&range);
+	return false;
+}
+
 /* ------------------------------------------------------------------------- changes that lose contents */
 
 ONE_CALL(discard)
@@ -181,6 +215,7 @@ static const struct {
 	{"exclusive", exclusive, KEEPS, 2},
 	{"protect", protect, CLOSES, 3},
 	{"move_away", move_away, CLOSES, 2},
+	{"hold", hold, CLOSES, 4},
 	{"discard", discard, LOSES, 6},
 	{"reap", reap, LOSES, 4},
 	{"unmap", unmap, LOSES, 4},

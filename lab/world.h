@@ -175,8 +175,12 @@ void lab_check_all(struct lab *lab);
 
 /* ---- rights.c */
 
-/* In the storm: what the CPU may do from here on. Call after a right has been taken away, and before one is given. */
+/*
+ * In the storm: what devices may do from here on. Call after a right has been taken away, and before one is given. Unless
+ * pinned: to pages that no driver has pinned.
+ */
 void lab_rights_set(struct lab *lab, size_t first, size_t n, int prot);
+void lab_rights_set_unless_pinned(struct lab *lab, size_t first, size_t n, int prot);
 /* A device calls lab_rights before an access, and lab_check_right after it. */
 uint64_t lab_rights(struct lab *lab, size_t page);
 void lab_check_right(struct lab *lab, size_t page, uint64_t before, bool write);
@@ -191,6 +195,8 @@ void lab_tell_write(struct lab *lab, size_t page, uint64_t before);
 
 /* ---- dirt.c */
 
+/* True if a driver has pinned the page. */
+bool lab_is_pinned(struct lab *lab, size_t page);
 /* In the storm: finds pages that would lose what was written to them, since nobody has marked them. */
 void lab_drop_clean(struct lab_thread *t, size_t first, size_t n);
 /* A writer calls this after a write. Other memory than frames is dirty without a driver's saying so. */
