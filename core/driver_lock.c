@@ -22,7 +22,7 @@ static void note_read_retry(struct mmu_range_notifier *mrn)
 
 void mrn_check_driver_lock(const struct mmu_range_notifier *mrn, const char *who)
 {
-	if (mrn->driver_lock && mrn_is_not_held(mrn->driver_lock))
+	if (mrn->driver_lock && mrn_is_not_held(mrn->driver_lock) && !MRN_BROKEN(MISUSE_CHECKS))
 		mrn_misuse(who, "was called without the notifier's driver_lock");
 	if (mrn->driver_lock && mrn_lock_order_is_on() && mrn_callback_depth &&
 	    !strcmp(who, "mmu_range_notifier_update_seq"))

@@ -28,10 +28,16 @@
 struct lab;
 struct lab_thread;
 
+/* Which of the pages that it is to invalidate a careless driver leaves. */
+enum lab_cuts { LAB_CUTS_NOTHING, LAB_CUTS_SHORT_START, LAB_CUTS_SHORT_END, LAB_CUTS_FIRST_CHUNK };
+
 /* What a careless driver does wrong: a bug that --break plants. */
 struct lab_step {
 	const char *name;
 	const char *words; /* a sentence without its subject, the driver, and without a full stop */
+	/* In all models alike: events, a bit for each, of which lab_ignores tells; and what lab_cut leaves out. */
+	unsigned int ignored;
+	enum lab_cuts cuts;
 };
 
 struct lab_driver {
@@ -67,6 +73,10 @@ uintptr_t lab_addr(const struct lab *lab, size_t page);
 size_t lab_page(const struct lab *lab, uintptr_t addr);
 
 bool lab_is_broken(const struct lab *lab, int step);
+/* First thing in a callback: true if a careless driver does nothing about this event. */
+bool lab_ignores(const struct lab *lab, const struct mmu_notifier_range *range);
+/* When a callback knows which pages to invalidate: leaves out those that a careless driver does. *first <= *end still. */
+void lab_cut(const struct lab *lab, size_t *first, size_t *end);
 
 /* ------------------------------------------------------------------------------------------- threads */
 

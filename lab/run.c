@@ -73,11 +73,6 @@ size_t lab_page(const struct lab *lab, uintptr_t addr)
 	return page < LAB_PAGES ? page : LAB_PAGES;
 }
 
-bool lab_is_broken(const struct lab *lab, int step)
-{
-	return lab->config->broken == step;
-}
-
 /* ------------------------------------------------------------------------------------------------- world */
 
 static int make_world(struct lab *lab, char *why, size_t why_size)

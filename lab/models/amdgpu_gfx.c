@@ -74,6 +74,8 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 	struct amdgpu_device *adev = (struct amdgpu_device *)bo->gpu;
 	struct lab *lab = bo->gpu->lab;
 
+	if (lab_ignores(lab, range))
+		return true;
 	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
@@ -96,7 +98,9 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 /* Call under the reservation; without it the result is a guess. */
 static bool is_other(const struct amdgpu_bo *bo, const uint64_t *pages)
 {
-	return !bo->bound || memcmp(bo->pages, pages, bo->base.n * sizeof(*pages));
+	size_t n = lab_is_broken(bo->base.gpu->lab, COMPARE_FIRST) ? 1 : bo->base.n;
+
+	return !bo->bound || memcmp(bo->pages, pages, n * sizeof(*pages));
 }
 
 /* No lock is held. 0, -EFAULT, ... */
@@ -105,12 +109,13 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 	struct amdgpu_bo *bo = (struct amdgpu_bo *)p->bo[i];
 	struct amdgpu_bo_list_entry *e = &p->entry[i];
 	unsigned long pfns[GPU_BO_PAGES] = {0};
+	bool write = !bo->base.readonly && !lab_is_broken(p->lab, READ_MAPS_WRITABLE);
 	struct hmm_range range = {
 		.notifier = &bo->base.notifier,
 		.start = lab_addr(p->lab, bo->base.first),
 		.end = lab_addr(p->lab, bo->base.first + bo->base.n),
 		.hmm_pfns = pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | (bo->base.readonly ? 0 : HMM_PFN_REQ_WRITE),
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
 	};
 	bool is_new;
 	int err;
@@ -122,7 +127,7 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 		if (err != -EBUSY)
 			break;
 	}
-	if (err)
+	if (err && !(err == -EFAULT && lab_is_broken(p->lab, EFAULT_IS_SUCCESS)))
 		return err;
 	for (size_t k = 0; k < bo->base.n; k++)
 		e->user_pages[k] = mrn_hmm_pfn_to_frame(pfns[k]);
@@ -134,6 +139,8 @@ static int get_user_pages(struct amdgpu_cs_parser *p, size_t i, struct lab_threa
 		lab_linger(t);
 	else
 		lab_pause(t);
+	if (lab_is_broken(p->lab, LATE_SEQ))
+		e->seq = mmu_range_read_begin(&bo->base.notifier);
 	return 0;
 }
 
@@ -189,10 +196,11 @@ static void publish(struct amdgpu_cs_parser *p)
 
 static int cs_submit(struct amdgpu_cs_parser *p, struct lab_thread *t)
 {
+	size_t n = lab_is_broken(p->lab, CHECK_ONE) ? 1 : p->n;
 	bool valid = true;
 
 	pthread_mutex_lock(&p->adev->notifier_lock);
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < n; i++)
 		valid &= get_user_pages_done(p, i) || lab_is_broken(p->lab, NO_RETRY);
 	if (valid && lab_is_broken(p->lab, UNLOCK_EARLY)) {
 		pthread_mutex_unlock(&p->adev->notifier_lock);
@@ -264,6 +272,7 @@ static const struct gpu_driver driver = {
 	.notifier = {.invalidate = amdgpu_mn_invalidate_gfx},
 	.bo_init = bo_init,
 	.bo_free = gem_object_free,
+	.early_fence = EARLY_FENCE,
 };
 
 /* -------------------------------------------------------------------------------------- open, close */

@@ -90,6 +90,8 @@ static void evict_userptr(struct kgd_mem *mem)
 	if (__atomic_add_fetch(&kfd->evicted_bos, 1, __ATOMIC_ACQ_REL) == 1) {
 		kfd_quiesce(&kfd->dqm);
 		kfd_schedule_restore(&kfd->dqm);
+	} else if (lab_is_broken(kfd->lab, DIRTY_ONCE)) {
+		return;
 	}
 	set_dirty(mem);
 }
@@ -100,7 +102,9 @@ static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_noti
 	struct kgd_mem *mem = (struct kgd_mem *)mrn;
 	struct kfd *kfd = mem->kfd;
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(kfd->lab, range))
+		return true;
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(kfd->lab, NO_REFUSAL)) {
 		lab_count_refusal(kfd->lab);
 		return false;
 	}
@@ -160,12 +164,13 @@ static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct
 static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 {
 	struct lab *lab = mem->kfd->lab;
+	bool write = !mem->readonly && !lab_is_broken(lab, READ_MAPS_WRITABLE);
 	struct hmm_range range = {
 		.notifier = &mem->mrn,
 		.start = lab_addr(lab, mem->first),
 		.end = lab_addr(lab, mem->first + mem->n),
 		.hmm_pfns = mem->user_pages,
-		.default_flags = HMM_PFN_REQ_FAULT | (mem->readonly ? 0 : HMM_PFN_REQ_WRITE),
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
 	};
 	bool keep = lab_is_broken(lab, ERROR_IS_SUCCESS);
 	uint32_t invalid;
@@ -178,8 +183,10 @@ static int get_user_pages(struct kgd_mem *mem, struct lab_thread *t)
 	/* A bad address counts as success: better a GPU fault there than queues stopped for ever. */
 	if (err && err != -EFAULT && (err == -EBUSY || !keep))
 		return err == -EBUSY ? -EAGAIN : err;
-	mem->has_pages = !err || (keep && mem->has_pages);
+	mem->has_pages = !err || (keep && mem->has_pages) || lab_is_broken(lab, EFAULT_HAS_PAGES);
 	lab_pause(t);
+	if (lab_is_broken(lab, LATE_SEQ) && read_begin(mem, &range.notifier_seq, &invalid))
+		return -ESRCH;
 	return set_valid(mem, range.notifier_seq, invalid, t);
 }
 
@@ -245,8 +252,12 @@ static bool set_restored(struct kfd *kfd, uint32_t evicted)
 
 static bool restore(struct kfd *kfd, uint32_t evicted, struct lab_thread *t)
 {
+	bool early = lab_is_broken(kfd->lab, RESUME_EARLY);
+
 	if (update_invalid_user_pages(kfd, t))
 		return false;
+	if (early)
+		kfd_resume(&kfd->dqm);
 	lab_pause(t);
 	validate_invalid_user_pages(kfd);
 	lab_pause(t);
@@ -254,7 +265,8 @@ static bool restore(struct kfd *kfd, uint32_t evicted, struct lab_thread *t)
 		return false;
 	/* An eviction from here on is again a first one: it stops the queues, and is counted. */
 	lab_pause(t);
-	kfd_resume(&kfd->dqm);
+	if (!early)
+		kfd_resume(&kfd->dqm);
 	return true;
 }
 
@@ -325,7 +337,8 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE))
 		mmu_range_notifier_remove(&mem->mrn);
-	lab_free(mem);
+	if (!lab_is_broken(kfd->lab, NO_FREE))
+		lab_free(mem);
 }
 
 /* An ioctl, a dispatch, or the restore worker if it is due. */

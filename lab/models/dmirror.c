@@ -19,6 +19,7 @@
  * Ours: migrate_seq; the shootdown, since the kernel's device has no TLB; and threads of the device.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "lab/models/dmirror.h"
 #include "lab/models/models.h"
@@ -49,8 +50,6 @@ static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *ran
 
 	if (range->event == MMU_NOTIFY_EXCLUSIVE)
 		return own || lab_is_broken(d->lab, SKIP_ALL_EXCLUSIVE);
-	if (range->event == MMU_NOTIFY_RELEASE)
-		return lab_is_broken(d->lab, SKIP_RELEASE);
 	if (range->event != MMU_NOTIFY_MIGRATE)
 		return false;
 	if (lab_is_broken(d->lab, SKIP_ALL_MIGRATE))
@@ -60,7 +59,7 @@ static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *ran
 
 static bool lock_for(struct dmirror *d, const struct mmu_notifier_range *range)
 {
-	if (mmu_notifier_range_blockable(range)) {
+	if (mmu_notifier_range_blockable(range) || lab_is_broken(d->lab, NO_REFUSAL)) {
 		lab_lock(&d->mutex);
 		return true;
 	}
@@ -75,16 +74,22 @@ static bool dmirror_interval_invalidate(struct mmu_range_notifier *mrn,
 {
 	struct dmirror *d = container_of(mrn, struct dmirror, notifier);
 	size_t first = lab_page(d->lab, range->start), end = lab_page(d->lab, range->end);
+	bool late = lab_is_broken(d->lab, SEQ_LATE);
 
-	if (is_own(d, range))
+	if (lab_ignores(d->lab, range) || is_own(d, range))
 		return true;
 	if (!lock_for(d, range))
 		return false;
 	lab_count_invalidation(d->lab, range);
-	if (!lab_is_broken(d->lab, NO_UPDATE_SEQ))
+	if (!late && !lab_is_broken(d->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
+	lab_cut(d->lab, &first, &end);
 	zap(d, first, end - first);
 	pthread_mutex_unlock(&d->mutex);
+	if (late) {
+		sched_yield();
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	}
 	return true;
 }
 
@@ -121,7 +126,8 @@ static void publish(const struct dmirror_cmd *c, const unsigned long *pfns, uint
 	for (size_t k = 0; k < c->n; k++)
 		if (pfns[k] & HMM_PFN_VALID)
 			lab_mmu_map(&c->d->pt, c->i + k, mrn_hmm_pfn_to_frame(pfns[k]) | tag,
-				    pfns[k] & HMM_PFN_WRITE);
+				    (pfns[k] & HMM_PFN_WRITE) ||
+					    lab_is_broken(c->d->lab, READ_MAPS_WRITABLE));
 }
 
 /* ------------------------------------------------------------------------------- faults, exclusive access */
@@ -155,6 +161,8 @@ int dmirror_fault(const struct dmirror_cmd *c, bool write)
 		err = hmm_range_fault(&range);
 		if (!err) {
 			lab_pause(c->t);
+			if (lab_is_broken(c->d->lab, LATE_SEQ))
+				r = begin_reading(c->d);
 			pthread_mutex_lock(&c->d->mutex);
 			again = has_collided(c->d, &r);
 			if (!again)
@@ -250,7 +258,8 @@ static bool dmirror_snapshot_invalidate(struct mmu_range_notifier *mrn,
 
 	if (!lock_for(d, range))
 		return false;
-	mmu_range_notifier_update_seq(mrn, cur_seq);
+	if (!lab_is_broken(d->lab, SNAPSHOT_NO_SEQ))
+		mmu_range_notifier_update_seq(mrn, cur_seq);
 	pthread_mutex_unlock(&d->mutex);
 	return true;
 }
@@ -280,6 +289,7 @@ static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 	uint64_t entry[DMIRROR_MAX_PAGES];
 	bool write[DMIRROR_MAX_PAGES], again;
 	unsigned int retries = 0;
+	int err;
 
 	do {
 		range->notifier_seq = mmu_range_read_begin(range->notifier);
@@ -289,10 +299,13 @@ static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 			write[k] = lab_mmu_is_writable(&d->pt, c->i + k);
 		}
 		pthread_mutex_unlock(&d->mutex);
-		again = hmm_range_fault(range) == -EBUSY;
+		lab_pause(c->t);
+		err = hmm_range_fault(range);
 		lab_lock(&d->mutex);
-		again |= mmu_range_read_retry(range->notifier, range->notifier_seq);
-		for (size_t k = 0; k < c->n && !again; k++)
+		/* When the mm has ended, every read collides; so any other error is the end, too. */
+		again = err == -EBUSY ||
+			(!err && mmu_range_read_retry(range->notifier, range->notifier_seq));
+		for (size_t k = 0; k < c->n && !again && !err; k++)
 			compare(d, c->i + k, entry[k], write[k], range->hmm_pfns[k]);
 		pthread_mutex_unlock(&d->mutex);
 		retries += again;

@@ -125,7 +125,7 @@ static void unmap_grant_page(struct gntdev_grant_map *map, size_t i)
 	if (map->notify_page == i && !lab_is_broken(map->priv->lab, CLEAR_LATE))
 		clear_notify_byte(map);
 	unmap_handle(map, map->handle[i]);
-	if (unmap_kernel_page(map, i) || map->queued)
+	if (unmap_kernel_page(map, i) || map->queued || lab_is_broken(map->priv->lab, NO_WORKER))
 		return;
 	/* Leave it to the worker, for when the I/O is done. */
 	map->queued = true;
@@ -153,7 +153,9 @@ static bool gntdev_invalidate(struct mmu_range_notifier *mrn,
 	size_t start = lab_page(lab, range->start), end = lab_page(lab, range->end);
 
 	(void)cur_seq;
-	if (!mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(lab, range))
+		return true;
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}
@@ -163,11 +165,15 @@ static bool gntdev_invalidate(struct mmu_range_notifier *mrn,
 	}
 	start = start > map_start ? start : map_start;
 	end = end < map_end ? end : map_end;
+	lab_cut(lab, &start, &end);
 	if (start >= end)
 		return true;
 	lab_lock(&map->lock);
 	lab_count_invalidation(lab, range);
-	unmap_grant_pages(map, start - map_start, end - start);
+	if (lab_is_broken(lab, WRONG_BASE))
+		unmap_grant_pages(map, 0, end - start);
+	else
+		unmap_grant_pages(map, start - map_start, end - start);
 	pthread_mutex_unlock(&map->lock);
 	return true;
 }
@@ -328,7 +334,8 @@ struct gntdev_grant_map *gntdev_mmap(struct gntdev_priv *priv, unsigned int inde
 		map->vmas = 1;
 		return map;
 	}
-	gntdev_put_map(map);
+	if (!lab_is_broken(priv->lab, NO_PUT))
+		gntdev_put_map(map);
 	return NULL;
 }
 

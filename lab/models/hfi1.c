@@ -25,7 +25,6 @@
  * unmap_only	It acts on MMU_NOTIFY_UNMAP alone, since pinned pages neither move nor are reclaimed. So it
  *		goes on receiving into pages that its user has discarded (MADV_DONTNEED, MMU_NOTIFY_CLEAR),
  *		or may no longer write to (mprotect), and reports what it has written only when it unpins.
- *		no_protection and no_soft_dirty do one of these.
  * no_second_begin  It begins no read on the nodes' notifiers, so an invalidation that was in progress when
  *		they were inserted calls the cover alone, perhaps after the check.
  * drain_late	It goes on sending from a node that is unlinked, until the request is done: contents that are
@@ -56,6 +55,8 @@ static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_no
 	static unsigned int calls;
 	struct hfi1_cover *cover = (struct hfi1_cover *)mrn;
 
+	if (lab_ignores(cover->lab, range))
+		return true;
 	/* In a long walk, this callback may come late. */
 	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) % 8 == 0)
 		sched_yield();
@@ -71,6 +72,8 @@ static const struct mmu_range_notifier_ops cover_ops = {.invalidate = cover_inva
 
 int hfi1_cover_insert(struct hfi1_cover *cover, struct lab *lab, size_t first, size_t n)
 {
+	if (n > 1 && lab_is_broken(lab, SHORT_COVER))
+		n--;
 	cover->lab = lab;
 	cover->mrn.ops = &cover_ops;
 	cover->mrn.driver_lock = cover->lock;
@@ -82,10 +85,18 @@ long hfi1_cover_pin(struct hfi1_cover *cover, size_t first, size_t n, bool write
 		    struct lab_thread *t)
 {
 	struct lab *lab = cover->lab;
+	bool late = lab_is_broken(lab, LATE_SEQ);
+	long pinned;
 
-	cover->seq = mmu_range_read_begin(&cover->mrn);
+	if (!late)
+		cover->seq = mmu_range_read_begin(&cover->mrn);
 	lab_count_faults(t, n);
-	return lab_pin(lab, first, n, write, pages);
+	pinned = lab_pin(lab, first, n, write, pages);
+	if (late) {
+		lab_pause(t);
+		cover->seq = mmu_range_read_begin(&cover->mrn);
+	}
+	return pinned;
 }
 
 bool hfi1_cover_collided(struct hfi1_cover *cover)

@@ -11,7 +11,6 @@
 #define FREED_AT_ONCE 4
 #define MAX_BUFFER    12 /* pages */
 
-struct hfi1_ctxtdata;
 struct hfi1_filedata;
 
 struct tid_rb_node {
@@ -46,16 +45,10 @@ struct hfi1_ctxtdata {
 /* Events that take away contents or the right to write, or ask what was written to. Pins protect from all others. */
 static unsigned int tid_events(const struct hfi1_ctxtdata *uctxt)
 {
-	unsigned int events = 1u << MMU_NOTIFY_UNMAP;
-
 	if (lab_is_broken(uctxt->lab, UNMAP_ONLY))
-		return events;
-	events |= 1u << MMU_NOTIFY_CLEAR;
-	if (!lab_is_broken(uctxt->lab, NO_PROTECTION))
-		events |= 1u << MMU_NOTIFY_PROTECTION_VMA | 1u << MMU_NOTIFY_EXCLUSIVE;
-	if (!lab_is_broken(uctxt->lab, NO_SOFT_DIRTY))
-		events |= 1u << MMU_NOTIFY_SOFT_DIRTY;
-	return events;
+		return 1u << MMU_NOTIFY_UNMAP;
+	return 1u << MMU_NOTIFY_UNMAP | 1u << MMU_NOTIFY_CLEAR | 1u << MMU_NOTIFY_PROTECTION_VMA |
+	       1u << MMU_NOTIFY_SOFT_DIRTY | 1u << MMU_NOTIFY_EXCLUSIVE;
 }
 
 /* ----------------------------------------------------------------------------- nodes */
@@ -103,7 +96,7 @@ static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 	/* The user may have cleared an entry that is still queued, and got it again. */
 	if (fd->invalid_tid_idx < HFI1_EXPECTED_COUNT) {
 		fd->invalid_tids[fd->invalid_tid_idx] = rcventry;
-		if (!fd->invalid_tid_idx++)
+		if (!fd->invalid_tid_idx++ && !lab_is_broken(fd->uctxt->lab, NO_EVENT))
 			__atomic_store_n(&fd->event, true, __ATOMIC_RELAXED);
 	}
 	LAB_ASSERT(fd->uctxt->lab, fd->event && fd->invalid_tid_idx, "%u queued",
@@ -120,9 +113,10 @@ static bool tid_rb_invalidate(struct mmu_range_notifier *mrn,
 
 	(void)cur_seq;
 	/* The thread that set freed may not have flushed and unpinned yet: only taking the mutex makes sure. */
-	if (lab_is_broken(lab, FREED_UNLOCKED) && __atomic_load_n(&node->freed, __ATOMIC_RELAXED))
+	if (lab_ignores(lab, range) ||
+	    (lab_is_broken(lab, FREED_UNLOCKED) && __atomic_load_n(&node->freed, __ATOMIC_RELAXED)))
 		return true;
-	if (!mmu_notifier_range_blockable(range)) {
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}
@@ -140,6 +134,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 {
 	struct hfi1_ctxtdata *uctxt = fd->uctxt;
 	struct tid_rb_node *node = lab_alloc(sizeof(*node));
+	size_t n = (size_t)1 << order;
 
 	if (!node)
 		return -ENOMEM;
@@ -147,15 +142,17 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 	node->rcventry = rcventry;
 	node->order = order;
 	node->first = first;
-	for (size_t i = 0; i < (size_t)1 << order; i++)
+	for (size_t i = 0; i < n; i++)
 		node->pages[i] = pages[i];
 	node->watched = true;
 	node->mrn.ops = &tid_ops;
 	node->mrn.driver_lock = &node->invalidate_mutex;
 	node->mrn.events = tid_events(uctxt);
 	pthread_mutex_init(&node->invalidate_mutex, NULL);
-	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first),
-				      lab_bytes((size_t)1 << order), lab_mm(uctxt->lab))) {
+	if (n > 1 && lab_is_broken(uctxt->lab, SHORT_NODE))
+		n--;
+	if (mmu_range_notifier_insert(&node->mrn, lab_addr(uctxt->lab, first), lab_bytes(n),
+				      lab_mm(uctxt->lab))) {
 		pthread_mutex_destroy(&node->invalidate_mutex);
 		lab_free(node);
 		return -ESRCH;
@@ -188,6 +185,8 @@ static void unprogram_rcvarray(struct hfi1_filedata *fd, unsigned int rcventry)
 	if (lab_is_broken(uctxt->lab, REMOVE_FIRST))
 		remove_notifier(node);
 	clear_tid_node(node);
+	if (lab_is_broken(uctxt->lab, UNPIN_TWICE))
+		unpin_rcv_pages(node);
 	hfi1_rcvarray_grant(&uctxt->rcvarray, rcventry, false);
 	remove_notifier(node);
 	fd->entry_to_rb[rcventry] = NULL;
@@ -255,7 +254,7 @@ static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, s
 	}
 unlock:
 	pthread_mutex_unlock(&uctxt->exp_mutex);
-	if (buf->n_tids == buf->n_psets)
+	if (buf->n_tids == buf->n_psets || lab_is_broken(uctxt->lab, NO_UNPIN_REST))
 		return;
 	idx = buf->psets[buf->n_tids].idx;
 	lab_unpin(uctxt->lab, buf->first + idx, &buf->pages[idx], buf->n - idx, false);
@@ -275,7 +274,8 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	bool collided;
 	long pinned;
 
-	pinned = hfi1_cover_pin(&buf->cover, buf->first, buf->n, true, buf->pages, t);
+	pinned = hfi1_cover_pin(&buf->cover, buf->first, buf->n,
+				!lab_is_broken(uctxt->lab, READ_PIN), buf->pages, t);
 	if (pinned < 0)
 		return (int)pinned;
 	lab_pause(t);

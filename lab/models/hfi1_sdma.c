@@ -125,14 +125,16 @@ static bool is_used(struct hfi1_pkt_q *pq, size_t first, size_t end)
 /* The nodes are unlinked, so no request begins meanwhile: it would need a node. */
 static void wait_for_requests(struct hfi1_pkt_q *pq, size_t first, size_t end)
 {
-	bool used = !lab_is_broken(pq->lab, DRAIN_LATE);
+	while (!lab_is_broken(pq->lab, DRAIN_LATE)) {
+		bool used;
 
-	while (used) {
 		pthread_mutex_lock(&pq->handler.lock);
 		used = is_used(pq, first, end);
 		pthread_mutex_unlock(&pq->handler.lock);
-		if (used)
-			sched_yield();
+		if (!used)
+			return;
+		lab_might_sleep("waits for requests");
+		sched_yield();
 	}
 }
 
@@ -144,12 +146,16 @@ static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 	size_t first = lab_page(pq->lab, range->start), end = lab_page(pq->lab, range->end);
 	unsigned int was;
 
+	if (lab_ignores(pq->lab, range))
+		return 0;
 	pthread_mutex_lock(&h->lock);
-	if (!mmu_notifier_range_blockable(range) && is_used(pq, first, end)) {
+	if (!mmu_notifier_range_blockable(range) && is_used(pq, first, end) &&
+	    !lab_is_broken(pq->lab, NO_REFUSAL)) {
 		pthread_mutex_unlock(&h->lock);
 		lab_count_refusal(pq->lab);
 		return -EAGAIN;
 	}
+	lab_cut(pq->lab, &first, &end);
 	was = h->nr;
 	for (struct sdma_mmu_node **at = &h->root, *node; (node = *at);) {
 		if (node->first >= end || node->first + node->n <= first ||
@@ -205,24 +211,26 @@ static void del_work(void *arg, struct lab_thread *t)
 
 /* ----------------------------------------------------------------------------------- send DMA: requests */
 
-static void send_page(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, size_t i,
+static void send_page(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, size_t i, uint64_t frame,
 		      struct lab_thread *t)
 {
 	lab_pause(t);
 	LAB_ASSERT(pq->lab, !__atomic_load_n(&node->unpinned, __ATOMIC_RELAXED),
 		   "a page is sent that is not pinned");
-	lab_dma_read(t, mrn_hmm_frame(lab_hmm(pq->lab), node->pages[i - node->first]), i);
+	lab_dma_read(t, mrn_hmm_frame(lab_hmm(pq->lab), frame), i);
 }
 
 static void run_request(struct lab_job *job, struct lab_thread *t)
 {
 	struct user_sdma_request *req = (struct user_sdma_request *)job;
+	struct sdma_mmu_node *node = req->node;
+	size_t base = lab_is_broken(req->pq->lab, WRONG_BASE) ? req->first : node->first;
 
 	for (size_t i = req->first; i < req->first + req->n; i++)
-		send_page(req->pq, req->node, i, t);
+		send_page(req->pq, node, i, node->pages[i - base], t);
 	pthread_mutex_lock(&req->pq->handler.lock);
 	count_user(req->pq, req->first, req->n, -1);
-	put_node(&req->pq->handler, req->node);
+	put_node(&req->pq->handler, node);
 	pthread_mutex_unlock(&req->pq->handler.lock);
 	__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
 }
@@ -321,7 +329,8 @@ void hfi1_sdma_work(struct hfi1_pkt_q *pq, struct lab_thread *t)
 	struct user_sdma_request *req = get_slot(pq);
 	size_t n = 1 + lab_below(t, MAX_IOVEC);
 	/* Users send from the same buffers repeatedly. */
-	size_t first = lab_below(t, lab_pages(pq->lab) / MAX_IOVEC) * MAX_IOVEC;
+	size_t first = lab_below(t, lab_pages(pq->lab) / MAX_IOVEC) * MAX_IOVEC +
+		       lab_below(t, MAX_IOVEC - n + 1);
 
 	req->job.run = run_request;
 	req->pq = pq;

@@ -60,6 +60,8 @@ static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
 	struct drm_i915_private *i915 = (struct drm_i915_private *)obj->gpu;
 	struct lab *lab = obj->gpu->lab;
 
+	if (lab_ignores(lab, range))
+		return true;
 	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
@@ -151,14 +153,16 @@ static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
 	dma_resv_unlock(&obj->base.resv);
 	if (keep)
 		return 0;
-	err = gpu_pin(&obj->base, pvec, t);
+	err = gpu_pin(&obj->base, !lab_is_broken(obj->base.gpu->lab, READ_PIN), pvec, t);
 	if (err)
 		return err;
 	lab_pause(t);
+	if (lab_is_broken(obj->base.gpu->lab, LATE_SEQ))
+		seq = mmu_range_read_begin(&obj->base.notifier);
 	dma_resv_lock(&obj->base.resv);
 	err = set_pages(obj, seq, pvec, &used);
 	dma_resv_unlock(&obj->base.resv);
-	if (!used)
+	if (!used && !lab_is_broken(obj->base.gpu->lab, NO_UNPIN))
 		gpu_unpin(&obj->base, pvec, false);
 	return err;
 }
@@ -191,7 +195,8 @@ static int submit_done(struct i915_execbuffer *eb)
 		LAB_ASSERT(eb->i915->gpu.lab, gpu_is_mapped_to(&obj->base, obj->pvec),
 			   "bound to other pages than the object's");
 		if (mmu_range_read_retry(&obj->base.notifier, obj->notifier_seq) &&
-		    !lab_is_broken(eb->i915->gpu.lab, NO_RETRY))
+		    !lab_is_broken(eb->i915->gpu.lab, NO_RETRY) &&
+		    !(i && lab_is_broken(eb->i915->gpu.lab, CHECK_ONE)))
 			err = -EAGAIN;
 	}
 	return err;
@@ -272,6 +277,7 @@ static const struct gpu_driver driver = {
 	.notifier = {.invalidate = i915_gem_userptr_invalidate},
 	.bo_init = bo_init,
 	.bo_free = userptr_release,
+	.early_fence = EARLY_FENCE,
 };
 
 /* -------------------------------------------------------------------------------------- open, close */

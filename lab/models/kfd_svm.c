@@ -74,17 +74,23 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	struct svms *svms = prange->svms;
 	size_t first = lab_page(svms->lab, range->start), end = lab_page(svms->lab, range->end);
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(svms->lab, range))
+		return true;
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(svms->lab, NO_REFUSAL)) {
 		lab_count_refusal(svms->lab);
 		return false;
 	}
 	first = first > prange->start ? first : prange->start;
 	end = end < prange->start + prange->n ? end : prange->start + prange->n;
-	pthread_mutex_lock(&prange->lock);
+	lab_cut(svms->lab, &first, &end);
+	lab_lock(&prange->lock);
 	lab_count_invalidation(svms->lab, range);
 	if (!lab_is_broken(svms->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	unmap_from_gpu(svms, first, end);
+	if (lab_is_broken(svms->lab, WRONG_BASE))
+		unmap_from_gpu(svms, prange->start, prange->start + end - first);
+	else
+		unmap_from_gpu(svms, first, end);
 	if (range->event == MMU_NOTIFY_UNMAP) {
 		for (size_t i = first; i < end; i++)
 			prange->dead[i - prange->start] = true;
@@ -149,16 +155,24 @@ static void range_free(struct svm_range *prange)
 		__atomic_store_n(at, prange->next_deferred, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&svms->deferred_list_lock);
 	pthread_mutex_destroy(&prange->lock);
-	lab_free(prange);
+	if (!lab_is_broken(svms->lab, NO_FREE))
+		lab_free(prange);
 }
 
 void svm_range_release(struct svm_range *prange)
 {
+	bool early = lab_is_broken(prange->svms->lab, ZAP_AFTER_REMOVE);
+
 	unlink_range(prange);
+	if (early) {
+		mmu_range_notifier_remove(&prange->notifier);
+		sched_yield();
+	}
 	pthread_mutex_lock(&prange->lock);
 	unmap_from_gpu(prange->svms, prange->start, prange->start + prange->n);
 	pthread_mutex_unlock(&prange->lock);
-	mmu_range_notifier_remove(&prange->notifier);
+	if (!early)
+		mmu_range_notifier_remove(&prange->notifier);
 	range_free(prange);
 }
 
@@ -167,7 +181,8 @@ void svm_range_release(struct svm_range *prange)
 /* A range for pages that were in another one, whose entries it takes over. */
 static void insert_piece(struct svms *svms, size_t start, size_t n)
 {
-	struct svm_range *piece = svm_range_new(svms, start, n);
+	struct svm_range *piece =
+		svm_range_new(svms, start, n - (n > 1 && lab_is_broken(svms->lab, SHORT_PIECE)));
 
 	if (!piece) {
 		lab_mmu_unmap(&svms->gpuvm, start, n);

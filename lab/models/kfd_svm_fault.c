@@ -102,12 +102,15 @@ static int validate_and_map(struct svm_range *prange, size_t page, size_t n, boo
 {
 	struct lab *lab = prange->svms->lab;
 	unsigned long pfns[MAX_FAULT] = {0};
+	bool ask = write && !lab_is_broken(lab, READ_MAPS_WRITABLE);
+	pthread_mutex_t *lock = lab_is_broken(lab, WRONG_LOCK) ? &prange->svms->lock
+							       : &prange->lock;
 	struct hmm_range range = {
 		.notifier = &prange->notifier,
 		.start = lab_addr(lab, page),
 		.end = lab_addr(lab, page + n),
 		.hmm_pfns = pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+		.default_flags = HMM_PFN_REQ_FAULT | (ask ? HMM_PFN_REQ_WRITE : 0),
 	};
 	int err;
 
@@ -117,18 +120,21 @@ static int validate_and_map(struct svm_range *prange, size_t page, size_t n, boo
 		err = hmm_range_fault(&range);
 		if (err == -EBUSY)
 			continue;
-		if (err)
+		if (err && !(err == -EFAULT && lab_is_broken(lab, EFAULT_IS_SUCCESS)))
 			return err;
 		lab_pause(t);
-		pthread_mutex_lock(&prange->lock);
+		if (lab_is_broken(lab, LATE_SEQ))
+			range.notifier_seq = mmu_range_read_begin(&prange->notifier);
+		pthread_mutex_lock(lock);
 		if (!mmu_range_read_retry(&prange->notifier, range.notifier_seq) ||
 		    lab_is_broken(lab, NO_RETRY))
 			break;
-		pthread_mutex_unlock(&prange->lock);
+		pthread_mutex_unlock(lock);
 	}
-	lab_unlock_early(t, UNLOCK_EARLY, &prange->lock);
+	lab_unlock_early(t, UNLOCK_EARLY, lock);
+	lab_pause(t);
 	err = map_to_gpu(prange, page, pfns, n, write);
-	pthread_mutex_unlock(&prange->lock);
+	pthread_mutex_unlock(lock);
 	return err;
 }
 

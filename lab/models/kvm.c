@@ -49,8 +49,11 @@ static struct gfn_range hva_to_gfn(struct kvm *kvm, size_t s, size_t first, size
 
 	first = first > page ? first : page;
 	end = end < page + SLOT_PAGES ? end : page + SLOT_PAGES;
+	lab_cut(kvm->lab, &first, &end);
 	if (first >= end)
 		return (struct gfn_range){0};
+	if (lab_is_broken(kvm->lab, WRONG_BASE))
+		return (struct gfn_range){gfn, gfn + end - first};
 	return (struct gfn_range){gfn + first - page, gfn + end - page};
 }
 
@@ -64,6 +67,8 @@ static size_t concerned(struct kvm *kvm, const struct mmu_notifier_range *range,
 		gfns[n] = hva_to_gfn(kvm, s, lab_page(kvm->lab, range->start),
 				     lab_page(kvm->lab, range->end));
 		n += gfns[n].start < gfns[n].end;
+		if (n && lab_is_broken(kvm->lab, ONE_SLOT))
+			break;
 	}
 	return n;
 }
@@ -98,6 +103,8 @@ static void invalidate_begin(struct kvm *kvm, const struct gfn_range *gfns, size
 		kvm->mmu_invalidate_range_start = NR_GFNS;
 		kvm->mmu_invalidate_range_end = 0;
 	}
+	if (lab_is_broken(kvm->lab, NESTED_AS_ONE))
+		kvm->mmu_invalidate_in_progress = 1;
 	for (size_t k = 0; k < n; k++)
 		range_add(kvm, &gfns[k]);
 }
@@ -108,8 +115,10 @@ static void invalidate_end(struct kvm *kvm)
 
 	if (!late && !lab_is_broken(kvm->lab, SEQ_AT_START))
 		count_seq(kvm);
-	LAB_ASSERT(kvm->lab, kvm->mmu_invalidate_in_progress > 0, "an end without a start");
-	kvm->mmu_invalidate_in_progress--;
+	LAB_ASSERT(kvm->lab,
+		   kvm->mmu_invalidate_in_progress > 0 || lab_is_broken(kvm->lab, NESTED_AS_ONE),
+		   "an end without a start");
+	kvm->mmu_invalidate_in_progress -= kvm->mmu_invalidate_in_progress > 0;
 	if (!late)
 		return;
 	pthread_mutex_unlock(&kvm->mmu_lock);
@@ -155,6 +164,8 @@ static int invalidate_range_start(struct mmu_notifier *mn, const struct mmu_noti
 	bool flush = false;
 	size_t n;
 
+	if (lab_ignores(kvm->lab, range))
+		return 0;
 	count_active(kvm, 1);
 	n = concerned(kvm, range, gfns);
 	if (!n)
@@ -174,8 +185,15 @@ static void invalidate_range_end(struct mmu_notifier *mn, const struct mmu_notif
 {
 	struct kvm *kvm = (struct kvm *)mn;
 	struct gfn_range gfns[NR_SLOTS];
-	size_t n = concerned(kvm, range, gfns);
+	size_t n;
 
+	if (lab_ignores(kvm->lab, range))
+		return;
+	if (lab_is_broken(kvm->lab, NO_END)) {
+		count_active(kvm, -1);
+		return;
+	}
+	n = concerned(kvm, range, gfns);
 	if (n) {
 		pthread_mutex_lock(&kvm->mmu_lock);
 		for (size_t k = 0; k < n; k++)

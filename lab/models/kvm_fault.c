@@ -102,6 +102,7 @@ static bool is_contiguous(const struct fault *f)
 /* Takes the pages behind the block around gfn, or behind gfn alone. Their first page, or -EFAULT, ... */
 static long take_pages(struct kvm *kvm, struct fault *f, size_t gfn, struct lab_thread *t)
 {
+	bool write = f->write && !lab_is_broken(kvm->lab, READ_PIN);
 	size_t page;
 
 	f->n = may_be_large(kvm, gfn) && !lab_chance(t, FAULTS_PER_SMALL) ? LARGE_GFNS : 1;
@@ -109,12 +110,12 @@ static long take_pages(struct kvm *kvm, struct fault *f, size_t gfn, struct lab_
 	page = kvm_gfn_to_page(kvm, f->gfn);
 	if (lab_is_broken(kvm->lab, UNALIGNED_SLOT))
 		page -= page % f->n;
-	if (f->n > 1 && lab_pin(kvm->lab, page, f->n, f->write, f->frame) > 0)
+	if (f->n > 1 && lab_pin(kvm->lab, page, f->n, write, f->frame) > 0)
 		return (long)page;
 	f->n = 1;
 	f->gfn = gfn;
 	page = kvm_gfn_to_page(kvm, gfn);
-	return lab_pin(kvm->lab, page, 1, f->write, f->frame) < 0 ? -EFAULT : (long)page;
+	return lab_pin(kvm->lab, page, 1, write, f->frame) < 0 ? -EFAULT : (long)page;
 }
 
 /* 0; -EAGAIN if the guest is to fault again; -EFAULT, ... While the mm has a user, so that no release comes between. */
@@ -142,8 +143,9 @@ static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thre
 			f.mmu_seq = read_seq(kvm);
 		err = map_if_valid(kvm, &f, gfn, t);
 		/* From here on only the notifier says how long the mapping may stay. */
-		lab_unpin(kvm->lab, (size_t)page, f.frame, taken,
-			  write && !lab_is_broken(kvm->lab, NO_DIRTY));
+		if (!err || !lab_is_broken(kvm->lab, NO_UNPIN))
+			lab_unpin(kvm->lab, (size_t)page, f.frame, taken,
+				  write && !lab_is_broken(kvm->lab, NO_DIRTY));
 	}
 	pthread_rwlock_unlock(&kvm->slots_srcu);
 	return err;

@@ -55,6 +55,7 @@ static void invalidate_managed(struct nouveau_svmm *svmm, size_t first, size_t l
 {
 	bool wide = lab_is_broken(svmm->lab, UNMANAGED_LIMIT);
 
+	lab_cut(svmm->lab, &first, &limit);
 	if (!lab_is_broken(svmm->lab, NO_UNMANAGED_CHECK) && limit > svmm->unmanaged_start &&
 	    first < svmm->unmanaged_limit) {
 		if (first < svmm->unmanaged_start)
@@ -93,9 +94,9 @@ static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 	struct nouveau_svmm *svmm = svmm_of(mn);
 	const struct mmu_notifier_range **place;
 
-	if (!svmm || would_deadlock(svmm))
+	if (!svmm || would_deadlock(svmm) || lab_ignores(svmm->lab, update))
 		return 0;
-	if (!mmu_notifier_range_blockable(update)) {
+	if (!mmu_notifier_range_blockable(update) && !lab_is_broken(svmm->lab, NO_REFUSAL)) {
 		lab_count_refusal(svmm->lab);
 		return -EAGAIN;
 	}
@@ -122,7 +123,7 @@ static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 	size_t i, end;
 	bool own;
 
-	if (!svmm || would_deadlock(svmm))
+	if (!svmm || would_deadlock(svmm) || lab_ignores(svmm->lab, update))
 		return;
 	i = lab_page(svmm->lab, update->start);
 	end = lab_page(svmm->lab, update->end);
@@ -176,9 +177,9 @@ static bool svm_range_invalidate(struct mmu_range_notifier *mrn,
 	struct nouveau_svmm *svmm = sn->svmm;
 
 	if (sn->exclusive && range->event == MMU_NOTIFY_EXCLUSIVE &&
-	    range->owner == nouveau_owner(svmm))
+	    (range->owner == nouveau_owner(svmm) || lab_is_broken(svmm->lab, ANY_EXCLUSIVE)))
 		return true;
-	if (would_deadlock(svmm))
+	if (would_deadlock(svmm) || lab_ignores(svmm->lab, range))
 		return true;
 	if (mmu_notifier_range_blockable(range)) {
 		lab_lock(&svmm->mutex);
@@ -251,6 +252,8 @@ static bool lock_if_valid(struct nouveau_svm_notifier *sn, uint64_t seq, struct 
 	struct nouveau_svmm *svmm = sn->svmm;
 
 	lab_pause(t);
+	if (lab_is_broken(svmm->lab, LATE_SEQ))
+		seq = mmu_range_read_begin(&sn->notifier);
 	lab_lock(&svmm->mutex);
 	if (mmu_range_read_retry(&sn->notifier, seq) && !lab_is_broken(svmm->lab, NO_RETRY)) {
 		pthread_mutex_unlock(&svmm->mutex);

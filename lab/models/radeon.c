@@ -90,7 +90,7 @@ static void backend_unbind(struct radeon_bo *bo)
 /* False if it may not wait but would have to, now for the reservation or later for fences. */
 static bool reserve(struct radeon_bo *bo, const struct mmu_notifier_range *range)
 {
-	if (mmu_notifier_range_blockable(range)) {
+	if (mmu_notifier_range_blockable(range) || lab_is_broken(bo->base.gpu->lab, NO_REFUSAL)) {
 		dma_resv_lock(&bo->base.resv);
 		return true;
 	}
@@ -108,6 +108,8 @@ static bool radeon_mn_invalidate(struct mmu_range_notifier *mrn,
 	struct radeon_bo *bo = (struct radeon_bo *)mrn;
 	struct lab *lab = bo->base.gpu->lab;
 
+	if (lab_ignores(lab, range))
+		return true;
 	if (!reserve(bo, range)) {
 		lab_count_refusal(lab);
 		return false;
@@ -137,7 +139,7 @@ static int pin_userptrs(struct radeon_cs_parser *p, struct lab_thread *t)
 		if (is_bound((struct radeon_bo *)p->bo[i]))
 			continue;
 		l->seq = mmu_range_read_begin(&p->bo[i]->notifier);
-		err = gpu_pin(p->bo[i], l->pages, t);
+		err = gpu_pin(p->bo[i], !lab_is_broken(p->lab, READ_PIN), l->pages, t);
 		if (err)
 			return err;
 		l->pinned = true;
@@ -151,7 +153,7 @@ static int pin_userptrs(struct radeon_cs_parser *p, struct lab_thread *t)
 static void unpin_rest(struct radeon_cs_parser *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->list[i].pinned)
+		if (p->list[i].pinned && !lab_is_broken(p->lab, NO_UNPIN))
 			gpu_unpin(p->bo[i], p->list[i].pages, false);
 		p->list[i].pinned = false;
 	}
@@ -166,7 +168,7 @@ static bool may_bind(struct radeon_cs_parser *p)
 		if (!p->list[i].pinned)
 			return false;
 		if (mmu_range_read_retry(&p->bo[i]->notifier, p->list[i].seq) &&
-		    !lab_is_broken(p->lab, NO_RETRY))
+		    !lab_is_broken(p->lab, NO_RETRY) && !(i && lab_is_broken(p->lab, CHECK_ONE)))
 			return false;
 	}
 	return true;
@@ -187,7 +189,7 @@ static int list_validate(struct radeon_cs_parser *p, struct lab_thread *t)
 		if (is_bound(bo) || !p->list[i].pinned)
 			continue;
 		backend_bind(bo, p->list[i].pages);
-		p->list[i].pinned = false;
+		p->list[i].pinned = lab_is_broken(p->lab, UNPIN_TWICE);
 	}
 	return 0;
 }
@@ -275,6 +277,7 @@ static const struct gpu_driver driver = {
 	.notifier = {.invalidate = radeon_mn_invalidate},
 	.bo_init = bo_init,
 	.bo_free = gem_object_free,
+	.early_fence = EARLY_FENCE,
 };
 
 /* -------------------------------------------------------------------------------------- open, close */

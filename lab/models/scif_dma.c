@@ -54,6 +54,8 @@ static bool destroy_tcw(struct scif_endpt *ep, size_t first, size_t end)
 		ep->tcw_total_pages -= window->n;
 		queue_for_cleanup(ep, window);
 		any = true;
+		if (lab_is_broken(ep->lab, ONE_WINDOW))
+			break;
 	}
 	return any;
 }
@@ -84,14 +86,16 @@ static bool concerns(struct scif_endpt *ep, size_t first, size_t end, bool linke
 /* Also for windows that another thread has unlinked. No copy begins meanwhile: it would need a window. */
 static void wait_for_copies(struct scif_endpt *ep, size_t first, size_t end)
 {
-	bool busy = !lab_is_broken(ep->lab, DRAIN_LATE);
+	while (!lab_is_broken(ep->lab, DRAIN_LATE)) {
+		bool busy;
 
-	while (busy) {
 		pthread_mutex_lock(&ep->tc_lock);
 		busy = concerns(ep, first, end, false);
 		pthread_mutex_unlock(&ep->tc_lock);
-		if (busy)
-			sched_yield();
+		if (!busy)
+			return;
+		lab_might_sleep("waits for copies");
+		sched_yield();
 	}
 }
 
@@ -102,13 +106,17 @@ static int scif_invalidate_range_start(struct mmu_notifier *mn,
 	size_t first = lab_page(ep->lab, range->start), end = lab_page(ep->lab, range->end);
 	bool pause;
 
+	if (lab_ignores(ep->lab, range))
+		return 0;
 	pthread_mutex_lock(&ep->tc_lock);
-	if (!mmu_notifier_range_blockable(range) && concerns(ep, first, end, true)) {
+	if (!mmu_notifier_range_blockable(range) && concerns(ep, first, end, true) &&
+	    !lab_is_broken(ep->lab, NO_REFUSAL)) {
 		pthread_mutex_unlock(&ep->tc_lock);
 		lab_count_refusal(ep->lab);
 		return -EAGAIN;
 	}
 	count_active(ep, first, end, lab_is_broken(ep->lab, END_EARLY) ? 0 : 1);
+	lab_cut(ep->lab, &first, &end);
 	if (destroy_tcw(ep, first, end))
 		lab_count_invalidation(ep->lab, range);
 	pause = !(++ep->starts % 4);
@@ -125,7 +133,7 @@ static void scif_invalidate_range_end(struct mmu_notifier *mn,
 {
 	struct scif_endpt *ep = (struct scif_endpt *)mn;
 
-	if (lab_is_broken(ep->lab, END_EARLY))
+	if (lab_ignores(ep->lab, range) || lab_is_broken(ep->lab, END_EARLY))
 		return;
 	pthread_mutex_lock(&ep->tc_lock);
 	count_active(ep, lab_page(ep->lab, range->start), lab_page(ep->lab, range->end), -1);
@@ -199,7 +207,7 @@ static struct scif_window *query_tcw(struct scif_endpt *ep, size_t first, size_t
 
 	for (; window; window = window->next)
 		if (window->first <= first && window->first + window->n >= first + n &&
-		    (window->write || !write))
+		    (window->write || !write || lab_is_broken(ep->lab, READ_WINDOW)))
 			break;
 	LAB_ASSERT(ep->lab, !window || window->linked, "an unlinked window is found");
 	return window;
@@ -273,6 +281,8 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 			break;
 		lab_pause(t);
 		pthread_mutex_lock(&ep->tc_lock);
+		if (lab_is_broken(ep->lab, LATE_SEQ))
+			seqs = sum_of_seqs(ep, window);
 		if (is_valid(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
 			lab_unlock_early(t, UNLOCK_EARLY, &ep->tc_lock);
 			insert_tcw(ep, window);
@@ -281,7 +291,8 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 			break;
 		}
 		pthread_mutex_unlock(&ep->tc_lock);
-		lab_unpin(ep->lab, window->first, window->pages, window->n, false);
+		if (!lab_is_broken(ep->lab, NO_UNPIN))
+			lab_unpin(ep->lab, window->first, window->pages, window->n, false);
 		sched_yield();
 	}
 	lab_count_retries(t, retries);

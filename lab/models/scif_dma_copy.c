@@ -44,10 +44,13 @@ static void copy_page(struct scif_copy *copy, size_t k, struct lab_thread *t)
 static void run_copy(struct lab_job *job, struct lab_thread *t)
 {
 	struct scif_copy *copy = (struct scif_copy *)job;
+	bool early = copy->window && lab_is_broken(copy->ep->lab, EARLY_COUNT);
 
+	if (early)
+		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
 	for (size_t k = 0; k < copy->n; k++)
 		copy_page(copy, k, t);
-	if (copy->window)
+	if (copy->window && !early)
 		__atomic_fetch_sub(&copy->window->copies, 1, __ATOMIC_RELEASE);
 }
 
@@ -84,7 +87,7 @@ void scif_drain_dma(struct scif_endpt *ep)
 static void submit(struct scif_copy *copy, struct scif_window *window)
 {
 	copy->window = window;
-	copy->skip = copy->first - window->first;
+	copy->skip = lab_is_broken(copy->ep->lab, WRONG_BASE) ? 0 : copy->first - window->first;
 	lab_engine_submit(copy->ep->dma_chan, &copy->job);
 }
 
@@ -114,7 +117,8 @@ static struct scif_copy *new_copy(struct scif_endpt *ep, struct lab_thread *t)
 		return NULL;
 	/* Processes copy from the same buffers repeatedly. */
 	copy->n = 1 + lab_below(t, SCIF_MAX_PAGES);
-	copy->first = lab_below(t, lab_pages(ep->lab) / SCIF_MAX_PAGES) * SCIF_MAX_PAGES;
+	copy->first = lab_below(t, lab_pages(ep->lab) / SCIF_MAX_PAGES) * SCIF_MAX_PAGES +
+		      lab_below(t, SCIF_MAX_PAGES - copy->n + 1);
 	copy->write = lab_chance(t, 2);
 	return copy;
 }

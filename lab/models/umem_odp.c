@@ -28,6 +28,7 @@
  * This file has the ranges; the keys, the children and the NIC are in umem_odp_mr.c.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "lab/models/models.h"
 #include "lab/models/umem_odp.h"
@@ -78,22 +79,33 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	struct umem_odp *odp = (struct umem_odp *)mrn;
 	struct lab *lab = odp->nic->lab;
 	size_t first = lab_page(lab, range->start), end = lab_page(lab, range->end);
+	bool late = lab_is_broken(lab, SEQ_LATE);
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(lab, range))
+		return true;
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}
 	first = first > odp->first ? first : odp->first;
 	end = end < odp->first + odp->n ? end : odp->first + odp->n;
+	lab_cut(lab, &first, &end);
 	lab_lock(&odp->umem_mutex);
 	lab_count_invalidation(lab, range);
-	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
+	if (!late && !lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
 	/* After the revocation nothing is mapped. */
-	tear_down(odp, first - odp->first, end - odp->first);
+	if (lab_is_broken(lab, WRONG_BASE))
+		tear_down(odp, 0, end - first);
+	else
+		tear_down(odp, first - odp->first, end - odp->first);
 	if (odp->key && !odp->npages)
 		mlx5_destroy_unused_child(odp);
 	pthread_mutex_unlock(&odp->umem_mutex);
+	if (late) {
+		sched_yield();
+		mmu_range_notifier_update_seq(mrn, cur_seq);
+	}
 	return true;
 }
 
@@ -105,7 +117,8 @@ static void destroy(struct umem_odp *odp)
 {
 	pthread_mutex_destroy(&odp->umem_mutex);
 	lab_mmu_destroy(&odp->xlt);
-	lab_free(odp->pfn_list);
+	if (!lab_is_broken(odp->nic->lab, NO_FREE))
+		lab_free(odp->pfn_list);
 	lab_free(odp);
 }
 
@@ -160,7 +173,7 @@ void umem_odp_release(struct umem_odp *odp, struct lab_thread *t)
 /* ----------------------------------------------------------------------------------------- page faults */
 
 /* Enters the pages that hmm_range_fault found into both tables. Under umem_mutex. */
-static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, size_t n)
+static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, size_t n, bool write)
 {
 	for (size_t k = 0; k < n; k++) {
 		unsigned long *pfn = &odp->pfn_list[i + k - odp->first];
@@ -168,43 +181,79 @@ static void publish(struct umem_odp *odp, size_t i, const unsigned long *pfns, s
 		odp->npages += !(*pfn & HMM_PFN_VALID);
 		/* As lab_mmu_map: pfns may be older than what another thread has entered since. */
 		*pfn = pfns[k] | (*pfn & HMM_PFN_WRITE);
+		if (write && lab_is_broken(odp->nic->lab, READ_MAPS_WRITABLE))
+			*pfn |= HMM_PFN_WRITE;
 		lab_mmu_map(&odp->xlt, i + k - odp->first, mrn_hmm_pfn_to_frame(*pfn),
 			    *pfn & HMM_PFN_WRITE);
+	}
+}
+
+/* What a careless driver does after the check: looks up the last page again. 0, or -errno with the lock dropped. */
+static int find_last_again(struct hmm_range *range, size_t n, pthread_mutex_t *lock,
+			   struct lab_thread *t)
+{
+	int err;
+
+	pthread_mutex_unlock(lock);
+	range->start = range->end - lab_bytes(1);
+	range->hmm_pfns += n - 1;
+	range->notifier_seq = mmu_range_read_begin(range->notifier);
+	err = hmm_range_fault(range);
+	lab_pause(t);
+	if (!err)
+		pthread_mutex_lock(lock);
+	return err;
+}
+
+/* 0, with the lock held and pages found that hold until it is dropped; or -errno. */
+static int find_pages(struct umem_odp *odp, struct hmm_range *range, pthread_mutex_t *lock,
+		      struct lab_thread *t, unsigned int *retries)
+{
+	struct lab *lab = odp->nic->lab;
+	int err;
+
+	for (;; ++*retries) {
+		range->notifier_seq = mmu_range_read_begin(&odp->mrn);
+		err = hmm_range_fault(range);
+		if (err == -EBUSY)
+			continue;
+		if (err && !(err == -EFAULT && lab_is_broken(lab, EFAULT_IS_SUCCESS)))
+			return err;
+		lab_pause(t);
+		if (lab_is_broken(lab, LATE_SEQ))
+			range->notifier_seq = mmu_range_read_begin(&odp->mrn);
+		pthread_mutex_lock(lock);
+		if (!mmu_range_read_retry(&odp->mrn, range->notifier_seq) ||
+		    lab_is_broken(lab, NO_RETRY))
+			return 0;
+		pthread_mutex_unlock(lock);
 	}
 }
 
 int umem_odp_fault(struct umem_odp *odp, size_t i, size_t n, bool write, struct lab_thread *t)
 {
 	struct lab *lab = odp->nic->lab;
+	bool ask = write && !lab_is_broken(lab, READ_MAPS_WRITABLE);
 	unsigned long pfns[MAX_FAULT] = {0};
 	struct hmm_range range = {
 		.notifier = &odp->mrn,
 		.start = lab_addr(lab, i),
 		.end = lab_addr(lab, i + n),
 		.hmm_pfns = pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+		.default_flags = HMM_PFN_REQ_FAULT | (ask ? HMM_PFN_REQ_WRITE : 0),
 	};
+	pthread_mutex_t *lock = lab_is_broken(lab, WRONG_LOCK) ? &odp->nic->mkeys_lock
+							       : &odp->umem_mutex;
 	unsigned int retries = 0;
-	int err;
+	int err = find_pages(odp, &range, lock, t, &retries);
 
-	for (;; retries++) {
-		range.notifier_seq = mmu_range_read_begin(&odp->mrn);
-		err = hmm_range_fault(&range);
-		if (err == -EBUSY)
-			continue;
-		if (err)
-			break;
-		lab_pause(t);
-		pthread_mutex_lock(&odp->umem_mutex);
-		if (!mmu_range_read_retry(&odp->mrn, range.notifier_seq) ||
-		    lab_is_broken(lab, NO_RETRY))
-			break;
-		pthread_mutex_unlock(&odp->umem_mutex);
-	}
+	if (!err && lab_is_broken(lab, LAST_PAGE_UNCHECKED))
+		err = find_last_again(&range, n, lock, t);
 	if (!err) {
-		lab_unlock_early(t, UNLOCK_EARLY, &odp->umem_mutex);
-		publish(odp, i, pfns, n);
-		pthread_mutex_unlock(&odp->umem_mutex);
+		lab_unlock_early(t, UNLOCK_EARLY, lock);
+		lab_pause(t);
+		publish(odp, i, pfns, n, write);
+		pthread_mutex_unlock(lock);
 	}
 	lab_count_retries(t, retries);
 	return err;

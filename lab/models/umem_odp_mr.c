@@ -103,9 +103,11 @@ void mlx5_destroy_unused_child(struct umem_odp *odp)
 		LAB_ASSERT(nic->lab, !odp->queued, "a child is queued twice");
 		if (nic->mr[odp->key] == odp) {
 			nic->mr[odp->key] = NULL;
-			odp->queued = true;
-			odp->next = nic->dead;
-			nic->dead = odp;
+			odp->queued = !lab_is_broken(nic->lab, NO_QUEUE);
+			if (odp->queued) {
+				odp->next = nic->dead;
+				nic->dead = odp;
+			}
 		}
 	}
 	pthread_mutex_unlock(&nic->mkeys_lock);

@@ -40,10 +40,7 @@ struct vhost_uaddr {
 };
 
 struct vhost_virtqueue {
-	/*
-	 * The real driver has one notifier per device; then the maps of other queues miss invalidations during
-	 * set_addr.
-	 */
+	/* One per device in the real driver, where the maps of other queues miss invalidations during set_addr. */
 	struct mmu_notifier mn;
 	struct lab *lab;
 	pthread_mutex_t mutex;	  /* the data path, and changes of the addresses */
@@ -83,6 +80,7 @@ static void unmap_area(struct vhost_virtqueue *vq, int index)
 	lab_mmu_clear(&vq->maps, (size_t)index, 1);
 	if (frame == LAB_NO_FRAME)
 		return;
+	lab_might_sleep("waits for readers");
 	if (lab_is_broken(vq->lab, DIRTY_EARLY))
 		set_map_dirty(vq, index, frame);
 	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
@@ -98,9 +96,10 @@ static void unmap_area(struct vhost_virtqueue *vq, int index)
 static bool overlaps(struct vhost_virtqueue *vq, int index, const struct mmu_notifier_range *range)
 {
 	const struct vhost_uaddr *uaddr = &vq->uaddrs[index];
+	size_t first = lab_page(vq->lab, range->start), end = lab_page(vq->lab, range->end);
 
-	return uaddr->n && range->start < lab_addr(vq->lab, uaddr->first + uaddr->n) &&
-	       range->end > lab_addr(vq->lab, uaddr->first);
+	lab_cut(vq->lab, &first, &end);
+	return first < uaddr->first + uaddr->n && end > uaddr->first && first < end;
 }
 
 static bool overlaps_any(struct vhost_virtqueue *vq, const struct mmu_notifier_range *range)
@@ -117,7 +116,9 @@ static int vhost_invalidate_range_start(struct mmu_notifier *mn,
 	struct vhost_virtqueue *vq = (struct vhost_virtqueue *)mn;
 	bool acts = overlaps_any(vq, range);
 
-	if (acts && !mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(vq->lab, range))
+		return 0;
+	if (acts && !mmu_notifier_range_blockable(range) && !lab_is_broken(vq->lab, NO_REFUSAL)) {
 		lab_count_refusal(vq->lab);
 		return -EAGAIN;
 	}
@@ -131,7 +132,11 @@ static int vhost_invalidate_range_start(struct mmu_notifier *mn,
 		vq->invalidate_seq++;
 		if (!lab_is_broken(vq->lab, END_EARLY))
 			vq->invalidate_count++;
+		if (lab_is_broken(vq->lab, NESTED_AS_ONE))
+			vq->invalidate_count = 1;
 		unmap_area(vq, i);
+		if (lab_is_broken(vq->lab, ONE_AREA))
+			break;
 	}
 	pthread_mutex_unlock(&vq->mmu_lock);
 	return 0;
@@ -142,13 +147,18 @@ static void vhost_invalidate_range_end(struct mmu_notifier *mn,
 {
 	struct vhost_virtqueue *vq = (struct vhost_virtqueue *)mn;
 
+	if (lab_ignores(vq->lab, range))
+		return;
 	pthread_mutex_lock(&vq->mmu_lock);
 	vq->active--;
 	for (int i = 0; i < NUM_ADDRS; i++) {
 		if (!overlaps(vq, i, range) || lab_is_broken(vq->lab, END_EARLY))
 			continue;
-		LAB_ASSERT(vq->lab, vq->invalidate_count, "an end without a start");
-		vq->invalidate_count--;
+		LAB_ASSERT(vq->lab, vq->invalidate_count || lab_is_broken(vq->lab, NESTED_AS_ONE),
+			   "an end without a start");
+		vq->invalidate_count -= vq->invalidate_count > 0;
+		if (lab_is_broken(vq->lab, ONE_AREA))
+			break;
 	}
 	LAB_ASSERT(vq->lab, vq->active || !vq->invalidate_count, "%u starts without an end",
 		   vq->invalidate_count);
@@ -185,7 +195,8 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	if (count)
 		return;
 	lab_count_faults(t, uaddr->n);
-	if (lab_pin(vq->lab, uaddr->first, uaddr->n, uaddr->write, pages) < 0)
+	if (lab_pin(vq->lab, uaddr->first, uaddr->n,
+		    uaddr->write && !lab_is_broken(vq->lab, READ_PIN), pages) < 0)
 		return;
 	lab_pause(t);
 	pthread_mutex_lock(&vq->mmu_lock);
@@ -201,7 +212,8 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	}
 	pthread_mutex_unlock(&vq->mmu_lock);
 	/* The map relies on the notifier, and pins nothing. */
-	lab_unpin(vq->lab, uaddr->first, pages, uaddr->n, false);
+	if (!lab_is_broken(vq->lab, NO_UNPIN))
+		lab_unpin(vq->lab, uaddr->first, pages, uaddr->n, false);
 }
 
 static void uninit_maps(struct vhost_virtqueue *vq)

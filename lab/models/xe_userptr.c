@@ -40,6 +40,7 @@ struct xe_userptr {
 	uint64_t pages[GPU_BO_PAGES];
 	/* Under the notifier_lock, for writing. */
 	bool finish_inuse;
+	uint64_t cur_seq; /* for seq_in_finish */
 	struct mmu_range_notifier_finish finish;
 };
 
@@ -95,18 +96,22 @@ static bool xe_userptr_invalidate_start(struct mmu_range_notifier *mrn,
 	struct xe_userptr *u = container_of(mrn, struct xe_userptr, base.notifier);
 	struct lab *lab = u->base.gpu->lab;
 
-	if (!mmu_notifier_range_blockable(range)) {
+	if (lab_ignores(lab, range))
+		return true;
+	if (!mmu_notifier_range_blockable(range) && !lab_is_broken(lab, NO_REFUSAL)) {
 		lab_count_refusal(lab);
 		return false;
 	}
 	lab_count_invalidation(lab, range);
 	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
-	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
+	u->cur_seq = cur_seq;
+	if (!lab_is_broken(lab, NO_UPDATE_SEQ) && !lab_is_broken(lab, SEQ_IN_FINISH))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
 	if (lab_is_broken(lab, ZAP_FIRST))
 		zap(u);
 	if (takes_finish(u)) {
-		*finish = &u->finish;
+		if (!lab_is_broken(lab, NO_FINISH))
+			*finish = &u->finish;
 	} else if (!(u->finish_inuse && lab_is_broken(lab, IN_USE_SKIPPED))) {
 		/* No job's fence needs the notifier_lock to be signalled. */
 		dma_resv_wait(&u->base.resv);
@@ -125,6 +130,8 @@ static void xe_userptr_invalidate_finish(struct mmu_range_notifier_finish *finis
 		dma_resv_wait(&u->base.resv);
 	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
 	LAB_ASSERT(lab, u->finish_inuse, "a finish that nobody was handed");
+	if (lab_is_broken(lab, SEQ_IN_FINISH))
+		mmu_range_notifier_update_seq(&u->base.notifier, u->cur_seq);
 	zap(u);
 	u->finish_inuse = false;
 	pthread_rwlock_unlock(&device_of(u)->notifier_lock);
@@ -137,12 +144,13 @@ static int get_pages(struct xe_exec *e, size_t i, struct lab_thread *t)
 {
 	struct gpu_bo *bo = e->bo[i];
 	unsigned long pfns[GPU_BO_PAGES] = {0};
+	bool write = !bo->readonly && !lab_is_broken(e->lab, READ_MAPS_WRITABLE);
 	struct hmm_range range = {
 		.notifier = &bo->notifier,
 		.start = lab_addr(e->lab, bo->first),
 		.end = lab_addr(e->lab, bo->first + bo->n),
 		.hmm_pfns = pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | (bo->readonly ? 0 : HMM_PFN_REQ_WRITE),
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
 	};
 	int err;
 
@@ -153,12 +161,14 @@ static int get_pages(struct xe_exec *e, size_t i, struct lab_thread *t)
 		if (err != -EBUSY)
 			break;
 	}
-	if (err)
+	if (err && !(err == -EFAULT && lab_is_broken(e->lab, EFAULT_IS_SUCCESS)))
 		return err;
 	for (size_t k = 0; k < bo->n; k++)
 		e->found[i].pages[k] = mrn_hmm_pfn_to_frame(pfns[k]);
-	e->found[i].seq = range.notifier_seq;
 	lab_pause(t);
+	if (lab_is_broken(e->lab, LATE_SEQ))
+		range.notifier_seq = mmu_range_read_begin(&bo->notifier);
+	e->found[i].seq = range.notifier_seq;
 	return 0;
 }
 
@@ -273,6 +283,7 @@ static const struct gpu_driver driver = {
 		     .invalidate_finish = xe_userptr_invalidate_finish},
 	.bo_init = bo_init,
 	.bo_free = userptr_destroy,
+	.early_fence = EARLY_FENCE,
 };
 
 /* --------------------------------------------------------------------------------------- open, close */

@@ -200,13 +200,13 @@ void gpu_unreserve(struct gpu_bo **bos, size_t n)
 		dma_resv_unlock(&bos[i]->resv);
 }
 
-int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t)
+int gpu_pin(struct gpu_bo *bo, bool write, uint64_t *frames, struct lab_thread *t)
 {
 	struct lab *lab = bo->gpu->lab;
 	long n;
 
 	lab_count_faults(t, bo->n);
-	n = lab_pin(lab, bo->first, bo->n, !bo->readonly, frames);
+	n = lab_pin(lab, bo->first, bo->n, write && !bo->readonly, frames);
 	if (n < 0)
 		return (int)n;
 	__atomic_fetch_add(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
@@ -289,6 +289,8 @@ static void execute(struct lab_job *lab_job, struct lab_thread *t)
 	struct gpu_job *job = (struct gpu_job *)lab_job;
 	struct gpu *gpu = job->gpu;
 
+	if (lab_is_broken(gpu->lab, gpu->driver->early_fence))
+		dma_fence_signal(&job->fence);
 	for (unsigned int a = 0; a < ACCESSES && !job->skip; a++) {
 		size_t i = lab_below(t, job->n), k = lab_below(t, job->bo[i].n);
 		bool write = !job->bo[i].readonly;

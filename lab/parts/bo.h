@@ -62,6 +62,7 @@ struct gpu_driver {
 	 * that.
 	 */
 	void (*bo_free)(struct gpu_bo *bo);
+	int early_fence; /* the step: a job's fence is signalled before the job's last access */
 };
 
 struct gpu_job {
@@ -110,8 +111,8 @@ void gpu_put_bos(struct gpu_bo **bos, size_t n);
 void gpu_reserve(struct gpu_bo **bos, size_t n);
 void gpu_unreserve(struct gpu_bo **bos, size_t n);
 
-/* Pins the object's pages, for writing unless it is read-only. 0 or -errno. */
-int gpu_pin(struct gpu_bo *bo, uint64_t *frames, struct lab_thread *t);
+/* Pins the object's pages, for writing if asked to and it is not read-only. 0 or -errno. */
+int gpu_pin(struct gpu_bo *bo, bool write, uint64_t *frames, struct lab_thread *t);
 void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames, bool dirty);
 
 /* The GPU's page table. Under the reservation. */

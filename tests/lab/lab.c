@@ -129,6 +129,7 @@ TEST(steps_that_are_common_have_one_name)
 		for (size_t k = 0; k < sizeof(exempt) / sizeof(exempt[0]); k++)
 			is_exempt |= !strcmp(d->name, exempt[k]);
 		CHECK(d->steps[0].name);
+		CHECK_MSG(lab_find_step(d, "ignores_unmap") >= 0, "%s", d->name);
 		CHECK_MSG((lab_find_step(d, "no_dirty") >= 0) == !!strcmp(d->name, writes_not),
 			  "%s", d->name);
 		if (is_exempt)
