@@ -53,6 +53,10 @@ bench-report: build
 lab: tool
 	$(BUILD)/mrn lab
 
+# Every bug that the lab can plant, on ten seeds; writes docs/lab-steps.md.
+planted: tool
+	@scripts/planted-bugs --build $(BUILD)
+
 format:
 	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
 
@@ -73,4 +77,4 @@ deb:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build tool demo test bench bench-check bench-report lab format lint install dist deb clean
+.PHONY: all setup deps build tool demo test bench bench-check bench-report lab planted format lint install dist deb clean
