@@ -26,7 +26,7 @@ def of_lab():
 
 def rows(text):
     """(driver, step, words, found on, operations) of each line."""
-    table = re.search(r"<!-- steps -->\n.*\n.*\n(.*?)<!-- end -->", text, re.S)
+    table = re.search(r"<!-- steps -->\n(?:[^\n]*\n){2}(.*?)<!-- end -->", text, re.S)
     return [tuple(line.strip("| ").split(" | ")) for line in table.group(1).splitlines()]
 
 
