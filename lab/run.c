@@ -255,7 +255,8 @@ static void leave(struct lab *lab)
 	struct lab_thread *workers[LAB_MAX_THREADS];
 	unsigned int nr_workers;
 
-	lab->ops_left = OPS_AT_END;
+	/* The device's threads read it in lab_linger. */
+	__atomic_store_n(&lab->ops_left, OPS_AT_END, __ATOMIC_RELAXED);
 	lab->workers_done = 0;
 	nr_workers = start(lab, LAB_MAX_THREADS, "driver", work_at_end, workers);
 	lab_exit(lab);
