@@ -17,9 +17,9 @@ static void list_steps(const struct lab_driver *d)
 	char first[48];
 
 	for (const struct lab_step *step = d->steps; step->name; step++) {
-		snprintf(first, sizeof(first), "%-11s %-20s ", d->name, step->name);
+		snprintf(first, sizeof(first), "%-11s %-23s ", d->name, step->name);
 		if (terminal)
-			print_filled(first, "                                 ", step->words);
+			print_filled(first, "                                    ", step->words);
 		else
 			printf("%s%s\n", first, step->words);
 	}
