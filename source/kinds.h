@@ -81,13 +81,32 @@ static inline void mrn_kinds_put_names(char *text, unsigned int kinds)
 				mrn_kind_facts[k].name);
 }
 
-/* The kind with this name, as a mask; MRN_SOURCE_AUTO for "auto"; -1 for any other name. */
+/* Names with + between them, as a mask; MRN_SOURCE_AUTO for "auto"; -1 if one is no kind's. */
+static inline int mrn_kinds_listed(const char *names)
+{
+	unsigned int kinds = 0, before;
+	size_t length;
+
+	if (!strcmp(names, MRN_AUTO))
+		return MRN_SOURCE_AUTO;
+	for (;; names += length + 1) {
+		length = strcspn(names, "+");
+		before = kinds;
+		MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS & ~before)
+			if (strlen(mrn_kind_facts[k].name) == length &&
+			    !memcmp(names, mrn_kind_facts[k].name, length))
+				kinds |= 1u << k;
+		if (kinds == before)
+			return -1;
+		if (!names[length])
+			return (int)kinds;
+	}
+}
+
+/* The same for one name. */
 static inline int mrn_kinds_named(const char *name)
 {
-	MRN_FOR_EACH_KIND(k, MRN_ALL_KINDS)
-		if (!strcmp(name, mrn_kind_facts[k].name))
-			return 1 << k;
-	return strcmp(name, MRN_AUTO) ? -1 : (int)MRN_SOURCE_AUTO;
+	return strchr(name, '+') ? -1 : mrn_kinds_listed(name);
 }
 
 #endif

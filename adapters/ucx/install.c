@@ -5,7 +5,6 @@
  * told to stop: so nothing is ever taken back.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include <mrn/ucx.h>
@@ -14,17 +13,26 @@
 #include "adapters/ucx/announce.h"
 #include "adapters/ucx/check.h"
 #include "adapters/ucx/hooks.h"
+#include "os/mutex.h"
 #include "os/opts.h"
+#include "os/pages.h"
 
 static struct {
-	pthread_mutex_t lock; /* one install at a time */
-	struct mrn_mm *mm;    /* installed in the process whose this is; written last */
+	struct mrn_mm *mm; /* installed in the process whose this is; written last */
 	struct mrn_source
 		*source; /* the rest is of that process, and stays as it is once mm is set */
 	struct mmu_notifier notifier;
 	struct mrn_source_loss loss;
 	uint64_t lost;
-} ucx = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} ucx;
+
+/*
+ * One install at a time. In a child that is forked during an install, nobody is installing. The loader's lock is not
+ * taken meanwhile: a thread may come here with it, from a constructor.
+ */
+static struct {
+	struct mrn_mutex lock;
+} * turn;
 
 static bool is_installed(void)
 {
@@ -106,14 +114,8 @@ static int install(const struct mrn_ucx_opts *opts)
 {
 	int r;
 
-	if (opts->kinds & ~(MRN_SOURCE_DISPATCH | MRN_SOURCE_INTERPOSE))
-		return mrn_explain(
-			opts, -EINVAL,
-			"only interpose and dispatch announce changes of memory that nobody has "
-			"armed, and UCX does not tell what it registers");
-	r = mrn_ucx_check_hooks(opts);
-	if (!r)
-		r = attach(opts);
+	MRN_HOOK(ucx_installing);
+	r = attach(opts);
 	if (r)
 		return r;
 	/* In a child of fork they may hold what its parent wrote. */
@@ -142,6 +144,29 @@ detach:
 	return r;
 }
 
+/* What can be known before anything is changed. UCX looks functions up for it, with the loader's lock. */
+static int check(const struct mrn_ucx_opts *opts)
+{
+	if (opts->kinds & ~(MRN_SOURCE_DISPATCH | MRN_SOURCE_INTERPOSE))
+		return mrn_explain(
+			opts, -EINVAL,
+			"only interpose and dispatch announce changes of memory that nobody has "
+			"armed, and UCX does not tell what it registers");
+	return mrn_ucx_check_hooks(opts);
+}
+
+static int install_in_turn(const struct mrn_ucx_opts *opts)
+{
+	int r;
+
+	if (is_installed())
+		return -EALREADY;
+	r = install(opts);
+	if (!r)
+		__atomic_store_n(&ucx.mm, mrn_mm_self(), __ATOMIC_RELEASE);
+	return r;
+}
+
 int mrn_ucx_install(const struct mrn_ucx_opts *given)
 {
 	static const struct mrn_ucx_opts defaults = {.size = sizeof(defaults)};
@@ -152,18 +177,19 @@ int mrn_ucx_install(const struct mrn_ucx_opts *given)
 		return r;
 	if (!opts.need)
 		opts.need = MRN_UCX_NEED;
-	pthread_mutex_lock(&ucx.lock);
-	if (is_installed()) {
-		r = mrn_explain(&opts, -EALREADY, "it is installed already");
-	} else {
-		r = install(&opts);
-		if (!r)
-			__atomic_store_n(&ucx.mm, mrn_mm_self(), __ATOMIC_RELEASE);
-		else if (ucx.mm && !MRN_BROKEN(UCX_CHILD))
-			/* A child's UCX goes by what the parent has told it, and would make caches that nobody tells. */
-			ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
+	r = is_installed() ? -EALREADY : check(&opts);
+	if (!r && MRN_PAGES_ONCE(turn))
+		r = mrn_explain(&opts, -ENOMEM, "no memory");
+	if (!r) {
+		mrn_mutex_lock(&turn->lock);
+		r = install_in_turn(&opts);
+		mrn_mutex_unlock(&turn->lock);
 	}
-	pthread_mutex_unlock(&ucx.lock);
+	if (r == -EALREADY)
+		return mrn_explain(&opts, r, "it is installed already");
+	if (r && ucx.mm && !MRN_BROKEN(UCX_CHILD))
+		/* A child's UCX goes by what the parent has told it, and would make caches that nobody tells. */
+		ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
 	return r;
 }
 

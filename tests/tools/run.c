@@ -87,6 +87,30 @@ TEST(quiet_says_nothing)
 	CHECK_MSG(strstr(o.out, RESULT), "%s", o.out);
 }
 
+/* What mrn run sets can be changed on the way to the program. */
+TEST(a_source_that_nobody_knows_is_refused)
+{
+	char command[4096];
+
+	snprintf(command, sizeof(command), "MRN_RUN_SOURCE=interpose+nonsense %s munmap; true",
+		 variable("MRN_PEER_UCX"));
+	RUN(&o, "run", "--for", "ucx", "--", "sh", "-c", command);
+	CHECK_MSG(strstr(o.err,
+			 "not installed: MRN_RUN_SOURCE is \"interpose+nonsense\", and kinds are"),
+		  "%s", o.err);
+	CHECK_MSG(!strstr(o.out, RESULT), "%s", o.out);
+}
+
+TEST(sources_may_be_listed)
+{
+	RUN(&o, "run", "--for", "ucx", "--source", "interpose+dispatch", "--",
+	    variable("MRN_PEER_UCX"), "munmap");
+	CHECK_EQ(o.status, 0);
+	if (strstr(o.err, "not installed"))
+		SKIP("%s", o.err);
+	CHECK_MSG(strstr(o.err, "seen by interpose+dispatch"), "%s", o.err);
+}
+
 /* A source that cannot serve: UCX goes on without a cache, and a sentence says why. */
 TEST(a_source_that_cannot_serve_is_said)
 {

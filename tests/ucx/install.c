@@ -8,7 +8,9 @@
 #include <ucm/api/ucm.h>
 #include <unistd.h>
 
+#include "adapters/ucx/check.h"
 #include "tests/harness/child.h"
+#include "tests/harness/sync.h"
 #include "tests/ucx/fixture.h"
 
 #define PAGE ((size_t)sysconf(_SC_PAGESIZE))
@@ -153,6 +155,41 @@ TEST(a_child_installs_it_anew)
 	fixture_install(MRN_SOURCE_INTERPOSE, 0);
 	CHECK_EQ(in_a_child(install_in_child), 0);
 }
+
+static struct test_gate installing, forked;
+
+static void hold(void)
+{
+	test_gate_open(&installing);
+	test_gate_wait(&forked);
+}
+
+static void install_slowly(void *arg)
+{
+	fixture_install(MRN_SOURCE_INTERPOSE, 0);
+}
+
+static void install_in_the_middle(void)
+{
+	atomic_store(&mrn_check_ucx_installing_hook, NULL);
+	install_in_child();
+}
+
+/* Its turn is the parent's: the child need not wait for it. */
+TEST(a_child_of_the_middle_of_an_install_installs)
+{
+	struct test_thread other;
+
+	atomic_store(&mrn_check_ucx_installing_hook, hold);
+	test_thread(&other, install_slowly, NULL);
+	test_gate_wait(&installing);
+	CHECK_EQ(in_a_child(install_in_the_middle), 0);
+	test_gate_open(&forked);
+	test_join(&other);
+	CHECK(mrn_ucx_source() != NULL);
+}
+TWIN(a_child_of_the_middle_of_an_install_installs, waits_for_its_parent, BREAK(FORK_WIPE),
+     .accept_timeout = true, .timeout_s = 5);
 
 static void fail_in_child(void)
 {

@@ -48,7 +48,7 @@ static const struct argp_option options[] = {
 	{"for", FOR, "NAME", 0,
 	 "ucx or libfabric: whose cache is told; or those that are installed here (auto)", 0},
 	{"source", SOURCE, "NAME", 0,
-	 "What announces changes: dispatch where it works, else interpose (auto); or only the one of this name",
+	 "What announces changes: dispatch where it works, else interpose (auto); or only those named, with + between",
 	 0},
 	{"quiet", QUIET, NULL, 0, "Say only what went wrong", 0},
 	{0},
@@ -75,7 +75,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return EINVAL;
 	case SOURCE:
 		o->source = arg;
-		if (mrn_kinds_named(arg) >= 0)
+		if (mrn_kinds_listed(arg) >= 0)
 			return 0;
 		cli_say(state->name, "there is no source \"%s\"; see %s --help", arg, state->name);
 		return EINVAL;
