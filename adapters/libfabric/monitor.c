@@ -51,7 +51,8 @@ static bool fork_is_safe(void)
 /* With a failure here, a provider may refuse the domain; what is never kept is right, too. */
 static int start(struct fid_mem_monitor *m)
 {
-	__atomic_store_n(&mrn_fabric.off, !fork_is_safe(), __ATOMIC_RELAXED);
+	__atomic_store_n(&mrn_fabric.fork, fork_is_safe() ? FORK_IS_SAFE : FORK_IS_UNSAFE,
+			 __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -217,7 +218,8 @@ struct mrn_source *mrn_libfabric_source(void)
 int mrn_libfabric_get_stats(struct mrn_libfabric_stats *stats, size_t size)
 {
 	struct mrn_libfabric_stats now = {
-		.fork_unsafe = __atomic_load_n(&mrn_fabric.off, __ATOMIC_RELAXED)};
+		.fork_unsafe = __atomic_load_n(&mrn_fabric.fork, __ATOMIC_RELAXED) ==
+			       FORK_IS_UNSAFE};
 	const struct mrn_libfabric_stats *s = &mrn_fabric.stats;
 
 	if (!mrn_libfabric_source())

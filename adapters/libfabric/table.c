@@ -256,7 +256,7 @@ static bool is_child(void)
 
 static bool is_off(void)
 {
-	return __atomic_load_n(&mrn_fabric.off, __ATOMIC_RELAXED);
+	return __atomic_load_n(&mrn_fabric.fork, __ATOMIC_RELAXED) != FORK_IS_SAFE;
 }
 
 bool mrn_fabric_accept(uintptr_t addr, size_t length)

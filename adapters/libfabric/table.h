@@ -38,6 +38,9 @@
 
 enum { WATCH_FREE, WATCH_COLD, WATCH_LIVE, WATCH_BUSY };
 
+/* Does a pin keep what this process sees after a fork? Nobody has looked before the first domain is opened. */
+enum { FORK_NOT_LOOKED, FORK_IS_SAFE, FORK_IS_UNSAFE };
+
 struct watch {
 	struct mmu_range_notifier notifier; /* first: what a callback is given */
 	uintptr_t addr;
@@ -54,7 +57,7 @@ struct table {
 	struct mrn_source *source;
 	uint64_t need;
 	void (*notify)(const void *addr, size_t length); /* libfabric forgets the range */
-	bool off;					 /* keep nothing */
+	uint32_t fork; /* FORK_...; nothing is kept unless it is FORK_IS_SAFE */
 
 	unsigned int nr, hash_shift;
 	struct watch **chains;

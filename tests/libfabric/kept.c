@@ -22,6 +22,25 @@ TEST(the_first_registration_is_kept)
 	CHECK(fixture_is_kept(domain, p));
 }
 
+/* Whoever asks then is ahead of the look at what a fork does. */
+TEST(nothing_is_kept_before_a_domain_has_been_opened)
+{
+	uintptr_t addr;
+	char *p;
+
+	fixture_install(0, 0);
+	p = fixture_map(NULL, 'A');
+	addr = (uintptr_t)p;
+	for (int i = 0; i < 3; i++) {
+		mrn_libfabric_begin(p, LENGTH);
+		CHECK(!mrn_fabric_accept(addr, LENGTH));
+	}
+	CHECK_EQ(fixture_stats().fork_unsafe, 0);
+	fixture_domain();
+	mrn_libfabric_begin(p, LENGTH);
+	CHECK(mrn_fabric_accept(addr, LENGTH));
+}
+
 /* And so after a change: the range is watched anew before it is pinned. */
 TEST(the_first_registration_after_a_change_is_kept)
 {
