@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "adapters/fabric/check.h"
 #include "adapters/fabric/domain.h"
+#include "adapters/fork.h"
 #include "os/kernel.h"
 #include "os/opts.h"
 
@@ -25,6 +28,14 @@ static uint64_t mode_of(const struct fi_info *info)
 	if (mode == FI_MR_BASIC)
 		return FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
 	return mode == FI_MR_SCALABLE ? 0 : mode;
+}
+
+/* Does it register with libibverbs? A provider's name says which are layered, as in "verbs;ofi_rxm". */
+static bool is_over_libibverbs(const struct fi_info *info)
+{
+	const char *name = info->fabric_attr ? info->fabric_attr->prov_name : NULL;
+
+	return name && (strstr(name, "verbs") || strstr(name, "efa"));
 }
 
 /* Notes how the domain is to be used; refuses what needs more than fi_mr_reg. */
@@ -45,6 +56,10 @@ static int know_domain(struct mrn_fabric *f, const struct fi_info *info,
 	if ((mode & FI_MR_RAW) && opts->access)
 		return mrn_explain(opts, -EOPNOTSUPP,
 				   "the provider's keys have more than 64 bits (FI_MR_RAW)");
+	/* Providers call ibv_fork_init, if at all, before they open a domain. */
+	if (is_over_libibverbs(info) && mrn_fork_status() == MRN_FORK_ENABLED &&
+	    !MRN_BROKEN(FABRIC_MR_FORK_INIT))
+		return mrn_explain(opts, -EOPNOTSUPP, MRN_FORK_IS_ENABLED);
 	f->by_address = mode & FI_MR_VIRT_ADDR;
 	f->own_keys = !(mode & FI_MR_PROV_KEY);
 	f->key_mask = key_size && key_size < 8 ? (UINT64_C(1) << 8 * key_size) - 1 : UINT64_MAX;

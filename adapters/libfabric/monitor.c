@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* mrn as libfabric's memory monitor: what libfabric calls, and how it is made to. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <rdma/fabric.h>
@@ -9,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapters/fork.h"
 #include "adapters/libfabric/check.h"
 #include "adapters/libfabric/table.h"
-#include "os/kernel.h"
 #include "os/opts.h"
 
 #define DEFAULT_RANGES 4096
@@ -19,10 +18,6 @@
 #define MAX_RANGES     65536
 
 /* -------------------------------------------------------------------------------- what libfabric calls */
-
-/* What ibv_is_fork_initialized says: enum ibv_fork_status. */
-#define FORK_UNNEEDED 2
-#define NAME	      "ibv_is_fork_initialized"
 
 /*
  * Only where the kernel copies pinned pages for the child (Linux 5.12, which libibverbs asks the RDMA subsystem for), does a
@@ -34,18 +29,7 @@
  */
 static bool fork_is_safe(void)
 {
-	int (*status)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, NAME);
-	void *library;
-
-	/* It may be in the scope of a provider that libfabric has opened, only. */
-	if (!status) {
-		library = dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_NOLOAD);
-		status = library ? (int (*)(void))dlsym(library, NAME) : NULL;
-	}
-	if (MRN_BROKEN(FABRIC_FORK))
-		return true;
-	/* No libibverbs, or one that is too old to say: then the kernel alone decides. */
-	return status ? status() == FORK_UNNEEDED : mrn_kernel_is_at_least(5, 12);
+	return mrn_fork_status() == MRN_FORK_UNNEEDED || MRN_BROKEN(FABRIC_FORK);
 }
 
 /* With a failure here, a provider may refuse the domain; what is never kept is right, too. */

@@ -23,6 +23,7 @@
 #include <mrn/verbs.h>
 
 #include "adapters/adapter.h"
+#include "adapters/fork.h"
 #include "adapters/verbs/check.h"
 #include "os/opts.h"
 
@@ -133,11 +134,7 @@ static int try_device(struct mrn_verbs *v, const struct mrn_verbs_opts *opts)
 		r = explain_refusal(opts, -errno);
 	} else {
 		if (ibv_is_fork_initialized() == IBV_FORK_ENABLED && !MRN_BROKEN(VERBS_FORK))
-			r = mrn_explain(
-				opts, -EOPNOTSUPP,
-				"ibv_fork_init is in effect (or RDMAV_FORK_SAFE), and this kernel does not copy "
-				"pinned pages at a fork: libibverbs would lose track of which memory children may "
-				"not inherit");
+			r = mrn_explain(opts, -EOPNOTSUPP, MRN_FORK_IS_ENABLED);
 		if (ibv_dereg_mr(mr) && !r)
 			r = mrn_explain(opts, -EIO, "the device does not deregister a page");
 	}

@@ -88,8 +88,9 @@ struct mrn_fabric_opts {
  * Every registration may be used by peers as opts->access says. Make an mrn_fabric without remote rights for what only
  * this process transfers.
  *
- * Errors: -EINVAL; -E2BIG (size); -EOPNOTSUPP when source does not cover a cause, or the provider wants FI_MR_ENDPOINT,
- * FI_MR_RMA_EVENT or, with access, FI_MR_RAW; -ENOMEM; -EMFILE and -ENFILE (it has one descriptor); -EDEADLK from a
+ * Errors: -EINVAL; -E2BIG (size); -EOPNOTSUPP when source does not cover a cause, the provider wants FI_MR_ENDPOINT,
+ * FI_MR_RMA_EVENT or, with access, FI_MR_RAW, or it is over libibverbs and ibv_fork_init is in effect (docs/verbs.md, Fork);
+ * -ENOMEM; -EMFILE and -ENFILE (it has one descriptor); -EDEADLK from a
  * callback. opts->why then says what is missing. Allocates; does not block.
  */
 int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "adapters/fork.h"
 #include "tests/fabric/fixture.h"
 
 #define LENGTH 65536
@@ -143,6 +144,57 @@ TEST(limits_and_input)
 	CHECK_ERR(mrn_fabric_mr_share(f.here.f, p, 1, MRN_ACCESS_READ, NULL, &share), -EACCES);
 	fixture_close(&f);
 }
+
+/* ------------------------------------------------------------------------------------------- fork */
+
+static int fork_status = MRN_FORK_UNNEEDED;
+
+/* In front of libibverbs'. */
+int ibv_is_fork_initialized(void);
+int ibv_is_fork_initialized(void)
+{
+	return fork_status;
+}
+
+static int create_over(struct fixture *f, const char *provider)
+{
+	char why[256] = "", *name = f->here.info->fabric_attr->prov_name;
+	struct mrn_fabric_opts opts = {
+		.size = sizeof(opts),
+		.source = f->source,
+		.why = why,
+		.why_size = sizeof(why),
+	};
+	struct mrn_fabric *other;
+	int r;
+
+	f->here.info->fabric_attr->prov_name = (char *)(uintptr_t)provider;
+	r = mrn_fabric_create(f->here.domain, f->here.info, &opts, &other);
+	f->here.info->fabric_attr->prov_name = name;
+	if (r)
+		CHECK_MSG(strstr(why, "ibv_fork_init"), "%s", why);
+	else
+		CHECK_ERR(mrn_fabric_destroy(other), 0);
+	return r;
+}
+
+/* As in tests/verbs/lifetime.c; only a provider that registers with libibverbs is concerned. */
+TEST(create_refuses_what_fork_init_does)
+{
+	struct fixture f;
+
+	fixture_open(&f, "tcp;ofi_rxm", 0);
+	fork_status = MRN_FORK_ENABLED;
+	CHECK_ERR(create_over(&f, "verbs;ofi_rxm"), -EOPNOTSUPP);
+	CHECK_ERR(create_over(&f, "efa"), -EOPNOTSUPP);
+	CHECK_ERR(create_over(&f, "tcp;ofi_rxm"), 0);
+	/* Whoever forks on such a kernel knows. */
+	fork_status = MRN_FORK_DISABLED;
+	CHECK_ERR(create_over(&f, "verbs"), 0);
+	fixture_close(&f);
+}
+
+TWIN(create_refuses_what_fork_init_does, no_look, BREAK_OPEN(FABRIC_MR_FORK_INIT));
 
 /* ------------------------------------------------------------------------------------------ storm */
 
