@@ -57,6 +57,8 @@ long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *fram
 
 void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty)
 {
+	if (lab_second_unpin(lab, frames, n, dirty))
+		return;
 	for (size_t page = first; page < first + n && dirty; page++)
 		mark(lab, page);
 	mrn_hmm_unpin(lab->hmm, frames, n, dirty);

@@ -137,6 +137,18 @@ long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *fram
 void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty);
 void lab_set_dirty(struct lab *lab, size_t page, uint64_t frame);
 
+/* --------------------------------------------------------------------------------------- a second process */
+
+/* In open, for a driver whose file processes pass on: there is one more, with an mm of its own. 0 or -errno. */
+int lab_second_start(struct lab *lab);
+/* The mm of the process that asks for this operation: mostly lab_mm. Draws; call once for each operation. */
+struct mrn_mm *lab_caller(struct lab_thread *t);
+/* lab_pin in either mm; lab_unpin knows the frames. For the second process, pages are of what it has in the region's place. */
+long lab_pin_of(struct lab *lab, struct mrn_mm *mm, size_t first, size_t n, bool write,
+		uint64_t *frames);
+/* mrn_hmm_frame, for the frames of both. */
+void *lab_frame(struct lab *lab, uint64_t frame);
+
 /* ------------------------------------------------------------------------------------------- the mm's end */
 
 /*

@@ -113,6 +113,7 @@ static void end_world(struct lab *lab)
 	struct lab_thread *next;
 
 	lab_devmem_close(&lab->other);
+	lab_second_end(lab);
 	if (lab->hmm)
 		mrn_hmm_destroy(lab->hmm);
 	if (lab->backing_fd >= 0)
@@ -321,6 +322,7 @@ static void check_end(struct lab *lab)
 	lab_check_all(lab);
 	lab_devmem_close(&lab->other);
 	lab_check_frames(lab);
+	lab_second_end(lab);
 	/* Checks the frames in quarantine. */
 	mrn_hmm_destroy(lab->hmm);
 	lab->hmm = NULL;

@@ -83,6 +83,8 @@ struct lab {
 	struct mrn_hmm *hmm;
 	struct lab_devmem other; /* another device with memory, to which the storm migrates */
 	int backing_fd;
+	struct mrn_hmm *second; /* second.c; or NULL */
+	void *second_base;
 	uintptr_t base;
 	void *dev;
 	struct lab_oracle_page page[LAB_PAGES];
@@ -206,6 +208,13 @@ void lab_mark_write(struct lab *lab, const void *memory, size_t page);
 
 /* In the storm: lends pages exclusively for a while, and checks that nobody writes to them. */
 void lab_lend(struct lab_thread *t, size_t first, size_t n);
+
+/* ---- second.c */
+
+/* Part of lab_unpin. False: the frames are not the second process's. */
+bool lab_second_unpin(struct lab *lab, const uint64_t *frames, size_t n, bool dirty);
+/* Call after the driver is closed, if lab_second_start has been called or not. */
+void lab_second_end(struct lab *lab);
 
 /* ---- storm.c, oracle.c: threads */
 

@@ -17,7 +17,8 @@
  *		the pages that it has found with the bound ones before it has the reservation
  *		(`compare_early`), and removes the notifier of an object whose jobs may still run
  *		(`unregister_busy`). Ours does none of this.
- * Left out	another process than the one that made the object: upstream refuses it (-EPERM).
+ * Left out	another process than the one that made the object: upstream refuses it (-EPERM), though the pages are
+ *		looked up in the notifier's mm, whoever asks.
  */
 #include <errno.h>
 #include <string.h>

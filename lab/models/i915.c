@@ -17,7 +17,7 @@
  *		a request that still runs.
  * Before 2021	the callback unbound under struct_mutex, which the pinning thread may hold: a recursive
  *		lock, a worker for pinning, and a walk of a tree that began again and might not end.
- * Left out	another process than the one that made the object: upstream refuses it (-EFAULT).
+ * Process	only the one that made the object may submit it: its pages are looked up in the caller's mm.
  *
  * Ours: the wait in userptr_unbind, which upstream does where it unbinds the object's addresses.
  */
@@ -46,6 +46,7 @@ struct i915_gem_object {
 
 struct i915_execbuffer {
 	struct drm_i915_private *i915;
+	struct mrn_mm *mm; /* of the process that submits */
 	struct gpu_bo *obj[GPU_JOB_BOS];
 	size_t n;
 	struct gpu_job *request;
@@ -141,19 +142,26 @@ static int set_pages(struct i915_gem_object *obj, uint64_t seq, const uint64_t *
 }
 
 /* Makes sure that the object has pages. They may be outdated when this returns; submit_done finds out. */
-static int submit_init(struct i915_gem_object *obj, struct lab_thread *t)
+static int submit_init(struct i915_gem_object *obj, struct mrn_mm *mm, struct lab_thread *t)
 {
+	struct lab *lab = obj->base.gpu->lab;
 	uint64_t pvec[GPU_BO_PAGES], seq = mmu_range_read_begin(&obj->base.notifier);
 	bool keep, used;
 	int err;
 
+	/* The notifier watches the mm of whoever made the object. */
+	if (mm != lab_mm(lab) && !lab_is_broken(lab, FOREIGN_MM))
+		return -EFAULT;
+	/* The mm has ended, and what could be pinned would never be valid. */
+	if (!seq)
+		return -ESRCH;
 	lab_pause(t);
 	dma_resv_lock(&obj->base.resv);
 	keep = keep_pages(obj, seq);
 	dma_resv_unlock(&obj->base.resv);
 	if (keep)
 		return 0;
-	err = gpu_pin(&obj->base, !lab_is_broken(obj->base.gpu->lab, READ_PIN), pvec, t);
+	err = gpu_pin(&obj->base, mm, !lab_is_broken(lab, READ_PIN), pvec, t);
 	if (err)
 		return err;
 	lab_pause(t);
@@ -227,7 +235,7 @@ static int execbuffer(struct i915_execbuffer *eb, struct lab_thread *t)
 	int err = 0;
 
 	for (size_t i = 0; i < eb->n && !err; i++)
-		err = submit_init((struct i915_gem_object *)eb->obj[i], t);
+		err = submit_init((struct i915_gem_object *)eb->obj[i], eb->mm, t);
 	if (err)
 		return err;
 	eb->request = gpu_job_create(eb->obj, eb->n, t);
@@ -244,7 +252,7 @@ static int execbuffer(struct i915_execbuffer *eb, struct lab_thread *t)
 
 static void work(void *dev, struct lab_thread *t)
 {
-	struct i915_execbuffer eb = {.i915 = dev};
+	struct i915_execbuffer eb = {.i915 = dev, .mm = lab_caller(t)};
 	unsigned int tries = 0;
 
 	eb.n = gpu_get_bos(dev, eb.obj, t);
@@ -293,9 +301,11 @@ static void shut(void *dev)
 static int open_i915(struct lab *lab, void *dev)
 {
 	struct drm_i915_private *i915 = dev;
+	int err;
 
 	pthread_rwlock_init(&i915->notifier_lock, NULL);
-	return gpu_open(&i915->gpu, lab, &driver);
+	err = gpu_open(&i915->gpu, lab, &driver);
+	return err ? err : lab_second_start(lab);
 }
 
 const struct lab_driver lab_i915 = {

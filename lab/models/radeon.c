@@ -16,7 +16,7 @@
  *		the control that must be caught; ours has the check. Upstream pins with the reservation held,
  *		which only works because its callback returns without it if the object is not bound; ours
  *		has to store the seq then too, so it pins first and reserves afterwards.
- * Left out	another process than the one that made the object: upstream refuses it (-EPERM).
+ * Process	only the one that made the object may have its pages pinned: they are looked up in the caller's mm.
  */
 #include <errno.h>
 
@@ -41,6 +41,7 @@ struct radeon_bo_list {
 
 struct radeon_cs_parser {
 	struct lab *lab;
+	struct mrn_mm *mm; /* of the process that submits */
 	struct gpu_bo *bo[GPU_JOB_BOS];
 	struct radeon_bo_list list[GPU_JOB_BOS];
 	size_t n;
@@ -138,8 +139,14 @@ static int pin_userptrs(struct radeon_cs_parser *p, struct lab_thread *t)
 		l->pinned = false;
 		if (is_bound((struct radeon_bo *)p->bo[i]))
 			continue;
+		/* The notifier watches the mm of whoever made the object. */
+		if (p->mm != lab_mm(p->lab) && !lab_is_broken(p->lab, FOREIGN_MM))
+			return -EPERM;
 		l->seq = mmu_range_read_begin(&p->bo[i]->notifier);
-		err = gpu_pin(p->bo[i], !lab_is_broken(p->lab, READ_PIN), l->pages, t);
+		/* The mm has ended, and what could be pinned would never be valid. */
+		if (!l->seq)
+			return -ESRCH;
+		err = gpu_pin(p->bo[i], p->mm, !lab_is_broken(p->lab, READ_PIN), l->pages, t);
 		if (err)
 			return err;
 		l->pinned = true;
@@ -233,7 +240,7 @@ static int cs_ioctl(struct radeon_cs_parser *p, struct lab_thread *t)
 
 static void work(void *dev, struct lab_thread *t)
 {
-	struct radeon_cs_parser p = {.lab = lab_of(t)};
+	struct radeon_cs_parser p = {.lab = lab_of(t), .mm = lab_caller(t)};
 	unsigned int tries = 0;
 
 	p.n = gpu_get_bos(dev, p.bo, t);
@@ -289,7 +296,9 @@ static void shut(void *dev)
 
 static int open_radeon(struct lab *lab, void *dev)
 {
-	return gpu_open(dev, lab, &driver);
+	int err = gpu_open(dev, lab, &driver);
+
+	return err ? err : lab_second_start(lab);
 }
 
 const struct lab_driver lab_radeon = {

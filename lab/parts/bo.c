@@ -200,13 +200,14 @@ void gpu_unreserve(struct gpu_bo **bos, size_t n)
 		dma_resv_unlock(&bos[i]->resv);
 }
 
-int gpu_pin(struct gpu_bo *bo, bool write, uint64_t *frames, struct lab_thread *t)
+int gpu_pin(struct gpu_bo *bo, struct mrn_mm *mm, bool write, uint64_t *frames,
+	    struct lab_thread *t)
 {
 	struct lab *lab = bo->gpu->lab;
 	long n;
 
 	lab_count_faults(t, bo->n);
-	n = lab_pin(lab, bo->first, bo->n, write && !bo->readonly, frames);
+	n = lab_pin_of(lab, mm, bo->first, bo->n, write && !bo->readonly, frames);
 	if (n < 0)
 		return (int)n;
 	__atomic_fetch_add(&bo->gpu->pinned, bo->n, __ATOMIC_RELAXED);
@@ -300,7 +301,7 @@ static void execute(struct lab_job *lab_job, struct lab_thread *t)
 		if (frame == LAB_NO_FRAME)
 			continue;
 		lab_pause(t);
-		lab_dma(t, mrn_hmm_frame(lab_hmm(gpu->lab), frame), job->bo[i].first + k, write);
+		lab_dma(t, lab_frame(gpu->lab, frame), job->bo[i].first + k, write);
 		lab_mmu_end(&gpu->mmu, job->bo[i].va + k);
 		lab_pause(t);
 	}

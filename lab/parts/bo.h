@@ -111,8 +111,9 @@ void gpu_put_bos(struct gpu_bo **bos, size_t n);
 void gpu_reserve(struct gpu_bo **bos, size_t n);
 void gpu_unreserve(struct gpu_bo **bos, size_t n);
 
-/* Pins the object's pages, for writing if asked to and it is not read-only. 0 or -errno. */
-int gpu_pin(struct gpu_bo *bo, bool write, uint64_t *frames, struct lab_thread *t);
+/* Pins the pages at the object's addresses in this mm, for writing if asked to and it is not read-only. 0 or -errno. */
+int gpu_pin(struct gpu_bo *bo, struct mrn_mm *mm, bool write, uint64_t *frames,
+	    struct lab_thread *t);
 void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames, bool dirty);
 
 /* The GPU's page table. Under the reservation. */
