@@ -74,7 +74,12 @@ dist:
 deb:
 	@scripts/deb $(DIST)
 
+# The documents and the manual pages as a web site.
+site:
+	rm -rf $(BUILD)/site
+	@scripts/site $(BUILD)/site
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all setup deps build tool demo test bench bench-check bench-report lab planted format lint install dist deb clean
+.PHONY: all setup deps build tool demo test bench bench-check bench-report lab planted format lint install dist deb site clean
