@@ -11,6 +11,9 @@ MRN_PART(UCX_REENTRY); /* UCX is entered again by a change that it makes itself 
 MRN_PART(UCX_CHILD);   /* a child in which it cannot be installed keeps its parent's word */
 MRN_PART(UCX_CLAMP);   /* UCX is given addresses that its page table cannot go over */
 
+/* Not a defect: dispatch as if it bracketed nothing here. */
+MRN_PART(UCX_DISPATCH_BRACKETS);
+
 MRN_HOOK_TYPE(ucx_installing, void); /* it is this thread's turn to install */
 
 #endif

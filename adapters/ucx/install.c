@@ -48,18 +48,6 @@ static void lost(struct mrn_source_loss *loss, uint64_t causes)
 
 /* ----------------------------------------------------------------------------------------- the source */
 
-static int attach_kinds(const struct mrn_ucx_opts *opts, unsigned int kinds)
-{
-	const struct mrn_source_opts source = {
-		.size = sizeof(source),
-		.need = opts->need,
-		.why = opts->why,
-		.why_size = opts->why_size,
-	};
-
-	return mrn_source_attach(mrn_mm_self(), kinds, &source, &ucx.source);
-}
-
 /* The lowest coverage bit of a mask, by name. */
 static const char *first_of(uint64_t causes)
 {
@@ -67,12 +55,14 @@ static const char *first_of(uint64_t causes)
 }
 
 /* The other sorts of coverage take effect where a range is armed, and UCX arms none. */
-static int check_brackets(const struct mrn_ucx_opts *opts)
+static int check_brackets(const struct mrn_ucx_opts *opts, unsigned int kinds)
 {
 	struct mrn_coverage coverage;
 	uint64_t missing;
 
 	mrn_source_coverage(ucx.source, &coverage);
+	if (kinds == MRN_SOURCE_DISPATCH && MRN_BROKEN(UCX_DISPATCH_BRACKETS))
+		coverage.bracketed = 0;
 	missing = opts->need & ~coverage.bracketed;
 	if (!missing)
 		return 0;
@@ -83,18 +73,30 @@ static int check_brackets(const struct mrn_ucx_opts *opts)
 		mrn_source_name(ucx.source), first_of(missing));
 }
 
+static int attach_kinds(const struct mrn_ucx_opts *opts, unsigned int kinds)
+{
+	const struct mrn_source_opts source = {
+		.size = sizeof(source),
+		.need = opts->need,
+		.why = opts->why,
+		.why_size = opts->why_size,
+	};
+	int r = mrn_source_attach(mrn_mm_self(), kinds, &source, &ucx.source);
+
+	if (r)
+		return r;
+	r = check_brackets(opts, kinds);
+	if (r)
+		mrn_source_detach(ucx.source);
+	return r;
+}
+
 static int attach(const struct mrn_ucx_opts *opts)
 {
 	int r = attach_kinds(opts, opts->kinds ? opts->kinds : MRN_SOURCE_DISPATCH);
 
-	if (r && !opts->kinds)
-		r = attach_kinds(opts, MRN_SOURCE_INTERPOSE);
-	if (r)
-		return r;
-	r = check_brackets(opts);
-	if (r)
-		mrn_source_detach(ucx.source);
-	return r;
+	/* Where dispatch works, it brackets what interpose does; but what counts is what it has been seen to do here. */
+	return r && !opts->kinds ? attach_kinds(opts, MRN_SOURCE_INTERPOSE) : r;
 }
 
 /* ----------------------------------------------------------------------------------------------- UCX */

@@ -80,6 +80,13 @@ TEST(auto_is_dispatch_where_it_works)
 	CHECK(!strcmp(mrn_source_name(mrn_ucx_source()), "dispatch"));
 }
 
+TEST(auto_is_interpose_where_dispatch_brackets_too_little)
+{
+	MRN_BREAK(UCX_DISPATCH_BRACKETS);
+	fixture_install(MRN_SOURCE_AUTO, 0);
+	CHECK(!strcmp(mrn_source_name(mrn_ucx_source()), "interpose"));
+}
+
 TEST(raw_calls_are_seen_by_dispatch)
 {
 	char *p = map();
