@@ -119,8 +119,14 @@ TEST(refuses_when_another_monitor_is_there)
 	CHECK(!mrn_libfabric_source());
 }
 
+/*
+ * The one test here in which libfabric starts a monitor of its own, memhooks. That writes over libc's madvise, which an ending
+ * thread calls when ThreadSanitizer has forgotten the thread, and takes a lock there by ThreadSanitizer's function.
+ */
 TEST(refuses_when_a_domain_has_a_cache)
 {
+	if (TEST_TSAN)
+		SKIP("libfabric's memhooks and ThreadSanitizer do not go together");
 	fixture_domain();
 	CHECK_ERR(install(0), -EBUSY);
 	CHECK_MSG(strstr(why, "before the first domain"), "%s", why);
