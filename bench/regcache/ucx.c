@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn-bench-ucx: UCX's registration cache, ucs_rcache, set up as UCX's InfiniBand part does it. Watches memory by the
- * means that UCX chooses: by default, hooks written into libc.
+ * mrn-bench-ucx: UCX's registration cache (coverage/ucx_rcache.h). Watches memory by the means that UCX chooses: by
+ * default, hooks written into libc.
  */
-#include <ucm/api/ucm.h>
-#include <ucs/memory/rcache.h>
-
 #include <errno.h>
-#include <unistd.h>
 
 #include "bench/regcache/device.h"
 #include "bench/regcache/side.h"
+#include "coverage/ucx_rcache.h"
 
 struct region {
 	ucs_rcache_region_t super;
@@ -32,30 +29,15 @@ static void mem_dereg(void *context, ucs_rcache_t *cache, ucs_rcache_region_t *r
 	device_deregister(context, ((struct region *)region)->pin);
 }
 
-static void dump_region(void *context, ucs_rcache_t *cache, ucs_rcache_region_t *region, char *buf,
-			size_t max)
-{
-	if (max)
-		*buf = '\0';
-}
-
 static int open_cache(struct cache *c, const struct work *w, char *why, size_t why_size)
 {
-	static const ucs_rcache_ops_t ops = {mem_reg, mem_dereg, dump_region};
-	const ucs_rcache_params_t params = {
-		.region_struct_size = sizeof(struct region),
-		.alignment = UCS_RCACHE_MIN_ALIGNMENT,
-		.max_alignment = (size_t)getpagesize(),
-		.ucm_events = UCM_EVENT_VM_UNMAPPED,
-		.ucm_event_priority = 1000,
-		.ops = &ops,
-		.context = c,
-		.flags = UCS_RCACHE_FLAG_PURGE_ON_FORK,
-		.max_regions = work_evicts(w) ? w->buffers : (unsigned long)-1,
-		.max_size = w->max_bytes ? w->max_bytes : (size_t)-1,
-		.max_unreleased = (size_t)-1,
-	};
+	static const ucs_rcache_ops_t ops = {mem_reg, mem_dereg, ucx_rcache_dump_region};
+	ucs_rcache_params_t params = ucx_rcache_params(&ops, c, sizeof(struct region));
 
+	if (work_evicts(w))
+		params.max_regions = w->buffers;
+	if (w->max_bytes)
+		params.max_size = w->max_bytes;
 	return ucs_rcache_create(&params, "mrn-bench", NULL, (ucs_rcache_t **)&c->cache) == UCS_OK
 		       ? 0
 		       : -EOPNOTSUPP;

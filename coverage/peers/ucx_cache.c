@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <ucm/api/ucm.h>
-#include <ucs/memory/rcache.h>
+#include "coverage/peers/ucx_cache.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "coverage/peers/peer.h"
-#include "coverage/peers/ucx_cache.h"
+#include "coverage/ucx_rcache.h"
 
 struct region {
 	ucs_rcache_region_t super;
@@ -30,28 +28,10 @@ static void mem_dereg(void *context, ucs_rcache_t *rcache, ucs_rcache_region_t *
 	pin_release(&((struct region *)region)->pin);
 }
 
-static void dump_region(void *context, ucs_rcache_t *rcache, ucs_rcache_region_t *region, char *buf,
-			size_t max)
-{
-	if (max)
-		*buf = '\0';
-}
-
 int ucx_cache_open(void)
 {
-	static const ucs_rcache_ops_t ops = {mem_reg, mem_dereg, dump_region};
-	const ucs_rcache_params_t params = {
-		.region_struct_size = sizeof(struct region),
-		.alignment = UCS_RCACHE_MIN_ALIGNMENT,
-		.max_alignment = (size_t)getpagesize(),
-		.ucm_events = UCM_EVENT_VM_UNMAPPED,
-		.ucm_event_priority = 1000,
-		.ops = &ops,
-		.flags = UCS_RCACHE_FLAG_PURGE_ON_FORK,
-		.max_regions = (unsigned long)-1,
-		.max_size = (size_t)-1,
-		.max_unreleased = (size_t)-1,
-	};
+	static const ucs_rcache_ops_t ops = {mem_reg, mem_dereg, ucx_rcache_dump_region};
+	const ucs_rcache_params_t params = ucx_rcache_params(&ops, NULL, sizeof(struct region));
 
 	return ucs_rcache_create(&params, "mrn-peer", NULL, &cache) == UCS_OK ? 0 : -EOPNOTSUPP;
 }
