@@ -2,8 +2,8 @@
 /*
  * The list notifier that passes changes on to UCX.
  *
- * UCX drops registrations of a range when ucm_vm_munmap is called for it. It registers a range, and enters it, under one
- * lock of the cache (pgt_lock), and a call that finds the lock taken is queued and acted on before the next look-up. So
+ * UCX drops registrations of a range when ucm_vm_munmap is called for it. docs/ucx.md says why a
+ * call drops a range also while it is being registered. So
  * one call is enough for everything that was registered before the call. Between a call and the change that it announces,
  * another thread may look the range up again: it pins the old pages, and nothing drops them later. Hence the second call,
  * after the change: what was registered in between goes, and what is registered later pins the new pages. After the first

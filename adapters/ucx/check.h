@@ -15,5 +15,6 @@ MRN_PART(UCX_CLAMP);   /* UCX is given addresses that its page table cannot go o
 MRN_PART(UCX_DISPATCH_BRACKETS);
 
 MRN_HOOK_TYPE(ucx_installing, void); /* it is this thread's turn to install */
+MRN_HOOK_TYPE(ucx_told, void); /* UCX has been told, and does not know yet whether that is true */
 
 #endif

@@ -24,6 +24,11 @@ static struct {
 	struct mmu_notifier notifier;
 	struct mrn_source_loss loss;
 	uint64_t lost;
+	/*
+	 * UCX has been told that somebody announces changes: by this process, or by its parent, whose word UCX's own memory
+	 * keeps in a child.
+	 */
+	bool told;
 } ucx;
 
 /*
@@ -104,10 +109,12 @@ static int attach(const struct mrn_ucx_opts *opts)
 /* UCX makes changes of its own, and looks whether it is told of them. */
 static int tell_ucx(const struct mrn_ucx_opts *opts)
 {
+	/* First: a child may be forked at any time. */
+	ucx.told = true;
 	ucm_set_external_event(UCM_EVENT_VM_UNMAPPED);
+	MRN_HOOK(ucx_told);
 	if (ucm_test_external_events(UCM_EVENT_VM_UNMAPPED) == UCS_OK)
 		return 0;
-	ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
 	return mrn_explain(opts, -EOPNOTSUPP,
 			   "UCX's own test says that it was not told of every change");
 }
@@ -157,14 +164,25 @@ static int check(const struct mrn_ucx_opts *opts)
 	return mrn_ucx_check_hooks(opts);
 }
 
-static int install_in_turn(const struct mrn_ucx_opts *opts)
+/* Nobody announces changes, so UCX is to make no cache, whoever has told it that somebody does. */
+static void take_back(void)
 {
-	int r;
+	if (!ucx.told || MRN_BROKEN(UCX_CHILD))
+		return;
+	ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
+	ucx.told = false;
+}
 
+/* r: 0, or why it is refused already. */
+static int install_in_turn(const struct mrn_ucx_opts *opts, int r)
+{
 	if (is_installed())
 		return -EALREADY;
-	r = install(opts);
 	if (!r)
+		r = install(opts);
+	if (r)
+		take_back();
+	else
 		__atomic_store_n(&ucx.mm, mrn_mm_self(), __ATOMIC_RELEASE);
 	return r;
 }
@@ -180,19 +198,15 @@ int mrn_ucx_install(const struct mrn_ucx_opts *given)
 	if (!opts.need)
 		opts.need = MRN_UCX_NEED;
 	r = is_installed() ? -EALREADY : check(&opts);
-	if (!r && MRN_PAGES_ONCE(turn))
-		r = mrn_explain(&opts, -ENOMEM, "no memory");
-	if (!r) {
+	if (MRN_PAGES_ONCE(turn)) {
+		/* Nobody can have a turn. */
+		r = install_in_turn(&opts, mrn_explain(&opts, -ENOMEM, "no memory"));
+	} else {
 		mrn_mutex_lock(&turn->lock);
-		r = install_in_turn(&opts);
+		r = install_in_turn(&opts, r);
 		mrn_mutex_unlock(&turn->lock);
 	}
-	if (r == -EALREADY)
-		return mrn_explain(&opts, r, "it is installed already");
-	if (r && ucx.mm && !MRN_BROKEN(UCX_CHILD))
-		/* A child's UCX goes by what the parent has told it, and would make caches that nobody tells. */
-		ucm_unset_external_event(UCM_EVENT_VM_UNMAPPED);
-	return r;
+	return r == -EALREADY ? mrn_explain(&opts, r, "it is installed already") : r;
 }
 
 /* ------------------------------------------------------------------------------------------ afterwards */

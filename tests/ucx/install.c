@@ -214,6 +214,27 @@ TEST(a_child_where_it_fails_has_no_cache)
 }
 TWIN(a_child_where_it_fails_has_no_cache, takes_its_parents_word, BREAK(UCX_CHILD));
 
+static void fail_in_the_middle(void)
+{
+	atomic_store(&mrn_check_ucx_told_hook, NULL);
+	fail_in_child();
+}
+
+/* Its parent has told UCX already, and does not know yet whether that is true. */
+TEST(a_child_of_the_middle_of_an_install_where_it_fails_has_no_cache)
+{
+	struct test_thread other;
+
+	atomic_store(&mrn_check_ucx_told_hook, hold);
+	test_thread(&other, install_slowly, NULL);
+	test_gate_wait(&installing);
+	CHECK_EQ(in_a_child(fail_in_the_middle), 0);
+	test_gate_open(&forked);
+	test_join(&other);
+}
+TWIN(a_child_of_the_middle_of_an_install_where_it_fails_has_no_cache, takes_its_parents_word,
+     BREAK(UCX_CHILD));
+
 /* --------------------------------------------------------------------------------------- what is told */
 
 TEST(ucx_is_told_before_and_after)

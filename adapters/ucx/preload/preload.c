@@ -75,9 +75,10 @@ static void try_to_install(void)
 	if (__atomic_load_n(&tried_in, __ATOMIC_ACQUIRE) == getpid())
 		return;
 	r = install(why, sizeof(why));
+	if (r == -EALREADY)
+		return;
 	/* Whoever has done it says so; of those that are refused, the first. */
-	if (r == -EALREADY ||
-	    __atomic_exchange_n(&tried_in, getpid(), __ATOMIC_ACQ_REL) == getpid())
+	if (__atomic_exchange_n(&tried_in, getpid(), __ATOMIC_ACQ_REL) == getpid() && r)
 		return;
 	if (r) {
 		SAY(true, "not installed: %s", *why ? why : strerror(-r));
