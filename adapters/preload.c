@@ -14,6 +14,7 @@
 void mrn_preload_say(const char *host, bool refusal, const char *format, ...)
 {
 	const char *to = getenv("MRN_RUN_STATUS");
+	bool file = to && strcmp(to, "-");
 	int fd = STDERR_FILENO, n;
 	char line[1024];
 	va_list args;
@@ -27,19 +28,20 @@ void mrn_preload_say(const char *host, bool refusal, const char *format, ...)
 	if (n > (int)sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
-	if (to && strcmp(to, "-"))
+	if (file)
 		fd = open(to, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
 	/* Nobody is left to be told if it fails. */
 	if (fd < 0 || write(fd, line, (size_t)n) < 0)
 		n = 0;
-	if (fd > STDERR_FILENO)
+	/* It may have the number of a standard stream that the program has closed. */
+	if (file && fd >= 0)
 		close(fd);
 }
 
 int mrn_preload_kinds(char *why, size_t why_size)
 {
 	const char *names = getenv("MRN_RUN_SOURCE");
-	int kinds = mrn_kinds_listed(names ? names : MRN_AUTO);
+	int kinds = mrn_kinds_listed(names && *names ? names : MRN_AUTO);
 
 	if (kinds >= 0)
 		return kinds;

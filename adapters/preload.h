@@ -13,7 +13,7 @@
 __attribute__((format(printf, 3, 4))) void mrn_preload_say(const char *host, bool refusal,
 							   const char *format, ...);
 
-/* MRN_RUN_SOURCE as a mask of MRN_SOURCE_...; AUTO without it; or -EINVAL with a sentence in why. */
+/* MRN_RUN_SOURCE as a mask of MRN_SOURCE_...; AUTO without it, or if it is empty; or -EINVAL with a sentence in why. */
 int mrn_preload_kinds(char *why, size_t why_size);
 
 #endif

@@ -41,13 +41,16 @@ static const char *before_folder(const char *dir)
 	return before;
 }
 
-/* Beside libmrn, as all are in a build folder; or where those are installed that no program links with. */
+/*
+ * Where those are installed that no program links with; or beside libmrn, as all are in a build folder. In this order: an
+ * earlier version may have left one beside libmrn.
+ */
 static bool find_library(char one[PATH_MAX + 64], const char *dir, const char *name)
 {
-	snprintf(one, PATH_MAX + 64, "%s/%s", dir, name);
+	snprintf(one, PATH_MAX + 64, "%s/" MRN_PRELOADS "/%s", dir, name);
 	if (!access(one, R_OK))
 		return true;
-	snprintf(one, PATH_MAX + 64, "%s/" MRN_PRELOADS "/%s", dir, name);
+	snprintf(one, PATH_MAX + 64, "%s/%s", dir, name);
 	return !access(one, R_OK);
 }
 
