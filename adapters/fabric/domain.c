@@ -30,12 +30,16 @@ static uint64_t mode_of(const struct fi_info *info)
 	return mode == FI_MR_SCALABLE ? 0 : mode;
 }
 
-/* Does it register with libibverbs? A provider's name says which are layered, as in "verbs;ofi_rxm". */
+/* Does it register with libibverbs, or UCX for it? A provider's name says which are layered, as in "verbs;ofi_rxm". */
 static bool is_over_libibverbs(const struct fi_info *info)
 {
+	static const char *const names[] = {"verbs", "efa", "ucx", "mlx"};
 	const char *name = info->fabric_attr ? info->fabric_attr->prov_name : NULL;
+	bool is = false;
 
-	return name && (strstr(name, "verbs") || strstr(name, "efa"));
+	for (size_t i = 0; name && i < sizeof(names) / sizeof(names[0]); i++)
+		is |= strstr(name, names[i]) != NULL;
+	return is;
 }
 
 /* Notes how the domain is to be used; refuses what needs more than fi_mr_reg. */

@@ -90,8 +90,9 @@ struct mrn_fabric_opts {
  *
  * Errors: -EINVAL; -E2BIG (size); -EOPNOTSUPP when source does not cover a cause, the provider wants FI_MR_ENDPOINT,
  * FI_MR_RMA_EVENT or, with access, FI_MR_RAW, or it is over libibverbs and ibv_fork_init is in effect (docs/verbs.md, Fork);
- * -ENOMEM; -EMFILE and -ENFILE (it has one descriptor); -EDEADLK from a
- * callback. opts->why then says what is missing. Allocates; does not block.
+ * -ENOMEM; -EMFILE and -ENFILE (it has one descriptor); -EDEADLK from a callback; -ESTALE in a forked child, for its
+ * parent's source. opts->why then says what is missing. Allocates; waits for a source's `lost` callback that is running,
+ * and for nothing else.
  */
 int mrn_fabric_create(struct fid_domain *domain, const struct fi_info *info,
 		      const struct mrn_fabric_opts *opts, struct mrn_fabric **out);
