@@ -15,10 +15,10 @@ MRN_PART(
 	A1_WATCHER); /* the watcher may disarm what one notifier has while others' passes are left */
 MRN_PART(A1_FINISH_NEXT); /* start looks at a finish that its consumer has taken back */
 MRN_PART(A1_RELEASE); /* a notifier that is unregistered is told of nothing during its release */
-MRN_PART(A1_END_RELEASES); /* the mm's end does not wait for that of an unregister */
-MRN_PART(A2_WAIT);	   /* read_begin does not wait for tokens */
-MRN_PART(A3_FIRST_READ);   /* a new notifier's first read does not look at all tokens */
-MRN_PART(A4_EARLY_END);	   /* the token is withdrawn as soon as start returns */
+MRN_PART(A1_OTHERS_RELEASE); /* nobody waits for a release that another thread runs */
+MRN_PART(A2_WAIT);	     /* read_begin does not wait for tokens */
+MRN_PART(A3_FIRST_READ);     /* a new notifier's first read does not look at all tokens */
+MRN_PART(A4_EARLY_END);	     /* the token is withdrawn as soon as start returns */
 MRN_PART(
 	A5_GRACE); /* remove does not wait for walks that have found the notifier, and not pinned it */
 MRN_PART(A5_FINISH_PIN);   /* a notifier that is owed a finish is let go of after its first pass */

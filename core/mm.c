@@ -88,8 +88,9 @@ int mrn_mm_destroy(struct mrn_mm *mm)
 	__atomic_fetch_and(&mm->state, ~MRN_STATE_ALIVE, __ATOMIC_SEQ_CST);
 	mmu_notifier_range_init(&range, MMU_NOTIFY_RELEASE, 0, mm, 0, UINTPTR_MAX);
 	mmu_notifier_invalidate_range_start(&range);
-	mrn_list_release(mm);
+	/* Before the releases, which may wait for a thread that waits for this. No read succeeds from here on. */
 	mmu_notifier_invalidate_range_end(&range);
+	mrn_list_release(mm);
 
 	mrn_deferred_end(&mm->home);
 	mrn_mm_put(mm);

@@ -67,8 +67,6 @@ struct mrn_mm {
 	struct mrn_rwlock lock __attribute__((aligned(64)));
 	struct mmu_notifier *list; /* in the order of their born */
 	bool ending;		   /* set under both locks */
-	uint32_t
-		releasing; /* unregisters whose notifier is told until its release returns; a futex */
 
 	/*
 	 * What a layer of the library that makes an mm and announces its changes has behind it. The protocol does not

@@ -13,8 +13,8 @@
  * misses a notifier that is in use.
  *
  * Release. A driver may take its shadow down in release and nowhere else. So until release has returned the notifier
- * stays in the list and is told of invalidations (A1), and the mm does not end. The mm's end may find that an unregister
- * has been faster, and is still in release: mm->releasing counts those, and the end waits until there is none.
+ * stays in the list and is told of invalidations (A1), and the mm does not end. Unregister and the mm's end may both want to
+ * call release: one does, and the other waits for it (mn->released).
  */
 #include <errno.h>
 #include <limits.h>
@@ -91,31 +91,30 @@ void mrn_list_end(struct mrn_mm *mm, struct mmu_notifier_range *range)
 	mrn_calls_end(calls);
 }
 
+/* mmu_notifier.released, a futex. */
+enum { NOT_RELEASED, RELEASING, RELEASED };
+
+/* When it returns, release has returned, in this thread or in another. The caller has pinned mn. */
 static void release_once(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
+	uint32_t was = NOT_RELEASED;
 	struct mrn_calls calls;
 
-	if (__atomic_exchange_n(&mn->released, true, __ATOMIC_ACQ_REL) || !mn->ops->release)
+	if (__atomic_compare_exchange_n(&mn->released, &was, RELEASING, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE)) {
+		if (mn->ops->release) {
+			calls = mrn_calls_begin();
+			MRN_CALLBACK(mn->ops->release(mn, mm));
+			mrn_calls_end(calls);
+		}
+		__atomic_store_n(&mn->released, RELEASED, __ATOMIC_RELEASE);
+		mrn_futex_wake(&mn->released, INT_MAX);
 		return;
-	calls = mrn_calls_begin();
-	MRN_CALLBACK(mn->ops->release(mn, mm));
-	mrn_calls_end(calls);
-}
-
-static void end_releasing(struct mrn_mm *mm)
-{
-	/* Release: what the callback did happens before the mm's end returns. */
-	if (!__atomic_sub_fetch(&mm->releasing, 1, __ATOMIC_RELEASE))
-		mrn_futex_wake(&mm->releasing, INT_MAX);
-}
-
-static void wait_for_releases(struct mrn_mm *mm)
-{
-	uint32_t n;
-
-	while ((n = __atomic_load_n(&mm->releasing, __ATOMIC_ACQUIRE)) &&
-	       !MRN_BROKEN(A1_END_RELEASES))
-		mrn_futex_wait(&mm->releasing, n, NULL);
+	}
+	while (was == RELEASING && !MRN_BROKEN(A1_OTHERS_RELEASE)) {
+		mrn_futex_wait(&mn->released, RELEASING, NULL);
+		was = __atomic_load_n(&mn->released, __ATOMIC_ACQUIRE);
+	}
 }
 
 void mrn_list_release(struct mrn_mm *mm)
@@ -128,7 +127,6 @@ void mrn_list_release(struct mrn_mm *mm)
 		release_once(mn, mm);
 		mrn_unpin(&mm->home, &mn->pins);
 	}
-	wait_for_releases(mm);
 }
 
 static int may_change(struct mrn_mm *mm)
@@ -150,7 +148,7 @@ static int link_notifier(struct mmu_notifier *mn, struct mrn_mm *mm, uint32_t us
 	__atomic_store_n(&mn->mm, mm, __ATOMIC_RELAXED);
 	mn->next = NULL;
 	mn->users = users;
-	mn->released = false;
+	mn->released = NOT_RELEASED;
 	mn->born = mrn_mm_draw(mm);
 	mrn_pin_insert(&mn->pins);
 	MRN_HOOK(link);
@@ -212,7 +210,7 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mrn_mm *mm)
 	r = wait_for_tokens(mm);
 	if (r) {
 		/* Not registered after all: do not call release. */
-		mn->released = true;
+		mn->released = RELEASED;
 		mmu_notifier_unregister(mn, mm);
 	}
 	return r;
@@ -228,7 +226,7 @@ static bool is_linked(const struct mmu_notifier *mn, const struct mrn_mm *mm)
 	return other;
 }
 
-/* 0: mn is pinned, mm has a reference more, and is releasing; the list still has mn. */
+/* 0: mn is pinned, and mm has a reference more; the list still has mn. */
 static int begin_unregistering(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
 	mrn_sigmask mask;
@@ -251,10 +249,8 @@ static int begin_unregistering(struct mmu_notifier *mn, struct mrn_mm *mm)
 		r = -EDEADLK;
 	else
 		r = mrn_pin(&mn->pins) ? 0 : -ENOENT;
-	if (!r) {
+	if (!r)
 		mrn_mm_get(mm);
-		__atomic_fetch_add(&mm->releasing, 1, __ATOMIC_RELAXED);
-	}
 	mrn_write_unlock(&mm->lock, mask);
 	return r;
 }
@@ -271,7 +267,6 @@ static int take_out(struct mmu_notifier *mn, struct mrn_mm *mm)
 		release_once(mn, mm);
 		r = mrn_pin_begin_removal(&mn->pins);
 	}
-	end_releasing(mm);
 	mrn_unpin(&mm->home, &mn->pins);
 	return r;
 }

@@ -12,9 +12,13 @@
 
 #include "lab/world.h"
 
-/* Looks in a row at a thread that sleeps, and the time between them. */
-#define LOOKS	500
-#define LOOK_NS 1000000
+/*
+ * Looks in a row at a thread that sleeps, and the time between them. It may also sleep because it waits for a third thread,
+ * which the machine does not let run: so there are many, and more where the process ends.
+ */
+#define LOOKS_FLUSH 3000
+#define LOOKS_JOIN  10000
+#define LOOK_NS	    1000000
 
 static bool is_asleep(const struct lab_thread *t)
 {
@@ -34,14 +38,14 @@ static bool is_asleep(const struct lab_thread *t)
 	return state && state[1] && state[2] == 'S';
 }
 
-/* Waits until the next look. *looks: 0 at first. */
-static bool is_stuck(const struct lab_thread *t, unsigned int *looks)
+/* Waits until the next look; true after so many. *looks: 0 at first. */
+static bool is_stuck(const struct lab_thread *t, unsigned int *looks, unsigned int limit)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_NS};
 
 	nanosleep(&pause, NULL);
 	*looks = is_asleep(t) ? *looks + 1 : 0;
-	return *looks > LOOKS;
+	return *looks > limit;
 }
 
 static void report(struct lab *lab, const char *why)
@@ -55,7 +59,7 @@ void lab_await_end(struct lab_thread *t)
 	unsigned int looks = 0;
 
 	while (!__atomic_load_n(&t->ended, __ATOMIC_ACQUIRE)) {
-		if (!is_stuck(t, &looks))
+		if (!is_stuck(t, &looks, LOOKS_JOIN))
 			continue;
 		report(t->lab, "which needs what the waiter holds");
 		fprintf(stderr, "%s\n", t->lab->result->finding);
@@ -73,7 +77,7 @@ bool lab_flush(struct lab_thread *worker, bool (*done)(void *arg), void *arg)
 		return false;
 	}
 	while (!done(arg)) {
-		if (!is_stuck(worker, &looks))
+		if (!is_stuck(worker, &looks, LOOKS_FLUSH))
 			continue;
 		report(worker->lab, "which needs what the waiter holds");
 		return false;

@@ -139,6 +139,12 @@ static void call_for_stroke(struct lab *lab)
 	sem_post(&lab->strokes_due);
 }
 
+static void worker_done(struct lab *lab)
+{
+	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
+	mrn_futex_wake(&lab->workers_done, 1);
+}
+
 /* A thread of the driver. */
 static void work(void *arg, struct lab_thread *t)
 {
@@ -153,8 +159,7 @@ static void work(void *arg, struct lab_thread *t)
 		if (lab->config->stop_at_finding && lab_findings(lab))
 			break;
 	}
-	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
-	mrn_futex_wake(&lab->workers_done, 1);
+	worker_done(lab);
 }
 
 static uint64_t count_ops(struct lab *lab)
@@ -208,8 +213,6 @@ static void sum_up(struct lab *lab)
 		for (unsigned int i = 0; i < LAB_RETRY_BUCKETS; i++)
 			r->histogram[i] += t->histogram[i];
 	}
-	r->invalidations = lab->invalidations;
-	r->refusals = lab->refusals;
 	r->stale = lab->stale;
 	r->asserts = lab->asserts;
 	r->leaks = lab->leaks;
@@ -240,27 +243,37 @@ static void work_at_end(void *arg, struct lab_thread *t)
 {
 	struct lab *lab = arg;
 
-	while ((int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED) >= 0)
+	while ((int64_t)__atomic_sub_fetch(&lab->ops_left, 1, __ATOMIC_RELAXED) >= 0) {
 		lab->driver->work(lab->dev, t);
+		__atomic_store_n(&t->ops, t->ops + 1, __ATOMIC_RELAXED);
+	}
 	/* The figures are those of the operations before. */
+	__atomic_store_n(&t->ops, 0, __ATOMIC_RELAXED);
 	t->faults = t->retries = 0;
 	memset(t->histogram, 0, sizeof(t->histogram));
-	__atomic_fetch_add(&lab->workers_done, 1, __ATOMIC_RELEASE);
-	mrn_futex_wake(&lab->workers_done, 1);
+	worker_done(lab);
+}
+
+/* A thread of its own, so that a driver is found that hangs in what the end calls. */
+static void be_process(void *arg, struct lab_thread *t)
+{
+	(void)t;
+	lab_exit(arg);
+	worker_done(arg);
 }
 
 /* The process exits while driver and device work. */
 static void leave(struct lab *lab)
 {
 	const struct timespec pause = {.tv_nsec = END_NS};
-	struct lab_thread *workers[LAB_MAX_THREADS];
+	struct lab_thread *workers[LAB_MAX_THREADS + 1];
 	unsigned int nr_workers;
 
 	/* The device's threads read it in lab_linger. */
 	__atomic_store_n(&lab->ops_left, OPS_AT_END, __ATOMIC_RELAXED);
 	lab->workers_done = 0;
 	nr_workers = start(lab, LAB_MAX_THREADS, "driver", work_at_end, workers);
-	lab_exit(lab);
+	nr_workers += start(lab, 1, "process", be_process, workers + nr_workers);
 	watch(lab, nr_workers);
 	join(workers, nr_workers);
 	nanosleep(&pause, NULL);
@@ -282,6 +295,8 @@ static void run(struct lab *lab)
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);
 	join(others, nr_others);
+	lab->result->invalidations = lab->invalidations;
+	lab->result->refusals = lab->refusals;
 	if (!lab->config->stop_at_finding || !lab_findings(lab))
 		leave(lab);
 }

@@ -502,7 +502,7 @@ struct mmu_notifier {
 	struct mrn_deferred deferred;
 	uint64_t born, pins;
 	uint32_t users;
-	bool released;
+	uint32_t released;
 };
 
 /*

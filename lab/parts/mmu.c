@@ -123,7 +123,8 @@ void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 {
-	uint64_t kept = kept_right(m, i, pfn);
+	/* Not a small entry's, whose right is its page's alone. */
+	uint64_t kept = lab_mmu_is_large(m, i) ? kept_right(m, i, pfn) : 0;
 
 	lab_mmu_clear_small(m, i, (size_t)1 << m->order);
 	set_large(m, i, VALID | (write ? WRITE : kept) | (pfn & PFN));

@@ -37,7 +37,10 @@ void lab_mmu_destroy(struct lab_mmu *m);
  * the right to write. A large entry over page i goes, with all of its block.
  */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
-/* The same for the block that begins at i, and the frames from pfn on. */
+/*
+ * The same for the block that begins at i, and the frames from pfn on. Only a large entry's right is kept: where a small one
+ * goes that has more, mark its page dirty first.
+ */
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 /* A large entry goes, and is waited for, as a whole, even if a part of its block is outside. */
 void lab_mmu_unmap(struct lab_mmu *m, size_t i, size_t n); /* with the shootdown */

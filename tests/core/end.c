@@ -290,7 +290,38 @@ TEST(a1_the_end_waits_for_a_release_in_unregister)
 	done(t);
 	CHECK_ERR(result, 0);
 }
-TWIN(a1_the_end_waits_for_a_release_in_unregister, no_wait, BREAK(A1_END_RELEASES));
+TWIN(a1_the_end_waits_for_a_release_in_unregister, no_wait, BREAK(A1_OTHERS_RELEASE));
+
+static void *unregister_slow_too(void *result);
+
+/* The mm's end runs release, which may take its time; and others still announce. */
+TEST(a1_a_notifier_is_told_during_a_release_of_the_mms_end)
+{
+	static const struct mmu_notifier_ops ops = {.release = slow_release,
+						    .invalidate_range_start = slow_start};
+	pthread_t ender, t;
+	int result;
+
+	memset(&slow, 0, sizeof(slow));
+	slow.mn.ops = &ops;
+	slow.has_shadow = true;
+	slow.mm = new_mm();
+	mrn_mm_get(slow.mm);
+	CHECK_ERR(mmu_notifier_register(&slow.mn, slow.mm), 0);
+	ender = go(end_slow, NULL);
+	test_gate_wait(&slow.in_release);
+	STORE(&slow.tid, 0);
+	t = go(unregister_slow_too, &result);
+	await_sleep(&slow.tid);
+	start_and_end(slow.mm, 4, 8);
+	CHECK_EQ(slow.told, 1);
+	test_gate_open(&slow.leave);
+	done(ender);
+	done(t);
+	CHECK_ERR(result, 0);
+	mrn_mm_put(slow.mm);
+}
+TWIN(a1_a_notifier_is_told_during_a_release_of_the_mms_end, not_told, BREAK(A1_OTHERS_RELEASE));
 
 static void *unregister_slow_too(void *result)
 {

@@ -4,6 +4,7 @@
 #include "tests/hmm/fixture.h"
 
 static unsigned int releases;
+static struct hmm_test_device device;
 
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
@@ -30,6 +31,7 @@ TEST(a_space_whose_mm_has_ended_refuses_devices_and_keeps_its_memory)
 	};
 	uint64_t frame;
 
+	device_init(&device, &rig, 4);
 	CHECK_ERR(mmu_range_notifier_insert(&mrn, (uintptr_t)p, PAGE(2), mm), 0);
 	p[0] = 1;
 	range.notifier_seq = mmu_range_read_begin(&mrn);
@@ -40,6 +42,7 @@ TEST(a_space_whose_mm_has_ended_refuses_devices_and_keeps_its_memory)
 	CHECK_ERR(hmm_range_fault(&range), -ESRCH);
 	CHECK_ERR((int)mrn_hmm_pin(rig.hmm, p, PAGE(1), true, &frame), -ESRCH);
 	CHECK_ERR((int)mrn_hmm_make_exclusive(rig.hmm, p, PAGE(1), &rig, pfns), -ESRCH);
+	CHECK_ERR((int)mrn_hmm_migrate_to_device(rig.hmm, &device.dev, p, PAGE(1), NULL), -ESRCH);
 	CHECK_ERR(mmu_range_notifier_insert(&late, (uintptr_t)p, PAGE(2), mm), -ESRCH);
 	CHECK_ERR(mrn_hmm_end_mm(rig.hmm), -ESRCH);
 	CHECK_EQ(p[0], 1);

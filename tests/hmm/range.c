@@ -506,6 +506,10 @@ TEST(a_page_that_may_not_be_read_is_in_no_block)
 	CHECK_ERR(view_snapshot(&v), 0);
 	expect_orders(&rig, 0, 4, 2);
 	expect_orders(&rig, 4, 8, 0);
+	/* A right that none of the entries has makes no difference. */
+	CHECK_ERR(mrn_hmm_protect(rig.hmm, p + PAGE(1), PAGE(1), RD), 0);
+	CHECK_ERR(view_snapshot(&v), 0);
+	expect_orders(&rig, 0, 4, 2);
 	view_exit(&v);
 	free_region(&rig, p);
 	hmm_rig_exit(&rig);

@@ -397,3 +397,24 @@ TEST(a_driver_that_never_ends_its_thread_dies_at_once, .timeout_s = 30)
 	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%#x: %s", status, text);
 	CHECK_MSG(strstr(text, "waits for own worker"), "%s", text);
 }
+
+/* Of a large entry, all pages have the right. */
+TEST(a_large_entry_takes_no_right_from_a_small_one)
+{
+	struct lab_mmu m;
+
+	CHECK_ERR(lab_mmu_init_large(&m, 8, 2), 0);
+	lab_mmu_map(&m, 4, 8, true);
+	lab_mmu_map_large(&m, 4, 8, false);
+	CHECK(lab_mmu_is_mapped(&m, 7) && !lab_mmu_is_writable(&m, 4) &&
+	      !lab_mmu_is_writable(&m, 5));
+	CHECK_EQ(lab_mmu_pfn(&m, 6), 10);
+	/* From the same large entry it does. */
+	lab_mmu_map_large(&m, 4, 8, true);
+	lab_mmu_map_large(&m, 4, 8, false);
+	CHECK(lab_mmu_is_writable(&m, 5));
+	/* A part that is cleared takes all of it. */
+	lab_mmu_clear(&m, 7, 1);
+	CHECK(!lab_mmu_is_mapped(&m, 4));
+	lab_mmu_destroy(&m);
+}
