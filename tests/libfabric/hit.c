@@ -3,38 +3,17 @@
  * A program that knows nothing of libmrn: prints how many ns one use of a registration takes that libfabric's cache of
  * the verbs provider already has (fi_mr_reg and fi_close). Linked with the device, since this machine may have none.
  */
-#include <rdma/fi_domain.h>
-#include <rdma/fi_endpoint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "tests/libfabric/domain.h"
 #include "tests/verbs/device/device.h"
 
 #define LENGTH	65536
 #define BUFFERS 64
 #define USES	1000000
-
-static struct fid_domain *open_domain(void)
-{
-	struct fi_info *hints = fi_allocinfo(), *info = NULL;
-	struct fid_fabric *fabric;
-	struct fid_domain *domain;
-
-	if (!hints)
-		return NULL;
-	hints->fabric_attr->prov_name = strdup("verbs");
-	hints->ep_attr->type = FI_EP_DGRAM;
-	hints->caps = FI_MSG;
-	hints->mode = ~0ULL;
-	hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY |
-				      FI_MR_VIRT_ADDR;
-	if (fi_getinfo(FI_VERSION(1, 14), NULL, NULL, 0, hints, &info) ||
-	    fi_fabric(info->fabric_attr, &fabric, NULL) || fi_domain(fabric, info, &domain, NULL))
-		return NULL;
-	return domain;
-}
 
 /* The registration's key, or 0: it cannot be registered. */
 static uint64_t use(struct fid_domain *domain, char *at)
@@ -58,13 +37,13 @@ static double now_ns(void)
 
 int main(void)
 {
-	struct fid_domain *domain = open_domain();
+	struct fid_domain *domain;
 	char *memory = aligned_alloc(LENGTH, (size_t)BUFFERS * LENGTH);
 	uint64_t keys[BUFFERS];
 	double start;
 	char byte;
 
-	if (!domain || !memory) {
+	if (domain_open(&domain) || !memory) {
 		fputs("hit: no domain of the verbs provider\n", stderr);
 		return 77;
 	}

@@ -4,7 +4,6 @@
  * and registers memory that changes by bare system calls. Prints what the device finds: B, or A if it is stale.
  */
 #include <dlfcn.h>
-#include <rdma/fi_domain.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,26 +12,9 @@
 #include <sys/mman.h>
 
 #include "tests/harness/raw.h"
+#include "tests/libfabric/domain.h"
 
 #define LENGTH 65536
-
-static struct fid_domain *open_domain(void)
-{
-	struct fi_info *hints = fi_allocinfo(), *info;
-	struct fid_fabric *fabric;
-	struct fid_domain *domain;
-
-	hints->fabric_attr->prov_name = strdup("verbs");
-	hints->ep_attr->type = FI_EP_DGRAM;
-	hints->caps = FI_MSG;
-	hints->mode = ~0ULL;
-	hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY |
-				      FI_MR_VIRT_ADDR;
-	if (fi_getinfo(FI_VERSION(1, 14), NULL, NULL, 0, hints, &info) ||
-	    fi_fabric(info->fabric_attr, &fabric, NULL) || fi_domain(fabric, info, &domain, NULL))
-		return NULL;
-	return domain;
-}
 
 /* The device's one key of a registration, and what it reads there. */
 static uint32_t look(struct fid_domain *domain, char *p, char *byte)
@@ -54,12 +36,12 @@ static uint32_t look(struct fid_domain *domain, char *p, char *byte)
 
 int main(void)
 {
-	struct fid_domain *domain = open_domain();
+	struct fid_domain *domain;
 	char byte,
 		*p = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool kept;
 
-	if (!domain || p == MAP_FAILED)
+	if (domain_open(&domain) || p == MAP_FAILED)
 		return 77;
 	memset(p, 'A', LENGTH);
 	look(domain, p, &byte);
