@@ -2,13 +2,12 @@
 /*
  * The list notifier that passes changes on to UCX.
  *
- * UCX drops registrations of a range when ucm_vm_munmap is called for it. docs/ucx.md says why a
- * call drops a range also while it is being registered. So
- * one call is enough for everything that was registered before the call. Between a call and the change that it announces,
- * another thread may look the range up again: it pins the old pages, and nothing drops them later. Hence the second call,
- * after the change: what was registered in between goes, and what is registered later pins the new pages. After the first
- * call alone that is lost; after the second alone, a thread that is given the memory's address by a call that has not
- * returned yet may meet the old registration.
+ * UCX drops registrations of a range when ucm_vm_munmap is called for it. docs/ucx.md says why a call drops a range
+ * also while it is being registered. So one call is enough for everything that was registered before the call.
+ * Between a call and the change that it announces, another thread may look the range up again: it pins the old pages,
+ * and nothing drops them later. Hence the second call, after the change: what was registered in between goes, and
+ * what is registered later pins the new pages. After the first call alone that is lost; after the second alone, a
+ * thread that is given the memory's address by a call that has not returned yet may meet the old registration.
  *
  * This is the event path: any thread, inside its munmap or free. docs/ucx.md says what UCX does there.
  */

@@ -176,6 +176,19 @@ static void install_slowly(void *arg)
 	fixture_install(MRN_SOURCE_INTERPOSE, 0);
 }
 
+/* Forks a child that does this, while its parent's install stands at the hook. */
+static void fork_in_the_middle(__typeof__(mrn_check_ucx_told_hook) *hook, void (*child)(void))
+{
+	struct test_thread other;
+
+	atomic_store(hook, hold);
+	test_thread(&other, install_slowly, NULL);
+	test_gate_wait(&installing);
+	CHECK_EQ(in_a_child(child), 0);
+	test_gate_open(&forked);
+	test_join(&other);
+}
+
 static void install_in_the_middle(void)
 {
 	atomic_store(&mrn_check_ucx_installing_hook, NULL);
@@ -185,14 +198,7 @@ static void install_in_the_middle(void)
 /* Its turn is the parent's: the child need not wait for it. */
 TEST(a_child_of_the_middle_of_an_install_installs)
 {
-	struct test_thread other;
-
-	atomic_store(&mrn_check_ucx_installing_hook, hold);
-	test_thread(&other, install_slowly, NULL);
-	test_gate_wait(&installing);
-	CHECK_EQ(in_a_child(install_in_the_middle), 0);
-	test_gate_open(&forked);
-	test_join(&other);
+	fork_in_the_middle(&mrn_check_ucx_installing_hook, install_in_the_middle);
 	CHECK(mrn_ucx_source() != NULL);
 }
 TWIN(a_child_of_the_middle_of_an_install_installs, waits_for_its_parent, BREAK(FORK_WIPE),
@@ -223,14 +229,7 @@ static void fail_in_the_middle(void)
 /* Its parent has told UCX already, and does not know yet whether that is true. */
 TEST(a_child_of_the_middle_of_an_install_where_it_fails_has_no_cache)
 {
-	struct test_thread other;
-
-	atomic_store(&mrn_check_ucx_told_hook, hold);
-	test_thread(&other, install_slowly, NULL);
-	test_gate_wait(&installing);
-	CHECK_EQ(in_a_child(fail_in_the_middle), 0);
-	test_gate_open(&forked);
-	test_join(&other);
+	fork_in_the_middle(&mrn_check_ucx_told_hook, fail_in_the_middle);
 }
 TWIN(a_child_of_the_middle_of_an_install_where_it_fails_has_no_cache, takes_its_parents_word,
      BREAK(UCX_CHILD));
