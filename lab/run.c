@@ -295,8 +295,9 @@ static void run(struct lab *lab)
 	for (unsigned int i = 0; i < LAB_STORMS; i++)
 		sem_post(&lab->strokes_due);
 	join(others, nr_others);
-	lab->result->invalidations = lab->invalidations;
-	lab->result->refusals = lab->refusals;
+	/* The fault handler's thread lives on, and may count still. */
+	lab->result->invalidations = __atomic_load_n(&lab->invalidations, __ATOMIC_RELAXED);
+	lab->result->refusals = __atomic_load_n(&lab->refusals, __ATOMIC_RELAXED);
 	if (!lab->config->stop_at_finding || !lab_findings(lab))
 		leave(lab);
 }
