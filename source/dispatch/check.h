@@ -28,5 +28,6 @@ MRN_PART(DISPATCH_ROOM);       /* ... on one that is too small */
 MRN_PART(DISPATCH_OTHERS);     /* ... on one that another thread's call changes */
 MRN_PART(DISPATCH_FS);	       /* threads stay caught where fs may be the program's own */
 MRN_PART(DISPATCH_OWN_STACK);  /* ... and where a thread takes its own stack away */
+MRN_PART(DISPATCH_OBSERVED);   /* the program keeps arguments that an observer has changed */
 
 #endif

@@ -13,6 +13,7 @@
 #include "os/syscall.h"
 #include "source/bracket/held.h"
 #include "source/dispatch/internal.h"
+#include "source/observe.h"
 
 #include "os/event_path.h"
 
@@ -330,15 +331,8 @@ static void told_or_resume(struct mrn_caught *c)
 		mrn_caught_resume(c, mrn_stub_resume);
 }
 
-static void caught(struct mrn_caught *c)
+static void do_call(struct mrn_caught *c)
 {
-	long came[6];
-
-	as_they_came(came, c->reg);
-	c->call = mrn_call_read(c->reg[REG_RAX], came);
-	mrn_caught_confine(&c->call);
-	if (c->call.compat && x32_call(c))
-		return;
 	switch (c->call.nr) {
 	case SYS_execve:
 	case SYS_execveat:
@@ -360,6 +354,76 @@ static void caught(struct mrn_caught *c)
 		by_kind(c);
 		break;
 	}
+}
+
+static void set_arguments(greg_t *reg, const long a[6])
+{
+	reg[REG_RDI] = a[0];
+	reg[REG_RSI] = a[1];
+	reg[REG_RDX] = a[2];
+	reg[REG_R10] = a[3];
+	reg[REG_R8] = a[4];
+	reg[REG_R9] = a[5];
+}
+
+/* What the program finds in its registers after the call: a stub takes it from the frame. */
+static void give_arguments_back(struct mrn_caught *c, const long a[6])
+{
+	const uintptr_t at = (uintptr_t)c->reg[REG_RIP];
+	struct mrn_frame *f = (struct mrn_frame *)c->reg[REG_RSP];
+
+	if (at < (uintptr_t)__start_mrn_syscalls || at >= (uintptr_t)__stop_mrn_syscalls) {
+		set_arguments(c->reg, a);
+		return;
+	}
+	f->rdi = (uint64_t)a[0];
+	f->rsi = (uint64_t)a[1];
+	f->rdx = (uint64_t)a[2];
+	f->r10 = (uint64_t)a[3];
+	f->r8 = (uint64_t)a[4];
+	f->r9 = (uint64_t)a[5];
+}
+
+/* A call that somebody wants to see: source/observe.h. Dispatch looks at the arguments as they are after that. */
+static void observed_call(struct mrn_caught *c, const long came[6])
+{
+	long a[6], result;
+	int saved = errno;
+	bool made;
+
+	memcpy(a, came, sizeof(a));
+	if (c->call.nr == SYS_io_uring_setup)
+		mrn_ring_is_made();
+	made = mrn_observer->sees(c->call.nr, a, &result);
+	errno = saved;
+	if (made) {
+		mrn_caught_return(c, result);
+		return;
+	}
+	if (!memcmp(a, came, sizeof(a))) {
+		do_call(c);
+		return;
+	}
+	set_arguments(c->reg, a);
+	c->call = mrn_call_read(c->reg[REG_RAX], a);
+	do_call(c);
+	if (!MRN_BROKEN(DISPATCH_OBSERVED))
+		give_arguments_back(c, came);
+}
+
+static void caught(struct mrn_caught *c)
+{
+	long came[6];
+
+	as_they_came(came, c->reg);
+	c->call = mrn_call_read(c->reg[REG_RAX], came);
+	mrn_caught_confine(&c->call);
+	if (c->call.compat && x32_call(c))
+		return;
+	if (mrn_is_observed(c->call.nr) && !c->call.compat)
+		observed_call(c, came);
+	else
+		do_call(c);
 }
 
 /*
