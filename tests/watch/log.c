@@ -56,7 +56,7 @@ static void open_log(uint32_t shift)
 {
 	char name[64];
 
-	CHECK_ERR(watch_reader_create(&tool, shift), 0);
+	CHECK_ERR(watch_reader_create(&tool, shift, 0), 0);
 	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());
@@ -259,7 +259,7 @@ TEST(another_log_is_not_taken_for_ours)
 {
 	char name[64];
 
-	CHECK_ERR(watch_reader_create(&tool, 4), 0);
+	CHECK_ERR(watch_reader_create(&tool, 4, 0), 0);
 	tool.header->cookie ^= 1;
 	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);

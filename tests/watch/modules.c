@@ -22,7 +22,7 @@ static void *start(void)
 {
 	char name[64], *place;
 
-	CHECK_ERR(watch_reader_create(&tool, 4), 0);
+	CHECK_ERR(watch_reader_create(&tool, 4, 0), 0);
 	watch_reader_name(&tool, name, sizeof(name));
 	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
 	CHECK(watch_log_open());

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The log that a watched program writes and `mrn watch` reads: shared memory that the tool has made.
+ * The log that a watched program writes and `mrn watch` or `mrn check` reads: shared memory that the tool has made.
  *
  *	struct watch_header		what the tool asks for
- *	lane 0, lane 1, ...		one for each process: struct watch_lane, then its ring of slots
+ *	lane 0, lane 1, ...		one for each process: struct watch_lane, then its ring of slots, and then what
+ *					the command has there besides: check/shared/log.h
  *
  * A lane has many writers (threads, and signal handlers inside them) and one reader, the tool. Nobody waits for
  * anybody: a writer that finds the ring full counts what it drops. Each process has a lane of its own, so that one
@@ -33,7 +34,7 @@
 #include <stdint.h>
 
 #define WATCH_MAGIC   UINT64_C(0x6863746177206e72) /* "rn watch" */
-#define WATCH_VERSION 4
+#define WATCH_VERSION 5
 
 /* In the environment: "COOKIE:PATH", the header's cookie in hexadecimal and the log's path. */
 #define WATCH_ENVIRONMENT "MRN_WATCH"
@@ -123,7 +124,7 @@ struct watch_header {
 	uint64_t cookie;
 	uint32_t kinds;	     /* sources to try: MRN_SOURCE_... */
 	uint32_t ring_shift; /* a ring has 1 << ring_shift slots */
-	uint64_t lane_size;  /* bytes, with the ring */
+	uint64_t lane_size;  /* bytes, with all that is in it */
 	uint32_t uid, gid;   /* the tool's */
 	/* The program's. Without children only this process is watched. */
 	uint32_t pid;
@@ -166,11 +167,18 @@ static inline struct watch_record *watch_ring(struct watch_lane *lane)
 	return (struct watch_record *)(lane + 1);
 }
 
-static inline size_t watch_lane_size(uint32_t shift)
+/* With this many bytes besides. */
+static inline size_t watch_lane_size(uint32_t shift, size_t besides)
 {
-	size_t size = sizeof(struct watch_lane) + (sizeof(struct watch_record) << shift);
+	size_t size = sizeof(struct watch_lane) + (sizeof(struct watch_record) << shift) + besides;
 
 	return (size + WATCH_HEADER_SIZE - 1) & ~(size_t)(WATCH_HEADER_SIZE - 1);
+}
+
+/* What a lane has besides its ring; aligned as a record. */
+static inline void *watch_lane_besides(struct watch_lane *lane, uint32_t shift)
+{
+	return watch_ring(lane) + (UINT64_C(1) << shift);
 }
 
 /* The offset of lane i in bytes. */

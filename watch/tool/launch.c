@@ -17,7 +17,7 @@
 #include "watch/tool/program.h"
 #include "watch/shared/target.h"
 
-#define SAY(...) cli_say("mrn watch", __VA_ARGS__)
+#define SAY(...) cli_say(l->command, __VA_ARGS__)
 
 /* Signals that this process passes on, since it would die of them or act on them unseen. */
 static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
@@ -47,21 +47,21 @@ void launch_prepare(struct launch *l)
 /* -------------------------------------------------------------------------------------- libraries */
 
 /* libmrn is listed so that the loader need not look for it. */
-static int name_libraries(struct watch_header *header)
+static int name_libraries(const struct launch *l, struct watch_header *header)
 {
-	static const char *const names[] = {"libmrn-watch.so", "libmrn-interpose.so.0",
-					    "libmrn.so.0", NULL};
+	const char *const names[] = {l->recorder, "libmrn-interpose.so.0", "libmrn.so.0", NULL};
 
-	return preload_list("mrn watch", names, header->preload, sizeof(header->preload),
+	return preload_list(l->command, names, header->preload, sizeof(header->preload),
 			    header->library, sizeof(header->library))
 		       ? 0
 		       : WATCH_CANNOT;
 }
 
-static int set_environment(struct watch_header *header, const char *log_name)
+static int set_environment(const struct launch *l, struct watch_header *header,
+			   const char *log_name)
 {
 	const struct watch_file loader = watch_target_loader("/proc/self/exe");
-	int r = name_libraries(header);
+	int r = name_libraries(l, header);
 
 	if (r)
 		return r;
@@ -91,7 +91,7 @@ static void become(const struct launch *l, const char *path, char **argv)
 int launch_start(struct launch *l, const char *path, char **argv, struct watch_header *header,
 		 const char *log_name)
 {
-	int report[2], error = 0, r = set_environment(header, log_name);
+	int report[2], error = 0, r = set_environment(l, header, log_name);
 	ssize_t n;
 
 	if (r)

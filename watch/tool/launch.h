@@ -15,6 +15,8 @@
 #include "watch/shared/log.h"
 
 struct launch {
+	const char *command;  /* begins all sentences: "mrn watch" */
+	const char *recorder; /* the library to preload before ours */
 	pid_t pid;
 	int status; /* waitpid's, once it has ended */
 	/* As set before this process changed them; for the program. */

@@ -46,9 +46,9 @@ static int set_size(int fd, size_t size)
 	return err;
 }
 
-int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift)
+int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift, size_t besides)
 {
-	size_t lane_size = watch_lane_size(ring_shift);
+	size_t lane_size = watch_lane_size(ring_shift, besides);
 	struct watch_header *h;
 	struct stat st;
 	int err;
@@ -223,6 +223,9 @@ static void give_back(struct watch_reader *reader, unsigned int i)
 	struct watch_lane *lane = lane_at(reader, i);
 
 	drain(reader, lane, true, false);
+	if (reader->sink.look)
+		reader->sink.look(reader->sink.arg, (uint32_t)reader->header->lane[i].owner, lane,
+				  true);
 	end_execs(reader, lane, __atomic_load_n(&reader->header->lane[i].ended, __ATOMIC_ACQUIRE));
 	renew(reader, lane, reader->began[i]);
 	reader->began[i] = lane->head;
@@ -306,6 +309,8 @@ static bool read_all(struct watch_reader *reader)
 		/* Checked before the ring is read, so that a process's last records are in it. */
 		gone = is_gone(reader, i, (uint32_t)owner);
 		drain(reader, lane, false, is_stuck(reader, i, lane));
+		if (!gone && reader->sink.look)
+			reader->sink.look(reader->sink.arg, (uint32_t)owner, lane, false);
 		if (gone)
 			give_back(reader, i);
 		else if (tail != lane->tail &&

@@ -22,6 +22,11 @@ struct watch_sink {
 	void *arg;
 	/* Called once for each program, when it begins; or NULL. With the lock held. */
 	void (*begins)(void *arg, uint32_t pid, const struct watch_lane *lane);
+	/*
+	 * Called for each lane at each look, and once more when its process has gone, to read what it has besides its
+	 * ring, and then to clear that for the next; or NULL. With the lock held.
+	 */
+	void (*look)(void *arg, uint32_t pid, struct watch_lane *lane, bool gone);
 };
 
 struct watch_reader {
@@ -47,8 +52,8 @@ struct watch_reader {
 	uint64_t began[WATCH_LANES];	/* head when the lane's owner took it */
 };
 
-/* 0 or -errno. */
-int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift);
+/* besides: bytes of each lane that are the command's own. 0 or -errno. */
+int watch_reader_create(struct watch_reader *reader, uint32_t ring_shift, size_t besides);
 /* The value for WATCH_ENVIRONMENT. */
 void watch_reader_name(const struct watch_reader *reader, char *text, size_t size);
 /* Begins to read. 0 or -errno. */

@@ -3,24 +3,19 @@
  * mrn watch: runs a program with the recorder (watch/record) preloaded, and shows what it recorded.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "os/clock.h"
 #include "tools/mrn/cli.h"
 #include "tools/mrn/progress.h"
-#include "watch/tool/launch.h"
-#include "watch/tool/reader.h"
 #include "watch/tool/options.h"
 #include "watch/tool/page.h"
 #include "watch/tool/program.h"
+#include "watch/tool/session.h"
 #include "watch/tool/symbols.h"
 #include "watch/tool/tables.h"
 #include "watch/tool/trace.h"
-#include "watch/shared/kinds.h"
 
 #define SAY(...) cli_say("mrn watch", __VA_ARGS__)
 
@@ -35,9 +30,8 @@ enum { TRACE, REPORT, JSON, NR_OUTPUTS };
 
 struct watch {
 	struct watch_options options;
-	struct watch_reader reader;
+	struct session session;
 	struct tally tally;
-	struct launch launch;
 	struct watch_run run;
 	struct output output[NR_OUTPUTS];
 	uint64_t shown; /* events up to a second ago */
@@ -61,11 +55,11 @@ static void show(void *arg)
 	uint64_t events, dropped;
 	char bytes[32];
 
-	pthread_mutex_lock(&w->reader.lock);
+	pthread_mutex_lock(&w->session.reader.lock);
 	events = w->tally.events;
-	dropped = watch_reader_dropped(&w->reader);
+	dropped = watch_reader_dropped(&w->session.reader);
 	tables_size(bytes, sizeof(bytes), w->tally.bytes);
-	pthread_mutex_unlock(&w->reader.lock);
+	pthread_mutex_unlock(&w->session.reader.lock);
 	progress_show("%ju invalidations of %s, %ju in the last second, %ju dropped",
 		      (uintmax_t)events, bytes, (uintmax_t)(events - w->shown), (uintmax_t)dropped);
 	w->shown = events;
@@ -102,52 +96,35 @@ static int open_outputs(struct output *o)
 	return 0;
 }
 
-/* The remedy if there can be no log. */
-static const char *remedy(int error)
-{
-	switch (error) {
-	case ENOMEM:
-		return "raise the limit on addresses (ulimit -v), or take fewer --records";
-	case EFBIG:
-		return "raise the limit on the size of files (ulimit -f), or take fewer --records";
-	case ENOENT:
-		return "programs find it by /proc, which has to be mounted";
-	case EMFILE:
-		return "raise the limit on descriptors (ulimit -n)";
-	default:
-		return "its memory is a file of memfd_create's";
-	}
-}
-
-static uint32_t shift_of(uint64_t records)
-{
-	return 63 - (uint32_t)__builtin_clzll(records);
-}
-
-static int prepare(struct watch *w, char path[PATH_MAX])
+static int prepare(struct watch *w)
 {
 	const struct watch_options *o = &w->options;
-	int r = watch_find_program("mrn watch", o->program[0], path);
+	int r;
 
-	if (!r)
-		r = watch_check_program("mrn watch", path);
+	w->session = (struct session){
+		.command = "mrn watch",
+		.recorder = "libmrn-watch.so",
+		.program = o->program,
+		.kinds = o->kinds,
+		.children = o->children,
+		.records = o->records,
+		.smaller = "take fewer --records",
+		.output_to_error = o->json && !o->json_file,
+		.sink = {record, &w->tally, begins, NULL},
+	};
+	r = session_open(&w->session);
 	w->output[TRACE] = (struct output){o->trace, NULL, trace_write};
 	w->output[REPORT] = (struct output){o->report, NULL, page_write};
 	w->output[JSON] = (struct output){o->json_file, NULL, tables_print_json};
 	if (!r)
 		r = open_outputs(w->output);
-	if (r)
-		return r;
-	r = watch_reader_create(&w->reader, shift_of(o->records));
 	if (!r)
-		r = tally_create(&w->tally, o->trace || o->report);
-	if (r) {
-		SAY("cannot make the log: %s; %s", strerror(-r), remedy(-r));
-		return WATCH_CANNOT;
+		r = session_prepare(&w->session);
+	if (!r && tally_create(&w->tally, o->trace || o->report)) {
+		SAY("no memory for the tables");
+		r = WATCH_CANNOT;
 	}
-	w->reader.header->children = o->children;
-	w->reader.header->kinds = o->kinds;
-	return 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------------------------------- after */
@@ -175,37 +152,21 @@ static int write_outputs(struct watch *w)
 	return r;
 }
 
-/* "dispatch and interpose", if not all processes got the best. */
-static const char *sources(uint32_t which)
-{
-	static char names[128];
-
-	return watch_kinds_put_names(names, sizeof(names), which, " and ") ? names : "nothing";
-}
-
 /* What the recorder has reported from the program. */
-static int describe(struct watch *w, uint64_t ended)
+static void describe(struct watch *w)
 {
-	const struct watch_header *h = w->reader.header;
+	const struct watch_header *h = w->session.reader.header;
 
-	if (h->failed) {
-		SAY("the program was not run: %s", h->why);
-		return WATCH_CANNOT;
-	}
 	w->run = (struct watch_run){
 		.program = w->options.program[0],
-		.source = sources(h->sources),
-		.seconds = (double)(ended - w->tally.epoch) / 1e9,
-		.processes = w->reader.processes,
+		.source = session_sources(&w->session),
+		.seconds = (double)(w->session.ended - w->session.began) / 1e9,
+		.processes = w->session.reader.processes,
 		.reasons = h->reason,
 		.runtimes = h->runtimes,
-		.dropped = watch_reader_dropped(&w->reader),
-		.unpaired = watch_reader_unpaired(&w->reader),
+		.dropped = watch_reader_dropped(&w->session.reader),
+		.unpaired = watch_reader_unpaired(&w->session.reader),
 	};
-	if (!h->attached)
-		SAY("the loader did not load the recorder into %s, so nothing was seen",
-		    w->run.program);
-	return 0;
 }
 
 static int tell(struct watch *w)
@@ -221,51 +182,19 @@ static int tell(struct watch *w)
 	return r ? WATCH_CANNOT : files;
 }
 
-/* If standard input, output or error is closed, our own files must not get its number. Closed again for the program. */
-static void fill_standard_descriptors(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-}
-
 static int run(struct watch *w)
 {
-	const struct watch_sink sink = {record, &w->tally, begins};
-	char path[PATH_MAX], name[64];
-	uint64_t ended;
-	int r = prepare(w, path);
+	int r = prepare(w);
 
 	if (r)
 		return r;
-	watch_reader_name(&w->reader, name, sizeof(name));
-	launch_prepare(&w->launch);
-	w->launch.output_to_error = w->options.json && !w->options.json_file;
 	w->tally.epoch = mrn_now_ns();
-	r = launch_start(&w->launch, path, w->options.program, w->reader.header, name);
+	r = session_run(&w->session, show, w);
 	if (r)
 		return r;
-	/*
-	 * The reader of our tables may have closed its end, or a file may grow too large (ulimit -f); still return the
-	 * program's status.
-	 */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
-	r = watch_reader_start(&w->reader, &sink);
-	if (r)
-		SAY("cannot read what the program does: %s", strerror(-r));
-	launch_wait(&w->launch, show, w);
-	ended = mrn_now_ns();
-	progress_remove();
-	watch_reader_finish(&w->reader);
-	r = r ? WATCH_CANNOT : describe(w, ended);
-	if (!r)
-		r = tell(w);
-	return r ? r : launch_exit(&w->launch);
+	describe(w);
+	r = tell(w);
+	return r ? r : launch_exit(&w->session.launch);
 }
 
 static int watch_command_run(int argc, char **argv)
@@ -273,8 +202,7 @@ static int watch_command_run(int argc, char **argv)
 	static struct watch w;
 	int status = watch_parse_options(argc, argv, &w.options);
 
-	w.reader.fd = -1;
-	fill_standard_descriptors();
+	w.session.reader.fd = -1;
 	if (!status)
 		status = run(&w);
 	for (unsigned int i = 0; i < NR_OUTPUTS; i++)
@@ -282,7 +210,7 @@ static int watch_command_run(int argc, char **argv)
 			fclose(w.output[i].out);
 	symbols_forget(&w.tally.sites);
 	tally_destroy(&w.tally);
-	watch_reader_destroy(&w.reader);
+	session_close(&w.session);
 	return status;
 }
 
