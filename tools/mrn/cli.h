@@ -24,8 +24,8 @@ struct cli_command {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct cli_command bench_command, coverage_command, demo_command, lab_command,
-	run_command, watch_command;
+extern const struct cli_command bench_command, check_command, coverage_command, demo_command,
+	lab_command, run_command, watch_command;
 
 /*
  * Parses argv by argp, whose parser gets input. 0; or CLI_USAGE for a wrong option, or if that parser returns an error;

@@ -11,8 +11,8 @@
 const char *argp_program_version = "mrn " MRN_VERSION;
 
 static const struct cli_command *const commands[] = {
-	&bench_command, &coverage_command, &demo_command,
-	&lab_command,	&run_command,	   &watch_command,
+	&bench_command, &check_command, &coverage_command, &demo_command,
+	&lab_command,	&run_command,	&watch_command,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

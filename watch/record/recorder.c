@@ -8,10 +8,7 @@
  */
 #include <mrn/mmu_notifier.h>
 #include <mrn/source.h>
-#include <pthread.h>
 
-#include "os/syscall.h"
-#include "os/thread.h"
 #include "watch/record/exec_plan.h"
 #include "watch/record/vdso_clock.h"
 #include "watch/record/caller.h"
@@ -19,33 +16,9 @@
 #include "watch/record/modules.h"
 #include "watch/record/open.h"
 #include "watch/record/recorder.h"
+#include "watch/record/tid.h"
 
 #include "os/event_path.h"
-
-/*
- * gettid is a system call, which a sandbox of the program's may punish. But glibc knows the answer, for each thread
- * that it has made: such a mutex notes its owner. No other thread has this mutex, so locking it never waits, and makes
- * no call.
- */
-static uint32_t thread_number(void)
-{
-#ifdef __GLIBC__
-	pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-
-	pthread_mutex_trylock(&mutex);
-	return (uint32_t)mutex.__data.__owner;
-#else
-	static MRN_TLS uint32_t known_in, tid;
-	uint32_t pid = watch_lane_pid();
-
-	/* Made past dispatch: a caught call may run on an alternate stack without room for another signal. */
-	if (known_in != pid) {
-		tid = (uint32_t)mrn_source_bypass(SYS_gettid, 0, 0, 0, 0, 0, 0);
-		known_in = pid;
-	}
-	return tid;
-#endif
-}
 
 /* All but its end. */
 static struct watch_record record_of(const struct watch_open *o,
@@ -58,7 +31,7 @@ static struct watch_record record_of(const struct watch_open *o,
 		.site = o->site,
 		.via = o->via,
 		.pid = watch_lane_pid(),
-		.tid = thread_number(),
+		.tid = watch_thread_number(),
 		.flags = (uint16_t)range->flags,
 		.event = (uint8_t)range->event,
 		.cause = (uint8_t)range->cause,
@@ -125,7 +98,7 @@ static void lost(struct mrn_source_loss *loss, uint64_t causes)
 		.end = watch_now_ns(),
 		.stop = UINT64_MAX,
 		.pid = watch_lane_pid(),
-		.tid = thread_number(),
+		.tid = watch_thread_number(),
 		.event = MMU_NOTIFY_CLEAR,
 		.cause = MRN_CAUSE_DETACH,
 	};

@@ -141,6 +141,7 @@ struct watch_header {
 	uint32_t runtimes;
 	uint32_t sources; /* the sources of all processes, as kinds */
 	uint32_t knocks;  /* futex: the tool sleeps on it */
+	uint32_t lost;	  /* with mrn check: some source sees less by now than it did */
 	uint32_t failed;  /* the first process could not attach a source */
 	char why[512];	  /* why */
 	struct watch_reason reason[WATCH_REASONS];

@@ -217,6 +217,17 @@ static void end_old_execs(struct watch_reader *reader, struct watch_lane *lane)
 	}
 }
 
+/* The process runs on, unwatched. */
+static void end_running(struct watch_reader *reader, unsigned int i)
+{
+	struct watch_lane *lane = lane_at(reader, i);
+
+	end_old_execs(reader, lane);
+	if (reader->sink.look)
+		reader->sink.look(reader->sink.arg, (uint32_t)reader->header->lane[i].owner, lane,
+				  true);
+}
+
 /* The process is gone: its lane becomes free. */
 static void give_back(struct watch_reader *reader, unsigned int i)
 {
@@ -378,7 +389,7 @@ void watch_reader_finish(struct watch_reader *reader)
 	read_all(reader);
 	for (unsigned int i = 0; i < WATCH_LANES; i++)
 		if (reader->header->lane[i].owner)
-			end_old_execs(reader, lane_at(reader, i));
+			end_running(reader, i);
 }
 
 static uint64_t sum(const struct watch_reader *reader, size_t member)

@@ -23,10 +23,10 @@ struct watch_sink {
 	/* Called once for each program, when it begins; or NULL. With the lock held. */
 	void (*begins)(void *arg, uint32_t pid, const struct watch_lane *lane);
 	/*
-	 * Called for each lane at each look, and once more when its process has gone, to read what it has besides its
-	 * ring, and then to clear that for the next; or NULL. With the lock held.
+	 * Called for each lane at each look, and once more for the last time, to read what it has besides its ring, and
+	 * then to clear that for the next; or NULL. With the lock held.
 	 */
-	void (*look)(void *arg, uint32_t pid, struct watch_lane *lane, bool gone);
+	void (*look)(void *arg, uint32_t pid, struct watch_lane *lane, bool last);
 };
 
 struct watch_reader {

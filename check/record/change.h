@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which changes give a range other pages, as seen by who has pinned those that were there. */
+#ifndef MRN_CHECK_CHANGE_H
+#define MRN_CHECK_CHANGE_H
+
+#include <mrn/mmu_notifier.h>
+#include <stdbool.h>
+
+/*
+ * False for rights that change; for MADV_FREE and advice, which leave pinned pages where they are; for fork, after which
+ * the child has the copies; and for what a source announces to be safe, or before an exec.
+ */
+static inline bool check_change_takes_pages(const struct mmu_notifier_range *range)
+{
+	if (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR)
+		return false;
+	switch (range->cause) {
+	case MRN_CAUSE_FREE:
+	case MRN_CAUSE_MADVISE:
+	case MRN_CAUSE_MPROTECT:
+	case MRN_CAUSE_FORK:
+	case MRN_CAUSE_EXEC:
+	case MRN_CAUSE_DETACH:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* True for a change that takes the pages of private memory alone: what is a file's comes back. */
+static inline bool check_change_spares_files(const struct mmu_notifier_range *range)
+{
+	return range->cause == MRN_CAUSE_DONTNEED || range->cause == MRN_CAUSE_DONTNEED_LOCKED;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "check/record/flight.h"
+
+#include <stdbool.h>
+
+#include "check/record/change.h"
+#include "check/record/depot.h"
+#include "check/record/finding.h"
+#include "check/record/pool.h"
+#include "check/shared/check.h"
+#include "os/container_of.h"
+
+#include "os/event_path.h"
+
+/*
+ * state: 0, no one's; odd, from its beginning on; even, after its end. It moves on at each, so that whoever looks at one
+ * notices that it has become another meanwhile.
+ */
+struct flight {
+	struct check_pooled pooled;
+	uint32_t state;
+	uint32_t stack;
+	uintptr_t start, end;
+	const char *op;
+	uint8_t of;
+	bool reported;
+};
+
+static struct check_pool pool = CHECK_POOL(struct flight, pooled);
+static uint32_t in_flight;
+static void (*looks[CHECK_FLIGHT_LOOKS])(void);
+static unsigned int nr_looks;
+
+void check_flight_on_change(void (*look)(void))
+{
+	if (nr_looks < CHECK_FLIGHT_LOOKS)
+		looks[nr_looks++] = look;
+}
+
+static struct flight *at(uint32_t number)
+{
+	struct check_pooled *pooled = check_pool_at(&pool, number);
+
+	return pooled ? container_of(pooled, struct flight, pooled) : NULL;
+}
+
+static bool is_live(uint32_t state)
+{
+	return state & 1;
+}
+
+uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op)
+{
+	struct check_pooled *pooled;
+	struct flight *f;
+
+	if (!length || addr + length < addr)
+		return 0;
+	CHECK_COUNT(flights);
+	pooled = check_pool_get(&pool);
+	if (!pooled) {
+		CHECK_COUNT(given_up);
+		return 0;
+	}
+	f = container_of(pooled, struct flight, pooled);
+	__atomic_store_n(&f->start, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->end, addr + length, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->op, op, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->of, (uint8_t)of, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->stack, check_depot_take(), __ATOMIC_RELAXED);
+	__atomic_store_n(&f->reported, false, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&in_flight, 1, __ATOMIC_RELAXED);
+	/* Release pairs with the acquire in look_at. */
+	__atomic_fetch_add(&f->state, 1, __ATOMIC_RELEASE);
+	return pooled->number;
+}
+
+void check_flight_end(uint32_t flight)
+{
+	struct flight *f = at(flight);
+
+	if (!f || !is_live(__atomic_load_n(&f->state, __ATOMIC_RELAXED)))
+		return;
+	/* Acquire and release: what the next one stores comes after this, also for whoever looks. */
+	__atomic_fetch_add(&f->state, 1, __ATOMIC_ACQ_REL);
+	__atomic_fetch_sub(&in_flight, 1, __ATOMIC_RELAXED);
+	check_pool_put(&pool, &f->pooled);
+}
+
+/* True if it is in flight there. */
+static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
+		    struct check_finding *found, const char **op)
+{
+	const uint32_t state = __atomic_load_n(&f->state, __ATOMIC_ACQUIRE);
+	const uintptr_t start = __atomic_load_n(&f->start, __ATOMIC_RELAXED);
+	const uintptr_t end = __atomic_load_n(&f->end, __ATOMIC_RELAXED);
+
+	if (!is_live(state) || start >= range->end || end <= range->start)
+		return false;
+	*found = (struct check_finding){
+		.grade = CHECK_FLIGHT,
+		.of = __atomic_load_n(&f->of, __ATOMIC_RELAXED),
+		.cause = (uint8_t)range->cause,
+		.used = __atomic_load_n(&f->stack, __ATOMIC_RELAXED),
+		.used_start = start,
+		.used_length = end - start,
+		.changed_start = range->start,
+		.changed_end = range->end,
+	};
+	*op = __atomic_load_n(&f->op, __ATOMIC_RELAXED);
+	/* Orders the reads above before the next: if it is the same flight still, all are its own. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&f->state, __ATOMIC_RELAXED) == state;
+}
+
+void check_flight_changed(const struct mmu_notifier_range *range)
+{
+	struct check_finding found;
+	const char *op;
+	bool looked = false;
+
+	if (!__atomic_load_n(&in_flight, __ATOMIC_RELAXED) || !check_change_takes_pages(range))
+		return;
+	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++) {
+		struct flight *f = at(i);
+
+		if (!f || !look_at(f, range, &found, &op))
+			continue;
+		for (unsigned int k = 0; k < nr_looks && !looked; k++)
+			looks[k]();
+		looked = true;
+		/* Once for each flight. */
+		if (!look_at(f, range, &found, &op) ||
+		    __atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED))
+			continue;
+		found.changed = check_depot_take();
+		check_finding_add(&found, op);
+	}
+}
+
+void check_flight_restart(void)
+{
+	in_flight = 0;
+	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++)
+		if (at(i))
+			at(i)->state = 0;
+	check_pool_restart(&pool);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Memory that the kernel or a device uses just now: from the submission of a transfer until its completion. May be called
+ * as registration.h's functions.
+ */
+#ifndef MRN_CHECK_FLIGHT_H
+#define MRN_CHECK_FLIGHT_H
+
+#include <mrn/mmu_notifier.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check/shared/kinds.h"
+
+/*
+ * From here until its end, a change of [addr, addr + length) is a finding. 0: it is not followed, which is counted, or
+ * length is 0. op as in check_use.
+ */
+uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op);
+/* It is over, or given up. 0 is ignored. */
+void check_flight_end(uint32_t flight);
+
+/*
+ * Whoever ends flights late, when it next looks at a queue, adds a function that looks now: it is called before a change
+ * is reported, in the thread that makes the change, on the event path. At most CHECK_FLIGHT_LOOKS, before main.
+ */
+#define CHECK_FLIGHT_LOOKS 4
+void check_flight_on_change(void (*look)(void));
+
+/* The memory is about to change. */
+void check_flight_changed(const struct mmu_notifier_range *range);
+
+/* In a forked child: nothing is in flight. */
+void check_flight_restart(void);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libmrn-check: preloaded into a program by `mrn check`, together with libmrn-interpose. Follows processes as
+ * libmrn-watch does, but keeps what it finds instead of what happens.
+ */
+#include <mrn/mmu_notifier.h>
+#include <mrn/source.h>
+
+#include "check/record/interfaces.h"
+#include "check/record/flight.h"
+#include "check/record/registration.h"
+#include "watch/record/exec_plan.h"
+#include "watch/record/lane.h"
+#include "watch/record/modules.h"
+#include "watch/record/recorder.h"
+#include "watch/record/vdso_clock.h"
+
+#include "os/event_path.h"
+
+static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	static const struct watch_record none;
+
+	watch_clock_look(range);
+	if (range->cause == MRN_CAUSE_EXEC)
+		watch_lane_executes(range, &none, watch_exec_is_told());
+	check_flight_changed(range);
+	return 0;
+}
+
+static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	if (range->event == MMU_NOTIFY_UNMAP)
+		watch_modules_unmapped(range->start, range->end, watch_now_ns());
+	if (range->cause == MRN_CAUSE_EXEC)
+		watch_lane_stays(range);
+}
+
+static const struct mmu_notifier_ops ops = {
+	.invalidate_range_start = start,
+	.invalidate_range_end = end,
+};
+static struct mmu_notifier notifier = {.ops = &ops};
+
+/* From now on less is seen than before; the tool says so. */
+static void lost(struct mrn_source_loss *loss, uint64_t causes)
+{
+	__atomic_store_n(&watch_recorder_header()->lost, 1, __ATOMIC_RELAXED);
+}
+
+int watch_recorder_watch_loss(struct mrn_source *source)
+{
+	static struct mrn_source_loss loss;
+
+	loss = (struct mrn_source_loss){.lost = lost};
+	return mrn_source_watch_loss(source, &loss);
+}
+
+int watch_recorder_start(void)
+{
+	uint64_t now = watch_now_ns();
+	int r = watch_lane_take(now);
+
+	if (r)
+		return r;
+	watch_modules_look(now);
+	r = mmu_notifier_register(&notifier, mrn_mm_self());
+	if (!r)
+		check_interfaces_start();
+	return r;
+}
+
+void watch_recorder_forget(void)
+{
+	check_interfaces_restart();
+	check_flight_restart();
+	check_reg_restart();
+	watch_lane_leave();
+	watch_modules_restart();
+	mmu_notifier_unregister(&notifier, notifier.mm);
+	notifier = (struct mmu_notifier){.ops = &ops};
+}

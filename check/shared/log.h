@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a checked process writes to its lane besides the ring (watch/shared/log.h): the stacks that it has seen, and its
+ * findings, each once, with a count. It is shared memory, so what a process has found is there when it is killed.
+ *
+ * Many threads and signal handlers add, and nobody waits: a place in a table is claimed by storing its key, by
+ * compare-and-swap from 0, and is complete when ready is set (release). Whoever finds its own key there already is done:
+ * for a stack, the number of the place is all that it needs, whether or not the place is complete by then. A process
+ * that is killed in between leaves a place that is never ready, and the tool passes over it.
+ */
+#ifndef MRN_CHECK_LOG_H
+#define MRN_CHECK_LOG_H
+
+#include <stdint.h>
+
+#include "check/shared/kinds.h"
+
+#define CHECK_FRAMES   24
+#define CHECK_STACKS   8192
+#define CHECK_FINDINGS 2048
+
+struct check_stack {
+	uint64_t key; /* atomic; 0: free */
+	uint32_t ready, nr;
+	uint64_t since;		   /* CLOCK_MONOTONIC: which code was where then */
+	uint64_t pc[CHECK_FRAMES]; /* return addresses, the innermost first */
+};
+
+/* Stacks are numbers: 1 + an index; 0: not known. */
+struct check_finding {
+	uint64_t key; /* atomic; 0: free */
+	uint32_t ready;
+	uint32_t count; /* atomic */
+	/* All that follows is of the first time. */
+	uint8_t grade, of, cause, now; /* enum check_... */
+	uint32_t registered, changed, used;
+	uint32_t pid, tid; /* of the thread that used it, or changed it if that is the finding */
+	uint64_t name;	   /* of the registration */
+	uint64_t start, length;		     /* the registration's */
+	uint64_t changed_start, changed_end; /* those of its pages that were found changed */
+	uint64_t used_start, used_length;
+	char op[24]; /* "WRITE_FIXED" */
+};
+
+/* Counts; atomic. */
+#define CHECK_COUNTS(X)                                                             \
+	X(registrations, "registrations")                                           \
+	X(ended, "registrations that were ended")                                   \
+	X(changes, "changes of registered memory")                                  \
+	X(uses, "uses of registered memory")                                        \
+	X(flights, "transfers of memory that is not registered")                    \
+	X(settled, "uses of changed memory whose pages turned out to be the same")  \
+	X(no_memory, "registrations that could not be followed for want of memory") \
+	X(given_up, "transfers whose end could not be followed")                    \
+	X(no_stack, "stacks for which there was no room")                           \
+	X(no_finding, "findings for which there was no room")
+
+struct check_counts {
+#define MEMBER(name, text) uint64_t name;
+	CHECK_COUNTS(MEMBER)
+#undef MEMBER
+};
+
+struct check_log {
+	struct check_counts counts;
+	uint32_t findings; /* atomic: how many are ready */
+	uint32_t seen;	   /* the tool's: how many it has looked up the code of */
+	struct check_finding finding[CHECK_FINDINGS];
+	struct check_stack stack[CHECK_STACKS];
+};
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "check/tool/collect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int collection_create(struct collection *c, uint32_t ring_shift)
+{
+	*c = (struct collection){.ring_shift = ring_shift};
+	return sites_create(&c->sites);
+}
+
+void collection_destroy(struct collection *c)
+{
+	sites_destroy(&c->sites);
+	free(c->item);
+}
+
+/* ------------------------------------------------------------------------------------- one process */
+
+struct process {
+	struct collection *c;
+	uint32_t pid;
+	const struct watch_lane *lane;
+	const struct check_log *log;
+};
+
+/* The program may have written there by mistake: nothing is believed that is out of bounds. */
+static void place(const struct process *p, uint32_t number, struct collected_stack *out)
+{
+	const struct check_stack *s;
+
+	out->nr = 0;
+	if (!number || number > CHECK_STACKS)
+		return;
+	s = &p->log->stack[number - 1];
+	/* Acquire pairs with the recorder's release. */
+	if (!__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE))
+		return;
+	for (uint32_t i = 0; i < s->nr && i < CHECK_FRAMES; i++) {
+		const struct watch_record r = {.pid = p->pid, .site = s->pc[i], .begin = s->since};
+
+		out->frame[out->nr++] = sites_find(&p->c->sites, &r, p->lane);
+	}
+}
+
+static void place_all(const struct process *p, struct collected *item)
+{
+	place(p, item->finding.registered, &item->registered);
+	place(p, item->finding.changed, &item->changed);
+	place(p, item->finding.used, &item->used);
+}
+
+static bool is_ready(const struct check_finding *f)
+{
+	return __atomic_load_n(&f->ready, __ATOMIC_ACQUIRE) && f->grade < CHECK_NR_GRADES &&
+	       f->of < CHECK_NR_INTERFACES;
+}
+
+/* ----------------------------------------------------------------------------------- all of them */
+
+static bool same_stack(const struct collected_stack *a, const struct collected_stack *b)
+{
+	return a->nr == b->nr && !memcmp(a->frame, b->frame, a->nr * sizeof(*a->frame));
+}
+
+static bool same(const struct collected *a, const struct collected *b)
+{
+	return a->finding.grade == b->finding.grade && a->finding.of == b->finding.of &&
+	       a->finding.cause == b->finding.cause && !strcmp(a->finding.op, b->finding.op) &&
+	       same_stack(&a->registered, &b->registered) && same_stack(&a->changed, &b->changed) &&
+	       same_stack(&a->used, &b->used);
+}
+
+static void add(struct collection *c, const struct collected *item)
+{
+	for (uint32_t i = 0; i < c->nr; i++)
+		if (same(&c->item[i], item)) {
+			c->item[i].finding.count += item->finding.count;
+			return;
+		}
+	if (c->nr == c->max) {
+		uint32_t max = c->max ? 2 * c->max : 64;
+		struct collected *more = realloc(c->item, max * sizeof(*more));
+
+		if (!more) {
+			c->no_memory = true;
+			return;
+		}
+		c->item = more;
+		c->max = max;
+	}
+	c->item[c->nr++] = *item;
+}
+
+/* Code may be unmapped, and its file replaced, before the process ends: so it is looked up while there is something new. */
+static void look_up_new(const struct process *p, struct check_log *log)
+{
+	const uint32_t n = __atomic_load_n(&log->findings, __ATOMIC_ACQUIRE);
+	struct collected item;
+
+	if (n == log->seen)
+		return;
+	log->seen = n;
+	for (size_t i = 0; i < CHECK_FINDINGS; i++)
+		if (is_ready(&log->finding[i])) {
+			item.finding = log->finding[i];
+			place_all(p, &item);
+		}
+}
+
+static void take_in(const struct process *p)
+{
+	const uint64_t *from = (const uint64_t *)(const void *)&p->log->counts;
+	uint64_t *to = (uint64_t *)(void *)&p->c->counts;
+
+	for (size_t i = 0; i < sizeof(struct check_counts) / sizeof(*to); i++)
+		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	for (size_t i = 0; p->log->findings && i < CHECK_FINDINGS; i++) {
+		struct collected item = {0};
+
+		if (!is_ready(&p->log->finding[i]))
+			continue;
+		item.finding = p->log->finding[i];
+		item.finding.op[sizeof(item.finding.op) - 1] = '\0';
+		place_all(p, &item);
+		add(p->c, &item);
+	}
+}
+
+void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bool last)
+{
+	struct collection *c = collection;
+	struct check_log *log = watch_lane_besides(lane, c->ring_shift);
+	const struct process p = {c, pid, lane, log};
+
+	if (!last) {
+		look_up_new(&p, log);
+		return;
+	}
+	take_in(&p);
+	memset(log, 0, sizeof(*log));
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Findings, out of the logs of all processes, with the places in files that their addresses belong to. */
+#ifndef MRN_CHECK_COLLECT_H
+#define MRN_CHECK_COLLECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "check/shared/log.h"
+#include "watch/tool/sites.h"
+
+/* Frames are indices into sites.site, the innermost first. */
+struct collected_stack {
+	uint32_t nr;
+	uint32_t frame[CHECK_FRAMES];
+};
+
+struct collected {
+	struct check_finding finding; /* the first one; count: of all that are the same */
+	struct collected_stack registered, changed, used;
+	bool suppressed;
+};
+
+struct collection {
+	struct sites sites;
+	struct collected *item;
+	uint32_t nr, max;
+	bool no_memory; /* the tool's */
+	struct check_counts counts;
+	uint32_t ring_shift; /* of the lanes */
+};
+
+/* ring_shift: of the lanes. 0 or -ENOMEM. */
+int collection_create(struct collection *c, uint32_t ring_shift);
+void collection_destroy(struct collection *c);
+
+/* As a sink's look. */
+void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bool last);
+
+#endif
