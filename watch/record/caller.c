@@ -1,188 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "watch/record/caller.h"
 
-#include <link.h>
-#include <mrn/source.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/mman.h>
-#ifdef __GLIBC__
-#include <gnu/libc-version.h>
-#endif
-
-#include "watch/record/cfi.h"
-#include "watch/record/stack.h"
+#include "watch/record/walk.h"
 
 #include "os/event_path.h"
-
-/* Code of one library. */
-struct span {
-	uintptr_t start, end;
-	bool ours; /* else libc's or ld.so's */
-	struct watch_cfi cfi;
-};
-
-#define SPANS 16
-static struct span spans[SPANS];
-static unsigned int nr_spans;
-
-/* ------------------------------------------------------------------------------------- at the start */
-
-static bool holds(const struct dl_phdr_info *info, uintptr_t addr)
-{
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-
-		if (ph->p_type == PT_LOAD && addr - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz)
-			return true;
-	}
-	return false;
-}
-
-static bool has_name(const struct dl_phdr_info *info, const char *begins)
-{
-	const char *slash = strrchr(info->dlpi_name, '/');
-
-	return !strncmp(slash ? slash + 1 : info->dlpi_name, begins, strlen(begins));
-}
-
-/*
- * Decides by contents, since other libraries may have such names, too. What the interposer exports has libc's names,
- * but no library comes before it.
- */
-static bool is_ours(const struct dl_phdr_info *info)
-{
-	/* The program itself may have entries of its own for functions whose addresses it takes. */
-	if (!*info->dlpi_name)
-		return false;
-	return holds(info, (uintptr_t)mrn_source_bypass) ||
-	       holds(info, (uintptr_t)watch_caller_find) ||
-	       (holds(info, (uintptr_t)remap_file_pages) && has_name(info, "libmrn-interpose.so"));
-}
-
-static bool is_the_systems(const struct dl_phdr_info *info)
-{
-#ifdef __GLIBC__
-	if (holds(info, (uintptr_t)gnu_get_libc_version))
-		return true;
-#endif
-	return holds(info, (uintptr_t)&_r_debug);
-}
-
-static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	struct watch_cfi cfi = {NULL};
-	bool ours = is_ours(info);
-
-	if (!ours && !is_the_systems(info))
-		return 0;
-	for (int i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
-			cfi.table = (const uint8_t *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-	for (int i = 0; i < info->dlpi_phnum && nr_spans < SPANS; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
-
-		if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X))
-			spans[nr_spans++] = (struct span){start, start + ph->p_memsz, ours, cfi};
-	}
-	return 0;
-}
-
-void watch_caller_start(void)
-{
-	watch_stack_start();
-	nr_spans = 0;
-	dl_iterate_phdr(add_spans, NULL);
-}
-
-/* ---------------------------------------------------------------------------------- on the event path */
-
-static const struct span *span_of(uintptr_t pc)
-{
-	for (unsigned int i = 0; i < nr_spans; i++)
-		if (pc - spans[i].start < spans[i].end - spans[i].start)
-			return &spans[i];
-	return NULL;
-}
-
-/*
- * Follows the frame pointer: on x86-64 and aarch64 it points to the caller's, and next to that is the return address.
- */
-static bool step_ours(struct watch_regs *r, struct watch_stack *stack)
-{
-	enum { FRAME_MAX = 1 << 20 };
-	const uintptr_t frame = r->bp;
-
-	if (frame < r->sp || frame - r->sp > FRAME_MAX)
-		return false;
-	if (!watch_stack_read(stack, frame, &r->bp) ||
-	    !watch_stack_read(stack, frame + sizeof(uintptr_t), &r->pc))
-		return false;
-	r->sp = frame + 2 * sizeof(uintptr_t);
-	return true;
-}
-
-/* The same where only frames of ours are below, all in use: the kernel need not be asked. */
-static bool step_from_below(struct watch_regs *r, struct watch_stack *stack)
-{
-	stack->low = r->sp;
-	stack->high = UINTPTR_MAX;
-	if (!step_ours(r, stack))
-		return false;
-	watch_stack_enter(stack, r->sp);
-	return true;
-}
-
-/* True for the instructions by which every unwinder recognises it. */
-static bool is_sigreturn(const struct span *in, uintptr_t pc)
-{
-#ifdef __x86_64__
-	static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
-
-	return in->end - pc >= sizeof(code) && !memcmp((const void *)pc, code, sizeof(code));
-#else
-	return false;
-#endif
-}
-
-/* The signal's frame is above frames that are in use, too: the kernel has just written it. */
-static bool leave_from_below(struct watch_regs *r, struct watch_stack *stack)
-{
-	stack->low = r->sp;
-	stack->high = UINTPTR_MAX;
-	return watch_cfi_leave_signal(r, stack);
-}
 
 __attribute__((noinline)) void watch_caller_find(uint64_t *site, uint64_t *via)
 {
 	enum { STEPS = 64 };
-	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
-	struct watch_regs r = {(uintptr_t)watch_caller_find, frame, frame};
-	struct watch_stack stack;
-	bool below = true, ok = true;
+	struct watch_walk w;
 
 	*site = *via = 0;
-	for (int i = 0; i < STEPS && ok; i++) {
-		const struct span *in = span_of(r.pc);
+	watch_walk_begin(&w);
+	for (int i = 0; i < STEPS; i++) {
+		enum watch_code code = watch_walk_code(&w);
 
-		if (!in) {
-			*site = r.pc;
+		if (code == WATCH_CODE_OTHER) {
+			*site = w.regs.pc;
 			return;
 		}
-		if (!in->ours)
-			*via = r.pc;
-		/* Returns from dispatch's handler: goes on in what the signal has interrupted. */
-		if (in->ours && is_sigreturn(in, r.pc)) {
-			ok = below ? leave_from_below(&r, &stack)
-				   : watch_cfi_leave_signal(&r, &stack);
-			below = false;
-		} else if (in->ours) {
-			ok = below ? step_from_below(&r, &stack) : step_ours(&r, &stack);
-		} else {
-			ok = watch_cfi_step(&in->cfi, &r, &stack);
-			below = false;
-		}
+		if (code == WATCH_CODE_SYSTEM)
+			*via = w.regs.pc;
+		if (!watch_walk_step(&w))
+			return;
 	}
 }

@@ -19,8 +19,8 @@
 #define DATAREL_SDATA4 0x3b
 #define UDATA4	       0x03
 
-/* No frame of libc is larger. */
-#define FRAME_MAX ((uintptr_t)1 << 20)
+/* No frame is larger, but for mistakes. */
+#define FRAME_MAX ((uintptr_t)64 << 20)
 
 /* Where a register of the caller is stored. */
 struct rule {
@@ -364,6 +364,7 @@ bool watch_cfi_leave_signal(struct watch_regs *r, struct watch_stack *stack)
 	    !watch_stack_read(stack, at + REG_RBP * sizeof(greg_t), &r->bp) ||
 	    !watch_stack_read(stack, at + REG_RSP * sizeof(greg_t), &r->sp))
 		return false;
+	r->exact = true;
 	watch_stack_enter(stack, r->sp);
 	return true;
 }
@@ -372,7 +373,7 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct wa
 {
 	struct row initial = {0}, row;
 	/* A return address may lie behind the calling function, if the callee never returns. */
-	uintptr_t pc = r->pc - 1, frame;
+	uintptr_t pc = r->pc - !r->exact, frame;
 	const uint8_t *p = cfi->table ? find(cfi->table, pc) : NULL;
 	struct entry e;
 
@@ -395,6 +396,7 @@ bool watch_cfi_step(const struct watch_cfi *cfi, struct watch_regs *r, struct wa
 	if (!watch_stack_read(stack, frame + (uintptr_t)row.ra.offset, &r->pc))
 		return false;
 	r->sp = frame;
+	r->exact = false;
 	return row.bp.how != LOST;
 }
 

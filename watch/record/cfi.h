@@ -19,6 +19,7 @@ struct watch_cfi {
 /* The registers that a step needs. */
 struct watch_regs {
 	uintptr_t pc, sp, bp;
+	bool exact; /* pc is of the next instruction; else it is a return address */
 };
 
 /* From a frame of the module to its caller's. False if that is not possible; then *r is useless. */

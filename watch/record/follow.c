@@ -17,9 +17,9 @@
 #include "source/confined.h"
 #include "source/process.h"
 #include "watch/record/vdso_clock.h"
+#include "watch/record/walk.h"
 #include "watch/record/environment.h"
 #include "watch/record/exec_plan.h"
-#include "watch/record/caller.h"
 #include "watch/shared/kinds.h"
 #include "watch/record/lane.h"
 #include "watch/record/recorder.h"
@@ -274,7 +274,7 @@ static void begin(void)
 	own_pid = mrn_sys0(SYS_getpid);
 	watch_exec_start();
 	watch_exec_plan_start();
-	watch_caller_start();
+	watch_walk_start();
 	own_kind = attach();
 	if (own_kind < 0 && !header->attached)
 		refuse();

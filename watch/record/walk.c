@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "watch/record/walk.h"
+
+#include <link.h>
+#include <mrn/source.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
+
+#include "os/event_path.h"
+
+/* Code of one module. */
+struct span {
+	uintptr_t start, end;
+	enum watch_code code;
+	struct watch_cfi cfi;
+};
+
+#define SPANS 256
+static struct span spans[SPANS];
+static unsigned int nr_spans;
+
+/* ------------------------------------------------------------------------------------- at the start */
+
+static bool holds(const struct dl_phdr_info *info, uintptr_t addr)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+
+		if (ph->p_type == PT_LOAD && addr - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz)
+			return true;
+	}
+	return false;
+}
+
+static bool has_name(const struct dl_phdr_info *info, const char *begins)
+{
+	const char *slash = strrchr(info->dlpi_name, '/');
+
+	return !strncmp(slash ? slash + 1 : info->dlpi_name, begins, strlen(begins));
+}
+
+/*
+ * Decides by contents, since other libraries may have such names, too. What the interposer exports has libc's names,
+ * but no library comes before it.
+ */
+static bool is_ours(const struct dl_phdr_info *info)
+{
+	/* The program itself may have entries of its own for functions whose addresses it takes. */
+	if (!*info->dlpi_name)
+		return false;
+	return holds(info, (uintptr_t)mrn_source_bypass) ||
+	       holds(info, (uintptr_t)watch_walk_step) ||
+	       (holds(info, (uintptr_t)remap_file_pages) && has_name(info, "libmrn-interpose.so"));
+}
+
+static bool is_the_systems(const struct dl_phdr_info *info)
+{
+#ifdef __GLIBC__
+	if (holds(info, (uintptr_t)gnu_get_libc_version))
+		return true;
+#endif
+	return holds(info, (uintptr_t)&_r_debug);
+}
+
+static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct watch_cfi cfi = {NULL};
+	enum watch_code code = is_ours(info)	      ? WATCH_CODE_OURS
+			       : is_the_systems(info) ? WATCH_CODE_SYSTEM
+						      : WATCH_CODE_OTHER;
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
+			cfi.table = (const uint8_t *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+	for (int i = 0; i < info->dlpi_phnum && nr_spans < SPANS; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X))
+			spans[nr_spans++] = (struct span){start, start + ph->p_memsz, code, cfi};
+	}
+	return 0;
+}
+
+void watch_walk_start(void)
+{
+	watch_stack_start();
+	nr_spans = 0;
+	dl_iterate_phdr(add_spans, NULL);
+}
+
+/* ---------------------------------------------------------------------------------- on the event path */
+
+static const struct span *span_of(uintptr_t pc)
+{
+	for (unsigned int i = 0; i < nr_spans; i++)
+		if (pc - spans[i].start < spans[i].end - spans[i].start)
+			return &spans[i];
+	return NULL;
+}
+
+/*
+ * Follows the frame pointer: on x86-64 and aarch64 it points to the caller's, and next to that is the return address.
+ */
+static bool step_ours(struct watch_regs *r, struct watch_stack *stack)
+{
+	enum { FRAME_MAX = 1 << 20 };
+	const uintptr_t frame = r->bp;
+
+	if (frame < r->sp || frame - r->sp > FRAME_MAX)
+		return false;
+	if (!watch_stack_read(stack, frame, &r->bp) ||
+	    !watch_stack_read(stack, frame + sizeof(uintptr_t), &r->pc))
+		return false;
+	r->sp = frame + 2 * sizeof(uintptr_t);
+	r->exact = false;
+	return true;
+}
+
+/* The same where only frames of ours are below, all in use: the kernel need not be asked. */
+static bool step_from_below(struct watch_regs *r, struct watch_stack *stack)
+{
+	stack->low = r->sp;
+	stack->high = UINTPTR_MAX;
+	if (!step_ours(r, stack))
+		return false;
+	watch_stack_enter(stack, r->sp);
+	return true;
+}
+
+/* True for the instructions by which every unwinder recognises it. */
+static bool is_sigreturn(const struct span *in, uintptr_t pc)
+{
+#ifdef __x86_64__
+	static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+
+	return in->end - pc >= sizeof(code) && !memcmp((const void *)pc, code, sizeof(code));
+#else
+	return false;
+#endif
+}
+
+/* The signal's frame is above frames that are in use, too: the kernel has just written it. */
+static bool leave_from_below(struct watch_regs *r, struct watch_stack *stack)
+{
+	stack->low = r->sp;
+	stack->high = UINTPTR_MAX;
+	return watch_cfi_leave_signal(r, stack);
+}
+
+enum watch_code watch_walk_code(const struct watch_walk *w)
+{
+	const struct span *in = span_of(w->regs.pc);
+
+	return in ? in->code : WATCH_CODE_OTHER;
+}
+
+bool watch_walk_step(struct watch_walk *w)
+{
+	const struct span *in = span_of(w->regs.pc);
+	const bool below = w->below;
+
+	if (!in)
+		return false;
+	/* Returns from dispatch's handler: goes on in what the signal has interrupted. */
+	if (in->code == WATCH_CODE_OURS && is_sigreturn(in, w->regs.pc)) {
+		w->below = false;
+		return below ? leave_from_below(&w->regs, &w->stack)
+			     : watch_cfi_leave_signal(&w->regs, &w->stack);
+	}
+	/* Where a signal has interrupted it, the frame may not be complete. */
+	if (in->code == WATCH_CODE_OURS && (below || !w->regs.exact))
+		return below ? step_from_below(&w->regs, &w->stack)
+			     : step_ours(&w->regs, &w->stack);
+	w->below = false;
+	return watch_cfi_step(&in->cfi, &w->regs, &w->stack);
+}
