@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "check/record/interfaces.h"
 
+#include "check/record/calls.h"
+#include "check/record/uring.h"
+
 void check_interfaces_start(void)
 {
+	check_uring_start();
+	check_calls_start();
 }
 
 void check_interfaces_restart(void)
 {
+	check_uring_start();
+	check_calls_start();
 }

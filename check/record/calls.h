@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The system calls that whoever understands an interface wants to see, and whom each is shown to. They come from
+ * dispatch's handler (source/observe.h); where dispatch does not catch a thread, from functions that stand in front of
+ * libc's and liburing's.
+ */
+#ifndef MRN_CHECK_CALLS_H
+#define MRN_CHECK_CALLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Sees a call before it is made, on the event path. It may change the arguments; or make the call, if that does not
+ * wait: then true, and *result is what the program gets.
+ */
+typedef bool check_call_fn(long a[6], long *result);
+
+/* Call before dispatch starts. */
+void check_calls_start(void);
+/* Shows a call to all that want to see it. As check_call_fn; nr as the kernel reads it. */
+bool check_call_sees(long nr, long a[6], long *result);
+
+/* Makes it in place of the program. */
+long check_call_make(long nr, const long a[6]);
+
+/* What the program's memory holds there, which may be no memory: 0 or -EFAULT. Likewise writes to it. */
+int check_read(void *into, uintptr_t addr, size_t size);
+int check_write(uintptr_t addr, const void *from, size_t size);
+
+/* A sentence on what is not seen in a process whose calls are not caught. */
+#define CHECK_UNCAUGHT                                                                          \
+	"without dispatch, transfers and registrations are seen only if they are made through " \
+	"libc's syscall() or liburing's own functions"
+
+#endif

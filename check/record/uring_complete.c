@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Requests in flight: from their submission until their completion has been posted. Completions are looked for at each
+ * enter, before what is submitted next, and before a change of memory in flight is reported.
+ *
+ * A flight that outlasted its request would be a false report. So it begins only where its completion must come after
+ * that, and be seen:
+ *
+ *	- each request that a call takes has been looked at, and its flight begun, before that call or before another one
+ *	  that has been made before it: a look is at all that waits. It fails only if a call asks for more than there is
+ *	  while another thread adds; so if threads share a ring and one asks for too much, no more flights begin.
+ *	- a request that may complete without a word has none (IOSQE_CQE_SKIP_SUCCESS, and what is linked behind one).
+ *	- if completions may have been overwritten before they were seen, all flights of the ring are given up.
+ *	- a request that the kernel has not taken yet is in nobody's hands: it is given up at a change of its memory.
+ *
+ * A completion tells its request by user_data alone. If several have the same, it counts for the oldest.
+ */
+#include <string.h>
+
+#include "check/record/finding.h"
+#include "check/record/flight.h"
+#include "check/record/uring_internal.h"
+#include "check/shared/check.h"
+#include "os/pages.h"
+#include "os/thread.h"
+
+#include "os/event_path.h"
+
+/* One range of a request. Indices are 1 + a place; 0: none. */
+struct range {
+	uint64_t user_data;
+	uint32_t position, flight;
+	uint32_t next; /* in the bucket; or the next free one */
+};
+
+struct uring_flights {
+	size_t size;
+	uint32_t nr, used,
+		vacant; /* ranges: of all, those that have ever been used, the first free one */
+	uint32_t in_flight;
+	uint32_t mask;
+	struct {
+		uint32_t first, last;
+	} * bucket;
+	struct range range[];
+};
+
+#define LEAST 64
+#define MOST  16384
+
+static bool make_flights(struct uring_ring *r)
+{
+	uint32_t nr = LEAST;
+	struct uring_flights *f;
+	size_t size;
+
+	while (nr < r->view.cq_entries && nr < MOST)
+		nr *= 2;
+	size = sizeof(*f) + nr * (sizeof(f->range[0]) + sizeof(f->bucket[0]));
+	f = mrn_pages_alloc(size);
+	if (!f)
+		return false;
+	f->size = size;
+	f->nr = nr;
+	f->mask = nr - 1;
+	f->bucket = (void *)&f->range[nr];
+	r->flights = f;
+	return true;
+}
+
+static uint32_t bucket_of(const struct uring_flights *f, uint64_t user_data)
+{
+	return (uint32_t)(user_data * UINT64_C(0x9e3779b97f4a7c15) >> 40) & f->mask;
+}
+
+/* ------------------------------------------------------------------------------------- a submission */
+
+struct begin {
+	struct uring_ring *r;
+	const char *op;
+	uint64_t user_data;
+	uint32_t position;
+};
+
+static void add(struct uring_flights *f, const struct begin *b, uint32_t flight)
+{
+	const uint32_t bucket = bucket_of(f, b->user_data);
+	const uint32_t number = f->vacant ? f->vacant : ++f->used;
+	struct range *range = &f->range[number - 1];
+
+	if (f->vacant)
+		f->vacant = range->next;
+	*range = (struct range){.user_data = b->user_data,
+				.position = b->position,
+				.flight = flight};
+	if (f->bucket[bucket].last)
+		f->range[f->bucket[bucket].last - 1].next = number;
+	else
+		f->bucket[bucket].first = number;
+	f->bucket[bucket].last = number;
+	f->in_flight++;
+}
+
+static void begin(void *arg, uintptr_t addr, size_t length)
+{
+	struct begin *b = arg;
+	uint32_t flight;
+
+	if (!length)
+		return;
+	if ((!b->r->flights && !make_flights(b->r)) ||
+	    b->r->flights->in_flight == b->r->flights->nr) {
+		CHECK_COUNT(given_up);
+		return;
+	}
+	flight = check_flight_begin(CHECK_IO_URING, addr, length, b->op);
+	if (flight)
+		add(b->r->flights, b, flight);
+}
+
+void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
+		 const struct uring_request *q, uint32_t position)
+{
+	struct begin b = {r, q->op, sqe->user_data, position};
+
+	if (!r->chain)
+		r->silent = false;
+	r->silent |= !!(sqe->flags & IOSQE_CQE_SKIP_SUCCESS);
+	r->chain = sqe->flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+	if (!q->op)
+		return;
+	/* What is in the program's memory could be read at a change of it only by a system call. */
+	if (r->silent || r->view.is_programs || (r->is_shared && r->is_overasked)) {
+		CHECK_COUNT(given_up);
+		return;
+	}
+	uring_each_range(q, begin, &b);
+}
+
+/* ------------------------------------------------------------------------------------- a completion */
+
+/* Takes the bucket's entries out that are wanted. */
+static void end_those(struct uring_flights *f, uint32_t bucket,
+		      bool (*is_wanted)(const struct range *range, void *arg), void *arg)
+{
+	uint32_t last = 0, *link = &f->bucket[bucket].first;
+
+	while (*link) {
+		const uint32_t number = *link;
+		struct range *range = &f->range[number - 1];
+
+		if (!is_wanted(range, arg)) {
+			last = number;
+			link = &range->next;
+			continue;
+		}
+		check_flight_end(range->flight);
+		*link = range->next;
+		range->next = f->vacant;
+		f->vacant = number;
+		f->in_flight--;
+	}
+	f->bucket[bucket].last = last;
+}
+
+struct completion {
+	uint64_t user_data;
+	uint32_t position;
+	bool any;
+};
+
+/* All ranges of the oldest request with this user_data. */
+static bool is_completed(const struct range *range, void *arg)
+{
+	struct completion *c = arg;
+
+	if (range->user_data != c->user_data || (c->any && range->position != c->position))
+		return false;
+	c->any = true;
+	c->position = range->position;
+	return true;
+}
+
+static bool is_any(const struct range *range, void *arg)
+{
+	return true;
+}
+
+static void give_all_up(struct uring_flights *f)
+{
+	if (!f->in_flight)
+		return;
+	for (uint32_t i = 0; i < f->nr; i++)
+		end_those(f, i, is_any, NULL);
+	CHECK_COUNT(given_up);
+}
+
+static void complete(struct uring_flights *f, const struct io_uring_cqe *cqe)
+{
+	struct completion c = {.user_data = cqe->user_data};
+
+	/* More is to come: of a multishot request; or that a send without copying has given the memory back. */
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		end_those(f, bucket_of(f, c.user_data), is_completed, &c);
+}
+
+/*
+ * The completion at that place; false if another may be there by now. The kernel writes to a place again only if the
+ * program's head has passed it, and there is no other place that is free.
+ */
+static bool read_at(const struct uring_view *v, uint32_t at, struct io_uring_cqe *cqe)
+{
+	uint32_t head, tail;
+
+	memcpy(cqe, v->cqes + ((size_t)(at & (v->cq_entries - 1)) << v->cqe_shift), sizeof(*cqe));
+	/* Orders the copy before the looks at the head and the tail. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return uring_view_word(v, v->cq_head, &head) && uring_view_word(v, v->cq_tail, &tail) &&
+	       (tail - at < v->cq_entries || (int32_t)(head - at) <= 0);
+}
+
+void uring_completed(struct uring_ring *r)
+{
+	const struct uring_view *v = &r->view;
+	struct uring_flights *f = r->flights;
+	struct io_uring_cqe cqe;
+	uint32_t tail;
+
+	if (v->is_programs || MRN_BROKEN(CHECK_FLIGHTS) || !uring_view_word(v, v->cq_tail, &tail))
+		return;
+	for (; f && f->in_flight && r->completed != tail; r->completed++) {
+		if (tail - r->completed > v->cq_entries || !read_at(v, r->completed, &cqe)) {
+			give_all_up(f);
+			break;
+		}
+		complete(f, &cqe);
+	}
+	r->completed = tail;
+}
+
+void uring_forget_flights(struct uring_ring *r)
+{
+	struct uring_flights *f = r->flights;
+
+	if (!f)
+		return;
+	give_all_up(f);
+	r->flights = NULL;
+	mrn_pages_free(f, f->size);
+}
+
+/* ------------------------------------------------------------------------------- a change of memory */
+
+static bool is_untaken(const struct range *range, void *arg)
+{
+	const uint32_t *head = arg;
+
+	return (int32_t)(range->position - *head) >= 0;
+}
+
+static void look(struct uring_ring *r)
+{
+	uint32_t head;
+
+	if (!uring_try_lock(r))
+		return;
+	if (r->is_live && r->is_seen && r->flights) {
+		uring_completed(r);
+		if (uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
+			for (uint32_t i = 0; i < r->flights->nr; i++)
+				end_those(r->flights, i, is_untaken, &head);
+	}
+	uring_unlock(r);
+}
+
+static void look_from_change(void)
+{
+	uring_each(look);
+}
+
+void check_uring_start(void)
+{
+	static bool started;
+
+	/* A forked child has it from its parent. */
+	if (!started)
+		check_flight_on_change(look_from_change);
+	started = true;
+}

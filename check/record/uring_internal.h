@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A ring and its lock. The lock is held while the ring's memory is read, and over calls into the registrations and
+ * flights (registration.h, flight.h), but over no system call of the program's. A thread that cannot have it leaves the
+ * ring alone, so what it would have seen is not seen: in a signal handler that has interrupted its holder, or, for a look
+ * from within somebody's change of memory, at once.
+ */
+#ifndef MRN_CHECK_URING_INTERNAL_H
+#define MRN_CHECK_URING_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check/record/pool.h"
+#include "check/record/registration.h"
+#include "check/record/uring.h"
+#include "check/record/uring_abi.h"
+
+/* A registered buffer. Rings may share one: IORING_REGISTER_CLONE_BUFFERS. */
+struct uring_buffer {
+	struct check_pooled pooled;
+	struct check_reg *reg;
+	uint32_t refs; /* atomic */
+};
+
+struct uring_view {
+	/* Our mappings; or, if the program has given the memory, the program's (NO_MMAP). */
+	char *rings, *sqes;
+	size_t rings_size, sqes_size;
+	bool is_programs;
+	uint32_t *sq_flags;
+	const uint32_t *sq_head, *sq_tail, *sq_array; /* sq_array: NULL without */
+	const uint32_t *cq_head, *cq_tail;
+	const char *cqes;
+	uint32_t sq_entries, cq_entries;
+	unsigned int sqe_shift, cqe_shift;
+};
+
+struct uring_flights; /* uring_complete.c */
+
+struct uring_ring {
+	struct check_pooled pooled;
+	uint64_t holder; /* atomic: the thread that has the lock; 0: nobody */
+	uint32_t refs;	 /* atomic: descriptors and registered indices */
+	uint32_t flags;	 /* as it was asked for */
+	bool is_seen;	 /* there is a view */
+	bool polled;	 /* SQPOLL in the program's eyes: uring_setup.c */
+	bool is_live;	 /* atomic */
+	struct uring_view view;
+
+	struct uring_buffer **buffer; /* NULL: none are registered; an entry may be NULL */
+	uint32_t nr_buffers;
+
+	uint32_t looked;    /* submissions before this one have been looked at */
+	uint64_t submitter; /* a thread */
+	bool is_shared;	    /* others submit, too */
+	bool is_overasked;  /* more was to be submitted than was there */
+	bool chain,
+		silent; /* the next request is linked to the last; one of its chain may complete without a word */
+	uint32_t completed; /* completions before this one have been looked at */
+	struct uring_flights *flights;
+};
+
+/* ---- uring_rings.c */
+
+bool uring_lock(struct uring_ring *r);
+bool uring_try_lock(struct uring_ring *r);
+void uring_unlock(struct uring_ring *r);
+
+/* The ring, locked: by descriptor, or by this thread's registered index. NULL: not followed. */
+struct uring_ring *uring_take(uint32_t fd, bool is_registered);
+/* The same without the lock, for a call by this thread that does not end it. */
+struct uring_ring *uring_look_up(uint32_t fd, bool is_registered);
+struct uring_ring *uring_new(void);
+/* From here on this is the ring's; ends what was known by it. Without memory the ring is not followed. */
+void uring_set_fd(uint32_t fd, struct uring_ring *r);
+void uring_set_registered(uint32_t index, struct uring_ring *r);
+/* Calls look for each ring. */
+void uring_each(void (*look)(struct uring_ring *r));
+
+/* ---- uring_view.c */
+
+/* Sets is_seen, if it can. memory: the program's (NO_MMAP): the rings and the requests. */
+void uring_view_open(struct uring_ring *r, int fd, const struct io_uring_params *p,
+		     const uint64_t memory[2]);
+void uring_view_close(struct uring_ring *r);
+/* Copies from the view: false if it is not there any more. */
+bool uring_view_read(const struct uring_view *v, void *into, const void *from, size_t size);
+bool uring_view_word(const struct uring_view *v, const uint32_t *word, uint32_t *value);
+
+/* ---- uring_register.c: with the ring's lock */
+
+void uring_forget_buffers(struct uring_ring *r);
+/* In a forked child. */
+void uring_restart_buffers(void);
+/* NULL: nothing is known of it. */
+struct check_reg *uring_registered(const struct uring_ring *r, uint32_t index);
+
+/* ---- uring_op.c */
+
+struct uring_request {
+	const char *op; /* NULL: it uses no memory that we know of */
+	bool is_fixed;	/* that of a registered buffer */
+	bool is_vector, is_message;
+	uint64_t addr;
+	uint64_t length; /* bytes, or entries */
+	uint32_t index;
+};
+
+void uring_read_request(const struct io_uring_sqe *sqe, bool is_long, struct uring_request *q);
+/* Calls use for each range of it. */
+void uring_each_range(const struct uring_request *q,
+		      void (*use)(void *arg, uintptr_t addr, size_t length), void *arg);
+
+/* ---- uring_submit.c: with the ring's lock */
+
+void uring_submits(struct uring_ring *r, uint32_t most);
+
+/* ---- uring_complete.c: with the ring's lock */
+
+/* Ends the flights whose completions are there. */
+void uring_completed(struct uring_ring *r);
+/* position: of the request in the submission queue. */
+void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
+		 const struct uring_request *q, uint32_t position);
+void uring_forget_flights(struct uring_ring *r);
+
+#endif
