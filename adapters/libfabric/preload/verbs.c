@@ -6,39 +6,23 @@
  * ibv_reg_dmabuf_mr is left alone: libfabric asks the monitor about ordinary memory only, and registers that by address.
  * Compiled without <infiniband/verbs.h>, which need not be here: the pointers are passed on as they are.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdint.h>
 
 #include "adapters/libfabric/preload/preload.h"
+#include "os/behind.h"
 
 void *ibv_reg_mr(void *pd, void *addr, size_t length, int access);
 void *ibv_reg_mr_iova(void *pd, void *addr, size_t length, uint64_t iova, int access);
 void *ibv_reg_mr_iova2(void *pd, void *addr, size_t length, uint64_t iova, unsigned int access);
 
-/* libibverbs may be in the program's scope, behind us, or only in that of a library that was opened later. */
-static void *find(const char *name)
-{
-	void *found = dlsym(RTLD_NEXT, name), *library;
-
-	if (found)
-		return found;
-	library = dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_NOLOAD);
-	return library ? dlsym(library, name) : NULL;
-}
-
-/* Finds the function that is called, once; the registration fails without it. */
-#define BEHIND(name)                                                           \
-	static __typeof__(&(name)) behind;                                     \
-	__typeof__(&(name)) call = __atomic_load_n(&behind, __ATOMIC_RELAXED); \
-                                                                               \
-	if (!call) {                                                           \
-		call = (__typeof__(&(name)))find(#name);                       \
-		if (!call) {                                                   \
-			errno = ENOSYS;                                        \
-			return NULL;                                           \
-		}                                                              \
-		__atomic_store_n(&behind, call, __ATOMIC_RELAXED);             \
+/* The registration fails without it. */
+#define BEHIND(name)                                                    \
+	__typeof__(&(name)) call = MRN_BEHIND(name, "libibverbs.so.1"); \
+                                                                        \
+	if (!call) {                                                    \
+		errno = ENOSYS;                                         \
+		return NULL;                                            \
 	}
 
 void *ibv_reg_mr(void *pd, void *addr, size_t length, int access)
