@@ -3,6 +3,9 @@
 
 #include "check/record/calls.h"
 #include "check/record/uring.h"
+#ifdef MRN_HAVE_VERBS
+#include "check/record/verbs.h"
+#endif
 
 void check_interfaces_start(void)
 {
@@ -14,4 +17,7 @@ void check_interfaces_restart(void)
 {
 	check_uring_start();
 	check_calls_start();
+#ifdef MRN_HAVE_VERBS
+	check_verbs_restart();
+#endif
 }

@@ -29,6 +29,7 @@ struct verbs_device_opts {
 	unsigned int fail_nth;	   /* the n-th registration from now on fails, */
 	int fail_errno;		   /* with this error; 0 means ENOMEM */
 	unsigned int refuse_dereg; /* so many deregistrations from now on fail with EBUSY */
+	int rereg_error; /* what the next change of a registration comes to; 0: it succeeds */
 	enum ibv_fork_status fork; /* what ibv_is_fork_initialized says */
 	/* Called between pinning and the end of a registration; or NULL. */
 	void (*pinned)(void *addr, size_t length);

@@ -182,6 +182,44 @@ struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t leng
 	return NULL;
 }
 
+/* Of its memory alone, and what that is used for. It gets another key. */
+static int move(struct region *region, void *addr, size_t length, unsigned int access)
+{
+	struct region was = *region;
+
+	region->mr.addr = addr;
+	region->mr.length = length;
+	region->access = access;
+	region->iova = (uintptr_t)addr;
+	if (make(region)) {
+		*region = was;
+		return IBV_REREG_MR_ERR_CMD;
+	}
+	leave(&was);
+	pin_release(&was.pin);
+	return 0;
+}
+
+int ibv_rereg_mr(struct ibv_mr *mr, int flags, struct ibv_pd *pd, void *addr, size_t length,
+		 int access)
+{
+	struct region *region = (struct region *)mr;
+	int error = verbs_device_opts.rereg_error, r = 0;
+
+	verbs_device_opts.rereg_error = 0;
+	if (error == IBV_REREG_MR_ERR_INPUT || error == IBV_REREG_MR_ERR_DONT_FORK_NEW)
+		return error;
+	if (flags & IBV_REREG_MR_CHANGE_PD)
+		mr->pd = pd;
+	if (flags & IBV_REREG_MR_CHANGE_TRANSLATION)
+		r = move(region, addr, length,
+			 flags & IBV_REREG_MR_CHANGE_ACCESS ? (unsigned int)access
+							    : region->access);
+	else if (flags & IBV_REREG_MR_CHANGE_ACCESS)
+		region->access = (unsigned int)access;
+	return r ? r : error;
+}
+
 int ibv_dereg_mr(struct ibv_mr *mr)
 {
 	struct region *region = (struct region *)mr;

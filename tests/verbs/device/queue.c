@@ -94,6 +94,7 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 	qp->qp.state = IBV_QPS_RESET;
 	qp->signals_all = attr->sq_sig_all;
 	qp->last = &qp->first;
+	queue_build(qp);
 	pthread_mutex_lock(&queues.lock);
 	qp->qp.qp_num = ++queues.last_number;
 	qp->next = queues.qps;

@@ -25,17 +25,26 @@ struct receive {
 };
 
 struct qp {
-	struct ibv_qp qp;
+	union {
+		struct ibv_qp qp;
+		struct ibv_qp_ex ex; /* begins with it */
+	};
 	struct qp *next; /* of all that there are */
 	uint32_t peer;	 /* its number */
 	bool signals_all;
 	struct receive *first, **last;
+	struct ibv_send_wr built; /* what the program is about to post by ex */
+	struct ibv_sge built_sge[QUEUE_MAX_SGE];
+	int built_error;
 };
 
 /* What the device's context calls. */
 int queue_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
 int queue_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad);
 int queue_poll(struct ibv_cq *cq, int nr, struct ibv_wc *wc);
+
+/* The functions of qp->ex: each list has one piece of work. */
+void queue_build(struct qp *qp);
 
 /* Under the queues' lock: a queue pair of this number or NULL; adds a completion. */
 struct qp *queue_find(uint32_t number);

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "check/record/keys.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "check/shared/check.h"
+#include "os/pages.h"
+
+#include "os/event_path.h"
+
+#define SLOTS  4
+#define BLOCKS 390 /* of a chunk: 64 KiB */
+
+enum { FREE, BUSY, LIVE, STATES };
+
+struct slot {
+	uint64_t state; /* the generation times STATES, and one of these */
+	struct check_key key;
+	struct check_value value;
+};
+
+struct check_keys_block {
+	struct check_keys_block *next;
+	struct slot slot[SLOTS];
+};
+
+struct chunk {
+	uint32_t used;
+	struct check_keys_block block[BLOCKS];
+};
+
+static struct chunk *chunk;
+
+static uint64_t bucket_of(struct check_key key)
+{
+	/* Fibonacci hashing: the upper bits depend on all. */
+	uint64_t both = key.number ^ (key.scope << 17 | key.scope >> 47);
+
+	return both * UINT64_C(0x9e3779b97f4a7c15) >> (64 - CHECK_KEYS_BITS);
+}
+
+static struct check_keys_block *next_of(struct check_keys_block *const *link)
+{
+	/* Acquire pairs with the release of grow: the block is zero, or what others have made of it. */
+	return __atomic_load_n(link, __ATOMIC_ACQUIRE);
+}
+
+/* ------------------------------------------------------------------------------------------- slots */
+
+/* True if the slot is LIVE and the key's; then in the state *state, with this value. */
+static bool read_slot(struct slot *slot, struct check_key key, struct check_value *value,
+		      uint64_t *state)
+{
+	/* Acquire pairs with the release of fill. */
+	uint64_t before = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+
+	if (before % STATES != LIVE ||
+	    __atomic_load_n(&slot->key.scope, __ATOMIC_ACQUIRE) != key.scope ||
+	    __atomic_load_n(&slot->key.number, __ATOMIC_ACQUIRE) != key.number)
+		return false;
+	for (int i = 0; i < CHECK_KEY_WORDS; i++)
+		value->word[i] = __atomic_load_n(&slot->value.word[i], __ATOMIC_ACQUIRE);
+	*state = before;
+	/* The loads above, with acquire, are over; if one has read what fill has written, so does this see its BUSY. */
+	return __atomic_load_n(&slot->state, __ATOMIC_RELAXED) == before ||
+	       MRN_BROKEN(CHECK_KEYS_TORN);
+}
+
+/* The slot is the caller's, BUSY. */
+static void fill(struct slot *slot, uint64_t busy, struct check_key key, struct check_value value)
+{
+	/* Each release orders the BUSY state before the field. */
+	__atomic_store_n(&slot->key.scope, key.scope, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->key.number, key.number, __ATOMIC_RELEASE);
+	for (int i = 0; i < CHECK_KEY_WORDS; i++)
+		__atomic_store_n(&slot->value.word[i], value.word[i], __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->state, busy - BUSY + LIVE, __ATOMIC_RELEASE);
+}
+
+static bool fill_one(struct check_keys_block *block, struct check_key key, struct check_value value)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		struct slot *slot = &block->slot[i];
+		uint64_t state = __atomic_load_n(&slot->state, __ATOMIC_RELAXED);
+
+		if (state % STATES == FREE &&
+		    __atomic_compare_exchange_n(&slot->state, &state, state - FREE + BUSY, false,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			fill(slot, state - FREE + BUSY, key, value);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------------------------------ blocks */
+
+/* A block that nobody has; NULL without memory. */
+static struct check_keys_block *block_new(void)
+{
+	for (;;) {
+		struct chunk *have = __atomic_load_n(&chunk, __ATOMIC_ACQUIRE), *more;
+		uint32_t n = have ? __atomic_fetch_add(&have->used, 1, __ATOMIC_RELAXED) : BLOCKS;
+
+		if (n < BLOCKS)
+			return &have->block[n];
+		more = mrn_pages_alloc(sizeof(*more));
+		if (!more)
+			return NULL;
+		if (!__atomic_compare_exchange_n(&chunk, &have, more, false, __ATOMIC_RELEASE,
+						 __ATOMIC_RELAXED))
+			mrn_pages_free(more, sizeof(*more));
+	}
+}
+
+/* Puts a block at the end, wherever that is by now. */
+static int grow(struct check_keys_block **link)
+{
+	struct check_keys_block *block = block_new(), *there = NULL;
+
+	if (!block)
+		return -ENOMEM;
+	while (!__atomic_compare_exchange_n(link, &there, block, false, __ATOMIC_RELEASE,
+					    __ATOMIC_ACQUIRE)) {
+		link = &there->next;
+		there = NULL;
+	}
+	return 0;
+}
+
+int check_keys_put(struct check_keys *keys, struct check_key key, struct check_value value)
+{
+	struct check_keys_block **link = &keys->bucket[bucket_of(key)], *block;
+
+	for (;;) {
+		while ((block = next_of(link))) {
+			if (fill_one(block, key, value))
+				return 0;
+			link = &block->next;
+		}
+		/* Others may fill the new block first; then another is added. */
+		if (grow(link))
+			return -ENOMEM;
+	}
+}
+
+static struct slot *find(const struct check_keys *keys, struct check_key key,
+			 struct check_value *value, uint64_t *state)
+{
+	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
+
+	for (; block; block = next_of(&block->next))
+		for (int i = 0; i < SLOTS; i++)
+			if (read_slot(&block->slot[i], key, value, state))
+				return &block->slot[i];
+	return NULL;
+}
+
+bool check_keys_find(const struct check_keys *keys, struct check_key key, struct check_value *value)
+{
+	uint64_t state;
+
+	return find(keys, key, value, &state);
+}
+
+/* Frees the slot if it is in this state yet. */
+static bool free_slot(struct slot *slot, uint64_t state)
+{
+	return __atomic_compare_exchange_n(&slot->state, &state, state - LIVE + STATES + FREE,
+					   false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+bool check_keys_take(struct check_keys *keys, struct check_key key, struct check_value *value)
+{
+	uint64_t state;
+	struct slot *slot = find(keys, key, value, &state);
+
+	return slot && free_slot(slot, state);
+}
+
+void check_keys_clear(struct check_keys *keys)
+{
+	for (uint64_t i = 0; i < UINT64_C(1) << CHECK_KEYS_BITS; i++)
+		for (struct check_keys_block *block = next_of(&keys->bucket[i]); block;
+		     block = next_of(&block->next))
+			for (int j = 0; j < SLOTS; j++) {
+				uint64_t state =
+					__atomic_load_n(&block->slot[j].state, __ATOMIC_RELAXED);
+
+				/* A slot that another thread was about to fill when the process forked is lost. */
+				if (state % STATES == LIVE)
+					free_slot(&block->slot[j], state);
+			}
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the program's own names stand for: for an lkey its registration, for a device the functions that ours are in
+ * front of. Hash tables without locks:
+ *
+ * K.1	A slot's state is its generation and one of FREE, BUSY, LIVE. Only the thread that has made it BUSY writes its
+ *	fields. Whoever reads them finds the same LIVE state before and after, or takes nothing.
+ * K.2	Blocks of slots are added to a bucket and never leave it, so a walk needs no protection. A bucket has as many as it
+ *	once had keys: the memory follows the largest number of keys that were there at one time.
+ * K.3	All functions are bounded by the bucket's length, allocate only whole pages, and preserve errno.
+ */
+#ifndef MRN_CHECK_KEYS_H
+#define MRN_CHECK_KEYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A number, and who has given it: an address that no other kind of number has for its scope. */
+struct check_key {
+	uintptr_t scope;
+	uint64_t number;
+};
+
+#define CHECK_KEY_WORDS 3
+struct check_value {
+	uint64_t word[CHECK_KEY_WORDS];
+};
+
+#define CHECK_KEYS_BITS 14
+struct check_keys {
+	struct check_keys_block *bucket[1u << CHECK_KEYS_BITS];
+};
+
+/* The caller has taken out what may still be there under the key. 0 or -ENOMEM. */
+int check_keys_put(struct check_keys *keys, struct check_key key, struct check_value value);
+bool check_keys_find(const struct check_keys *keys, struct check_key key,
+		     struct check_value *value);
+/* Takes it out; false if it is not there. Of threads that take the same key, one gets it. */
+bool check_keys_take(struct check_keys *keys, struct check_key key, struct check_value *value);
+/* In a forked child: takes all out. */
+void check_keys_clear(struct check_keys *keys);
+
+#endif
