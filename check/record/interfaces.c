@@ -2,6 +2,7 @@
 #include "check/record/interfaces.h"
 
 #include "check/record/calls.h"
+#include "check/record/gpu.h"
 #include "check/record/uring.h"
 #ifdef MRN_HAVE_VERBS
 #include "check/record/verbs.h"
@@ -17,6 +18,7 @@ void check_interfaces_restart(void)
 {
 	check_uring_start();
 	check_calls_start();
+	check_gpu_restart();
 #ifdef MRN_HAVE_VERBS
 	check_verbs_restart();
 #endif
