@@ -11,6 +11,9 @@ MRN_PART(UCX_REENTRY); /* UCX is entered again by a change that it makes itself 
 MRN_PART(UCX_CHILD);   /* a child in which it cannot be installed keeps its parent's word */
 MRN_PART(UCX_CLAMP);   /* UCX is given addresses that its page table cannot go over */
 
+MRN_PART(UCX_PAST);  /* dispatch catches the copies that UCX makes, too */
+MRN_PART(UCX_AGAIN); /* a copy past dispatch that fails is not made again */
+
 /* Not a defect: dispatch as if it bracketed nothing here. */
 MRN_PART(UCX_DISPATCH_BRACKETS);
 
