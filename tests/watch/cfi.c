@@ -2,14 +2,15 @@
 /*
  * The way out of libc by its own unwind table: libc calls back, and whoever called libc is found, exactly.
  */
+#define _GNU_SOURCE
 #include <ftw.h>
-#include <link.h>
 #include <pthread.h>
 #include <search.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -18,13 +19,11 @@
 #include "os/pages.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
+#include "tests/watch/table.h"
 #include "watch/record/cfi.h"
 #include "watch/record/stack.h"
 
-static struct {
-	uintptr_t start, end;
-	struct watch_cfi cfi;
-} libc;
+static struct table libc;
 
 /* A twin's: how many frames it finds enough. */
 static int enough = 32;
@@ -106,37 +105,6 @@ static void sort_some(size_t n)
 	CHECK_CAME_OUT(qsort(numbers, n, sizeof(int), compare));
 }
 
-#ifdef __x86_64__
-static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	uintptr_t in_it = (uintptr_t)gnu_get_libc_version;
-	bool found = false;
-
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t at = info->dlpi_addr + ph->p_vaddr;
-
-		if (ph->p_type == PT_GNU_EH_FRAME)
-			libc.cfi.table = (const uint8_t *)at;
-		if (ph->p_type == PT_LOAD && in_it - at < ph->p_memsz) {
-			libc.start = at;
-			libc.end = at + ph->p_memsz;
-			found = true;
-		}
-	}
-	return found;
-}
-
-#define NEEDS_A_TABLE()                                                    \
-	do {                                                               \
-		if (test_is_sanitized())                                   \
-			SKIP("a sanitizer's runtime stands before libc");  \
-		CHECK(dl_iterate_phdr(find_libc, NULL) && libc.cfi.table); \
-	} while (0)
-#else
-#define NEEDS_A_TABLE() SKIP("read on x86-64 only")
-#endif
-
 TEST(out_of_libc_to_its_caller)
 {
 	pthread_once_t control = PTHREAD_ONCE_INIT;
@@ -144,6 +112,7 @@ TEST(out_of_libc_to_its_caller)
 	void *tree = NULL;
 
 	NEEDS_A_TABLE();
+	libc = table_of((uintptr_t)gnu_get_libc_version);
 	for (size_t n = 2; n <= 300; n += 149)
 		sort_some(n);
 	CHECK(tsearch(&numbers[0], &tree, compare));
@@ -156,6 +125,7 @@ TWIN(out_of_libc_to_its_caller, one_frame, enough = 1);
 TEST(out_of_a_signal_handler)
 {
 	NEEDS_A_TABLE();
+	libc = table_of((uintptr_t)gnu_get_libc_version);
 	CHECK(signal(SIGUSR1, handler) != SIG_ERR);
 	CHECK_CAME_OUT(raise(SIGUSR1));
 }
@@ -203,6 +173,36 @@ TEST(reads_no_further_than_the_stack)
 }
 TWIN(reads_no_further_than_the_stack, reads_all, BREAK(WATCH_STACK));
 
+/* A frame of a signal that some program has written over, and a stack that ends where that one says. */
+TEST(does_not_trust_a_signals_frame)
+{
+	size_t size = mrn_page_size();
+	char *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct watch_regs r = {.sp = (uintptr_t)p};
+	ucontext_t *frame = (ucontext_t *)(void *)p;
+	struct watch_stack stack;
+	uintptr_t value, there = 3;
+
+#ifndef __x86_64__
+	SKIP("read on x86-64 only");
+#else
+	CHECK(signal(SIGSEGV, crashed) != SIG_ERR);
+	CHECK(p != MAP_FAILED && !mprotect(p + size, size, PROT_NONE));
+	watch_stack_start();
+	frame->uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)(p + size + 64);
+	watch_stack_enter(&stack, r.sp);
+	CHECK(watch_cfi_leave_signal(&r, &stack));
+	CHECK(!watch_stack_read(&stack, r.sp + 8, &value));
+	/* This one is right. */
+	r.sp = (uintptr_t)p;
+	frame->uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)&there;
+	watch_stack_enter(&stack, r.sp);
+	CHECK(watch_cfi_leave_signal(&r, &stack));
+	CHECK(watch_stack_read(&stack, r.sp, &value) && value == 3);
+#endif
+}
+TWIN(does_not_trust_a_signals_frame, trusts, BREAK(WATCH_SUPPOSED));
+
 /* What is no table, and what is in no function of it. */
 TEST(refuses_what_it_does_not_know)
 {
@@ -211,9 +211,11 @@ TEST(refuses_what_it_does_not_know)
 	struct watch_stack stack;
 
 	NEEDS_A_TABLE();
+	libc = table_of((uintptr_t)gnu_get_libc_version);
 	watch_stack_enter(&stack, 4096);
 	CHECK(!watch_cfi_step(&(struct watch_cfi){NULL}, &r, &stack));
-	CHECK(!watch_cfi_step(&(struct watch_cfi){other}, &r, &stack));
+	CHECK(!watch_cfi_step(&(struct watch_cfi){other, other, other + sizeof(other)}, &r,
+			      &stack));
 	CHECK(!watch_cfi_step(&libc.cfi, &r, &stack));
 	r.pc = 0;
 	CHECK(!watch_cfi_step(&libc.cfi, &r, &stack));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One step up the stack by a module's unwind table: the part of DWARF's call frame information that compilers generate
- * for libc. Reads the table where the loader has mapped it, and the stack as far as it is known to exist. No lock, no
- * allocation, bounded; refuses what it does not understand.
+ * One step up the stack by a module's unwind table: the part of DWARF's call frame information that compilers and
+ * linkers generate. Reads the table where the loader has mapped it, and the stack as far as it is known to exist. No
+ * lock, no allocation, bounded; refuses what it does not understand. The table may be damaged, and so may the stack.
  */
 #ifndef MRN_WATCH_CFI_H
 #define MRN_WATCH_CFI_H
@@ -13,7 +13,8 @@
 #include "watch/record/stack.h"
 
 struct watch_cfi {
-	const uint8_t *table; /* .eh_frame_hdr; NULL: none */
+	const uint8_t *table;	   /* .eh_frame_hdr; NULL: none */
+	const uint8_t *low, *high; /* nothing outside is read; .eh_frame is inside, too */
 };
 
 /* The registers that a step needs. */

@@ -28,11 +28,26 @@ void watch_stack_start(void)
 #endif
 }
 
+static bool is_on_main(uintptr_t sp)
+{
+	return main_end - sp < MAIN_MAX && pthread_equal(pthread_self(), main_thread);
+}
+
 void watch_stack_enter(struct watch_stack *stack, uintptr_t sp)
 {
 	stack->low = sp;
-	stack->high = mrn_page_up(sp);
-	if (main_end - sp < MAIN_MAX && pthread_equal(pthread_self(), main_thread))
+	stack->high = is_on_main(sp) ? main_end : mrn_page_up(sp);
+}
+
+void watch_stack_suppose(struct watch_stack *stack, uintptr_t sp)
+{
+	const uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+	stack->low = stack->high = sp;
+	if (MRN_BROKEN(WATCH_SUPPOSED))
+		watch_stack_enter(stack, sp);
+	/* What is above this very frame is there. */
+	else if (is_on_main(here) && sp - here < main_end - here)
 		stack->high = main_end;
 }
 
@@ -48,6 +63,6 @@ bool watch_stack_read(struct watch_stack *stack, uintptr_t addr, uintptr_t *valu
 	if (mrn_is_confined() || mrn_peek(value, addr, sizeof(*value)))
 		return false;
 	stack->low = addr;
-	stack->high = mrn_page_down(addr) + mrn_page_size();
+	stack->high = is_on_main(addr) ? main_end : mrn_page_down(addr) + mrn_page_size();
 	return true;
 }

@@ -19,6 +19,8 @@ void watch_stack_start(void);
 
 /* From now on uses the stack that has a live frame below sp. */
 void watch_stack_enter(struct watch_stack *stack, uintptr_t sp);
+/* The same where sp was read from memory: it may be wrong. */
+void watch_stack_suppose(struct watch_stack *stack, uintptr_t sp);
 
 /*
  * False: addr is not known to be readable. Asks the kernel only where it must, and only if the program has not begun to

@@ -67,16 +67,33 @@ static bool is_the_systems(const struct dl_phdr_info *info)
 	return holds(info, (uintptr_t)&_r_debug);
 }
 
-static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
+/* The module's table, and what is mapped around it. */
+static struct watch_cfi table_of(const struct dl_phdr_info *info)
 {
-	struct watch_cfi cfi = {NULL};
-	enum watch_code code = is_ours(info)	      ? WATCH_CODE_OURS
-			       : is_the_systems(info) ? WATCH_CODE_SYSTEM
-						      : WATCH_CODE_OTHER;
+	struct watch_cfi cfi = {NULL, NULL, NULL};
 
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
 			cfi.table = (const uint8_t *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		const uint8_t *low = (const uint8_t *)(info->dlpi_addr + ph->p_vaddr);
+
+		if (ph->p_type != PT_LOAD || (uintptr_t)cfi.table - (uintptr_t)low >= ph->p_filesz)
+			continue;
+		cfi.low = low;
+		cfi.high = low + ph->p_filesz;
+	}
+	return cfi;
+}
+
+static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const struct watch_cfi cfi = table_of(info);
+	enum watch_code code = is_ours(info)	      ? WATCH_CODE_OURS
+			       : is_the_systems(info) ? WATCH_CODE_SYSTEM
+						      : WATCH_CODE_OTHER;
+
 	for (int i = 0; i < info->dlpi_phnum && nr_spans < SPANS; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
@@ -145,12 +162,18 @@ static bool is_sigreturn(const struct span *in, uintptr_t pc)
 #endif
 }
 
-/* The signal's frame is above frames that are in use, too: the kernel has just written it. */
+/*
+ * The signal's frame is above frames that are in use, too: the kernel has just written it, and the interrupted call was
+ * made on that stack.
+ */
 static bool leave_from_below(struct watch_regs *r, struct watch_stack *stack)
 {
 	stack->low = r->sp;
 	stack->high = UINTPTR_MAX;
-	return watch_cfi_leave_signal(r, stack);
+	if (!watch_cfi_leave_signal(r, stack))
+		return false;
+	watch_stack_enter(stack, r->sp);
+	return true;
 }
 
 enum watch_code watch_walk_code(const struct watch_walk *w)
