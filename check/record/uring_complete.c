@@ -37,7 +37,6 @@ struct uring_flights {
 	size_t size;
 	uint32_t nr, used,
 		vacant; /* ranges: of all, those that have ever been used, the first free one */
-	uint32_t in_flight;
 	uint32_t mask;
 	struct {
 		uint32_t first, last;
@@ -82,8 +81,9 @@ struct begin {
 	uint32_t position;
 };
 
-static void add(struct uring_flights *f, const struct begin *b, uint32_t flight)
+static void add(const struct begin *b, uint32_t flight)
 {
+	struct uring_flights *f = b->r->flights;
 	const uint32_t bucket = bucket_of(f, b->user_data);
 	const uint32_t number = f->vacant ? f->vacant : ++f->used;
 	struct range *range = &f->range[number - 1];
@@ -98,7 +98,7 @@ static void add(struct uring_flights *f, const struct begin *b, uint32_t flight)
 	else
 		f->bucket[bucket].first = number;
 	f->bucket[bucket].last = number;
-	f->in_flight++;
+	__atomic_fetch_add(&b->r->in_flight, 1, __ATOMIC_RELAXED);
 }
 
 static void begin(void *arg, uintptr_t addr, size_t length)
@@ -108,14 +108,13 @@ static void begin(void *arg, uintptr_t addr, size_t length)
 
 	if (!length)
 		return;
-	if ((!b->r->flights && !make_flights(b->r)) ||
-	    b->r->flights->in_flight == b->r->flights->nr) {
+	if ((!b->r->flights && !make_flights(b->r)) || b->r->in_flight == b->r->flights->nr) {
 		CHECK_COUNT(given_up);
 		return;
 	}
 	flight = check_flight_begin(CHECK_IO_URING, addr, length, b->op);
 	if (flight)
-		add(b->r->flights, b, flight);
+		add(b, flight);
 }
 
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
@@ -140,9 +139,10 @@ void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 /* ------------------------------------------------------------------------------------- a completion */
 
 /* Takes the bucket's entries out that are wanted. */
-static void end_those(struct uring_flights *f, uint32_t bucket,
+static void end_those(struct uring_ring *r, uint32_t bucket,
 		      bool (*is_wanted)(const struct range *range, void *arg), void *arg)
 {
+	struct uring_flights *f = r->flights;
 	uint32_t last = 0, *link = &f->bucket[bucket].first;
 
 	while (*link) {
@@ -158,7 +158,7 @@ static void end_those(struct uring_flights *f, uint32_t bucket,
 		*link = range->next;
 		range->next = f->vacant;
 		f->vacant = number;
-		f->in_flight--;
+		__atomic_fetch_sub(&r->in_flight, 1, __ATOMIC_RELAXED);
 	}
 	f->bucket[bucket].last = last;
 }
@@ -186,22 +186,22 @@ static bool is_any(const struct range *range, void *arg)
 	return true;
 }
 
-static void give_all_up(struct uring_flights *f)
+static void give_all_up(struct uring_ring *r)
 {
-	if (!f->in_flight)
+	if (!r->in_flight)
 		return;
-	for (uint32_t i = 0; i < f->nr; i++)
-		end_those(f, i, is_any, NULL);
+	for (uint32_t i = 0; i < r->flights->nr; i++)
+		end_those(r, i, is_any, NULL);
 	CHECK_COUNT(given_up);
 }
 
-static void complete(struct uring_flights *f, const struct io_uring_cqe *cqe)
+static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
 {
 	struct completion c = {.user_data = cqe->user_data};
 
 	/* More is to come: of a multishot request; or that a send without copying has given the memory back. */
 	if (!(cqe->flags & IORING_CQE_F_MORE))
-		end_those(f, bucket_of(f, c.user_data), is_completed, &c);
+		end_those(r, bucket_of(r->flights, c.user_data), is_completed, &c);
 }
 
 /*
@@ -222,18 +222,17 @@ static bool read_at(const struct uring_view *v, uint32_t at, struct io_uring_cqe
 void uring_completed(struct uring_ring *r)
 {
 	const struct uring_view *v = &r->view;
-	struct uring_flights *f = r->flights;
 	struct io_uring_cqe cqe;
 	uint32_t tail;
 
 	if (v->is_programs || MRN_BROKEN(CHECK_FLIGHTS) || !uring_view_word(v, v->cq_tail, &tail))
 		return;
-	for (; f && f->in_flight && r->completed != tail; r->completed++) {
+	for (; r->in_flight && r->completed != tail; r->completed++) {
 		if (tail - r->completed > v->cq_entries || !read_at(v, r->completed, &cqe)) {
-			give_all_up(f);
+			give_all_up(r);
 			break;
 		}
-		complete(f, &cqe);
+		complete(r, &cqe);
 	}
 	r->completed = tail;
 }
@@ -244,7 +243,7 @@ void uring_forget_flights(struct uring_ring *r)
 
 	if (!f)
 		return;
-	give_all_up(f);
+	give_all_up(r);
 	r->flights = NULL;
 	mrn_pages_free(f, f->size);
 }
@@ -262,13 +261,13 @@ static void look(struct uring_ring *r)
 {
 	uint32_t head;
 
-	if (!uring_try_lock(r))
+	if (!__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) || !uring_lock(r))
 		return;
 	if (r->is_live && r->is_seen && r->flights) {
 		uring_completed(r);
 		if (uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
 			for (uint32_t i = 0; i < r->flights->nr; i++)
-				end_those(r->flights, i, is_untaken, &head);
+				end_those(r, i, is_untaken, &head);
 	}
 	uring_unlock(r);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A ring and its lock. The lock is held while the ring's memory is read, and over calls into the registrations and
- * flights (registration.h, flight.h), but over no system call of the program's. A thread that cannot have it leaves the
- * ring alone, so what it would have seen is not seen: in a signal handler that has interrupted its holder, or, for a look
- * from within somebody's change of memory, at once.
+ * A ring and its lock. The lock is held while the ring's memory is read, over uses and flights (registration.h,
+ * flight.h), but over no system call of the program's, and not over the end of a registration: that waits for changes of
+ * memory in progress, which have to look at what is in flight. A thread that cannot have it, as in a
+ * signal handler that has interrupted its holder, leaves the ring alone, so what it would have seen is not seen.
  */
 #ifndef MRN_CHECK_URING_INTERNAL_H
 #define MRN_CHECK_URING_INTERNAL_H
@@ -22,6 +22,12 @@ struct uring_buffer {
 	struct check_pooled pooled;
 	struct check_reg *reg;
 	uint32_t refs; /* atomic */
+};
+
+/* Several; an entry may be NULL. Put them without a lock: whoever ends a registration waits for changes in progress. */
+struct uring_buffers {
+	struct uring_buffer **buffer;
+	uint32_t nr;
 };
 
 struct uring_view {
@@ -49,8 +55,7 @@ struct uring_ring {
 	bool is_live;	 /* atomic */
 	struct uring_view view;
 
-	struct uring_buffer **buffer; /* NULL: none are registered; an entry may be NULL */
-	uint32_t nr_buffers;
+	struct uring_buffers buffers; /* that are registered */
 
 	uint32_t looked;    /* submissions before this one have been looked at */
 	uint64_t submitter; /* a thread */
@@ -59,13 +64,13 @@ struct uring_ring {
 	bool chain,
 		silent; /* the next request is linked to the last; one of its chain may complete without a word */
 	uint32_t completed; /* completions before this one have been looked at */
+	uint32_t in_flight; /* atomic: ranges */
 	struct uring_flights *flights;
 };
 
 /* ---- uring_rings.c */
 
 bool uring_lock(struct uring_ring *r);
-bool uring_try_lock(struct uring_ring *r);
 void uring_unlock(struct uring_ring *r);
 
 /* The ring, locked: by descriptor, or by this thread's registered index. NULL: not followed. */
@@ -91,7 +96,8 @@ bool uring_view_word(const struct uring_view *v, const uint32_t *word, uint32_t 
 
 /* ---- uring_register.c: with the ring's lock */
 
-void uring_forget_buffers(struct uring_ring *r);
+struct uring_buffers uring_take_buffers(struct uring_ring *r);
+void uring_put_buffers(struct uring_buffers *b);
 /* In a forked child. */
 void uring_restart_buffers(void);
 /* NULL: nothing is known of it. */

@@ -43,28 +43,23 @@ static struct uring_buffer *begin(const struct iovec *iov, uint32_t flags)
 	return b;
 }
 
-/* Several, in pages of their own. */
-struct buffers {
-	struct uring_buffer **buffer;
-	uint32_t nr;
-};
-
-static bool make_room(struct buffers *b, uint32_t nr)
+static bool make_room(struct uring_buffers *b, uint32_t nr)
 {
 	b->nr = nr;
 	b->buffer = mrn_pages_alloc(nr * sizeof(*b->buffer));
 	return b->buffer;
 }
 
-static void free_room(struct buffers *b)
+static void free_room(struct uring_buffers *b)
 {
 	if (b->buffer)
 		mrn_pages_free(b->buffer, b->nr * sizeof(*b->buffer));
-	b->buffer = NULL;
+	*b = (struct uring_buffers){0};
 }
 
 /* Begins what the program is about to register with a ring. False if it cannot be followed. */
-static bool begin_all(struct buffers *b, const struct uring_ring *r, uintptr_t vector, uint32_t nr)
+static bool begin_all(struct uring_buffers *b, const struct uring_ring *r, uintptr_t vector,
+		      uint32_t nr)
 {
 	const uint32_t flags = r && r->is_seen ? 0 : CHECK_UNSEEN_USES;
 
@@ -80,7 +75,7 @@ static bool begin_all(struct buffers *b, const struct uring_ring *r, uintptr_t v
 	return true;
 }
 
-static void put_all(struct buffers *b)
+void uring_put_buffers(struct uring_buffers *b)
 {
 	for (uint32_t i = 0; i < b->nr; i++)
 		put(b->buffer[i]);
@@ -94,31 +89,30 @@ void uring_restart_buffers(void)
 
 /* ----------------------------------------------------------------------------------- those of a ring */
 
-void uring_forget_buffers(struct uring_ring *r)
+struct uring_buffers uring_take_buffers(struct uring_ring *r)
 {
-	struct buffers was = {r->buffer, r->nr_buffers};
+	const struct uring_buffers was = r->buffers;
 
-	r->buffer = NULL;
-	r->nr_buffers = 0;
-	if (was.buffer)
-		put_all(&was);
+	r->buffers = (struct uring_buffers){0};
+	return was;
 }
 
 struct check_reg *uring_registered(const struct uring_ring *r, uint32_t index)
 {
-	return index < r->nr_buffers && r->buffer[index] ? r->buffer[index]->reg : NULL;
+	return index < r->buffers.nr && r->buffers.buffer[index] ? r->buffers.buffer[index]->reg
+								 : NULL;
 }
 
 /* The kernel has registered the first `done` of them from `at` on. Others, and those that they replace, end. */
-static void install(struct uring_ring *r, uint32_t at, struct buffers *b, uint32_t done)
+static void install(struct uring_ring *r, uint32_t at, struct uring_buffers *b, uint32_t done)
 {
-	for (uint32_t i = 0; i < done && i < b->nr && at + i < r->nr_buffers; i++) {
+	for (uint32_t i = 0; i < done && i < b->nr && at + i < r->buffers.nr; i++) {
 		struct uring_buffer *is = b->buffer[i];
 
 		if (is)
 			check_reg_done(is->reg, at + i);
-		b->buffer[i] = r->buffer[at + i];
-		r->buffer[at + i] = is;
+		b->buffer[i] = r->buffers.buffer[at + i];
+		r->buffers.buffer[at + i] = is;
 	}
 }
 
@@ -127,23 +121,23 @@ static bool registers(long a[6], long *result, uintptr_t vector, uint32_t nr)
 {
 	const bool by_index = (uint32_t)a[1] & URING_REGISTER_REGISTERED;
 	struct uring_ring *r = uring_look_up((uint32_t)a[0], by_index);
-	struct buffers b = {0};
+	struct uring_buffers b = {0}, was;
 
 	if (!begin_all(&b, r, vector, nr))
 		return false;
 	*result = check_call_make(SYS_io_uring_register, a);
 	r = *result < 0 ? NULL : uring_take((uint32_t)a[0], by_index);
 	if (!r) {
-		put_all(&b);
+		uring_put_buffers(&b);
 		return true;
 	}
-	uring_forget_buffers(r);
+	was = uring_take_buffers(r);
 	for (uint32_t i = 0; i < nr; i++)
 		if (b.buffer[i])
 			check_reg_done(b.buffer[i]->reg, i);
-	r->buffer = b.buffer;
-	r->nr_buffers = b.nr;
+	r->buffers = b;
 	uring_unlock(r);
+	uring_put_buffers(&was);
 	return true;
 }
 
@@ -163,7 +157,7 @@ static bool updates(long a[6], long *result)
 	const bool by_index = (uint32_t)a[1] & URING_REGISTER_REGISTERED;
 	struct io_uring_rsrc_update2 up;
 	struct uring_ring *r = uring_look_up((uint32_t)a[0], by_index);
-	struct buffers b = {0};
+	struct uring_buffers b = {0};
 
 	if (check_read(&up, (uintptr_t)a[2], sizeof(up)) ||
 	    !begin_all(&b, r, (uintptr_t)up.data, up.nr))
@@ -174,7 +168,7 @@ static bool updates(long a[6], long *result)
 		install(r, up.offset, &b, (uint32_t)*result);
 		uring_unlock(r);
 	}
-	put_all(&b);
+	uring_put_buffers(&b);
 	return true;
 }
 
@@ -183,52 +177,55 @@ static bool unregisters(long a[6])
 	struct uring_ring *r =
 		uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
 
-	if (r) {
-		uring_forget_buffers(r);
-		uring_unlock(r);
-	}
+	struct uring_buffers was;
+
+	if (!r)
+		return false;
+	was = uring_take_buffers(r);
+	uring_unlock(r);
+	uring_put_buffers(&was);
 	return false;
 }
 
 /* ------------------------------------------------------------------------------- another ring's buffers */
 
 /* nr: 0 for all; set to how many there are. Takes a share of each. */
-static bool share(struct uring_ring *r, uint32_t from, uint32_t *nr, struct buffers *b)
+static bool share(struct uring_ring *r, uint32_t from, uint32_t *nr, struct uring_buffers *b)
 {
-	if (!*nr && from < r->nr_buffers)
-		*nr = r->nr_buffers - from;
-	if (!*nr || from >= r->nr_buffers || *nr > r->nr_buffers - from || !make_room(b, *nr))
+	if (!*nr && from < r->buffers.nr)
+		*nr = r->buffers.nr - from;
+	if (!*nr || from >= r->buffers.nr || *nr > r->buffers.nr - from || !make_room(b, *nr))
 		return false;
 	for (uint32_t i = 0; i < *nr; i++) {
-		b->buffer[i] = r->buffer[from + i];
+		b->buffer[i] = r->buffers.buffer[from + i];
 		if (b->buffer[i])
 			__atomic_fetch_add(&b->buffer[i]->refs, 1, __ATOMIC_RELAXED);
 	}
 	return true;
 }
 
-/* They go over the destination's from `at` on, whose table grows. */
-static void adopt(struct uring_ring *r, uint32_t at, struct buffers *b)
+/*
+ * They go over the destination's from `at` on, whose table grows. b is what they replace. Without memory for that,
+ * what the destination has is not known.
+ */
+static void adopt(struct uring_ring *r, uint32_t at, struct uring_buffers *b)
 {
-	struct buffers larger;
+	struct uring_buffers larger;
 
-	if (at + b->nr > r->nr_buffers) {
+	if (at + b->nr > r->buffers.nr) {
 		if (!make_room(&larger, at + b->nr))
 			return;
-		if (r->buffer) {
-			struct buffers was = {r->buffer, r->nr_buffers};
-
-			memcpy(larger.buffer, was.buffer, was.nr * sizeof(*was.buffer));
-			free_room(&was);
-		}
-		r->buffer = larger.buffer;
-		r->nr_buffers = larger.nr;
+		if (r->buffers.buffer)
+			memcpy(larger.buffer, r->buffers.buffer,
+			       r->buffers.nr * sizeof(*larger.buffer));
+		free_room(&r->buffers);
+		r->buffers = larger;
 	}
 	for (uint32_t i = 0; i < b->nr; i++) {
 		struct uring_buffer *is = b->buffer[i];
 
-		b->buffer[i] = r->buffer[at + i];
-		r->buffer[at + i] = is;
+		b->buffer[i] = r->buffers.buffer[at + i];
+		r->buffers.buffer[at + i] = is;
 	}
 }
 
@@ -236,7 +233,7 @@ static bool clones(long a[6], long *result)
 {
 	struct uring_clone_buffers c;
 	struct uring_ring *from, *to;
-	struct buffers b = {0};
+	struct uring_buffers b = {0};
 	bool known;
 
 	if (check_read(&c, (uintptr_t)a[2], sizeof(c)) || c.dst_off > URING_MAX_BUFFERS)
@@ -248,14 +245,14 @@ static bool clones(long a[6], long *result)
 	*result = check_call_make(SYS_io_uring_register, a);
 	to = *result < 0 ? NULL
 			 : uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
+	/* What it has now is not known: nor is what it had. */
 	if (to && known)
 		adopt(to, c.dst_off, &b);
 	else if (to)
-		uring_forget_buffers(to);
+		b = uring_take_buffers(to);
 	if (to)
 		uring_unlock(to);
-	if (b.buffer)
-		put_all(&b);
+	uring_put_buffers(&b);
 	return true;
 }
 

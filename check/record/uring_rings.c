@@ -25,7 +25,7 @@ static MRN_TLS struct uring_ring *registered[URING_MAX_REGISTERED_FDS];
 
 /* ----------------------------------------------------------------------------------------- its lock */
 
-bool uring_try_lock(struct uring_ring *r)
+static bool try_lock(struct uring_ring *r)
 {
 	uint64_t nobody = 0;
 
@@ -35,9 +35,9 @@ bool uring_try_lock(struct uring_ring *r)
 
 bool uring_lock(struct uring_ring *r)
 {
-	/* Its holder makes no call of the program's, and so soon gives it up, once it runs. */
+	/* Its holder waits for nobody, and so gives it up soon, once it runs. */
 	for (unsigned int i = 0; i < 1u << 20; i++) {
-		if (uring_try_lock(r))
+		if (try_lock(r))
 			return true;
 		if (__atomic_load_n(&r->holder, __ATOMIC_RELAXED) == mrn_thread_self())
 			return false;
@@ -67,6 +67,8 @@ struct uring_ring *uring_new(void)
 
 static void put(struct uring_ring *r)
 {
+	struct uring_buffers buffers;
+
 	if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	/* If its lock cannot be had, it stays. */
@@ -75,10 +77,11 @@ static void put(struct uring_ring *r)
 	__atomic_store_n(&r->is_live, false, __ATOMIC_RELAXED);
 	if (r->is_seen)
 		uring_completed(r);
-	uring_forget_buffers(r);
+	buffers = uring_take_buffers(r);
 	uring_forget_flights(r);
 	uring_view_close(r);
 	uring_unlock(r);
+	uring_put_buffers(&buffers);
 	check_pool_put(&pool, &r->pooled);
 }
 
