@@ -4,6 +4,9 @@
 #include "check/record/calls.h"
 #include "check/record/gpu.h"
 #include "check/record/uring.h"
+#ifdef MRN_HAVE_UCX
+#include "check/record/ucx.h"
+#endif
 #ifdef MRN_HAVE_VERBS
 #include "check/record/verbs.h"
 #endif
@@ -19,6 +22,9 @@ void check_interfaces_restart(void)
 	check_uring_start();
 	check_calls_start();
 	check_gpu_restart();
+#ifdef MRN_HAVE_UCX
+	check_ucx_restart();
+#endif
 #ifdef MRN_HAVE_VERBS
 	check_verbs_restart();
 #endif

@@ -11,5 +11,6 @@ MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registratio
 MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
 MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
+MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
 
 #endif
