@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "adapters/libfabric/table.h"
+#include "os/container_of.h"
 
 #include "os/event_path.h"
 
@@ -18,7 +19,7 @@ void mrn_fabric_ring(void)
 static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_notifier_range *range,
 		       uint64_t cur_seq)
 {
-	struct watch *w = (struct watch *)notifier;
+	struct watch *w = container_of(notifier, struct watch, notifier);
 
 	mmu_range_notifier_update_seq(notifier, cur_seq);
 	mrn_source_disarm_changing(mrn_fabric.source, notifier, range);

@@ -56,16 +56,18 @@ static void drop_changed(void)
 /* The one that was found valid least recently, or NULL. */
 static struct watch *oldest(void)
 {
+	const uint32_t now = (uint32_t)__atomic_load_n(&mrn_fabric.stats.found, __ATOMIC_RELAXED);
 	struct watch *pool = mrn_fabric.pool, *found = NULL;
-	uint64_t used, found_used = 0;
+	int32_t age, found_age = 0;
 
 	for (unsigned int i = 0, n = fresh(); i < n; i++) {
 		if (!is_idle(&pool[i]))
 			continue;
-		used = __atomic_load_n(&pool[i].used, __ATOMIC_RELAXED);
-		if (!found || used < found_used) {
+		/* Less than 0 if it has been found since. */
+		age = (int32_t)(now - __atomic_load_n(&pool[i].used, __ATOMIC_RELAXED));
+		if (!found || age > found_age) {
 			found = &pool[i];
-			found_used = used;
+			found_age = age;
 		}
 	}
 	return found;

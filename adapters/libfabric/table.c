@@ -13,7 +13,10 @@
 
 struct table mrn_fabric = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* How many births this thread had seen when it last left our code (F2). */
+/*
+ * How many births this thread had seen when it last left our code (F2); or earlier, as a yes from valid, after which nothing
+ * is pinned, leaves it. Fewer are right: a watch that counts as younger than it is, is refused once.
+ */
 static MRN_TLS uint64_t births_seen;
 
 /* Acquire pairs with a birth: what this thread pins from now on, it pins after that birth. */
@@ -63,7 +66,7 @@ static struct watch **chain_of(uintptr_t addr, size_t length)
 	return &mrn_fabric.chains[mixed >> mrn_fabric.hash_shift];
 }
 
-/* With the lock, or with mm_lock. In line, as is_true: libfabric asks about each of its hits. */
+/* With the lock, or with mm_lock. In line, as is_true_at_once: libfabric asks about each of its hits. */
 static inline __attribute__((always_inline)) struct watch *find(uintptr_t addr, size_t length)
 {
 	/* Acquire pairs with add's release: a watch in a chain is complete. */
@@ -94,7 +97,7 @@ static struct watch *add(uintptr_t addr, size_t length)
 	}
 	w->addr = addr;
 	w->length = length;
-	__atomic_store_n(&w->used, __atomic_load_n(&t->stats.found, __ATOMIC_RELAXED),
+	__atomic_store_n(&w->used, (uint32_t)__atomic_load_n(&t->stats.found, __ATOMIC_RELAXED),
 			 __ATOMIC_RELAXED);
 	w->notifier.ops = &mrn_fabric_notifier_ops;
 	/* A change of access rights leaves a pin's pages where they are. */
@@ -135,27 +138,33 @@ static bool read_begin(struct watch *w, uint64_t *seq)
 	return !mrn_range_read_begin_until(&w->notifier, &past, seq);
 }
 
-/* True if no invalidation of its range is in progress: read_begin without a seq, and without a call as a rule. */
-static bool is_quiet(struct watch *w)
-{
-	/* A4: both acquire, as in mmu_range_read_begin. */
-	const uint64_t *state = __atomic_load_n(&w->notifier.mm_state, __ATOMIC_ACQUIRE);
-	uint64_t seq;
-
-	return __builtin_expect(__atomic_load_n(state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE, 1) ||
-	       read_begin(w, &seq);
-}
-
 bool mrn_fabric_has_changed(struct watch *w)
 {
 	return mmu_range_check_retry(&w->notifier, __atomic_load_n(&w->seq, __ATOMIC_RELAXED));
 }
 
 /* F3. Tokens first. */
-static inline __attribute__((always_inline)) bool is_true(struct watch *w)
+static bool is_true(struct watch *w)
 {
-	return watch_state(w) == WATCH_LIVE && is_quiet(w) &&
+	uint64_t seq;
+
+	return watch_state(w) == WATCH_LIVE && read_begin(w, &seq) &&
 	       (MRN_BROKEN(FABRIC_MARK) || !mrn_fabric_has_changed(w));
+}
+
+/* True if no invalidation is in progress, of any range. */
+static inline bool is_quiet(const struct watch *w)
+{
+	/* A4: both acquire, as in mmu_range_read_begin. */
+	const uint64_t *state = __atomic_load_n(&w->notifier.mm_state, __ATOMIC_ACQUIRE);
+
+	return __atomic_load_n(state, __ATOMIC_ACQUIRE) == MRN_MM_IDLE;
+}
+
+/* Only if it is true, and without a call, as nearly always. */
+static inline __attribute__((always_inline)) bool is_true_at_once(struct watch *w)
+{
+	return watch_state(w) == WATCH_LIVE && is_quiet(w) && !mrn_fabric_has_changed(w);
 }
 
 /* With the lock: from COLD to LIVE, if its range can be watched, and nothing changes it now. */
@@ -230,22 +239,30 @@ void mrn_fabric_drop(struct watch *w)
 
 /* ------------------------------------------------------------------------------------- questions */
 
+static inline bool say_yes(struct watch *w)
+{
+	uint64_t found = __atomic_load_n(&mrn_fabric.stats.found, __ATOMIC_RELAXED) + 1;
+
+	__atomic_store_n(&mrn_fabric.stats.found, found, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->used, (uint32_t)found, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Apart, so that an answer at once saves no registers. w may be NULL. */
+static __attribute__((noinline)) bool valid_slowly(struct watch *w)
+{
+	if (w && is_true(w))
+		return say_yes(w);
+	FABRIC_COUNT_LOCKED(stale);
+	leave();
+	return false;
+}
+
 bool mrn_fabric_valid(uintptr_t addr, size_t length)
 {
-	struct table *t = &mrn_fabric;
 	struct watch *w = find(addr, length);
-	bool yes = w && is_true(w);
 
-	if (yes) {
-		uint64_t found = __atomic_load_n(&t->stats.found, __ATOMIC_RELAXED) + 1;
-
-		__atomic_store_n(&t->stats.found, found, __ATOMIC_RELAXED);
-		__atomic_store_n(&w->used, found, __ATOMIC_RELAXED);
-	} else {
-		FABRIC_COUNT_LOCKED(stale);
-	}
-	leave();
-	return yes;
+	return __builtin_expect(w && is_true_at_once(w), 1) ? say_yes(w) : valid_slowly(w);
 }
 
 /* In a forked child, a lock of ours may be held for ever. */

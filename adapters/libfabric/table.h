@@ -41,16 +41,20 @@ enum { WATCH_FREE, WATCH_COLD, WATCH_LIVE, WATCH_BUSY };
 /* Does a pin keep what this process sees after a fork? Nobody has looked before the first domain is opened. */
 enum { FORK_NOT_LOOKED, FORK_IS_SAFE, FORK_IS_UNSAFE };
 
+/* A question that is answered with yes reads and writes one cache line of the range's watch, which ends in the notifier. */
 struct watch {
-	struct mmu_range_notifier notifier; /* first: what a callback is given */
 	uintptr_t addr;
 	size_t length;
 	struct watch *next; /* in its chain, or on the free list */
 	uint64_t seq;	    /* the notifier's, when it was born */
-	uint64_t born;
-	uint64_t used; /* stats.found when it was last found valid, or added */
 	uint32_t state;
+	uint32_t used; /* stats.found, cut off, when it was last found valid, or added */
+	struct mmu_range_notifier notifier;
+	uint64_t born;
 } __attribute__((aligned(64)));
+_Static_assert(offsetof(struct watch, notifier.mm_state) < 64 &&
+		       offsetof(struct watch, notifier.invalidate_seq) < 64,
+	       "what a question reads is in one cache line");
 
 struct table {
 	struct mrn_mm *mm; /* NULL unless installed */
