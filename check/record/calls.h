@@ -29,9 +29,4 @@ long check_call_make(long nr, const long a[6]);
 int check_read(void *into, uintptr_t addr, size_t size);
 int check_write(uintptr_t addr, const void *from, size_t size);
 
-/* A sentence on what is not seen in a process whose calls are not caught. */
-#define CHECK_UNCAUGHT                                                                          \
-	"without dispatch, transfers and registrations are seen only if they are made through " \
-	"libc's syscall() or liburing's own functions"
-
 #endif

@@ -6,12 +6,16 @@
 #include <mrn/mmu_notifier.h>
 #include <stdbool.h>
 
+#include "check/shared/check.h"
+
 /*
  * False for rights that change; for MADV_FREE and advice, which leave pinned pages where they are; for fork, after which
  * the child has the copies; and for what a source announces to be safe, or before an exec.
  */
 static inline bool check_change_takes_pages(const struct mmu_notifier_range *range)
 {
+	if (MRN_BROKEN(CHECK_RIGHTS))
+		return true;
 	if (range->event != MMU_NOTIFY_UNMAP && range->event != MMU_NOTIFY_CLEAR)
 		return false;
 	switch (range->cause) {
@@ -30,7 +34,8 @@ static inline bool check_change_takes_pages(const struct mmu_notifier_range *ran
 /* True for a change that takes the pages of private memory alone: what is a file's comes back. */
 static inline bool check_change_spares_files(const struct mmu_notifier_range *range)
 {
-	return range->cause == MRN_CAUSE_DONTNEED || range->cause == MRN_CAUSE_DONTNEED_LOCKED;
+	return !MRN_BROKEN(CHECK_SPARED) &&
+	       (range->cause == MRN_CAUSE_DONTNEED || range->cause == MRN_CAUSE_DONTNEED_LOCKED);
 }
 
 #endif

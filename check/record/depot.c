@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "check/shared/log.h"
-#include "watch/record/caller.h"
+#include "watch/record/frames.h"
 #include "watch/record/lane.h"
 #include "watch/record/modules.h"
-#include "watch/record/recorder.h"
 #include "watch/record/vdso_clock.h"
 
 #include "os/event_path.h"
@@ -16,21 +15,9 @@
 /* How many places a stack may have. */
 #define PROBES 64
 
-static unsigned int take(uint64_t *pc)
-{
-	uint64_t site, via;
-
-	watch_caller_find(&site, &via);
-	pc[0] = via ? via : site;
-	pc[1] = site;
-	return site ? 1 + !!via : 0;
-}
-
 struct check_log *check_log_mine(void)
 {
-	struct watch_lane *lane = watch_lane_mine();
-
-	return lane ? watch_lane_besides(lane, watch_recorder_header()->ring_shift) : NULL;
+	return watch_lane_mine_besides();
 }
 
 /* Never 0. Two stacks with one key would be taken for one: of 64 bits, that does not happen. */
@@ -76,7 +63,7 @@ __attribute__((noinline)) uint32_t check_depot_take(void)
 {
 	struct check_log *log = check_log_mine();
 	uint64_t pc[CHECK_FRAMES];
-	unsigned int nr = log ? take(pc) : 0;
+	unsigned int nr = log ? watch_frames_take(pc, CHECK_FRAMES) : 0;
 
 	return nr ? keep(log, pc, nr) : 0;
 }

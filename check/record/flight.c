@@ -95,7 +95,8 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 	const uintptr_t start = __atomic_load_n(&f->start, __ATOMIC_RELAXED);
 	const uintptr_t end = __atomic_load_n(&f->end, __ATOMIC_RELAXED);
 
-	if (!is_live(state) || start >= range->end || end <= range->start)
+	if ((!is_live(state) && !MRN_BROKEN(CHECK_ENDED)) || start >= range->end ||
+	    end <= range->start)
 		return false;
 	*found = (struct check_finding){
 		.grade = CHECK_FLIGHT,
@@ -119,7 +120,8 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 	const char *op;
 	bool looked = false;
 
-	if (!__atomic_load_n(&in_flight, __ATOMIC_RELAXED) || !check_change_takes_pages(range))
+	if (MRN_BROKEN(CHECK_FLIGHTS) || !__atomic_load_n(&in_flight, __ATOMIC_RELAXED) ||
+	    !check_change_takes_pages(range))
 		return;
 	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++) {
 		struct flight *f = at(i);

@@ -7,6 +7,7 @@
  */
 #include "check/record/pool.h"
 
+#include "check/shared/check.h"
 #include "os/pages.h"
 
 #include "os/event_path.h"
@@ -35,7 +36,7 @@ uint32_t check_pool_highest(const struct check_pool *pool)
 
 static uint64_t head_of(uint64_t was, uint32_t number)
 {
-	return ((was >> 32) + 1) << 32 | number;
+	return ((was >> 32) + !MRN_BROKEN(CHECK_POOL)) << 32 | number;
 }
 
 static void put(struct check_pool *pool, uint32_t first, struct check_pooled *last)
@@ -86,6 +87,7 @@ struct check_pooled *check_pool_get(struct check_pool *pool)
 		struct check_pooled *thing = check_pool_at(pool, NUMBER(head));
 		uint32_t next = __atomic_load_n(&thing->next, __ATOMIC_RELAXED);
 
+		MRN_HOOK(pool_takes);
 		if (__atomic_compare_exchange_n(&pool->vacant, &head, head_of(head, next), true,
 						__ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
 			return thing;

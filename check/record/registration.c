@@ -86,10 +86,15 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 	uint32_t stack;
 
 	mmu_range_notifier_update_seq(notifier, seq);
-	if (!check_change_takes_pages(range) || range->start >= end || range->end <= reg->base)
+	if (MRN_BROKEN(CHECK_CHANGES) || !check_change_takes_pages(range) || range->start >= end ||
+	    range->end <= reg->base)
 		return true;
 	first = range->start > reg->base ? (range->start - reg->base) / mrn_page_size() : 0;
 	last = ((range->end < end ? range->end : end) - 1 - reg->base) / mrn_page_size();
+	if (MRN_BROKEN(CHECK_WHOLE)) {
+		first = 0;
+		last = reg->nr_pages - 1;
+	}
 	stack = check_depot_take();
 	for (size_t i = first; i <= last; i++) {
 		struct page *p = &reg->page[i];
@@ -205,9 +210,11 @@ void check_reg_done(struct check_reg *reg, uint64_t name)
 {
 	if (!reg)
 		return;
+	__atomic_store_n(&reg->name, name, __ATOMIC_RELAXED);
+	if (reg->pinned)
+		return;
 	CHECK_COUNT(registrations);
 	note_pages(reg);
-	__atomic_store_n(&reg->name, name, __ATOMIC_RELAXED);
 	__atomic_store_n(&reg->pinned, true, __ATOMIC_RELEASE);
 }
 
@@ -245,7 +252,8 @@ static bool is_another(const struct check_reg *reg, size_t i, int fd, enum check
 	uint64_t is;
 
 	*now = CHECK_NOW_UNKNOWN;
-	if (fd < 0 || mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), 1, &is))
+	if (fd < 0 || MRN_BROKEN(CHECK_NUMBERS) ||
+	    mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), 1, &is))
 		return true;
 	if (!(is & MRN_PAGEMAP_PRESENT)) {
 		*now = CHECK_NOW_NOTHING;

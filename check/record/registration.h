@@ -27,7 +27,10 @@ struct check_reg;
  */
 struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_t length,
 				  uint32_t flags);
-/* The pages are pinned. name: by which the program knows the registration, for reports. NULL is ignored, here and below. */
+/*
+ * The pages are pinned. name: by which the program knows the registration, for reports; call again if it gets another.
+ * NULL is ignored, here and below.
+ */
 void check_reg_done(struct check_reg *reg, uint64_t name);
 /* The registration has failed, or is about to be ended, by the same thread. */
 void check_reg_end(struct check_reg *reg);

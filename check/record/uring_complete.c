@@ -225,7 +225,7 @@ void uring_completed(struct uring_ring *r)
 	struct io_uring_cqe cqe;
 	uint32_t tail;
 
-	if (v->is_programs || MRN_BROKEN(CHECK_FLIGHTS) || !uring_view_word(v, v->cq_tail, &tail))
+	if (v->is_programs || MRN_BROKEN(CHECK_ENDED) || !uring_view_word(v, v->cq_tail, &tail))
 		return;
 	for (; r->in_flight && r->completed != tail; r->completed++) {
 		if (tail - r->completed > v->cq_entries || !read_at(v, r->completed, &cqe)) {

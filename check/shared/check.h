@@ -5,12 +5,22 @@
 
 #include "os/check.h"
 
-MRN_PART(CHECK_FLIGHTS);       /* what has ended counts as in flight */
-MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
-MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registration of its own */
-MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
-MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
+MRN_PART(CHECK_CHANGES);       /* a change is not noted */
+MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
+MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
+MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
+MRN_PART(CHECK_NUMBERS);       /* whether the page is the same is not asked */
+MRN_PART(CHECK_POOL);	       /* the list's head does not show that it has been another */
+MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
+MRN_PART(CHECK_SPARED);	       /* what a change spares counts as changed */
 MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
+MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
+MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
+MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registration of its own */
+MRN_PART(CHECK_WHOLE);	       /* a change of a part counts as one of all of it */
+
+/* check/record/pool.c: next has been read, the head has not been moved. */
+MRN_HOOK_TYPE(pool_takes, void);
 
 #endif

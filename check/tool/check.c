@@ -79,8 +79,8 @@ static void print_limits(const struct check *k)
 	if (h->lost)
 		SAY("from some point on, not all changes were seen: the source lost sight of a thread");
 	if (h->sources && !(h->sources & MRN_SOURCE_DISPATCH))
-		SAY("without dispatch, calls that libraries make by instructions of their own are not seen: "
-		    "uses by io_uring among them, but those through liburing's functions");
+		SAY("without dispatch, transfers and registrations are seen only if they are made through "
+		    "libc's syscall() or liburing's own functions");
 	if (k->collection.no_memory)
 		SAY("the tool had no memory for some findings");
 }

@@ -11,6 +11,7 @@
 #include "adapters/io_uring/check.h"
 #include "adapters/ucx/check.h"
 #include "adapters/verbs/check.h"
+#include "check/shared/check.h"
 #include "core/check.h"
 #include "hmm/check.h"
 #include "index/check.h"

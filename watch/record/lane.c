@@ -254,6 +254,13 @@ struct watch_lane *watch_lane_mine(void)
 	return __atomic_load_n(&mine, __ATOMIC_ACQUIRE);
 }
 
+void *watch_lane_mine_besides(void)
+{
+	struct watch_lane *lane = watch_lane_mine();
+
+	return lane ? watch_lane_besides(lane, header->ring_shift) : NULL;
+}
+
 uint32_t watch_lane_pid(void)
 {
 	return __atomic_load_n(&my_pid, __ATOMIC_RELAXED);

@@ -42,9 +42,10 @@ uint32_t watch_lane_number(void);
 /* True if a process of this number has a lane. */
 bool watch_lane_is_taken(uint32_t pid);
 
-/* This process's lane and number, or NULL and 0. On the event path. */
+/* This process's lane and number, or NULL and 0; and what the lane has besides its ring. On the event path. */
 struct watch_lane *watch_lane_mine(void);
 uint32_t watch_lane_pid(void);
+void *watch_lane_mine_besides(void);
 
 /*
  * executes: notes that a program is being executed, under that token; told: see struct watch_exec_mark. stays: it has

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn check finds what small programs do wrong, exactly where they do it: one test for each row of catalogue.def. The
+ * program is a variable of the environment that names it, and gets the argument; findings are those that are expected, as
+ * "GRADE INTERFACE CAUSE" in the alphabet's order with ", " between.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/tools/fixture.h"
+
+#define MAX_FINDINGS 16
+#define MAX_TEXT     96
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void text_of(struct json_object *finding, char text[MAX_TEXT])
+{
+	snprintf(text, MAX_TEXT, "%s %s %s",
+		 json_object_get_string(member(finding, "grade", json_type_string)),
+		 json_object_get_string(member(finding, "interface", json_type_string)),
+		 json_object_get_string(member(finding, "cause", json_type_string)));
+}
+
+/* In the form of the table. Each stack of a finding has been found. */
+static void read_findings(const char *path, char *list, size_t size)
+{
+	char text[MAX_FINDINGS][MAX_TEXT], *line = NULL;
+	size_t n = 0, room = 0, used = 0;
+	FILE *in = fopen(path, "re");
+
+	CHECK(in);
+	while (getline(&line, &room, in) > 0) {
+		struct json_object *finding = json_tokener_parse(line);
+
+		CHECK_MSG(finding, "%s", line);
+		CHECK(n < MAX_FINDINGS);
+		text_of(finding, text[n++]);
+		CHECK_MSG(json_object_array_length(member(finding, "changed_at", json_type_array)),
+			  "%s", line);
+		json_object_put(finding);
+	}
+	free(line);
+	fclose(in);
+	qsort(text, n, MAX_TEXT, by_text);
+	*list = '\0';
+	for (size_t i = 0; i < n; i++)
+		used += (size_t)snprintf(list + used, size - used, "%s%s", i ? ", " : "", text[i]);
+}
+
+static bool fails(const char *findings)
+{
+	return strstr(findings, "use ") || strstr(findings, "flight ");
+}
+
+static void check_row(const char *program, const char *argument, const char *expected)
+{
+	static struct outcome o;
+	char found[MAX_FINDINGS * MAX_TEXT];
+	char file[128];
+	const char *path = getenv(program);
+
+	if (!path || !*path)
+		SKIP("%s is not set: this interface was not there when it was built", program);
+	test_path(file, sizeof(file), "findings");
+	RUN(&o, "check", "--json", file, "--", path, argument);
+	read_findings(file, found, sizeof(found));
+	CHECK_MSG(!strcmp(found, expected), "found \"%s\", not \"%s\"\n%s", found, expected, o.err);
+	CHECK_MSG(o.status == (fails(expected) ? 66 : 0), "%d: %s", o.status, o.err);
+}
+
+#define ROW(name, program, argument, findings)          \
+	TEST(name)                                      \
+	{                                               \
+		check_row(program, argument, findings); \
+	}
+#include "tests/check/catalogue.def"

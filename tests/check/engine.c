@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Registrations and transfers, what changes of their memory make of them, and what the log then holds. The changes are
+ * announced by the test.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <mrn/mmu_notifier.h>
+
+#include "check/record/flight.h"
+#include "check/record/pool.h"
+#include "check/record/registration.h"
+#include "check/shared/log.h"
+#include "os/pagemap.h"
+#include "os/pages.h"
+#include "tests/harness/break.h"
+#include "tests/harness/test.h"
+#include "watch/record/walk.h"
+#include "watch/record/lane.h"
+#include "watch/record/vdso_clock.h"
+#include "watch/tool/reader.h"
+
+enum { PAGES = 16 };
+
+static struct watch_reader tool;
+static struct check_log *file;
+static char *memory;
+
+static size_t at(size_t page)
+{
+	return page * mrn_page_size();
+}
+
+static uintptr_t addr(size_t page)
+{
+	return (uintptr_t)memory + at(page);
+}
+
+static int started(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	check_flight_changed(range);
+	return 0;
+}
+
+static const struct mmu_notifier_ops ops = {.invalidate_range_start = started};
+static struct mmu_notifier notifier = {.ops = &ops};
+
+static void open_log(void)
+{
+	char name[64];
+
+	CHECK_ERR(watch_reader_create(&tool, 4, sizeof(struct check_log)), 0);
+	watch_reader_name(&tool, name, sizeof(name));
+	CHECK_EQ(setenv(WATCH_ENVIRONMENT, name, 1), 0);
+	CHECK(watch_log_open());
+	watch_clock_start();
+	watch_walk_start();
+	CHECK_ERR(watch_lane_take(1), 0);
+	file = watch_lane_mine_besides();
+	CHECK(file);
+	memory = mmap(NULL, at(PAGES), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(memory != MAP_FAILED);
+	memset(memory, 1, at(PAGES));
+	CHECK_ERR(mmu_notifier_register(&notifier, mrn_mm_self()), 0);
+}
+
+static void announce(enum mmu_notifier_event event, enum mrn_cause cause, size_t first, size_t n,
+		     void (*change)(void *start, size_t length))
+{
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, event, 0, mrn_mm_self(), addr(first), addr(first + n));
+	range.cause = cause;
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	if (change)
+		change((void *)addr(first), n * mrn_page_size());
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* Gives the range other pages, as whoever writes after a discard sees them while a device holds the former ones. */
+static void replace(void *start, size_t length)
+{
+	char *other =
+		mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(other != MAP_FAILED);
+	memset(other, 2, length);
+	CHECK(mremap(other, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, start) == start);
+}
+
+static void dontneed(size_t first, size_t n)
+{
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, first, n, replace);
+}
+
+static struct check_reg *registered(size_t first, size_t n, uint32_t flags)
+{
+	struct check_reg *reg = check_reg_begin(CHECK_VERBS, addr(first), at(n), flags);
+
+	CHECK(reg);
+	check_reg_done(reg, 7);
+	return reg;
+}
+
+/* The only finding of that grade; NULL if there is none. */
+static const struct check_finding *only(enum check_grade grade)
+{
+	const struct check_finding *found = NULL;
+
+	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
+		if (!file->finding[i].ready || file->finding[i].grade != grade)
+			continue;
+		CHECK(!found);
+		found = &file->finding[i];
+	}
+	return found;
+}
+
+TEST(a_use_of_what_has_changed_is_found_once_and_counted)
+{
+	const struct check_finding *f;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(2, 4, 0);
+	for (int i = 0; i < 2; i++)
+		check_use(reg, addr(3), 100, "one");
+	CHECK(!only(CHECK_USE));
+	dontneed(3, 1);
+	for (int i = 0; i < 3; i++)
+		check_use(reg, addr(3) + 17, 100, "one");
+	f = only(CHECK_USE);
+	CHECK(f);
+	CHECK_EQ(f->count, 3);
+	CHECK_EQ(f->of, CHECK_VERBS);
+	CHECK_EQ(f->name, 7);
+	CHECK_EQ(f->cause, MRN_CAUSE_DONTNEED);
+	CHECK_EQ(f->start, addr(2));
+	CHECK_EQ(f->length, at(4));
+	CHECK_EQ(f->changed_start, addr(3));
+	CHECK_EQ(f->changed_end, addr(4));
+	CHECK_EQ(f->used_start, addr(3) + 17);
+	CHECK(f->registered && f->changed && f->used);
+	CHECK(!strcmp(f->op, "one"));
+	CHECK_EQ(file->counts.uses, 5);
+	CHECK(!only(CHECK_CHANGE) && !only(CHECK_FLIGHT));
+}
+TWIN(a_use_of_what_has_changed_is_found_once_and_counted, unnoted, BREAK(CHECK_CHANGES));
+
+TEST(what_was_not_changed_may_be_used)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, PAGES, 0);
+	dontneed(3, 1);
+	check_use(reg, addr(0), at(3), "below");
+	check_use(reg, addr(4), at(PAGES - 4), "above");
+	CHECK(!only(CHECK_USE));
+	check_use(reg, addr(0), at(3) + 1, "up to it");
+	CHECK(only(CHECK_USE));
+}
+TWIN(what_was_not_changed_may_be_used, whole, BREAK(CHECK_WHOLE); BREAK(CHECK_NUMBERS));
+
+TEST(rights_take_no_pages)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	announce(MMU_NOTIFY_PROTECTION_VMA, MRN_CAUSE_MPROTECT, 0, PAGES, NULL);
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_FREE, 0, PAGES, NULL);
+	announce(MMU_NOTIFY_PROTECTION_PAGE, MRN_CAUSE_FORK, 0, PAGES, NULL);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE));
+}
+TWIN(rights_take_no_pages, taken, BREAK(CHECK_RIGHTS));
+
+/* The pages of shared memory come back after MADV_DONTNEED. */
+TEST(a_discard_leaves_shared_memory_its_pages)
+{
+	struct check_reg *reg;
+
+	open_log();
+	CHECK(mmap(memory, at(PAGES), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory);
+	memset(memory, 1, at(PAGES));
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, PAGES, NULL);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE));
+}
+TWIN(a_discard_leaves_shared_memory_its_pages, spared, BREAK(CHECK_SPARED));
+
+/* Shared memory that is unmapped and mapped again, where the page map has numbers. */
+TEST(the_same_page_is_no_other)
+{
+	const uint64_t frame = MRN_PAGEMAP_FRAME;
+	struct check_reg *reg = NULL;
+	uint64_t entry = 0;
+	int memfd, fd;
+
+	open_log();
+	fd = mrn_pagemap_open();
+	if (fd < 0 || mrn_pagemap_read(fd, addr(0), 1, &entry) || !(entry & frame))
+		SKIP("the page map shows no frame numbers: needs CAP_SYS_ADMIN");
+	memfd = memfd_create("shared", MFD_CLOEXEC);
+	CHECK(memfd >= 0 && !ftruncate(memfd, (off_t)at(1)));
+	for (int i = 0; i < 2; i++) {
+		CHECK(mmap(memory, at(1), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd,
+			   0) == memory);
+		*memory = 1;
+		if (!i)
+			reg = registered(0, 1, 0);
+		if (!i)
+			announce(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 1, NULL);
+	}
+	check_use(reg, addr(0), 10, "all");
+	CHECK(!only(CHECK_USE));
+	CHECK_EQ(file->counts.settled, 1);
+	CHECK_EQ(munmap(memory, at(1)), 0);
+	check_use(reg, addr(0), 10, "all");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->now, CHECK_NOW_NOTHING);
+}
+TWIN(the_same_page_is_no_other, unasked, BREAK(CHECK_NUMBERS));
+
+TEST(a_change_is_found_where_uses_cannot_be_seen)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 2, CHECK_UNSEEN_USES);
+	dontneed(1, 4);
+	CHECK(only(CHECK_CHANGE));
+	CHECK_EQ(only(CHECK_CHANGE)->changed_start, addr(1));
+	CHECK_EQ(only(CHECK_CHANGE)->changed_end, addr(2));
+	check_reg_end(reg);
+	dontneed(0, 2);
+	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
+}
+TWIN(a_change_is_found_where_uses_cannot_be_seen, unnoted, BREAK(CHECK_CHANGES));
+
+TEST(what_is_registered_again_is_as_new)
+{
+	struct check_reg *reg;
+
+	open_log();
+	for (int i = 0; i < 3; i++) {
+		reg = registered(0, PAGES, 0);
+		check_use(reg, addr(0), at(PAGES), "all");
+		dontneed(0, PAGES);
+		check_reg_end(reg);
+	}
+	CHECK(!only(CHECK_USE));
+	/* A use after the end is nobody's. */
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE));
+	CHECK_EQ(file->counts.registrations, 3);
+	CHECK_EQ(file->counts.ended, 3);
+}
+
+TEST(a_change_in_flight_is_found)
+{
+	uint32_t flight;
+
+	open_log();
+	flight = check_flight_begin(CHECK_IO_URING, addr(1) + 5, 10, "READ");
+	CHECK(flight);
+	dontneed(2, 3);
+	announce(MMU_NOTIFY_PROTECTION_VMA, MRN_CAUSE_MPROTECT, 0, PAGES, NULL);
+	CHECK(!only(CHECK_FLIGHT));
+	dontneed(0, 3);
+	dontneed(0, 3);
+	CHECK(only(CHECK_FLIGHT));
+	CHECK_EQ(only(CHECK_FLIGHT)->count, 1);
+	CHECK_EQ(only(CHECK_FLIGHT)->used_start, addr(1) + 5);
+	CHECK(only(CHECK_FLIGHT)->used && only(CHECK_FLIGHT)->changed);
+	check_flight_end(flight);
+}
+TWIN(a_change_in_flight_is_found, unlooked, BREAK(CHECK_FLIGHTS));
+
+static uint32_t late;
+
+static void end_late(void)
+{
+	check_flight_end(late);
+}
+
+TEST(what_has_landed_may_change)
+{
+	open_log();
+	check_flight_on_change(end_late);
+	for (int i = 0; i < 100; i++) {
+		uint32_t flight = check_flight_begin(CHECK_IO_URING, addr(i % 8), 10, "READ");
+
+		/* This one has ended, but nobody has looked. */
+		late = check_flight_begin(CHECK_IO_URING, addr(8), 10, "READ");
+		check_flight_end(flight);
+		dontneed(0, 9);
+	}
+	CHECK(!only(CHECK_FLIGHT));
+	CHECK_EQ(file->counts.flights, 200);
+}
+TWIN(what_has_landed_may_change, ended, BREAK(CHECK_ENDED));
+
+/* ----------------------------------------------------------------------------------- many at once */
+
+/* Each place at most once in somebody's hands. */
+struct thing {
+	struct check_pooled pooled;
+	uint32_t taken;
+};
+
+static struct check_pool things = CHECK_POOL(struct thing, pooled);
+
+static void *take_and_put(void *arg)
+{
+	enum { HELD = 3 };
+	const int rounds = test_is_sanitized() ? 20000 : 400000;
+
+	(void)arg;
+	for (int i = 0; i < rounds; i++) {
+		struct thing *held[HELD];
+
+		for (int k = 0; k < HELD; k++) {
+			held[k] = (struct thing *)check_pool_get(&things);
+			CHECK(held[k]);
+			CHECK_EQ(__atomic_exchange_n(&held[k]->taken, 1, __ATOMIC_RELAXED), 0);
+		}
+		/* In the order that brings the list's head back to what it was. */
+		for (int k = 0; k < HELD; k++) {
+			CHECK_EQ(__atomic_exchange_n(&held[k]->taken, 0, __ATOMIC_RELAXED), 1);
+			check_pool_put(&things, &held[k]->pooled);
+		}
+	}
+	return NULL;
+}
+
+TEST(nobody_gets_what_another_has, .timeout_s = 120)
+{
+	pthread_t t[4];
+
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, take_and_put, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_join(t[i], NULL), 0);
+	/* No more than were held at a time, as chunks. */
+	CHECK(things.chunks <= 4);
+}
+
+static struct thing *kept;
+
+/* Takes two, and puts the first back: the list's head is what it was, but what follows it is in use. */
+static void meanwhile(void)
+{
+	struct check_pooled *first;
+
+	mrn_check_pool_takes_hook = NULL;
+	first = check_pool_get(&things);
+	kept = (struct thing *)check_pool_get(&things);
+	kept->taken = 1;
+	check_pool_put(&things, first);
+}
+
+TEST(a_head_that_has_come_back_is_another)
+{
+	struct thing *mine[2];
+
+	check_pool_put(&things, check_pool_get(&things));
+	mrn_check_pool_takes_hook = meanwhile;
+	for (int i = 0; i < 2; i++) {
+		mine[i] = (struct thing *)check_pool_get(&things);
+		CHECK(!mine[i]->taken);
+		mine[i]->taken = 1;
+	}
+	CHECK(kept && !mrn_check_pool_takes_hook);
+}
+TWIN(a_head_that_has_come_back_is_another, head, BREAK(CHECK_POOL));
+
+static void *register_many(void *arg)
+{
+	const size_t page = 4 * (size_t)(uintptr_t)arg;
+	const int rounds = test_is_sanitized() ? 2000 : 30000;
+
+	for (int i = 0; i < rounds; i++) {
+		struct check_reg *reg = registered(page, 1 + (size_t)i % 4, 0);
+
+		check_use(reg, addr(page), 100, "mine");
+		dontneed(page, 1);
+		check_use(reg, addr(page), 100, "stale");
+		check_reg_end(reg);
+	}
+	return NULL;
+}
+
+/* No memory but for those at a time, no report lost, and none too many. */
+TEST(threads_register_change_and_use, .timeout_s = 300)
+{
+	const uint64_t each = test_is_sanitized() ? 2000 : 30000;
+	uint64_t count = 0;
+	pthread_t t[4];
+
+	open_log();
+	for (uintptr_t i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, register_many, (void *)i), 0);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_join(t[i], NULL), 0);
+	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
+		if (!file->finding[i].key)
+			continue;
+		CHECK(!strcmp(file->finding[i].op, "stale"));
+		count += file->finding[i].count;
+	}
+	CHECK_EQ(count, 4 * each);
+	CHECK_EQ(file->counts.registrations, 4 * each);
+	CHECK_EQ(file->counts.ended, 4 * each);
+	CHECK_EQ(file->counts.no_memory, 0);
+	CHECK_EQ(file->counts.no_stack, 0);
+}
+TWIN(threads_register_change_and_use, unnoted, BREAK(CHECK_CHANGES));
