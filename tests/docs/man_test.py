@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 source, tool = Path(sys.argv[1]), sys.argv[2]
-commands = ["bench", "coverage", "demo", "lab", "run", "watch"]
+commands = ["bench", "check", "coverage", "demo", "lab", "run", "watch"]
 tests = []
 
 

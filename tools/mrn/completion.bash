@@ -22,6 +22,8 @@ _mrn_value()
 	"lab --driver") "$1" lab --list-steps | sed 's/ .*//' | uniq ;;
 	"lab --break") "$1" lab --list-steps | awk '{print $2}' | sort -u ;;
 	"coverage --source") echo all auto dispatch interpose uffd ;;
+	"check --source") echo auto dispatch interpose ;;
+	"check --fail-on") echo use change flight ;;
 	"run --source" | "watch --source") echo auto dispatch interpose uffd ;;
 	"run --for") echo auto libfabric ucx ;;
 	esac
@@ -43,7 +45,7 @@ _mrn()
 		words=$(_mrn_options "$mrn" bench "${COMP_WORDS[2]}")
 	else
 		case $command in
-		run | watch)
+		check | run | watch)
 			# What follows the program is the program's.
 			for ((i = 2; i < COMP_CWORD; i++)); do
 				case ${COMP_WORDS[i]} in
