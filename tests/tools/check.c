@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * mrn check: what it prints and returns, and what it needs. The program is tests/check/programs/rings.c; MRN_CHECK_RINGS
+ * says where it is. What is found in which program stands in tests/check/catalogue.def.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/tools/fixture.h"
+
+static struct outcome o;
+
+static const char *rings(void)
+{
+	const char *path = getenv("MRN_CHECK_RINGS");
+
+	if (!path || !*path)
+		SKIP("MRN_CHECK_RINGS is not set");
+	return path;
+}
+
+static unsigned int times(const char *text, const char *word)
+{
+	unsigned int n = 0;
+
+	while ((text = strstr(text, word))) {
+		text += strlen(word);
+		n++;
+	}
+	return n;
+}
+
+static const char *path_of(const char *name)
+{
+	static char path[2][128];
+	static int n;
+	char *p = path[n++ % 2];
+
+	return test_path(p, sizeof(path[0]), name);
+}
+
+static const char *file_of(const char *name, const char *text)
+{
+	const char *path = path_of(name);
+	FILE *f = fopen(path, "we");
+
+	CHECK(f && fputs(text, f) >= 0 && !fclose(f));
+	return path;
+}
+
+/* The sum of the findings' counts, and how many there are. */
+static int64_t sum_of(const char *path, unsigned int *findings)
+{
+	FILE *in = fopen(path, "re");
+	char *line = NULL;
+	size_t room = 0;
+	int64_t sum = 0;
+
+	CHECK(in);
+	*findings = 0;
+	while (getline(&line, &room, in) > 0) {
+		struct json_object *finding = json_tokener_parse(line);
+
+		CHECK_MSG(finding, "%s", line);
+		sum += figure(finding, "count");
+		++*findings;
+		json_object_put(finding);
+	}
+	free(line);
+	fclose(in);
+	return sum;
+}
+
+TEST(wrong_options_are_one_line)
+{
+	REFUSED("check");
+	REFUSED("check", "--nonsense");
+	REFUSED("check", "--fail-on", "use,nonsense", "true");
+	REFUSED("check", "--fail-on", "us", "true");
+	REFUSED("check", "--max", "-1", "true");
+	REFUSED("check", "--exit-status", "256", "true");
+	REFUSED("check", "--source", "uffd", "true");
+}
+
+TEST(the_status_is_the_program_s_or_66)
+{
+	RUN(&o, "check", "--", rings(), "1", "1", "0", "exit");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_EQ(lines(o.err), 1);
+	RUN(&o, "check", "--", rings(), "1", "1", "1", "exit");
+	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
+	RUN(&o, "check", "--", rings(), "1", "1", "1", "fail");
+	CHECK_EQ(o.status, 3);
+	RUN(&o, "check", "--exit-status", "9", "--", rings(), "1", "1", "1", "exit");
+	CHECK_EQ(o.status, 9);
+	RUN(&o, "check", "--fail-on", "change,flight", "--", rings(), "1", "1", "1", "exit");
+	CHECK_EQ(o.status, 0);
+	CHECK_MSG(strstr(o.err, "1 different finding"), "%s", o.err);
+	RUN(&o, "check", "--", "/no/such/program");
+	CHECK_EQ(o.status, 127);
+	CHECK_EQ(lines(o.err), 1);
+}
+
+TEST(a_report_has_three_stacks_with_names)
+{
+	RUN(&o, "check", "--", rings(), "1", "10", "2", "exit");
+	CHECK_EQ(times(o.err, "== mrn check: use: "), 1);
+	CHECK_MSG(strstr(o.err, "(5 times)"), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "used here, by READ_FIXED of ["), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "changed here, by map_fixed of ["), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "registered here, with io_uring as buffer 0, ["), "%s", o.err);
+	if (!getenv("MRN_WATCH_SYMBOLS"))
+		SKIP("without libdw there are no names");
+	CHECK_EQ(times(o.err, " work in check-rings"), 3);
+	CHECK_EQ(times(o.err, " main in check-rings"), 3);
+	CHECK_EQ(times(o.err, " use in check-rings"), 1);
+	CHECK_EQ(times(o.err, " map in check-rings"), 1);
+}
+
+TEST(suppressed_findings_do_not_count)
+{
+	if (!getenv("MRN_WATCH_SYMBOLS"))
+		SKIP("without libdw there are no names");
+	RUN(&o, "check", "--suppressions", file_of("a", "# a comment\n\nuse:ma[p]\n"), "--",
+	    rings(), "1", "1", "1", "exit");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "0 different findings, 1 suppressed"), "%s", o.err);
+	RUN(&o, "check", "--suppressions", file_of("a", "flight:*\nuse:mapped\n*:ma\n"), "--",
+	    rings(), "1", "1", "1", "exit");
+	CHECK_EQ(o.status, 66);
+	RUN(&o, "check", "--suppressions", file_of("a", "use:x\nnonsense\n"), "--", rings());
+	CHECK_EQ(o.status, 125);
+	CHECK_MSG(lines(o.err) == 1 && strstr(o.err, "a:2: "), "%s", o.err);
+	RUN(&o, "check", "--suppressions", "/no/such/file", "--", rings());
+	CHECK_EQ(o.status, 125);
+}
+
+TEST(at_most_so_many_are_printed)
+{
+	RUN(&o, "check", "--max", "0", "--", rings(), "1", "1", "1", "exit");
+	CHECK_EQ(o.status, 66);
+	CHECK_MSG(strstr(o.err, "1 more report"), "%s", o.err);
+	CHECK_EQ(times(o.err, "used here"), 0);
+}
+
+TEST(what_cannot_be_written_fails)
+{
+	RUN(&o, "check", "--json", "/no/such/folder/file", "--", rings(), "1", "1", "1", "exit");
+	CHECK_EQ(o.status, 125);
+	CHECK_EQ(lines(o.err), 1);
+	RUN(&o, "check", "--json", "/dev/full", "--", rings(), "1", "1", "1", "exit");
+	CHECK_MSG(o.status == 125, "%d: %s", o.status, o.err);
+}
+
+TEST(a_killed_program_has_found_what_it_has)
+{
+	const char *path = path_of("found"), *tool = getenv("MRN_TOOL");
+	unsigned int findings;
+	char command[1024];
+	int status;
+
+	if (!tool)
+		SKIP("MRN_TOOL does not say where the mrn command is");
+	snprintf(command, sizeof(command), "'%s' check --json '%s' -- '%s' 1 3 1 kill 2>/dev/null",
+		 tool, path, rings());
+	status = system(command);
+	/* As of the shell, since the tool has died of the same signal. */
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGKILL, "%#x", status);
+	CHECK_EQ(sum_of(path, &findings), 3);
+	CHECK_EQ(findings, 1);
+}
+
+TEST(a_child_is_checked_if_asked)
+{
+	RUN(&o, "check", "--", rings(), "1", "1", "1", "child");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	RUN(&o, "check", "--children", "--", rings(), "1", "1", "1", "child");
+	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
+}
+
+/* No report is lost or made up, whatever the threads do at once. */
+TEST(threads_lose_no_report, .timeout_s = 300)
+{
+	const char *path = path_of("found");
+	unsigned int findings;
+
+	RUN(&o, "check", "--json", path, "--", rings(), "8", "5000", "100", "exit");
+	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
+	CHECK_EQ(sum_of(path, &findings), 8 * 50);
+	/* The first thread's stack is another. */
+	CHECK_EQ(findings, 2);
+	CHECK_MSG(strstr(o.err, " 40000 registrations, "), "%s", o.err);
+}
+
+TEST(a_sandbox_kills_nobody_for_it)
+{
+	RUN(&o, "check", "--", rings(), "1", "10", "1", "confined");
+	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
+	CHECK_EQ(times(o.err, "== mrn check: use: "), 1);
+	/* Without that call nothing can be caught; what is not seen is said. */
+	RUN(&o, "check", "--", rings(), "1", "10", "1", "mute");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_MSG(strstr(o.err, "not all changes were seen"), "%s", o.err);
+}
+
+TEST(nobody_needs_privileges)
+{
+	if (geteuid())
+		SKIP("all other tests run without privileges, too");
+	/* The tool itself is nobody's, and so the log is. */
+	CHECK(!setregid(65534, 65534) && !setreuid(65534, 65534));
+	if (access(rings(), X_OK) || access(getenv("MRN_TOOL"), X_OK))
+		SKIP("nobody cannot read the program");
+	RUN(&o, "check", "--", rings(), "1", "10", "1", "exit");
+	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
+	CHECK_EQ(times(o.err, "== mrn check: use: "), 1);
+}
+
+TEST(without_dispatch_it_says_what_is_missing)
+{
+	RUN(&o, "check", "--source", "interpose", "--", rings(), "1", "1", "0", "exit");
+	CHECK_EQ(o.status, 0);
+	CHECK_MSG(strstr(o.err, "mrn check: without dispatch"), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "seen by interpose"), "%s", o.err);
+}
