@@ -7,15 +7,16 @@
 
 #include "os/check.h"
 
-MRN_PART(SOURCE_LOSS);	/* nobody checks whether the wrappers have been overwritten */
-MRN_PART(SOURCE_HALF);	/* of kinds that are attached together, some stay if one fails */
-MRN_PART(SOURCE_NAMES); /* dispatch's announcements count in the interposer's self-test */
-MRN_PART(SOURCE_TRIED); /* what is lost during its trial counts as covered after it */
-MRN_PART(PLAIN_HOLES);	/* what is not mapped is remembered to show no file */
-MRN_PART(PLAIN_FORGET); /* a bracket leaves what is known of a range */
-MRN_PART(PLAIN_STEADY); /* what is looked at during a bracket is remembered */
-MRN_PART(PLAIN_AGAIN);	/* a look leaves what an earlier one has found until it is over */
-MRN_PART(PLAIN_GUESTS); /* what is looked at while there is a guest is remembered */
+MRN_PART(BYPASS_OBSERVED); /* the observer is not shown a call past the sources */
+MRN_PART(SOURCE_LOSS);	   /* nobody checks whether the wrappers have been overwritten */
+MRN_PART(SOURCE_HALF);	   /* of kinds that are attached together, some stay if one fails */
+MRN_PART(SOURCE_NAMES);	   /* dispatch's announcements count in the interposer's self-test */
+MRN_PART(SOURCE_TRIED);	   /* what is lost during its trial counts as covered after it */
+MRN_PART(PLAIN_HOLES);	   /* what is not mapped is remembered to show no file */
+MRN_PART(PLAIN_FORGET);	   /* a bracket leaves what is known of a range */
+MRN_PART(PLAIN_STEADY);	   /* what is looked at during a bracket is remembered */
+MRN_PART(PLAIN_AGAIN);	   /* a look leaves what an earlier one has found until it is over */
+MRN_PART(PLAIN_GUESTS);	   /* what is looked at while there is a guest is remembered */
 /* A thread has looked at a range, and has not noted yet what it has found. */
 MRN_HOOK_TYPE(plain_look, void);
 MRN_PART(SOURCE_FILES);	   /* a file on disk counts as memory like any other */

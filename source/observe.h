@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shows the program's system calls to one observer before they are made, wherever dispatch catches them. For
+ * Shows the program's system calls to one observer before they are made, wherever dispatch catches them, and those of
+ * mrn_source_bypass. For
  * libmrn-check, which has to know what a program registers with a device, and what it asks the device to do.
  *
  * Not shown: calls by int $0x80 and x32's, whose structures have another form; and what dispatch does not catch. A call

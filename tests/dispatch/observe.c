@@ -178,3 +178,22 @@ TEST(shows_no_x32_calls)
 	CHECK_EQ(seen.calls, 0);
 	CHECK_ERR(mrn_source_detach(source), 0);
 }
+
+/* Past the sources, but not past the observer: with and without its making the call. */
+TEST(a_call_past_the_sources_is_shown)
+{
+	observer = (struct mrn_observer){.sees = sees};
+	observer.wanted[SYS_lseek / 64] = UINT64_C(1) << (SYS_lseek % 64);
+	mrn_observe(&observer);
+	errno = EXDEV;
+	CHECK_EQ(mrn_source_bypass(SYS_lseek, -1, 7, 8, 9, 0, 0), -EBADF);
+	CHECK_EQ(seen.calls, 1);
+	CHECK_EQ(seen.a[1], 7);
+	makes = true;
+	gives = 42;
+	CHECK_EQ(mrn_source_bypass(SYS_lseek, -1, 7, 8, 9, 0, 0), 42);
+	CHECK_EQ(mrn_source_bypass(SYS_getppid, 0, 0, 0, 0, 0, 0), getppid());
+	CHECK_EQ(seen.calls, 2);
+	CHECK_EQ(errno, EXDEV);
+}
+TWIN(a_call_past_the_sources_is_shown, unshown, BREAK(BYPASS_OBSERVED));
