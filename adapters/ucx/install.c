@@ -176,7 +176,7 @@ static void take_back(void)
 /* r: 0, or why it is refused already. */
 static int install_in_turn(const struct mrn_ucx_opts *opts, int r)
 {
-	if (is_installed())
+	if (is_installed() && !MRN_BROKEN(UCX_TURN))
 		return -EALREADY;
 	if (!r)
 		r = install(opts);
@@ -198,6 +198,7 @@ int mrn_ucx_install(const struct mrn_ucx_opts *given)
 	if (!opts.need)
 		opts.need = MRN_UCX_NEED;
 	r = is_installed() ? -EALREADY : check(&opts);
+	MRN_HOOK(ucx_checked);
 	if (MRN_PAGES_ONCE(turn)) {
 		/* Nobody can have a turn. */
 		r = install_in_turn(&opts, mrn_explain(&opts, -ENOMEM, "no memory"));

@@ -137,6 +137,38 @@ TEST(a_second_install_is_refused)
 	CHECK_ERR(mrn_ucx_install(NULL), -EALREADY);
 }
 
+static void install_meanwhile(void)
+{
+	atomic_store(&mrn_check_ucx_checked_hook, NULL);
+	fixture_install(MRN_SOURCE_INTERPOSE, 0);
+}
+
+/* Another install succeeds between this one's look at its options and its turn. */
+static void lose(unsigned int kinds)
+{
+	const struct mrn_ucx_opts opts = {.size = sizeof(opts), .kinds = kinds};
+	char *p = map();
+
+	atomic_store(&mrn_check_ucx_checked_hook, install_meanwhile);
+	CHECK_ERR(mrn_ucx_install(&opts), -EALREADY);
+	CHECK(!strcmp(mrn_source_name(mrn_ucx_source()), "interpose"));
+	watch(p, PAGE);
+	CHECK_EQ(munmap(p, PAGE), 0);
+	CHECK_EQ(seen.calls, 2);
+}
+
+TEST(an_install_that_comes_second_leaves_the_first)
+{
+	lose(MRN_SOURCE_INTERPOSE);
+}
+TWIN(an_install_that_comes_second_leaves_the_first, no_look, BREAK(UCX_TURN));
+
+TEST(a_refused_install_that_comes_second_leaves_the_first)
+{
+	lose(MRN_SOURCE_UFFD);
+}
+TWIN(a_refused_install_that_comes_second_leaves_the_first, no_look, BREAK(UCX_TURN));
+
 TEST(hooks_of_ucx_are_noticed)
 {
 	char why[512];
