@@ -13,5 +13,8 @@ MRN_PART(FABRIC_PURGE); /* a range is watched anew while libfabric still has its
 MRN_PART(FABRIC_BOUND); /* the table makes no room */
 MRN_PART(FABRIC_REAPER); /* what has changed is never dropped */
 MRN_PART(FABRIC_FORK);	 /* libibverbs' fork support is not looked at */
+MRN_PART(FABRIC_TURN);	 /* two threads install it at a time */
+
+MRN_HOOK_TYPE(fabric_checked, void); /* an install has changed nothing so far */
 
 #endif

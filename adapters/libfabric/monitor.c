@@ -141,38 +141,36 @@ static int check(const struct mrn_libfabric_opts *opts)
 	return 0;
 }
 
-int mrn_libfabric_install(const struct mrn_libfabric_opts *theirs)
+static int install(const struct mrn_libfabric_opts *opts)
 {
-	struct mrn_libfabric_opts opts = {.size = sizeof(opts)};
 	struct mrn_source_opts source_opts = {.size = sizeof(source_opts)};
 	struct table *t = &mrn_fabric;
 	unsigned int nr;
-	int r = theirs ? MRN_OPTS_TAKE(&opts, theirs) : 0;
+	int r = check(opts);
 
-	if (!r)
-		r = check(&opts);
 	if (r)
 		return r;
-	t->need = opts.need ? opts.need : MRN_COVER_PAGES;
+	MRN_HOOK(fabric_checked);
+	t->need = opts->need ? opts->need : MRN_COVER_PAGES;
 	t->notify = forget;
-	nr = opts.max_ranges ? opts.max_ranges : DEFAULT_RANGES;
+	nr = opts->max_ranges ? opts->max_ranges : DEFAULT_RANGES;
 	source_opts.need = t->need;
-	source_opts.why = opts.why;
-	source_opts.why_size = opts.why_size;
-	r = mrn_source_attach(mrn_mm_self(), opts.kinds, &source_opts, &t->source);
+	source_opts.why = opts->why;
+	source_opts.why_size = opts->why_size;
+	r = mrn_source_attach(mrn_mm_self(), opts->kinds, &source_opts, &t->source);
 	if (r)
 		return r;
 	r = mrn_fabric_table_init(nr < MIN_RANGES ? MIN_RANGES : nr);
 	if (r) {
-		mrn_explain(&opts, r, "there is no memory for a table of %u ranges", nr);
+		mrn_explain(opts, r, "there is no memory for a table of %u ranges", nr);
 		goto detach;
 	}
 	/* Last, since it cannot be undone. The reaper sleeps until something is watched. */
 	r = mrn_fabric_reaper_start();
 	if (r)
-		mrn_explain(&opts, r, "no thread can be made");
+		mrn_explain(opts, r, "no thread can be made");
 	else
-		r = import(&opts);
+		r = import(opts);
 	if (r)
 		goto undo;
 	/* libfabric asks nothing before the first domain. */
@@ -183,6 +181,22 @@ undo:
 detach:
 	mrn_source_detach(t->source);
 	t->source = NULL;
+	return r;
+}
+
+int mrn_libfabric_install(const struct mrn_libfabric_opts *theirs)
+{
+	struct mrn_libfabric_opts opts = {.size = sizeof(opts)};
+	int r = theirs ? MRN_OPTS_TAKE(&opts, theirs) : 0;
+	/* Nobody waits for it: a thread may come here with the loader's lock, which libfabric takes to load a provider. */
+	static bool busy;
+
+	if (r)
+		return r;
+	if (__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE) && !MRN_BROKEN(FABRIC_TURN))
+		return mrn_explain(&opts, -EBUSY, "another thread is just installing it");
+	r = install(&opts);
+	__atomic_clear(&busy, __ATOMIC_RELEASE);
 	return r;
 }
 

@@ -34,9 +34,10 @@ struct mrn_libfabric_opts {
  * recently lose their registrations. Each takes some 300 bytes of address space, which are touched when it is used.
  *
  * Errors: -EINVAL; -E2BIG (size); -EALREADY, it is installed; -ENOSYS when libfabric is older than 1.14 or takes no monitor;
- * -EBUSY when somebody else's monitor is there, a domain with a cache is open, or FI_MR_CACHE_MONITOR chooses another one;
- * those of mrn_source_attach; -ENOMEM; -EAGAIN when no thread can be made. opts->why then says what is in the way. Nothing
- * is changed then, but that a sleeping thread may stay. Blocks; allocates. Not from a callback or a signal handler.
+ * -EBUSY when somebody else's monitor is there, a domain with a cache is open, FI_MR_CACHE_MONITOR chooses another one, or
+ * another thread is just installing it; those of mrn_source_attach; -ENOMEM; -EAGAIN when no thread can be made. opts->why
+ * then says what is in the way. Nothing is changed then, but that a sleeping thread may stay. Blocks; allocates. Not from a
+ * callback or a signal handler.
  */
 int mrn_libfabric_install(const struct mrn_libfabric_opts *opts);
 

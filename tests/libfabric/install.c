@@ -87,6 +87,28 @@ TEST(once)
 	CHECK_ERR(import_other(), -FI_EBUSY);
 }
 
+static void install_meanwhile(void)
+{
+	atomic_store(&mrn_check_fabric_checked_hook, NULL);
+	CHECK_ERR(install(0), -EBUSY);
+	CHECK_MSG(strstr(why, "another thread"), "%s", why);
+}
+
+/* The one that comes second takes nothing back of the first's. */
+TEST(one_at_a_time)
+{
+	struct fid_domain *domain;
+	char *p;
+
+	atomic_store(&mrn_check_fabric_checked_hook, install_meanwhile);
+	fixture_install(0, 0);
+	CHECK_ERR(install(0), -EALREADY);
+	domain = fixture_domain();
+	p = fixture_map(NULL, 'A');
+	CHECK(fixture_is_kept(domain, p));
+}
+TWIN(one_at_a_time, no_look, BREAK(FABRIC_TURN));
+
 TEST(refuses_wrong_options)
 {
 	struct mrn_libfabric_opts opts = {.size = 1};
