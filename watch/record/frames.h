@@ -7,8 +7,8 @@
 
 /*
  * Fills pc with the return addresses of this thread's frames outside our own libraries, innermost first; libc's are
- * among them. Returns how many, at most max. Fewer than there are if a module has no unwind table, or has come after the
- * start. On the event path.
+ * among them. Returns how many, at most max. Fewer than there are if a module has no unwind table, as generated code has
+ * none; or if one is not known yet when the program forbids itself calls. On the event path.
  */
 unsigned int watch_frames_take(uint64_t *pc, unsigned int max);
 

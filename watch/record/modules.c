@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "watch/record/modules.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "watch/shared/check.h"
 #include "os/maps.h"
 #include "source/confined.h"
+#include "watch/record/images.h"
 #include "watch/record/lane.h"
+#include "watch/record/vdso_clock.h"
 
 #include "os/event_path.h"
 
@@ -17,8 +18,11 @@
 /* Code that a program generates may come and go by the thousand, and has no name to find. */
 #define NAMELESS_MAX (WATCH_MODULES / 2)
 
-static bool looking, distrusted;
-static uint64_t last_futile;
+static bool looking;
+/* How often the list has been called doubtful, and up to which of those a look has gone since. */
+static uint32_t doubts, settled;
+/* When a look has found no module of that name, and no table. */
+static uint64_t last_futile, last_without_table;
 /* How often something in the list has been unmapped. */
 static uint32_t changes;
 
@@ -41,6 +45,7 @@ static bool has(const struct watch_lane *lane, uint64_t pc)
 
 struct look {
 	struct watch_lane *lane;
+	struct watch_images_look images;
 	uint64_t now;
 	uint32_t changes;
 };
@@ -81,6 +86,7 @@ static bool note(const struct mrn_mapping *m, void *arg)
 	struct watch_module *have, *entry;
 	uint32_t n = watch_modules_of(lane);
 
+	watch_images_see(&look->images, m);
 	if (!m->executable)
 		return true;
 	have = (struct watch_module *)(uintptr_t)find(lane, m->start);
@@ -111,14 +117,26 @@ static bool note(const struct mrn_mapping *m, void *arg)
 	return true;
 }
 
+static bool is_doubtful(void)
+{
+	return __atomic_load_n(&settled, __ATOMIC_ACQUIRE) !=
+	       __atomic_load_n(&doubts, __ATOMIC_ACQUIRE);
+}
+
 void watch_modules_look(uint64_t now)
 {
-	struct look look = {watch_lane_mine(), now, __atomic_load_n(&changes, __ATOMIC_ACQUIRE)};
+	uint32_t until = __atomic_load_n(&doubts, __ATOMIC_ACQUIRE);
+	struct look look = {.lane = watch_lane_mine(), .now = now};
+	bool again = true;
 
 	if (!look.lane || __atomic_exchange_n(&looking, true, __ATOMIC_ACQUIRE))
 		return;
-	__atomic_store_n(&distrusted, false, __ATOMIC_RELAXED);
-	mrn_maps_visit(note, &look);
+	look.changes = __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
+	for (int i = 0; i < 2 && again; i++) {
+		watch_images_begin(&look.images);
+		again = watch_images_end(&look.images, !mrn_maps_visit(note, &look));
+	}
+	__atomic_store_n(&settled, until, __ATOMIC_RELEASE);
 	if (__atomic_load_n(&changes, __ATOMIC_ACQUIRE) != look.changes)
 		watch_modules_distrust();
 	__atomic_store_n(&looking, false, __ATOMIC_RELEASE);
@@ -131,7 +149,7 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 	/* A missing name is better than a killed program. */
 	if (!lane || !pc || mrn_is_confined())
 		return;
-	if (__atomic_load_n(&distrusted, __ATOMIC_RELAXED)) {
+	if (is_doubtful()) {
 		watch_modules_look(now);
 	} else if (!has(lane, pc) &&
 		   now - __atomic_load_n(&last_futile, __ATOMIC_RELAXED) > LOOK_AGAIN_NS) {
@@ -141,13 +159,49 @@ void watch_modules_need(uint64_t pc, uint64_t now)
 	}
 }
 
+/* Code that the program has generated: no look will find a table for it. */
+static bool is_nameless(const struct watch_lane *lane, uint64_t pc)
+{
+	const struct watch_module *m = find(lane, pc);
+
+	return m && !__atomic_load_n(&m->until, __ATOMIC_RELAXED) && m->path[0] != '/';
+}
+
+bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi)
+{
+	const struct watch_lane *lane = watch_lane_mine();
+	uint64_t now;
+
+	if (is_doubtful()) {
+		if (lane && !mrn_is_confined())
+			watch_modules_look(watch_now_ns());
+		if (is_doubtful())
+			return false;
+	}
+	if (watch_images_find(pc, cfi))
+		return cfi->table;
+	if (!lane || mrn_is_confined() || is_nameless(lane, pc))
+		return false;
+	now = watch_now_ns();
+	if (now - __atomic_load_n(&last_without_table, __ATOMIC_RELAXED) <= LOOK_AGAIN_NS)
+		return false;
+	watch_modules_look(now);
+	if (watch_images_find(pc, cfi))
+		return cfi->table;
+	__atomic_store_n(&last_without_table, now, __ATOMIC_RELAXED);
+	return false;
+}
+
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 {
 	struct watch_lane *lane = watch_lane_mine();
 	uint32_t n;
 
 	/* A range over everything, from exec, marks nothing: exec fails, or the list ends. */
-	if (!lane || end - start >= WATCH_EVERYTHING || MRN_BROKEN(WATCH_OVER))
+	if (end - start >= WATCH_EVERYTHING)
+		return;
+	watch_images_unmapped(start, end);
+	if (!lane || MRN_BROKEN(WATCH_OVER))
 		return;
 	n = watch_modules_of(lane);
 	for (uint32_t i = 0; i < n; i++) {
@@ -167,7 +221,7 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 
 void watch_modules_distrust(void)
 {
-	__atomic_store_n(&distrusted, true, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&doubts, 1, __ATOMIC_RELEASE);
 }
 
 void watch_modules_restart(void)

@@ -7,13 +7,22 @@
 #ifndef MRN_WATCH_MODULES_H
 #define MRN_WATCH_MODULES_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "watch/record/cfi.h"
 
 /* Looks at all mappings, and notes new ones. On the event path; does nothing if another look is in progress. */
 void watch_modules_look(uint64_t now);
 
 /* Makes sure, as far as possible, that the list covers pc. On the event path. */
 void watch_modules_need(uint64_t pc, uint64_t now);
+
+/*
+ * Finds the unwind table of the module that holds pc; looks for it where that may help. False if there is none, or if
+ * the module may have been replaced and nobody may look. On the event path.
+ */
+bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi);
 
 /* What was at [start, end) has been unmapped. On the event path. */
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now);

@@ -11,16 +11,18 @@
 #include <gnu/libc-version.h>
 #endif
 
+#include "watch/record/modules.h"
+
 #include "os/event_path.h"
 
-/* Code of one module. */
+/* Code of a module that never leaves: ours, the system's, the program itself. */
 struct span {
 	uintptr_t start, end;
 	enum watch_code code;
 	struct watch_cfi cfi;
 };
 
-#define SPANS 256
+#define SPANS 32
 static struct span spans[SPANS];
 static unsigned int nr_spans;
 
@@ -94,6 +96,8 @@ static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
 			       : is_the_systems(info) ? WATCH_CODE_SYSTEM
 						      : WATCH_CODE_OTHER;
 
+	if (code == WATCH_CODE_OTHER && *info->dlpi_name)
+		return 0;
 	for (int i = 0; i < info->dlpi_phnum && nr_spans < SPANS; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
@@ -187,9 +191,13 @@ bool watch_walk_step(struct watch_walk *w)
 {
 	const struct span *in = span_of(w->regs.pc);
 	const bool below = w->below;
+	struct watch_cfi cfi;
 
-	if (!in)
-		return false;
+	if (!in) {
+		w->below = false;
+		return watch_modules_table(w->regs.pc - !w->regs.exact, &cfi) &&
+		       watch_cfi_step(&cfi, &w->regs, &w->stack);
+	}
 	/* Returns from dispatch's handler: goes on in what the signal has interrupted. */
 	if (in->code == WATCH_CODE_OURS && is_sigreturn(in, w->regs.pc)) {
 		w->below = false;

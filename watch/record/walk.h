@@ -17,7 +17,10 @@
 #include "watch/record/cfi.h"
 #include "watch/record/stack.h"
 
-/* Finds out where the code of the modules is that are here now. Call once, before the first walk. */
+/*
+ * Finds out where the code of our libraries is, of libc and ld.so, and of the program itself: these never leave. Others
+ * are asked of modules.h. Call once, before the first walk.
+ */
 void watch_walk_start(void);
 
 /* Where a walk is. regs.pc is a return address, or where a signal has interrupted the code. */
