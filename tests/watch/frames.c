@@ -301,3 +301,66 @@ TEST(no_calls_under_a_filter)
 	CHECK_EQ(taken->ours[taken->nr_ours - 1], (uintptr_t)taken->theirs[taken->nr_ours - 2]);
 }
 TWIN(no_calls_under_a_filter, untold, is_told = false);
+
+static unsigned int nr_kept;
+
+static void count(unsigned int nr)
+{
+	nr_kept++;
+}
+
+/* Two callers whose frames look alike, but for the return address. */
+static __attribute__((noinline)) void left(void)
+{
+	deeper(4);
+	__asm__ volatile("");
+}
+
+static __attribute__((noinline)) void right(void)
+{
+	deeper(4);
+	__asm__ volatile("");
+}
+
+TEST(a_kept_stack_is_the_one_that_is_there)
+{
+	void (*callers[])(void) = {left, right};
+
+	NEEDS_A_TABLE();
+	start();
+	mrn_check_watch_kept_hook = count;
+	for (int i = 0; i < 6; i++) {
+		callers[i % 2]();
+		compare(6);
+	}
+	CHECK_EQ(nr_kept, 0);
+	for (int i = 0; i < 6; i++) {
+		left();
+		compare(6);
+	}
+	CHECK_EQ(nr_kept, 5);
+	/* Any module that has come or gone might be among these. */
+	load("MRN_FRAMES_A");
+	watch_modules_look(3);
+	left();
+	compare(6);
+	CHECK_EQ(nr_kept, 5);
+}
+TWIN(a_kept_stack_is_the_one_that_is_there, unseen, BREAK(WATCH_KEPT));
+
+/* What could not be read then may be readable now. */
+TEST(a_stack_that_ended_early_is_not_kept)
+{
+	struct module m;
+
+	NEEDS_A_TABLE();
+	start();
+	mrn_check_watch_kept_hook = count;
+	m = load("MRN_FRAMES_A");
+	/* Nobody looks, so the module stays unknown. */
+	mrn_confine(&(struct mrn_confinement){0});
+	for (int i = 0; i < 3; i++)
+		m.calls(take_both, 2);
+	CHECK(taken->nr_ours >= 2 && taken->nr_ours < taken->nr_theirs);
+	CHECK_EQ(nr_kept, 0);
+}

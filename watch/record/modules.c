@@ -192,6 +192,11 @@ bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi)
 	return false;
 }
 
+uint64_t watch_modules_version(void)
+{
+	return is_doubtful() ? 0 : UINT64_C(1) + watch_images_changes();
+}
+
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 {
 	struct watch_lane *lane = watch_lane_mine();

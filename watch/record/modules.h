@@ -24,6 +24,9 @@ void watch_modules_need(uint64_t pc, uint64_t now);
  */
 bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi);
 
+/* Another number whenever such a table has come or gone; 0 while that is in doubt. */
+uint64_t watch_modules_version(void);
+
 /* What was at [start, end) has been unmapped. On the event path. */
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now);
 

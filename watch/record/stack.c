@@ -2,11 +2,13 @@
 #include "watch/record/stack.h"
 
 #include <pthread.h>
+#include <stddef.h>
 
 #include "watch/shared/check.h"
 #include "os/pages.h"
 #include "os/peek.h"
 #include "source/confined.h"
+#include "watch/record/slots.h"
 
 #include "os/event_path.h"
 
@@ -35,6 +37,7 @@ static bool is_on_main(uintptr_t sp)
 
 void watch_stack_enter(struct watch_stack *stack, uintptr_t sp)
 {
+	stack->slots = NULL;
 	stack->low = sp;
 	stack->high = is_on_main(sp) ? main_end : mrn_page_up(sp);
 }
@@ -51,7 +54,7 @@ void watch_stack_suppose(struct watch_stack *stack, uintptr_t sp)
 		stack->high = main_end;
 }
 
-bool watch_stack_read(struct watch_stack *stack, uintptr_t addr, uintptr_t *value)
+static bool read_word(struct watch_stack *stack, uintptr_t addr, uintptr_t *value)
 {
 	if (addr % sizeof(*value))
 		return false;
@@ -65,4 +68,13 @@ bool watch_stack_read(struct watch_stack *stack, uintptr_t addr, uintptr_t *valu
 	stack->low = addr;
 	stack->high = is_on_main(addr) ? main_end : mrn_page_down(addr) + mrn_page_size();
 	return true;
+}
+
+bool watch_stack_read(struct watch_stack *stack, uintptr_t addr, uintptr_t *value)
+{
+	bool readable = read_word(stack, addr, value);
+
+	if (stack->slots)
+		watch_slots_note(stack->slots, readable, addr, readable ? *value : 0);
+	return readable;
 }

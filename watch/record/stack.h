@@ -11,15 +11,16 @@
 #include <stdint.h>
 
 struct watch_stack {
-	uintptr_t low, high; /* readable between these */
+	uintptr_t low, high;	   /* readable between these */
+	struct watch_slots *slots; /* where to note what is read; or NULL */
 };
 
 /* Call once, in the main thread. */
 void watch_stack_start(void);
 
-/* From now on uses the stack that has a live frame below sp. */
+/* Begins on the stack that has a live frame below sp. Nothing is noted. */
 void watch_stack_enter(struct watch_stack *stack, uintptr_t sp);
-/* The same where sp was read from memory: it may be wrong. */
+/* Goes on there where sp was read from memory: it may be wrong. */
 void watch_stack_suppose(struct watch_stack *stack, uintptr_t sp);
 
 /*

@@ -195,8 +195,8 @@ bool watch_walk_step(struct watch_walk *w)
 
 	if (!in) {
 		w->below = false;
-		return watch_modules_table(w->regs.pc - !w->regs.exact, &cfi) &&
-		       watch_cfi_step(&cfi, &w->regs, &w->stack);
+		w->lost = !watch_modules_table(w->regs.pc - !w->regs.exact, &cfi);
+		return !w->lost && watch_cfi_step(&cfi, &w->regs, &w->stack);
 	}
 	/* Returns from dispatch's handler: goes on in what the signal has interrupted. */
 	if (in->code == WATCH_CODE_OURS && is_sigreturn(in, w->regs.pc)) {

@@ -27,6 +27,7 @@ void watch_walk_start(void);
 struct watch_walk {
 	struct watch_regs regs;
 	struct watch_stack stack;
+	bool lost;  /* it has come to code of no module that is known */
 	bool below; /* so far only frames of ours, all in use: the kernel need not be asked */
 };
 
@@ -54,6 +55,7 @@ static inline __attribute__((always_inline)) void watch_walk_begin(struct watch_
 #endif
 	r->exact = true;
 	w->below = true;
+	w->lost = false;
 	watch_stack_enter(&w->stack, r->sp);
 }
 
