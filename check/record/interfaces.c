@@ -19,8 +19,7 @@ void check_interfaces_start(void)
 
 void check_interfaces_restart(void)
 {
-	check_uring_start();
-	check_calls_start();
+	check_uring_restart();
 	check_gpu_restart();
 #ifdef MRN_HAVE_UCX
 	check_ucx_restart();

@@ -6,6 +6,7 @@
  * uring_view.c		our own view of a ring's memory
  * uring_setup.c	new rings
  * uring_register.c	registered buffers
+ * uring_groups.c	rings of provided buffers
  * uring_submit.c	the requests that are about to be submitted
  * uring_op.c		which memory a request uses
  * uring_complete.c	the requests that are in flight

@@ -56,6 +56,7 @@ struct uring_ring {
 	struct uring_view view;
 
 	struct uring_buffers buffers; /* that are registered */
+	uint32_t groups;	      /* of provided buffers: uring_groups.c */
 
 	uint32_t looked;    /* submissions before this one have been looked at */
 	uint64_t submitter; /* a thread */
@@ -102,6 +103,15 @@ void uring_put_buffers(struct uring_buffers *b);
 void uring_restart_buffers(void);
 /* NULL: nothing is known of it. */
 struct check_reg *uring_registered(const struct uring_ring *r, uint32_t index);
+
+/* ---- uring_groups.c */
+
+bool uring_registers_group(long a[6], long *result);
+bool uring_unregisters_group(long a[6]);
+/* The ring's, without its lock. */
+void uring_put_groups(uint32_t first);
+/* In a forked child. */
+void uring_restart_groups(void);
 
 /* ---- uring_op.c */
 

@@ -318,6 +318,10 @@ bool check_uring_register(long a[6], long *result)
 		return updates(a, result);
 	case IORING_UNREGISTER_BUFFERS:
 		return unregisters(a);
+	case IORING_REGISTER_PBUF_RING:
+		return uring_registers_group(a, result);
+	case IORING_UNREGISTER_PBUF_RING:
+		return uring_unregisters_group(a);
 	case URING_REGISTER_CLONE_BUFFERS:
 		return clones(a, result);
 	case URING_REGISTER_RESIZE_RINGS:

@@ -68,6 +68,7 @@ struct uring_ring *uring_new(void)
 static void put(struct uring_ring *r)
 {
 	struct uring_buffers buffers;
+	uint32_t groups;
 
 	if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
 		return;
@@ -78,10 +79,13 @@ static void put(struct uring_ring *r)
 	if (r->is_seen)
 		uring_completed(r);
 	buffers = uring_take_buffers(r);
+	groups = r->groups;
+	r->groups = 0;
 	uring_forget_flights(r);
 	uring_view_close(r);
 	uring_unlock(r);
 	uring_put_buffers(&buffers);
+	uring_put_groups(groups);
 	check_pool_put(&pool, &r->pooled);
 }
 
@@ -196,6 +200,7 @@ void check_uring_restart(void)
 	fds = 0;
 	check_pool_restart(&pool);
 	uring_restart_buffers();
+	uring_restart_groups();
 }
 
 /* --------------------------------------------------------------------------------- calls about descriptors */
