@@ -9,31 +9,17 @@
 #include "os/peek.h"
 #include "source/observe.h"
 
-#include "os/event_path.h"
-
-/* Of several for one number, each is shown the call until one makes it. */
+/* Before the next, which poisons one of the names. */
 static const struct row {
 	long nr;
 	check_call_fn *sees;
 } rows[] = {
-	{SYS_io_uring_setup, check_uring_setup},
-	{SYS_io_uring_register, check_uring_register},
-	{SYS_io_uring_enter, check_uring_enter},
-	{SYS_close, check_uring_close},
-	{SYS_close_range, check_uring_close_range},
-	{SYS_dup, check_uring_dup},
-#ifdef SYS_dup2
-	{SYS_dup2, check_uring_dup2},
-#endif
-	{SYS_dup3, check_uring_dup3},
-	{SYS_fcntl, check_uring_fcntl},
-/* Not by name: os/event_path.h poisons it. */
-#ifdef __x86_64__
-	{60, check_uring_thread_ends},
-#else
-	{93, check_uring_thread_ends},
-#endif
+#define CALL(name, sees) {SYS_##name, sees},
+#include "check/record/calls.def"
 };
+
+#include "os/event_path.h"
+
 #define NR_ROWS (sizeof(rows) / sizeof(rows[0]))
 
 bool check_call_sees(long nr, long a[6], long *result)

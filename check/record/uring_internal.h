@@ -62,8 +62,9 @@ struct uring_ring {
 	uint64_t submitter; /* a thread */
 	bool is_shared;	    /* others submit, too */
 	bool is_overasked;  /* more was to be submitted than was there */
-	bool chain,
-		silent; /* the next request is linked to the last; one of its chain may complete without a word */
+	bool chain;	    /* the next request is linked to the last */
+	bool silent;	    /* one of its chain may complete without a word */
+	bool is_unmapped;   /* liburing has not written the array yet: requests stand in order */
 	uint32_t completed; /* completions before this one have been looked at */
 	uint32_t in_flight; /* atomic: ranges */
 	struct uring_flights *flights;
@@ -84,6 +85,11 @@ void uring_set_fd(uint32_t fd, struct uring_ring *r);
 void uring_set_registered(uint32_t index, struct uring_ring *r);
 /* Calls look for each ring. */
 void uring_each(void (*look)(struct uring_ring *r));
+
+/* ---- uring_setup.c */
+
+/* liburing has made a ring. */
+void uring_made_by_library(uint32_t fd, const struct io_uring_params *p);
 
 /* ---- uring_view.c */
 
@@ -129,9 +135,11 @@ void uring_read_request(const struct io_uring_sqe *sqe, bool is_long, struct uri
 void uring_each_range(const struct uring_request *q,
 		      void (*use)(void *arg, uintptr_t addr, size_t length), void *arg);
 
-/* ---- uring_submit.c: with the ring's lock */
+/* ---- uring_submit.c: with the ring's lock, if nothing else is said */
 
 void uring_submits(struct uring_ring *r, uint32_t most);
+/* Without the lock: liburing will submit all before this one. */
+void uring_submitted_by_library(uint32_t fd, uint32_t tail);
 
 /* ---- uring_complete.c: with the ring's lock */
 

@@ -133,6 +133,11 @@ struct uring_ring *uring_look_up(uint32_t fd, bool is_registered)
 	return s ? __atomic_load_n(s, __ATOMIC_ACQUIRE) : NULL;
 }
 
+bool check_uring_is(int fd)
+{
+	return uring_look_up((uint32_t)fd, false);
+}
+
 struct uring_ring *uring_take(uint32_t fd, bool is_registered)
 {
 	struct uring_ring *r = uring_look_up(fd, is_registered);

@@ -80,6 +80,13 @@ static bool know(uint32_t number, uint32_t flags, bool polled, const struct io_u
 	return is_seen;
 }
 
+void uring_made_by_library(uint32_t fd, const struct io_uring_params *p)
+{
+	const uint64_t memory[2] = {p->cq_off.resv2, p->sq_off.resv2};
+
+	know(fd, p->flags, false, p, memory);
+}
+
 /* Nobody would submit what is in a ring whose bit cannot be set. */
 static void undo(uint32_t number)
 {

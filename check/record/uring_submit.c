@@ -30,7 +30,7 @@ static bool read_at(const struct uring_ring *r, uint32_t at, struct io_uring_sqe
 	const size_t size = (size_t)1 << v->sqe_shift;
 	uint32_t i = at & mask, head;
 
-	if (v->sq_array && !uring_view_word(v, &v->sq_array[i], &i))
+	if (v->sq_array && !r->is_unmapped && !uring_view_word(v, &v->sq_array[i], &i))
 		return false;
 	/* A wrong number: the kernel passes over it. */
 	if (i >= v->sq_entries || !uring_view_read(v, sqe, v->sqes + i * size, size))
@@ -72,12 +72,12 @@ static void looks_at(struct uring_ring *r, uint32_t at, bool is_used)
 		uring_flies(r, &copy.sqe, &q, at);
 }
 
-void uring_submits(struct uring_ring *r, uint32_t most)
+static void submits_to(struct uring_ring *r, uint32_t most, uint32_t tail)
 {
 	const struct uring_view *v = &r->view;
-	uint32_t head, tail, waiting;
+	uint32_t head, waiting;
 
-	if (!uring_view_word(v, v->sq_head, &head) || !uring_view_word(v, v->sq_tail, &tail))
+	if (!uring_view_word(v, v->sq_head, &head))
 		return;
 	waiting = tail - head;
 	if (waiting > v->sq_entries)
@@ -93,6 +93,30 @@ void uring_submits(struct uring_ring *r, uint32_t most)
 			looks_at(r, head + i, i < most);
 	if (is_before(r->looked, tail))
 		r->looked = tail;
+}
+
+void uring_submits(struct uring_ring *r, uint32_t most)
+{
+	uint32_t tail;
+
+	if (uring_view_word(&r->view, r->view.sq_tail, &tail))
+		submits_to(r, most, tail);
+}
+
+void uring_submitted_by_library(uint32_t fd, uint32_t tail)
+{
+	struct uring_ring *r = uring_take(fd, false);
+	uint32_t head;
+
+	if (!r)
+		return;
+	if (r->is_seen && uring_view_word(&r->view, r->view.sq_head, &head)) {
+		uring_completed(r);
+		r->is_unmapped = true;
+		submits_to(r, tail - head, tail);
+		r->is_unmapped = false;
+	}
+	uring_unlock(r);
 }
 
 /* ----------------------------------------------------------------------- what SQPOLL's thread would do */
