@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-uring FORM CASE: what a program can do with io_uring, right and wrong. FORM is bare (system calls) or liburing.
+ * mrn check must find what is wrong, and nothing else: catalogue.def.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/check/programs/ring.h"
+
+enum { SIZE = 65536, HALF = SIZE / 2 };
+
+static struct ring ring;
+static bool by_liburing;
+static char *buffer;
+static int file;
+
+static char *map(void *at)
+{
+	char *p = mmap(at, SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	memset(p, 'A', SIZE);
+	return p;
+}
+
+/* ---- what can be changed */
+
+static void discard(void)
+{
+	need(!madvise(buffer, SIZE, MADV_DONTNEED), "madvise");
+	memset(buffer, 'B', SIZE);
+}
+
+static void replace(void)
+{
+	need(!munmap(buffer, SIZE), "munmap");
+	map(buffer);
+}
+
+/* ---- what can be done with it */
+
+static void open_with(unsigned int flags)
+{
+	ring_open(&ring, by_liburing, flags);
+}
+
+static void register_in(struct ring *r)
+{
+	const struct iovec iov = {buffer, SIZE};
+
+	need(!ring_register(r, IORING_REGISTER_BUFFERS, &iov, 1), "IORING_REGISTER_BUFFERS");
+}
+
+static struct io_uring_sqe *prepare(struct ring *r, int op, int fd, const void *addr,
+				    unsigned int length)
+{
+	struct io_uring_sqe *sqe = ring_sqe(r);
+
+	need(sqe, "a free entry");
+	io_uring_prep_rw(op, sqe, fd, addr, length, 0);
+	sqe->buf_index = 0;
+	sqe->user_data = 7;
+	return sqe;
+}
+
+static void write_in(struct ring *r, const void *addr, unsigned int length)
+{
+	prepare(r, IORING_OP_WRITE_FIXED, file, addr, length);
+	ring_submit(r);
+	need(ring_reap(r) == (int)length, "WRITE_FIXED");
+}
+
+static void open_registered(unsigned int flags)
+{
+	open_with(flags);
+	register_in(&ring);
+	write_in(&ring, buffer, SIZE);
+}
+
+/* ---- stale uses */
+
+static void use_after(unsigned int flags, void (*change)(void))
+{
+	open_registered(flags);
+	change();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void stale(void)
+{
+	use_after(0, discard);
+}
+
+static void replaced(void)
+{
+	use_after(0, replace);
+}
+
+static void sqpoll(void)
+{
+	use_after(IORING_SETUP_SQPOLL, discard);
+}
+
+static void long_requests(void)
+{
+	use_after(IORING_SETUP_SQE128, discard);
+}
+
+static void no_array(void)
+{
+	use_after(RING_NO_SQARRAY, discard);
+}
+
+static void own_memory(void)
+{
+	use_after(RING_NO_MMAP, discard);
+}
+
+static void by_index(void)
+{
+	open_registered(0);
+	ring_register_fd(&ring);
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void by_copy(void)
+{
+	int copy;
+
+	open_registered(0);
+	copy = dup(ring.fd);
+	need(copy >= 0 && !close(ring.fd), "dup");
+	ring.fd = ring.enters = copy;
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+/* The second ring has the pages of the first, which is gone. */
+static void cloned(void)
+{
+	struct ring other;
+	const struct ring_clone clone = {.src_fd = 0};
+	struct ring_clone c = clone;
+
+	open_registered(0);
+	ring_open(&other, by_liburing, 0);
+	c.src_fd = (unsigned int)ring.fd;
+	skip(!ring_register(&other, RING_CLONE_BUFFERS, &c, 1), "IORING_REGISTER_CLONE_BUFFERS");
+	ring_close(&ring);
+	discard();
+	write_in(&other, buffer, SIZE);
+	ring_close(&other);
+}
+
+/* ---- uses that are all right */
+
+static void none(void)
+{
+	open_registered(0);
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void rights(void)
+{
+	open_registered(0);
+	need(!mprotect(buffer, SIZE, PROT_READ), "mprotect");
+	need(!mprotect(buffer, SIZE, PROT_READ | PROT_WRITE), "mprotect");
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void unused(void)
+{
+	open_registered(0);
+	need(!madvise(buffer + HALF, HALF, MADV_DONTNEED), "madvise");
+	write_in(&ring, buffer, HALF);
+	ring_close(&ring);
+}
+
+static void again(void)
+{
+	open_registered(0);
+	need(!ring_register(&ring, IORING_UNREGISTER_BUFFERS, NULL, 0),
+	     "IORING_UNREGISTER_BUFFERS");
+	discard();
+	register_in(&ring);
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void update(unsigned int slot, char *addr, int result)
+{
+	struct iovec iov[2] = {{addr, SIZE}, {addr, SIZE}};
+	struct io_uring_rsrc_update2 up = {.offset = slot, .data = (uintptr_t)iov, .nr = 2};
+
+	/* The second cannot be done: it is registered no longer than memory can be. */
+	if (result < 2)
+		iov[1].iov_len = (size_t)1 << 40;
+	need(ring_register(&ring, IORING_REGISTER_BUFFERS_UPDATE, &up, sizeof(up)) == result,
+	     "IORING_REGISTER_BUFFERS_UPDATE");
+}
+
+static void open_sparse(void)
+{
+	struct io_uring_rsrc_register reg = {.nr = 4, .flags = IORING_RSRC_REGISTER_SPARSE};
+
+	open_with(0);
+	need(!ring_register(&ring, IORING_REGISTER_BUFFERS2, &reg, sizeof(reg)),
+	     "IORING_REGISTER_BUFFERS2");
+	update(0, buffer, 2);
+	write_in(&ring, buffer, SIZE);
+}
+
+static void updated(void)
+{
+	open_sparse();
+	discard();
+	update(0, buffer, 2);
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+/* Only the first was done: the second is what it was. */
+static void half_updated(void)
+{
+	struct io_uring_sqe *sqe;
+
+	open_sparse();
+	discard();
+	update(0, buffer, 1);
+	write_in(&ring, buffer, SIZE);
+	sqe = prepare(&ring, IORING_OP_WRITE_FIXED, file, buffer, SIZE);
+	sqe->buf_index = 1;
+	ring_submit(&ring);
+	ring_reap(&ring);
+	ring_close(&ring);
+}
+
+/* What was registered is still: a second registration is refused. */
+static void refused(void)
+{
+	const struct iovec iov = {buffer, SIZE};
+
+	open_registered(0);
+	discard();
+	need(ring_register(&ring, IORING_REGISTER_BUFFERS, &iov, 1) < 0, "a second table");
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void another_ring(void)
+{
+	open_registered(0);
+	ring_close(&ring);
+	discard();
+	open_registered(0);
+	ring_close(&ring);
+}
+
+/* ---- rings of provided buffers, which the kernel reads unseen */
+
+static struct io_uring_buf_reg group;
+
+static void open_group(void)
+{
+	group = (struct io_uring_buf_reg){.ring_addr = (uintptr_t)buffer, .ring_entries = 256};
+	open_with(0);
+	need(!ring_register(&ring, IORING_REGISTER_PBUF_RING, &group, 1),
+	     "IORING_REGISTER_PBUF_RING");
+}
+
+static void group_changed(void)
+{
+	open_group();
+	need(!munmap(buffer, 4096), "munmap");
+	ring_close(&ring);
+}
+
+static void group_ended(void)
+{
+	open_group();
+	need(!ring_register(&ring, IORING_UNREGISTER_PBUF_RING, &group, 1),
+	     "IORING_UNREGISTER_PBUF_RING");
+	replace();
+	open_group();
+	ring_close(&ring);
+	replace();
+}
+
+/* ---- in flight */
+
+static int ends[2];
+
+static void read_pipe(int op)
+{
+	need(!pipe(ends), "pipe");
+	prepare(&ring, op, ends[0], buffer, 100);
+	ring_submit(&ring);
+}
+
+static void finish_pipe(void)
+{
+	need(write(ends[1], buffer + HALF, 100) == 100, "write");
+	ring_wait(&ring);
+}
+
+/* Memory that is not registered. */
+static void flight(void)
+{
+	open_with(0);
+	read_pipe(IORING_OP_READ);
+	replace();
+	finish_pipe();
+	ring_close(&ring);
+}
+
+static void flight_fixed(void)
+{
+	open_registered(0);
+	read_pipe(IORING_OP_READ_FIXED);
+	replace();
+	finish_pipe();
+	ring_close(&ring);
+}
+
+static void flight_vector(void)
+{
+	struct iovec iov[2] = {{buffer + HALF, 10}, {buffer, 10}};
+
+	open_with(0);
+	need(!pipe(ends), "pipe");
+	prepare(&ring, IORING_OP_READV, ends[0], iov, 2);
+	ring_submit(&ring);
+	need(!munmap(buffer, 4096), "munmap");
+	finish_pipe();
+	ring_close(&ring);
+}
+
+/* It is over when the completion is posted, although nobody has looked. */
+static void landed(void)
+{
+	open_with(0);
+	read_pipe(IORING_OP_READ);
+	finish_pipe();
+	replace();
+	ring_close(&ring);
+}
+
+static void landed_and_reaped(void)
+{
+	open_with(0);
+	for (int i = 0; i < 100; i++) {
+		read_pipe(IORING_OP_READ);
+		need(write(ends[1], ends, 4) == 4, "write");
+		ring_reap(&ring);
+		replace();
+		close(ends[0]);
+		close(ends[1]);
+	}
+	ring_close(&ring);
+}
+
+/* Nothing says when it has succeeded: it is not followed. */
+static void silent(void)
+{
+	struct io_uring_sqe *sqe;
+
+	open_with(0);
+	sqe = prepare(&ring, IORING_OP_WRITE, file, buffer, 100);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	prepare(&ring, IORING_OP_NOP, -1, NULL, 0);
+	ring_submit(&ring);
+	ring_wait(&ring);
+	replace();
+	ring_close(&ring);
+}
+
+/* A child has copies: it may do with them as it likes. */
+static void forked(void)
+{
+	open_with(0);
+	read_pipe(IORING_OP_READ);
+	if (!fork()) {
+		replace();
+		_exit(0);
+	}
+	finish_pipe();
+	replace();
+	ring_close(&ring);
+}
+
+/* Threads that share a ring, and give the memory back as soon as it is known that the transfer is over. */
+
+enum { THREADS = 4, ROUNDS = 500 };
+
+static pthread_mutex_t one_submits = PTHREAD_MUTEX_INITIALIZER;
+
+static void *transfers(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < ROUNDS; i++) {
+		char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			       0);
+		struct io_uring_sqe *sqe;
+
+		need(p != MAP_FAILED, "mmap");
+		pthread_mutex_lock(&one_submits);
+		sqe = prepare(&ring, IORING_OP_WRITE, file, p, 4096);
+		sqe->flags |= i % 2 ? IOSQE_ASYNC : 0;
+		ring_submit(&ring);
+		need(ring_reap(&ring) == 4096, "WRITE");
+		pthread_mutex_unlock(&one_submits);
+		munmap(p, 4096);
+	}
+	return NULL;
+}
+
+static void threads(void)
+{
+	pthread_t t[THREADS];
+
+	open_with(0);
+	for (int i = 0; i < THREADS; i++)
+		need(!pthread_create(&t[i], NULL, transfers, NULL), "pthread_create");
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	ring_close(&ring);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	{"none", none},
+	{"rights", rights},
+	{"unused", unused},
+	{"again", again},
+	{"updated", updated},
+	{"half-updated", half_updated},
+	{"refused", refused},
+	{"another-ring", another_ring},
+	{"stale", stale},
+	{"replaced", replaced},
+	{"sqpoll", sqpoll},
+	{"sqe128", long_requests},
+	{"no-sqarray", no_array},
+	{"no-mmap", own_memory},
+	{"registered-fd", by_index},
+	{"dup", by_copy},
+	{"cloned", cloned},
+	{"flight", flight},
+	{"flight-fixed", flight_fixed},
+	{"flight-vector", flight_vector},
+	{"landed", landed},
+	{"landed-and-reaped", landed_and_reaped},
+	{"silent", silent},
+	{"forked", forked},
+	{"threads", threads},
+	{"group-changed", group_changed},
+	{"group-ended", group_ended},
+};
+
+int main(int argc, char **argv)
+{
+	const char *name = argc == 2 ? strchr(argv[1], ' ') : NULL;
+
+	need(name, "check-uring 'FORM CASE'");
+	by_liburing = !strncmp(argv[1], "liburing ", 9);
+	buffer = map(NULL);
+	file = (int)syscall(SYS_memfd_create, "file", 0);
+	need(file >= 0, "memfd_create");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (!strcmp(cases[i].name, name + 1)) {
+			cases[i].run();
+			return 0;
+		}
+	errno = EINVAL;
+	need(false, argv[1]);
+	return 1;
+}
