@@ -3,8 +3,6 @@
 
 #define ALL_MODES (FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY)
 
-struct break_later fixture_break;
-
 static void open_side(struct side *s, const char *provider)
 {
 	struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_CONTEXT};
@@ -50,21 +48,12 @@ static void make_cache(struct side *s, struct mrn_source *source, uint64_t acces
 
 void fixture_open(struct fixture *f, const char *provider, unsigned int registrations)
 {
-	char why[512] = "", name[64];
-	struct mrn_source_opts opts = {
-		.size = sizeof(opts),
-		.need = MRN_COVER_PAGES,
-		.why = why,
-		.why_size = sizeof(why),
-	};
+	char name[64];
 	size_t length = sizeof(name);
-	int r;
 
 	open_side(&f->here, provider);
 	open_side(&f->there, provider);
-	r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &f->source);
-	if (r)
-		SKIP("no source: %s (%s)", why, strerror(-r));
+	f->source = fixture_source();
 	make_cache(&f->here, f->source, 0, registrations);
 	make_cache(&f->there, f->source, FI_REMOTE_READ | FI_REMOTE_WRITE, registrations);
 	CHECK_ERR(fi_getname(&f->there.ep->fid, name, &length), 0);
@@ -99,15 +88,6 @@ void fixture_close(struct fixture *f)
 {
 	fixture_close_sides(f);
 	CHECK_ERR(mrn_source_detach(f->source), 0);
-}
-
-char *fixture_map(size_t length, char fill)
-{
-	char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	memset(p, fill, length);
-	return p;
 }
 
 void fixture_remap(char *p, size_t length, char fill)

@@ -7,23 +7,13 @@
 #define TESTS_FABRIC_FIXTURE_H
 
 #include <mrn/fabric.h>
-#include <mrn/mrn.h>
 #include <rdma/fi_cm.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "adapters/fabric/check.h"
-#include "tests/harness/break.h"
-#include "tests/harness/sync.h"
-#include "tests/harness/test.h"
-
-/* For TWIN: takes a part of the library out, once the source has passed its self-test. */
-#define BREAK_OPEN(part) BREAK_LATER(fixture_break, part)
-extern struct break_later fixture_break;
+#include "tests/adapters/fixture.h"
 
 struct side {
 	struct fi_info *info;
@@ -49,7 +39,6 @@ void fixture_close(struct fixture *f);
 /* The half of it that is not the source's. */
 void fixture_close_sides(struct fixture *f);
 
-char *fixture_map(size_t length, char fill);
 /* Other memory at the same place. */
 void fixture_remap(char *p, size_t length, char fill);
 

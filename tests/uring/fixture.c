@@ -1,23 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/uring/fixture.h"
 
-struct break_later fixture_break;
-
-void fixture_attach(struct fixture *f)
-{
-	char why[512] = "";
-	struct mrn_source_opts opts = {
-		.size = sizeof(opts),
-		.need = MRN_COVER_PAGES,
-		.why = why,
-		.why_size = sizeof(why),
-	};
-	int r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &f->source);
-
-	if (r)
-		SKIP("no source: %s (%s)", why, strerror(-r));
-}
-
 void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags)
 {
 	char why[256] = "";
@@ -45,7 +28,7 @@ void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags
 
 void fixture_open(struct fixture *f, unsigned int slots)
 {
-	fixture_attach(f);
+	f->source = fixture_source();
 	fixture_open_ring(f, slots, 0);
 }
 
@@ -65,16 +48,6 @@ void fixture_close(struct fixture *f)
 size_t fixture_page(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);
-}
-
-char *fixture_map(size_t length, char fill)
-{
-	char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	madvise(p, length, MADV_NOHUGEPAGE);
-	memset(p, fill, length);
-	return p;
 }
 
 struct mrn_regcache_stats fixture_stats(struct fixture *f)

@@ -6,21 +6,9 @@
 #ifndef TESTS_URING_FIXTURE_H
 #define TESTS_URING_FIXTURE_H
 
-#include <errno.h>
 #include <mrn/io_uring.h>
-#include <mrn/mrn.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "tests/harness/break.h"
-#include "tests/harness/sync.h"
-#include "tests/harness/test.h"
-
-/* For TWIN: takes a part of the library out, once the source has passed its self-test. */
-#define BREAK_OPEN(part) BREAK_LATER(fixture_break, part)
-extern struct break_later fixture_break;
+#include "tests/adapters/fixture.h"
 
 struct fixture {
 	struct mrn_source *source;
@@ -31,15 +19,12 @@ struct fixture {
 
 /* Skips the test where a ring or a source is not to be had. slots: 0 for the default. */
 void fixture_open(struct fixture *f, unsigned int slots);
-/* The two halves of it. */
-void fixture_attach(struct fixture *f);
+/* The half of it that is not the source's, which f has. */
 void fixture_open_ring(struct fixture *f, unsigned int slots, unsigned int flags);
 /* Checks that nothing is held. */
 void fixture_close(struct fixture *f);
 
 size_t fixture_page(void);
-/* Private memory, each byte of it fill; small pages, which are accounted as what they are. */
-char *fixture_map(size_t length, char fill);
 struct mrn_regcache_stats fixture_stats(struct fixture *f);
 
 /* Submits what has been prepared and returns the one completion's result. */

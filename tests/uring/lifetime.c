@@ -65,7 +65,7 @@ TEST(a_ring_with_buffers_of_its_own_is_busy)
 	char why[256];
 	int r;
 
-	fixture_attach(&f);
+	f.source = fixture_source();
 	opts.source = f.source;
 	r = io_uring_queue_init(8, &f.ring, 0);
 	if (r)
@@ -133,7 +133,7 @@ TEST(a_ring_of_one_thread_is_for_that_thread)
 	struct fixture f;
 	int r;
 
-	fixture_attach(&f);
+	f.source = fixture_source();
 	opts.source = f.source;
 	r = io_uring_queue_init(8, &f.ring, IORING_SETUP_SINGLE_ISSUER);
 	if (r)

@@ -102,7 +102,7 @@ TEST(over_rlimit_memlock)
 	char *small[16], *large;
 	unsigned int n = 0;
 
-	fixture_attach(&f);
+	f.source = fixture_source();
 	become_nobody(LIMIT);
 	fixture_open_ring(&f, 0, 0);
 	large = fixture_map(LARGE, 'L');

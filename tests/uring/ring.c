@@ -275,7 +275,7 @@ TEST(a_slot_that_was_not_emptied_is_not_free)
 	char *p, *q;
 	int r;
 
-	fixture_attach(&f);
+	f.source = fixture_source();
 	opts.source = f.source;
 	r = io_uring_queue_init(8, &f.ring, IORING_SETUP_SINGLE_ISSUER);
 	if (r)

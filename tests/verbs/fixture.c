@@ -1,26 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/verbs/fixture.h"
 
-struct break_later fixture_break;
-
-static void attach(struct fixture *f)
-{
-	char why[512] = "";
-	struct mrn_source_opts opts = {
-		.size = sizeof(opts),
-		.need = MRN_COVER_PAGES,
-		.why = why,
-		.why_size = sizeof(why),
-	};
-	int r = mrn_source_attach(mrn_mm_self(), MRN_SOURCE_AUTO, &opts, &f->source);
-
-	if (r)
-		SKIP("no source: %s (%s)", why, strerror(-r));
-}
-
 void fixture_open_device(struct fixture *f)
 {
-	attach(f);
+	f->source = fixture_source();
 	pair_open(&f->pair);
 	f->other = fixture_map(OTHER_LENGTH, 0);
 	f->other_mr = ibv_reg_mr(f->pair.pd, f->other, OTHER_LENGTH,
@@ -58,16 +41,6 @@ void fixture_close(struct fixture *f)
 	CHECK_ERR(ibv_dereg_mr(f->other_mr), 0);
 	pair_close(&f->pair);
 	CHECK_ERR(mrn_source_detach(f->source), 0);
-}
-
-char *fixture_map(size_t length, char fill)
-{
-	char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(p != MAP_FAILED);
-	madvise(p, length, MADV_NOHUGEPAGE);
-	memset(p, fill, length);
-	return p;
 }
 
 char *fixture_remap(char *p, size_t length, char fill)

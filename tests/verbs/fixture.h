@@ -7,23 +7,11 @@
 #ifndef TESTS_VERBS_FIXTURE_H
 #define TESTS_VERBS_FIXTURE_H
 
-#include <errno.h>
-#include <mrn/mrn.h>
 #include <mrn/verbs.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "tests/harness/break.h"
-#include "tests/harness/sync.h"
-#include "tests/harness/test.h"
+#include "tests/adapters/fixture.h"
 #include "tests/verbs/device/device.h"
 #include "tests/verbs/pair.h"
-
-/* For TWIN: takes a part of the library out, once the source has passed its self-test. */
-#define BREAK_OPEN(part) BREAK_LATER(fixture_break, part)
-extern struct break_later fixture_break;
 
 #define OTHER_LENGTH	262144
 #define FIXTURE_REMOTES (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)
@@ -44,8 +32,6 @@ int fixture_create(struct fixture *f, struct mrn_verbs_opts opts, char *why, siz
 /* Checks that nothing is held, and that the device has no region left. */
 void fixture_close(struct fixture *f);
 
-/* Private memory, each byte of it fill; small pages, which are accounted as what they are. */
-char *fixture_map(size_t length, char fill);
 /* New memory in the place of the old. */
 char *fixture_remap(char *p, size_t length, char fill);
 struct mrn_regcache_stats fixture_stats(struct fixture *f);
