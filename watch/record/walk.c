@@ -16,14 +16,14 @@
 #include "os/event_path.h"
 
 /* Code of a module that never leaves: ours, the system's, the program itself. */
-struct span {
+struct watch_span {
 	uintptr_t start, end;
 	enum watch_code code;
 	struct watch_cfi cfi;
 };
 
 #define SPANS 32
-static struct span spans[SPANS];
+static struct watch_span spans[SPANS];
 static unsigned int nr_spans;
 
 /* ------------------------------------------------------------------------------------- at the start */
@@ -103,7 +103,8 @@ static int add_spans(struct dl_phdr_info *info, size_t size, void *arg)
 		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
 
 		if (ph->p_type == PT_LOAD && (ph->p_flags & PF_X))
-			spans[nr_spans++] = (struct span){start, start + ph->p_memsz, code, cfi};
+			spans[nr_spans++] =
+				(struct watch_span){start, start + ph->p_memsz, code, cfi};
 	}
 	return 0;
 }
@@ -117,7 +118,7 @@ void watch_walk_start(void)
 
 /* ---------------------------------------------------------------------------------- on the event path */
 
-static const struct span *span_of(uintptr_t pc)
+static const struct watch_span *span_of(uintptr_t pc)
 {
 	for (unsigned int i = 0; i < nr_spans; i++)
 		if (pc - spans[i].start < spans[i].end - spans[i].start)
@@ -155,7 +156,7 @@ static bool step_from_below(struct watch_regs *r, struct watch_stack *stack)
 }
 
 /* True for the instructions by which every unwinder recognises it. */
-static bool is_sigreturn(const struct span *in, uintptr_t pc)
+static bool is_sigreturn(const struct watch_span *in, uintptr_t pc)
 {
 #ifdef __x86_64__
 	static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
@@ -182,14 +183,17 @@ static bool leave_from_below(struct watch_regs *r, struct watch_stack *stack)
 
 enum watch_code watch_walk_code(const struct watch_walk *w)
 {
-	const struct span *in = span_of(w->regs.pc);
-
-	return in ? in->code : WATCH_CODE_OTHER;
+	return w->in ? w->in->code : WATCH_CODE_OTHER;
 }
 
-bool watch_walk_step(struct watch_walk *w)
+void watch_walk_arrive(struct watch_walk *w)
 {
-	const struct span *in = span_of(w->regs.pc);
+	w->in = span_of(w->regs.pc);
+}
+
+static bool step(struct watch_walk *w)
+{
+	const struct watch_span *in = w->in;
 	const bool below = w->below;
 	struct watch_cfi cfi;
 
@@ -210,4 +214,12 @@ bool watch_walk_step(struct watch_walk *w)
 			     : step_ours(&w->regs, &w->stack);
 	w->below = false;
 	return watch_cfi_step(&in->cfi, &w->regs, &w->stack);
+}
+
+bool watch_walk_step(struct watch_walk *w)
+{
+	if (!step(w))
+		return false;
+	watch_walk_arrive(w);
+	return true;
 }

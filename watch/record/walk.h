@@ -27,7 +27,8 @@ void watch_walk_start(void);
 struct watch_walk {
 	struct watch_regs regs;
 	struct watch_stack stack;
-	bool lost;  /* it has come to code of no module that is known */
+	const struct watch_span *in; /* the code of pc, if it never leaves */
+	bool lost;		     /* it has come to code of no module that is known */
 	bool below; /* so far only frames of ours, all in use: the kernel need not be asked */
 };
 
@@ -37,6 +38,9 @@ enum watch_code {
 	WATCH_CODE_OTHER,
 };
 enum watch_code watch_walk_code(const struct watch_walk *w);
+
+/* A part of watch_walk_begin. */
+void watch_walk_arrive(struct watch_walk *w);
 
 /* To the frame's caller, or to what a signal has interrupted. False if that is not possible; then *w is useless. */
 bool watch_walk_step(struct watch_walk *w);
@@ -57,6 +61,7 @@ static inline __attribute__((always_inline)) void watch_walk_begin(struct watch_
 	w->below = true;
 	w->lost = false;
 	watch_stack_enter(&w->stack, r->sp);
+	watch_walk_arrive(w);
 }
 
 #endif
