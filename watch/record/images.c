@@ -140,6 +140,17 @@ static bool is_alive(const struct image *m)
 	return state == NEW || state == HERE;
 }
 
+/* It was in the list before this look has begun. */
+static void confirm(struct image *m, const struct watch_image_mappings *g)
+{
+	const struct watch_cfi cfi = table_in(g);
+
+	__atomic_store_n(&m->cfi.table, cfi.table, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->cfi.low, cfi.low, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->cfi.high, cfi.high, __ATOMIC_RELAXED);
+	move(m, NEW, HERE);
+}
+
 static void add(struct watch_images_look *look, const struct watch_image_mappings *g)
 {
 	struct image *m;
@@ -164,18 +175,10 @@ static void add(struct watch_images_look *look, const struct watch_image_mapping
 	__atomic_store_n(&m->word, word + NEW, __ATOMIC_SEQ_CST);
 	if (i == nr_images)
 		__atomic_store_n(&nr_images, i + 1, __ATOMIC_SEQ_CST);
-	look->found_new = true;
-}
-
-/* It was in the list before this look has begun. */
-static void confirm(struct image *m, const struct watch_image_mappings *g)
-{
-	const struct watch_cfi cfi = table_in(g);
-
-	__atomic_store_n(&m->cfi.table, cfi.table, __ATOMIC_RELAXED);
-	__atomic_store_n(&m->cfi.low, cfi.low, __ATOMIC_RELAXED);
-	__atomic_store_n(&m->cfi.high, cfi.high, __ATOMIC_RELAXED);
-	move(m, NEW, HERE);
+	if (MRN_BROKEN(WATCH_ONCE))
+		confirm(m, g);
+	else
+		look->found_new = true;
 }
 
 static void note(struct watch_images_look *look)
