@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "os/thread.h"
 #include "watch/record/check.h"
 #include "watch/record/modules.h"
 #include "watch/record/slots.h"
@@ -18,33 +17,36 @@
 #define KEPT 24
 
 /*
- * This thread's last stack. A program that makes one call in a loop has the same stack each time.
+ * Stacks that were taken before. A program that makes calls in a loop has the same few each time.
  *
- * It is exactly what a walk would find now: where a walk goes depends on the registers that it begins with, on the
+ * One is exactly what a walk would find now: where a walk goes depends on the registers that it begins with, on the
  * modules' tables, and on what it reads of the stack. With the same registers and tables its first read is of the same
  * address; if that has the same value, so is the next one, and so on to the end. So all values are read again, in their
- * order, with the same care; only the tables are not. A walk that could not read something, or that came to no known
- * module, is not kept: the next one may get further.
+ * order, with the same care; only the tables are not. Nor does it matter which thread has left it. A walk that could not
+ * read something, or that came to no known module, is not kept: the next one may get further.
  *
- * About 950 bytes of each thread's memory. Libraries that are preloaded have their part of it reserved before the program
- * starts, and take none of what is kept for libraries that are loaded later.
+ * Not in the threads' own memory, of which there is little for a library that is loaded late.
  */
-static MRN_TLS struct kept {
-	bool taken; /* if a handler has left it so by longjmp, this thread walks each time */
+struct kept {
+	bool taken; /* atomic; if a handler has left it so by longjmp, it is of no use any more */
 	bool is_one;
 	unsigned int max, nr;
 	uint64_t version; /* of the modules */
 	struct watch_regs begin;
 	struct watch_slots slots;
 	uint64_t pc[KEPT];
-} kept;
+};
 
-_Static_assert(sizeof(struct kept) <= 1024, "little of a thread's memory");
+#define STACKS 128
+static struct kept stacks[STACKS];
 
-/* Or NULL, inside another walk: of a handler's, or of a thread that shares this one's memory. */
-static struct kept *take_kept(void)
+/* The one place for a stack that begins so; or NULL while somebody else has it. */
+static struct kept *take_kept(const struct watch_regs *begin)
 {
-	return __atomic_exchange_n(&kept.taken, true, __ATOMIC_ACQUIRE) ? NULL : &kept;
+	const uint64_t hash = (begin->sp ^ begin->pc << 20) * UINT64_C(0x9e3779b97f4a7c15);
+	struct kept *k = &stacks[(hash >> 32) % STACKS];
+
+	return __atomic_exchange_n(&k->taken, true, __ATOMIC_ACQUIRE) ? NULL : k;
 }
 
 static void give_back(struct kept *k)
@@ -118,7 +120,7 @@ __attribute__((noinline)) unsigned int watch_frames_take(uint64_t *pc, unsigned 
 	while (watch_walk_code(&w) == WATCH_CODE_OURS)
 		if (++ours > OURS_MAX || !watch_walk_step(&w))
 			return 0;
-	k = take_kept();
+	k = take_kept(&w.regs);
 	if (k && is_the_same(k, &w, max)) {
 		nr = k->nr;
 		memcpy(pc, k->pc, nr * sizeof(*pc));

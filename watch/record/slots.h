@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a walk has read of the stack, in its order: as much of it as a thread can keep. */
+/* What a walk has read of the stack, in its order: as much of it as is kept. */
 #ifndef MRN_WATCH_SLOTS_H
 #define MRN_WATCH_SLOTS_H
 
