@@ -52,8 +52,9 @@ static void make_copy(bool up_to_its_end)
 	if (up_to_its_end)
 		p += room - copy.size;
 	memcpy(p, real->table, copy.size);
-	copy.cfi = (struct watch_cfi){(const uint8_t *)p, (const uint8_t *)p,
-				      (const uint8_t *)p + copy.size};
+	copy.cfi = (struct watch_cfi){.table = (const uint8_t *)p,
+				      .low = (const uint8_t *)p,
+				      .high = (const uint8_t *)p + copy.size};
 	p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(p != MAP_FAILED && !mprotect(p + page, page, PROT_NONE));
 	copy.stack = (uintptr_t)p;

@@ -10,19 +10,29 @@
 #include "tests/harness/test.h"
 #include "watch/record/check.h"
 
-enum { PAGE = 4096, PARTS = 3 };
+enum { PAGE = 4096, PARTS = 4 };
 
-/* Pages for a file's header, its code and its table. */
+/* Pages for a file's header, its code and its table; and, after a page of nothing, for what the table leads to. */
 struct file {
 	Elf64_Ehdr *header;
 	Elf64_Phdr *load, *table;
 	struct mrn_mapping part[PARTS];
 };
 
+/* The beginning of a table, two pages before what it leads to. */
+static void set_head(char *p)
+{
+	static const uint8_t encodings[] = {1, 0x1b, 3, 0x3b};
+	const int32_t distance = 2 * PAGE;
+
+	memcpy(p, encodings, sizeof(encodings));
+	memcpy(p + sizeof(encodings), &distance, sizeof(distance));
+}
+
 static struct file make(void)
 {
-	char *p = mmap(NULL, PARTS * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		       0);
+	char *p = mmap(NULL, (PARTS + 1) * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct file f = {.header = (Elf64_Ehdr *)(void *)p};
 
 	CHECK(p != MAP_FAILED);
@@ -37,10 +47,12 @@ static struct file make(void)
 	f.load->p_vaddr = 1 << 20;
 	f.table->p_type = PT_GNU_EH_FRAME;
 	f.table->p_vaddr = f.load->p_vaddr + 2 * PAGE + 8;
+	set_head(p + 2 * PAGE + 8);
+	set_head(p + 2 * PAGE + 24);
 	for (unsigned int i = 0; i < PARTS; i++)
 		f.part[i] = (struct mrn_mapping){
-			.start = (uintptr_t)p + i * PAGE,
-			.end = (uintptr_t)p + (i + 1) * PAGE,
+			.start = (uintptr_t)p + (i + i / 3) * PAGE,
+			.end = (uintptr_t)p + (i + i / 3 + 1) * PAGE,
 			.offset = i * PAGE,
 			.inode = 7,
 			.readable = true,
@@ -70,7 +82,9 @@ static bool knows(const struct file *f, uintptr_t *table)
 	*table = cfi.table ? (uintptr_t)cfi.table - f->part[0].start : 0;
 	if (cfi.table) {
 		CHECK_EQ((uintptr_t)cfi.low, f->part[0].start);
-		CHECK_EQ((uintptr_t)cfi.high, f->part[PARTS - 1].end);
+		CHECK_EQ((uintptr_t)cfi.high, f->part[2].end);
+		CHECK_EQ((uintptr_t)cfi.entries_low, f->part[3].start);
+		CHECK_EQ((uintptr_t)cfi.entries_high, f->part[3].end);
 	}
 	return true;
 }
@@ -99,7 +113,7 @@ TEST(unmapped_during_a_look)
 	watch_images_begin(&l);
 	for (unsigned int i = 0; i < PARTS; i++)
 		watch_images_see(&l, &f.part[i]);
-	watch_images_unmapped(f.part[0].start, f.part[2].end);
+	watch_images_unmapped(f.part[0].start, f.part[PARTS - 1].end);
 	if (watch_images_end(&l, true))
 		look(NULL);
 	CHECK(!knows(&f, &at));
@@ -134,7 +148,7 @@ static void check_none(const struct file *f)
 	look(f);
 	CHECK(knows(f, &at));
 	CHECK_EQ(at, 0);
-	watch_images_unmapped(f->part[0].start, f->part[2].end);
+	watch_images_unmapped(f->part[0].start, f->part[PARTS - 1].end);
 }
 
 TEST(a_wrong_header_has_no_table)
@@ -145,10 +159,13 @@ TEST(a_wrong_header_has_no_table)
 	check_none(&f);
 	f.table->p_vaddr = f.load->p_vaddr - 8;
 	check_none(&f);
-	f.table->p_vaddr = f.load->p_vaddr + 2 * PAGE;
+	f.table->p_vaddr = f.load->p_vaddr + 2 * PAGE + 8;
 	f.part[2].readable = false;
 	check_none(&f);
 	f.part[2].readable = true;
+	f.part[3].readable = false;
+	check_none(&f);
+	f.part[3].readable = true;
 	f.header->e_phoff = PAGE - sizeof(Elf64_Phdr);
 	check_none(&f);
 	f.header->e_phoff = UINT64_MAX;
@@ -165,7 +182,8 @@ TEST(more_than_have_room)
 	uintptr_t at;
 
 	for (unsigned int i = 0; i < 2000; i++) {
-		f.part[0].inode = f.part[1].inode = f.part[2].inode = 10 + i;
+		for (unsigned int part = 0; part < PARTS; part++)
+			f.part[part].inode = 10 + i;
 		look(&f);
 		look(&f);
 		CHECK(knows(&f, &at));

@@ -36,7 +36,9 @@ static int table_visit(struct dl_phdr_info *info, size_t size, void *arg)
 		const uint8_t *at = (const uint8_t *)(info->dlpi_addr + ph->p_vaddr);
 
 		if (ph->p_type == PT_LOAD && table - (uintptr_t)at < ph->p_filesz)
-			t->cfi = (struct watch_cfi){(const uint8_t *)table, at, at + ph->p_filesz};
+			t->cfi = (struct watch_cfi){.table = (const uint8_t *)table,
+						    .low = at,
+						    .high = at + ph->p_filesz};
 	}
 	return t->start != 0;
 }

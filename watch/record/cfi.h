@@ -14,8 +14,14 @@
 
 struct watch_cfi {
 	const uint8_t *table;	   /* .eh_frame_hdr; NULL: none */
-	const uint8_t *low, *high; /* nothing outside is read; .eh_frame is inside, too */
+	const uint8_t *low, *high; /* what is readable around it */
+	/* What is readable around .eh_frame, which it leads to; some linkers put that elsewhere. Nothing else is read. */
+	const uint8_t *entries_low, *entries_high;
 };
+
+/* Where .eh_frame begins, by the first bytes of a table; 0 if they are not understood. */
+enum { WATCH_CFI_HEAD = 8 };
+uintptr_t watch_cfi_entries(uintptr_t table, const uint8_t head[WATCH_CFI_HEAD]);
 
 /* The registers that a step needs. */
 struct watch_regs {

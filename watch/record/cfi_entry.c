@@ -16,12 +16,22 @@
 /* Longer descriptions are damaged: the longest known one, of a function in libcufft, has 60768 bytes. */
 #define RECORD_MAX ((uint32_t)1 << 18)
 
+static bool is_between(const uint8_t *low, const uint8_t *high, uintptr_t at, uintptr_t size)
+{
+	return at >= (uintptr_t)low && at <= (uintptr_t)high && size <= (uintptr_t)high - at;
+}
+
 static bool is_inside(const struct watch_cfi *cfi, uintptr_t at, uintptr_t size)
 {
-	const uintptr_t low = (uintptr_t)cfi->low, high = (uintptr_t)cfi->high;
+	return MRN_BROKEN(WATCH_TABLE) || is_between(cfi->low, cfi->high, at, size) ||
+	       is_between(cfi->entries_low, cfi->entries_high, at, size);
+}
 
-	return MRN_BROKEN(WATCH_TABLE) ||
-	       (at >= low && at <= high && size <= high - at && low <= high);
+uintptr_t watch_cfi_entries(uintptr_t table, const uint8_t head[WATCH_CFI_HEAD])
+{
+	if (head[0] != 1 || head[1] != PCREL_SDATA4)
+		return 0;
+	return table + 4 + (uintptr_t)(intptr_t)(int32_t)watch_u32(head + 4);
 }
 
 /* Where the description stands, or 0. The table is sorted by the functions' starts. */

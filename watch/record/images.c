@@ -71,11 +71,12 @@ static bool read_image(void *into, uintptr_t at, size_t size)
 	return !r;
 }
 
-/* The readable memory around an address: mappings that follow without a gap. */
-static void set_bounds(const struct watch_image_mappings *g, struct watch_cfi *cfi)
+/* The readable memory around an address: mappings that follow without a gap. False if it is in none. */
+static bool set_bounds(const struct watch_image_mappings *g, uintptr_t address,
+		       const uint8_t **at_low, const uint8_t **at_high)
 {
-	const uintptr_t table = (uintptr_t)cfi->table;
 	uintptr_t low = 0, high = 0;
+	bool found = false;
 
 	for (unsigned int i = 0; i < g->n; i++) {
 		if (!g->part[i].readable)
@@ -83,13 +84,25 @@ static void set_bounds(const struct watch_image_mappings *g, struct watch_cfi *c
 		if (g->part[i].start != high)
 			low = g->part[i].start;
 		high = g->part[i].end;
-		if (table >= low && table < high) {
-			cfi->low = (const uint8_t *)low;
-			cfi->high = (const uint8_t *)high;
-		}
+		if (address < low || address >= high)
+			continue;
+		*at_low = (const uint8_t *)low;
+		*at_high = (const uint8_t *)high;
+		found = true;
 	}
-	if (!cfi->high)
-		cfi->table = NULL;
+	return found;
+}
+
+static struct watch_cfi table_at(const struct watch_image_mappings *g, uintptr_t table)
+{
+	static const struct watch_cfi none;
+	struct watch_cfi cfi = {.table = (const uint8_t *)table};
+	uint8_t head[WATCH_CFI_HEAD];
+
+	if (!set_bounds(g, table, &cfi.low, &cfi.high) || !read_image(head, table, sizeof(head)) ||
+	    !set_bounds(g, watch_cfi_entries(table, head), &cfi.entries_low, &cfi.entries_high))
+		return none;
+	return cfi;
 }
 
 /* Finds it from the file's header, which is mapped first. */
@@ -97,32 +110,30 @@ static struct watch_cfi table_in(const struct watch_image_mappings *g)
 {
 	enum { HEADERS = 64 };
 	const uintptr_t base = g->part[0].start, size = g->part[0].end - base;
-	struct watch_cfi cfi = {NULL, NULL, NULL};
+	static const struct watch_cfi none;
 	uintptr_t table = 0, first = UINTPTR_MAX;
 	Elf64_Ehdr e;
 
 	if (g->cut_off || !g->part[0].readable || size < sizeof(e) ||
 	    !read_image(&e, base, sizeof(e)))
-		return cfi;
+		return none;
 	if (memcmp(e.e_ident, ELFMAG, SELFMAG) || e.e_ident[EI_CLASS] != ELFCLASS64 ||
 	    e.e_phentsize != sizeof(Elf64_Phdr) || e.e_phnum > HEADERS || e.e_phoff > size ||
 	    size - e.e_phoff < e.e_phnum * sizeof(Elf64_Phdr))
-		return cfi;
+		return none;
 	for (unsigned int i = 0; i < e.e_phnum; i++) {
 		Elf64_Phdr ph;
 
 		if (!read_image(&ph, base + e.e_phoff + i * sizeof(ph), sizeof(ph)))
-			return cfi;
+			return none;
 		if (ph.p_type == PT_LOAD && ph.p_offset < mrn_page_size() && first == UINTPTR_MAX)
 			first = mrn_page_down(ph.p_vaddr);
 		else if (ph.p_type == PT_GNU_EH_FRAME)
 			table = ph.p_vaddr;
 	}
-	if (table && first != UINTPTR_MAX) {
-		cfi.table = (const uint8_t *)(base + (table - first));
-		set_bounds(g, &cfi);
-	}
-	return cfi;
+	if (table && first != UINTPTR_MAX)
+		return table_at(g, base + (table - first));
+	return none;
 }
 
 /* ---------------------------------------------------------------------------------------- looking */
@@ -148,6 +159,8 @@ static void confirm(struct image *m, const struct watch_image_mappings *g)
 	__atomic_store_n(&m->cfi.table, cfi.table, __ATOMIC_RELAXED);
 	__atomic_store_n(&m->cfi.low, cfi.low, __ATOMIC_RELAXED);
 	__atomic_store_n(&m->cfi.high, cfi.high, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->cfi.entries_low, cfi.entries_low, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->cfi.entries_high, cfi.entries_high, __ATOMIC_RELAXED);
 	move(m, NEW, HERE);
 }
 
@@ -282,6 +295,8 @@ bool watch_images_find(uintptr_t pc, struct watch_cfi *cfi)
 		cfi->table = __atomic_load_n(&m->cfi.table, __ATOMIC_RELAXED);
 		cfi->low = __atomic_load_n(&m->cfi.low, __ATOMIC_RELAXED);
 		cfi->high = __atomic_load_n(&m->cfi.high, __ATOMIC_RELAXED);
+		cfi->entries_low = __atomic_load_n(&m->cfi.entries_low, __ATOMIC_RELAXED);
+		cfi->entries_high = __atomic_load_n(&m->cfi.entries_high, __ATOMIC_RELAXED);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (__atomic_load_n(&m->word, __ATOMIC_RELAXED) == word)
 			return true;

@@ -69,23 +69,38 @@ static bool is_the_systems(const struct dl_phdr_info *info)
 	return holds(info, (uintptr_t)&_r_debug);
 }
 
-/* The module's table, and what is mapped around it. */
+/* The part of the module's file that is mapped around an address. */
+static bool set_bounds(const struct dl_phdr_info *info, uintptr_t address, const uint8_t **low,
+		       const uint8_t **high)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+
+		if (ph->p_type != PT_LOAD || address - start >= ph->p_filesz)
+			continue;
+		*low = (const uint8_t *)start;
+		*high = (const uint8_t *)start + ph->p_filesz;
+		return true;
+	}
+	return false;
+}
+
 static struct watch_cfi table_of(const struct dl_phdr_info *info)
 {
-	struct watch_cfi cfi = {NULL, NULL, NULL};
+	static const struct watch_cfi none;
+	struct watch_cfi cfi = none;
+	uintptr_t table = 0;
 
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
-			cfi.table = (const uint8_t *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		const uint8_t *low = (const uint8_t *)(info->dlpi_addr + ph->p_vaddr);
-
-		if (ph->p_type != PT_LOAD || (uintptr_t)cfi.table - (uintptr_t)low >= ph->p_filesz)
-			continue;
-		cfi.low = low;
-		cfi.high = low + ph->p_filesz;
-	}
+			table = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+	cfi.table = (const uint8_t *)table;
+	if (!table || !set_bounds(info, table, &cfi.low, &cfi.high) ||
+	    cfi.high - cfi.table < WATCH_CFI_HEAD ||
+	    !set_bounds(info, watch_cfi_entries(table, cfi.table), &cfi.entries_low,
+			&cfi.entries_high))
+		return none;
 	return cfi;
 }
 
