@@ -3,8 +3,8 @@
 
 #include "os/event_path.h"
 
-/* Compilers write two at most. */
-#define REMEMBERED 2
+/* Nothing known has more, and the stack may be a small one. */
+#define REMEMBERED 1
 
 struct run {
 	struct watch_bytes left;

@@ -125,12 +125,16 @@ static bool is_doubtful(void)
 
 void watch_modules_look(uint64_t now)
 {
+	/* One at a time, and not on what may be a small stack for signals. */
+	static struct look look;
 	uint32_t until = __atomic_load_n(&doubts, __ATOMIC_ACQUIRE);
-	struct look look = {.lane = watch_lane_mine(), .now = now};
+	struct watch_lane *lane = watch_lane_mine();
 	bool again = true;
 
-	if (!look.lane || __atomic_exchange_n(&looking, true, __ATOMIC_ACQUIRE))
+	if (!lane || __atomic_exchange_n(&looking, true, __ATOMIC_ACQUIRE))
 		return;
+	look.lane = lane;
+	look.now = now;
 	look.changes = __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
 	for (int i = 0; i < 2 && again; i++) {
 		watch_images_begin(&look.images);
