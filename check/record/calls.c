@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "check/record/uring.h"
+#include "check/record/vfio.h"
 #include "os/peek.h"
 #include "source/observe.h"
 

@@ -4,6 +4,7 @@
 #include "check/record/calls.h"
 #include "check/record/gpu.h"
 #include "check/record/uring.h"
+#include "check/record/vfio.h"
 #ifdef MRN_HAVE_UCX
 #include "check/record/ucx.h"
 #endif
@@ -21,6 +22,7 @@ void check_interfaces_restart(void)
 {
 	check_uring_restart();
 	check_gpu_restart();
+	check_vfio_restart();
 #ifdef MRN_HAVE_UCX
 	check_ucx_restart();
 #endif

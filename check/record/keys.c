@@ -48,22 +48,20 @@ static struct check_keys_block *next_of(struct check_keys_block *const *link)
 
 /* ------------------------------------------------------------------------------------------- slots */
 
-/* True if the slot is LIVE and the key's; then in the state *state, with this value. */
-static bool read_slot(struct slot *slot, struct check_key key, struct check_value *value,
+/* True if the slot is LIVE; then in the state *state, with this key and value. */
+static bool read_slot(struct slot *slot, struct check_key *key, struct check_value *value,
 		      uint64_t *state)
 {
 	/* Acquire pairs with the release of fill. */
-	uint64_t before = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-
-	if (before % STATES != LIVE ||
-	    __atomic_load_n(&slot->key.scope, __ATOMIC_ACQUIRE) != key.scope ||
-	    __atomic_load_n(&slot->key.number, __ATOMIC_ACQUIRE) != key.number)
+	*state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+	if (*state % STATES != LIVE)
 		return false;
+	key->scope = __atomic_load_n(&slot->key.scope, __ATOMIC_ACQUIRE);
+	key->number = __atomic_load_n(&slot->key.number, __ATOMIC_ACQUIRE);
 	for (int i = 0; i < CHECK_KEY_WORDS; i++)
 		value->word[i] = __atomic_load_n(&slot->value.word[i], __ATOMIC_ACQUIRE);
-	*state = before;
-	/* The loads above, with acquire, are over; if one has read what fill has written, so does this see its BUSY. */
-	return __atomic_load_n(&slot->state, __ATOMIC_RELAXED) == before ||
+	/* The loads above, with acquire, are over; if one has read what fill has written, this sees its BUSY, too. */
+	return __atomic_load_n(&slot->state, __ATOMIC_RELAXED) == *state ||
 	       MRN_BROKEN(CHECK_KEYS_TORN);
 }
 
@@ -145,14 +143,20 @@ int check_keys_put(struct check_keys *keys, struct check_key key, struct check_v
 	}
 }
 
+static bool is_same(struct check_key a, struct check_key b)
+{
+	return a.scope == b.scope && a.number == b.number;
+}
+
 static struct slot *find(const struct check_keys *keys, struct check_key key,
 			 struct check_value *value, uint64_t *state)
 {
 	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
+	struct check_key there;
 
 	for (; block; block = next_of(&block->next))
 		for (int i = 0; i < SLOTS; i++)
-			if (read_slot(&block->slot[i], key, value, state))
+			if (read_slot(&block->slot[i], &there, value, state) && is_same(there, key))
 				return &block->slot[i];
 	return NULL;
 }
@@ -179,17 +183,38 @@ bool check_keys_take(struct check_keys *keys, struct check_key key, struct check
 	return slot && free_slot(slot, state);
 }
 
+void check_keys_sweep(struct check_keys *keys,
+		      bool (*wanted)(struct check_key key, const struct check_value *value,
+				     const void *arg),
+		      const void *arg, void (*taken)(const struct check_value *value))
+{
+	for (uint64_t i = 0; i < UINT64_C(1) << CHECK_KEYS_BITS; i++) {
+		struct check_keys_block *block = next_of(&keys->bucket[i]);
+
+		for (; block; block = next_of(&block->next))
+			for (int j = 0; j < SLOTS; j++) {
+				struct check_value value;
+				struct check_key key;
+				uint64_t state;
+
+				if (read_slot(&block->slot[j], &key, &value, &state) &&
+				    wanted(key, &value, arg) && free_slot(&block->slot[j], state))
+					taken(&value);
+			}
+	}
+}
+
+static bool is_any(struct check_key key, const struct check_value *value, const void *arg)
+{
+	return true;
+}
+
+static void forget(const struct check_value *value)
+{
+}
+
+/* A slot that another thread was about to fill when the process forked is lost. */
 void check_keys_clear(struct check_keys *keys)
 {
-	for (uint64_t i = 0; i < UINT64_C(1) << CHECK_KEYS_BITS; i++)
-		for (struct check_keys_block *block = next_of(&keys->bucket[i]); block;
-		     block = next_of(&block->next))
-			for (int j = 0; j < SLOTS; j++) {
-				uint64_t state =
-					__atomic_load_n(&block->slot[j].state, __ATOMIC_RELAXED);
-
-				/* A slot that another thread was about to fill when the process forked is lost. */
-				if (state % STATES == LIVE)
-					free_slot(&block->slot[j], state);
-			}
+	check_keys_sweep(keys, is_any, NULL, forget);
 }

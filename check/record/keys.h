@@ -37,6 +37,11 @@ bool check_keys_find(const struct check_keys *keys, struct check_key key,
 		     struct check_value *value);
 /* Takes it out; false if it is not there. Of threads that take the same key, one gets it. */
 bool check_keys_take(struct check_keys *keys, struct check_key key, struct check_value *value);
+/* Takes out all that are wanted, in any order; taken is told of each. Others may put and take meanwhile. */
+void check_keys_sweep(struct check_keys *keys,
+		      bool (*wanted)(struct check_key key, const struct check_value *value,
+				     const void *arg),
+		      const void *arg, void (*taken)(const struct check_value *value));
 /* In a forked child: takes all out. */
 void check_keys_clear(struct check_keys *keys);
 

@@ -18,6 +18,7 @@ MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
 MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
 MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
 MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registration of its own */
+MRN_PART(CHECK_VFIO_REFUSED);  /* a mapping is there although it was refused */
 MRN_PART(CHECK_WHOLE);	       /* a change of a part counts as one of all of it */
 
 /* check/record/pool.c: next has been read, the head has not been moved. */
