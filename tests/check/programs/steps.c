@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/harness/raw.h"
+
 void steps_fail(const char *what, int error)
 {
 	fprintf(stderr, "%s: %s\n", what, strerror(error));
@@ -34,6 +36,17 @@ static __attribute__((noinline)) void change(char *p, size_t length)
 	map(p, length);
 }
 
+/* What functions in front of libc, or written over it, do not see. */
+static __attribute__((noinline)) void change_bare(char *p, size_t length)
+{
+	/* There may be no sixth argument, and none is needed. */
+	if (test_raw4(SYS_munmap, (long)p, (long)length, 0, 0) ||
+	    test_raw4(SYS_mmap, (long)p, (long)length, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED) != (long)p)
+		steps_fail("munmap", EIO);
+	memset(p, 'B', length);
+}
+
 static void change_rights(char *p, size_t length)
 {
 	if (mprotect(p, length, PROT_NONE) || mprotect(p, length, PROT_READ | PROT_WRITE))
@@ -59,6 +72,8 @@ int main(int argc, char **argv)
 		change(p, STEPS_LENGTH);
 	else if (!strcmp(step, "part"))
 		change(p + STEPS_LENGTH / 2, STEPS_LENGTH / 2);
+	else if (!strcmp(step, "bare"))
+		change_bare(p, STEPS_LENGTH);
 	else if (!strcmp(step, "mprotect"))
 		change_rights(p, STEPS_LENGTH);
 	else if (strcmp(step, "none"))

@@ -5,8 +5,9 @@
  *
  *	PROGRAM [WAY-]CASE
  *
- * CASE: none (the registration is used), stale (its memory has changed before), part (another part of it has), again (it
- * has, and is registered again), mprotect (its rights have), changed (it changes, and is not used).
+ * CASE: none (the registration is used), stale (its memory has changed before), bare (by bare instructions), part (another
+ * part of it has), again (it has, and is registered again), mprotect (its rights have), changed (it changes, and is not
+ * used).
  */
 #ifndef TESTS_CHECK_PROGRAMS_STEPS_H
 #define TESTS_CHECK_PROGRAMS_STEPS_H
