@@ -155,9 +155,14 @@ static struct slot *find(const struct check_keys *keys, struct check_key key,
 	struct check_key there;
 
 	for (; block; block = next_of(&block->next))
-		for (int i = 0; i < SLOTS; i++)
-			if (read_slot(&block->slot[i], &there, value, state) && is_same(there, key))
-				return &block->slot[i];
+		for (int i = 0; i < SLOTS; i++) {
+			struct slot *slot = &block->slot[i];
+
+			/* Most are another key's, as one look tells. A slot that has the key says so all the time. */
+			if (__atomic_load_n(&slot->key.number, __ATOMIC_RELAXED) == key.number &&
+			    read_slot(slot, &there, value, state) && is_same(there, key))
+				return slot;
+		}
 	return NULL;
 }
 
