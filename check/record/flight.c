@@ -28,10 +28,10 @@ struct flight {
 
 static struct check_pool pool = CHECK_POOL(struct flight, pooled);
 static uint32_t in_flight;
-static void (*looks[CHECK_FLIGHT_LOOKS])(void);
+static bool (*looks[CHECK_FLIGHT_LOOKS])(void);
 static unsigned int nr_looks;
 
-void check_flight_on_change(void (*look)(void))
+void check_flight_on_change(bool (*look)(void))
 {
 	if (nr_looks < CHECK_FLIGHT_LOOKS)
 		looks[nr_looks++] = look;
@@ -118,7 +118,7 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 {
 	struct check_finding found;
 	const char *op;
-	bool looked = false;
+	bool looked = false, is_known = true;
 
 	if (MRN_BROKEN(CHECK_FLIGHTS) || !__atomic_load_n(&in_flight, __ATOMIC_RELAXED) ||
 	    !check_change_takes_pages(range))
@@ -129,8 +129,12 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 		if (!f || !look_at(f, range, &found, &op))
 			continue;
 		for (unsigned int k = 0; k < nr_looks && !looked; k++)
-			looks[k]();
+			is_known &= looks[k]();
 		looked = true;
+		if (!is_known && !MRN_BROKEN(CHECK_DOUBT)) {
+			CHECK_COUNT(given_up);
+			return;
+		}
 		/* Once for each flight. */
 		if (!look_at(f, range, &found, &op) ||
 		    __atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED))

@@ -7,6 +7,7 @@
 #define MRN_CHECK_FLIGHT_H
 
 #include <mrn/mmu_notifier.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,10 +23,11 @@ void check_flight_end(uint32_t flight);
 
 /*
  * Whoever ends flights late, when it next looks at a queue, adds a function that looks now: it is called before a change
- * is reported, in the thread that makes the change, on the event path. At most CHECK_FLIGHT_LOOKS, before main.
+ * is reported, in the thread that makes the change, on the event path. False: it could not look, and the change is not
+ * reported. At most CHECK_FLIGHT_LOOKS, before main.
  */
 #define CHECK_FLIGHT_LOOKS 4
-void check_flight_on_change(void (*look)(void));
+void check_flight_on_change(bool (*look)(void));
 
 /* The memory is about to change. */
 void check_flight_changed(const struct mmu_notifier_range *range);

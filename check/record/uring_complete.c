@@ -20,7 +20,6 @@
 #include "check/record/finding.h"
 #include "check/record/flight.h"
 #include "check/record/uring_internal.h"
-#include "check/shared/check.h"
 #include "os/pages.h"
 #include "os/thread.h"
 
@@ -225,7 +224,7 @@ void uring_completed(struct uring_ring *r)
 	struct io_uring_cqe cqe;
 	uint32_t tail;
 
-	if (v->is_programs || MRN_BROKEN(CHECK_ENDED) || !uring_view_word(v, v->cq_tail, &tail))
+	if (v->is_programs || !uring_view_word(v, v->cq_tail, &tail))
 		return;
 	for (; r->in_flight && r->completed != tail; r->completed++) {
 		if (tail - r->completed > v->cq_entries || !read_at(v, r->completed, &cqe)) {
@@ -257,12 +256,15 @@ static bool is_untaken(const struct range *range, void *arg)
 	return (int32_t)(range->position - *head) >= 0;
 }
 
-static void look(struct uring_ring *r)
+/* False if the lock could not be had: the program's signal handler makes the change, and has interrupted its holder. */
+static bool look(struct uring_ring *r)
 {
 	uint32_t head;
 
-	if (!__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) || !uring_lock(r))
-		return;
+	if (!__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED))
+		return true;
+	if (!uring_lock(r))
+		return false;
 	if (r->is_live && r->is_seen && r->flights) {
 		uring_completed(r);
 		if (uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
@@ -270,11 +272,12 @@ static void look(struct uring_ring *r)
 				end_those(r, i, is_untaken, &head);
 	}
 	uring_unlock(r);
+	return true;
 }
 
-static void look_from_change(void)
+static bool look_from_change(void)
 {
-	uring_each(look);
+	return uring_each(look);
 }
 
 void check_uring_start(void)

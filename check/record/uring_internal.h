@@ -83,8 +83,8 @@ struct uring_ring *uring_new(void);
 /* From here on this is the ring's; ends what was known by it. Without memory the ring is not followed. */
 void uring_set_fd(uint32_t fd, struct uring_ring *r);
 void uring_set_registered(uint32_t index, struct uring_ring *r);
-/* Calls look for each ring. */
-void uring_each(void (*look)(struct uring_ring *r));
+/* Calls look for each ring: true if it was true for all. */
+bool uring_each(bool (*look)(struct uring_ring *r));
 
 /* ---- uring_setup.c */
 

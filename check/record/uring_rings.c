@@ -89,16 +89,19 @@ static void put(struct uring_ring *r)
 	check_pool_put(&pool, &r->pooled);
 }
 
-void uring_each(void (*look)(struct uring_ring *r))
+bool uring_each(bool (*look)(struct uring_ring *r))
 {
+	bool all = true;
+
 	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++) {
 		struct check_pooled *pooled = check_pool_at(&pool, i);
 		struct uring_ring *r = pooled ? container_of(pooled, struct uring_ring, pooled)
 					      : NULL;
 
 		if (r && __atomic_load_n(&r->is_live, __ATOMIC_RELAXED))
-			look(r);
+			all &= look(r);
 	}
+	return all;
 }
 
 /* ------------------------------------------------------------------------------------------ its names */
@@ -162,6 +165,11 @@ void uring_set_fd(uint32_t fd, struct uring_ring *r)
 {
 	struct uring_ring **s = slot(fd, r != NULL), *was;
 
+	if (!s && r) {
+		/* It has no other name yet: it ends, or our view would keep it. */
+		__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+		put(r);
+	}
 	if (!s)
 		return;
 	was = exchange(s, r);

@@ -287,9 +287,10 @@ TWIN(a_change_in_flight_is_found, unlooked, BREAK(CHECK_FLIGHTS));
 
 static uint32_t late;
 
-static void end_late(void)
+static bool end_late(void)
 {
 	check_flight_end(late);
+	return true;
 }
 
 TEST(what_has_landed_may_change)
@@ -308,6 +309,22 @@ TEST(what_has_landed_may_change)
 	CHECK_EQ(file->counts.flights, 200);
 }
 TWIN(what_has_landed_may_change, ended, BREAK(CHECK_ENDED));
+
+static bool cannot_look(void)
+{
+	return false;
+}
+
+TEST(what_may_have_landed_may_change)
+{
+	open_log();
+	check_flight_on_change(cannot_look);
+	CHECK(check_flight_begin(CHECK_IO_URING, addr(1), 10, "READ"));
+	dontneed(0, 3);
+	CHECK(!only(CHECK_FLIGHT));
+	CHECK_EQ(file->counts.given_up, 1);
+}
+TWIN(what_may_have_landed_may_change, sure, BREAK(CHECK_DOUBT));
 
 /* ----------------------------------------------------------------------------------- many at once */
 

@@ -3,12 +3,14 @@
  * check-uring FORM CASE: what a program can do with io_uring, right and wrong. FORM is bare (system calls) or liburing.
  * mrn check must find what is wrong, and nothing else: catalogue.def.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -373,6 +375,34 @@ static void landed_and_reaped(void)
 	ring_close(&ring);
 }
 
+static void connect_ends(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	int listens = socket(AF_INET, SOCK_STREAM, 0);
+
+	ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+	skip(listens >= 0 && !bind(listens, (void *)&at, sizeof(at)) && !listen(listens, 1) &&
+		     !getsockname(listens, (void *)&at, &length) &&
+		     !connect(ends[0], (void *)&at, sizeof(at)),
+	     "TCP");
+	ends[1] = accept(listens, NULL, NULL);
+	need(ends[1] >= 0, "accept");
+}
+
+/* It is over when the kernel says so a second time. */
+static void sent(void)
+{
+	open_with(0);
+	connect_ends();
+	prepare(&ring, IORING_OP_SEND_ZC, ends[0], buffer, 100);
+	ring_submit(&ring);
+	skip(ring_reap(&ring) == 100, "SEND_ZC");
+	ring_reap(&ring);
+	replace();
+	ring_close(&ring);
+}
+
 /* Nothing says when it has succeeded: it is not followed. */
 static void silent(void)
 {
@@ -467,6 +497,7 @@ static const struct {
 	{"landed", landed},
 	{"landed-and-reaped", landed_and_reaped},
 	{"silent", silent},
+	{"sent", sent},
 	{"forked", forked},
 	{"threads", threads},
 	{"group-changed", group_changed},
