@@ -36,6 +36,7 @@ static uint32_t keep(struct check_log *log, const uint64_t *pc, unsigned int nr)
 {
 	const uint64_t key = key_of(pc, nr);
 
+	__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
 	for (uint64_t i = 0; i < PROBES; i++) {
 		const uint64_t at = ((key >> 1) + i) % CHECK_STACKS;
 		struct check_stack *s = &log->stack[at];

@@ -51,6 +51,8 @@ void check_finding_add(const struct check_finding *finding, const char *op)
 	struct check_log *log = check_log_mine();
 	const uint64_t key = key_of(finding, op);
 
+	if (log)
+		__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
 	for (uint64_t i = 0; log && i < PROBES; i++) {
 		struct check_finding *f = &log->finding[((key >> 1) + i) % CHECK_FINDINGS];
 		uint64_t was = __atomic_load_n(&f->key, __ATOMIC_RELAXED);

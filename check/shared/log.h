@@ -65,6 +65,7 @@ struct check_log {
 	struct check_counts counts;
 	uint32_t findings; /* atomic: how many are ready */
 	uint32_t seen;	   /* the tool's: how many it has looked up the code of */
+	uint32_t used;	   /* atomic; set before the first place of a table is claimed */
 	struct check_finding finding[CHECK_FINDINGS];
 	struct check_stack stack[CHECK_STACKS];
 };

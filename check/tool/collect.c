@@ -140,5 +140,9 @@ void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bo
 		return;
 	}
 	take_in(&p);
-	memset(log, 0, sizeof(*log));
+	/* To write to the tables takes memory, and most processes register nothing. */
+	if (log->used)
+		memset(log, 0, sizeof(*log));
+	else
+		log->counts = (struct check_counts){0};
 }
