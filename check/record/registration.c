@@ -103,11 +103,14 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 		if (check_change_spares_files(range) &&
 		    (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE))
 			continue;
-		any = true;
-		/* The first change made it stale. Release pairs with the acquire in find_change. */
-		__atomic_compare_exchange_n(&p->changed, &none,
-					    CHANGED | (uint32_t)range->cause << CAUSE_SHIFT | stack,
-					    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+		/*
+		 * The first change made it stale: what changes afterwards has nothing to do with the registration.
+		 * Release pairs with the acquire in look.
+		 */
+		any |= __atomic_compare_exchange_n(&p->changed, &none,
+						   CHANGED | (uint32_t)range->cause << CAUSE_SHIFT |
+							   stack,
+						   false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	}
 	if (!any)
 		return true;
