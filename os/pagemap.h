@@ -22,6 +22,7 @@ bool mrn_pagemap_close(int fd);
 
 /* An entry. */
 #define MRN_PAGEMAP_PRESENT   (UINT64_C(1) << 63)
+#define MRN_PAGEMAP_SWAPPED   (UINT64_C(1) << 62)
 #define MRN_PAGEMAP_FILE      (UINT64_C(1) << 61)	/* of a file or of shared memory */
 #define MRN_PAGEMAP_GUARD     (UINT64_C(1) << 58)	/* MADV_GUARD_INSTALL (Linux 6.15) */
 #define MRN_PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)	/* mapped once in the whole machine */

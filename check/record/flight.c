@@ -6,9 +6,12 @@
 #include "check/record/change.h"
 #include "check/record/depot.h"
 #include "check/record/finding.h"
+#include "check/record/map.h"
 #include "check/record/pool.h"
 #include "check/shared/check.h"
 #include "os/container_of.h"
+#include "os/pagemap.h"
+#include "os/pages.h"
 
 #include "os/event_path.h"
 
@@ -49,7 +52,8 @@ static bool is_live(uint32_t state)
 	return state & 1;
 }
 
-uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op)
+uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op,
+			    uint32_t *stack)
 {
 	struct check_pooled *pooled;
 	struct flight *f;
@@ -67,7 +71,9 @@ uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t leng
 	__atomic_store_n(&f->end, addr + length, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->op, op, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->of, (uint8_t)of, __ATOMIC_RELAXED);
-	__atomic_store_n(&f->stack, check_depot_take(), __ATOMIC_RELAXED);
+	if (!*stack)
+		*stack = check_depot_take();
+	__atomic_store_n(&f->stack, *stack, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->reported, false, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&in_flight, 1, __ATOMIC_RELAXED);
 	/* Release pairs with the acquire in look_at. */
@@ -85,6 +91,27 @@ void check_flight_end(uint32_t flight)
 	__atomic_fetch_add(&f->state, 1, __ATOMIC_ACQ_REL);
 	__atomic_fetch_sub(&in_flight, 1, __ATOMIC_RELAXED);
 	check_pool_put(&pool, &f->pooled);
+}
+
+/* True if the change leaves the pages of the flight where they are: it takes none of a file's, nor any that is not there. */
+static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, uintptr_t end)
+{
+	const uintptr_t from = mrn_page_down(start > range->start ? start : range->start);
+	const uintptr_t to = end < range->end ? end : range->end;
+	const uint64_t there = MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED;
+	bool spared = true;
+	uint64_t entry;
+	int fd;
+
+	if (!check_change_spares_files(range))
+		return false;
+	fd = check_map_open();
+	for (uintptr_t p = from; p < to && spared; p += mrn_page_size())
+		spared = fd >= 0 && !mrn_pagemap_read(fd, p, 1, &entry) &&
+			 (!(entry & there) || (entry & MRN_PAGEMAP_FILE));
+	if (fd >= 0)
+		mrn_pagemap_close(fd);
+	return spared;
 }
 
 /* True if it is in flight there. */
@@ -137,6 +164,7 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 		}
 		/* Once for each flight. */
 		if (!look_at(f, range, &found, &op) ||
+		    is_spared(range, found.used_start, found.used_start + found.used_length) ||
 		    __atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED))
 			continue;
 		found.changed = check_depot_take();

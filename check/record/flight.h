@@ -15,9 +15,10 @@
 
 /*
  * From here until its end, a change of [addr, addr + length) is a finding. 0: it is not followed, which is counted, or
- * length is 0. op as in check_use.
+ * length is 0. op as in check_use. *stack: 0 at the first of several that one call submits, which then share it.
  */
-uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op);
+uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op,
+			    uint32_t *stack);
 /* It is over, or given up. 0 is ignored. */
 void check_flight_end(uint32_t flight);
 

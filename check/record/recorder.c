@@ -10,6 +10,7 @@
 #include "check/record/flight.h"
 #include "check/record/registration.h"
 #include "watch/record/exec_plan.h"
+#include "watch/record/images.h"
 #include "watch/record/lane.h"
 #include "watch/record/modules.h"
 #include "watch/record/recorder.h"
@@ -19,11 +20,16 @@
 
 static int start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	static const struct watch_record none;
+	struct watch_record r = {0};
 
 	watch_clock_look(range);
-	if (range->cause == MRN_CAUSE_EXEC)
-		watch_lane_executes(range, &none, watch_exec_is_told());
+	/* Its unwind table may be unreadable from here on. */
+	if (range->event == MMU_NOTIFY_PROTECTION_VMA)
+		watch_images_unmapped(range->start, range->end);
+	if (range->cause == MRN_CAUSE_EXEC) {
+		r.begin = watch_now_ns();
+		watch_lane_executes(range, &r, watch_exec_is_told());
+	}
 	check_flight_changed(range);
 	return 0;
 }
@@ -46,6 +52,7 @@ static struct mmu_notifier notifier = {.ops = &ops};
 static void lost(struct mrn_source_loss *loss, uint64_t causes)
 {
 	__atomic_store_n(&watch_recorder_header()->lost, 1, __ATOMIC_RELAXED);
+	watch_modules_may_leave(true);
 }
 
 int watch_recorder_watch_loss(struct mrn_source *source)

@@ -9,11 +9,13 @@
 #include "check/record/change.h"
 #include "check/record/depot.h"
 #include "check/record/finding.h"
+#include "check/record/map.h"
 #include "check/record/pool.h"
 #include "check/shared/check.h"
 #include "os/container_of.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
+#include "os/thread.h"
 
 #include "os/event_path.h"
 
@@ -46,6 +48,8 @@ struct check_reg {
 	struct page *page, few[FEW];
 	uint8_t of;
 	bool unseen, pinned;
+	bool ended;    /* atomic: but its notifier may be there still */
+	uint32_t next; /* of those: see end_late */
 };
 
 static struct check_pool pool = CHECK_POOL(struct check_reg, pooled);
@@ -86,8 +90,8 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 	uint32_t stack;
 
 	mmu_range_notifier_update_seq(notifier, seq);
-	if (MRN_BROKEN(CHECK_CHANGES) || !check_change_takes_pages(range) || range->start >= end ||
-	    range->end <= reg->base)
+	if (__atomic_load_n(&reg->ended, __ATOMIC_RELAXED) || MRN_BROKEN(CHECK_CHANGES) ||
+	    !check_change_takes_pages(range) || range->start >= end || range->end <= reg->base)
 		return true;
 	first = range->start > reg->base ? (range->start - reg->base) / mrn_page_size() : 0;
 	last = ((range->end < end ? range->end : end) - 1 - reg->base) / mrn_page_size();
@@ -161,6 +165,39 @@ static bool make_pages(struct check_reg *reg, uintptr_t addr, size_t length)
 	return reg->page;
 }
 
+/*
+ * Inserting and removing are not for signal handlers: in one that has interrupted either, a call of the program's would
+ * wait for itself. So none interrupts them, as far as they are ours.
+ */
+static mrn_sigmask hold_signals(void)
+{
+	return MRN_BROKEN(CHECK_SIGNALS) ? 0 : mrn_signals_block();
+}
+
+static void let_signals(mrn_sigmask mask)
+{
+	if (!MRN_BROKEN(CHECK_SIGNALS))
+		mrn_signals_restore(mask);
+}
+
+static int insert(struct check_reg *reg)
+{
+	const mrn_sigmask mask = hold_signals();
+	int r = mmu_range_notifier_insert(&reg->notifier, reg->start, reg->length, mrn_mm_self());
+
+	let_signals(mask);
+	return r;
+}
+
+static int remove_notifier(struct check_reg *reg)
+{
+	const mrn_sigmask mask = hold_signals();
+	int r = mmu_range_notifier_remove(&reg->notifier);
+
+	let_signals(mask);
+	return r;
+}
+
 struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_t length,
 				  uint32_t flags)
 {
@@ -179,11 +216,11 @@ struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_
 	reg->stack = check_depot_take();
 	reg->of = (uint8_t)of;
 	reg->unseen = flags & CHECK_UNSEEN_USES;
-	reg->pinned = false;
+	reg->pinned = reg->ended = false;
 	reg->name = 0;
 	/* Release pairs with check_use's acquire: it sees all of the above. */
 	__atomic_store_n(&reg->refs, 1, __ATOMIC_RELEASE);
-	if (!mmu_range_notifier_insert(&reg->notifier, addr, length, mrn_mm_self()))
+	if (!insert(reg))
 		return reg;
 	CHECK_COUNT(no_memory);
 	put(reg);
@@ -195,7 +232,7 @@ static void note_pages(struct check_reg *reg)
 {
 	enum { PIECE = 64 };
 	uint64_t entry[PIECE];
-	int fd = mrn_pagemap_open();
+	int fd = check_map_open();
 
 	for (size_t i = 0; fd >= 0 && i < reg->nr_pages; i += PIECE) {
 		const size_t n = reg->nr_pages - i < PIECE ? reg->nr_pages - i : PIECE;
@@ -221,15 +258,47 @@ void check_reg_done(struct check_reg *reg, uint64_t name)
 	__atomic_store_n(&reg->pinned, true, __ATOMIC_RELEASE);
 }
 
+/*
+ * Those that could not be removed, since they were ended in a callback, as a consumer of mrn's own may do: the newest's
+ * number. They are removed when the next one can be.
+ */
+static uint32_t late;
+
+static void end_late(struct check_reg *reg)
+{
+	reg->next = __atomic_load_n(&late, __ATOMIC_RELAXED);
+	/* Release pairs with the acquire in end_those: it sees next. All are taken at once, so the head is no other's. */
+	while (!__atomic_compare_exchange_n(&late, &reg->next, reg->pooled.number, true,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+static void end_those(uint32_t number)
+{
+	while (number) {
+		struct check_reg *reg =
+			container_of(check_pool_at(&pool, number), struct check_reg, pooled);
+
+		number = reg->next;
+		if (remove_notifier(reg))
+			end_late(reg);
+		else
+			put(reg);
+	}
+}
+
 void check_reg_end(struct check_reg *reg)
 {
 	if (!reg)
 		return;
-	if (reg->pinned)
-		CHECK_COUNT(ended);
-	/* One that cannot be removed stays: its memory is the notifier's. */
-	if (!mmu_range_notifier_remove(&reg->notifier))
-		put(reg);
+	__atomic_store_n(&reg->ended, !MRN_BROKEN(CHECK_LATE), __ATOMIC_RELAXED);
+	if (remove_notifier(reg)) {
+		end_late(reg);
+		return;
+	}
+	put(reg);
+	if (__atomic_load_n(&late, __ATOMIC_RELAXED))
+		end_those(__atomic_exchange_n(&late, 0, __ATOMIC_ACQUIRE));
 }
 
 /* ----------------------------------------------------------------------------------------- a use */
@@ -303,7 +372,7 @@ static void look(const struct check_reg *reg, uintptr_t addr, size_t length, con
 		if (!changed)
 			continue;
 		if (fd == -EBADF)
-			fd = mrn_pagemap_open();
+			fd = check_map_open();
 		settled = !is_another(reg, i, fd, &now);
 		if (settled)
 			continue;
@@ -331,5 +400,6 @@ void check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char 
 
 void check_reg_restart(void)
 {
+	late = 0;
 	check_pool_restart(&pool);
 }

@@ -111,7 +111,7 @@ static void begin(void *arg, uintptr_t addr, size_t length)
 		CHECK_COUNT(given_up);
 		return;
 	}
-	flight = check_flight_begin(CHECK_IO_URING, addr, length, b->op);
+	flight = check_flight_begin(CHECK_IO_URING, addr, length, b->op, &b->r->stack);
 	if (flight)
 		add(b, flight);
 }

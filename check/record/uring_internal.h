@@ -48,16 +48,18 @@ struct uring_flights; /* uring_complete.c */
 struct uring_ring {
 	struct check_pooled pooled;
 	uint64_t holder; /* atomic: the thread that has the lock; 0: nobody */
-	uint32_t refs;	 /* atomic: descriptors and registered indices */
-	uint32_t flags;	 /* as it was asked for */
-	bool is_seen;	 /* there is a view */
-	bool polled;	 /* SQPOLL in the program's eyes: uring_setup.c */
-	bool is_live;	 /* atomic */
+	/* A new ring's memory is cleared from here on. */
+	uint32_t refs;	/* atomic: descriptors and registered indices */
+	uint32_t flags; /* as it was asked for */
+	bool is_seen;	/* there is a view */
+	bool polled;	/* SQPOLL in the program's eyes: uring_setup.c */
+	bool is_live;	/* atomic */
 	struct uring_view view;
 
 	struct uring_buffers buffers; /* that are registered */
 	uint32_t groups;	      /* of provided buffers: uring_groups.c */
 
+	uint32_t stack;	    /* of the call that submits just now, once it has been taken */
 	uint32_t looked;    /* submissions before this one have been looked at */
 	uint64_t submitter; /* a thread */
 	bool is_shared;	    /* others submit, too */

@@ -285,18 +285,32 @@ static bool unregisters_fds(long a[6])
 	return false;
 }
 
-/* Our view is of the old ring. Its buffers stay registered, but what is submitted is not seen any more. */
-static bool resizes(long a[6])
+/*
+ * Our view is of the old ring. Its buffers stay registered, but what is submitted is not seen any more; nor is what
+ * others submit meanwhile.
+ */
+static bool resizes(long a[6], long *result)
 {
 	struct uring_ring *r =
 		uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
+	bool was_seen;
 
-	if (r) {
+	if (!r)
+		return false;
+	was_seen = r->is_seen;
+	r->is_seen = false;
+	uring_unlock(r);
+	*result = check_call_make(SYS_io_uring_register, a);
+	if (!uring_lock(r))
+		return true;
+	if (*result < 0) {
+		r->is_seen = was_seen;
+	} else if (was_seen) {
 		uring_forget_flights(r);
 		uring_view_close(r);
-		uring_unlock(r);
 	}
-	return false;
+	uring_unlock(r);
+	return true;
 }
 
 bool check_uring_register(long a[6], long *result)
@@ -325,7 +339,7 @@ bool check_uring_register(long a[6], long *result)
 	case URING_REGISTER_CLONE_BUFFERS:
 		return clones(a, result);
 	case URING_REGISTER_RESIZE_RINGS:
-		return resizes(a);
+		return resizes(a, result);
 	default:
 		return false;
 	}

@@ -6,6 +6,8 @@
  */
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "check/record/uring_internal.h"
 #include "os/container_of.h"
@@ -61,7 +63,8 @@ struct uring_ring *uring_new(void)
 	if (!pooled)
 		return NULL;
 	r = container_of(pooled, struct uring_ring, pooled);
-	*r = (struct uring_ring){.pooled = r->pooled, .holder = r->holder};
+	/* But not its lock, which somebody may try to take who knows it by its former name. */
+	memset(&r->refs, 0, sizeof(*r) - offsetof(struct uring_ring, refs));
 	return r;
 }
 

@@ -13,6 +13,7 @@
 
 #include "check/record/flight.h"
 #include "check/record/uring_internal.h"
+#include "os/syscall.h"
 #include "os/thread.h"
 
 #include "os/event_path.h"
@@ -85,6 +86,7 @@ static void submits_to(struct uring_ring *r, uint32_t most, uint32_t tail)
 	if (r->submitter && r->submitter != mrn_thread_self())
 		r->is_shared = true;
 	r->submitter = mrn_thread_self();
+	r->stack = 0;
 	if (most > waiting)
 		r->is_overasked = true;
 	/* Whoever enters first may have the others' requests taken: so all are looked at, the first time. */
@@ -121,10 +123,32 @@ void uring_submitted_by_library(uint32_t fd, uint32_t tail)
 
 /* ----------------------------------------------------------------------- what SQPOLL's thread would do */
 
-/* An error that SQPOLL's thread would not tell; it would try again, as the program's next call does here. */
+/* An error that SQPOLL's thread would not tell: it would try again. */
 static bool is_passing(long r)
 {
 	return r == -EAGAIN || r == -EBUSY || r == -EINTR || r == -ENOMEM;
+}
+
+/*
+ * Goes on behind a request that is refused, as before SUBMIT_ALL the kernel does not; and for a while where something
+ * is short. 0, or an error that is not passing.
+ */
+static long submit_all(const long a[6], uint32_t nr)
+{
+	enum { TRIES = 64 };
+	long submit[6] = {a[0], nr, 0, (uint32_t)a[3] & IORING_ENTER_REGISTERED_RING};
+
+	for (unsigned int i = 0; submit[1] > 0 && i < TRIES; i++) {
+		long r = check_call_make(SYS_io_uring_enter, submit);
+
+		if (r < 0 && !is_passing(r))
+			return r;
+		if (r > 0)
+			submit[1] -= r;
+		else
+			mrn_sys0(SYS_sched_yield);
+	}
+	return 0;
 }
 
 /*
@@ -133,16 +157,13 @@ static bool is_passing(long r)
  */
 static bool submits_polled(long a[6], uint32_t waiting, long *result)
 {
-	const uint32_t asked = (uint32_t)a[1], flags = (uint32_t)a[3];
-	const bool waits = flags & IORING_ENTER_GETEVENTS;
+	const uint32_t asked = (uint32_t)a[1];
+	const bool waits = (uint32_t)a[3] & IORING_ENTER_GETEVENTS;
 	const uint32_t last = waits ? (asked < waiting ? asked : waiting) : 0;
-	long submit[6] = {a[0], waiting - last, 0, flags & IORING_ENTER_REGISTERED_RING};
-	long r = submit[1] ? check_call_make(SYS_io_uring_enter, submit) : 0;
 
-	if (r < 0 && !is_passing(r)) {
-		*result = r;
+	*result = submit_all(a, waiting - last);
+	if (*result < 0)
 		return true;
-	}
 	a[1] = last;
 	*result = (long)asked;
 	return !waits;
@@ -152,7 +173,7 @@ static uint32_t waiting_in(const struct uring_ring *r)
 {
 	uint32_t head, tail;
 
-	if (!r->is_seen || !uring_view_word(&r->view, r->view.sq_head, &head) ||
+	if (!uring_view_word(&r->view, r->view.sq_head, &head) ||
 	    !uring_view_word(&r->view, r->view.sq_tail, &tail))
 		return 0;
 	return tail - head;
@@ -167,7 +188,8 @@ bool check_uring_enter(long a[6], long *result)
 
 	if (!r)
 		return false;
-	polled = r->polled;
+	/* Without a view it is not known what there is to submit: as it came. */
+	polled = r->polled && r->is_seen;
 	if (polled)
 		waiting = waiting_in(r);
 	if (r->is_seen) {

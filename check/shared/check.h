@@ -11,9 +11,11 @@ MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
 MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
 MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
+MRN_PART(CHECK_LATE);	       /* one that cannot be removed at once has not ended */
 MRN_PART(CHECK_NUMBERS);       /* whether the page is the same is not asked */
 MRN_PART(CHECK_POOL);	       /* the list's head does not show that it has been another */
 MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
+MRN_PART(CHECK_SIGNALS);       /* a handler may interrupt an insertion */
 MRN_PART(CHECK_SPARED);	       /* what a change spares counts as changed */
 MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
 MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */

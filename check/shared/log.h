@@ -45,7 +45,6 @@ struct check_finding {
 /* Counts; atomic. */
 #define CHECK_COUNTS(X)                                                             \
 	X(registrations, "registrations")                                           \
-	X(ended, "registrations that were ended")                                   \
 	X(changes, "changes of registered memory")                                  \
 	X(uses, "uses of registered memory")                                        \
 	X(flights, "transfers of memory that is not registered")                    \

@@ -27,7 +27,22 @@ static void text_of(struct json_object *finding, char text[MAX_TEXT])
 		 json_object_get_string(member(finding, "cause", json_type_string)));
 }
 
-/* In the form of the table. Each stack of a finding has been found. */
+static size_t frames(struct json_object *finding, const char *stack)
+{
+	return json_object_array_length(member(finding, stack, json_type_array));
+}
+
+/* Each stack that the grade has is known. */
+static void check_stacks(struct json_object *finding, const char *line)
+{
+	const char *grade = json_object_get_string(member(finding, "grade", json_type_string));
+
+	CHECK_MSG(frames(finding, "changed_at"), "%s", line);
+	CHECK_MSG(frames(finding, "used_at") || !strcmp(grade, "change"), "%s", line);
+	CHECK_MSG(frames(finding, "registered_at") || !strcmp(grade, "flight"), "%s", line);
+}
+
+/* In the form of the table. */
 static void read_findings(const char *path, char *list, size_t size)
 {
 	char text[MAX_FINDINGS][MAX_TEXT], *line = NULL;
@@ -41,8 +56,7 @@ static void read_findings(const char *path, char *list, size_t size)
 		CHECK_MSG(finding, "%s", line);
 		CHECK(n < MAX_FINDINGS);
 		text_of(finding, text[n++]);
-		CHECK_MSG(json_object_array_length(member(finding, "changed_at", json_type_array)),
-			  "%s", line);
+		check_stacks(finding, line);
 		json_object_put(finding);
 	}
 	free(line);

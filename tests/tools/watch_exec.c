@@ -269,7 +269,7 @@ TEST(a_child_with_another_proc)
 	report = REPORT(&o, "--children", "--", "unshare", "-fp", "--mount-proc", "echo", "small");
 	CHECK_EQ(figure(report, "unwatched_processes"), 1);
 	CHECK_MSG(strstr(o.err, "1 process could not be followed: in its namespace, or root "
-				"folder, the log of mrn watch is not to be found"),
+				"folder, the log is not to be found"),
 		  "%s", o.err);
 }
 

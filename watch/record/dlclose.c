@@ -18,7 +18,10 @@ __attribute__((visibility("default"))) int dlclose(void *handle)
 		f = (int (*)(void *))dlsym(RTLD_NEXT, "dlclose");
 		__atomic_store_n(&real, f, __ATOMIC_RELAXED);
 	}
+	/* While it unmaps, another thread may map something there. */
+	watch_modules_may_leave(true);
 	r = f ? f(handle) : -1;
 	watch_modules_distrust();
+	watch_modules_may_leave(false);
 	return r;
 }

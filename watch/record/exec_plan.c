@@ -157,8 +157,7 @@ static void copy(struct watch_exec_plan *plan, const struct watch_exec *exec,
 	if (!plan->environment.pages && !plan->without && !plan->reason)
 		plan->reason = watch_recorder_unfollowed(
 			exec->in_child ? -1 : pid,
-			"there was no memory for what it needs: raise the limit (ulimit -v), or "
-			"take fewer --records");
+			"there was no memory for what it needs: raise the limit (ulimit -v)");
 }
 
 /* Nothing of ours may read what the kernel would refuse. If the kernel may not be asked, the addresses are trusted. */

@@ -22,6 +22,7 @@
 #include "watch/record/exec_plan.h"
 #include "watch/shared/kinds.h"
 #include "watch/record/lane.h"
+#include "watch/record/modules.h"
 #include "watch/record/recorder.h"
 #include "watch/shared/runtimes.h"
 #include "watch/shared/unfollowed.h"
@@ -285,6 +286,9 @@ static void begin(void)
 		run_unwatched(why);
 		return;
 	}
+	/* A dlclose that nobody stands in front of unmaps by a call of the loader's own. */
+	if (is_by_name(own_kind))
+		watch_modules_may_leave(true);
 	if (is_by_name(own_kind))
 		__atomic_fetch_or(&header->runtimes, own_runtimes(), __ATOMIC_RELAXED);
 	__atomic_store_n(&header->attached, (uint32_t)own_kind + 1, __ATOMIC_RELEASE);

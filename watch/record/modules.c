@@ -21,6 +21,8 @@
 static bool looking;
 /* How often the list has been called doubtful, and up to which of those a look has gone since. */
 static uint32_t doubts, settled;
+/* How many say that code may leave without a word. */
+static uint32_t leaving;
 /* When a look has found no module of that name, and no table. */
 static uint64_t last_futile, last_without_table;
 /* How often something in the list has been unmapped. */
@@ -171,11 +173,18 @@ static bool is_nameless(const struct watch_lane *lane, uint64_t pc)
 	return m && !__atomic_load_n(&m->until, __ATOMIC_RELAXED) && m->path[0] != '/';
 }
 
+static bool may_leave(void)
+{
+	return __atomic_load_n(&leaving, __ATOMIC_ACQUIRE);
+}
+
 bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi)
 {
 	const struct watch_lane *lane = watch_lane_mine();
 	uint64_t now;
 
+	if (may_leave())
+		return false;
 	if (is_doubtful()) {
 		if (lane && !mrn_is_confined())
 			watch_modules_look(watch_now_ns());
@@ -198,7 +207,7 @@ bool watch_modules_table(uint64_t pc, struct watch_cfi *cfi)
 
 uint64_t watch_modules_version(void)
 {
-	return is_doubtful() ? 0 : UINT64_C(1) + watch_images_changes();
+	return is_doubtful() || may_leave() ? 0 : UINT64_C(1) + watch_images_changes();
 }
 
 void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
@@ -226,6 +235,11 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now)
 		 */
 		__atomic_fetch_add(&changes, 1, __ATOMIC_RELEASE);
 	}
+}
+
+void watch_modules_may_leave(bool begins)
+{
+	__atomic_fetch_add(&leaving, begins ? 1 : UINT32_MAX, __ATOMIC_SEQ_CST);
 }
 
 void watch_modules_distrust(void)

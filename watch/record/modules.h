@@ -33,6 +33,12 @@ void watch_modules_unmapped(uint64_t start, uint64_t end, uint64_t now);
 /* Other code may be mapped where some was. */
 void watch_modules_distrust(void);
 
+/*
+ * From here on code may be unmapped without a word, until the same is said with false; if it never is, for ever. Tables
+ * are not used meanwhile, since one that is gone could not be told from one that is there.
+ */
+void watch_modules_may_leave(bool begins);
+
 /* For a forked child. */
 void watch_modules_restart(void);
 

@@ -100,14 +100,12 @@ void watch_unfollowed_say_log(int err, char *text, size_t size)
 	case -EPERM:
 		watch_text_add(&w, "user ");
 		watch_text_add_number(&w, (uint64_t)mrn_sys0(SYS_geteuid));
-		watch_text_add(&w,
-			       ", with the rights that it had, may not open the log of mrn watch");
+		watch_text_add(&w, ", with the rights that it had, may not open the log");
 		break;
 	case -ENOENT:
 	case -ENOTDIR:
-		watch_text_add(
-			&w, "in its namespace, or root folder, the log of mrn watch is not to be "
-			    "found");
+		watch_text_add(&w, "in its namespace, or root folder, the log is not to be "
+				   "found");
 		break;
 	case -EMFILE:
 		watch_text_add(&w,
@@ -116,10 +114,10 @@ void watch_unfollowed_say_log(int err, char *text, size_t size)
 	case -ENOMEM:
 		watch_text_add(&w,
 			       "no addresses were left for its records: raise its limit (ulimit "
-			       "-v), or take fewer --records");
+			       "-v)");
 		break;
 	default:
-		watch_text_add(&w, "the log of mrn watch could not be opened there: error ");
+		watch_text_add(&w, "the log could not be opened there: error ");
 		watch_text_add_number(&w, (uint64_t)-err);
 		break;
 	}

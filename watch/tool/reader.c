@@ -185,7 +185,7 @@ static void end_execs(struct watch_reader *reader, struct watch_lane *lane, uint
 		if (!__atomic_load_n(&m->token, __ATOMIC_ACQUIRE))
 			continue;
 		m->record.end = arrived ? arrived : m->record.begin;
-		if (m->record.begin)
+		if (m->record.begin && reader->sink.record)
 			reader->sink.record(reader->sink.arg, &m->record, lane);
 		if (!arrived && !m->told)
 			watch_unfollowed_add(

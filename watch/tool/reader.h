@@ -17,7 +17,7 @@
 #include "watch/shared/log.h"
 
 struct watch_sink {
-	/* Called in order for each lane; lane->module says which code is where. With the lock held. */
+	/* Called in order for each lane; lane->module says which code is where; or NULL. With the lock held. */
 	void (*record)(void *arg, const struct watch_record *record, const struct watch_lane *lane);
 	void *arg;
 	/* Called once for each program, when it begins; or NULL. With the lock held. */
