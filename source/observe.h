@@ -20,7 +20,7 @@ struct mrn_observer {
 	/* A bit for each number that is to be shown: number % 64 of word number / 64. */
 	uint64_t wanted[MRN_OBSERVED / 64];
 	/*
-	 * On the event path, in a signal handler with all signals blocked. The arguments are registers, of which the kernel
+	 * On the event path: in a signal handler with all signals blocked; or, for a call past the sources, as its caller is. The arguments are registers, of which the kernel
 	 * may read 32 bits. The function may change them, but not those of a call that makes, ends or replaces a thread or
 	 * a process: the call is made with the new ones, and the program finds its own in its registers afterwards. errno may
 	 * change.
@@ -31,7 +31,7 @@ struct mrn_observer {
 	bool (*sees)(long nr, long a[6], long *result);
 };
 
-/* Call before dispatch starts. Only one observer: the last. */
+/* Calls from here on are shown. Only one observer: the last. */
 void mrn_observe(const struct mrn_observer *observer);
 
 /* Makes a call of the program's in place of dispatch: the kernel's value. It is not caught, and made in any sandbox. */

@@ -17,7 +17,7 @@
  */
 typedef bool check_call_fn(long a[6], long *result);
 
-/* Call before dispatch starts. */
+/* Calls from here on are seen. */
 void check_calls_start(void);
 /* Shows a call to all that want to see it. As check_call_fn; nr as the kernel reads it. */
 bool check_call_sees(long nr, long a[6], long *result);

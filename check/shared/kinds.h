@@ -4,17 +4,14 @@
 #define MRN_CHECK_KINDS_H
 
 /* What the memory was registered with: its name in reports, and what a registration's name is there. */
-#define CHECK_INTERFACES(X)                 \
-	X(IO_URING, "io_uring", "buffer")   \
-	X(VERBS, "verbs", "lkey")           \
-	X(LIBFABRIC, "libfabric", "fid_mr") \
-	X(UCX, "UCX", "memh")               \
-	X(VFIO, "VFIO", "iova")             \
-	X(IOMMUFD, "iommufd", "iova")       \
-	X(CUDA, "CUDA", "address")          \
-	X(HIP, "HIP", "address")            \
-	X(VMSPLICE, "vmsplice", "pipe")     \
-	X(ZEROCOPY, "MSG_ZEROCOPY", "socket")
+#define CHECK_INTERFACES(X)               \
+	X(IO_URING, "io_uring", "buffer") \
+	X(VERBS, "verbs", "lkey")         \
+	X(UCX, "UCX", "memh")             \
+	X(VFIO, "VFIO", "iova")           \
+	X(IOMMUFD, "iommufd", "iova")     \
+	X(CUDA, "CUDA", "address")        \
+	X(HIP, "HIP", "address")
 
 enum check_interface {
 #define ENUM(name, text, what) CHECK_##name,

@@ -42,22 +42,17 @@ struct check_finding {
 	char op[24]; /* "WRITE_FIXED" */
 };
 
-/* Counts; atomic. */
-#define CHECK_COUNTS(X)                                                             \
-	X(registrations, "registrations")                                           \
-	X(changes, "changes of registered memory")                                  \
-	X(uses, "uses of registered memory")                                        \
-	X(flights, "transfers of memory that is not registered")                    \
-	X(settled, "uses of changed memory whose pages turned out to be the same")  \
-	X(no_memory, "registrations that could not be followed for want of memory") \
-	X(given_up, "transfers whose end could not be followed")                    \
-	X(no_stack, "stacks for which there was no room")                           \
-	X(no_finding, "findings for which there was no room")
-
+/* Atomic. */
 struct check_counts {
-#define MEMBER(name, text) uint64_t name;
-	CHECK_COUNTS(MEMBER)
-#undef MEMBER
+	uint64_t registrations;
+	uint64_t changes; /* of registered memory */
+	uint64_t uses;
+	uint64_t flights;
+	uint64_t settled;    /* uses of changed memory whose pages turned out to be the same */
+	uint64_t no_memory;  /* registrations that could not be followed */
+	uint64_t given_up;   /* flights */
+	uint64_t no_stack;   /* stacks for which there was no room */
+	uint64_t no_finding; /* findings for which there was none */
 };
 
 struct check_log {

@@ -19,7 +19,6 @@
 #define SAY(...) cli_say("mrn check", __VA_ARGS__)
 
 /* Small: the ring holds nothing but what the log's reader expects of one. */
-#define RECORDS	   16
 #define RING_SHIFT 4
 
 struct check {
@@ -41,7 +40,7 @@ static int prepare(struct check *k)
 		.program = o->program,
 		.kinds = o->kinds,
 		.children = o->children,
-		.records = RECORDS,
+		.records = 1u << RING_SHIFT,
 		.besides = sizeof(struct check_log),
 		.sink = {.arg = &k->collection, .look = collection_look},
 	};
@@ -70,12 +69,19 @@ static int prepare(struct check *k)
 static void print_limits(const struct check *k)
 {
 	const struct watch_header *h = k->session.reader.header;
+	unsigned int running = 0;
 
 	for (int i = 0; i < WATCH_REASONS; i++)
 		if (h->reason[i].processes && h->reason[i].state == WATCH_REASON_THERE)
 			SAY("%" PRIu32 " %s not be followed: %s", h->reason[i].processes,
 			    h->reason[i].processes == 1 ? "process could" : "processes could",
 			    h->reason[i].text);
+	for (int i = 0; i < WATCH_LANES; i++)
+		running += h->lane[i].owner != 0;
+	if (running)
+		SAY("%u %s when the program had ended: what %s from then on is not seen", running,
+		    running == 1 ? "process still ran" : "processes still ran",
+		    running == 1 ? "it does" : "they do");
 	if (h->lost)
 		SAY("from some point on, not all changes were seen: the source lost sight of a thread");
 	if (h->sources && !(h->sources & MRN_SOURCE_DISPATCH))
@@ -189,6 +195,6 @@ static int check_command_run(int argc, char **argv)
 
 const struct cli_command check_command = {
 	.name = "check",
-	.summary = "run a program and report registrations that its changes of memory make stale",
+	.summary = "run a program and report its stale registrations",
 	.run = check_command_run,
 };

@@ -16,9 +16,9 @@ static const struct argp_option options[] = {
 	{"fail-on", FAIL_ON, "GRADE[,GRADE...]", 0,
 	 "The findings that make this command fail: use, change, flight (use,flight)", 0},
 	{"exit-status", EXIT_STATUS, "N", 0,
-	 "The exit status if there are such findings and the program itself ended with 0 (66)", 0},
+	 "The exit status if there are such findings and the program itself ended well (66)", 0},
 	{"suppressions", SUPPRESSIONS, "FILE", 0,
-	 "Leave out findings that FILE names: lines of GRADE:PATTERN, see mrn-check(1)", 0},
+	 "Leave out findings that FILE names: lines of GRADE:PATTERN, see the manual page", 0},
 	{"max", MAX, "N", 0, "Print at most N reports (100)", 0},
 	{"source", SOURCE, "NAME", 0,
 	 "What announces changes: dispatch where it works, else interpose (auto); or only the one of "
@@ -105,7 +105,7 @@ int check_parse_options(int argc, char **argv, struct check_options *o)
 		.doc = "Runs a program and reports where it lets a device use memory that has other pages "
 		       "than when it was registered: registered here, changed here, used here.\v"
 		       "When the program has ended, the reports are printed to standard error.\n\n"
-		       "The exit status is the program's own; 66 if that is 0 and something was found; if "
+		       "The exit status is the program's own; 66 if it ended well and something was found; if "
 		       "a signal has killed the program, the same signal kills this command. 2: wrong "
 		       "options; 125: the program cannot be checked, or a file could not be read or "
 		       "written; 126: the program cannot be executed; 127: there is no such program.",

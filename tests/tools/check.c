@@ -174,6 +174,14 @@ TEST(a_killed_program_has_found_what_it_has)
 	CHECK_EQ(findings, 1);
 }
 
+TEST(what_outlives_the_program_is_said)
+{
+	RUN(&o, "check", "--children", "--", rings(), "1", "1", "0", "outlived");
+	CHECK_MSG(strstr(o.err, "1 process still ran when the program had ended"), "%s", o.err);
+	RUN(&o, "check", "--children", "--", rings(), "1", "1", "0", "child");
+	CHECK_MSG(!strstr(o.err, "still ran"), "%s", o.err);
+}
+
 TEST(a_child_is_checked_if_asked)
 {
 	RUN(&o, "check", "--", rings(), "1", "1", "1", "child");

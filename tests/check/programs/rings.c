@@ -6,8 +6,9 @@
  *	rings THREADS TIMES EACH END
  *
  * Each thread registers so many TIMES, and each EACHth registration is used when it is stale (0: none). END: exit (with 0),
- * fail (with 3), kill (by SIGKILL), child (it does all this in a child, that it has forked and executed); confined (exit, in
- * a process that has forbidden itself almost all calls before), or mute (and those that dispatch needs).
+ * fail (with 3), kill (by SIGKILL), child (it does all this in a child, that it has forked and executed), outlived (it only
+ * leaves a child behind); confined (exit, in a process that has forbidden itself almost all calls before), or mute (and
+ * those that dispatch needs).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -144,6 +145,26 @@ static int be_parent(char **argv)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
+/* Ends as soon as its child is there, which goes on until somebody ends it, or for some seconds. */
+static int leave_child(void)
+{
+	char there = 1;
+	int fds[2];
+
+	if (pipe(fds))
+		fail("pipe", errno);
+	if (!fork()) {
+		/* Nobody is to wait for what the child might write. */
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr) ||
+		    write(fds[1], &there, 1) != 1)
+			_exit(2);
+		alarm(5);
+		for (;;)
+			pause();
+	}
+	return read(fds[0], &there, 1) == 1 ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long threads = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
@@ -154,6 +175,8 @@ int main(int argc, char **argv)
 	each = argc > 3 ? strtoul(argv[3], NULL, 10) : 1;
 	if (!strcmp(end, "child"))
 		return be_parent(argv);
+	if (!strcmp(end, "outlived"))
+		return leave_child();
 	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (zero < 0)
 		fail("/dev/zero", errno);
