@@ -4,22 +4,27 @@
 #define MRN_OS_BEHIND_H
 
 /*
- * Returns the next function of this name, or NULL. The library may be in the program's scope, behind us, or only in that
- * of a library that was opened later. It stays loaded from then on, since callers keep the function's address.
+ * Returns the function that the caller, a return address, would have called without us, or NULL. It is looked for
+ *
+ *	- in the program's scope behind us; *next, at first NULL, remembers it,
+ *	- in that of the caller's module: it may have been opened apart, and have the library linked in,
+ *	- in the libraries of these names, the last of which is NULL: the caller may have no module,
+ *	- in all that is loaded: a function that ends with the call leaves its own caller's address.
+ *
+ * What it is found in stays loaded from then on, since callers keep the function's address. Keeps errno.
  */
-void *mrn_behind_find(const char *name, const char *library);
+void *mrn_behind_find(void **next, const char *name, const char *const *libraries,
+		      const void *caller);
 
-/* The same, looked up until it is found. Threads that look it up together find the same. */
-#define MRN_BEHIND(name, library)                                                         \
-	__extension__({                                                                   \
-		static __typeof__(&(name)) behind_;                                       \
-		__typeof__(&(name)) found_ = __atomic_load_n(&behind_, __ATOMIC_RELAXED); \
-                                                                                          \
-		if (!found_) {                                                            \
-			found_ = (__typeof__(&(name)))mrn_behind_find(#name, library);    \
-			__atomic_store_n(&behind_, found_, __ATOMIC_RELAXED);             \
-		}                                                                         \
-		found_;                                                                   \
+/* The same for a function of ours that caller has called; then the libraries' names. */
+#define MRN_BEHIND_OF(caller, name, ...)                                                   \
+	__extension__({                                                                    \
+		static void *next_;                                                        \
+		static const char *const libraries_[] = {__VA_ARGS__, 0};                  \
+                                                                                           \
+		(__typeof__(&(name)))mrn_behind_find(&next_, #name, libraries_, (caller)); \
 	})
+/* In the exported function itself. */
+#define MRN_BEHIND(name, ...) MRN_BEHIND_OF(__builtin_return_address(0), name, __VA_ARGS__)
 
 #endif

@@ -30,11 +30,10 @@ unregister_function cuMemHostUnregister, cudaHostUnregister, hipHostUnregister;
 /* All three have this number for an error of no known kind. */
 #define UNKNOWN 999
 
-/* A library that only another library has opened is found by its name. */
-static const char *const driver[] = {"libcuda.so.1", NULL};
-static const char *const runtime[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0",
-				      "libcudart.so.10.2", NULL};
-static const char *const hip[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
+/* Their libraries' names. */
+#define DRIVER	"libcuda.so.1"
+#define RUNTIME "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2"
+#define HIP	"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"
 
 /* By address: the registration. */
 static struct check_keys registrations;
@@ -106,46 +105,24 @@ static int leave(enum check_interface of, unregister_function *behind, void *add
 	return r;
 }
 
-static void *find(const char *name, const char *const *libraries)
-{
-	void *found = NULL;
-
-	for (; *libraries && !found; libraries++)
-		found = mrn_behind_find(name, *libraries);
-	return found;
-}
-
-#define BEHIND(type, name, libraries)                                         \
-	__extension__({                                                       \
-		static type *behind_;                                         \
-		type *found_ = __atomic_load_n(&behind_, __ATOMIC_RELAXED);   \
-                                                                              \
-		if (!found_) {                                                \
-			found_ = (type *)find(#name, libraries);              \
-			__atomic_store_n(&behind_, found_, __ATOMIC_RELAXED); \
-		}                                                             \
-		found_;                                                       \
-	})
-
-#define REGISTER(name, of, libraries)                                                       \
-	EXPORTED int name(void *addr, size_t length, unsigned int flags)                    \
-	{                                                                                   \
-		return follow(of, BEHIND(register_function, name, libraries), addr, length, \
-			      flags);                                                       \
+#define REGISTER(name, of, libraries)                                                \
+	EXPORTED int name(void *addr, size_t length, unsigned int flags)             \
+	{                                                                            \
+		return follow(of, MRN_BEHIND(name, libraries), addr, length, flags); \
 	}
-#define UNREGISTER(name, of, libraries)                                               \
-	EXPORTED int name(void *addr)                                                 \
-	{                                                                             \
-		return leave(of, BEHIND(unregister_function, name, libraries), addr); \
+#define UNREGISTER(name, of, libraries)                              \
+	EXPORTED int name(void *addr)                                \
+	{                                                            \
+		return leave(of, MRN_BEHIND(name, libraries), addr); \
 	}
 
-REGISTER(cuMemHostRegister, CHECK_CUDA, driver)
-REGISTER(cuMemHostRegister_v2, CHECK_CUDA, driver)
-UNREGISTER(cuMemHostUnregister, CHECK_CUDA, driver)
-REGISTER(cudaHostRegister, CHECK_CUDA, runtime)
-UNREGISTER(cudaHostUnregister, CHECK_CUDA, runtime)
-REGISTER(hipHostRegister, CHECK_HIP, hip)
-UNREGISTER(hipHostUnregister, CHECK_HIP, hip)
+REGISTER(cuMemHostRegister, CHECK_CUDA, DRIVER)
+REGISTER(cuMemHostRegister_v2, CHECK_CUDA, DRIVER)
+UNREGISTER(cuMemHostUnregister, CHECK_CUDA, DRIVER)
+REGISTER(cudaHostRegister, CHECK_CUDA, RUNTIME)
+UNREGISTER(cudaHostUnregister, CHECK_CUDA, RUNTIME)
+REGISTER(hipHostRegister, CHECK_HIP, HIP)
+UNREGISTER(hipHostUnregister, CHECK_HIP, HIP)
 
 void check_gpu_restart(void)
 {

@@ -4,6 +4,7 @@
  * its ring is, what is registered, and what is submitted is looked at around the real functions. A ring with SQPOLL is
  * left as it is then, and its requests are not seen.
  */
+#include <errno.h>
 #include <liburing.h>
 #include <sys/syscall.h>
 
@@ -12,17 +13,32 @@
 #include "os/behind.h"
 #include "source/interposer.h"
 
-#define EXPORTED   __attribute__((visibility("default")))
-#define NEXT(name) MRN_BEHIND(name, "liburing.so.2")
+#define EXPORTED __attribute__((visibility("default")))
+#define LIBRARY	 "liburing.so.2"
 
-EXPORTED int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
-					struct io_uring_params *p)
+/* Calls what is behind. A program that only asks whether the function is there may have nothing there. */
+#define NEXT_OF(caller, name, ...)                                                \
+	__extension__({                                                           \
+		__typeof__(&(name)) call_ = MRN_BEHIND_OF(caller, name, LIBRARY); \
+                                                                                  \
+		call_ ? call_(__VA_ARGS__) : -ENOSYS;                             \
+	})
+#define NEXT(name, ...) NEXT_OF(__builtin_return_address(0), name, __VA_ARGS__)
+
+static int init(const void *caller, unsigned int entries, struct io_uring *ring,
+		struct io_uring_params *p)
 {
-	int r = NEXT(io_uring_queue_init_params)(entries, ring, p);
+	int r = NEXT_OF(caller, io_uring_queue_init_params, entries, ring, p);
 
 	if (!r && !mrn_is_to_be_caught())
 		uring_made_by_library((uint32_t)ring->ring_fd, p);
 	return r;
+}
+
+EXPORTED int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
+					struct io_uring_params *p)
+{
+	return init(__builtin_return_address(0), entries, ring, p);
 }
 
 EXPORTED int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
@@ -30,16 +46,19 @@ EXPORTED int io_uring_queue_init(unsigned int entries, struct io_uring *ring, un
 	struct io_uring_params p = {.flags = flags};
 
 	if (mrn_is_to_be_caught())
-		return NEXT(io_uring_queue_init)(entries, ring, flags);
-	return io_uring_queue_init_params(entries, ring, &p);
+		return NEXT(io_uring_queue_init, entries, ring, flags);
+	return init(__builtin_return_address(0), entries, ring, &p);
 }
 
 EXPORTED void io_uring_queue_exit(struct io_uring *ring)
 {
+	__typeof__(&io_uring_queue_exit) next = MRN_BEHIND(io_uring_queue_exit, LIBRARY);
 	long result;
 
+	if (!next)
+		return;
 	check_uncaught(SYS_close, ring->ring_fd, 0, 0, 0, &result);
-	NEXT(io_uring_queue_exit)(ring);
+	next(ring);
 }
 
 /* ------------------------------------------------------------------------------------- registrations */
@@ -57,7 +76,7 @@ EXPORTED int io_uring_register_buffers(struct io_uring *ring, const struct iovec
 
 	if (registers(ring, IORING_REGISTER_BUFFERS, iov, nr, &result))
 		return (int)result;
-	return NEXT(io_uring_register_buffers)(ring, iov, nr);
+	return NEXT(io_uring_register_buffers, ring, iov, nr);
 }
 
 EXPORTED int io_uring_register_buffers_tags(struct io_uring *ring, const struct iovec *iov,
@@ -70,7 +89,7 @@ EXPORTED int io_uring_register_buffers_tags(struct io_uring *ring, const struct 
 
 	if (registers(ring, IORING_REGISTER_BUFFERS2, &reg, sizeof(reg), &result))
 		return (int)result;
-	return NEXT(io_uring_register_buffers_tags)(ring, iov, tags, nr);
+	return NEXT(io_uring_register_buffers_tags, ring, iov, tags, nr);
 }
 
 EXPORTED int io_uring_register_buffers_sparse(struct io_uring *ring, unsigned int nr)
@@ -80,7 +99,7 @@ EXPORTED int io_uring_register_buffers_sparse(struct io_uring *ring, unsigned in
 
 	if (registers(ring, IORING_REGISTER_BUFFERS2, &reg, sizeof(reg), &result))
 		return (int)result;
-	return NEXT(io_uring_register_buffers_sparse)(ring, nr);
+	return NEXT(io_uring_register_buffers_sparse, ring, nr);
 }
 
 EXPORTED int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int offset,
@@ -95,7 +114,7 @@ EXPORTED int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigne
 
 	if (registers(ring, IORING_REGISTER_BUFFERS_UPDATE, &up, sizeof(up), &result))
 		return (int)result;
-	return NEXT(io_uring_register_buffers_update_tag)(ring, offset, iov, tags, nr);
+	return NEXT(io_uring_register_buffers_update_tag, ring, offset, iov, tags, nr);
 }
 
 EXPORTED int io_uring_unregister_buffers(struct io_uring *ring)
@@ -103,7 +122,7 @@ EXPORTED int io_uring_unregister_buffers(struct io_uring *ring)
 	long result;
 
 	registers(ring, IORING_UNREGISTER_BUFFERS, NULL, 0, &result);
-	return NEXT(io_uring_unregister_buffers)(ring);
+	return NEXT(io_uring_unregister_buffers, ring);
 }
 
 /* --------------------------------------------------------------------------------------- submissions */
@@ -118,13 +137,13 @@ static void submits(const struct io_uring *ring)
 EXPORTED int io_uring_submit(struct io_uring *ring)
 {
 	submits(ring);
-	return NEXT(io_uring_submit)(ring);
+	return NEXT(io_uring_submit, ring);
 }
 
 EXPORTED int io_uring_submit_and_wait(struct io_uring *ring, unsigned int nr)
 {
 	submits(ring);
-	return NEXT(io_uring_submit_and_wait)(ring, nr);
+	return NEXT(io_uring_submit_and_wait, ring, nr);
 }
 
 EXPORTED int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
@@ -132,11 +151,11 @@ EXPORTED int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_u
 					      sigset_t *mask)
 {
 	submits(ring);
-	return NEXT(io_uring_submit_and_wait_timeout)(ring, cqe, nr, ts, mask);
+	return NEXT(io_uring_submit_and_wait_timeout, ring, cqe, nr, ts, mask);
 }
 
 EXPORTED int io_uring_submit_and_get_events(struct io_uring *ring)
 {
 	submits(ring);
-	return NEXT(io_uring_submit_and_get_events)(ring);
+	return NEXT(io_uring_submit_and_get_events, ring);
 }

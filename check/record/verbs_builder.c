@@ -3,6 +3,7 @@
  * The second way to post work, ibv_wr_start and so on: inline functions that call what the queue pair has. Those that
  * take memory are put behind ours. A list of work that the program gives up at the end (ibv_wr_abort) counts as used.
  */
+#include <errno.h>
 #include <stdint.h>
 
 #include "check/record/keys.h"
@@ -91,7 +92,7 @@ CHECK_EXPORTED int ibv_destroy_qp(struct ibv_qp *qp)
 	int r;
 
 	if (!destroy)
-		return -1;
+		return ENOSYS;
 	/* Before the call: after it the memory may be another's. */
 	known = check_keys_find(&behind, key, &value);
 	forget(key);

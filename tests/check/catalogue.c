@@ -3,6 +3,7 @@
  * mrn check finds what small programs do wrong, exactly where they do it: one test for each row of catalogue.def. The
  * program is a variable of the environment that names it, and gets the argument; findings are those that are expected, as
  * "GRADE INTERFACE CAUSE" in the alphabet's order with ", " between. A program ends with 77 if the kernel lacks what it needs.
+ * ROW is seen by whatever source is the best, INTERPOSED without dispatch.
  */
 #include <json-c/json.h>
 #include <stdio.h>
@@ -72,7 +73,8 @@ static bool fails(const char *findings)
 	return strstr(findings, "use ") || strstr(findings, "flight ");
 }
 
-static void check_row(const char *program, const char *argument, const char *expected)
+static void check_row(const char *source, const char *program, const char *argument,
+		      const char *expected)
 {
 	static struct outcome o;
 	char found[MAX_FINDINGS * MAX_TEXT];
@@ -82,7 +84,7 @@ static void check_row(const char *program, const char *argument, const char *exp
 	if (!path || !*path)
 		SKIP("%s is not set: this interface was not there when it was built", program);
 	test_path(file, sizeof(file), "findings");
-	RUN(&o, "check", "--json", file, "--", path, argument);
+	RUN(&o, "check", "--source", source, "--json", file, "--", path, argument);
 	if (o.status == 77)
 		SKIP("%s", o.err);
 	read_findings(file, found, sizeof(found));
@@ -90,9 +92,11 @@ static void check_row(const char *program, const char *argument, const char *exp
 	CHECK_MSG(o.status == (fails(expected) ? 66 : 0), "%d: %s", o.status, o.err);
 }
 
-#define ROW(name, program, argument, findings)          \
-	TEST(name)                                      \
-	{                                               \
-		check_row(program, argument, findings); \
+#define SEEN_BY(source, name, program, argument, findings)      \
+	TEST(name)                                              \
+	{                                                       \
+		check_row(source, program, argument, findings); \
 	}
+#define ROW(...)	SEEN_BY("auto", __VA_ARGS__)
+#define INTERPOSED(...) SEEN_BY("interpose", __VA_ARGS__)
 #include "tests/check/catalogue.def"
