@@ -17,9 +17,14 @@
  */
 typedef bool check_call_fn(long a[6], long *result);
 
-/* Calls from here on are seen. */
-void check_calls_start(void);
-/* Shows a call to all that want to see it. As check_call_fn; nr as the kernel reads it. */
+/* Calls of this process, which is followed, are seen from here on. 0 or -ENOMEM. */
+int check_calls_start(void);
+/*
+ * True in the process that what is known of rings is about: not in a child that is not followed, which has a copy of that
+ * and descriptors of its own; nor in a vfork's child, which has not even a copy.
+ */
+bool check_call_is_followed(void);
+/* There, shows a call to all that want to see it. As check_call_fn; nr as the kernel reads it. */
 bool check_call_sees(long nr, long a[6], long *result);
 
 /* Makes it in place of the program. */

@@ -12,10 +12,10 @@
 #include "check/record/verbs.h"
 #endif
 
-void check_interfaces_start(void)
+int check_interfaces_start(void)
 {
 	check_uring_start();
-	check_calls_start();
+	return check_calls_start();
 }
 
 void check_interfaces_restart(void)

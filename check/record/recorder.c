@@ -72,9 +72,7 @@ int watch_recorder_start(void)
 		return r;
 	watch_modules_look(now);
 	r = mmu_notifier_register(&notifier, mrn_mm_self());
-	if (!r)
-		check_interfaces_start();
-	return r;
+	return r ? r : check_interfaces_start();
 }
 
 void watch_recorder_forget(void)

@@ -16,7 +16,6 @@
 #include "check/record/uring.h"
 #include "os/syscall.h"
 #include "source/interposer.h"
-#include "watch/record/recorder.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -28,17 +27,16 @@ long check_libc_result(long r)
 	return -1;
 }
 
-/* The child of a vfork has descriptors of its own, in this memory. */
-static bool is_seen_here(void)
+bool check_is_uncaught(void)
 {
-	return !mrn_is_to_be_caught() && watch_recorder_is(mrn_sys0(SYS_getpid));
+	return !mrn_is_to_be_caught() && check_call_is_followed();
 }
 
 bool check_uncaught(long nr, long a, long b, long c, long d, long *result)
 {
 	long args[6] = {a, b, c, d};
 	int saved = errno;
-	bool made = is_seen_here() && check_call_sees(nr, args, result);
+	bool made = !mrn_is_to_be_caught() && check_call_sees(nr, args, result);
 
 	errno = saved;
 	return made;
@@ -66,7 +64,7 @@ long check_syscall_shown(long nr, long a, long b, long c, long d, long e, long f
 {
 	long args[6] = {a, b, c, d, e, f}, result;
 	int saved = errno;
-	bool made = is_seen_here() && check_call_sees((int)nr, args, &result);
+	bool made = !mrn_is_to_be_caught() && check_call_sees((int)nr, args, &result);
 
 	errno = saved;
 	if (made)

@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+/* True if what this thread calls is to be seen here: dispatch does not see it, and its process is followed. */
+bool check_is_uncaught(void);
 /*
  * False if dispatch sees the call itself. Else shows it, with up to four arguments, as check_call_sees; errno is kept.
  */

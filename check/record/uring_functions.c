@@ -11,7 +11,6 @@
 #include "check/record/uncaught.h"
 #include "check/record/uring_internal.h"
 #include "os/behind.h"
-#include "source/interposer.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 #define LIBRARY	 "liburing.so.2"
@@ -30,7 +29,7 @@ static int init(const void *caller, unsigned int entries, struct io_uring *ring,
 {
 	int r = NEXT_OF(caller, io_uring_queue_init_params, entries, ring, p);
 
-	if (!r && !mrn_is_to_be_caught())
+	if (!r && check_is_uncaught())
 		uring_made_by_library((uint32_t)ring->ring_fd, p);
 	return r;
 }
@@ -45,7 +44,7 @@ EXPORTED int io_uring_queue_init(unsigned int entries, struct io_uring *ring, un
 {
 	struct io_uring_params p = {.flags = flags};
 
-	if (mrn_is_to_be_caught())
+	if (!check_is_uncaught())
 		return NEXT(io_uring_queue_init, entries, ring, flags);
 	return init(__builtin_return_address(0), entries, ring, &p);
 }
@@ -130,7 +129,7 @@ EXPORTED int io_uring_unregister_buffers(struct io_uring *ring)
 /* liburing tells the kernel of its requests only inside the call. */
 static void submits(const struct io_uring *ring)
 {
-	if (!mrn_is_to_be_caught())
+	if (check_is_uncaught())
 		uring_submitted_by_library((uint32_t)ring->ring_fd, ring->sq.sqe_tail);
 }
 

@@ -6,12 +6,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/check/programs/ring.h"
@@ -432,6 +434,80 @@ static void forked(void)
 	ring_close(&ring);
 }
 
+/* ---- children that are not followed: they have a copy of what is known of rings */
+
+/* Unless it hangs, or dies. */
+static void need_child(pid_t child)
+{
+	int status;
+
+	need(child > 0 && waitpid(child, &status, 0) == child, "a child");
+	errno = 0;
+	need(!status, "what it does");
+}
+
+static pid_t raw_fork(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+static void raw_child_closes(void)
+{
+	pid_t child;
+
+	open_registered(0);
+	child = raw_fork();
+	if (!child) {
+		close(ring.fd);
+		open_registered(0);
+		_exit(0);
+	}
+	need_child(child);
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void raw_child_submits(void)
+{
+	pid_t child;
+
+	open_with(0);
+	read_pipe(IORING_OP_READ);
+	child = raw_fork();
+	if (!child) {
+		prepare(&ring, IORING_OP_NOP, -1, NULL, 0);
+		ring_submit(&ring);
+		_exit(0);
+	}
+	need_child(child);
+	finish_pipe();
+	ring_close(&ring);
+}
+
+/* Its ring ends with the descriptor, and the transfer with the ring: so its peer sees the end of the connection. */
+static void own_ring_of_child(void)
+{
+	pid_t child = fork();
+	char c;
+
+	if (!child) {
+		alarm(60);
+		open_with(0);
+		need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+		prepare(&ring, IORING_OP_RECV, ends[0], buffer, 4);
+		ring_submit(&ring);
+		if (!by_liburing) {
+			munmap(ring.rings, 4096);
+			munmap(ring.sqes, 4096);
+		}
+		ring_close(&ring);
+		close(ends[0]);
+		need(read(ends[1], &c, 1) == 0, "the end of the connection");
+		_exit(0);
+	}
+	need_child(child);
+}
+
 /* Threads that share a ring, and give the memory back as soon as it is known that the transfer is over. */
 
 enum { THREADS = 4, ROUNDS = 500 };
@@ -490,6 +566,9 @@ static const struct {
 	{"no-mmap", own_memory},
 	{"registered-fd", by_index},
 	{"dup", by_copy},
+	{"raw-child-closes", raw_child_closes},
+	{"raw-child-submits", raw_child_submits},
+	{"child-s-own", own_ring_of_child},
 	{"cloned", cloned},
 	{"flight", flight},
 	{"flight-fixed", flight_fixed},
