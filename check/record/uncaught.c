@@ -3,6 +3,7 @@
  * Functions of libc's by which calls are made that are to be seen, where dispatch does not catch a thread. Until the
  * constructor has found the next library's, each makes the call itself.
  */
+#undef _FILE_OFFSET_BITS /* else fcntl below would be named fcntl64 */
 #include "check/record/uncaught.h"
 
 #include <dlfcn.h>
@@ -96,8 +97,32 @@ static int raw_dup3(int fd, int to, int flags)
 	return (int)check_libc_result(mrn_raw(SYS_dup3, fd, to, flags, 0));
 }
 
+static int raw_fcntl(int fd, int command, ...)
+{
+	va_list ap;
+	long arg;
+
+	va_start(ap, command);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	return (int)check_libc_result(mrn_raw(SYS_fcntl, fd, command, arg, 0));
+}
+
+static int raw_close_range(unsigned int first, unsigned int last, int flags)
+{
+	return (int)check_libc_result(mrn_raw(SYS_close_range, first, last, flags, 0));
+}
+
+static void raw_closefrom(int first)
+{
+	mrn_raw(SYS_close_range, first < 0 ? 0 : first, ~0u, 0, 0);
+}
+
 static int (*next_close)(int) = raw_close, (*next_dup)(int) = raw_dup;
 static int (*next_dup2)(int, int) = raw_dup2, (*next_dup3)(int, int, int) = raw_dup3;
+static int (*next_fcntl)(int, int, ...) = raw_fcntl;
+static int (*next_close_range)(unsigned int, unsigned int, int) = raw_close_range;
+static void (*next_closefrom)(int) = raw_closefrom;
 
 EXPORTED int close(int fd)
 {
@@ -137,6 +162,44 @@ EXPORTED int dup3(int fd, int to, int flags)
 	return next_dup3(fd, to, flags);
 }
 
+static bool copies(int fd, int command, long arg, long *result)
+{
+	return (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && check_uring_is(fd) &&
+	       check_uncaught(SYS_fcntl, fd, command, arg, 0, result);
+}
+
+EXPORTED int fcntl(int fd, int command, ...)
+{
+	va_list ap;
+	long arg, result;
+
+	/* What there is of an argument. */
+	va_start(ap, command);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	if (copies(fd, command, arg, &result))
+		return (int)check_libc_result(result);
+	return next_fcntl(fd, command, arg);
+}
+
+EXPORTED int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
+
+EXPORTED int close_range(unsigned int first, unsigned int last, int flags)
+{
+	long result;
+
+	check_uncaught(SYS_close_range, first, last, flags, 0, &result);
+	return next_close_range(first, last, flags);
+}
+
+EXPORTED void closefrom(int first)
+{
+	long result;
+
+	check_uncaught(SYS_close_range, first < 0 ? 0 : first, ~0u, 0, 0, &result);
+	next_closefrom(first);
+}
+
 #define FIND(name, next)                                 \
 	do {                                             \
 		void *found_ = dlsym(RTLD_NEXT, name);   \
@@ -151,4 +214,7 @@ __attribute__((constructor(101))) static void find(void)
 	FIND("dup", next_dup);
 	FIND("dup2", next_dup2);
 	FIND("dup3", next_dup3);
+	FIND("fcntl", next_fcntl);
+	FIND("close_range", next_close_range);
+	FIND("closefrom", next_closefrom);
 }

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -146,6 +147,19 @@ static void by_copy(void)
 	copy = dup(ring.fd);
 	need(copy >= 0 && !close(ring.fd), "dup");
 	ring.fd = ring.enters = copy;
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+static void by_fcntl(void)
+{
+	int copy;
+
+	open_registered(0);
+	copy = fcntl(ring.fd, F_DUPFD_CLOEXEC, 100);
+	need(copy >= 100 && !close(ring.fd), "F_DUPFD_CLOEXEC");
+	ring.fd = ring.enters = ring.uring.ring_fd = ring.uring.enter_ring_fd = copy;
 	discard();
 	write_in(&ring, buffer, SIZE);
 	ring_close(&ring);
@@ -301,6 +315,21 @@ static void group_ended(void)
 	replace();
 	open_group();
 	ring_close(&ring);
+	replace();
+}
+
+/* Nothing of the ring is left, so its memory may go. */
+static void closed_range(void)
+{
+	open_group();
+	need(!close_range((unsigned int)ring.fd, (unsigned int)ring.fd, 0), "close_range");
+	replace();
+}
+
+static void closed_from(void)
+{
+	open_group();
+	closefrom(ring.fd);
 	replace();
 }
 
@@ -566,6 +595,9 @@ static const struct {
 	{"no-mmap", own_memory},
 	{"registered-fd", by_index},
 	{"dup", by_copy},
+	{"dupfd", by_fcntl},
+	{"closed-range", closed_range},
+	{"closed-from", closed_from},
 	{"raw-child-closes", raw_child_closes},
 	{"raw-child-submits", raw_child_submits},
 	{"child-s-own", own_ring_of_child},
