@@ -30,7 +30,10 @@ bool check_call_sees(long nr, long a[6], long *result);
 /* Makes it in place of the program. */
 long check_call_make(long nr, const long a[6]);
 
-/* What the program's memory holds there, which may be no memory: 0 or -EFAULT. Likewise writes to it. */
+/*
+ * What the program's memory holds there: 0; or -EFAULT if there is no memory, or nobody can say because of a sandbox. Then
+ * the call goes on as it came. Likewise writes to it, at least 8 bytes and at most a page.
+ */
 int check_read(void *into, uintptr_t addr, size_t size);
 int check_write(uintptr_t addr, const void *from, size_t size);
 

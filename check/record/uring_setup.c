@@ -87,7 +87,6 @@ void uring_made_by_library(uint32_t fd, const struct io_uring_params *p)
 	know(fd, p->flags, false, p, memory);
 }
 
-/* Nobody would submit what is in a ring whose bit cannot be set. */
 static void undo(uint32_t number)
 {
 	const long a[6] = {number};
@@ -102,7 +101,9 @@ bool check_uring_setup(long a[6], long *result)
 	uint64_t memory[2];
 	bool polled;
 
-	if (check_read(&asked, (uintptr_t)a[1], sizeof(asked)))
+	/* Nor is a ring made whose description could not be given to the program. */
+	if (check_read(&asked, (uintptr_t)a[1], sizeof(asked)) ||
+	    check_write((uintptr_t)a[1], &asked, sizeof(asked)))
 		return false;
 	polled = can_be_unpolled(asked.flags);
 	/* Where NO_MMAP has the addresses; else they are 0. */
@@ -112,6 +113,7 @@ bool check_uring_setup(long a[6], long *result)
 	*result = polled ? make_unpolled(a[0], &p) : make(a[0], &p);
 	if (*result < 0)
 		return true;
+	/* Nobody would submit what is in a ring whose bit cannot be set. */
 	if (!know((uint32_t)*result, asked.flags, polled, &p, memory) && polled) {
 		undo((uint32_t)*result);
 		polled = false;
@@ -123,6 +125,11 @@ bool check_uring_setup(long a[6], long *result)
 	}
 	if (polled)
 		p.flags = asked.flags;
-	check_write((uintptr_t)a[1], &p, sizeof(p));
+	/* As the kernel does. */
+	if (check_write((uintptr_t)a[1], &p, sizeof(p))) {
+		if (!(p.flags & URING_SETUP_REGISTERED_FD_ONLY))
+			undo((uint32_t)*result);
+		*result = -EFAULT;
+	}
 	return true;
 }
