@@ -29,6 +29,7 @@
 #include "os/container_of.h"
 #include "os/pages.h"
 #include "tests/fixture.h"
+#include "tests/harness/asleep.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 
@@ -116,34 +117,6 @@ HELPER void done(pthread_t t)
 HELPER int my_tid(void)
 {
 	return (int)mrn_sys0(SYS_gettid);
-}
-
-/* Returns once the kernel says that the thread sleeps. The caller knows that nothing else it does
- * from now on can sleep, so that this sleep is the one meant. */
-HELPER void await_sleep(const int *tid)
-{
-	char path[64], buf[256];
-	int id;
-
-	while (!(id = LOAD(tid)))
-		sched_yield();
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
-	for (;;) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n;
-		char *state;
-
-		CHECK(fd >= 0);
-		n = read(fd, buf, sizeof(buf) - 1);
-		close(fd);
-		CHECK(n > 0);
-		buf[n] = '\0';
-		state = strrchr(buf, ')');
-		CHECK(state != NULL);
-		if (state[2] == 'S')
-			return;
-		sched_yield();
-	}
 }
 
 HELPER struct timespec from_now(long ms)

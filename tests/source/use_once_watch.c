@@ -19,6 +19,7 @@
 #include "source/check.h"
 #include "source/heap_callers.h"
 #include "source/state.h"
+#include "tests/harness/asleep.h"
 #include "tests/harness/break.h"
 #include "tests/harness/raw.h"
 #include "tests/harness/sync.h"
@@ -173,11 +174,12 @@ static void stop_running(void)
 	test_join(&runner);
 }
 
-static struct test_gate teller_sleeps;
+/* The teller's, from where it has nothing more to do. */
+static int teller_tid;
 
 static void note_sleep(void)
 {
-	test_gate_open(&teller_sleeps);
+	__atomic_store_n(&teller_tid, (int)mrn_sys0(SYS_gettid), __ATOMIC_RELEASE);
 }
 
 TEST(told_of_the_beginning_and_of_the_end)
@@ -189,7 +191,7 @@ TEST(told_of_the_beginning_and_of_the_end)
 	start_listening(&l);
 	start_running();
 	CHECK(watch_memory(memory, 4 * PAGE));
-	test_gate_wait(&teller_sleeps);
+	await_sleep(&teller_tid);
 	discard(1, 2);
 	wait_until_told(&l, 1, BIT(ZAPPED));
 	wait_until_told(&l, 2, BIT(ZAPPED));
