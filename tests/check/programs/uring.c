@@ -468,7 +468,7 @@ static void forked(void)
 /* Unless it hangs, or dies. */
 static void need_child(pid_t child)
 {
-	int status;
+	int status = -1;
 
 	need(child > 0 && waitpid(child, &status, 0) == child, "a child");
 	errno = 0;
