@@ -7,6 +7,7 @@
 #include "check/shared/kinds.h"
 #include "tools/mrn/cli.h"
 #include "watch/shared/kinds.h"
+#include "watch/tool/options.h"
 
 enum { CHILDREN = 256, JSON, FAIL_ON, EXIT_STATUS, SUPPRESSIONS, MAX, SOURCE };
 
@@ -58,17 +59,6 @@ static error_t read_grades(const struct argp_state *state, const char *list, uin
 	return 0;
 }
 
-static error_t read_source(const struct argp_state *state, const char *name, uint32_t *kinds)
-{
-	int named = mrn_kinds_named(name);
-
-	*kinds = watch_kinds() & (named == MRN_SOURCE_AUTO ? MRN_ALL_KINDS : (unsigned int)named);
-	if (named >= 0 && *kinds)
-		return 0;
-	cli_say(state->name, "--source takes auto, dispatch or interpose, not \"%s\"", name);
-	return EINVAL;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct check_options *o = state->input;
@@ -90,7 +80,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case MAX:
 		return cli_number(state, "max", arg, 0, 1000000, &o->max);
 	case SOURCE:
-		return read_source(state, arg, &o->kinds);
+		return watch_read_source(state, arg, &o->kinds);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}

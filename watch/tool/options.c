@@ -26,7 +26,7 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static error_t read_source(const struct argp_state *state, const char *name, uint32_t *kinds)
+error_t watch_read_source(const struct argp_state *state, const char *name, uint32_t *kinds)
 {
 	int named = mrn_kinds_named(name);
 
@@ -54,7 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->report = arg;
 		return 0;
 	case SOURCE:
-		return read_source(state, arg, &o->kinds);
+		return watch_read_source(state, arg, &o->kinds);
 	case CHILDREN:
 		o->children = true;
 		return 0;

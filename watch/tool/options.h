@@ -2,6 +2,7 @@
 #ifndef MRN_WATCH_OPTIONS_H
 #define MRN_WATCH_OPTIONS_H
 
+#include <argp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,9 @@ struct watch_options {
 	bool children, json;
 	char **program; /* and its arguments */
 };
+
+/* The value of --source, as a mask of kinds. 0, or EINVAL after one line on stderr. */
+error_t watch_read_source(const struct argp_state *state, const char *name, uint32_t *kinds);
 
 /* 0 or CLI_USAGE. */
 int watch_parse_options(int argc, char **argv, struct watch_options *o);
