@@ -17,9 +17,10 @@
 /* Before the next, which poisons one of the names. */
 static const struct row {
 	long nr;
+	enum { OWN, SHARED } whose;
 	check_call_fn *sees;
 } rows[] = {
-#define CALL(name, sees) {SYS_##name, sees},
+#define CALL(name, whose, sees) {SYS_##name, whose, sees},
 #include "check/record/calls.def"
 };
 
@@ -29,24 +30,45 @@ static const struct row {
 
 static uint32_t followed; /* generation */
 
-/* The child of a vfork has its parent's generation. In a sandbox that refuses to say whose this is, it is the parent's. */
-bool check_call_is_followed(void)
+static bool has_followed_memory(void)
 {
-	long pid;
+	return followed && mrn_generation() == followed;
+}
 
-	if (!followed || mrn_generation() != followed)
-		return false;
-	pid = mrn_sys0(SYS_getpid);
+/* The child of a vfork has its parent's generation. In a sandbox that refuses to say whose this is, it is the parent's. */
+static bool is_own(void)
+{
+	const long pid = mrn_sys0(SYS_getpid);
+
 	return pid < 0 || watch_recorder_is(pid);
 }
 
+bool check_call_is_followed(void)
+{
+	return has_followed_memory() && is_own();
+}
+
+/*
+ * A transfer is asked for by each call that submits, so the question whose it is would cost it a system call. It is not
+ * asked: what a vfork's child submits to a ring of its parent's, of the same number there, is done to the same memory.
+ */
 bool check_call_sees(long nr, long a[6], long *result)
 {
-	if (!check_call_is_followed())
+	bool asked = false;
+
+	if (!has_followed_memory())
 		return false;
-	for (size_t i = 0; i < NR_ROWS; i++)
-		if (rows[i].nr == nr && rows[i].sees(a, result))
+	for (size_t i = 0; i < NR_ROWS; i++) {
+		if (rows[i].nr != nr)
+			continue;
+		if (rows[i].whose == OWN && !asked) {
+			if (!is_own())
+				return false;
+			asked = true;
+		}
+		if (rows[i].sees(a, result))
 			return true;
+	}
 	return false;
 }
 

@@ -24,7 +24,7 @@ int check_calls_start(void);
  * and descriptors of its own; nor in a vfork's child, which has not even a copy.
  */
 bool check_call_is_followed(void);
-/* There, shows a call to all that want to see it. As check_call_fn; nr as the kernel reads it. */
+/* Shows a call that is made there to all that want to see it. As check_call_fn; nr as the kernel reads it. */
 bool check_call_sees(long nr, long a[6], long *result);
 
 /* Makes it in place of the program. */

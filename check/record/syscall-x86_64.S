@@ -21,7 +21,7 @@
 syscall:
 	.cfi_startproc
 	_CET_ENDBR
-#define CALL(name, sees) cmpl $SYS_##name, %edi; je check_syscall_shown;
+#define CALL(name, whose, sees) cmpl $SYS_##name, %edi; je check_syscall_shown;
 #include "check/record/calls.def"
 	jmpq	*check_next_syscall(%rip)
 	.cfi_endproc

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn check: what it prints and returns, and what it needs. The program is tests/check/programs/rings.c; MRN_CHECK_RINGS
- * says where it is. What is found in which program stands in tests/check/catalogue.def.
+ * mrn check: what it prints and returns, and what it needs. The programs are in tests/check/programs: rings.c, if nothing
+ * else is said; MRN_CHECK_RINGS says where it is. What is found in which program stands in tests/check/catalogue.def.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -14,13 +14,18 @@
 
 static struct outcome o;
 
-static const char *rings(void)
+static const char *program(const char *name)
 {
-	const char *path = getenv("MRN_CHECK_RINGS");
+	const char *path = getenv(name);
 
 	if (!path || !*path)
-		SKIP("MRN_CHECK_RINGS is not set");
+		SKIP("%s is not set", name);
 	return path;
+}
+
+static const char *rings(void)
+{
+	return program("MRN_CHECK_RINGS");
 }
 
 static unsigned int times(const char *text, const char *word)
@@ -226,6 +231,19 @@ TEST(nobody_needs_privileges)
 	RUN(&o, "check", "--", rings(), "1", "10", "1", "exit");
 	CHECK_MSG(o.status == 66, "%d: %s", o.status, o.err);
 	CHECK_EQ(times(o.err, "== mrn check: use: "), 1);
+}
+
+TEST(what_has_landed_is_not_given_up)
+{
+	const char *const form[] = {"bare landed-in-few", "liburing landed-in-few", "bare silent"};
+
+	for (size_t i = 0; i < sizeof(form) / sizeof(form[0]); i++) {
+		RUN(&o, "check", "--", program("MRN_CHECK_URING"), form[i]);
+		if (o.status == 77)
+			SKIP("%s", o.err);
+		CHECK_MSG(!strstr(o.err, "could not be followed to their end") == (i < 2), "%s: %s",
+			  form[i], o.err);
+	}
 }
 
 TEST(without_dispatch_it_says_what_is_missing)

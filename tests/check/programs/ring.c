@@ -41,6 +41,7 @@ static void open_bare(struct ring *r, unsigned int flags)
 	struct io_uring_params *p = &r->params;
 
 	p->flags = flags;
+	p->cq_entries = ENTRIES;
 	if (flags & RING_NO_MMAP) {
 		r->rings = map(4096, -1, 0);
 		r->sqes = map(4096, -1, 0);
@@ -65,6 +66,7 @@ void ring_open(struct ring *r, bool by_liburing, unsigned int flags)
 	r->by_liburing = by_liburing;
 	if (by_liburing) {
 		r->params.flags = flags;
+		r->params.cq_entries = ENTRIES;
 		e = io_uring_queue_init_params(ENTRIES, &r->uring, &r->params);
 		errno = -e;
 		skip(!e, "such rings");

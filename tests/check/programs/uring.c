@@ -406,6 +406,23 @@ static void landed_and_reaped(void)
 	ring_close(&ring);
 }
 
+/* The ring has room for no more completions than there are requests. */
+static void landed_in_few(void)
+{
+	const unsigned int nr = 8;
+
+	open_with(IORING_SETUP_CQSIZE);
+	need(!ftruncate(file, SIZE), "ftruncate");
+	for (int i = 0; i < 10; i++) {
+		for (unsigned int n = 0; n < nr; n++)
+			prepare(&ring, IORING_OP_READ, file, buffer, 100);
+		ring_submit(&ring);
+		for (unsigned int n = 0; n < nr; n++)
+			need(ring_reap(&ring) == 100, "READ");
+	}
+	ring_close(&ring);
+}
+
 static void connect_ends(void)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -607,6 +624,7 @@ static const struct {
 	{"flight-vector", flight_vector},
 	{"landed", landed},
 	{"landed-and-reaped", landed_and_reaped},
+	{"landed-in-few", landed_in_few},
 	{"silent", silent},
 	{"sent", sent},
 	{"forked", forked},
