@@ -210,7 +210,8 @@ static bool is_known(const struct mmu_notifier_range *range)
 {
 	return (unsigned int)range->event < MRN_NR_EVENTS &&
 	       (unsigned int)range->cause < MRN_NR_CAUSES &&
-	       !(range->flags & ~(MMU_NOTIFIER_RANGE_BLOCKABLE | MRN_RANGE_AFTER));
+	       !(range->flags &
+		 ~(MMU_NOTIFIER_RANGE_BLOCKABLE | MRN_RANGE_AFTER | MRN_RANGE_PINS_STAY));
 }
 
 static int start(struct mmu_notifier_range *range, unsigned int blockable)

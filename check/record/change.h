@@ -9,8 +9,8 @@
 #include "check/shared/check.h"
 
 /*
- * False for rights that change; for MADV_FREE and advice, which leave pinned pages where they are; for fork, after which
- * the child has the copies; and for what a source announces to be safe, or before an exec.
+ * False for rights that change; for MADV_FREE and some other advice, which leave pinned pages where they are; for fork,
+ * after which the child has the copies; and for what a source announces to be safe, or before an exec.
  */
 static inline bool check_change_takes_pages(const struct mmu_notifier_range *range)
 {
@@ -20,22 +20,24 @@ static inline bool check_change_takes_pages(const struct mmu_notifier_range *ran
 		return false;
 	switch (range->cause) {
 	case MRN_CAUSE_FREE:
-	case MRN_CAUSE_MADVISE:
 	case MRN_CAUSE_MPROTECT:
 	case MRN_CAUSE_FORK:
 	case MRN_CAUSE_EXEC:
 	case MRN_CAUSE_DETACH:
 		return false;
+	case MRN_CAUSE_MADVISE:
+		return !(range->flags & MRN_RANGE_PINS_STAY);
 	default:
 		return true;
 	}
 }
 
-/* True for a change that takes the pages of private memory alone: what is a file's comes back. */
+/* True for a change that takes the pages of private memory alone, as guards do, too: what is a file's comes back. */
 static inline bool check_change_spares_files(const struct mmu_notifier_range *range)
 {
 	return !MRN_BROKEN(CHECK_SPARED) &&
-	       (range->cause == MRN_CAUSE_DONTNEED || range->cause == MRN_CAUSE_DONTNEED_LOCKED);
+	       (range->cause == MRN_CAUSE_DONTNEED || range->cause == MRN_CAUSE_DONTNEED_LOCKED ||
+		range->cause == MRN_CAUSE_MADVISE);
 }
 
 #endif

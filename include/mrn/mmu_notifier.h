@@ -148,6 +148,11 @@ struct mrn_mm *mrn_mm_self(void);
  * change. Set by the announcer.
  */
 #define MRN_RANGE_AFTER (1u << 1)
+/*
+ * For MRN_CAUSE_MADVISE: this advice leaves pinned pages where they are, as paging out does. Without it, the advice may
+ * take any page. Set by the announcer.
+ */
+#define MRN_RANGE_PINS_STAY (1u << 2)
 
 /*
  * One invalidation. The caller owns the memory, from before start until after end; it may be on the
@@ -170,7 +175,7 @@ struct mmu_notifier_range {
 };
 
 /*
- * Fills *range for an invalidation of [start, end) of mm; flags is 0 or MRN_RANGE_AFTER. Set cause and
+ * Fills *range for an invalidation of [start, end) of mm; flags is 0 or of MRN_RANGE_*. Set cause and
  * owner afterwards where they apply. Not on a range that is started: that one could not be ended any more. A range
  * that is not filled by this may be taken for anything. Cannot fail: bad values are refused by start. May be called
  * from anywhere.

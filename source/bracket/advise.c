@@ -7,8 +7,15 @@
 
 #include "os/peek.h"
 #include "source/bracket/calls.h"
+#include "source/bracket/check.h"
 
 #include "os/event_path.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#define SOFT_OFFLINE 101 /* not in glibc */
+#define GUARD_REMOVE 103 /* Linux 6.13 */
 
 /*
  * Advice that never replaces a page. A list of the harmless, so that advice which the kernel learns later counts as
@@ -56,6 +63,31 @@ static enum mrn_cause cause_of(int advice)
 	}
 }
 
+/*
+ * What has no cause of its own, and leaves pinned pages where they are: the kernel refuses to move them, or has nothing
+ * there to take. What it learns later counts as taking them, as MADV_GUARD_INSTALL does.
+ */
+static unsigned int flags_of(int advice)
+{
+	if (MRN_BROKEN(BRACKET_STAYS))
+		return 0;
+	switch (advice) {
+	case MADV_UNMERGEABLE:
+	case MADV_PAGEOUT:
+	case MADV_COLLAPSE:
+	case SOFT_OFFLINE:
+	case GUARD_REMOVE:
+		return MRN_RANGE_PINS_STAY;
+	default:
+		return 0;
+	}
+}
+
+static void add(struct mrn_bracket *b, int advice, uintptr_t start, uintptr_t end)
+{
+	mrn_bracket_add_cleared(b, cause_of(advice), flags_of(advice), start, end);
+}
+
 /* -------------------------------------------------------------------------------------- madvise */
 
 void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length, int advice)
@@ -64,7 +96,7 @@ void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length,
 
 	mrn_bracket_none(b);
 	if (!mrn_advice_is_harmless(advice) && mrn_pages_spanned(addr, length, &start, &end))
-		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, cause_of(advice), start, end);
+		add(b, advice, start, end);
 }
 
 /* ------------------------------------------------------------------------------ process_madvise */
@@ -72,7 +104,7 @@ void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length,
 void mrn_bracket_madvise_anywhere(struct mrn_bracket *b, int advice)
 {
 	mrn_bracket_none(b);
-	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, cause_of(advice));
+	add(b, advice, 0, UINTPTR_MAX);
 }
 
 /*
@@ -111,5 +143,5 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
 		}
 	}
 	if (low < high)
-		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, cause_of(advice), low, high);
+		add(b, advice, low, high);
 }

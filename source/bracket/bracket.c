@@ -31,13 +31,13 @@ static bool is_change(const struct mmu_notifier_range *token)
 }
 
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
-		       enum mrn_cause cause, uintptr_t start, uintptr_t end)
+		       enum mrn_cause cause, unsigned int flags, uintptr_t start, uintptr_t end)
 {
 	struct mrn_mm *mm = mrn_mm_self();
 
 	if (!mm || is_dispatchs())
 		return false;
-	mmu_notifier_range_init(token, event, 0, mm, mrn_page_down(start), mrn_page_up(end));
+	mmu_notifier_range_init(token, event, flags, mm, mrn_page_down(start), mrn_page_up(end));
 	token->cause = cause;
 	if (MRN_BROKEN(BRACKET_PRE_ONLY)) {
 		announce(token);
@@ -61,7 +61,14 @@ void mrn_bracket_withdraw(struct mmu_notifier_range *token)
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end)
 {
-	if (mrn_bracket_start(&b->token[b->nr], event, cause, start, end))
+	if (mrn_bracket_start(&b->token[b->nr], event, cause, 0, start, end))
+		b->nr++;
+}
+
+void mrn_bracket_add_cleared(struct mrn_bracket *b, enum mrn_cause cause, unsigned int flags,
+			     uintptr_t start, uintptr_t end)
+{
+	if (mrn_bracket_start(&b->token[b->nr], MMU_NOTIFY_CLEAR, cause, flags, start, end))
 		b->nr++;
 }
 

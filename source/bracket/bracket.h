@@ -36,6 +36,9 @@ static inline void mrn_bracket_none(struct mrn_bracket *b)
  */
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
 		     uintptr_t start, uintptr_t end);
+/* The same, of pages that are replaced, with flags of mmu_notifier_range. */
+void mrn_bracket_add_cleared(struct mrn_bracket *b, enum mrn_cause cause, unsigned int flags,
+			     uintptr_t start, uintptr_t end);
 
 static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_notifier_event event,
 					      enum mrn_cause cause)
@@ -43,9 +46,9 @@ static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_no
 	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
 }
 
-/* Starts one token by itself. If true, withdraw it. */
+/* Starts one token by itself, with flags of its own. If true, withdraw it. */
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
-		       enum mrn_cause cause, uintptr_t start, uintptr_t end);
+		       enum mrn_cause cause, unsigned int flags, uintptr_t start, uintptr_t end);
 void mrn_bracket_withdraw(struct mmu_notifier_range *token);
 
 /* For a bracket that has to ask the kernel: true if dispatch announces the call, or there is no mm. */

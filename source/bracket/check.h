@@ -14,6 +14,7 @@ MRN_PART(BRACKET_NESTED);    /* a fork in a handler that interrupts a fork share
 MRN_PART(BRACKET_SIGNALS);   /* a handler may jump out of the announcement of a file's change */
 MRN_PART(BRACKET_LOOKS);     /* the bracket asks what a call changes even if nobody is to be told */
 MRN_PART(BRACKET_FREE);	     /* free and realloc are not bracketed */
+MRN_PART(BRACKET_STAYS);     /* advice that leaves pinned pages is not told apart */
 MRN_PART(HEAP_ENDS);	     /* a thread that ends is not taken for one inside malloc */
 
 /* free of a block in a thread's heap is over, but its thread has not said so. */

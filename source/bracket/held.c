@@ -118,7 +118,7 @@ static struct mrn_held *start(const struct mrn_file_change *change, uintptr_t wh
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	innermost = h;
 	for (unsigned int i = 0; i < change->nr_spans && !change->unwatched; i++)
-		if (mrn_bracket_start(&h->token[h->nr_tokens], MMU_NOTIFY_CLEAR, change->cause,
+		if (mrn_bracket_start(&h->token[h->nr_tokens], MMU_NOTIFY_CLEAR, change->cause, 0,
 				      change->span[i].start, change->span[i].end))
 			h->nr_tokens++;
 	return h;

@@ -2,6 +2,7 @@
 /* Calls that change memory besides other things: ioctl, getsockopt, prctl, io_destroy. */
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "os/maps.h"
 #include "os/peek.h"
@@ -85,8 +86,7 @@ void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
 /* Acts like MADV_UNMERGEABLE on all memory. */
 void mrn_bracket_prctl(struct mrn_bracket *b)
 {
-	mrn_bracket_none(b);
-	mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE);
+	mrn_bracket_madvise_anywhere(b, MADV_UNMERGEABLE);
 }
 
 /* The rest of a ring's mapping, perhaps in pieces. */

@@ -169,6 +169,33 @@ TEST(what_was_not_changed_may_be_used)
 }
 TWIN(what_was_not_changed_may_be_used, whole, BREAK(CHECK_WHOLE); BREAK(CHECK_NUMBERS));
 
+static void advise(unsigned int flags, size_t n)
+{
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, flags, mrn_mm_self(), addr(0), addr(n));
+	range.cause = MRN_CAUSE_MADVISE;
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	replace(memory, at(n));
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* As MADV_GUARD_INSTALL does. */
+TEST(advice_may_take_pages)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, PAGES, 0);
+	advise(0, 1);
+	check_use(reg, addr(1), at(PAGES - 1), "above");
+	CHECK(!only(CHECK_USE));
+	check_use(reg, addr(0), at(1), "it");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->cause, MRN_CAUSE_MADVISE);
+}
+TWIN(advice_may_take_pages, unnoted, BREAK(CHECK_CHANGES));
+
 TEST(rights_take_no_pages)
 {
 	struct check_reg *reg;
@@ -178,6 +205,7 @@ TEST(rights_take_no_pages)
 	announce(MMU_NOTIFY_PROTECTION_VMA, MRN_CAUSE_MPROTECT, 0, PAGES, NULL);
 	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_FREE, 0, PAGES, NULL);
 	announce(MMU_NOTIFY_PROTECTION_PAGE, MRN_CAUSE_FORK, 0, PAGES, NULL);
+	advise(MRN_RANGE_PINS_STAY, PAGES);
 	check_use(reg, addr(0), at(PAGES), "all");
 	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE));
 }

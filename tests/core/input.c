@@ -276,7 +276,7 @@ TEST(input_start_events_causes_flags)
 		struct mmu_notifier_range r = pages(mm, 4, 5);
 		long long least = i % 3 == 0   ? MMU_NOTIFY_EXCLUSIVE + 1
 				  : i % 3 == 1 ? MRN_NR_CAUSES
-					       : 4;
+					       : 8;
 		long long value = i < 3 ? least : bad[i / 3 - 1];
 
 		if (i % 3 == 0)
@@ -284,7 +284,7 @@ TEST(input_start_events_causes_flags)
 		else if (i % 3 == 1)
 			r.cause = (enum mrn_cause)value;
 		else
-			r.flags = (unsigned int)value & ~3u;
+			r.flags = (unsigned int)value & ~7u;
 		CHECK_ERR(mmu_notifier_invalidate_range_start(&r), -EINVAL);
 		CHECK_ERR(mmu_notifier_invalidate_range_start_nonblock(&r), -EINVAL);
 		mmu_notifier_invalidate_range_end(&r);

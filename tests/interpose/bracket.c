@@ -115,6 +115,7 @@ struct call {
 	enum mrn_cause cause;
 	enum mmu_notifier_event event;
 	uintptr_t probe; /* a byte that is 'A' before and not after; 0: no such byte */
+	bool pins_stay;
 };
 
 static const struct call *current;
@@ -136,6 +137,7 @@ static bool on_invalidate(struct mmu_range_notifier *mrn, const struct mmu_notif
 	CHECK_EQ(range->start, current->start);
 	CHECK_EQ(range->end, current->end);
 	CHECK(!(range->flags & MRN_RANGE_AFTER));
+	CHECK_EQ(!!(range->flags & MRN_RANGE_PINS_STAY), current->pins_stay);
 	if (current->probe)
 		CHECK_EQ(byte_at(current->probe), 'A');
 	return true;
@@ -407,8 +409,14 @@ TWINS(mremap_of_no_size);
 
 static void expect_advice(int advice, enum mrn_cause cause, uintptr_t probe)
 {
-	expect_on_anon(&(struct call){
-		SYS_madvise, {S(2), PAGE + 1, advice}, S(2), S(4), cause, MMU_NOTIFY_CLEAR, probe});
+	expect_on_anon(&(struct call){SYS_madvise,
+				      {S(2), PAGE + 1, advice},
+				      S(2),
+				      S(4),
+				      cause,
+				      MMU_NOTIFY_CLEAR,
+				      probe,
+				      advice == MADV_PAGEOUT});
 }
 
 TEST(madvise_dontneed)
@@ -432,6 +440,18 @@ TEST(madvise_free)
 TEST(madvise_other)
 {
 	expect_advice(MADV_PAGEOUT, MRN_CAUSE_MADVISE, 0);
+}
+TWIN(madvise_other, stays, BREAK(BRACKET_STAYS));
+
+TEST(madvise_guard_install)
+{
+	enum { GUARD_INSTALL = 102 }; /* Linux 6.13 */
+
+	lay_anon();
+	if (mrn_sys3(SYS_madvise, (long)S(2), PAGE, GUARD_INSTALL) == -EINVAL)
+		SKIP("this kernel has no guards");
+	/* A guard cannot be read. */
+	expect_advice(GUARD_INSTALL, MRN_CAUSE_MADVISE, 0);
 }
 
 TEST(madvise_remove)
@@ -467,6 +487,7 @@ TEST(process_madvise_on_itself)
 		/* An older kernel: PAGEOUT is what it takes. */
 		c.arg[3] = MADV_PAGEOUT;
 		c.cause = MRN_CAUSE_MADVISE;
+		c.pins_stay = true;
 	}
 	expect_on_anon(&c);
 }
