@@ -5,6 +5,7 @@
 #include <mrn/mmu_notifier.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "check/record/change.h"
 #include "check/record/depot.h"
@@ -24,10 +25,18 @@
 #define CAUSE_SHIFT 24
 #define STACK_MASK  ((UINT32_C(1) << CAUSE_SHIFT) - 1)
 _Static_assert(CHECK_STACKS < STACK_MASK && MRN_NR_CAUSES < 1 << 7, "a change is one word");
+/*
+ * A change had begun there before the registration, and was not over: it may come after the pin, or have come before. Only
+ * the pages can tell.
+ */
+#define DOUBTED (CHANGED | STACK_MASK)
+
+/* In no entry of the page map. */
+#define KNOWN (UINT64_C(1) << 60)
 
 /* What is known of a page. */
 struct page {
-	uint64_t entry;	  /* of the page map, when it had been pinned; 0: not known */
+	uint64_t entry;	  /* of the page map, when it had been pinned, and KNOWN; or 0 */
 	uint32_t changed; /* atomic */
 };
 
@@ -80,6 +89,19 @@ static void report_change(const struct check_reg *reg, enum mrn_cause cause, uin
 	check_finding_add(&f, NULL);
 }
 
+/* Its first change, except a doubt, makes a page stale: what changes afterwards has nothing to do with the registration. */
+static bool note(struct page *p, uint32_t change)
+{
+	uint32_t was = __atomic_load_n(&p->changed, __ATOMIC_RELAXED);
+
+	/* Release pairs with the acquire in look. */
+	while (!was || was == DOUBTED)
+		if (__atomic_compare_exchange_n(&p->changed, &was, change, true, __ATOMIC_RELEASE,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
 static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_notifier_range *range,
 		       uint64_t seq)
 {
@@ -102,19 +124,11 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 	stack = check_depot_take();
 	for (size_t i = first; i <= last; i++) {
 		struct page *p = &reg->page[i];
-		uint32_t none = 0;
 
 		if (check_change_spares_files(range) &&
 		    (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE))
 			continue;
-		/*
-		 * The first change made it stale: what changes afterwards has nothing to do with the registration.
-		 * Release pairs with the acquire in look.
-		 */
-		any |= __atomic_compare_exchange_n(&p->changed, &none,
-						   CHANGED | (uint32_t)range->cause << CAUSE_SHIFT |
-							   stack,
-						   false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+		any |= note(p, CHANGED | (uint32_t)range->cause << CAUSE_SHIFT | stack);
 	}
 	if (!any)
 		return true;
@@ -166,8 +180,8 @@ static bool make_pages(struct check_reg *reg, uintptr_t addr, size_t length)
 }
 
 /*
- * Inserting and removing are not for signal handlers: in one that has interrupted either, a call of the program's would
- * wait for itself. So none interrupts them, as far as they are ours.
+ * Inserting, reading and removing are not for signal handlers: in one that has interrupted any of them, a call of the
+ * program's would wait for itself. So none interrupts them, as far as they are ours.
  */
 static mrn_sigmask hold_signals(void)
 {
@@ -180,11 +194,34 @@ static void let_signals(mrn_sigmask mask)
 		mrn_signals_restore(mask);
 }
 
+/*
+ * For a change whose start did not find the notifier. A first read finds its token (A3), or the change is over, and what is
+ * pinned from here on is what it has left. Not for UCX, which may pin nothing: what is not there then
+ * says nothing.
+ */
+static void doubt(struct check_reg *reg)
+{
+	static const struct timespec no_wait;
+	uint64_t seq;
+
+	if (reg->of == CHECK_UCX || MRN_BROKEN(CHECK_BEGUN) ||
+	    !mrn_range_read_begin_until(&reg->notifier, &no_wait, &seq))
+		return;
+	for (size_t i = 0; i < reg->nr_pages; i++) {
+		uint32_t none = 0;
+
+		__atomic_compare_exchange_n(&reg->page[i].changed, &none, DOUBTED, false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	}
+}
+
 static int insert(struct check_reg *reg)
 {
 	const mrn_sigmask mask = hold_signals();
 	int r = mmu_range_notifier_insert(&reg->notifier, reg->start, reg->length, mrn_mm_self());
 
+	if (!r)
+		doubt(reg);
 	let_signals(mask);
 	return r;
 }
@@ -240,7 +277,8 @@ static void note_pages(struct check_reg *reg)
 		if (mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), n, entry))
 			break;
 		for (size_t k = 0; k < n; k++)
-			__atomic_store_n(&reg->page[i + k].entry, entry[k], __ATOMIC_RELAXED);
+			__atomic_store_n(&reg->page[i + k].entry, entry[k] | KNOWN,
+					 __ATOMIC_RELAXED);
 	}
 	if (fd >= 0)
 		mrn_pagemap_close(fd);
@@ -316,23 +354,27 @@ static bool get(struct check_reg *reg)
 
 /*
  * True if another page is there now than was pinned, as far as can be told. Without privileges the map has no numbers,
- * and then a page that was taken away counts as another.
+ * and then a page that was taken away counts as another; one that is in doubt does, if none was there after the pin.
  */
-static bool is_another(const struct check_reg *reg, size_t i, int fd, enum check_now *now)
+static bool is_another(const struct check_reg *reg, size_t i, uint32_t changed, int fd,
+		       enum check_now *now)
 {
 	const uint64_t was = __atomic_load_n(&reg->page[i].entry, __ATOMIC_RELAXED);
 	uint64_t is;
 
 	*now = CHECK_NOW_UNKNOWN;
-	if (fd < 0 || MRN_BROKEN(CHECK_NUMBERS) ||
-	    mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), 1, &is))
+	if (MRN_BROKEN(CHECK_NUMBERS))
 		return true;
+	if (fd < 0 || mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), 1, &is))
+		return changed != DOUBTED;
 	if (!(is & MRN_PAGEMAP_PRESENT)) {
 		*now = CHECK_NOW_NOTHING;
 		return true;
 	}
-	if (!(was & MRN_PAGEMAP_PRESENT) || !(was & MRN_PAGEMAP_FRAME) || !(is & MRN_PAGEMAP_FRAME))
-		return true;
+	if (!(was & MRN_PAGEMAP_PRESENT))
+		return changed != DOUBTED || (was & KNOWN);
+	if (!(was & MRN_PAGEMAP_FRAME) || !(is & MRN_PAGEMAP_FRAME))
+		return changed != DOUBTED;
 	*now = CHECK_NOW_OTHER;
 	return (was & MRN_PAGEMAP_FRAME) != (is & MRN_PAGEMAP_FRAME);
 }
@@ -346,7 +388,7 @@ static void report_use(const struct check_reg *reg, uint32_t changed, size_t i, 
 	while (end <= last && __atomic_load_n(&reg->page[end].changed, __ATOMIC_RELAXED) == changed)
 		end++;
 	f.cause = (uint8_t)((changed & ~CHANGED) >> CAUSE_SHIFT);
-	f.changed = changed & STACK_MASK;
+	f.changed = changed == DOUBTED ? 0 : changed & STACK_MASK;
 	f.now = (uint8_t)now;
 	f.used = check_depot_take();
 	f.changed_start = reg->base + i * mrn_page_size();
@@ -373,7 +415,7 @@ static void look(const struct check_reg *reg, uintptr_t addr, size_t length, con
 			continue;
 		if (fd == -EBADF)
 			fd = check_map_open();
-		settled = !is_another(reg, i, fd, &now);
+		settled = !is_another(reg, i, changed, fd, &now);
 		if (settled)
 			continue;
 		report_use(reg, changed, i, last, now, addr, length, op);

@@ -6,6 +6,7 @@
 #include "os/check.h"
 
 MRN_PART(CHECK_CHANGES);       /* a change is not noted */
+MRN_PART(CHECK_BEGUN);	       /* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_DOUBT);	       /* what may have ended counts as in flight */
 MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
 MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */

@@ -260,6 +260,65 @@ TEST(the_same_page_is_no_other)
 }
 TWIN(the_same_page_is_no_other, unasked, BREAK(CHECK_NUMBERS));
 
+static void drop(void *start, size_t length)
+{
+	CHECK_EQ(madvise(start, length, MADV_DONTNEED), 0);
+}
+
+/* Registers a page after the start of a change that happens after the pin, or has happened before. */
+static struct check_reg *registered_meanwhile(bool before,
+					      void (*change)(void *start, size_t length))
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mrn_mm_self(), addr(0), addr(1));
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	if (before)
+		change(memory, at(1));
+	reg = check_reg_begin(CHECK_VERBS, addr(0), at(2), 0);
+	CHECK(reg);
+	*memory = 1; /* the pin */
+	if (!before)
+		change(memory, at(1));
+	check_reg_done(reg, 7);
+	mmu_notifier_invalidate_range_end(&range);
+	*memory = 2;
+	return reg;
+}
+
+TEST(what_is_changed_while_it_is_registered_is_found)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered_meanwhile(false, drop);
+	check_use(reg, addr(1), at(1), "beside it");
+	CHECK(!only(CHECK_USE));
+	check_use(reg, addr(0), at(1), "it");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->cause, MRN_CAUSE_UNKNOWN);
+	CHECK(!only(CHECK_USE)->changed);
+}
+TWIN(what_is_changed_while_it_is_registered_is_found, begun, BREAK(CHECK_BEGUN));
+
+TEST(what_has_changed_before_it_was_pinned_is_good)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered_meanwhile(true, drop);
+	check_use(reg, addr(0), at(2), "all");
+	CHECK(!only(CHECK_USE));
+	CHECK_EQ(file->counts.settled, 1);
+	/* What it is changed by later is its first change. */
+	dontneed(0, 1);
+	check_use(reg, addr(0), at(2), "all");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->cause, MRN_CAUSE_DONTNEED);
+}
+TWIN(what_has_changed_before_it_was_pinned_is_good, unasked, BREAK(CHECK_NUMBERS));
+
 TEST(a_change_is_found_where_uses_cannot_be_seen)
 {
 	struct check_reg *reg;
