@@ -22,7 +22,7 @@ struct peer {
 /*
  * Call for each registration: pin_take, and counts it. PEER_DELAY_MS in the environment makes the device slow: a
  * registration takes so long after the pin. Then a race's change comes in that time, and the peer's name ends with
- * "-slow".
+ * "-slow". With PEER_ALONE there is no race: each cause is tried without a second thread.
  */
 int peer_register(struct pin *pin, char *addr, size_t length);
 
