@@ -10,7 +10,7 @@
 #include "os/event_path.h"
 
 #define SLOTS  4
-#define BLOCKS 390 /* of a chunk: 64 KiB */
+#define BLOCKS 282 /* of a chunk: 64 KiB */
 
 enum { FREE, BUSY, LIVE, STATES };
 
@@ -148,21 +148,36 @@ static bool is_same(struct check_key a, struct check_key b)
 	return a.scope == b.scope && a.number == b.number;
 }
 
-static struct slot *find(const struct check_keys *keys, struct check_key key,
-			 struct check_value *value, uint64_t *state)
+/* True if the slot has this key; then the state *state, with this value. */
+static bool has(struct slot *slot, struct check_key key, struct check_value *value, uint64_t *state)
 {
-	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
 	struct check_key there;
 
-	for (; block; block = next_of(&block->next))
-		for (int i = 0; i < SLOTS; i++) {
-			struct slot *slot = &block->slot[i];
+	/* Most are another key's, as one look tells. A slot that has the key says so all the time. */
+	return __atomic_load_n(&slot->key.number, __ATOMIC_RELAXED) == key.number &&
+	       read_slot(slot, &there, value, state) && is_same(there, key);
+}
 
-			/* Most are another key's, as one look tells. A slot that has the key says so all the time. */
-			if (__atomic_load_n(&slot->key.number, __ATOMIC_RELAXED) == key.number &&
-			    read_slot(slot, &there, value, state) && is_same(there, key))
-				return slot;
-		}
+static bool is_any(const struct check_value *value, uint64_t arg)
+{
+	return true;
+}
+
+static bool is_first(const struct check_value *value, uint64_t first)
+{
+	return value->word[0] == first;
+}
+
+static struct slot *find(const struct check_keys *keys, struct check_key key,
+			 bool (*wanted)(const struct check_value *value, uint64_t arg),
+			 uint64_t arg, struct check_value *value, uint64_t *state)
+{
+	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
+
+	for (; block; block = next_of(&block->next))
+		for (int i = 0; i < SLOTS; i++)
+			if (has(&block->slot[i], key, value, state) && wanted(value, arg))
+				return &block->slot[i];
 	return NULL;
 }
 
@@ -170,7 +185,20 @@ bool check_keys_find(const struct check_keys *keys, struct check_key key, struct
 {
 	uint64_t state;
 
-	return find(keys, key, value, &state);
+	return find(keys, key, is_any, 0, value, &state);
+}
+
+void check_keys_each(const struct check_keys *keys, struct check_key key,
+		     void (*each)(const struct check_value *value, void *arg), void *arg)
+{
+	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
+	struct check_value value;
+	uint64_t state;
+
+	for (; block; block = next_of(&block->next))
+		for (int i = 0; i < SLOTS; i++)
+			if (has(&block->slot[i], key, &value, &state))
+				each(&value, arg);
 }
 
 /* Frees the slot if it is in this state yet. */
@@ -180,12 +208,29 @@ static bool free_slot(struct slot *slot, uint64_t state)
 					   false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+/* Another thread may take the one that has been found: then the next is looked for. */
+static bool take(struct check_keys *keys, struct check_key key,
+		 bool (*wanted)(const struct check_value *value, uint64_t arg), uint64_t arg,
+		 struct check_value *value)
+{
+	struct slot *slot;
+	uint64_t state;
+
+	while ((slot = find(keys, key, wanted, arg, value, &state)))
+		if (free_slot(slot, state))
+			return true;
+	return false;
+}
+
 bool check_keys_take(struct check_keys *keys, struct check_key key, struct check_value *value)
 {
-	uint64_t state;
-	struct slot *slot = find(keys, key, value, &state);
+	return take(keys, key, is_any, 0, value);
+}
 
-	return slot && free_slot(slot, state);
+bool check_keys_take_first(struct check_keys *keys, struct check_key key, uint64_t first,
+			   struct check_value *value)
+{
+	return take(keys, key, is_first, first, value);
 }
 
 void check_keys_sweep(struct check_keys *keys,
@@ -209,7 +254,7 @@ void check_keys_sweep(struct check_keys *keys,
 	}
 }
 
-static bool is_any(struct check_key key, const struct check_value *value, const void *arg)
+static bool is_every(struct check_key key, const struct check_value *value, const void *arg)
 {
 	return true;
 }
@@ -221,5 +266,5 @@ static void forget(const struct check_value *value)
 /* A slot that another thread was about to fill when the process forked is lost. */
 void check_keys_clear(struct check_keys *keys)
 {
-	check_keys_sweep(keys, is_any, NULL, forget);
+	check_keys_sweep(keys, is_every, NULL, forget);
 }

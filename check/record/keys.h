@@ -7,7 +7,8 @@
  *	fields. Whoever reads them finds the same LIVE state before and after, or takes nothing.
  * K.2	Blocks of slots are added to a bucket and never leave it, so a walk needs no protection. A bucket has as many as it
  *	once had keys: the memory follows the largest number of keys that were there at one time.
- * K.3	All functions are bounded by the bucket's length, allocate only whole pages, and preserve errno.
+ * K.3	All functions are bounded by the bucket's length, allocate only whole pages, and preserve errno. Taking looks once
+ *	more for each value under the key that another thread takes meanwhile.
  */
 #ifndef MRN_CHECK_KEYS_H
 #define MRN_CHECK_KEYS_H
@@ -21,7 +22,7 @@ struct check_key {
 	uint64_t number;
 };
 
-#define CHECK_KEY_WORDS 3
+#define CHECK_KEY_WORDS 4
 struct check_value {
 	uint64_t word[CHECK_KEY_WORDS];
 };
@@ -31,12 +32,18 @@ struct check_keys {
 	struct check_keys_block *bucket[1u << CHECK_KEYS_BITS];
 };
 
-/* The caller has taken out what may still be there under the key. 0 or -ENOMEM. */
+/* 0 or -ENOMEM. A caller who wants one value under a key has taken out what may still be there. */
 int check_keys_put(struct check_keys *keys, struct check_key key, struct check_value value);
 bool check_keys_find(const struct check_keys *keys, struct check_key key,
 		     struct check_value *value);
+/* Tells each of all that are under the key. */
+void check_keys_each(const struct check_keys *keys, struct check_key key,
+		     void (*each)(const struct check_value *value, void *arg), void *arg);
 /* Takes it out; false if it is not there. Of threads that take the same key, one gets it. */
 bool check_keys_take(struct check_keys *keys, struct check_key key, struct check_value *value);
+/* The same for one whose first word is this. */
+bool check_keys_take_first(struct check_keys *keys, struct check_key key, uint64_t first,
+			   struct check_value *value);
 /* Takes out all that are wanted, in any order; taken is told of each. Others may put and take meanwhile. */
 void check_keys_sweep(struct check_keys *keys,
 		      bool (*wanted)(struct check_key key, const struct check_value *value,

@@ -18,12 +18,13 @@ static struct check_key key(uint64_t number)
 /* The words of a value belong together, and to its key. */
 static struct check_value value(uint64_t number)
 {
-	return (struct check_value){.word = {number, ~number, number << 1}};
+	return (struct check_value){.word = {number, ~number, number << 1, number ^ 1}};
 }
 
 static bool is(const struct check_value *v, uint64_t number)
 {
-	return v->word[0] == number && v->word[1] == ~number && v->word[2] == number << 1;
+	return v->word[0] == number && v->word[1] == ~number && v->word[2] == number << 1 &&
+	       v->word[3] == (number ^ 1);
 }
 
 TEST(a_key_has_its_value_until_it_is_taken)
@@ -41,6 +42,31 @@ TEST(a_key_has_its_value_until_it_is_taken)
 	CHECK(!check_keys_find(&keys, key(7), &v));
 	CHECK_ERR(check_keys_put(&keys, key(7), value(9)), 0);
 	CHECK(check_keys_find(&keys, key(7), &v) && is(&v, 9));
+}
+
+static void add(const struct check_value *v, void *sum)
+{
+	*(uint64_t *)sum += v->word[0];
+}
+
+TEST(a_key_may_have_several_values)
+{
+	struct check_value v;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 1; i < 10; i++)
+		CHECK_ERR(check_keys_put(&keys, key(7), value(i)), 0);
+	CHECK_ERR(check_keys_put(&keys, key(8), value(100)), 0);
+	CHECK(check_keys_take_first(&keys, key(7), 5, &v) && is(&v, 5));
+	CHECK(!check_keys_take_first(&keys, key(7), 5, &v));
+	CHECK(!check_keys_take_first(&keys, key(7), 100, &v));
+	check_keys_each(&keys, key(7), add, &sum);
+	CHECK_EQ(sum, 45 - 5);
+	for (int i = 0; i < 8; i++) {
+		CHECK(check_keys_take(&keys, key(7), &v));
+		CHECK(is(&v, v.word[0]));
+	}
+	CHECK(!check_keys_take(&keys, key(7), &v));
 }
 
 #define MANY 200000
