@@ -61,6 +61,31 @@ static bool is_in(const struct dl_phdr_info *module, const void *addr)
 	return false;
 }
 
+struct two {
+	const void *a, *b;
+	bool are_in_one;
+};
+
+static int look_for_one(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct two *two = arg;
+
+	if (!is_in(info, two->a))
+		return 0;
+	two->are_in_one = is_in(info, two->b);
+	return 1;
+}
+
+bool mrn_behind_is_one_module(const void *a, const void *b)
+{
+	struct two two = {.a = a, .b = b};
+	int error = errno;
+
+	dl_iterate_phdr(look_for_one, &two);
+	errno = error;
+	return two.are_in_one;
+}
+
 struct order {
 	const void *addr;
 	bool is_past_us, is_behind;

@@ -3,6 +3,8 @@
 #ifndef MRN_OS_BEHIND_H
 #define MRN_OS_BEHIND_H
 
+#include <stdbool.h>
+
 /*
  * Returns the function that the caller, a return address, would have called without us, or NULL. It is looked for
  *
@@ -16,7 +18,10 @@
 void *mrn_behind_find(void **next, const char *name, const char *const *libraries,
 		      const void *caller);
 
-/* The same for a function of ours that caller has called; then the libraries' names. */
+/* True if both are addresses in one program or library. Keeps errno. */
+bool mrn_behind_is_one_module(const void *a, const void *b);
+
+/* The same as mrn_behind_find for a function of ours that caller has called; then the libraries' names. */
 #define MRN_BEHIND_OF(caller, name, ...)                                                   \
 	__extension__({                                                                    \
 		static void *next_;                                                        \

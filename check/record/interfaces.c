@@ -5,6 +5,9 @@
 #include "check/record/gpu.h"
 #include "check/record/uring.h"
 #include "check/record/vfio.h"
+#ifdef MRN_HAVE_FABRIC
+#include "check/record/fabric.h"
+#endif
 #ifdef MRN_HAVE_UCX
 #include "check/record/ucx.h"
 #endif
@@ -23,6 +26,9 @@ void check_interfaces_restart(void)
 	check_uring_restart();
 	check_gpu_restart();
 	check_vfio_restart();
+#ifdef MRN_HAVE_FABRIC
+	check_fabric_restart();
+#endif
 #ifdef MRN_HAVE_UCX
 	check_ucx_restart();
 #endif

@@ -264,15 +264,15 @@ struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_
 	return NULL;
 }
 
-/* What is pinned, as far as this process may know. */
-static void note_pages(struct check_reg *reg)
+/* What is pinned, from one page to before another, as far as this process may know. */
+static void note_pages(struct check_reg *reg, size_t first, size_t end)
 {
 	enum { PIECE = 64 };
 	uint64_t entry[PIECE];
 	int fd = check_map_open();
 
-	for (size_t i = 0; fd >= 0 && i < reg->nr_pages; i += PIECE) {
-		const size_t n = reg->nr_pages - i < PIECE ? reg->nr_pages - i : PIECE;
+	for (size_t i = first; fd >= 0 && i < end; i += PIECE) {
+		const size_t n = end - i < PIECE ? end - i : PIECE;
 
 		if (mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), n, entry))
 			break;
@@ -292,7 +292,7 @@ void check_reg_done(struct check_reg *reg, uint64_t name)
 	if (reg->pinned)
 		return;
 	CHECK_COUNT(registrations);
-	note_pages(reg);
+	note_pages(reg, 0, reg->nr_pages);
 	__atomic_store_n(&reg->pinned, true, __ATOMIC_RELEASE);
 }
 
@@ -398,15 +398,15 @@ static void report_use(const struct check_reg *reg, uint32_t changed, size_t i, 
 	check_finding_add(&f, op);
 }
 
-/* One finding for a use: that of the first of its pages that is stale. */
-static void look(const struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
+/* One finding for a use: that of the first of its pages that is stale. True if there is one. */
+static bool look(const struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
 {
 	const size_t first = (addr - reg->base) / mrn_page_size();
 	const size_t last = (addr + length - 1 - reg->base) / mrn_page_size();
 	int fd = -EBADF;
-	bool settled = false;
+	bool settled = false, stale = false;
 
-	for (size_t i = first; i <= last; i++) {
+	for (size_t i = first; i <= last && !stale; i++) {
 		/* Acquire pairs with the release in invalidate. */
 		uint32_t changed = __atomic_load_n(&reg->page[i].changed, __ATOMIC_ACQUIRE);
 		enum check_now now;
@@ -419,24 +419,49 @@ static void look(const struct check_reg *reg, uintptr_t addr, size_t length, con
 		if (settled)
 			continue;
 		report_use(reg, changed, i, last, now, addr, length, op);
-		break;
+		stale = true;
 	}
 	if (settled)
 		CHECK_COUNT(settled);
 	if (fd >= 0)
 		mrn_pagemap_close(fd);
+	return stale;
 }
 
-void check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
+bool check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
+{
+	uintptr_t end = addr + length;
+	bool stale = false;
+
+	if (!reg || !get(reg))
+		return false;
+	CHECK_COUNT(uses);
+	/* What lies outside is refused by the kernel or the device. */
+	if (length && addr >= reg->start && end > addr && end <= reg->start + reg->length)
+		stale = look(reg, addr, length, op);
+	put(reg);
+	return stale;
+}
+
+void check_reg_again(struct check_reg *reg, uintptr_t addr, size_t length)
 {
 	uintptr_t end = addr + length;
 
 	if (!reg || !get(reg))
 		return;
-	CHECK_COUNT(uses);
-	/* What lies outside is refused by the kernel or the device. */
-	if (length && addr >= reg->start && end > addr && end <= reg->start + reg->length)
-		look(reg, addr, length, op);
+	if (addr < reg->start)
+		addr = reg->start;
+	if (end > reg->start + reg->length)
+		end = reg->start + reg->length;
+	if (addr < end && !MRN_BROKEN(CHECK_AGAIN)) {
+		const size_t first = (addr - reg->base) / mrn_page_size();
+		const size_t last = (end - 1 - reg->base) / mrn_page_size();
+
+		/* What changes from here on counts: the marks go first. */
+		for (size_t i = first; i <= last; i++)
+			__atomic_store_n(&reg->page[i].changed, 0, __ATOMIC_RELAXED);
+		note_pages(reg, first, last + 1);
+	}
 	put(reg);
 }
 

@@ -11,6 +11,7 @@
 #ifndef MRN_CHECK_REGISTRATION_H
 #define MRN_CHECK_REGISTRATION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,9 +38,15 @@ void check_reg_end(struct check_reg *reg);
 
 /*
  * The program has a device use these bytes, as far as they are the registration's. op, a static string, names the
- * operation.
+ * operation. True if that is a finding.
  */
-void check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op);
+bool check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op);
+
+/*
+ * These bytes, as far as they are the registration's, are about to be pinned again, where they are now: what has changed
+ * so far does not matter.
+ */
+void check_reg_again(struct check_reg *reg, uintptr_t addr, size_t length);
 
 /* In a forked child: nothing is registered. */
 void check_reg_restart(void);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdint.h>
 
+#include "check/record/above.h"
 #include "check/record/keys.h"
 #include "check/record/registration.h"
 #include "check/record/verbs.h"
@@ -43,13 +44,20 @@ static struct check_reg *reg_of(const struct check_value *value)
 
 /* ---------------------------------------------------------------------------------------- regions */
 
-/* A region that pages are faulted into on demand follows its memory. */
+/*
+ * A region that pages are faulted into on demand follows its memory. Libraries allow others more than the program does,
+ * and know who can reach it.
+ */
 static struct check_reg *begin(const void *addr, size_t length, unsigned int access)
 {
+	bool unseen = access & REMOTE && !check_above.registers;
+
+	if (access & IBV_ACCESS_ON_DEMAND)
+		check_above.on_demand = check_above.registers;
 	if (!addr || !length || access & IBV_ACCESS_ON_DEMAND)
 		return NULL;
 	return check_reg_begin(CHECK_VERBS, (uintptr_t)addr, length,
-			       access & REMOTE ? CHECK_UNSEEN_USES : 0);
+			       unseen ? CHECK_UNSEEN_USES : 0);
 }
 
 static void enter(const struct ibv_mr *mr, struct check_reg *reg, uint64_t offset,
@@ -194,11 +202,16 @@ void check_verbs_use(const struct ibv_context *context, const struct ibv_sge *li
 {
 	struct check_value value;
 
-	for (size_t i = 0; i < nr && nr <= MAX_PARTS; i++)
-		if (list[i].length &&
-		    check_keys_find(&regions, key_of(context, list[i].lkey), &value))
-			check_use(reg_of(&value), list[i].addr + value.word[OFFSET], list[i].length,
-				  op);
+	for (size_t i = 0; i < nr && nr <= MAX_PARTS; i++) {
+		uintptr_t addr = list[i].addr;
+
+		if (!list[i].length ||
+		    !check_keys_find(&regions, key_of(context, list[i].lkey), &value))
+			continue;
+		addr += value.word[OFFSET];
+		if (!check_above_has_told(addr, list[i].length))
+			check_use(reg_of(&value), addr, list[i].length, op);
+	}
 }
 
 void check_verbs_restart(void)

@@ -5,10 +5,14 @@
 
 #include "os/check.h"
 
+MRN_PART(CHECK_AGAIN);	       /* what is pinned again counts as changed */
 MRN_PART(CHECK_CHANGES);       /* a change is not noted */
 MRN_PART(CHECK_BEGUN);	       /* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_DOUBT);	       /* what may have ended counts as in flight */
 MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
+MRN_PART(CHECK_FABRIC_AGAIN);  /* pages that are pinned again are those that were */
+MRN_PART(CHECK_FABRIC_ENDED);  /* a region has ended although that was refused */
+MRN_PART(CHECK_FABRIC_TWICE);  /* what libfabric does by libibverbs is told of both */
 MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
 MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */

@@ -7,6 +7,7 @@
 #define CHECK_INTERFACES(X)               \
 	X(IO_URING, "io_uring", "buffer") \
 	X(VERBS, "verbs", "lkey")         \
+	X(FABRIC, "libfabric", "key")     \
 	X(UCX, "UCX", "memh")             \
 	X(VFIO, "VFIO", "iova")           \
 	X(IOMMUFD, "iommufd", "iova")     \

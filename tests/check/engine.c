@@ -154,6 +154,27 @@ TEST(a_use_of_what_has_changed_is_found_once_and_counted)
 }
 TWIN(a_use_of_what_has_changed_is_found_once_and_counted, unnoted, BREAK(CHECK_CHANGES));
 
+TEST(what_is_pinned_again_is_what_is_there)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 6, 0);
+	dontneed(1, 2);
+	check_reg_again(reg, addr(1), 1);
+	CHECK(!check_use(reg, addr(0), at(2), "again"));
+	CHECK(check_use(reg, addr(2), 1, "not again"));
+	dontneed(1, 1);
+	CHECK(check_use(reg, addr(1), 1, "changed again"));
+	/* All that there is, and nothing. */
+	check_reg_again(reg, addr(0) - 1, at(PAGES) + 2);
+	CHECK(!check_use(reg, addr(0), at(6), "again"));
+	check_reg_again(reg, addr(7), at(1));
+	check_reg_end(reg);
+	check_reg_again(reg, addr(0), at(1));
+}
+TWIN(what_is_pinned_again_is_what_is_there, counts_as_changed, BREAK(CHECK_AGAIN));
+
 TEST(what_was_not_changed_may_be_used)
 {
 	struct check_reg *reg;

@@ -39,7 +39,7 @@ void check_reg_end(struct check_reg *reg)
 	__atomic_store_n(&reg->state, STUB_ENDED, __ATOMIC_RELAXED);
 }
 
-void check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
+bool check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char *op)
 {
 	if (__atomic_load_n(&reg->state, __ATOMIC_RELAXED) != STUB_DONE || addr < reg->addr ||
 	    length > reg->addr + reg->length - addr)
@@ -48,6 +48,15 @@ void check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char 
 	__atomic_store_n(&reg->used, addr, __ATOMIC_RELAXED);
 	__atomic_store_n(&reg->used_length, length, __ATOMIC_RELAXED);
 	__atomic_store_n(&reg->op, op, __ATOMIC_RELAXED);
+	return __atomic_load_n(&reg->stale, __ATOMIC_RELAXED);
+}
+
+void check_reg_again(struct check_reg *reg, uintptr_t addr, size_t length)
+{
+	CHECK(reg->state == STUB_DONE);
+	reg->again++;
+	reg->again_addr = addr;
+	reg->again_length = length;
 }
 
 unsigned int stub_count(enum stub_state state)

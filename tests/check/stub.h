@@ -19,6 +19,11 @@ struct check_reg {
 	uintptr_t used;
 	size_t used_length;
 	const char *op;
+	bool stale; /* the test's: each use is a finding */
+	/* How often it has been pinned again, and which bytes at last. */
+	unsigned int again;
+	uintptr_t again_addr;
+	size_t again_length;
 };
 
 #define STUB_MAX 65536

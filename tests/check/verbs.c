@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "check/record/above.h"
 #include "check/shared/check.h"
 #include "tests/check/stub.h"
 #include "tests/harness/sync.h"
@@ -131,6 +132,31 @@ static void use(const struct ibv_mr *mr, uint64_t addr, uint32_t length)
 	struct ibv_recv_wr *bad, wr = {.sg_list = &sge, .num_sge = 1};
 
 	CHECK_ERR(ibv_post_recv(pair.qp[0], &wr, &bad), 0);
+}
+
+/* Such as libfabric, which knows who can reach the memory, and what has been told of it. */
+TEST(a_library_above_knows_more)
+{
+	struct ibv_mr *mr;
+
+	open_all();
+	check_above.registers = true;
+	mr = by_name(ALL);
+	CHECK_EQ(stub_newest()->flags, 0);
+	CHECK(!check_above.on_demand);
+	CHECK(!by_name(IBV_ACCESS_ON_DEMAND));
+	CHECK(check_above.on_demand);
+	check_above = (struct check_above){0};
+	check_above_tell((uintptr_t)p + 100, 50);
+	use(mr, (uintptr_t)p + 110, 40);
+	CHECK_EQ(stub_newest()->uses, 0);
+	use(mr, (uintptr_t)p + 110, 41);
+	CHECK_EQ(stub_newest()->uses, 1);
+	check_above = (struct check_above){0};
+	use(mr, (uintptr_t)p + 110, 40);
+	CHECK_EQ(stub_newest()->uses, 2);
+	CHECK_ERR(ibv_dereg_mr(mr), 0);
+	close_all();
 }
 
 TEST(a_region_whose_end_is_refused_goes_on)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The real libfabric with its cache of registrations, over the device of tests/verbs/device. In the end it registers with
- * libibverbs and posts by it, and there a stale registration is found, whether the program or libfabric's cache has kept
- * it. WAY: held (the program holds the registration), cached (it gives it back, and takes it again from the cache).
+ * libibverbs and posts by it: there a stale registration is found that libfabric's cache has kept, and above it one that the
+ * program has kept. WAY: held (the program holds the registration), cached (it gives it back, and takes it again from the cache).
  */
 #include <errno.h>
 #include <rdma/fi_cm.h>
