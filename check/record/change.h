@@ -32,6 +32,14 @@ static inline bool check_change_takes_pages(const struct mmu_notifier_range *ran
 	}
 }
 
+/* True for one after which there is no memory. */
+static inline bool check_change_unmaps(const struct mmu_notifier_range *range)
+{
+	return MRN_BROKEN(CHECK_PLACED) || range->cause == MRN_CAUSE_MUNMAP ||
+	       range->cause == MRN_CAUSE_MREMAP_SRC || range->cause == MRN_CAUSE_SHMDT ||
+	       range->cause == MRN_CAUSE_BRK;
+}
+
 /* True for a change that takes the pages of private memory alone, as guards do, too: what is a file's comes back. */
 static inline bool check_change_spares_files(const struct mmu_notifier_range *range)
 {

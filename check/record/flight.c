@@ -26,6 +26,7 @@ struct flight {
 	uintptr_t start, end;
 	const char *op;
 	uint8_t of;
+	bool placed; /* check_flight_open */
 	bool reported;
 };
 
@@ -33,11 +34,17 @@ static struct check_pool pool = CHECK_POOL(struct flight, pooled);
 static uint32_t in_flight;
 static bool (*looks[CHECK_FLIGHT_LOOKS])(void);
 static unsigned int nr_looks;
+static void (*places)(const struct mmu_notifier_range *range);
 
 void check_flight_on_change(bool (*look)(void))
 {
 	if (nr_looks < CHECK_FLIGHT_LOOKS)
 		looks[nr_looks++] = look;
+}
+
+void check_flight_places(void (*place)(const struct mmu_notifier_range *range))
+{
+	places = place;
 }
 
 static struct flight *at(uint32_t number)
@@ -52,14 +59,12 @@ static bool is_live(uint32_t state)
 	return state & 1;
 }
 
-uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op,
-			    uint32_t *stack)
+static uint32_t begin(enum check_interface of, uintptr_t addr, size_t length, bool placed,
+		      const char *op, uint32_t *stack)
 {
 	struct check_pooled *pooled;
 	struct flight *f;
 
-	if (!length || addr + length < addr)
-		return 0;
 	CHECK_COUNT(flights);
 	pooled = check_pool_get(&pool);
 	if (!pooled) {
@@ -74,11 +79,37 @@ uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t leng
 	if (!*stack)
 		*stack = check_depot_take();
 	__atomic_store_n(&f->stack, *stack, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->placed, placed, __ATOMIC_RELAXED);
 	__atomic_store_n(&f->reported, false, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&in_flight, 1, __ATOMIC_RELAXED);
 	/* Release pairs with the acquire in look_at. */
 	__atomic_fetch_add(&f->state, 1, __ATOMIC_RELEASE);
 	return pooled->number;
+}
+
+uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t length, const char *op,
+			    uint32_t *stack)
+{
+	return length && addr + length > addr ? begin(of, addr, length, false, op, stack) : 0;
+}
+
+uint32_t check_flight_open(enum check_interface of, const char *op, uint32_t *stack)
+{
+	return begin(of, 0, 0, true, op, stack);
+}
+
+void check_flight_place(uint32_t flight, uintptr_t addr, size_t length)
+{
+	struct flight *f = at(flight);
+
+	if (!f || (f->start == addr && f->end == addr + length))
+		return;
+	/* Over and begun again: whoever looks meanwhile sees that it has become another. */
+	__atomic_fetch_add(&f->state, 1, __ATOMIC_ACQ_REL);
+	__atomic_store_n(&f->start, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->end, addr + length, __ATOMIC_RELAXED);
+	__atomic_store_n(&f->reported, false, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&f->state, 1, __ATOMIC_RELEASE);
 }
 
 void check_flight_end(uint32_t flight)
@@ -125,6 +156,8 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 	if ((!is_live(state) && !MRN_BROKEN(CHECK_ENDED)) || start >= range->end ||
 	    end <= range->start)
 		return false;
+	if (__atomic_load_n(&f->placed, __ATOMIC_RELAXED) && !check_change_unmaps(range))
+		return false;
 	*found = (struct check_finding){
 		.grade = CHECK_FLIGHT,
 		.of = __atomic_load_n(&f->of, __ATOMIC_RELAXED),
@@ -150,6 +183,8 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 	if (MRN_BROKEN(CHECK_FLIGHTS) || !__atomic_load_n(&in_flight, __ATOMIC_RELAXED) ||
 	    !check_change_takes_pages(range))
 		return;
+	if (places && check_change_unmaps(range))
+		places(range);
 	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++) {
 		struct flight *f = at(i);
 

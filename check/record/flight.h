@@ -23,6 +23,19 @@ uint32_t check_flight_begin(enum check_interface of, uintptr_t addr, size_t leng
 void check_flight_end(uint32_t flight);
 
 /*
+ * One whose memory is known only at a change, since the kernel chooses among addresses that the program has given it: it is
+ * nowhere until check_flight_place. It is reported only if its memory is unmapped: other pages there do as well.
+ */
+uint32_t check_flight_open(enum check_interface of, const char *op, uint32_t *stack);
+/* From here on it is there; length 0: nowhere. Its own thread's, or under a lock. */
+void check_flight_place(uint32_t flight, uintptr_t addr, size_t length);
+/*
+ * Whoever opens flights adds one function that places them: it is called at a change, before it is looked for what is in
+ * flight, as that below. Before main.
+ */
+void check_flight_places(void (*place)(const struct mmu_notifier_range *range));
+
+/*
  * Whoever ends flights late, when it next looks at a queue, adds a function that looks now: it is called before a change
  * is reported, in the thread that makes the change, on the event path. False: it could not look, and the change is not
  * reported. At most CHECK_FLIGHT_LOOKS, before main.

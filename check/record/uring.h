@@ -7,6 +7,7 @@
  * uring_setup.c	new rings
  * uring_register.c	registered buffers
  * uring_groups.c	rings of provided buffers
+ * uring_provided.c	which of those buffers the kernel may take
  * uring_submit.c	the requests that are about to be submitted
  * uring_op.c		which memory a request uses
  * uring_complete.c	the requests that are in flight

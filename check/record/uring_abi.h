@@ -24,13 +24,18 @@ struct uring_clone_buffers {
 };
 
 enum {
+	URING_OP_READ_MULTISHOT = 49,
 	URING_OP_READV_FIXED = 60,
 	URING_OP_WRITEV_FIXED = 61,
 };
 
 #define URING_SEND_VECTORIZED (1u << 5)
 
-#define URING_PBUF_RING_MMAP 1 /* the ring is the kernel's memory */
+#define URING_PBUF_RING_MMAP  1 /* the ring is the kernel's memory */
+#define URING_OFF_PBUF_RING   0x80000000
+#define URING_OFF_PBUF_SHIFT  16
+#define URING_CQE_F_BUF_MORE  (1u << 4)
+#define URING_RECVSEND_BUNDLE (1u << 4)
 
 #define URING_MAX_BUFFERS	 (1u << 14)
 #define URING_MAX_REGISTERED_FDS 16

@@ -13,7 +13,9 @@
  *	- if completions may have been overwritten before they were seen, all flights of the ring are given up.
  *	- a request that the kernel has not taken yet is in nobody's hands: it is given up at a change of its memory.
  *
- * A completion tells its request by user_data alone. If several have the same, it counts for the oldest.
+ * A completion tells its request by user_data alone. If several have the same, it counts for the oldest. One that brings a
+ * provided buffer counts for a request that has taken one, and one that does not, for others before those; if it may be of
+ * either kind, as it says 0 or an error, it counts for both.
  */
 #include <string.h>
 
@@ -29,7 +31,9 @@
 struct range {
 	uint64_t user_data;
 	uint32_t position, flight;
-	uint32_t next; /* in the bucket; or the next free one */
+	uint32_t next;	/* in the bucket; or the next free one */
+	uint32_t group; /* it takes a buffer of that: uring_group_of; 0: it has memory of its own */
+	uint32_t most;	/* bytes of it; 0: all */
 };
 
 struct uring_flights {
@@ -78,6 +82,7 @@ struct begin {
 	const char *op;
 	uint64_t user_data;
 	uint32_t position;
+	uint32_t group, most;
 };
 
 static void add(const struct begin *b, uint32_t flight)
@@ -91,7 +96,9 @@ static void add(const struct begin *b, uint32_t flight)
 		f->vacant = range->next;
 	*range = (struct range){.user_data = b->user_data,
 				.position = b->position,
-				.flight = flight};
+				.flight = flight,
+				.group = b->group,
+				.most = b->most};
 	if (f->bucket[bucket].last)
 		f->range[f->bucket[bucket].last - 1].next = number;
 	else
@@ -100,26 +107,64 @@ static void add(const struct begin *b, uint32_t flight)
 	__atomic_fetch_add(&b->r->in_flight, 1, __ATOMIC_RELAXED);
 }
 
+static bool has_room(struct uring_ring *r)
+{
+	if ((r->flights || make_flights(r)) && r->in_flight < r->flights->nr)
+		return true;
+	CHECK_COUNT(given_up);
+	return false;
+}
+
 static void begin(void *arg, uintptr_t addr, size_t length)
 {
 	struct begin *b = arg;
 	uint32_t flight;
 
-	if (!length)
+	if (!length || !has_room(b->r))
 		return;
-	if ((!b->r->flights && !make_flights(b->r)) || b->r->in_flight == b->r->flights->nr) {
-		CHECK_COUNT(given_up);
-		return;
-	}
 	flight = check_flight_begin(CHECK_IO_URING, addr, length, b->op, &b->r->stack);
 	if (flight)
 		add(b, flight);
 }
 
+/* The oldest request with this user_data that takes a provided buffer; NULL if there is none. */
+static const struct range *selecting(const struct uring_ring *r, uint64_t user_data)
+{
+	const struct uring_flights *f = r->flights;
+
+	if (!f || !r->selecting)
+		return NULL;
+	for (uint32_t i = f->bucket[bucket_of(f, user_data)].first; i; i = f->range[i - 1].next)
+		if (f->range[i - 1].group && f->range[i - 1].user_data == user_data)
+			return &f->range[i - 1];
+	return NULL;
+}
+
+static void begin_selecting(struct begin *b, bool bundles)
+{
+	const struct range *other = selecting(b->r, b->user_data);
+
+	/* A completion would not tell whose buffer it brings. */
+	if (other && other->group != b->group) {
+		uring_group_lose(other->group);
+		uring_group_lose(b->group);
+	}
+	/* Nor does it name those behind the first. */
+	if (bundles)
+		uring_group_lose(b->group);
+	if (!has_room(b->r))
+		return;
+	add(b, b->group == URING_OTHER_GROUP
+		       ? 0
+		       : check_flight_open(CHECK_IO_URING, b->op, &b->r->stack));
+	__atomic_fetch_add(&b->r->selecting, 1, __ATOMIC_RELAXED);
+	uring_group_awaited(b->r, b->group);
+}
+
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position)
 {
-	struct begin b = {r, q->op, sqe->user_data, position};
+	struct begin b = {r, q->op, sqe->user_data, position, 0, 0};
 
 	if (!r->chain)
 		r->silent = false;
@@ -127,12 +172,21 @@ void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 	r->chain = sqe->flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
 	if (!q->op)
 		return;
+	if (q->selects) {
+		b.group = uring_group_of(r, q->index);
+		b.most = (uint32_t)q->length;
+		if (r->silent)
+			uring_group_lose(b.group);
+	}
 	/* What is in the program's memory could be read at a change of it only by a system call. */
 	if (r->silent || r->view.is_programs || (r->is_shared && r->is_overasked)) {
 		CHECK_COUNT(given_up);
 		return;
 	}
-	uring_each_range(q, begin, &b);
+	if (q->selects)
+		begin_selecting(&b, q->bundles);
+	else
+		uring_each_range(q, begin, &b);
 }
 
 /* ------------------------------------------------------------------------------------- a completion */
@@ -153,7 +207,12 @@ static void end_those(struct uring_ring *r, uint32_t bucket,
 			link = &range->next;
 			continue;
 		}
+		if (range->group) {
+			__atomic_fetch_sub(&r->selecting, 1, __ATOMIC_RELAXED);
+			uring_group_done(range->group, range->flight);
+		}
 		check_flight_end(range->flight);
+		range->group = 0;
 		*link = range->next;
 		range->next = f->vacant;
 		f->vacant = number;
@@ -164,16 +223,18 @@ static void end_those(struct uring_ring *r, uint32_t bucket,
 
 struct completion {
 	uint64_t user_data;
+	bool selects;
 	uint32_t position;
 	bool any;
 };
 
-/* All ranges of the oldest request with this user_data. */
+/* All ranges of the oldest request with this user_data, of that kind. */
 static bool is_completed(const struct range *range, void *arg)
 {
 	struct completion *c = arg;
 
-	if (range->user_data != c->user_data || (c->any && range->position != c->position))
+	if (range->user_data != c->user_data || !range->group == c->selects ||
+	    (c->any && range->position != c->position))
 		return false;
 	c->any = true;
 	c->position = range->position;
@@ -198,13 +259,29 @@ static void give_all_up(struct uring_ring *r)
 	end_all(r);
 }
 
+/* False if there is none. */
+static bool end_oldest(struct uring_ring *r, uint64_t user_data, bool selects)
+{
+	struct completion c = {.user_data = user_data, .selects = selects};
+
+	end_those(r, bucket_of(r->flights, user_data), is_completed, &c);
+	return c.any;
+}
+
 static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
 {
-	struct completion c = {.user_data = cqe->user_data};
+	const bool brings = cqe->flags & IORING_CQE_F_BUFFER;
 
+	if (brings) {
+		const struct range *request = selecting(r, cqe->user_data);
+
+		uring_group_back(r, request ? request->group : 0, cqe);
+	}
 	/* More is to come: of a multishot request; or that a send without copying has given the memory back. */
-	if (!(cqe->flags & IORING_CQE_F_MORE))
-		end_those(r, bucket_of(r->flights, c.user_data), is_completed, &c);
+	if (cqe->flags & IORING_CQE_F_MORE || !r->in_flight)
+		return;
+	if (brings || !end_oldest(r, cqe->user_data, false) || cqe->res <= 0)
+		end_oldest(r, cqe->user_data, true);
 }
 
 /*
@@ -229,6 +306,7 @@ static bool read_at(const struct uring_view *v, uint32_t at, struct io_uring_cqe
  */
 static void lose(struct uring_ring *r, uint32_t tail)
 {
+	uring_groups_lose(r);
 	if (tail == r->looked)
 		end_all(r);
 	else
@@ -243,7 +321,7 @@ void uring_completed(struct uring_ring *r)
 
 	if (v->is_programs || !uring_view_word(v, v->cq_tail, &tail))
 		return;
-	for (; r->in_flight && r->completed != tail; r->completed++) {
+	for (; (r->in_flight || r->groups) && r->completed != tail; r->completed++) {
 		if (tail - r->completed > v->cq_entries || !read_at(v, r->completed, &cqe)) {
 			lose(r, tail);
 			break;
@@ -251,6 +329,35 @@ void uring_completed(struct uring_ring *r)
 		complete(r, &cqe);
 	}
 	r->completed = tail;
+}
+
+static bool is_of_group(const struct range *range, void *arg)
+{
+	const uint32_t *group = arg;
+
+	return range->group == *group;
+}
+
+void uring_forget_selecting(struct uring_ring *r, uint32_t group)
+{
+	for (uint32_t i = 0; r->selecting && i < r->flights->nr; i++)
+		end_those(r, i, is_of_group, &group);
+}
+
+uint32_t uring_flight_selecting(const struct uring_ring *r, uint32_t group, uint32_t *most)
+{
+	uint32_t flight = 0;
+
+	for (uint32_t i = 0; r->selecting && i < r->flights->used; i++) {
+		const struct range *range = &r->flights->range[i];
+
+		if (range->group != group || !range->flight ||
+		    (flight && (!*most || (range->most && range->most <= *most))))
+			continue;
+		flight = range->flight;
+		*most = range->most;
+	}
+	return flight;
 }
 
 void uring_forget_flights(struct uring_ring *r)
@@ -273,20 +380,32 @@ static bool is_untaken(const struct range *range, void *arg)
 	return (int32_t)(range->position - *head) >= 0;
 }
 
-/* False if the lock could not be had: the program's signal handler makes the change, and has interrupted its holder. */
-static bool look(struct uring_ring *r)
+static void end_landed(struct uring_ring *r)
 {
 	uint32_t head;
 
-	if (!__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED))
+	uring_completed(r);
+	if (r->in_flight && uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
+		for (uint32_t i = 0; i < r->flights->nr; i++)
+			end_those(r, i, is_untaken, &head);
+}
+
+/*
+ * With a range: places what takes a provided buffer. False if the lock could not be had: the program's signal handler makes
+ * the change, and has interrupted its holder.
+ */
+static bool look(struct uring_ring *r, const void *arg)
+{
+	const struct mmu_notifier_range *range = arg;
+
+	if (!__atomic_load_n(range ? &r->selecting : &r->in_flight, __ATOMIC_RELAXED))
 		return true;
 	if (!uring_lock(r))
 		return false;
 	if (r->is_live && r->is_seen && r->flights) {
-		uring_completed(r);
-		if (uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
-			for (uint32_t i = 0; i < r->flights->nr; i++)
-				end_those(r, i, is_untaken, &head);
+		end_landed(r);
+		if (range)
+			uring_groups_place(r, range->start, range->end);
 	}
 	uring_unlock(r);
 	return true;
@@ -294,7 +413,12 @@ static bool look(struct uring_ring *r)
 
 static bool look_from_change(void)
 {
-	return uring_each(look);
+	return uring_each(look, NULL);
+}
+
+static void place_from_change(const struct mmu_notifier_range *range)
+{
+	uring_each(look, range);
 }
 
 void check_uring_start(void)
@@ -302,7 +426,9 @@ void check_uring_start(void)
 	static bool started;
 
 	/* A forked child has it from its parent. */
-	if (!started)
+	if (!started) {
 		check_flight_on_change(look_from_change);
+		check_flight_places(place_from_change);
+	}
 	started = true;
 }

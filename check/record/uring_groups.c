@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rings of provided buffers (IORING_REGISTER_PBUF_RING). The kernel pins the ring's own memory, and reads it whenever a
- * request takes a buffer, which nobody sees: so each change of it is a finding. The buffers themselves are not pinned, and
- * are not followed.
+ * Rings of provided buffers (IORING_REGISTER_PBUF_RING). The kernel pins the ring's own memory, if it is the program's, and
+ * reads it whenever a request takes a buffer, which nobody sees: so each change of it is a finding.
+ *
+ * The buffers are not pinned: the kernel uses their addresses when a request has something for one. So the memory of a
+ * buffer that the kernel may take must be there while a request waits for one of its group. Such a request is a flight
+ * that is nowhere, until at a change it is placed at a buffer that goes. Which buffers the kernel has: uring_provided.c.
  */
 #include <sys/syscall.h>
 
+#include "check/record/flight.h"
 #include "check/record/uring_internal.h"
+#include "check/record/uring_provided.h"
 #include "os/container_of.h"
 
 #include "os/event_path.h"
@@ -15,6 +20,10 @@ struct group {
 	struct check_pooled pooled;
 	struct check_reg *reg;
 	uint32_t id, next; /* next: the number of the ring's next one */
+	uint32_t awaited;  /* requests that take one of its buffers */
+	uint32_t placed;   /* the flight of one that has been placed; 0: none */
+	bool may_have_more;
+	struct uring_provided provided;
 };
 
 static struct check_pool pool = CHECK_POOL(struct group, pooled);
@@ -28,6 +37,11 @@ static struct group *at(uint32_t number)
 
 static void put(struct group *g)
 {
+	struct uring_provided *p = &g->provided;
+
+	uring_provided_lose(p);
+	if (p->view)
+		uring_unmap((void *)(uintptr_t)p->view, p->entries * sizeof(*p->view));
 	check_reg_end(g->reg);
 	check_pool_put(&pool, &g->pooled);
 }
@@ -49,6 +63,26 @@ void uring_restart_groups(void)
 	check_pool_restart(&pool);
 }
 
+/* ----------------------------------------------------------------------------------- its beginning and end */
+
+/* What the kernel takes from there is known by what the program puts there. */
+static void open_provided(struct group *g, const struct uring_ring *r, const long a[6],
+			  const struct io_uring_buf_reg *reg)
+{
+	struct uring_provided *p = &g->provided;
+	const bool has_fd = !((uint32_t)a[1] & URING_REGISTER_REGISTERED);
+
+	*p = (struct uring_provided){.entries = reg->ring_entries};
+	if (!(reg->pad & URING_PBUF_RING_MMAP))
+		p->ring = (uintptr_t)reg->ring_addr;
+	else if (has_fd)
+		p->view = uring_map(p->entries * sizeof(*p->view), (int)a[0],
+				    URING_OFF_PBUF_RING | (uint64_t)reg->bgid
+								  << URING_OFF_PBUF_SHIFT);
+	if ((!p->ring && !p->view) || !r->is_seen || r->view.is_programs)
+		uring_provided_lose(p);
+}
+
 bool uring_registers_group(long a[6], long *result)
 {
 	struct io_uring_buf_reg reg;
@@ -56,16 +90,22 @@ bool uring_registers_group(long a[6], long *result)
 	struct uring_ring *r;
 	struct group *g;
 
-	if (check_read(&reg, (uintptr_t)a[2], sizeof(reg)) || reg.pad & URING_PBUF_RING_MMAP ||
-	    !reg.ring_addr || !reg.ring_entries)
+	if (check_read(&reg, (uintptr_t)a[2], sizeof(reg)) || !reg.ring_entries ||
+	    reg.ring_entries & (reg.ring_entries - 1))
 		return false;
 	pooled = check_pool_get(&pool);
 	if (!pooled)
 		return false;
 	g = container_of(pooled, struct group, pooled);
+	g->reg = NULL;
 	g->id = reg.bgid;
-	g->reg = check_reg_begin(CHECK_IO_URING, (uintptr_t)reg.ring_addr,
-				 reg.ring_entries * sizeof(struct io_uring_buf), CHECK_UNSEEN_USES);
+	g->awaited = g->placed = 0;
+	g->may_have_more = false;
+	g->provided = (struct uring_provided){.is_lost = true};
+	if (!(reg.pad & URING_PBUF_RING_MMAP) && reg.ring_addr)
+		g->reg = check_reg_begin(CHECK_IO_URING, (uintptr_t)reg.ring_addr,
+					 reg.ring_entries * sizeof(struct io_uring_buf),
+					 CHECK_UNSEEN_USES);
 	*result = check_call_make(SYS_io_uring_register, a);
 	r = *result < 0 ? NULL
 			: uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
@@ -74,6 +114,10 @@ bool uring_registers_group(long a[6], long *result)
 		return true;
 	}
 	check_reg_done(g->reg, g->id);
+	/* What has come back before has nothing to do with it. */
+	if (r->is_seen)
+		uring_completed(r);
+	open_provided(g, r, a, &reg);
 	g->next = r->groups;
 	r->groups = pooled->number;
 	uring_unlock(r);
@@ -94,10 +138,114 @@ bool uring_unregisters_group(long a[6])
 		for (link = &r->groups; (g = at(*link)); link = &g->next)
 			if (g->id == reg.bgid) {
 				*link = g->next;
+				uring_forget_selecting(r, g->pooled.number);
 				break;
 			}
 	uring_unlock(r);
 	if (g)
 		put(g);
 	return false;
+}
+
+/* --------------------------------------------------------------------------------------- its buffers */
+
+uint32_t uring_group_of(const struct uring_ring *r, uint32_t id)
+{
+	for (const struct group *g = at(r->groups); g; g = at(g->next))
+		if (g->id == id)
+			return g->pooled.number;
+	return URING_OTHER_GROUP;
+}
+
+void uring_group_awaited(struct uring_ring *r, uint32_t group)
+{
+	struct group *g = group == URING_OTHER_GROUP ? NULL : at(group);
+
+	if (!g)
+		return;
+	g->awaited++;
+	g->may_have_more = r->may_have_more = true;
+}
+
+void uring_group_done(uint32_t group, uint32_t flight)
+{
+	struct group *g = group == URING_OTHER_GROUP ? NULL : at(group);
+
+	if (!g)
+		return;
+	g->awaited--;
+	if (g->placed == flight)
+		g->placed = 0;
+}
+
+void uring_group_back(struct uring_ring *r, uint32_t group, const struct io_uring_cqe *cqe)
+{
+	struct group *g = at(r->groups);
+
+	if (group == URING_OTHER_GROUP || !g)
+		return;
+	/* A request that was not seen. */
+	if (!group && g->next) {
+		uring_groups_lose(r);
+		return;
+	}
+	if (group)
+		g = at(group);
+	uring_provided_back(&g->provided, cqe->flags >> IORING_CQE_BUFFER_SHIFT,
+			    cqe->res > 0 ? (uint32_t)cqe->res : 0,
+			    cqe->flags & URING_CQE_F_BUF_MORE);
+	g->may_have_more = r->may_have_more = true;
+}
+
+void uring_group_lose(uint32_t group)
+{
+	struct group *g = group == URING_OTHER_GROUP ? NULL : at(group);
+
+	if (g)
+		uring_provided_lose(&g->provided);
+}
+
+void uring_groups_lose(struct uring_ring *r)
+{
+	for (struct group *g = at(r->groups); g; g = at(g->next))
+		uring_provided_lose(&g->provided);
+}
+
+void uring_groups_look(struct uring_ring *r)
+{
+	if (!r->may_have_more)
+		return;
+	r->may_have_more = false;
+	for (struct group *g = at(r->groups); g; g = at(g->next)) {
+		if (!g->may_have_more)
+			continue;
+		g->may_have_more = false;
+		uring_provided_look(r, &g->provided);
+	}
+}
+
+/* As many groups as are looked at again at one change: what has been provided in others since the last call is not seen. */
+#define MOST_LOOKS 16
+
+void uring_groups_place(struct uring_ring *r, uintptr_t start, uintptr_t end)
+{
+	unsigned int looks = 0;
+
+	for (struct group *g = at(r->groups); g; g = at(g->next)) {
+		uint32_t flight = 0, most = 0;
+		uintptr_t addr = 0;
+		size_t length = 0;
+
+		if (g->awaited && looks++ < MOST_LOOKS)
+			uring_provided_look(r, &g->provided);
+		/* The look may have ended requests. */
+		if (g->awaited && uring_provided_in(&g->provided, start, end, 0, &addr, &length))
+			flight = uring_flight_selecting(r, g->pooled.number, &most);
+		if (!flight || !uring_provided_in(&g->provided, start, end, most, &addr, &length))
+			flight = 0;
+		if (g->placed && g->placed != flight)
+			check_flight_place(g->placed, 0, 0);
+		g->placed = flight;
+		check_flight_place(flight, addr, length);
+	}
 }

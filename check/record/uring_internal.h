@@ -58,6 +58,7 @@ struct uring_ring {
 
 	struct uring_buffers buffers; /* that are registered */
 	uint32_t groups;	      /* of provided buffers: uring_groups.c */
+	bool may_have_more;	      /* the program may have provided more in one of them */
 
 	uint32_t stack;	    /* of the call that submits just now, once it has been taken */
 	uint32_t looked;    /* submissions before this one have been looked at */
@@ -69,6 +70,7 @@ struct uring_ring {
 	bool is_unmapped;   /* liburing has not written the array yet: requests stand in order */
 	uint32_t completed; /* completions before this one have been looked at */
 	uint32_t in_flight; /* atomic: ranges */
+	uint32_t selecting; /* atomic: those of them that take a provided buffer */
 	struct uring_flights *flights;
 };
 
@@ -86,7 +88,7 @@ struct uring_ring *uring_new(void);
 void uring_set_fd(uint32_t fd, struct uring_ring *r);
 void uring_set_registered(uint32_t index, struct uring_ring *r);
 /* Calls look for each ring: true if it was true for all. */
-bool uring_each(bool (*look)(struct uring_ring *r));
+bool uring_each(bool (*look)(struct uring_ring *r, const void *arg), const void *arg);
 
 /* ---- uring_setup.c */
 
@@ -99,6 +101,9 @@ void uring_made_by_library(uint32_t fd, const struct io_uring_params *p);
 void uring_view_open(struct uring_ring *r, int fd, const struct io_uring_params *p,
 		     const uint64_t memory[2]);
 void uring_view_close(struct uring_ring *r);
+/* A mapping of the ring's descriptor, which no child inherits; NULL if there is none. */
+void *uring_map(size_t size, int fd, uint64_t offset);
+void uring_unmap(void *view, size_t size);
 /* Copies from the view: false if it is not there any more. */
 bool uring_view_read(const struct uring_view *v, void *into, const void *from, size_t size);
 bool uring_view_word(const struct uring_view *v, const uint32_t *word, uint32_t *value);
@@ -121,15 +126,34 @@ void uring_put_groups(uint32_t first);
 /* In a forked child. */
 void uring_restart_groups(void);
 
+/* Of a request that takes a buffer of a group that is not followed. */
+#define URING_OTHER_GROUP (~0u)
+/* The following are called with the ring's lock. That group: a number, or URING_OTHER_GROUP. */
+uint32_t uring_group_of(const struct uring_ring *r, uint32_t id);
+/* A request that takes one of its buffers begins; or ends, and with it its flight. */
+void uring_group_awaited(struct uring_ring *r, uint32_t group);
+void uring_group_done(uint32_t group, uint32_t flight);
+/* A completion brings one back; group 0: it is not known of which. */
+void uring_group_back(struct uring_ring *r, uint32_t group, const struct io_uring_cqe *cqe);
+/* It is not known any more what the kernel has of this group; or of any. */
+void uring_group_lose(uint32_t group);
+void uring_groups_lose(struct uring_ring *r);
+/* Before the program's call: takes in what has been provided. */
+void uring_groups_look(struct uring_ring *r);
+/* [start, end) goes: places the flights of requests that may take a buffer there. */
+void uring_groups_place(struct uring_ring *r, uintptr_t start, uintptr_t end);
+
 /* ---- uring_op.c */
 
 struct uring_request {
 	const char *op; /* NULL: it uses no memory that we know of */
 	bool is_fixed;	/* that of a registered buffer */
 	bool is_vector, is_message;
+	bool selects; /* it takes one of the buffers that the program has provided */
+	bool bundles; /* or several at once */
 	uint64_t addr;
-	uint64_t length; /* bytes, or entries */
-	uint32_t index;
+	uint64_t length; /* bytes, or entries; of a provided buffer: at most so many bytes, or 0 */
+	uint32_t index;	 /* of a registered buffer; or the group of provided ones */
 };
 
 void uring_read_request(const struct io_uring_sqe *sqe, bool is_long, struct uring_request *q);
@@ -151,5 +175,9 @@ void uring_completed(struct uring_ring *r);
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position);
 void uring_forget_flights(struct uring_ring *r);
+/* Those that take a buffer of the group. */
+void uring_forget_selecting(struct uring_ring *r, uint32_t group);
+/* One of them that takes as many bytes of it as any; most: how many, 0 for all. 0: there is none. */
+uint32_t uring_flight_selecting(const struct uring_ring *r, uint32_t group, uint32_t *most);
 
 #endif

@@ -12,8 +12,9 @@ enum shape {
 	PLAIN,
 	FIXED = 1,
 	VECTOR = 2,
-	MESSAGE = 4, /* addr is a msghdr's */
-	SENDS = 8,   /* ioprio has IORING_RECVSEND_... */
+	MESSAGE = 4,  /* addr is a msghdr's */
+	SENDS = 8,    /* ioprio has IORING_RECVSEND_... */
+	LIMITED = 16, /* of a provided buffer it uses as many bytes as len says, if it is not 0 */
 };
 
 static const struct known {
@@ -26,10 +27,11 @@ static const struct known {
 	{"WRITE_FIXED", IORING_OP_WRITE_FIXED, FIXED},
 	{"SENDMSG", IORING_OP_SENDMSG, MESSAGE | SENDS},
 	{"RECVMSG", IORING_OP_RECVMSG, MESSAGE},
-	{"READ", IORING_OP_READ, PLAIN},
+	{"READ", IORING_OP_READ, LIMITED},
+	{"READ_MULTISHOT", URING_OP_READ_MULTISHOT, LIMITED},
 	{"WRITE", IORING_OP_WRITE, PLAIN},
-	{"SEND", IORING_OP_SEND, SENDS},
-	{"RECV", IORING_OP_RECV, PLAIN},
+	{"SEND", IORING_OP_SEND, SENDS | LIMITED},
+	{"RECV", IORING_OP_RECV, LIMITED},
 	{"SEND_ZC", IORING_OP_SEND_ZC, SENDS},
 	{"SENDMSG_ZC", IORING_OP_SENDMSG_ZC, MESSAGE | SENDS},
 	{"READV_FIXED", URING_OP_READV_FIXED, FIXED | VECTOR},
@@ -54,29 +56,47 @@ static void read_command(const struct io_uring_sqe *sqe, bool is_long, struct ur
 	q->length = length;
 }
 
+static const struct known *find(uint8_t opcode)
+{
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (known[i].opcode == opcode)
+			return &known[i];
+	return NULL;
+}
+
+/* Its memory is known when the kernel has chosen it. */
+static void read_selecting(const struct io_uring_sqe *sqe, const struct known *k,
+			   struct uring_request *q)
+{
+	q->op = k ? k->op : "BUFFER_SELECT";
+	q->selects = true;
+	q->bundles = (sqe->opcode == IORING_OP_SEND || sqe->opcode == IORING_OP_RECV) &&
+		     sqe->ioprio & URING_RECVSEND_BUNDLE;
+	if (!k || !(k->shape & LIMITED))
+		q->length = 0;
+}
+
 void uring_read_request(const struct io_uring_sqe *sqe, bool is_long, struct uring_request *q)
 {
+	const struct known *k = find(sqe->opcode);
+
 	*q = (struct uring_request){.addr = sqe->addr, .length = sqe->len, .index = sqe->buf_index};
 	if (sqe->opcode == IORING_OP_URING_CMD) {
 		read_command(sqe, is_long, q);
 		return;
 	}
-	/* It takes one of the buffers that the program has provided. */
-	if (sqe->flags & IOSQE_BUFFER_SELECT)
-		return;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		const struct known *k = &known[i];
-
-		if (k->opcode != sqe->opcode)
-			continue;
-		q->op = k->op;
-		q->is_fixed = k->shape & FIXED ||
-			      (k->shape & SENDS && sqe->ioprio & IORING_RECVSEND_FIXED_BUF);
-		q->is_message = k->shape & MESSAGE;
-		q->is_vector = k->shape & VECTOR || (k->shape & SENDS && !q->is_message &&
-						     sqe->ioprio & URING_SEND_VECTORIZED);
+	if (sqe->flags & IOSQE_BUFFER_SELECT) {
+		read_selecting(sqe, k, q);
 		return;
 	}
+	if (!k)
+		return;
+	q->op = k->op;
+	q->is_fixed = k->shape & FIXED ||
+		      (k->shape & SENDS && sqe->ioprio & IORING_RECVSEND_FIXED_BUF);
+	q->is_message = k->shape & MESSAGE;
+	q->is_vector = k->shape & VECTOR ||
+		       (k->shape & SENDS && !q->is_message && sqe->ioprio & URING_SEND_VECTORIZED);
 }
 
 #define MOST_RANGES 1024 /* as the kernel allows */

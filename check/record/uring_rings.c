@@ -92,7 +92,7 @@ static void put(struct uring_ring *r)
 	check_pool_put(&pool, &r->pooled);
 }
 
-bool uring_each(bool (*look)(struct uring_ring *r))
+bool uring_each(bool (*look)(struct uring_ring *r, const void *arg), const void *arg)
 {
 	bool all = true;
 
@@ -102,7 +102,7 @@ bool uring_each(bool (*look)(struct uring_ring *r))
 					      : NULL;
 
 		if (r && __atomic_load_n(&r->is_live, __ATOMIC_RELAXED))
-			all &= look(r);
+			all &= look(r, arg);
 	}
 	return all;
 }

@@ -117,6 +117,7 @@ void uring_submitted_by_library(uint32_t fd, uint32_t tail)
 		r->is_unmapped = true;
 		submits_to(r, tail - head, tail);
 		r->is_unmapped = false;
+		uring_groups_look(r);
 	}
 	uring_unlock(r);
 }
@@ -195,6 +196,7 @@ bool check_uring_enter(long a[6], long *result)
 	if (r->is_seen) {
 		uring_completed(r);
 		uring_submits(r, polled ? waiting : (uint32_t)a[1]);
+		uring_groups_look(r);
 	}
 	uring_unlock(r);
 	return polled && submits_polled(a, waiting, result);

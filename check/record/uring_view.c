@@ -12,7 +12,7 @@
 
 #include "os/event_path.h"
 
-static char *map(size_t size, int fd, uint64_t offset)
+void *uring_map(size_t size, int fd, uint64_t offset)
 {
 	long r = mrn_own6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_POPULATE, fd, (long)offset);
@@ -20,10 +20,10 @@ static char *map(size_t size, int fd, uint64_t offset)
 	if (mrn_sys_failed(r))
 		return NULL;
 	mrn_sys3(SYS_madvise, r, (long)size, MADV_DONTFORK);
-	return (char *)r;
+	return (void *)r;
 }
 
-static void unmap(char *view, size_t size)
+void uring_unmap(void *view, size_t size)
 {
 	if (view)
 		mrn_sys2(SYS_munmap, (long)view, (long)size);
@@ -55,8 +55,8 @@ void uring_view_open(struct uring_ring *r, int fd, const struct io_uring_params 
 		v->rings = (char *)(uintptr_t)memory[0];
 		v->sqes = (char *)(uintptr_t)memory[1];
 	} else {
-		v->rings = map(v->rings_size, fd, IORING_OFF_SQ_RING);
-		v->sqes = map(v->sqes_size, fd, IORING_OFF_SQES);
+		v->rings = uring_map(v->rings_size, fd, IORING_OFF_SQ_RING);
+		v->sqes = uring_map(v->sqes_size, fd, IORING_OFF_SQES);
 	}
 	if (!v->rings || !v->sqes) {
 		uring_view_close(r);
@@ -78,8 +78,8 @@ void uring_view_close(struct uring_ring *r)
 
 	r->is_seen = false;
 	if (!v->is_programs) {
-		unmap(v->rings, v->rings_size);
-		unmap(v->sqes, v->sqes_size);
+		uring_unmap(v->rings, v->rings_size);
+		uring_unmap(v->sqes, v->sqes_size);
 	}
 	*v = (struct uring_view){0};
 }

@@ -18,6 +18,12 @@ MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registr
 MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
 MRN_PART(CHECK_LATE);	       /* one that cannot be removed at once has not ended */
 MRN_PART(CHECK_NUMBERS);       /* whether the page is the same is not asked */
+MRN_PART(CHECK_OFFER_BACK);    /* a provided buffer that came back is the kernel's */
+MRN_PART(CHECK_OFFER_EARLY);   /* one whose entry has not been read yet was passed over */
+MRN_PART(CHECK_OFFER_OVER);    /* an entry that may have been written over counts */
+MRN_PART(CHECK_OFFER_PART);    /* a buffer of which a part came back has come back */
+MRN_PART(CHECK_OFFER_TWICE);   /* one that is provided twice is where it was last */
+MRN_PART(CHECK_PLACED);	       /* what is wanted by its address alone is taken by a discard, too */
 MRN_PART(CHECK_POOL);	       /* the list's head does not show that it has been another */
 MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
 MRN_PART(CHECK_SIGNALS);       /* a handler may interrupt an insertion */

@@ -467,6 +467,38 @@ TEST(one_that_is_ended_in_a_callback_has_not_changed)
 }
 TWIN(one_that_is_ended_in_a_callback_has_not_changed, late, BREAK(CHECK_LATE));
 
+static uint32_t placed;
+static size_t placed_at;
+
+static void place(const struct mmu_notifier_range *range)
+{
+	(void)range;
+	check_flight_place(placed, addr(placed_at), 10);
+}
+
+/* Another page at the address does as well. */
+TEST(a_flight_is_where_it_is_placed_at_a_change)
+{
+	open_log();
+	check_flight_places(place);
+	placed = check_flight_open(CHECK_IO_URING, "RECV", &(uint32_t){0});
+	CHECK(placed);
+	placed_at = 1;
+	dontneed(0, 3);
+	announce(MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, 3, NULL);
+	announce(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 2, 3, NULL);
+	CHECK(!only(CHECK_FLIGHT));
+	placed_at = 2;
+	for (int i = 0; i < 2; i++)
+		announce(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 2, 3, NULL);
+	CHECK(only(CHECK_FLIGHT));
+	CHECK_EQ(only(CHECK_FLIGHT)->count, 1);
+	CHECK_EQ(only(CHECK_FLIGHT)->used_start, addr(2));
+	check_flight_place(placed, 0, 0);
+	check_flight_end(placed);
+}
+TWIN(a_flight_is_where_it_is_placed_at_a_change, discarded, BREAK(CHECK_PLACED));
+
 static uint32_t late;
 
 static bool end_late(void)

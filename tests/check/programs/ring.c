@@ -154,25 +154,34 @@ void ring_wait(struct ring *r)
 		need(enter(r, 0, 1, IORING_ENTER_GETEVENTS) >= 0, "io_uring_enter");
 }
 
-int ring_reap(struct ring *r)
+void ring_reap_cqe(struct ring *r, int *res, unsigned int *flags)
 {
 	const struct io_uring_params *p = &r->params;
 	struct io_uring_cqe *cqe;
 	unsigned int *head;
-	int res;
 
 	ring_wait(r);
 	if (r->by_liburing) {
 		io_uring_wait_cqe(&r->uring, &cqe);
-		res = cqe->res;
+		*res = cqe->res;
+		*flags = cqe->flags;
 		io_uring_cqe_seen(&r->uring, cqe);
-		return res;
+		return;
 	}
 	head = word(r, p->cq_off.head);
 	need(*head != __atomic_load_n(word(r, p->cq_off.tail), __ATOMIC_ACQUIRE), "a completion");
 	cqe = (void *)(r->rings + p->cq_off.cqes);
-	res = cqe[*head % p->cq_entries].res;
+	*res = cqe[*head % p->cq_entries].res;
+	*flags = cqe[*head % p->cq_entries].flags;
 	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+}
+
+int ring_reap(struct ring *r)
+{
+	unsigned int flags;
+	int res;
+
+	ring_reap_cqe(r, &res, &flags);
 	return res;
 }
 

@@ -32,7 +32,9 @@ void ring_close(struct ring *r);
 void ring_register_fd(struct ring *r);
 struct io_uring_sqe *ring_sqe(struct ring *r);
 void ring_submit(struct ring *r);
-/* What the next completion says; the form without reaping leaves it in the ring. */
+/* The next completion. */
+void ring_reap_cqe(struct ring *r, int *res, unsigned int *flags);
+/* What it says; the form without reaping leaves it in the ring. */
 int ring_reap(struct ring *r);
 void ring_wait(struct ring *r);
 /* io_uring_register, with the ring's descriptor. */

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-provided FORM CASE: what a program can do with the buffers that it provides to the kernel, right and wrong. FORM is
+ * as in uring.c. mrn check must find what is wrong, and nothing else: catalogue.def.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/check/programs/ring.h"
+
+enum { ENTRIES = 4, PAGE = 4096, SIZE = 2 * PAGE, GROUP = 5 };
+
+/* Newer than Debian 12's headers. */
+enum {
+	BY_KERNEL = 1,
+	INCREMENTAL = 2,
+	OFFSET = 0x80000000,
+	OFFSET_SHIFT = 16,
+	MORE_OF_BUFFER = 1 << 4,
+	MULTISHOT = 1 << 1
+};
+
+static struct ring ring;
+static bool by_liburing;
+static struct io_uring_buf *buffers; /* the ring of them */
+static unsigned short tail;
+static char *addr[ENTRIES]; /* by number */
+static int ends[2];
+
+static char *map(size_t size)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	return p;
+}
+
+static void unmap(char *at, size_t size)
+{
+	need(!munmap(at, size), "munmap");
+}
+
+static void provide(unsigned short number)
+{
+	struct io_uring_buf *b = &buffers[tail % ENTRIES];
+
+	b->addr = (uintptr_t)addr[number];
+	b->len = SIZE;
+	b->bid = number;
+	tail++;
+	__atomic_store_n(&buffers->resv, tail, __ATOMIC_RELEASE);
+}
+
+static void provide_new(unsigned short number)
+{
+	addr[number] = map(SIZE);
+	provide(number);
+}
+
+static void open_group(unsigned short flags)
+{
+	struct io_uring_buf_reg group = {.ring_entries = ENTRIES, .bgid = GROUP, .pad = flags};
+	void *at = NULL;
+
+	ring_open(&ring, by_liburing, 0);
+	if (!(flags & BY_KERNEL))
+		at = map(PAGE);
+	group.ring_addr = (uintptr_t)at;
+	skip(!ring_register(&ring, IORING_REGISTER_PBUF_RING, &group, 1),
+	     "such a ring of provided buffers");
+	if (flags & BY_KERNEL)
+		at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd,
+			  OFFSET | GROUP << OFFSET_SHIFT);
+	need(at != MAP_FAILED, "the ring of provided buffers");
+	buffers = at;
+	for (unsigned short i = 0; i < ENTRIES; i++)
+		provide_new(i);
+	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+}
+
+static void receive(int more, unsigned int length)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+	need(sqe, "a free entry");
+	io_uring_prep_rw(IORING_OP_RECV, sqe, ends[0], NULL, length, 0);
+	sqe->ioprio = (unsigned short)more;
+	sqe->flags = IOSQE_BUFFER_SELECT;
+	sqe->buf_group = GROUP;
+	sqe->user_data = 7;
+	ring_submit(&ring);
+}
+
+static void peer_sends(size_t length)
+{
+	static const char bytes[SIZE];
+
+	need(send(ends[1], bytes, length, 0) == (ssize_t)length, "send");
+}
+
+/* The number of the buffer that came. */
+static unsigned short received(int length)
+{
+	unsigned int flags;
+	int res;
+
+	ring_reap_cqe(&ring, &res, &flags);
+	errno = res < 0 ? -res : 0;
+	need(res == length && flags & IORING_CQE_F_BUFFER, "RECV");
+	return (unsigned short)(flags >> IORING_CQE_BUFFER_SHIFT);
+}
+
+static unsigned short gets(size_t length)
+{
+	peer_sends(length);
+	return received((int)length);
+}
+
+/* ---- wrong: the kernel may take it */
+
+static void armed(void)
+{
+	open_group(0);
+	receive(0, 0);
+	unmap(addr[2], SIZE);
+}
+
+static void armed_on(void)
+{
+	open_group(0);
+	receive(MULTISHOT, 0);
+	unmap(addr[(gets(10) + 1) % ENTRIES], SIZE);
+}
+
+static void provided_again(void)
+{
+	unsigned short n;
+
+	open_group(0);
+	receive(MULTISHOT, 0);
+	n = gets(10);
+	provide(n);
+	unmap(addr[n], SIZE);
+}
+
+static void kernel_s_ring(void)
+{
+	open_group(BY_KERNEL);
+	receive(0, 0);
+	unmap(addr[2], SIZE);
+}
+
+/* Of the buffer in use the first page came back. */
+static void rest(void)
+{
+	unsigned short n;
+
+	open_group(INCREMENTAL);
+	receive(MULTISHOT, 0);
+	n = gets(PAGE);
+	unmap(addr[n] + PAGE, PAGE);
+}
+
+/* ---- right */
+
+static void none(void)
+{
+	open_group(0);
+	receive(0, 0);
+	gets(10);
+	ring_close(&ring);
+}
+
+static void idle(void)
+{
+	open_group(0);
+	unmap(addr[2], SIZE);
+	receive(0, 0);
+	unmap(addr[gets(10)], SIZE);
+	unmap(addr[3], SIZE);
+}
+
+static void taken(void)
+{
+	open_group(0);
+	receive(MULTISHOT, 0);
+	for (int i = 0; i < 100; i++) {
+		unsigned short n = gets(10);
+
+		unmap(addr[n], SIZE);
+		provide_new(n);
+	}
+}
+
+static void other_pages(void)
+{
+	open_group(0);
+	receive(MULTISHOT, 0);
+	need(!madvise(addr[1], SIZE, MADV_DONTNEED), "madvise");
+	need(mmap(addr[2], SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		  -1, 0) == addr[2],
+	     "mmap");
+	for (int i = 0; i < ENTRIES; i++)
+		gets(10);
+}
+
+static void first_part(void)
+{
+	unsigned short n;
+
+	open_group(INCREMENTAL);
+	receive(MULTISHOT, 0);
+	n = gets(PAGE);
+	unmap(addr[n], PAGE);
+	need(gets(PAGE) == n, "the rest of the same buffer");
+	unmap(addr[n] + PAGE, PAGE);
+}
+
+/* No request uses more than its length. */
+static void behind_length(void)
+{
+	open_group(0);
+	receive(0, 100);
+	unmap(addr[2] + PAGE, PAGE);
+}
+
+static void ended(void)
+{
+	open_group(0);
+	receive(MULTISHOT, 0);
+	gets(10);
+	shutdown(ends[1], SHUT_WR);
+	need(ring_reap(&ring) == 0, "the end of the connection");
+	for (int i = 0; i < ENTRIES; i++)
+		unmap(addr[i], SIZE);
+}
+
+static void unregistered(void)
+{
+	struct io_uring_buf_reg group = {.bgid = GROUP};
+
+	open_group(0);
+	receive(MULTISHOT, 0);
+	gets(10);
+	need(!ring_register(&ring, IORING_UNREGISTER_PBUF_RING, &group, 1),
+	     "IORING_UNREGISTER_PBUF_RING");
+	for (int i = 0; i < ENTRIES; i++)
+		unmap(addr[i], SIZE);
+}
+
+static void closed(void)
+{
+	open_group(0);
+	receive(MULTISHOT, 0);
+	ring_close(&ring);
+	for (int i = 0; i < ENTRIES; i++)
+		unmap(addr[i], SIZE);
+}
+
+/* ---- the kernel takes buffers all the time, while the program gives those back that it has got */
+
+enum { ROUNDS = 5000 };
+
+static void *sends(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		need(send(ends[1], "a", 1, 0) == 1, "send");
+	return arg;
+}
+
+static void storm(void)
+{
+	unsigned int flags;
+	pthread_t t;
+	int res;
+
+	open_group(0);
+	receive(MULTISHOT, 0);
+	need(!pthread_create(&t, NULL, sends, NULL), "pthread_create");
+	for (int got = 0; got < ROUNDS;) {
+		ring_reap_cqe(&ring, &res, &flags);
+		if (flags & IORING_CQE_F_BUFFER) {
+			const unsigned short n = (unsigned short)(flags >> IORING_CQE_BUFFER_SHIFT);
+
+			got += res;
+			unmap(addr[n], SIZE);
+			provide_new(n);
+		}
+		/* There was none left. */
+		if (!(flags & IORING_CQE_F_MORE) && got < ROUNDS)
+			receive(MULTISHOT, 0);
+	}
+	pthread_join(t, NULL);
+}
+
+/* All of it is known yet. */
+static void after_storm(void)
+{
+	storm();
+	receive(0, 0);
+	unmap(addr[2], SIZE);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	{"armed", armed},
+	{"armed-on", armed_on},
+	{"provided-again", provided_again},
+	{"kernel-s-ring", kernel_s_ring},
+	{"rest", rest},
+	{"none", none},
+	{"idle", idle},
+	{"taken", taken},
+	{"other-pages", other_pages},
+	{"first-part", first_part},
+	{"behind-length", behind_length},
+	{"ended", ended},
+	{"unregistered", unregistered},
+	{"closed", closed},
+	{"storm", storm},
+	{"after-storm", after_storm},
+};
+
+int main(int argc, char **argv)
+{
+	const char *name = argc == 2 ? strchr(argv[1], ' ') : NULL;
+
+	need(name, "check-provided 'FORM CASE'");
+	by_liburing = !strncmp(argv[1], "liburing ", 9);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (!strcmp(cases[i].name, name + 1)) {
+			cases[i].run();
+			return 0;
+		}
+	errno = EINVAL;
+	need(false, argv[1]);
+	return 1;
+}
