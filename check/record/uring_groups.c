@@ -35,6 +35,15 @@ static struct group *at(uint32_t number)
 	return pooled ? container_of(pooled, struct group, pooled) : NULL;
 }
 
+static struct group *at_id(const struct uring_ring *r, uint32_t id)
+{
+	struct group *g = at(r->groups);
+
+	while (g && g->id != id)
+		g = at(g->next);
+	return g;
+}
+
 static void put(struct group *g)
 {
 	struct uring_provided *p = &g->provided;
@@ -66,62 +75,120 @@ void uring_restart_groups(void)
 /* ----------------------------------------------------------------------------------- its beginning and end */
 
 /* What the kernel takes from there is known by what the program puts there. */
-static void open_provided(struct group *g, const struct uring_ring *r, const long a[6],
-			  const struct io_uring_buf_reg *reg)
+static void open_provided(struct group *g, const struct uring_ring *r, uint32_t fd,
+			  bool is_registered, const struct io_uring_buf_reg *reg)
 {
 	struct uring_provided *p = &g->provided;
-	const bool has_fd = !((uint32_t)a[1] & URING_REGISTER_REGISTERED);
 
 	*p = (struct uring_provided){.entries = reg->ring_entries};
 	if (!(reg->pad & URING_PBUF_RING_MMAP))
 		p->ring = (uintptr_t)reg->ring_addr;
-	else if (has_fd)
-		p->view = uring_map(p->entries * sizeof(*p->view), (int)a[0],
+	else if (!is_registered)
+		p->view = uring_map(p->entries * sizeof(*p->view), (int)fd,
 				    URING_OFF_PBUF_RING | (uint64_t)reg->bgid
 								  << URING_OFF_PBUF_SHIFT);
 	if ((!p->ring && !p->view) || !r->is_seen || r->view.is_programs)
 		uring_provided_lose(p);
 }
 
-bool uring_registers_group(long a[6], long *result)
+/* NULL: it cannot be followed. */
+static struct group *begin(const struct io_uring_buf_reg *reg)
 {
-	struct io_uring_buf_reg reg;
 	struct check_pooled *pooled;
-	struct uring_ring *r;
 	struct group *g;
 
-	if (check_read(&reg, (uintptr_t)a[2], sizeof(reg)) || !reg.ring_entries ||
-	    reg.ring_entries & (reg.ring_entries - 1))
-		return false;
+	if (!reg->ring_entries || reg->ring_entries & (reg->ring_entries - 1))
+		return NULL;
 	pooled = check_pool_get(&pool);
 	if (!pooled)
-		return false;
+		return NULL;
 	g = container_of(pooled, struct group, pooled);
 	g->reg = NULL;
-	g->id = reg.bgid;
+	g->id = reg->bgid;
 	g->awaited = g->placed = 0;
 	g->may_have_more = false;
 	g->provided = (struct uring_provided){.is_lost = true};
-	if (!(reg.pad & URING_PBUF_RING_MMAP) && reg.ring_addr)
-		g->reg = check_reg_begin(CHECK_IO_URING, (uintptr_t)reg.ring_addr,
-					 reg.ring_entries * sizeof(struct io_uring_buf),
+	if (!(reg->pad & URING_PBUF_RING_MMAP) && reg->ring_addr)
+		g->reg = check_reg_begin(CHECK_IO_URING, (uintptr_t)reg->ring_addr,
+					 reg->ring_entries * sizeof(struct io_uring_buf),
 					 CHECK_UNSEEN_USES);
-	*result = check_call_make(SYS_io_uring_register, a);
-	r = *result < 0 ? NULL
-			: uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
+	return g;
+}
+
+/* Takes it out; NULL if there is none. */
+static struct group *take_out(struct uring_ring *r, uint32_t id)
+{
+	struct group *g;
+
+	for (uint32_t *link = &r->groups; (g = at(*link)); link = &g->next)
+		if (g->id == id) {
+			*link = g->next;
+			uring_forget_selecting(r, g->pooled.number);
+			break;
+		}
+	return g;
+}
+
+/* The kernel has it. */
+static void install(struct group *g, uint32_t fd, bool is_registered,
+		    const struct io_uring_buf_reg *reg)
+{
+	struct uring_ring *r = uring_take(fd, is_registered);
+	struct group *was;
+
 	if (!r) {
 		put(g);
-		return true;
+		return;
 	}
 	check_reg_done(g->reg, g->id);
+	/* One that has ended without our seeing it. */
+	was = take_out(r, g->id);
 	/* What has come back before has nothing to do with it. */
 	if (r->is_seen)
 		uring_completed(r);
-	open_provided(g, r, a, &reg);
+	open_provided(g, r, fd, is_registered, reg);
 	g->next = r->groups;
-	r->groups = pooled->number;
+	r->groups = g->pooled.number;
 	uring_unlock(r);
+	if (was)
+		put(was);
+}
+
+bool uring_registers_group(long a[6], long *result)
+{
+	struct io_uring_buf_reg reg;
+	struct group *g;
+
+	if (check_read(&reg, (uintptr_t)a[2], sizeof(reg)))
+		return false;
+	g = begin(&reg);
+	if (!g)
+		return false;
+	*result = check_call_make(SYS_io_uring_register, a);
+	if (*result < 0)
+		put(g);
+	else
+		install(g, (uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED, &reg);
 	return true;
+}
+
+void uring_group_made_by_library(uint32_t fd, bool is_registered,
+				 const struct io_uring_buf_reg *reg)
+{
+	struct uring_ring *r = uring_take(fd, is_registered);
+	struct group *g;
+	bool known;
+
+	if (!r)
+		return;
+	g = at_id(r, reg->bgid);
+	known = g && g->provided.ring == reg->ring_addr;
+	uring_unlock(r);
+	if (known)
+		return;
+	g = begin(reg);
+	if (g)
+		install(g, fd, is_registered, reg);
 }
 
 bool uring_unregisters_group(long a[6])
@@ -130,17 +197,11 @@ bool uring_unregisters_group(long a[6])
 		uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
 	struct io_uring_buf_reg reg;
 	struct group *g = NULL;
-	uint32_t *link;
 
 	if (!r)
 		return false;
 	if (!check_read(&reg, (uintptr_t)a[2], sizeof(reg)))
-		for (link = &r->groups; (g = at(*link)); link = &g->next)
-			if (g->id == reg.bgid) {
-				*link = g->next;
-				uring_forget_selecting(r, g->pooled.number);
-				break;
-			}
+		g = take_out(r, reg.bgid);
 	uring_unlock(r);
 	if (g)
 		put(g);
@@ -151,10 +212,9 @@ bool uring_unregisters_group(long a[6])
 
 uint32_t uring_group_of(const struct uring_ring *r, uint32_t id)
 {
-	for (const struct group *g = at(r->groups); g; g = at(g->next))
-		if (g->id == id)
-			return g->pooled.number;
-	return URING_OTHER_GROUP;
+	const struct group *g = at_id(r, id);
+
+	return g ? g->pooled.number : URING_OTHER_GROUP;
 }
 
 void uring_group_awaited(struct uring_ring *r, uint32_t group)

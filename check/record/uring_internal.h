@@ -94,6 +94,8 @@ bool uring_each(bool (*look)(struct uring_ring *r, const void *arg), const void 
 
 /* liburing has made a ring. */
 void uring_made_by_library(uint32_t fd, const struct io_uring_params *p);
+/* It makes it another size: uring_register.c. */
+void uring_resized_by_library(uint32_t fd, bool is_registered);
 
 /* ---- uring_view.c */
 
@@ -121,6 +123,9 @@ struct check_reg *uring_registered(const struct uring_ring *r, uint32_t index);
 
 bool uring_registers_group(long a[6], long *result);
 bool uring_unregisters_group(long a[6]);
+/* liburing has made memory for a ring of them, and registered it. */
+void uring_group_made_by_library(uint32_t fd, bool is_registered,
+				 const struct io_uring_buf_reg *reg);
 /* The ring's, without its lock. */
 void uring_put_groups(uint32_t first);
 /* In a forked child. */
@@ -165,7 +170,7 @@ void uring_each_range(const struct uring_request *q,
 
 void uring_submits(struct uring_ring *r, uint32_t most);
 /* Without the lock: liburing will submit all before this one. */
-void uring_submitted_by_library(uint32_t fd, uint32_t tail);
+void uring_submitted_by_library(uint32_t fd, bool is_registered, uint32_t tail);
 
 /* ---- uring_complete.c: with the ring's lock */
 

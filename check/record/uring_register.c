@@ -313,6 +313,19 @@ static bool resizes(long a[6], long *result)
 	return true;
 }
 
+void uring_resized_by_library(uint32_t fd, bool is_registered)
+{
+	struct uring_ring *r = uring_take(fd, is_registered);
+
+	if (!r)
+		return;
+	if (r->is_seen) {
+		uring_forget_flights(r);
+		uring_view_close(r);
+	}
+	uring_unlock(r);
+}
+
 bool check_uring_register(long a[6], long *result)
 {
 	const uint32_t op = (uint32_t)a[1] & ~URING_REGISTER_REGISTERED;

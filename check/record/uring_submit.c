@@ -105,9 +105,9 @@ void uring_submits(struct uring_ring *r, uint32_t most)
 		submits_to(r, most, tail);
 }
 
-void uring_submitted_by_library(uint32_t fd, uint32_t tail)
+void uring_submitted_by_library(uint32_t fd, bool is_registered, uint32_t tail)
 {
-	struct uring_ring *r = uring_take(fd, false);
+	struct uring_ring *r = uring_take(fd, is_registered);
 	uint32_t head;
 
 	if (!r)

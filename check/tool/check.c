@@ -85,8 +85,8 @@ static void print_limits(const struct check *k)
 	if (h->lost)
 		SAY("from some point on, not all changes were seen: the source lost sight of a thread");
 	if (h->sources && !(h->sources & MRN_SOURCE_DISPATCH))
-		SAY("without dispatch, transfers and registrations are seen only if they are made through "
-		    "libc's syscall() or those of liburing's functions that make rings, register buffers and submit");
+		SAY("without dispatch, calls of io_uring's are seen only if they are made through liburing or "
+		    "libc's syscall()");
 	if (k->collection.no_memory)
 		SAY("the tool had no memory for some findings");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check-provided FORM CASE: what a program can do with the buffers that it provides to the kernel, right and wrong. FORM is
- * as in uring.c. mrn check must find what is wrong, and nothing else: catalogue.def.
+ * check-provided FORM CASE: what a program can do with the buffers that it provides to the kernel, right and wrong. FORM:
+ * ring.h. mrn check must find what is wrong, and nothing else: catalogue.def.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -329,12 +329,11 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	const char *name = argc == 2 ? strchr(argv[1], ' ') : NULL;
+	const char *name = ring_form(argv[1], &by_liburing);
 
 	need(name, "check-provided 'FORM CASE'");
-	by_liburing = !strncmp(argv[1], "liburing ", 9);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(cases[i].name, name + 1)) {
+		if (!strcmp(cases[i].name, name)) {
 			cases[i].run();
 			return 0;
 		}

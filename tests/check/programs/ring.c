@@ -27,6 +27,26 @@ void skip(bool ok, const char *what)
 	exit(SKIPPED);
 }
 
+/* The calls themselves, by liburing's functions. */
+static bool by_calls;
+
+const char *ring_form(const char *word, bool *by_liburing)
+{
+	const char *space = word ? strchr(word, ' ') : NULL;
+	const size_t n = space ? (size_t)(space - word) : 0;
+
+	if (!space)
+		return NULL;
+	by_calls = n == 5 && !strncmp(word, "calls", n);
+	*by_liburing = n == 8 && !strncmp(word, "liburing", n);
+	return by_calls || *by_liburing || (n == 4 && !strncmp(word, "bare", n)) ? space + 1 : NULL;
+}
+
+static int set_up(unsigned int entries, struct io_uring_params *p)
+{
+	return by_calls ? io_uring_setup(entries, p) : (int)syscall(SYS_io_uring_setup, entries, p);
+}
+
 static char *map(size_t size, int fd, off_t offset)
 {
 	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -48,7 +68,7 @@ static void open_bare(struct ring *r, unsigned int flags)
 		p->cq_off.resv2 = (uintptr_t)r->rings;
 		p->sq_off.resv2 = (uintptr_t)r->sqes;
 	}
-	r->fd = (int)syscall(SYS_io_uring_setup, ENTRIES, p);
+	r->fd = set_up(ENTRIES, p);
 	skip(r->fd >= 0, "such rings");
 	need(p->features & IORING_FEAT_SINGLE_MMAP, "one mapping");
 	if (!r->rings) {
@@ -120,8 +140,12 @@ struct io_uring_sqe *ring_sqe(struct ring *r)
 
 static int enter(const struct ring *r, unsigned int submit, unsigned int wait, unsigned int flags)
 {
-	return (int)syscall(SYS_io_uring_enter, r->enters, submit, wait, flags | r->enter_flags,
-			    NULL, 0);
+	flags |= r->enter_flags;
+	if (by_calls && wait)
+		return io_uring_enter((unsigned int)r->enters, submit, wait, flags, NULL);
+	if (by_calls)
+		return io_uring_enter2((unsigned int)r->enters, submit, wait, flags, NULL, 0);
+	return (int)syscall(SYS_io_uring_enter, r->enters, submit, wait, flags, NULL, 0);
 }
 
 void ring_submit(struct ring *r)
@@ -191,5 +215,12 @@ int ring_register(struct ring *r, unsigned int op, const void *arg, unsigned int
 		return io_uring_register_buffers(&r->uring, arg, nr);
 	if (r->by_liburing && op == IORING_UNREGISTER_BUFFERS)
 		return io_uring_unregister_buffers(&r->uring);
+	if (r->by_liburing && op == IORING_REGISTER_PBUF_RING)
+		return io_uring_register_buf_ring(&r->uring, (void *)(uintptr_t)arg, 0);
+	if (r->by_liburing && op == IORING_UNREGISTER_PBUF_RING)
+		return io_uring_unregister_buf_ring(&r->uring,
+						    ((const struct io_uring_buf_reg *)arg)->bgid);
+	if (by_calls)
+		return io_uring_register((unsigned int)r->fd, op, arg, nr);
 	return (int)syscall(SYS_io_uring_register, r->fd, op, arg, nr);
 }

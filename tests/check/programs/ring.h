@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A ring for programs that mrn check looks at: over bare system calls, or over liburing. Whatever fails ends the program. */
+/*
+ * A ring for programs that mrn check looks at: over bare system calls, by libc's syscall() or by those of liburing's functions
+ * that do nothing else; or over liburing. Whatever fails ends the program.
+ */
 #ifndef TESTS_CHECK_PROGRAMS_RING_H
 #define TESTS_CHECK_PROGRAMS_RING_H
 
@@ -25,6 +28,8 @@ struct ring {
 	unsigned int tail;
 };
 
+/* "FORM CASE", where FORM is bare, calls or liburing: returns the case, and true in the last form; NULL: there is no such. */
+const char *ring_form(const char *word, bool *by_liburing);
 /* Skips the program (77) if the kernel refuses such a ring. */
 void ring_open(struct ring *r, bool by_liburing, unsigned int flags);
 void ring_close(struct ring *r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check-uring FORM CASE: what a program can do with io_uring, right and wrong. FORM is bare (system calls) or liburing.
+ * check-uring FORM CASE: what a program can do with io_uring, right and wrong. FORM: ring.h.
  * mrn check must find what is wrong, and nothing else: catalogue.def.
  */
 #include <arpa/inet.h>
@@ -554,6 +554,29 @@ static void own_ring_of_child(void)
 	need_child(child);
 }
 
+/* The registered pages are its parent's, whatever becomes of its own memory: it is not followed, and nothing is said. */
+static void ring_of_parent(void)
+{
+	pid_t child;
+
+	open_registered(0);
+	child = fork();
+	if (!child) {
+		alarm(60);
+		write_in(&ring, buffer, SIZE);
+		replace();
+		write_in(&ring, buffer, SIZE);
+		read_pipe(IORING_OP_READ);
+		replace();
+		finish_pipe();
+		ring_close(&ring);
+		_exit(0);
+	}
+	need_child(child);
+	replace();
+	ring_close(&ring);
+}
+
 /* Threads that share a ring, and give the memory back as soon as it is known that the transfer is over. */
 
 enum { THREADS = 4, ROUNDS = 500 };
@@ -618,6 +641,7 @@ static const struct {
 	{"raw-child-closes", raw_child_closes},
 	{"raw-child-submits", raw_child_submits},
 	{"child-s-own", own_ring_of_child},
+	{"parent-s-ring", ring_of_parent},
 	{"cloned", cloned},
 	{"flight", flight},
 	{"flight-fixed", flight_fixed},
@@ -635,15 +659,14 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	const char *name = argc == 2 ? strchr(argv[1], ' ') : NULL;
+	const char *name = ring_form(argv[1], &by_liburing);
 
 	need(name, "check-uring 'FORM CASE'");
-	by_liburing = !strncmp(argv[1], "liburing ", 9);
 	buffer = map(NULL);
 	file = (int)syscall(SYS_memfd_create, "file", 0);
 	need(file >= 0, "memfd_create");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(cases[i].name, name + 1)) {
+		if (!strcmp(cases[i].name, name)) {
 			cases[i].run();
 			return 0;
 		}
