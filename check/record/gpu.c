@@ -2,6 +2,11 @@
 /*
  * Declared here, so that no header of theirs is needed: an address, a length, flags, and an error's number or 0.
  *
+ * A registration ends with its context, and all those of a device end when it is reset. NVIDIA's documents do not say that
+ * one for all contexts (the flag PORTABLE) is an exception. Whose a registration is, is asked when it has been made; if
+ * nobody can say, it ends with the first context that does. Those of a device's other contexts end with its primary one,
+ * here: then changes are not reported, which is better than one that is wrong.
+ *
  * Not seen: what a program calls by an address that it has asked the library itself for (dlsym, cuGetProcAddress). So does
  * CUDA's runtime with the driver; and it is linked statically unless nvcc is told otherwise, and then is not seen itself.
  */
@@ -23,9 +28,23 @@
 
 typedef int register_function(void *addr, size_t length, unsigned int flags);
 typedef int unregister_function(void *addr);
+typedef int context_function(void *context);
+typedef int device_function(int device);
+typedef int here_function(void);
 
 register_function cuMemHostRegister, cuMemHostRegister_v2, cudaHostRegister, hipHostRegister;
 unregister_function cuMemHostUnregister, cudaHostUnregister, hipHostUnregister;
+context_function cuCtxDestroy, cuCtxDestroy_v2, hipCtxDestroy;
+device_function cuDevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2;
+device_function cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2;
+here_function cudaDeviceReset, hipDeviceReset;
+/* Which are asked, and not stood in front of. */
+int cuCtxGetCurrent(void **context);
+int cuCtxGetDevice(int *device);
+int cuDevicePrimaryCtxGetState(int device, unsigned int *flags, int *active);
+int cudaGetDevice(int *device);
+int hipCtxGetCurrent(void **context);
+int hipGetDevice(int *device);
 
 /* All three have this number for an error of no known kind. */
 #define UNKNOWN 999
@@ -35,8 +54,11 @@ unregister_function cuMemHostUnregister, cudaHostUnregister, hipHostUnregister;
 #define RUNTIME "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2"
 #define HIP	"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"
 
-/* By address: the registration. */
+/* By address: the registration, its context and its device. */
 static struct check_keys registrations;
+enum { REG, CONTEXT, DEVICE };
+#define UNKNOWN_CONTEXT 0
+#define UNKNOWN_DEVICE	(-1)
 static const char cuda_scope, hip_scope;
 
 /* CUDA's runtime registers by calling the driver. */
@@ -51,12 +73,121 @@ static struct check_key key_of(enum check_interface of, const void *addr)
 
 static struct check_reg *reg_of(const struct check_value *value)
 {
-	return (struct check_reg *)(uintptr_t)value->word[0];
+	return (struct check_reg *)(uintptr_t)value->word[REG];
 }
+
+/* ------------------------------------------------------------------------------- contexts and devices */
+
+/* What such a function says, or what stands for unknown. */
+#define ASK(unknown, type, name, ...)                                              \
+	__extension__({                                                            \
+		__typeof__(&(name)) ask_ = MRN_BEHIND_OF(NULL, name, __VA_ARGS__); \
+		type is_ = (unknown);                                              \
+                                                                                   \
+		ask_ && !ask_(&is_) ? is_ : (unknown);                             \
+	})
+
+static int device_now(enum check_interface of)
+{
+	int device;
+
+	if (of == CHECK_HIP)
+		return ASK(UNKNOWN_DEVICE, int, hipGetDevice, HIP);
+	device = ASK(UNKNOWN_DEVICE, int, cudaGetDevice, RUNTIME);
+	return device != UNKNOWN_DEVICE ? device : ASK(UNKNOWN_DEVICE, int, cuCtxGetDevice, DRIVER);
+}
+
+static uintptr_t context_now(enum check_interface of)
+{
+	return (uintptr_t)(of == CHECK_HIP ? ASK(NULL, void *, hipCtxGetCurrent, HIP)
+					   : ASK(NULL, void *, cuCtxGetCurrent, DRIVER));
+}
+
+struct end {
+	enum check_interface of;
+	uintptr_t context; /* of a context; or UNKNOWN_CONTEXT, and then of a device */
+	int device;
+};
+
+static bool is_ended(struct check_key key, const struct check_value *value, const void *arg)
+{
+	const struct end *end = arg;
+	const uintptr_t context = (uintptr_t)value->word[CONTEXT];
+	const int device = (int)value->word[DEVICE];
+
+	if (key.scope != key_of(end->of, NULL).scope || MRN_BROKEN(CHECK_GPU_CONTEXTS))
+		return false;
+	if (MRN_BROKEN(CHECK_GPU_DEVICES))
+		return true;
+	if (end->context != UNKNOWN_CONTEXT)
+		return context == end->context || context == UNKNOWN_CONTEXT;
+	return device == end->device || device == UNKNOWN_DEVICE || end->device == UNKNOWN_DEVICE;
+}
+
+static void end_taken(const struct check_value *value)
+{
+	check_reg_end(reg_of(value));
+}
+
+static void end_those(struct end end)
+{
+	check_keys_sweep(&registrations, is_ended, &end, end_taken);
+}
+
+static int destroy(enum check_interface of, context_function *behind, void *context)
+{
+	const int r = behind ? behind(context) : UNKNOWN;
+
+	if (!r && context)
+		end_those((struct end){.of = of, .context = (uintptr_t)context});
+	return r;
+}
+
+static int reset_here(enum check_interface of, here_function *behind)
+{
+	const int device = device_now(of);
+	const int r = behind ? behind() : UNKNOWN;
+
+	if (!r)
+		end_those((struct end){.of = of, .device = device});
+	return r;
+}
+
+static int reset(device_function *behind, int device)
+{
+	const int r = behind ? behind(device) : UNKNOWN;
+
+	if (!r)
+		end_those((struct end){.of = CHECK_CUDA, .device = device});
+	return r;
+}
+
+/* Others may have the device's primary context yet. */
+static bool is_active(int device)
+{
+	__typeof__(&cuDevicePrimaryCtxGetState) ask =
+		MRN_BEHIND_OF(NULL, cuDevicePrimaryCtxGetState, DRIVER);
+	unsigned int flags;
+	int active;
+
+	return ask && !ask(device, &flags, &active) && active;
+}
+
+static int release(device_function *behind, int device)
+{
+	const int r = behind ? behind(device) : UNKNOWN;
+
+	if (!r && !is_active(device))
+		end_those((struct end){.of = CHECK_CUDA, .device = device});
+	return r;
+}
+
+/* -------------------------------------------------------------------------------------- registrations */
 
 static void enter(enum check_interface of, const void *addr, struct check_reg *reg)
 {
-	struct check_value old, value = {.word = {(uintptr_t)reg}};
+	struct check_value old,
+		value = {.word = {(uintptr_t)reg, context_now(of), (uint64_t)device_now(of)}};
 
 	/* It has ended without our seeing it. */
 	if (check_keys_take(&registrations, key_of(of, addr), &old))
@@ -116,6 +247,22 @@ static int leave(enum check_interface of, unregister_function *behind, void *add
 		return leave(of, MRN_BEHIND(name, libraries), addr); \
 	}
 
+#define DESTROY(name, of, library)                                      \
+	EXPORTED int name(void *context)                                \
+	{                                                               \
+		return destroy(of, MRN_BEHIND(name, library), context); \
+	}
+#define OF_DEVICE(does, name)                                  \
+	EXPORTED int name(int device)                          \
+	{                                                      \
+		return does(MRN_BEHIND(name, DRIVER), device); \
+	}
+#define RESET_HERE(name, of, libraries)                             \
+	EXPORTED int name(void)                                     \
+	{                                                           \
+		return reset_here(of, MRN_BEHIND(name, libraries)); \
+	}
+
 REGISTER(cuMemHostRegister, CHECK_CUDA, DRIVER)
 REGISTER(cuMemHostRegister_v2, CHECK_CUDA, DRIVER)
 UNREGISTER(cuMemHostUnregister, CHECK_CUDA, DRIVER)
@@ -123,6 +270,15 @@ REGISTER(cudaHostRegister, CHECK_CUDA, RUNTIME)
 UNREGISTER(cudaHostUnregister, CHECK_CUDA, RUNTIME)
 REGISTER(hipHostRegister, CHECK_HIP, HIP)
 UNREGISTER(hipHostUnregister, CHECK_HIP, HIP)
+DESTROY(cuCtxDestroy, CHECK_CUDA, DRIVER)
+DESTROY(cuCtxDestroy_v2, CHECK_CUDA, DRIVER)
+DESTROY(hipCtxDestroy, CHECK_HIP, HIP)
+OF_DEVICE(reset, cuDevicePrimaryCtxReset)
+OF_DEVICE(reset, cuDevicePrimaryCtxReset_v2)
+OF_DEVICE(release, cuDevicePrimaryCtxRelease)
+OF_DEVICE(release, cuDevicePrimaryCtxRelease_v2)
+RESET_HERE(cudaDeviceReset, CHECK_CUDA, RUNTIME)
+RESET_HERE(hipDeviceReset, CHECK_HIP, HIP)
 
 void check_gpu_restart(void)
 {

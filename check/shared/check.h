@@ -14,6 +14,8 @@ MRN_PART(CHECK_FABRIC_AGAIN);  /* pages that are pinned again are those that wer
 MRN_PART(CHECK_FABRIC_ENDED);  /* a region has ended although that was refused */
 MRN_PART(CHECK_FABRIC_TWICE);  /* what libfabric does by libibverbs is told of both */
 MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
+MRN_PART(CHECK_GPU_CONTEXTS);  /* a registration outlives its context */
+MRN_PART(CHECK_GPU_DEVICES);   /* the end of a context ends all registrations */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
 MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
 MRN_PART(CHECK_LATE);	       /* one that cannot be removed at once has not ended */

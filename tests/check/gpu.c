@@ -13,6 +13,17 @@ typedef int unregister_function(void *addr);
 register_function cuMemHostRegister, cuMemHostRegister_v2, cudaHostRegister, hipHostRegister;
 unregister_function cuMemHostUnregister, cudaHostUnregister, hipHostUnregister;
 int gpu_stand_in_count(void);
+void *gpu_stand_in_use(int device, int context);
+extern int gpu_stand_in_holders[2];
+int cuCtxDestroy(void *context);
+int cuCtxDestroy_v2(void *context);
+int hipCtxDestroy(void *context);
+int cuDevicePrimaryCtxReset(int device);
+int cuDevicePrimaryCtxReset_v2(int device);
+int cuDevicePrimaryCtxRelease(int device);
+int cuDevicePrimaryCtxRelease_v2(int device);
+int cudaDeviceReset(void);
+int hipDeviceReset(void);
 
 static const struct way {
 	enum check_interface of;
@@ -25,7 +36,7 @@ static const struct way {
 	{CHECK_HIP, hipHostRegister, hipHostUnregister},
 };
 
-static char memory[2 * LENGTH] __attribute__((aligned(LENGTH)));
+static char memory[4 * LENGTH] __attribute__((aligned(LENGTH)));
 
 /* The runtime calls the driver by name, which leads to ours: that is no second registration. */
 TEST(a_registration_is_followed_once_until_it_ends)
@@ -66,4 +77,112 @@ TEST(a_forked_child_has_nothing)
 	check_gpu_restart();
 	CHECK_EQ(cudaHostUnregister(memory), 0);
 	CHECK_EQ(stub_newest()->state, STUB_DONE);
+}
+
+/* One in each context of each device, in this order. */
+static void register_in_all(register_function *reg)
+{
+	for (int i = 0; i < 4; i++) {
+		gpu_stand_in_use(i / 2, i % 2);
+		if (reg(memory + i * LENGTH, LENGTH, 0))
+			SKIP("memory cannot be locked here");
+	}
+}
+
+/* Those that have not ended, of the newest four: a digit each. */
+static int live(void)
+{
+	int r = 0;
+
+	for (unsigned int i = stub_begun - 4; i < stub_begun; i++)
+		r = r * 10 + (stub_regs[i].state == STUB_DONE);
+	return r;
+}
+
+static void unregister_all(unregister_function *unreg)
+{
+	for (int i = 0; i < 4; i++)
+		unreg(memory + i * LENGTH);
+	CHECK_EQ(live(), 0);
+	CHECK_EQ(gpu_stand_in_count(), 0);
+}
+
+TEST(a_registration_ends_with_its_context)
+{
+	static const struct {
+		int (*destroy)(void *context);
+		register_function *reg;
+		unregister_function *unreg;
+	} ends[] = {
+		{cuCtxDestroy, cuMemHostRegister_v2, cuMemHostUnregister},
+		{cuCtxDestroy_v2, cudaHostRegister, cudaHostUnregister},
+		{hipCtxDestroy, hipHostRegister, hipHostUnregister},
+	};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		register_in_all(ends[i].reg);
+		CHECK_EQ(live(), 1111);
+		/* It is refused: this is a primary one. */
+		CHECK(ends[i].destroy(gpu_stand_in_use(1, 0)) != 0);
+		CHECK_EQ(live(), 1111);
+		CHECK_EQ(ends[i].destroy(gpu_stand_in_use(1, 1)), 0);
+		CHECK_EQ(live(), 1110);
+		CHECK_EQ(gpu_stand_in_count(), 3);
+		unregister_all(ends[i].unreg);
+	}
+}
+TWIN(a_registration_ends_with_its_context, outlives, MRN_BREAK(CHECK_GPU_CONTEXTS));
+TWIN(a_registration_ends_with_its_context, all, MRN_BREAK(CHECK_GPU_DEVICES));
+
+static int reset_first(int device)
+{
+	(void)device;
+	gpu_stand_in_use(0, 0);
+	return cudaDeviceReset();
+}
+
+static int reset_hip_first(int device)
+{
+	(void)device;
+	gpu_stand_in_use(0, 0);
+	return hipDeviceReset();
+}
+
+TEST(a_device_s_registrations_end_when_it_is_reset)
+{
+	static const struct {
+		int (*reset)(int device);
+		register_function *reg;
+		unregister_function *unreg;
+	} ends[] = {
+		{reset_first, cudaHostRegister, cudaHostUnregister},
+		{reset_first, cuMemHostRegister_v2, cuMemHostUnregister},
+		{reset_hip_first, hipHostRegister, hipHostUnregister},
+		{cuDevicePrimaryCtxReset, cuMemHostRegister_v2, cuMemHostUnregister},
+		{cuDevicePrimaryCtxReset_v2, cuMemHostRegister_v2, cuMemHostUnregister},
+		{cuDevicePrimaryCtxRelease, cuMemHostRegister_v2, cuMemHostUnregister},
+		{cuDevicePrimaryCtxRelease_v2, cuMemHostRegister_v2, cuMemHostUnregister},
+	};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		gpu_stand_in_holders[0] = 1;
+		register_in_all(ends[i].reg);
+		CHECK_EQ(ends[i].reset(0), 0);
+		CHECK_EQ(live(), 11);
+		unregister_all(ends[i].unreg);
+	}
+}
+TWIN(a_device_s_registrations_end_when_it_is_reset, outlives, MRN_BREAK(CHECK_GPU_CONTEXTS));
+TWIN(a_device_s_registrations_end_when_it_is_reset, all, MRN_BREAK(CHECK_GPU_DEVICES));
+
+TEST(a_context_that_others_have_does_not_end)
+{
+	gpu_stand_in_holders[0] = 2;
+	register_in_all(cuMemHostRegister_v2);
+	CHECK_EQ(cuDevicePrimaryCtxRelease_v2(0), 0);
+	CHECK_EQ(live(), 1111);
+	CHECK_EQ(gpu_stand_in_count(), 4);
+	CHECK_EQ(cuDevicePrimaryCtxRelease(0), 0);
+	CHECK_EQ(live(), 11);
+	unregister_all(cuMemHostUnregister);
 }
