@@ -33,8 +33,15 @@ struct range {
 	uint32_t position, flight;
 	uint32_t next;	/* in the bucket; or the next free one */
 	uint32_t group; /* it takes a buffer of that: uring_group_of; 0: it has memory of its own */
-	uint32_t most;	/* bytes of it; 0: all */
+	uint32_t most;	/* bytes of it; 0: all; GIVES: it provides some */
 };
+
+#define GIVES (~0u)
+
+static bool selects(const struct range *range)
+{
+	return range->group && range->most != GIVES;
+}
 
 struct uring_flights {
 	size_t size;
@@ -135,7 +142,7 @@ static const struct range *selecting(const struct uring_ring *r, uint64_t user_d
 	if (!f || !r->selecting)
 		return NULL;
 	for (uint32_t i = f->bucket[bucket_of(f, user_data)].first; i; i = f->range[i - 1].next)
-		if (f->range[i - 1].group && f->range[i - 1].user_data == user_data)
+		if (selects(&f->range[i - 1]) && f->range[i - 1].user_data == user_data)
 			return &f->range[i - 1];
 	return NULL;
 }
@@ -161,6 +168,22 @@ static void begin_selecting(struct begin *b, bool bundles)
 	uring_group_awaited(b->r, b->group);
 }
 
+/* A request that gives the kernel buffers, or takes some back: of those nobody says which. */
+static void gives(struct begin *b, const struct io_uring_sqe *sqe)
+{
+	struct uring_ring *r = b->r;
+	const bool takes_back = sqe->opcode == IORING_OP_REMOVE_BUFFERS;
+
+	b->group = takes_back || r->view.is_programs ? uring_group_of(r, sqe->buf_group)
+						     : uring_group_given(r, sqe);
+	if (takes_back || r->silent || (r->is_shared && r->is_overasked) || !has_room(r)) {
+		uring_group_lose(b->group);
+		return;
+	}
+	b->most = GIVES;
+	add(b, 0);
+}
+
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position)
 {
@@ -170,11 +193,15 @@ void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		r->silent = false;
 	r->silent |= !!(sqe->flags & IOSQE_CQE_SKIP_SUCCESS);
 	r->chain = sqe->flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+	if (sqe->opcode == IORING_OP_PROVIDE_BUFFERS || sqe->opcode == IORING_OP_REMOVE_BUFFERS) {
+		gives(&b, sqe);
+		return;
+	}
 	if (!q->op)
 		return;
 	if (q->selects) {
 		b.group = uring_group_of(r, q->index);
-		b.most = (uint32_t)q->length;
+		b.most = q->length < GIVES ? (uint32_t)q->length : 0;
 		if (r->silent)
 			uring_group_lose(b.group);
 	}
@@ -207,7 +234,7 @@ static void end_those(struct uring_ring *r, uint32_t bucket,
 			link = &range->next;
 			continue;
 		}
-		if (range->group) {
+		if (selects(range)) {
 			__atomic_fetch_sub(&r->selecting, 1, __ATOMIC_RELAXED);
 			uring_group_done(range->group, range->flight);
 		}
@@ -233,7 +260,7 @@ static bool is_completed(const struct range *range, void *arg)
 {
 	struct completion *c = arg;
 
-	if (range->user_data != c->user_data || !range->group == c->selects ||
+	if (range->user_data != c->user_data || selects(range) != c->selects ||
 	    (c->any && range->position != c->position))
 		return false;
 	c->any = true;
@@ -268,6 +295,17 @@ static bool end_oldest(struct uring_ring *r, uint64_t user_data, bool selects)
 	return c.any;
 }
 
+/* One with this user_data has failed: perhaps it was to provide buffers. */
+static void lose_given(const struct uring_ring *r, uint64_t user_data)
+{
+	const struct uring_flights *f = r->flights;
+
+	for (uint32_t i = f ? f->bucket[bucket_of(f, user_data)].first : 0; i;
+	     i = f->range[i - 1].next)
+		if (f->range[i - 1].most == GIVES && f->range[i - 1].user_data == user_data)
+			uring_group_lose(f->range[i - 1].group);
+}
+
 static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
 {
 	const bool brings = cqe->flags & IORING_CQE_F_BUFFER;
@@ -277,6 +315,8 @@ static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
 
 		uring_group_back(r, request ? request->group : 0, cqe);
 	}
+	if (cqe->res < 0)
+		lose_given(r, cqe->user_data);
 	/* More is to come: of a multishot request; or that a send without copying has given the memory back. */
 	if (cqe->flags & IORING_CQE_F_MORE || !r->in_flight)
 		return;
@@ -338,9 +378,9 @@ static bool is_of_group(const struct range *range, void *arg)
 	return range->group == *group;
 }
 
-void uring_forget_selecting(struct uring_ring *r, uint32_t group)
+void uring_forget_group(struct uring_ring *r, uint32_t group)
 {
-	for (uint32_t i = 0; r->selecting && i < r->flights->nr; i++)
+	for (uint32_t i = 0; r->in_flight && i < r->flights->nr; i++)
 		end_those(r, i, is_of_group, &group);
 }
 
@@ -376,8 +416,11 @@ void uring_forget_flights(struct uring_ring *r)
 static bool is_untaken(const struct range *range, void *arg)
 {
 	const uint32_t *head = arg;
+	const bool untaken = (int32_t)(range->position - *head) >= 0;
 
-	return (int32_t)(range->position - *head) >= 0;
+	if (untaken && range->most == GIVES)
+		uring_group_lose(range->group);
+	return untaken;
 }
 
 static void end_landed(struct uring_ring *r)

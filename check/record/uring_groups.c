@@ -3,6 +3,9 @@
  * Rings of provided buffers (IORING_REGISTER_PBUF_RING). The kernel pins the ring's own memory, if it is the program's, and
  * reads it whenever a request takes a buffer, which nobody sees: so each change of it is a finding.
  *
+ * Buffers may be provided by requests, too, and then there is no such ring. A request counts when it is submitted; if it
+ * fails, or nobody can say whether it has, it is not known any more what the kernel has.
+ *
  * The buffers are not pinned: the kernel uses their addresses when a request has something for one. So the memory of a
  * buffer that the kernel may take must be there while a request waits for one of its group. Such a request is a flight
  * that is nowhere, until at a change it is placed at a buffer that goes. Which buffers the kernel has: uring_provided.c.
@@ -91,23 +94,31 @@ static void open_provided(struct group *g, const struct uring_ring *r, uint32_t 
 		uring_provided_lose(p);
 }
 
-/* NULL: it cannot be followed. */
-static struct group *begin(const struct io_uring_buf_reg *reg)
+/* NULL without memory. */
+static struct group *make(uint32_t id)
 {
-	struct check_pooled *pooled;
+	struct check_pooled *pooled = check_pool_get(&pool);
 	struct group *g;
 
-	if (!reg->ring_entries || reg->ring_entries & (reg->ring_entries - 1))
-		return NULL;
-	pooled = check_pool_get(&pool);
 	if (!pooled)
 		return NULL;
 	g = container_of(pooled, struct group, pooled);
 	g->reg = NULL;
-	g->id = reg->bgid;
+	g->id = id;
 	g->awaited = g->placed = 0;
 	g->may_have_more = false;
 	g->provided = (struct uring_provided){.is_lost = true};
+	return g;
+}
+
+/* NULL: it cannot be followed. */
+static struct group *begin(const struct io_uring_buf_reg *reg)
+{
+	const bool is_odd = !reg->ring_entries || reg->ring_entries & (reg->ring_entries - 1);
+	struct group *g = is_odd ? NULL : make(reg->bgid);
+
+	if (!g)
+		return NULL;
 	if (!(reg->pad & URING_PBUF_RING_MMAP) && reg->ring_addr)
 		g->reg = check_reg_begin(CHECK_IO_URING, (uintptr_t)reg->ring_addr,
 					 reg->ring_entries * sizeof(struct io_uring_buf),
@@ -123,7 +134,7 @@ static struct group *take_out(struct uring_ring *r, uint32_t id)
 	for (uint32_t *link = &r->groups; (g = at(*link)); link = &g->next)
 		if (g->id == id) {
 			*link = g->next;
-			uring_forget_selecting(r, g->pooled.number);
+			uring_forget_group(r, g->pooled.number);
 			break;
 		}
 	return g;
@@ -215,6 +226,24 @@ uint32_t uring_group_of(const struct uring_ring *r, uint32_t id)
 	const struct group *g = at_id(r, id);
 
 	return g ? g->pooled.number : URING_OTHER_GROUP;
+}
+
+uint32_t uring_group_given(struct uring_ring *r, const struct io_uring_sqe *sqe)
+{
+	struct group *g = at_id(r, sqe->buf_group);
+
+	if (!g) {
+		g = make(sqe->buf_group);
+		if (!g)
+			return URING_OTHER_GROUP;
+		g->provided.is_lost = false;
+		g->next = r->groups;
+		r->groups = g->pooled.number;
+	}
+	if (sqe->fd > 0)
+		uring_provided_give(&g->provided, (uint32_t)sqe->off, (uint32_t)sqe->fd,
+				    (uintptr_t)sqe->addr, sqe->len);
+	return g->pooled.number;
 }
 
 void uring_group_awaited(struct uring_ring *r, uint32_t group)

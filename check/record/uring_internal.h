@@ -135,6 +135,8 @@ void uring_restart_groups(void);
 #define URING_OTHER_GROUP (~0u)
 /* The following are called with the ring's lock. That group: a number, or URING_OTHER_GROUP. */
 uint32_t uring_group_of(const struct uring_ring *r, uint32_t id);
+/* A request provides buffers (IORING_OP_PROVIDE_BUFFERS) for that group, which need not be there. */
+uint32_t uring_group_given(struct uring_ring *r, const struct io_uring_sqe *sqe);
 /* A request that takes one of its buffers begins; or ends, and with it its flight. */
 void uring_group_awaited(struct uring_ring *r, uint32_t group);
 void uring_group_done(uint32_t group, uint32_t flight);
@@ -180,8 +182,8 @@ void uring_completed(struct uring_ring *r);
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position);
 void uring_forget_flights(struct uring_ring *r);
-/* Those that take a buffer of the group. */
-void uring_forget_selecting(struct uring_ring *r, uint32_t group);
+/* Those that take a buffer of the group, or provide some. */
+void uring_forget_group(struct uring_ring *r, uint32_t group);
 /* One of them that takes as many bytes of it as any; most: how many, 0 for all. 0: there is none. */
 uint32_t uring_flight_selecting(const struct uring_ring *r, uint32_t group, uint32_t *most);
 

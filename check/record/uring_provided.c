@@ -89,16 +89,16 @@ static bool read_entries(const struct uring_provided *p, uint32_t at, struct io_
 	return true;
 }
 
-static bool add(struct uring_provided *p, const struct io_uring_buf *entry)
+static bool add(struct uring_provided *p, uint32_t number, uintptr_t start, uint32_t length)
 {
-	struct uring_offer *offer = offer_of(p, entry->bid);
-	const uintptr_t start = (uintptr_t)entry->addr, end = start + entry->len;
+	struct uring_offer *offer = offer_of(p, number);
+	const uintptr_t end = start + length;
 
 	if (!offer)
 		return false;
 	offer->count++;
 	offer->addr = start;
-	offer->length = end < start ? 0 : entry->len;
+	offer->length = end < start ? 0 : length;
 	if (!p->high || start < p->low)
 		p->low = start;
 	if (end > p->high)
@@ -112,7 +112,7 @@ static void take_in(struct uring_provided *p, const struct io_uring_buf *entry)
 
 	if ((int32_t)(position - p->back) < 0 && !MRN_BROKEN(CHECK_OFFER_OVER))
 		p->passed++;
-	else if (!add(p, entry))
+	else if (!add(p, entry->bid, (uintptr_t)entry->addr, entry->len))
 		give_up(p);
 }
 
@@ -132,7 +132,7 @@ void uring_provided_look(struct uring_ring *r, struct uring_provided *p)
 	uint16_t tail;
 
 	uring_completed(r);
-	if (p->is_lost)
+	if (p->is_lost || !p->entries)
 		return;
 	back = p->back;
 	if (!read_tail(p, &tail)) {
@@ -161,6 +161,14 @@ void uring_provided_look(struct uring_ring *r, struct uring_provided *p)
 	/* What has come back meanwhile may have been provided after the tail was read. */
 	if (p->back == back || MRN_BROKEN(CHECK_OFFER_EARLY))
 		find_passed(p);
+}
+
+void uring_provided_give(struct uring_provided *p, uint32_t number, uint32_t nr, uintptr_t addr,
+			 uint32_t length)
+{
+	for (uint32_t i = 0; i < nr && !p->is_lost; i++)
+		if (!add(p, number + i, addr + (uintptr_t)i * length, length))
+			give_up(p);
 }
 
 void uring_provided_back(struct uring_provided *p, uint32_t number, uint32_t bytes, bool more)

@@ -225,6 +225,20 @@ TEST(what_is_provided_twice_is_nowhere)
 }
 TWIN(what_is_provided_twice_is_nowhere, last, MRN_BREAK(CHECK_OFFER_TWICE));
 
+TEST(what_requests_provide_needs_no_ring)
+{
+	provided = (struct uring_provided){0};
+	uring_provided_give(&provided, 3, 2, addr_of(3, 0), 100 * SIZE);
+	look();
+	CHECK(is_kernels(3, 0) && is_kernels(4, 0) && !is_kernels(5, 0));
+	back(3);
+	CHECK(!is_kernels(3, 0) && is_kernels(4, 0));
+	/* There is no such number. */
+	uring_provided_give(&provided, 65535, 2, addr_of(3, 0), SIZE);
+	CHECK_EQ(given_up, 1);
+	CHECK(!is_kernels(4, 0));
+}
+
 /* More than the ring can hold: there was a round that nobody has seen. */
 TEST(a_tail_that_has_gone_round_loses_all)
 {

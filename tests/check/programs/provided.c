@@ -82,6 +82,30 @@ static void open_group(unsigned short flags)
 	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
 }
 
+/* By requests. */
+static int give(int op, int nr, char *at, unsigned int first)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+	need(sqe, "a free entry");
+	io_uring_prep_rw(op, sqe, nr, at, at ? SIZE : 0, first);
+	sqe->buf_group = GROUP;
+	sqe->user_data = 8;
+	ring_submit(&ring);
+	return ring_reap(&ring);
+}
+
+static void open_given(void)
+{
+	char *at = map((size_t)ENTRIES * SIZE);
+
+	ring_open(&ring, by_liburing, 0);
+	for (int i = 0; i < ENTRIES; i++)
+		addr[i] = at + (size_t)i * SIZE;
+	need(give(IORING_OP_PROVIDE_BUFFERS, ENTRIES, at, 0) >= 0, "PROVIDE_BUFFERS");
+	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+}
+
 static void receive(int more, unsigned int length)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
@@ -165,7 +189,58 @@ static void rest(void)
 	unmap(addr[n] + PAGE, PAGE);
 }
 
+static void given(void)
+{
+	open_given();
+	receive(MULTISHOT, 0);
+	unmap(addr[(gets(10) + 1) % ENTRIES], SIZE);
+}
+
+static void given_again(void)
+{
+	unsigned short n;
+
+	open_given();
+	receive(MULTISHOT, 0);
+	n = gets(10);
+	need(give(IORING_OP_PROVIDE_BUFFERS, 1, addr[n], n) >= 0, "PROVIDE_BUFFERS");
+	unmap(addr[n], SIZE);
+}
+
 /* ---- right */
+
+static void given_taken(void)
+{
+	open_given();
+	receive(MULTISHOT, 0);
+	for (int i = 0; i < 100; i++) {
+		unsigned short n = gets(10);
+
+		unmap(addr[n], SIZE);
+		addr[n] = map(SIZE);
+		need(give(IORING_OP_PROVIDE_BUFFERS, 1, addr[n], n) >= 0, "PROVIDE_BUFFERS");
+	}
+}
+
+static void given_back(void)
+{
+	open_given();
+	receive(MULTISHOT, 0);
+	need(give(IORING_OP_REMOVE_BUFFERS, ENTRIES, NULL, 0) == ENTRIES, "REMOVE_BUFFERS");
+	for (int i = 0; i < ENTRIES; i++)
+		unmap(addr[i], SIZE);
+}
+
+/* There is no such number. */
+static void given_in_vain(void)
+{
+	char *at = map(SIZE);
+
+	open_given();
+	receive(MULTISHOT, 0);
+	need(give(IORING_OP_PROVIDE_BUFFERS, 2, at, 65535) < 0, "a refusal");
+	unmap(at, SIZE);
+}
 
 static void none(void)
 {
@@ -314,6 +389,11 @@ static const struct {
 	{"provided-again", provided_again},
 	{"kernel-s-ring", kernel_s_ring},
 	{"rest", rest},
+	{"given", given},
+	{"given-again", given_again},
+	{"given-taken", given_taken},
+	{"given-back", given_back},
+	{"given-in-vain", given_in_vain},
 	{"none", none},
 	{"idle", idle},
 	{"taken", taken},
