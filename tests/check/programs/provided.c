@@ -12,7 +12,7 @@
 
 #include "tests/check/programs/ring.h"
 
-enum { ENTRIES = 4, PAGE = 4096, SIZE = 2 * PAGE, GROUP = 5 };
+enum { ENTRIES = 4, PAGE = 4096, SIZE = 2 * PAGE, FIRST_GROUP = 5 };
 
 /* Newer than Debian 12's headers. */
 enum {
@@ -26,10 +26,18 @@ enum {
 
 static struct ring ring;
 static bool by_liburing;
-static struct io_uring_buf *buffers; /* the ring of them */
-static unsigned short tail;
-static char *addr[ENTRIES]; /* by number */
+static struct group {
+	struct io_uring_buf *buffers; /* the ring of them */
+	unsigned short tail;
+	char *addr[ENTRIES]; /* by number */
+} groups[2], *g = &groups[0];
 static int ends[2];
+static bool is_one_user_data;
+
+static unsigned short group_id(void)
+{
+	return (unsigned short)(FIRST_GROUP + (g - groups));
+}
 
 static char *map(size_t size)
 {
@@ -46,27 +54,26 @@ static void unmap(char *at, size_t size)
 
 static void provide(unsigned short number)
 {
-	struct io_uring_buf *b = &buffers[tail % ENTRIES];
+	struct io_uring_buf *b = &g->buffers[g->tail % ENTRIES];
 
-	b->addr = (uintptr_t)addr[number];
+	b->addr = (uintptr_t)g->addr[number];
 	b->len = SIZE;
 	b->bid = number;
-	tail++;
-	__atomic_store_n(&buffers->resv, tail, __ATOMIC_RELEASE);
+	g->tail++;
+	__atomic_store_n(&g->buffers->resv, g->tail, __ATOMIC_RELEASE);
 }
 
 static void provide_new(unsigned short number)
 {
-	addr[number] = map(SIZE);
+	g->addr[number] = map(SIZE);
 	provide(number);
 }
 
-static void open_group(unsigned short flags)
+static void add_group(unsigned short flags)
 {
-	struct io_uring_buf_reg group = {.ring_entries = ENTRIES, .bgid = GROUP, .pad = flags};
+	struct io_uring_buf_reg group = {.ring_entries = ENTRIES, .bgid = group_id(), .pad = flags};
 	void *at = NULL;
 
-	ring_open(&ring, by_liburing, 0);
 	if (!(flags & BY_KERNEL))
 		at = map(PAGE);
 	group.ring_addr = (uintptr_t)at;
@@ -74,11 +81,17 @@ static void open_group(unsigned short flags)
 	     "such a ring of provided buffers");
 	if (flags & BY_KERNEL)
 		at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd,
-			  OFFSET | GROUP << OFFSET_SHIFT);
+			  OFFSET | (off_t)group_id() << OFFSET_SHIFT);
 	need(at != MAP_FAILED, "the ring of provided buffers");
-	buffers = at;
+	g->buffers = at;
 	for (unsigned short i = 0; i < ENTRIES; i++)
 		provide_new(i);
+}
+
+static void open_group(unsigned short flags)
+{
+	ring_open(&ring, by_liburing, 0);
+	add_group(flags);
 	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
 }
 
@@ -89,7 +102,7 @@ static int give(int op, int nr, char *at, unsigned int first)
 
 	need(sqe, "a free entry");
 	io_uring_prep_rw(op, sqe, nr, at, at ? SIZE : 0, first);
-	sqe->buf_group = GROUP;
+	sqe->buf_group = group_id();
 	sqe->user_data = 8;
 	ring_submit(&ring);
 	return ring_reap(&ring);
@@ -101,7 +114,7 @@ static void open_given(void)
 
 	ring_open(&ring, by_liburing, 0);
 	for (int i = 0; i < ENTRIES; i++)
-		addr[i] = at + (size_t)i * SIZE;
+		g->addr[i] = at + (size_t)i * SIZE;
 	need(give(IORING_OP_PROVIDE_BUFFERS, ENTRIES, at, 0) >= 0, "PROVIDE_BUFFERS");
 	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
 }
@@ -114,8 +127,8 @@ static void receive(int more, unsigned int length)
 	io_uring_prep_rw(IORING_OP_RECV, sqe, ends[0], NULL, length, 0);
 	sqe->ioprio = (unsigned short)more;
 	sqe->flags = IOSQE_BUFFER_SELECT;
-	sqe->buf_group = GROUP;
-	sqe->user_data = 7;
+	sqe->buf_group = group_id();
+	sqe->user_data = is_one_user_data ? FIRST_GROUP : group_id();
 	ring_submit(&ring);
 }
 
@@ -150,14 +163,14 @@ static void armed(void)
 {
 	open_group(0);
 	receive(0, 0);
-	unmap(addr[2], SIZE);
+	unmap(g->addr[2], SIZE);
 }
 
 static void armed_on(void)
 {
 	open_group(0);
 	receive(MULTISHOT, 0);
-	unmap(addr[(gets(10) + 1) % ENTRIES], SIZE);
+	unmap(g->addr[(gets(10) + 1) % ENTRIES], SIZE);
 }
 
 static void provided_again(void)
@@ -168,14 +181,14 @@ static void provided_again(void)
 	receive(MULTISHOT, 0);
 	n = gets(10);
 	provide(n);
-	unmap(addr[n], SIZE);
+	unmap(g->addr[n], SIZE);
 }
 
 static void kernel_s_ring(void)
 {
 	open_group(BY_KERNEL);
 	receive(0, 0);
-	unmap(addr[2], SIZE);
+	unmap(g->addr[2], SIZE);
 }
 
 /* Of the buffer in use the first page came back. */
@@ -186,14 +199,34 @@ static void rest(void)
 	open_group(INCREMENTAL);
 	receive(MULTISHOT, 0);
 	n = gets(PAGE);
-	unmap(addr[n] + PAGE, PAGE);
+	unmap(g->addr[n] + PAGE, PAGE);
+}
+
+/* Of two groups, each has its own buffers under the same numbers. */
+static void second(void)
+{
+	unsigned short n;
+
+	open_group(0);
+	g = &groups[1];
+	add_group(0);
+	for (int i = 0; i < 4 * ENTRIES; i++) {
+		g = &groups[i % 2];
+		receive(0, 0);
+		n = gets(10);
+		unmap(g->addr[n], SIZE);
+		provide_new(n);
+	}
+	receive(0, 0);
+	unmap(groups[0].addr[2], SIZE);
+	unmap(groups[1].addr[2], SIZE);
 }
 
 static void given(void)
 {
 	open_given();
 	receive(MULTISHOT, 0);
-	unmap(addr[(gets(10) + 1) % ENTRIES], SIZE);
+	unmap(g->addr[(gets(10) + 1) % ENTRIES], SIZE);
 }
 
 static void given_again(void)
@@ -203,8 +236,8 @@ static void given_again(void)
 	open_given();
 	receive(MULTISHOT, 0);
 	n = gets(10);
-	need(give(IORING_OP_PROVIDE_BUFFERS, 1, addr[n], n) >= 0, "PROVIDE_BUFFERS");
-	unmap(addr[n], SIZE);
+	need(give(IORING_OP_PROVIDE_BUFFERS, 1, g->addr[n], n) >= 0, "PROVIDE_BUFFERS");
+	unmap(g->addr[n], SIZE);
 }
 
 /* ---- right */
@@ -216,9 +249,9 @@ static void given_taken(void)
 	for (int i = 0; i < 100; i++) {
 		unsigned short n = gets(10);
 
-		unmap(addr[n], SIZE);
-		addr[n] = map(SIZE);
-		need(give(IORING_OP_PROVIDE_BUFFERS, 1, addr[n], n) >= 0, "PROVIDE_BUFFERS");
+		unmap(g->addr[n], SIZE);
+		g->addr[n] = map(SIZE);
+		need(give(IORING_OP_PROVIDE_BUFFERS, 1, g->addr[n], n) >= 0, "PROVIDE_BUFFERS");
 	}
 }
 
@@ -228,7 +261,7 @@ static void given_back(void)
 	receive(MULTISHOT, 0);
 	need(give(IORING_OP_REMOVE_BUFFERS, ENTRIES, NULL, 0) == ENTRIES, "REMOVE_BUFFERS");
 	for (int i = 0; i < ENTRIES; i++)
-		unmap(addr[i], SIZE);
+		unmap(g->addr[i], SIZE);
 }
 
 /* There is no such number. */
@@ -253,10 +286,33 @@ static void none(void)
 static void idle(void)
 {
 	open_group(0);
-	unmap(addr[2], SIZE);
+	unmap(g->addr[2], SIZE);
 	receive(0, 0);
-	unmap(addr[gets(10)], SIZE);
-	unmap(addr[3], SIZE);
+	unmap(g->addr[gets(10)], SIZE);
+	unmap(g->addr[3], SIZE);
+}
+
+/* Nobody can say whose buffers come back. */
+static void same_user_data(void)
+{
+	open_group(0);
+	g = &groups[1];
+	add_group(0);
+	is_one_user_data = true;
+	for (int i = 0; i < 4 * ENTRIES; i++) {
+		unsigned short n;
+
+		g = &groups[0];
+		receive(0, 0);
+		g = &groups[1];
+		receive(0, 0);
+		for (int k = 0; k < 2; k++) {
+			g = &groups[k];
+			n = gets(10);
+			unmap(g->addr[n], SIZE);
+			provide_new(n);
+		}
+	}
 }
 
 static void taken(void)
@@ -266,7 +322,7 @@ static void taken(void)
 	for (int i = 0; i < 100; i++) {
 		unsigned short n = gets(10);
 
-		unmap(addr[n], SIZE);
+		unmap(g->addr[n], SIZE);
 		provide_new(n);
 	}
 }
@@ -275,9 +331,9 @@ static void other_pages(void)
 {
 	open_group(0);
 	receive(MULTISHOT, 0);
-	need(!madvise(addr[1], SIZE, MADV_DONTNEED), "madvise");
-	need(mmap(addr[2], SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		  -1, 0) == addr[2],
+	need(!madvise(g->addr[1], SIZE, MADV_DONTNEED), "madvise");
+	need(mmap(g->addr[2], SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		  -1, 0) == g->addr[2],
 	     "mmap");
 	for (int i = 0; i < ENTRIES; i++)
 		gets(10);
@@ -290,9 +346,9 @@ static void first_part(void)
 	open_group(INCREMENTAL);
 	receive(MULTISHOT, 0);
 	n = gets(PAGE);
-	unmap(addr[n], PAGE);
+	unmap(g->addr[n], PAGE);
 	need(gets(PAGE) == n, "the rest of the same buffer");
-	unmap(addr[n] + PAGE, PAGE);
+	unmap(g->addr[n] + PAGE, PAGE);
 }
 
 /* No request uses more than its length. */
@@ -300,7 +356,7 @@ static void behind_length(void)
 {
 	open_group(0);
 	receive(0, 100);
-	unmap(addr[2] + PAGE, PAGE);
+	unmap(g->addr[2] + PAGE, PAGE);
 }
 
 static void ended(void)
@@ -311,12 +367,12 @@ static void ended(void)
 	shutdown(ends[1], SHUT_WR);
 	need(ring_reap(&ring) == 0, "the end of the connection");
 	for (int i = 0; i < ENTRIES; i++)
-		unmap(addr[i], SIZE);
+		unmap(g->addr[i], SIZE);
 }
 
 static void unregistered(void)
 {
-	struct io_uring_buf_reg group = {.bgid = GROUP};
+	struct io_uring_buf_reg group = {.bgid = group_id()};
 
 	open_group(0);
 	receive(MULTISHOT, 0);
@@ -324,7 +380,7 @@ static void unregistered(void)
 	need(!ring_register(&ring, IORING_UNREGISTER_PBUF_RING, &group, 1),
 	     "IORING_UNREGISTER_PBUF_RING");
 	for (int i = 0; i < ENTRIES; i++)
-		unmap(addr[i], SIZE);
+		unmap(g->addr[i], SIZE);
 }
 
 static void closed(void)
@@ -333,7 +389,7 @@ static void closed(void)
 	receive(MULTISHOT, 0);
 	ring_close(&ring);
 	for (int i = 0; i < ENTRIES; i++)
-		unmap(addr[i], SIZE);
+		unmap(g->addr[i], SIZE);
 }
 
 /* ---- the kernel takes buffers all the time, while the program gives those back that it has got */
@@ -362,7 +418,7 @@ static void storm(void)
 			const unsigned short n = (unsigned short)(flags >> IORING_CQE_BUFFER_SHIFT);
 
 			got += res;
-			unmap(addr[n], SIZE);
+			unmap(g->addr[n], SIZE);
 			provide_new(n);
 		}
 		/* There was none left. */
@@ -377,7 +433,7 @@ static void after_storm(void)
 {
 	storm();
 	receive(0, 0);
-	unmap(addr[2], SIZE);
+	unmap(g->addr[2], SIZE);
 }
 
 static const struct {
@@ -389,6 +445,7 @@ static const struct {
 	{"provided-again", provided_again},
 	{"kernel-s-ring", kernel_s_ring},
 	{"rest", rest},
+	{"second", second},
 	{"given", given},
 	{"given-again", given_again},
 	{"given-taken", given_taken},
@@ -397,6 +454,7 @@ static const struct {
 	{"none", none},
 	{"idle", idle},
 	{"taken", taken},
+	{"same-user-data", same_user_data},
 	{"other-pages", other_pages},
 	{"first-part", first_part},
 	{"behind-length", behind_length},
