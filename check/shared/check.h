@@ -31,6 +31,7 @@ MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
 MRN_PART(CHECK_SIGNALS);       /* a handler may interrupt an insertion */
 MRN_PART(CHECK_SPARED);	       /* what a change spares counts as changed */
 MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
+MRN_PART(CHECK_UNPINNED);      /* what may not be pinned is in doubt, too */
 MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
 MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
 MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registration of its own */

@@ -323,6 +323,24 @@ TEST(what_is_changed_while_it_is_registered_is_found)
 }
 TWIN(what_is_changed_while_it_is_registered_is_found, begun, BREAK(CHECK_BEGUN));
 
+TEST(what_may_not_be_pinned_is_not_in_doubt)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	drop(memory, at(1));
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mrn_mm_self(), addr(0), addr(1));
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	reg = check_reg_begin(CHECK_FABRIC, addr(0), at(1), 0);
+	check_reg_done(reg, 7);
+	mmu_notifier_invalidate_range_end(&range);
+	*memory = 1;
+	check_use(reg, addr(0), at(1), "it");
+	CHECK(!only(CHECK_USE));
+}
+TWIN(what_may_not_be_pinned_is_not_in_doubt, unpinned, BREAK(CHECK_UNPINNED));
+
 TEST(what_has_changed_before_it_was_pinned_is_good)
 {
 	struct check_reg *reg;
