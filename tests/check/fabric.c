@@ -9,6 +9,7 @@
 #include "check/shared/check.h"
 #include "tests/check/fabric_provider.h"
 #include "tests/check/stub.h"
+#include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 
 #define LENGTH 8192
@@ -149,9 +150,13 @@ TEST(a_region_may_be_registered_twice)
 
 TEST(a_domain_s_end_ends_its_regions)
 {
+	struct fid_mr *mr;
+
 	open_all();
-	reg(p, LENGTH, LOCAL, 1);
+	mr = reg(p, LENGTH, LOCAL, 1);
 	CHECK_EQ(stub_count(STUB_DONE), 1);
+	/* It goes with its domain. */
+	free(mr);
 	fabric_provider.regions = 0;
 	close_all();
 }
@@ -203,6 +208,31 @@ TEST(pages_that_are_pinned_again_are_new)
 }
 
 TWIN(pages_that_are_pinned_again_are_new, are_old, MRN_BREAK(CHECK_FABRIC_AGAIN));
+
+/* As libibverbs does if libfabric asks it for memory that follows changes. */
+static void page_on_demand(void)
+{
+	check_above.on_demand = check_above.registers;
+}
+
+TEST(memory_that_is_paged_in_on_demand_is_not_followed)
+{
+	struct fid_mr *mr;
+
+	open_all();
+	fabric_provider.below = page_on_demand;
+	mr = reg(p, LENGTH, LOCAL, 1);
+	CHECK_EQ(stub_begun, 1);
+	CHECK_EQ(stub_newest()->state, STUB_ENDED);
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	/* The next may come from a cache. */
+	fabric_provider.below = NULL;
+	mr = reg(p, LENGTH, LOCAL, 1);
+	CHECK_EQ(stub_begun, 1);
+	CHECK(!check_above.on_demand && !check_above.registers);
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
 
 TEST(a_forked_child_has_nothing)
 {
@@ -363,3 +393,44 @@ TEST(what_is_told_is_told_once)
 }
 
 TWIN(what_is_told_is_told_once, is_told_twice, MRN_BREAK(CHECK_FABRIC_TWICE));
+
+/* Their objects are their own, and have the same tables. */
+static void work(void *arg)
+{
+	char *mine = memory + (uintptr_t)arg * 64;
+	struct fi_info info = {0};
+	struct fid_domain *d;
+	struct fid_mr *mr;
+	struct fid_ep *e;
+
+	for (int i = 0; i < 200; i++) {
+		CHECK_ERR(fi_domain(fabric, &info, &d, NULL), 0);
+		for (int k = 0; k < 10; k++) {
+			CHECK_ERR(fi_endpoint(d, &info, &e, NULL), 0);
+			CHECK_ERR(fi_mr_reg(d, mine, 64, LOCAL, 0, 1, 0, &mr, NULL), 0);
+			CHECK_ERR(fi_send(e, mine, 64, fi_mr_desc(mr), 0, NULL), 0);
+			CHECK_ERR(fi_enable(e), 0);
+			CHECK_ERR(fi_send(e, mine, 64, fi_mr_desc(mr), 0, NULL), 0);
+			CHECK_ERR(fi_close(&mr->fid), 0);
+			CHECK_ERR(fi_close(&e->fid), 0);
+		}
+		CHECK_ERR(fi_close(&d->fid), 0);
+	}
+}
+
+TEST(threads_open_and_close_what_is_theirs)
+{
+	struct test_thread thread[4];
+
+	CHECK_ERR(fi_fabric(NULL, &fabric, NULL), 0);
+	for (uintptr_t i = 0; i < 4; i++)
+		test_thread(&thread[i], work, (void *)i);
+	for (int i = 0; i < 4; i++)
+		test_join(&thread[i]);
+	CHECK_EQ(stub_begun, 4 * 200 * 10);
+	CHECK_EQ(stub_count(STUB_ENDED), stub_begun);
+	CHECK_EQ(stub_wrong_uses, 0);
+	for (unsigned int i = 0; i < stub_begun; i++)
+		CHECK_EQ(stub_regs[i].uses, 2);
+	CHECK_ERR(fi_close(&fabric->fid), 0);
+}

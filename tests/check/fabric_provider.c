@@ -19,9 +19,9 @@ EXPORTED struct fabric_provider fabric_provider;
 
 static ssize_t note(const char *op, const void *addr, size_t length)
 {
-	fabric_provider.op = op;
-	fabric_provider.addr = addr;
-	fabric_provider.length = length;
+	__atomic_store_n(&fabric_provider.op, op, __ATOMIC_RELAXED);
+	__atomic_store_n(&fabric_provider.addr, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&fabric_provider.length, length, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ static int mr_close(struct fid *fid)
 {
 	if (fabric_provider.refuses)
 		return -FI_EBUSY;
-	fabric_provider.regions--;
+	__atomic_sub_fetch(&fabric_provider.regions, 1, __ATOMIC_RELAXED);
 	if (fid != (void *)the_cached)
 		free(fid);
 	else if (!--users)
@@ -195,7 +195,9 @@ static int mr_regattr(struct fid *fid, const struct fi_mr_attr *attr, uint64_t f
 		the_cached = m;
 		users++;
 	}
-	fabric_provider.regions++;
+	__atomic_add_fetch(&fabric_provider.regions, 1, __ATOMIC_RELAXED);
+	if (fabric_provider.below)
+		fabric_provider.below();
 	*mr = m;
 	return 0;
 }

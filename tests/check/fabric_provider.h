@@ -15,7 +15,8 @@ struct fabric_provider {
 	bool cached;	    /* there is one region, which all get */
 	bool refuses;	    /* to close regions */
 	bool opens_its_own; /* endpoints of the same domain, when one is enabled, and transfers by it */
-	/* Noted. */
+	void (*below)(void); /* what a registration calls, if it is not NULL */
+	/* Noted, by whatever thread. */
 	unsigned int regions; /* open, each as often as it has been opened */
 	struct fid_ep *own;   /* the newest that it has opened for itself */
 	const char *op;	      /* the last operation */
