@@ -118,8 +118,9 @@ struct call {
 	bool pins_stay;
 };
 
-static const struct call *current;
-static unsigned int calls, ends;
+/* glibc says of brk and its like that they call nothing here (leaf), so a compiler may keep these in registers over one. */
+static const struct call *volatile current;
+static volatile unsigned int calls, ends;
 
 static bool is_current(const struct mmu_notifier_range *range)
 {
