@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Shows the program's system calls to one observer before they are made, wherever dispatch catches them, and those of
- * mrn_source_bypass. For
- * libmrn-check, which has to know what a program registers with a device, and what it asks the device to do.
+ * mrn_source_bypass; and says of changes that they may be none. For libmrn-check, which has to know what a program
+ * registers with a device, what it asks the device to do, and what becomes of the memory.
  *
  * Not shown: calls by int $0x80 and x32's, whose structures have another form; and what dispatch does not catch. A call
  * may be shown twice: where dispatch has it made again, to be caught on another stack.
@@ -10,6 +10,7 @@
 #ifndef MRN_SOURCE_OBSERVE_H
 #define MRN_SOURCE_OBSERVE_H
 
+#include <mrn/mmu_notifier.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +30,11 @@ struct mrn_observer {
 	 * for calls that do not wait, and about which dispatch does nothing itself: else it would not be done.
 	 */
 	bool (*sees)(long nr, long a[6], long *result);
+	/*
+	 * On the event path, before the end of an invalidation: the call that it was for has failed, or says that it has
+	 * moved nothing. Some pages of the range may have gone all the same. NULL: nobody wants to know.
+	 */
+	void (*doubts)(const struct mmu_notifier_range *token);
 };
 
 /* Calls from here on are shown. Only one observer: the last. */
@@ -36,6 +42,9 @@ void mrn_observe(const struct mrn_observer *observer);
 
 /* Makes a call of the program's in place of dispatch: the kernel's value. It is not caught, and made in any sandbox. */
 long mrn_observed_call(long nr, const long a[6]);
+
+/* For brackets: see doubts. */
+void mrn_observer_doubts(const struct mmu_notifier_range *token);
 
 /* Internal: the observer, or NULL. */
 extern const struct mrn_observer *mrn_observer;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "check/record/mark.h"
 #include "check/record/uring.h"
 #include "check/record/vfio.h"
 #include "os/generation.h"
@@ -74,7 +75,8 @@ bool check_call_sees(long nr, long a[6], long *result)
 
 int check_calls_start(void)
 {
-	static struct mrn_observer observer = {.sees = check_call_sees};
+	static struct mrn_observer observer = {.sees = check_call_sees,
+					       .doubts = check_marks_doubt};
 
 	int r = mrn_generation_init();
 

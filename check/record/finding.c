@@ -46,7 +46,7 @@ static void fill(struct check_finding *to, const struct check_finding *f, const 
 	__atomic_store_n(&to->ready, 1, __ATOMIC_RELEASE);
 }
 
-void check_finding_add(const struct check_finding *finding, const char *op)
+uint32_t check_finding_open(const struct check_finding *finding, const char *op)
 {
 	struct check_log *log = check_log_mine();
 	const uint64_t key = key_of(finding, op);
@@ -54,19 +54,38 @@ void check_finding_add(const struct check_finding *finding, const char *op)
 	if (log)
 		__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
 	for (uint64_t i = 0; log && i < PROBES; i++) {
-		struct check_finding *f = &log->finding[((key >> 1) + i) % CHECK_FINDINGS];
+		const uint64_t at = ((key >> 1) + i) % CHECK_FINDINGS;
+		struct check_finding *f = &log->finding[at];
 		uint64_t was = __atomic_load_n(&f->key, __ATOMIC_RELAXED);
 
 		if (!was && __atomic_compare_exchange_n(&f->key, &was, key, false, __ATOMIC_RELAXED,
 							__ATOMIC_RELAXED)) {
 			fill(f, finding, op);
-			__atomic_fetch_add(&log->findings, 1, __ATOMIC_RELEASE);
 			was = key;
 		}
 		if (was == key) {
-			__atomic_fetch_add(&f->count, 1, __ATOMIC_RELAXED);
-			return;
+			__atomic_fetch_add(&f->open, 1, __ATOMIC_RELAXED);
+			return (uint32_t)at + 1;
 		}
 	}
 	CHECK_COUNT(no_finding);
+	return 0;
+}
+
+void check_finding_close(uint32_t number, bool found)
+{
+	struct check_log *log = number ? check_log_mine() : NULL;
+	struct check_finding *f = log ? &log->finding[number - 1] : NULL;
+
+	if (!f)
+		return;
+	/* Release pairs with the tool's acquire: if it sees the number, it sees the count. */
+	if (found && !__atomic_fetch_add(&f->count, 1, __ATOMIC_RELAXED))
+		__atomic_fetch_add(&log->findings, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_sub(&f->open, 1, __ATOMIC_RELAXED);
+}
+
+void check_finding_add(const struct check_finding *finding, const char *op)
+{
+	check_finding_close(check_finding_open(finding, op), true);
 }

@@ -3,12 +3,20 @@
 #ifndef MRN_CHECK_FINDING_H
 #define MRN_CHECK_FINDING_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "check/shared/log.h"
 
 /* Adds one; its members from grade on are set, but those of the thread. Without room it is counted as such. */
 void check_finding_add(const struct check_finding *finding, const char *op);
+/*
+ * The same for one that is not certain yet. Returns its number, for check_finding_close, which takes it away again unless
+ * found. Without that (the process is gone) it counts. 0: it has no room, and close ignores it.
+ */
+uint32_t check_finding_open(const struct check_finding *finding, const char *op);
+void check_finding_close(uint32_t number, bool found);
 
 /* Adds 1 to a count of the log's. */
 #define CHECK_COUNT(name) check_count(offsetof(struct check_log, counts.name))

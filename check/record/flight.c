@@ -6,7 +6,9 @@
 #include "check/record/change.h"
 #include "check/record/depot.h"
 #include "check/record/finding.h"
+#include "check/record/kept.h"
 #include "check/record/map.h"
+#include "check/record/mark.h"
 #include "check/record/pool.h"
 #include "check/shared/check.h"
 #include "os/container_of.h"
@@ -124,32 +126,38 @@ void check_flight_end(uint32_t flight)
 	check_pool_put(&pool, &f->pooled);
 }
 
-/* True if the change leaves the pages of the flight where they are: it takes none of a file's, nor any that is not there. */
-static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, uintptr_t end)
+/*
+ * True if the change leaves the pages of [start, end) where they are: it takes none of a file's, nor any that is not there.
+ * *first: the first of them that it does not leave. A call that fails has left that one, or none: the kernel goes on upwards
+ * until it fails.
+ */
+static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, uintptr_t end,
+		      uintptr_t *first)
 {
-	const uintptr_t from = mrn_page_down(start > range->start ? start : range->start);
-	const uintptr_t to = end < range->end ? end : range->end;
 	const uint64_t there = MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED;
 	bool spared = true;
 	uint64_t entry;
 	int fd;
 
+	*first = start;
 	if (!check_change_spares_files(range))
 		return false;
 	fd = check_map_open();
-	for (uintptr_t p = from; p < to && spared; p += mrn_page_size())
+	for (uintptr_t p = start; p < end && spared; p += mrn_page_size()) {
+		*first = p;
 		spared = fd >= 0 && !mrn_pagemap_read(fd, p, 1, &entry) &&
 			 (!(entry & there) || (entry & MRN_PAGEMAP_FILE));
+	}
 	if (fd >= 0)
 		mrn_pagemap_close(fd);
 	return spared;
 }
 
-/* True if it is in flight there. */
+/* True if it is in flight there; *state tells this flight from others in its place. */
 static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
-		    struct check_finding *found, const char **op)
+		    struct check_finding *found, const char **op, uint32_t *of)
 {
-	const uint32_t state = __atomic_load_n(&f->state, __ATOMIC_ACQUIRE);
+	const uint32_t state = *of = __atomic_load_n(&f->state, __ATOMIC_ACQUIRE);
 	const uintptr_t start = __atomic_load_n(&f->start, __ATOMIC_RELAXED);
 	const uintptr_t end = __atomic_load_n(&f->end, __ATOMIC_RELAXED);
 
@@ -174,11 +182,52 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 	return __atomic_load_n(&f->state, __ATOMIC_RELAXED) == state;
 }
 
+/* Once for each flight. */
+static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
+		   bool doubtful)
+{
+	struct flight *f = at(m->number);
+	struct check_kept kept;
+	bool changed = true;
+
+	if (doubtful) {
+		check_kept_begin(&kept, range, m->start, m->end);
+		changed = !check_kept_is(&kept, m->start);
+		check_kept_end(&kept);
+	}
+	/* If it is over by now, it is the only one that says so, or nearly: two changes of one flight may be open at a time. */
+	if (changed && __atomic_load_n(&f->state, __ATOMIC_RELAXED) == m->state)
+		changed = !__atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED);
+	check_finding_close(m->finding, changed);
+}
+
+/* Adds what counts at the end of the change, if it is one. */
+static void mark(struct flight *f, const struct mmu_notifier_range *range,
+		 struct check_finding *found, const char *op, uint32_t state)
+{
+	const uintptr_t start = found->used_start, end = start + found->used_length;
+	struct check_mark m = {
+		.settle = settle,
+		.number = f->pooled.number,
+		.state = state,
+		.end = mrn_page_up(end < range->end ? end : range->end),
+	};
+
+	if (is_spared(range, mrn_page_down(start > range->start ? start : range->start), m.end,
+		      &m.start) ||
+	    __atomic_load_n(&f->reported, __ATOMIC_RELAXED))
+		return;
+	found->changed = check_depot_take();
+	m.finding = check_finding_open(found, op);
+	check_mark_add(&m, range);
+}
+
 void check_flight_changed(const struct mmu_notifier_range *range)
 {
 	struct check_finding found;
 	const char *op;
 	bool looked = false, is_known = true;
+	uint32_t state;
 
 	if (MRN_BROKEN(CHECK_FLIGHTS) || !__atomic_load_n(&in_flight, __ATOMIC_RELAXED) ||
 	    !check_change_takes_pages(range))
@@ -188,7 +237,7 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 	for (uint32_t i = 1; i <= check_pool_highest(&pool); i++) {
 		struct flight *f = at(i);
 
-		if (!f || !look_at(f, range, &found, &op))
+		if (!f || !look_at(f, range, &found, &op, &state))
 			continue;
 		for (unsigned int k = 0; k < nr_looks && !looked; k++)
 			is_known &= looks[k]();
@@ -197,13 +246,8 @@ void check_flight_changed(const struct mmu_notifier_range *range)
 			CHECK_COUNT(given_up);
 			return;
 		}
-		/* Once for each flight. */
-		if (!look_at(f, range, &found, &op) ||
-		    is_spared(range, found.used_start, found.used_start + found.used_length) ||
-		    __atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED))
-			continue;
-		found.changed = check_depot_take();
-		check_finding_add(&found, op);
+		if (look_at(f, range, &found, &op, &state))
+			mark(f, range, &found, op, state);
 	}
 }
 

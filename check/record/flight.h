@@ -43,7 +43,7 @@ void check_flight_places(void (*place)(const struct mmu_notifier_range *range));
 #define CHECK_FLIGHT_LOOKS 4
 void check_flight_on_change(bool (*look)(void));
 
-/* The memory is about to change. */
+/* The memory is about to change. What is in flight there is reported at the end of the change: mark.h. */
 void check_flight_changed(const struct mmu_notifier_range *range);
 
 /* In a forked child: nothing is in flight. */

@@ -8,6 +8,7 @@
 
 #include "check/record/interfaces.h"
 #include "check/record/flight.h"
+#include "check/record/mark.h"
 #include "check/record/registration.h"
 #include "watch/record/exec_plan.h"
 #include "watch/record/images.h"
@@ -40,6 +41,7 @@ static void end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 		watch_modules_unmapped(range->start, range->end, watch_now_ns());
 	if (range->cause == MRN_CAUSE_EXEC)
 		watch_lane_stays(range);
+	check_marks_end(range);
 }
 
 static const struct mmu_notifier_ops ops = {
@@ -78,6 +80,7 @@ int watch_recorder_start(void)
 void watch_recorder_forget(void)
 {
 	check_interfaces_restart();
+	check_marks_restart();
 	check_flight_restart();
 	check_reg_restart();
 	watch_lane_leave();

@@ -10,7 +10,10 @@
 #include "check/record/change.h"
 #include "check/record/depot.h"
 #include "check/record/finding.h"
+#include "check/record/kept.h"
 #include "check/record/map.h"
+#include "check/record/mark.h"
+#include "check/record/page.h"
 #include "check/record/pool.h"
 #include "check/shared/check.h"
 #include "os/container_of.h"
@@ -19,26 +22,6 @@
 #include "os/thread.h"
 
 #include "os/event_path.h"
-
-/* How a page was changed first: 0, or CHANGED, the cause and the number of a stack. */
-#define CHANGED	    (UINT32_C(1) << 31)
-#define CAUSE_SHIFT 24
-#define STACK_MASK  ((UINT32_C(1) << CAUSE_SHIFT) - 1)
-_Static_assert(CHECK_STACKS < STACK_MASK && MRN_NR_CAUSES < 1 << 7, "a change is one word");
-/*
- * A change had begun there before the registration, and was not over: it may come after the pin, or have come before. Only
- * the pages can tell.
- */
-#define DOUBTED (CHANGED | STACK_MASK)
-
-/* In no entry of the page map. */
-#define KNOWN (UINT64_C(1) << 60)
-
-/* What is known of a page. */
-struct page {
-	uint64_t entry;	  /* of the page map, when it had been pinned, and KNOWN; or 0 */
-	uint32_t changed; /* atomic */
-};
 
 #define FEW 4
 
@@ -51,10 +34,11 @@ struct check_reg {
 	 */
 	uint32_t refs;
 	uint32_t stack;
+	uint32_t life;	       /* atomic: of the things that have had this place */
 	uintptr_t start, base; /* base: of its first page */
 	size_t length, nr_pages;
 	uint64_t name;
-	struct page *page, few[FEW];
+	struct check_page *page, few[FEW];
 	uint8_t of;
 	bool unseen, pinned;
 	bool ended;    /* atomic: but its notifier may be there still */
@@ -63,84 +47,18 @@ struct check_reg {
 
 static struct check_pool pool = CHECK_POOL(struct check_reg, pooled);
 
-/* ------------------------------------------------------------------------------------- a change */
+/* -------------------------------------------------------------------------------------- a hold */
 
-static struct check_finding finding_of(const struct check_reg *reg, enum check_grade grade)
+/* False: it is nobody's. */
+static bool get(struct check_reg *reg)
 {
-	return (struct check_finding){
-		.grade = (uint8_t)grade,
-		.of = reg->of,
-		.registered = reg->stack,
-		.name = __atomic_load_n(&reg->name, __ATOMIC_RELAXED),
-		.start = reg->start,
-		.length = reg->length,
-	};
+	uint32_t refs = __atomic_load_n(&reg->refs, __ATOMIC_RELAXED);
+
+	while (refs && !__atomic_compare_exchange_n(&reg->refs, &refs, refs + 1, true,
+						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		;
+	return refs;
 }
-
-static void report_change(const struct check_reg *reg, enum mrn_cause cause, uint32_t stack,
-			  size_t first, size_t last)
-{
-	struct check_finding f = finding_of(reg, CHECK_CHANGE);
-
-	f.cause = (uint8_t)cause;
-	f.changed = stack;
-	f.changed_start = reg->base + first * mrn_page_size();
-	f.changed_end = reg->base + (last + 1) * mrn_page_size();
-	check_finding_add(&f, NULL);
-}
-
-/* Its first change, except a doubt, makes a page stale: what changes afterwards has nothing to do with the registration. */
-static bool note(struct page *p, uint32_t change)
-{
-	uint32_t was = __atomic_load_n(&p->changed, __ATOMIC_RELAXED);
-
-	/* Release pairs with the acquire in look. */
-	while (!was || was == DOUBTED)
-		if (__atomic_compare_exchange_n(&p->changed, &was, change, true, __ATOMIC_RELEASE,
-						__ATOMIC_RELAXED))
-			return true;
-	return false;
-}
-
-static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_notifier_range *range,
-		       uint64_t seq)
-{
-	struct check_reg *reg = container_of(notifier, struct check_reg, notifier);
-	const uintptr_t end = reg->base + reg->nr_pages * mrn_page_size();
-	size_t first, last;
-	bool any = false;
-	uint32_t stack;
-
-	mmu_range_notifier_update_seq(notifier, seq);
-	if (__atomic_load_n(&reg->ended, __ATOMIC_RELAXED) || MRN_BROKEN(CHECK_CHANGES) ||
-	    !check_change_takes_pages(range) || range->start >= end || range->end <= reg->base)
-		return true;
-	first = range->start > reg->base ? (range->start - reg->base) / mrn_page_size() : 0;
-	last = ((range->end < end ? range->end : end) - 1 - reg->base) / mrn_page_size();
-	if (MRN_BROKEN(CHECK_WHOLE)) {
-		first = 0;
-		last = reg->nr_pages - 1;
-	}
-	stack = check_depot_take();
-	for (size_t i = first; i <= last; i++) {
-		struct page *p = &reg->page[i];
-
-		if (check_change_spares_files(range) &&
-		    (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE))
-			continue;
-		any |= note(p, CHANGED | (uint32_t)range->cause << CAUSE_SHIFT | stack);
-	}
-	if (!any)
-		return true;
-	CHECK_COUNT(changes);
-	if (reg->unseen && __atomic_load_n(&reg->pinned, __ATOMIC_ACQUIRE))
-		report_change(reg, range->cause, stack, first, last);
-	return true;
-}
-
-static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
-
-/* -------------------------------------------------------------------------- its beginning and end */
 
 static size_t size_of_pages(const struct check_reg *reg)
 {
@@ -161,6 +79,127 @@ static void put(struct check_reg *reg)
 	if (!__atomic_sub_fetch(&reg->refs, 1, __ATOMIC_ACQ_REL))
 		give_back(reg);
 }
+
+/* ------------------------------------------------------------------------------------- a change */
+
+static struct check_finding finding_of(const struct check_reg *reg, enum check_grade grade)
+{
+	return (struct check_finding){
+		.grade = (uint8_t)grade,
+		.of = reg->of,
+		.registered = reg->stack,
+		.name = __atomic_load_n(&reg->name, __ATOMIC_RELAXED),
+		.start = reg->start,
+		.length = reg->length,
+	};
+}
+
+static uintptr_t page_at(const struct check_reg *reg, size_t i)
+{
+	return reg->base + i * mrn_page_size();
+}
+
+/* True if the change leaves the page alone, which is a file's. */
+static bool is_spared(const struct mmu_notifier_range *range, const struct check_page *p)
+{
+	return range && check_change_spares_files(range) &&
+	       (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE);
+}
+
+/* True if it has made a page stale. */
+static bool close_pages(struct check_reg *reg, const struct check_mark *m,
+			const struct mmu_notifier_range *range, bool doubtful)
+{
+	const bool late = range && (range->flags & MRN_RANGE_AFTER);
+	struct check_kept kept;
+	bool any = false;
+
+	if (doubtful)
+		check_kept_begin(&kept, range, m->start, m->end);
+	for (size_t i = (m->start - reg->base) / mrn_page_size(); page_at(reg, i) < m->end; i++) {
+		struct check_page *p = &reg->page[i];
+		const bool spared = is_spared(range, p);
+
+		/* If that was known at the start, it has not been opened. */
+		if (spared && m->pinned)
+			continue;
+		any |= check_page_close(p, m->how, late,
+					spared || (doubtful &&
+						   check_kept_is(&kept, page_at(reg, i))));
+	}
+	if (doubtful)
+		check_kept_end(&kept);
+	return any;
+}
+
+/* Of one that has ended meanwhile nobody needs to know. */
+static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
+		   bool doubtful)
+{
+	struct check_reg *reg =
+		container_of(check_pool_at(&pool, m->number), struct check_reg, pooled);
+	bool changed = false;
+
+	if (get(reg)) {
+		if ((reg->life == m->state || MRN_BROKEN(CHECK_LIVES)) &&
+		    !__atomic_load_n(&reg->ended, __ATOMIC_RELAXED))
+			changed = close_pages(reg, m, range, doubtful);
+		put(reg);
+	}
+	if (changed)
+		CHECK_COUNT(changes);
+	check_finding_close(m->finding, changed);
+}
+
+/* It counts at the change's end; or now, if there is none. */
+static uint32_t begin_report(const struct check_reg *reg, const struct check_mark *m,
+			     enum mrn_cause cause)
+{
+	struct check_finding f = finding_of(reg, CHECK_CHANGE);
+
+	f.cause = (uint8_t)cause;
+	f.changed = m->how & CHECK_STACK;
+	f.changed_start = m->start;
+	f.changed_end = m->end;
+	return check_finding_open(&f, NULL);
+}
+
+static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_notifier_range *range,
+		       uint64_t seq)
+{
+	struct check_reg *reg = container_of(notifier, struct check_reg, notifier);
+	const uintptr_t end = page_at(reg, reg->nr_pages);
+	struct check_mark mark = {.settle = settle,
+				  .number = reg->pooled.number,
+				  .state = reg->life,
+				  .start = range->start > reg->base ? range->start : reg->base,
+				  .end = range->end < end ? range->end : end};
+	bool any = false;
+
+	mmu_range_notifier_update_seq(notifier, seq);
+	if (__atomic_load_n(&reg->ended, __ATOMIC_RELAXED) || MRN_BROKEN(CHECK_CHANGES) ||
+	    !check_change_takes_pages(range) || mark.start >= mark.end)
+		return true;
+	if (MRN_BROKEN(CHECK_WHOLE)) {
+		mark.start = reg->base;
+		mark.end = end;
+	}
+	mark.how = check_how(range->cause, check_depot_take());
+	mark.pinned = __atomic_load_n(&reg->pinned, __ATOMIC_ACQUIRE);
+	for (size_t i = (mark.start - reg->base) / mrn_page_size(); page_at(reg, i) < mark.end; i++)
+		if (!mark.pinned || !is_spared(range, &reg->page[i]))
+			any |= check_page_open(&reg->page[i], mark.how);
+	if (!any)
+		return true;
+	if (reg->unseen && mark.pinned)
+		mark.finding = begin_report(reg, &mark, range->cause);
+	check_mark_add(&mark, range);
+	return true;
+}
+
+static const struct mmu_range_notifier_ops ops = {.invalidate = invalidate};
+
+/* -------------------------------------------------------------------------- its beginning and end */
 
 static bool make_pages(struct check_reg *reg, uintptr_t addr, size_t length)
 {
@@ -212,12 +251,8 @@ static void doubt(struct check_reg *reg)
 	if (!is_pinned(reg->of) || MRN_BROKEN(CHECK_BEGUN) ||
 	    !mrn_range_read_begin_until(&reg->notifier, &no_wait, &seq))
 		return;
-	for (size_t i = 0; i < reg->nr_pages; i++) {
-		uint32_t none = 0;
-
-		__atomic_compare_exchange_n(&reg->page[i].changed, &none, DOUBTED, false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-	}
+	for (size_t i = 0; i < reg->nr_pages; i++)
+		check_page_doubt(&reg->page[i]);
 }
 
 static int insert(struct check_reg *reg)
@@ -256,6 +291,7 @@ struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_
 	}
 	reg->notifier = (struct mmu_range_notifier){.ops = &ops};
 	reg->stack = check_depot_take();
+	reg->life++;
 	reg->of = (uint8_t)of;
 	reg->unseen = flags & CHECK_UNSEEN_USES;
 	reg->pinned = reg->ended = false;
@@ -279,10 +315,10 @@ static void note_pages(struct check_reg *reg, size_t first, size_t end)
 	for (size_t i = first; fd >= 0 && i < end; i += PIECE) {
 		const size_t n = end - i < PIECE ? end - i : PIECE;
 
-		if (mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), n, entry))
+		if (mrn_pagemap_read(fd, page_at(reg, i), n, entry))
 			break;
 		for (size_t k = 0; k < n; k++)
-			__atomic_store_n(&reg->page[i + k].entry, entry[k] | KNOWN,
+			__atomic_store_n(&reg->page[i + k].entry, entry[k] | CHECK_KNOWN,
 					 __ATOMIC_RELAXED);
 	}
 	if (fd >= 0)
@@ -346,40 +382,37 @@ void check_reg_end(struct check_reg *reg)
 
 /* ----------------------------------------------------------------------------------------- a use */
 
-/* False: it is nobody's. */
-static bool get(struct check_reg *reg)
-{
-	uint32_t refs = __atomic_load_n(&reg->refs, __ATOMIC_RELAXED);
-
-	while (refs && !__atomic_compare_exchange_n(&reg->refs, &refs, refs + 1, true,
-						    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		;
-	return refs;
-}
-
 /*
- * True if another page is there now than was pinned, as far as can be told. Without privileges the map has no numbers,
- * and then a page that was taken away counts as another; one that is in doubt does, if none was there after the pin.
+ * True if another page is there now than was pinned, as far as can be told. Without privileges the map has no numbers, and
+ * then a page that was taken away counts as another. One that is in doubt does, if none was there after the pin.
+ *
+ * While changes are open, nobody knows whether any has taken it, or will: then what is there counts as what was, so a use beside
+ * a call that fails is none of changed memory. The price is one that is missed, if between the call and its end another
+ * thread has mapped memory there unseen, and uses it.
  */
 static bool is_another(const struct check_reg *reg, size_t i, uint32_t changed, int fd,
 		       enum check_now *now)
 {
 	const uint64_t was = __atomic_load_n(&reg->page[i].entry, __ATOMIC_RELAXED);
+	const bool stale = (changed & CHECK_STALE) ||
+			   ((changed & CHECK_OPEN) && MRN_BROKEN(CHECK_OPEN_USE));
 	uint64_t is;
 
 	*now = CHECK_NOW_UNKNOWN;
 	if (MRN_BROKEN(CHECK_NUMBERS))
 		return true;
-	if (fd < 0 || mrn_pagemap_read(fd, reg->base + i * mrn_page_size(), 1, &is))
-		return changed != DOUBTED;
+	if (fd < 0 || mrn_pagemap_read(fd, page_at(reg, i), 1, &is))
+		return stale || (changed & CHECK_OPEN);
+	if (!stale && (changed & CHECK_OPEN) && (is & MRN_PAGEMAP_SWAPPED))
+		return false;
 	if (!(is & MRN_PAGEMAP_PRESENT)) {
 		*now = CHECK_NOW_NOTHING;
 		return true;
 	}
 	if (!(was & MRN_PAGEMAP_PRESENT))
-		return changed != DOUBTED || (was & KNOWN);
+		return stale || ((changed & CHECK_DOUBT) && (was & CHECK_KNOWN));
 	if (!(was & MRN_PAGEMAP_FRAME) || !(is & MRN_PAGEMAP_FRAME))
-		return changed != DOUBTED;
+		return stale;
 	*now = CHECK_NOW_OTHER;
 	return (was & MRN_PAGEMAP_FRAME) != (is & MRN_PAGEMAP_FRAME);
 }
@@ -390,14 +423,16 @@ static void report_use(const struct check_reg *reg, uint32_t changed, size_t i, 
 	struct check_finding f = finding_of(reg, CHECK_USE);
 	size_t end = i + 1;
 
-	while (end <= last && __atomic_load_n(&reg->page[end].changed, __ATOMIC_RELAXED) == changed)
+	while (end <= last &&
+	       check_how_of(__atomic_load_n(&reg->page[end].changed, __ATOMIC_RELAXED)) ==
+		       check_how_of(changed))
 		end++;
-	f.cause = (uint8_t)((changed & ~CHANGED) >> CAUSE_SHIFT);
-	f.changed = changed == DOUBTED ? 0 : changed & STACK_MASK;
+	f.cause = (uint8_t)((changed & ~CHECK_CHANGED) >> CHECK_CAUSE_SHIFT);
+	f.changed = changed & CHECK_STACK;
 	f.now = (uint8_t)now;
 	f.used = check_depot_take();
-	f.changed_start = reg->base + i * mrn_page_size();
-	f.changed_end = reg->base + end * mrn_page_size();
+	f.changed_start = page_at(reg, i);
+	f.changed_end = page_at(reg, end);
 	f.used_start = addr;
 	f.used_length = length;
 	check_finding_add(&f, op);
@@ -412,7 +447,7 @@ static bool look(const struct check_reg *reg, uintptr_t addr, size_t length, con
 	bool settled = false, stale = false;
 
 	for (size_t i = first; i <= last && !stale; i++) {
-		/* Acquire pairs with the release in invalidate. */
+		/* Acquire pairs with the releases in page.h. */
 		uint32_t changed = __atomic_load_n(&reg->page[i].changed, __ATOMIC_ACQUIRE);
 		enum check_now now;
 
@@ -464,7 +499,7 @@ void check_reg_again(struct check_reg *reg, uintptr_t addr, size_t length)
 
 		/* What changes from here on counts: the marks go first. */
 		for (size_t i = first; i <= last; i++)
-			__atomic_store_n(&reg->page[i].changed, 0, __ATOMIC_RELAXED);
+			check_page_again(&reg->page[i]);
 		note_pages(reg, first, last + 1);
 	}
 	put(reg);

@@ -6,6 +6,7 @@
 #include "os/check.h"
 
 MRN_PART(CHECK_AGAIN);	       /* what is pinned again counts as changed */
+MRN_PART(CHECK_BELIEVED);      /* a call that has failed has moved no page */
 MRN_PART(CHECK_CHANGES);       /* a change is not noted */
 MRN_PART(CHECK_BEGUN);	       /* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_DOUBT);	       /* what may have ended counts as in flight */
@@ -13,12 +14,15 @@ MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
 MRN_PART(CHECK_FABRIC_AGAIN);  /* pages that are pinned again are those that were */
 MRN_PART(CHECK_FABRIC_ENDED);  /* a region has ended although that was refused */
 MRN_PART(CHECK_FABRIC_TWICE);  /* what libfabric does by libibverbs is told of both */
+MRN_PART(CHECK_FAILED);	       /* a call that fails is a change */
 MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_CONTEXTS);  /* a registration outlives its context */
 MRN_PART(CHECK_GPU_DEVICES);   /* the end of a context ends all registrations */
 MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
 MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
 MRN_PART(CHECK_LATE);	       /* one that cannot be removed at once has not ended */
+MRN_PART(CHECK_LIVES);	       /* a registration counts as the one that has had its place */
+MRN_PART(CHECK_NESTED);	       /* of two changes of a page, one that fails takes back both */
 MRN_PART(CHECK_NUMBERS);       /* whether the page is the same is not asked */
 MRN_PART(CHECK_OFFER_BACK);    /* a provided buffer that came back is the kernel's */
 MRN_PART(CHECK_OFFER_EARLY);   /* one whose entry has not been read yet was passed over */
@@ -26,6 +30,7 @@ MRN_PART(CHECK_OFFER_OVER);    /* an entry that may have been written over count
 MRN_PART(CHECK_OFFER_PART);    /* a buffer of which a part came back has come back */
 MRN_PART(CHECK_OFFER_TWICE);   /* one that is provided twice is where it was last */
 MRN_PART(CHECK_PLACED);	       /* what is wanted by its address alone is taken by a discard, too */
+MRN_PART(CHECK_OPEN_USE);      /* a change that has no end yet counts as one that was made */
 MRN_PART(CHECK_POOL);	       /* the list's head does not show that it has been another */
 MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
 MRN_PART(CHECK_SIGNALS);       /* a handler may interrupt an insertion */

@@ -31,6 +31,7 @@ struct check_finding {
 	uint64_t key; /* atomic; 0: free */
 	uint32_t ready;
 	uint32_t count; /* atomic */
+	uint32_t open;	/* atomic; those that are not certain yet */
 	/* All that follows is of the first time. */
 	uint8_t grade, of, cause, now; /* enum check_... */
 	uint32_t registered, changed, used;
@@ -57,7 +58,7 @@ struct check_counts {
 
 struct check_log {
 	struct check_counts counts;
-	uint32_t findings; /* atomic: how many are ready */
+	uint32_t findings; /* atomic: how many are certain */
 	uint32_t seen;	   /* the tool's: how many it has looked up the code of */
 	uint32_t used;	   /* atomic; set before the first place of a table is claimed */
 	struct check_finding finding[CHECK_FINDINGS];

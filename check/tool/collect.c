@@ -117,12 +117,16 @@ static void take_in(const struct process *p)
 
 	for (size_t i = 0; i < sizeof(struct check_counts) / sizeof(*to); i++)
 		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-	for (size_t i = 0; p->log->findings && i < CHECK_FINDINGS; i++) {
+	for (size_t i = 0; p->log->used && i < CHECK_FINDINGS; i++) {
 		struct collected item = {0};
 
 		if (!is_ready(&p->log->finding[i]))
 			continue;
 		item.finding = p->log->finding[i];
+		/* The process is gone, or will be: whatever was not certain yet counts. */
+		item.finding.count += item.finding.open;
+		if (!item.finding.count)
+			continue;
 		item.finding.op[sizeof(item.finding.op) - 1] = '\0';
 		place_all(p, &item);
 		add(p->c, &item);

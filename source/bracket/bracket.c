@@ -4,6 +4,7 @@
 #include "source/bracket/check.h"
 #include "core/mm.h"
 #include "source/interposer.h"
+#include "source/observe.h"
 #include "source/process.h"
 
 #include "os/event_path.h"
@@ -50,12 +51,19 @@ bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event
 	return true;
 }
 
-void mrn_bracket_withdraw(struct mmu_notifier_range *token)
+static void withdraw(struct mmu_notifier_range *token, bool failed)
+{
+	if (failed && !MRN_BROKEN(BRACKET_FAILED))
+		mrn_observer_doubts(token);
+	mmu_notifier_invalidate_range_end(token);
+}
+
+void mrn_bracket_withdraw(struct mmu_notifier_range *token, bool failed)
 {
 	if (MRN_BROKEN(BRACKET_POST_ONLY))
 		announce(token);
 	else
-		mmu_notifier_invalidate_range_end(token);
+		withdraw(token, failed);
 }
 
 void mrn_bracket_add(struct mrn_bracket *b, enum mmu_notifier_event event, enum mrn_cause cause,
@@ -96,14 +104,14 @@ bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event ev
 	return true;
 }
 
-void mrn_bracket_end(struct mrn_bracket *b)
+void mrn_bracket_end(struct mrn_bracket *b, bool failed)
 {
 	while (b->nr)
-		mrn_bracket_withdraw(&b->token[--b->nr]);
+		mrn_bracket_withdraw(&b->token[--b->nr], failed || b->keeps);
 }
 
 void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,
-		      uintptr_t end)
+		      uintptr_t end, bool failed)
 {
 	struct mmu_notifier_range token;
 	struct mrn_mm *mm = mrn_mm_self();
@@ -113,7 +121,8 @@ void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintp
 	mmu_notifier_range_init(&token, event, MRN_RANGE_AFTER, mm, mrn_page_down(start),
 				mrn_page_up(end));
 	token.cause = cause;
-	announce(&token);
+	if (mmu_notifier_invalidate_range_start(&token) == 0)
+		withdraw(&token, failed);
 }
 
 void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
@@ -123,5 +132,5 @@ void mrn_bracket_fresh(uintptr_t start, uintptr_t end)
 	/* A change that nobody has been told of yet made room for it: something may be known of what was there. */
 	mrn_source_changing(start, end);
 	if (mrn_source_watches(start, end))
-		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end);
+		mrn_bracket_late(MMU_NOTIFY_UNMAP, MRN_CAUSE_UNKNOWN, start, end, false);
 }

@@ -23,11 +23,13 @@
 struct mrn_bracket {
 	struct mmu_notifier_range token[2]; /* mremap has a source and a destination */
 	unsigned int nr;
+	bool keeps; /* the call leaves all pages where they are, whatever it returns */
 };
 
 static inline void mrn_bracket_none(struct mrn_bracket *b)
 {
 	b->nr = 0;
+	b->keeps = false;
 }
 
 /*
@@ -46,10 +48,10 @@ static inline void mrn_bracket_add_everything(struct mrn_bracket *b, enum mmu_no
 	mrn_bracket_add(b, event, cause, 0, UINTPTR_MAX);
 }
 
-/* Starts one token by itself, with flags of its own. If true, withdraw it. */
+/* Starts one token by itself, with flags of its own. If true, withdraw it; failed as for mrn_bracket_end. */
 bool mrn_bracket_start(struct mmu_notifier_range *token, enum mmu_notifier_event event,
 		       enum mrn_cause cause, unsigned int flags, uintptr_t start, uintptr_t end);
-void mrn_bracket_withdraw(struct mmu_notifier_range *token);
+void mrn_bracket_withdraw(struct mmu_notifier_range *token, bool failed);
 
 /* For a bracket that has to ask the kernel: true if dispatch announces the call, or there is no mm. */
 bool mrn_bracket_is_anothers(void);
@@ -63,12 +65,15 @@ bool mrn_bracket_tells_nobody(void);
 bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event event,
 			       enum mrn_cause cause);
 
-/* Ends what was added, last first. Call once per bracket, even an empty one. */
-void mrn_bracket_end(struct mrn_bracket *b);
+/*
+ * Ends what was added, last first. Call once per bracket, even an empty one. failed: the call has, or it says that it has
+ * moved nothing; so there may have been no change.
+ */
+void mrn_bracket_end(struct mrn_bracket *b, bool failed);
 
-/* Announces a change that has already been made: MRN_RANGE_AFTER. */
+/* Announces a change that has already been made: MRN_RANGE_AFTER; failed: by a call that has failed. */
 void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,
-		      uintptr_t end);
+		      uintptr_t end, bool failed);
 
 /*
  * [start, end) has just been given to this process as free addresses. So what a notifier has there is stale: something

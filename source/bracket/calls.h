@@ -20,6 +20,8 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 bool mrn_mmap_replaces(int flags);
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr);
+/* True if an mremap that has returned to has left all pages of the old range where they were. */
+bool mrn_mremap_stays(const void *addr, size_t old_size, size_t new_size, const void *to);
 /* After a successful mremap, which has returned to. */
 void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
 		       const void *to);
@@ -64,6 +66,7 @@ struct mrn_file_change {
 	enum mrn_cause cause;
 	bool pending;	 /* false: the call changes nothing, and nothing else is set */
 	bool unwatched;	 /* nobody was there to be told: nothing else is set */
+	bool failed;	 /* the call: set at its end */
 	bool every_file; /* the file cannot be recognised by inode number */
 	uint64_t inode;
 	uint64_t from, to; /* bytes of the file, whole pages; UINT64_MAX: no end */

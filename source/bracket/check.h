@@ -8,6 +8,7 @@
 MRN_PART(BRACKET_PRE_ONLY);  /* an interposed call invalidates before, and holds no token */
 MRN_PART(BRACKET_POST_ONLY); /* an interposed call invalidates only afterwards */
 MRN_PART(BRACKET_CHANGING);  /* what is known of a range is taken for true after its change */
+MRN_PART(BRACKET_FAILED);    /* a call that fails is not told from one that does not */
 MRN_PART(BRACKET_FRESH);     /* a reused address is not taken for a new one */
 MRN_PART(BRACKET_HULL);	     /* one token covers all mappings of a file and the gaps between */
 MRN_PART(BRACKET_NESTED);    /* a fork in a handler that interrupts a fork shares its token */

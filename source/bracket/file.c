@@ -127,13 +127,13 @@ static bool announce_late(const struct mrn_mapping *m, void *arg)
 	uintptr_t start, end;
 
 	if (is_changed(c, m, &start, &end) && !mrn_spans_hold(c->span, c->nr_spans, start, end))
-		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, start, end);
+		mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, start, end, c->failed);
 	return true;
 }
 
 static void everything_late(const struct mrn_file_change *c)
 {
-	mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX);
+	mrn_bracket_late(MMU_NOTIFY_CLEAR, c->cause, 0, UINTPTR_MAX, c->failed);
 }
 
 static void cover_everything(struct mrn_file_change *c)
@@ -152,7 +152,7 @@ bool mrn_file_change_nobody(struct mrn_file_change *c, enum mrn_cause cause)
 {
 	c->cause = cause;
 	c->pending = false;
-	c->unwatched = false;
+	c->unwatched = c->failed = false;
 	c->every_file = false;
 	c->own_argument = 0;
 	c->nr_spans = 0;

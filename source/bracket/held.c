@@ -28,19 +28,20 @@ static struct mrn_held *take_one(void)
 	return NULL;
 }
 
-static void everything_late(void)
+static void everything_late(bool failed)
 {
-	mrn_bracket_late(MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, 0, UINTPTR_MAX);
+	mrn_bracket_late(MMU_NOTIFY_CLEAR, MRN_CAUSE_UNKNOWN, 0, UINTPTR_MAX, failed);
 }
 
 /* A signal handler may take records meanwhile, and ends them before it returns: innermost is unchanged. */
-static void end_innermost(void)
+static void end_innermost(bool failed)
 {
 	struct mrn_held *h = innermost;
 
+	h->change.failed = failed;
 	mrn_file_change_late(&h->change);
 	while (h->nr_tokens) {
-		mrn_bracket_withdraw(&h->token[h->nr_tokens - 1]);
+		mrn_bracket_withdraw(&h->token[h->nr_tokens - 1], failed);
 		h->nr_tokens--;
 	}
 	innermost = h->outer;
@@ -71,7 +72,7 @@ bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size)
 {
 	while (innermost && mrn_held_is_left(innermost->where, where, alternate, size))
-		end_innermost();
+		end_innermost(false);
 }
 
 static void end_left_by_now(uintptr_t where)
@@ -140,22 +141,22 @@ struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t 
 }
 
 /* A record that is gone was wrongly taken for left, as when a handler goes on with another stack. */
-static void end(const struct mrn_held *h)
+static void end(const struct mrn_held *h, bool failed)
 {
 	const struct mrn_held *it = innermost;
 
 	while (it && it != h)
 		it = it->outer;
 	if (!it) {
-		everything_late();
+		everything_late(failed);
 		return;
 	}
 	while (innermost != h)
-		end_innermost();
-	end_innermost();
+		end_innermost(false);
+	end_innermost(failed);
 }
 
-void mrn_held_end(struct mrn_held *h)
+void mrn_held_end(struct mrn_held *h, bool failed)
 {
 	mrn_sigmask mask;
 	bool holds;
@@ -163,24 +164,24 @@ void mrn_held_end(struct mrn_held *h)
 	if (!h)
 		return;
 	holds = hold_signals(&mask);
-	end(h);
+	end(h, failed);
 	if (holds)
 		mrn_signals_restore(mask);
 }
 
-void mrn_held_end_at(uintptr_t where)
+void mrn_held_end_at(uintptr_t where, bool failed)
 {
 	const struct mrn_held *h = innermost;
 
 	while (h && h->where != where)
 		h = h->outer;
-	end(h ? h : &no_room);
+	end(h ? h : &no_room, failed);
 }
 
 void mrn_held_end_all(void)
 {
 	while (innermost)
-		end_innermost();
+		end_innermost(false);
 }
 
 void mrn_held_forget(void)

@@ -9,7 +9,7 @@
  *	mrn_file_change_...(&change, ...);
  *	held = mrn_held_start(&change, where);
  *	call
- *	mrn_held_end(held);
+ *	mrn_held_end(held, r < 0);
  *
  * where: an address in the caller's frame. Everything that the call itself puts on the stack, including a signal
  * handler's frames, lies below.
@@ -34,8 +34,11 @@ struct mrn_held {
  */
 struct mrn_held *mrn_held_start(const struct mrn_file_change *change, uintptr_t where);
 
-/* Ends its tokens, and those of calls that were made inside this one and left. Does nothing for NULL. */
-void mrn_held_end(struct mrn_held *held);
+/*
+ * Ends its tokens, and those of calls that were made inside this one and left. Does nothing for NULL. failed: as for
+ * mrn_bracket_end; false if nobody knows.
+ */
+void mrn_held_end(struct mrn_held *held, bool failed);
 
 /* True if this thread has such a call in progress. */
 bool mrn_held_any(void);
@@ -46,7 +49,7 @@ bool mrn_held_is_left(uintptr_t from, uintptr_t where, uintptr_t alternate, size
  */
 void mrn_held_end_left(uintptr_t where, uintptr_t alternate, size_t size);
 /* Ends the tokens of the call that was made at where. If they were ended before, announces everything late. */
-void mrn_held_end_at(uintptr_t where);
+void mrn_held_end_at(uintptr_t where, bool failed);
 void mrn_held_end_all(void);
 /* In a forked child: drops the parent's records. */
 void mrn_held_forget(void);

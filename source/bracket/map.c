@@ -135,12 +135,20 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 	}
 }
 
+bool mrn_mremap_stays(const void *addr, size_t old_size, size_t new_size, const void *to)
+{
+	return (uintptr_t)to == mrn_untagged(addr) && new_size >= old_size;
+}
+
 void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
 		       const void *to)
 {
 	/* It has moved to, or grown into, addresses that were free. */
+	const uintptr_t kept = mrn_mremap_stays(addr, old_size, new_size, to) ? old_size : 0;
+
 	if (!(flags & MREMAP_FIXED) && (to != addr || new_size > old_size))
-		mrn_bracket_fresh((uintptr_t)to, mrn_page_up((uintptr_t)to + new_size));
+		mrn_bracket_fresh(mrn_page_up((uintptr_t)to + kept),
+				  mrn_page_up((uintptr_t)to + new_size));
 }
 
 /* ----------------------------------------------------------------------------- remap_file_pages */

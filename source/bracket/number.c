@@ -74,7 +74,7 @@ static long change_file(mrn_real_call real, const struct mrn_call *call, long nr
 	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
 	r = real(nr, a[0], mrn_file_change_argument(&change, 2, a[1]),
 		 mrn_file_change_argument(&change, 3, a[2]), a[3], a[4], a[5]);
-	mrn_held_end(held);
+	mrn_held_end(held, mrn_sys_failed(r));
 	return r;
 }
 
@@ -94,7 +94,7 @@ static long map(mrn_real_call real, const struct mrn_call *call, long nr, const 
 	if (mrn_mmap_replaces(INT(3))) {
 		mrn_bracket_mmap_fixed(&bracket, ADDR(0), SIZE(1), INT(3), INT(4));
 		r = make(real, nr, came);
-		mrn_bracket_end(&bracket);
+		mrn_bracket_end(&bracket, mrn_sys_failed(r));
 		return r;
 	}
 	r = make(real, nr, came);
@@ -113,7 +113,8 @@ static long move(mrn_real_call real, const struct mrn_call *call, long nr, const
 
 	mrn_bracket_mremap(&bracket, addr, old_size, new_size, flags, to);
 	r = make(real, nr, a);
-	mrn_bracket_end(&bracket);
+	mrn_bracket_end(&bracket, mrn_sys_failed(r) || mrn_mremap_stays(addr, old_size, new_size,
+									(const void *)r));
 	if (!mrn_sys_failed(r))
 		mrn_bracket_moved(addr, old_size, new_size, flags, (const void *)r);
 	return r;
@@ -129,7 +130,7 @@ static long execute(mrn_real_call real, const struct mrn_call *call, long nr, co
 		mrn_exec_before(call->nr, copy);
 	mrn_bracket_exec_by_name(&bracket);
 	r = make(real, nr, copy);
-	mrn_bracket_end(&bracket);
+	mrn_bracket_end(&bracket, true);
 	if (!call->compat)
 		mrn_exec_failed();
 	return r;
@@ -147,7 +148,7 @@ static long set_break(mrn_real_call real, const struct mrn_call *call, long nr, 
 		was = (uintptr_t)mrn_sys1(SYS_brk, 0);
 	mrn_bracket_brk(&bracket, to);
 	r = make(real, nr, a);
-	mrn_bracket_end(&bracket);
+	mrn_bracket_end(&bracket, mrn_sys_failed(r) || (uintptr_t)r > to);
 	if (was && !mrn_sys_failed((long)was) && (uintptr_t)r > was)
 		mrn_bracket_fresh(mrn_page_up(was), mrn_page_up((uintptr_t)r));
 	return r;
@@ -219,6 +220,6 @@ long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr
 		return make(real, nr, came);
 	}
 	r = make(real, nr, came);
-	mrn_bracket_end(&bracket);
+	mrn_bracket_end(&bracket, mrn_sys_failed(r));
 	return r;
 }

@@ -48,6 +48,7 @@ static void bracket_registration(struct mrn_bracket *b, const void *arg)
 	int r = mrn_peek(range, (uintptr_t)arg, sizeof(range));
 
 	bracket_range(b, r, range[0], range[1]);
+	b->keeps = true;
 	if (!r && b->nr)
 		mrn_source_disarm_range(b->token[0].start, b->token[0].end);
 }

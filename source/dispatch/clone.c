@@ -111,10 +111,10 @@ static void on_a_copy(struct mrn_caught *c, uint64_t flags, const long a[5], uin
 		mrn_guest_begin();
 	mrn_bracket_fork(&bracket);
 	if (waits)
-		mrn_bracket_end(&bracket);
+		mrn_bracket_end(&bracket, false);
 	r = mrn_sys6(c->reg[REG_RAX], a[0], a[1], a[2], a[3], a[4], 0);
 	if (r) {
-		mrn_bracket_end(&bracket);
+		mrn_bracket_end(&bracket, false);
 		if (waits)
 			mrn_guest_end();
 	} else {

@@ -60,7 +60,7 @@ static void announce(uintptr_t frame)
 	else
 		mrn_bracket_exec(&executing);
 	if (mrn_caught_is_let_go())
-		mrn_bracket_end(&executing);
+		mrn_bracket_end(&executing, true);
 }
 
 void mrn_caught_exec(struct mrn_caught *c)
@@ -94,7 +94,7 @@ bool mrn_caught_exec_any(void)
 
 void mrn_caught_exec_end(void)
 {
-	mrn_bracket_end(&executing);
+	mrn_bracket_end(&executing, true);
 	at = 0;
 	if (asked)
 		mrn_exec_failed();

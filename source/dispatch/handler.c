@@ -175,21 +175,21 @@ static void file_call(struct mrn_caught *c)
 		f = mrn_caught_resume(c, mrn_stub_tell);
 		hold(c, f, &change);
 		if (mrn_caught_is_let_go())
-			mrn_held_end_at((uintptr_t)f);
+			mrn_held_end_at((uintptr_t)f, false);
 	} else {
 		mrn_caught_resume(c, mrn_stub_resume);
 	}
 	errno = saved;
 }
 
-/* mrn_stub_tell's call is over; rsp is at its frame. */
+/* mrn_stub_tell's call is over; rsp is at its frame, where more[0] is what the call has returned. */
 static void told(struct mrn_caught *c)
 {
 	const struct mrn_frame *f = (const struct mrn_frame *)c->reg[REG_RSP];
 	int saved = errno;
 
 	if (f->held)
-		mrn_held_end_at((uintptr_t)f);
+		mrn_held_end_at((uintptr_t)f, mrn_sys_failed((long)f->more[0]));
 	mrn_caught_exec_told((uintptr_t)f);
 	errno = saved;
 	mrn_caught_return(c, 0);

@@ -153,7 +153,7 @@ static bool make_bracketed(const struct mrn_call *c, long *r)
 		return false;
 	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
 	*r = mrn_int80(as_it_came);
-	mrn_held_end(held);
+	mrn_held_end(held, mrn_sys_failed(*r));
 	return true;
 }
 

@@ -82,7 +82,10 @@ extern const char mrn_stub_resume[] __attribute__((visibility("hidden")));
  * again.
  */
 extern const char mrn_stub_again[] __attribute__((visibility("hidden")));
-/* For a call after which the handler is told: another call is caught then, which would return to mrn_stub_told. */
+/*
+ * For a call after which the handler is told: another call is caught then, which would return to mrn_stub_told. more[0] is
+ * what the first one has returned.
+ */
 extern const char mrn_stub_tell[] __attribute__((visibility("hidden")));
 extern const char mrn_stub_told[] __attribute__((visibility("hidden")));
 /*

@@ -14,7 +14,7 @@ static int remove_pages(void *addr, size_t length)
 	int r;
 
 	mrn_file_change_remove(&c, addr, length);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(madvise)(addr, length, MADV_REMOVE));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(madvise)(addr, length, MADV_REMOVE), r < 0);
 	return r;
 }
 
@@ -27,7 +27,7 @@ MRN_INTERPOSED int madvise(void *addr, size_t length, int advice)
 		return remove_pages(addr, length);
 	mrn_bracket_madvise(&b, addr, length, advice);
 	r = MRN_REAL(madvise)(addr, length, advice);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -37,7 +37,8 @@ static ssize_t remove_many(int pidfd, const struct iovec *iov, size_t count, uns
 	ssize_t r;
 
 	mrn_file_change_remove_many(&c);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(process_madvise)(pidfd, iov, count, MADV_REMOVE, flags));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(process_madvise)(pidfd, iov, count, MADV_REMOVE, flags),
+			r < 0);
 	return r;
 }
 
@@ -51,6 +52,6 @@ MRN_INTERPOSED ssize_t process_madvise(int pidfd, const struct iovec *iov, size_
 		return remove_many(pidfd, iov, count, flags);
 	mrn_bracket_process_madvise(&b, iov, (unsigned int)count, advice);
 	r = MRN_REAL(process_madvise)(pidfd, iov, count, advice, flags);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }

@@ -17,7 +17,7 @@ MRN_INTERPOSED int brk(void *addr)
 
 	mrn_bracket_brk(&b, (uintptr_t)addr);
 	r = MRN_REAL(brk)(addr);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -36,7 +36,7 @@ MRN_INTERPOSED void *sbrk(intptr_t increment)
 	else
 		mrn_bracket_brk(&b, now + (uintptr_t)increment);
 	r = MRN_REAL(sbrk)(increment);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r == (void *)-1);
 	if (increment > 0 && r != (void *)-1)
 		mrn_bracket_fresh(mrn_page_up((uintptr_t)r),
 				  mrn_page_up((uintptr_t)r + (uintptr_t)increment));

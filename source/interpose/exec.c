@@ -15,7 +15,7 @@ MRN_INTERPOSED int execve(const char *path, char *const argv[], char *const env[
 
 	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execve)(path, argv, env);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, true);
 	return r;
 }
 
@@ -26,7 +26,7 @@ MRN_INTERPOSED int execvpe(const char *file, char *const argv[], char *const env
 
 	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execvpe)(file, argv, env);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, true);
 	return r;
 }
 
@@ -41,7 +41,7 @@ MRN_INTERPOSED int execveat(int folder, const char *path, char *const argv[], ch
 
 	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(execveat)(folder, path, argv, env, flags);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, true);
 	return r;
 }
 
@@ -52,6 +52,6 @@ MRN_INTERPOSED int fexecve(int fd, char *const argv[], char *const env[])
 
 	mrn_bracket_exec_by_name(&b);
 	r = MRN_REAL(fexecve)(fd, argv, env);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, true);
 	return r;
 }

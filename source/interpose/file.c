@@ -17,7 +17,7 @@ MRN_INTERPOSED int fallocate(int fd, int mode, off_t offset, off_t length)
 	int r;
 
 	mrn_file_change_fallocate(&c, fd, mode, offset, length);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(fallocate)(fd, mode, offset, length));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(fallocate)(fd, mode, offset, length), r < 0);
 	return r;
 }
 
@@ -30,7 +30,7 @@ MRN_INTERPOSED int ftruncate(int fd, off_t length)
 	int r;
 
 	mrn_file_change_ftruncate(&c, fd, length);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(ftruncate)(fd, length));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(ftruncate)(fd, length), r < 0);
 	return r;
 }
 
@@ -42,7 +42,7 @@ MRN_INTERPOSED int truncate(const char *path, off_t length)
 	int r;
 
 	mrn_file_change_truncate(&c, path, length);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(truncate)(path, length));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(truncate)(path, length), r < 0);
 	return r;
 }
 

@@ -69,7 +69,7 @@ void mrn_copy_begins(bool waits)
 	__atomic_store_n(&innermost, r, __ATOMIC_RELAXED);
 	mrn_bracket_fork(&r->bracket);
 	if (waits)
-		mrn_bracket_end(&r->bracket);
+		mrn_bracket_end(&r->bracket, false);
 }
 
 void mrn_copy_ends(void)
@@ -79,9 +79,9 @@ void mrn_copy_ends(void)
 	if (r && r->level != level && !MRN_BROKEN(BRACKET_NESTED))
 		r = NULL;
 	if (!r || r->late)
-		mrn_bracket_late(MMU_NOTIFY_PROTECTION_PAGE, MRN_CAUSE_FORK, 0, UINTPTR_MAX);
+		mrn_bracket_late(MMU_NOTIFY_PROTECTION_PAGE, MRN_CAUSE_FORK, 0, UINTPTR_MAX, false);
 	if (r) {
-		mrn_bracket_end(&r->bracket);
+		mrn_bracket_end(&r->bracket, false);
 		__atomic_store_n(&innermost, r->outer, __ATOMIC_RELAXED);
 		mrn_record_give(&r->taken);
 	}

@@ -81,7 +81,7 @@ static __attribute__((noinline)) void free_mapped(const struct mrn_real_heap *re
 
 	bracket_mapped(&b, block);
 	real->free(block);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, false);
 }
 
 /* ------------------------------------------------------------------------- who is inside malloc */
@@ -225,7 +225,8 @@ static __attribute__((noinline)) void *realloc_mapped(const struct mrn_real_heap
 	if (b.nr)
 		mrn_source_disarm_range(b.token[0].start, b.token[0].end);
 	r = real->realloc(block, size);
-	mrn_bracket_end(&b);
+	/* Of a block that has shrunk where it was, the rest is gone. */
+	mrn_bracket_end(&b, !r || r == block);
 	return r;
 }
 

@@ -18,7 +18,7 @@ MRN_INTERPOSED int munmap(void *addr, size_t length)
 
 	mrn_bracket_munmap(&b, addr, length);
 	r = MRN_REAL(munmap)(addr, length);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -35,7 +35,7 @@ MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd
 	}
 	mrn_bracket_mmap_fixed(&b, addr, length, flags, fd);
 	r = MRN_REAL(mmap)(addr, length, prot, flags, fd, offset);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r == MAP_FAILED);
 	return r;
 }
 
@@ -57,7 +57,7 @@ MRN_INTERPOSED void *mremap(void *addr, size_t old_size, size_t new_size, int fl
 	}
 	mrn_bracket_mremap(&b, addr, old_size, new_size, flags, new_addr);
 	r = MRN_REAL(mremap)(addr, old_size, new_size, flags, new_addr);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r == MAP_FAILED || mrn_mremap_stays(addr, old_size, new_size, r));
 	if (r != MAP_FAILED)
 		mrn_bracket_moved(addr, old_size, new_size, flags, r);
 	return r;
@@ -70,6 +70,6 @@ MRN_INTERPOSED int remap_file_pages(void *addr, size_t size, int prot, size_t pg
 
 	mrn_bracket_remap_file_pages(&b, addr, size);
 	r = MRN_REAL(remap_file_pages)(addr, size, prot, pgoff, flags);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }

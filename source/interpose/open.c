@@ -15,7 +15,7 @@
 	do {                                                      \
 		struct mrn_file_change c_;                        \
 		mrn_file_change_open(&c_, (folder), path, flags); \
-		MRN_FILE_CHANGE(&c_, r, call);                    \
+		MRN_FILE_CHANGE(&c_, r, call, (r) < 0);           \
 	} while (0)
 
 /* Reads the mode, which callers pass only where a file may be made. */
@@ -114,6 +114,6 @@ MRN_INTERPOSED int open_by_handle_at(int mount, struct file_handle *handle, int 
 
 	mrn_file_change_open_handle(&c, mount, handle, flags);
 	handle = (struct file_handle *)mrn_file_change_argument(&c, 2, (long)handle);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(open_by_handle_at)(mount, handle, flags));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(open_by_handle_at)(mount, handle, flags), r < 0);
 	return r;
 }

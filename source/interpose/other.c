@@ -21,7 +21,7 @@ static int change_file(int fd, unsigned long request, void *arg)
 
 	mrn_file_change_ioctl(&c, fd, (unsigned int)request, arg);
 	arg = (void *)mrn_file_change_argument(&c, 3, (long)arg);
-	MRN_FILE_CHANGE(&c, r, MRN_REAL(ioctl)(fd, request, arg));
+	MRN_FILE_CHANGE(&c, r, MRN_REAL(ioctl)(fd, request, arg), r < 0);
 	return r;
 }
 
@@ -32,7 +32,7 @@ static int change_memory(int fd, unsigned long request, void *arg)
 
 	mrn_bracket_ioctl(&b, (unsigned int)request, arg);
 	r = MRN_REAL(ioctl)(fd, request, arg);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -63,7 +63,7 @@ MRN_INTERPOSED int getsockopt(int fd, int level, int name, void *value, socklen_
 		return MRN_REAL(getsockopt)(fd, level, name, value, length);
 	mrn_bracket_getsockopt(&b, value);
 	r = MRN_REAL(getsockopt)(fd, level, name, value, length);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -83,6 +83,6 @@ MRN_INTERPOSED int prctl(int option, ...)
 		return MRN_REAL(prctl)(option, arg[0], arg[1], arg[2], arg[3]);
 	mrn_bracket_prctl(&b);
 	r = MRN_REAL(prctl)(option, arg[0], arg[1], arg[2], arg[3]);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }

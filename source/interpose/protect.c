@@ -15,7 +15,7 @@ MRN_INTERPOSED int mprotect(void *addr, size_t length, int prot)
 
 	mrn_bracket_mprotect(&b, addr, length, prot);
 	r = MRN_REAL(mprotect)(addr, length, prot);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }
 
@@ -26,6 +26,6 @@ MRN_INTERPOSED int pkey_mprotect(void *addr, size_t length, int prot, int pkey)
 
 	mrn_bracket_mprotect(&b, addr, length, prot);
 	r = MRN_REAL(pkey_mprotect)(addr, length, prot, pkey);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }

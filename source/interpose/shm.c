@@ -15,7 +15,7 @@ MRN_INTERPOSED void *shmat(int id, const void *addr, int flags)
 
 	mrn_bracket_shmat(&b, id, addr, flags);
 	r = MRN_REAL(shmat)(id, addr, flags);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r == (void *)-1);
 	return r;
 }
 
@@ -26,6 +26,6 @@ MRN_INTERPOSED int shmdt(const void *addr)
 
 	mrn_bracket_shmdt(&b, addr);
 	r = MRN_REAL(shmdt)(addr);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, r < 0);
 	return r;
 }

@@ -44,7 +44,7 @@ MRN_INTERPOSED FILE *fopen(const char *path, const char *mode)
 
 	LOOK_UP(fopen);
 	mrn_file_change_open(&c, AT_FDCWD, path, flags_of(mode));
-	MRN_FILE_CHANGE(&c, r, real_fopen(path, mode));
+	MRN_FILE_CHANGE(&c, r, real_fopen(path, mode), !r);
 	return r;
 }
 
@@ -62,7 +62,7 @@ MRN_INTERPOSED FILE *freopen(const char *path, const char *mode, FILE *stream)
 	/* Without a name freopen reopens the stream's own file. */
 	snprintf(same, sizeof(same), "/proc/self/fd/%d", path ? -1 : fileno(stream));
 	mrn_file_change_open(&c, AT_FDCWD, path ? path : same, flags_of(mode));
-	MRN_FILE_CHANGE(&c, r, real_freopen(path, mode, stream));
+	MRN_FILE_CHANGE(&c, r, real_freopen(path, mode, stream), !r);
 	return r;
 }
 
@@ -83,6 +83,6 @@ MRN_INTERPOSED int shm_open(const char *name, int flags, mode_t mode)
 	/* libc refuses a name that is too long. */
 	snprintf(path, sizeof(path), "/dev/shm/%s", name + strspn(name, "/"));
 	mrn_file_change_open(&c, AT_FDCWD, path, flags);
-	MRN_FILE_CHANGE(&c, r, real_shm_open(name, flags, mode));
+	MRN_FILE_CHANGE(&c, r, real_shm_open(name, flags, mode), r < 0);
 	return r;
 }

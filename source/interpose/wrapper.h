@@ -6,7 +6,7 @@
  *
  *	mrn_bracket_munmap(&b, addr, length);	or another of source/bracket/calls.h
  *	r = MRN_REAL(munmap)(addr, length);
- *	mrn_bracket_end(&b);
+ *	mrn_bracket_end(&b, r < 0);
  *
  * Rules for all of source/interpose but real.c and stream.c: no allocation, no stdio, no lock; errno is the real
  * call's; may run in a signal handler, inside another bracket of this thread, before any constructor, and in a forked

@@ -3,12 +3,14 @@
  * mrn check finds what small programs do wrong, exactly where they do it: one test for each row of catalogue.def. The
  * program is a variable of the environment that names it, and gets the argument; findings are those that are expected, as
  * "GRADE INTERFACE CAUSE" in the alphabet's order with ", " between. A program ends with 77 if the kernel lacks what it needs.
- * ROW is seen by whatever source is the best, INTERPOSED without dispatch.
+ * ROW is seen by whatever source is the best, INTERPOSED without dispatch, NOBODYS by the named one and without privileges.
  */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/tools/fixture.h"
 
@@ -92,9 +94,29 @@ static void check_row(const char *source, const char *program, const char *argum
 	CHECK_MSG(o.status == (fails(expected) ? 66 : 0), "%d: %s", o.status, o.err);
 }
 
+/* The tool, too, and so the log. */
+static void become_nobody(const char *program)
+{
+	const char *const paths[] = {getenv("MRN_TOOL"), getenv(program)};
+	char folder[128];
+
+	test_path(folder, sizeof(folder), ".");
+	CHECK_EQ(chmod(folder, 0777), 0);
+	CHECK(geteuid() || (!setregid(65534, 65534) && !setreuid(65534, 65534)));
+	for (size_t i = 0; i < 2; i++)
+		if (paths[i] && access(paths[i], X_OK))
+			SKIP("nobody cannot read %s", paths[i]);
+}
+
 #define SEEN_BY(source, name, program, argument, findings)      \
 	TEST(name)                                              \
 	{                                                       \
+		check_row(source, program, argument, findings); \
+	}
+#define NOBODYS(name, source, program, argument, findings)      \
+	TEST(name)                                              \
+	{                                                       \
+		become_nobody(program);                         \
 		check_row(source, program, argument, findings); \
 	}
 #define ROW(...)	SEEN_BY("auto", __VA_ARGS__)

@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <mrn/mmu_notifier.h>
 
 #include "check/record/flight.h"
+#include "check/record/mark.h"
 #include "check/record/pool.h"
 #include "check/record/registration.h"
 #include "check/shared/log.h"
@@ -49,7 +51,16 @@ static int started(struct mmu_notifier *mn, const struct mmu_notifier_range *ran
 	return 0;
 }
 
-static const struct mmu_notifier_ops ops = {.invalidate_range_start = started};
+static void ended(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	check_marks_end(range);
+}
+
+static const struct mmu_notifier_ops ops = {
+	.invalidate_range_start = started,
+	.invalidate_range_end = ended,
+};
 static struct mmu_notifier notifier = {.ops = &ops};
 
 static void open_log(void)
@@ -115,7 +126,10 @@ static const struct check_finding *only(enum check_grade grade)
 	const struct check_finding *found = NULL;
 
 	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
-		if (!file->finding[i].ready || file->finding[i].grade != grade)
+		const struct check_finding *f = &file->finding[i];
+
+		/* Those that have been taken back are there, with a count of 0. */
+		if (!f->ready || f->grade != grade || !(f->count + f->open))
 			continue;
 		CHECK(!found);
 		found = &file->finding[i];
@@ -413,6 +427,199 @@ TEST(a_change_in_flight_is_found)
 	check_flight_end(flight);
 }
 TWIN(a_change_in_flight_is_found, unlooked, BREAK(CHECK_FLIGHTS));
+
+/* ------------------------------------------------------------------------- calls that fail */
+
+static struct mmu_notifier_range begun(enum mmu_notifier_event event, enum mrn_cause cause,
+				       size_t first, size_t n)
+{
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, event, 0, mrn_mm_self(), addr(first), addr(first + n));
+	range.cause = cause;
+	return range;
+}
+
+static void over(struct mmu_notifier_range *range, bool failed)
+{
+	if (failed)
+		check_marks_doubt(range);
+	mmu_notifier_invalidate_range_end(range);
+}
+
+TEST(a_call_that_fails_is_no_change)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg, *unseen;
+	uint32_t flight;
+
+	open_log();
+	reg = registered(0, PAGES, 0);
+	unseen = registered(0, PAGES, CHECK_UNSEEN_USES);
+	flight = check_flight_begin(CHECK_IO_URING, addr(1), 10, "READ", &(uint32_t){0});
+	for (int i = 0; i < 2; i++) {
+		range = begun(i ? MMU_NOTIFY_CLEAR : MMU_NOTIFY_UNMAP,
+			      i ? MRN_CAUSE_DONTNEED : MRN_CAUSE_MUNMAP, 0, 4);
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		over(&range, true);
+	}
+	check_use(reg, addr(0), at(PAGES), "all");
+	check_use(unseen, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE) && !only(CHECK_FLIGHT));
+	CHECK_EQ(file->counts.changes, 0);
+	/* What is a change now is the first one. */
+	dontneed(1, 1);
+	CHECK_EQ(only(CHECK_FLIGHT)->count, 1);
+	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
+	check_flight_end(flight);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK_EQ(only(CHECK_USE)->count, 1);
+}
+TWIN(a_call_that_fails_is_no_change, change, BREAK(CHECK_FAILED));
+
+/* The pages behind page 2 are gone: the first part of the call was done, and then it failed. */
+TEST(what_a_call_has_changed_before_it_failed_is_changed)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, 4);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	CHECK_EQ(munmap((void *)addr(2), at(2)), 0);
+	over(&range, true);
+	check_use(reg, addr(0), at(2), "kept");
+	CHECK(!only(CHECK_USE));
+	CHECK(only(CHECK_CHANGE));
+	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
+	check_use(reg, addr(0), at(3), "gone");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->changed_start, addr(2));
+	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 4, PAGES - 4);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	CHECK_EQ(madvise((void *)addr(6), at(1), MADV_DONTNEED), 0);
+	over(&range, true);
+	check_use(reg, addr(7), at(PAGES - 7), "kept");
+	check_use(reg, addr(4), at(2), "kept");
+	CHECK_EQ(only(CHECK_USE)->count, 1);
+	CHECK_EQ(file->counts.changes, 2);
+}
+TWIN(what_a_call_has_changed_before_it_failed_is_changed, believed, BREAK(CHECK_BELIEVED));
+
+/* In whatever order two changes of a page begin and end, and whichever of them fails. */
+TEST(of_two_that_overlap_one_suffices)
+{
+	open_log();
+	for (unsigned int way = 0; way < 16; way++) {
+		const bool fails[2] = {way & 1, way & 2};
+		const unsigned int first = way & 4 ? 0 : 1;
+		struct mmu_notifier_range range[2];
+		struct check_reg *reg = registered(0, 2, CHECK_UNSEEN_USES);
+
+		file->counts.changes = 0;
+		for (unsigned int i = 0; i < 2; i++) {
+			/* The second one may be of a part. */
+			range[i] =
+				begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, i && way & 8 ? 1 : 2);
+			CHECK_ERR(mmu_notifier_invalidate_range_start(&range[i]), 0);
+		}
+		over(&range[first], fails[first]);
+		over(&range[!first], fails[!first]);
+		CHECK_MSG(!file->counts.changes == (fails[0] && fails[1]), "%u", way);
+		check_reg_end(reg);
+	}
+}
+TWIN(of_two_that_overlap_one_suffices, failed, BREAK(CHECK_FAILED));
+
+/* Nobody knows yet whether it will be one: what is there counts as what was. What is gone is gone. */
+TEST(a_use_beside_a_call_is_stale_if_the_page_is_gone)
+{
+	struct mmu_notifier_range range, other;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 2, 0);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
+	other = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&other), 0);
+	check_use(reg, addr(0), at(2), "there");
+	CHECK(!only(CHECK_USE));
+	over(&other, true);
+	CHECK_EQ(munmap((void *)addr(1), at(1)), 0);
+	check_use(reg, addr(0), at(1), "there");
+	CHECK(!only(CHECK_USE));
+	check_use(reg, addr(0), at(2), "gone");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->changed_start, addr(1));
+	over(&range, false);
+}
+TWIN(a_use_beside_a_call_is_stale_if_the_page_is_gone, nested, BREAK(CHECK_NESTED));
+
+/* Without numbers; with them, what is there is known to be the same. */
+TEST(a_use_beside_a_call_that_fails_is_none_of_changed_memory)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	CHECK(geteuid() || (!setregid(65534, 65534) && !setreuid(65534, 65534)));
+	/* Else the page map would be root's. */
+	CHECK_EQ(prctl(PR_SET_DUMPABLE, 1), 0);
+	reg = registered(0, 2, 0);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	check_use(reg, addr(0), at(2), "there");
+	CHECK(!only(CHECK_USE));
+	over(&range, true);
+	check_use(reg, addr(0), at(2), "there");
+	CHECK(!only(CHECK_USE));
+}
+TWIN(a_use_beside_a_call_that_fails_is_none_of_changed_memory, open, BREAK(CHECK_OPEN_USE));
+
+/* As the process is killed in the middle of a call; and what follows in the same place of the stack is another. */
+TEST(a_change_that_has_no_end_is_one)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 2, CHECK_UNSEEN_USES);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	CHECK_EQ(only(CHECK_CHANGE)->count, 0);
+	CHECK_EQ(only(CHECK_CHANGE)->open, 1);
+	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 4, 2);
+	registered(4, 2, 0);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	over(&range, true);
+	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
+	CHECK_EQ(only(CHECK_CHANGE)->open, 0);
+	check_reg_end(reg);
+}
+
+/* Its place is another's when the change ends. */
+TEST(what_is_registered_during_a_change_is_not_changed_by_its_end)
+{
+	struct mmu_notifier_range range, other;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 2, CHECK_UNSEEN_USES);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	check_reg_end(reg);
+	CHECK(registered(0, 2, CHECK_UNSEEN_USES) == reg);
+	other = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&other), 0);
+	over(&range, false);
+	over(&other, true);
+	check_use(reg, addr(0), at(2), "again");
+	CHECK(!only(CHECK_USE));
+	CHECK(!only(CHECK_CHANGE));
+}
+TWIN(what_is_registered_during_a_change_is_not_changed_by_its_end, lives, BREAK(CHECK_LIVES));
 
 static void register_in_handler(int sig)
 {

@@ -39,6 +39,7 @@
 #include "os/uffd.h"
 #include "source/bracket/held.h"
 #include "source/bracket/other.h"
+#include "source/observe.h"
 #include "source/process.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
@@ -296,6 +297,56 @@ static void expect_on_file(struct call *c, int fd_arg)
 		close(fd);
 	}
 }
+
+/* ------------------------------------------------------------------------- calls that fail */
+
+static unsigned int doubts;
+
+/* Before the end. */
+static void on_doubt(const struct mmu_notifier_range *range)
+{
+	(void)range;
+	CHECK_EQ(ends, 0);
+	doubts++;
+}
+
+/* How often it is said that the call may have changed nothing. */
+static unsigned int doubts_of(way how, long nr, long a, long b, long c, long d, long e)
+{
+	static const struct mrn_observer observer = {.doubts = on_doubt};
+	const struct call call = {.nr = nr, .arg = {a, b, c, d, e}};
+
+	doubts = ends = 0;
+	mrn_observe(&observer);
+	how(call.nr, call.arg);
+	mrn_observe(NULL);
+	return doubts;
+}
+
+TEST(it_is_said_which_calls_have_failed)
+{
+	const long too_large = 1l << 50;
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		const way w = ways[i];
+		int fd = lay_file();
+
+		CHECK_EQ(doubts_of(w, SYS_munmap, S(0), too_large, 0, 0, 0), 1);
+		CHECK_EQ(doubts_of(w, SYS_mmap, S(0), PAGE, RW, MAP_SHARED | MAP_FIXED, -1), 1);
+		CHECK_EQ(doubts_of(w, SYS_mremap, S(0), PAGE, too_large, MREMAP_MAYMOVE, 0), 1);
+		/* The last page of the file's mapping has room behind it. */
+		CHECK_EQ(doubts_of(w, SYS_mremap, S(7), PAGE, 2 * PAGE, 0, 0), 1);
+		CHECK_EQ(doubts_of(w, SYS_mremap, S(7), 2 * PAGE, PAGE, 0, 0), 0);
+		CHECK_EQ(doubts_of(w, SYS_madvise, S(0), 9 * PAGE, MADV_DONTNEED, 0, 0), 1);
+		CHECK_EQ(doubts_of(w, SYS_madvise, S(0), 8 * PAGE, MADV_DONTNEED, 0, 0), 0);
+		CHECK_EQ(doubts_of(w, SYS_mremap, S(0), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				   AWAY),
+			 0);
+		CHECK_EQ(doubts_of(w, SYS_munmap, S(0), 8 * PAGE, 0, 0, 0), 0);
+		close(fd);
+	}
+}
+TWIN(it_is_said_which_calls_have_failed, silent, BREAK(BRACKET_FAILED));
 
 /* ----------------------------------------------------------------------------------- each cause */
 
@@ -1468,7 +1519,7 @@ TEST(watched_during_truncation)
 	held = mrn_held_start(&change, (uintptr_t)__builtin_frame_address(0));
 	watch(&late, S(0), PAGE);
 	CHECK(!mrn_tokens_overlap(mrn_mm_self(), 0, UINTPTR_MAX));
-	mrn_held_end(held);
+	mrn_held_end(held, false);
 	CHECK(late.flags & MRN_RANGE_AFTER);
 	CHECK_EQ(unwatch(&late), 1);
 	close(fd);
@@ -1496,7 +1547,7 @@ TEST(watched_during_truncation_beside_a_source)
 	/* This thread would wait for itself. */
 	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), -EDEADLK);
 	CHECK_EQ(mrn_range_read_begin_until(&beside.mrn, &now, &seq), 0);
-	mrn_held_end(held);
+	mrn_held_end(held, false);
 	CHECK_EQ(mrn_range_read_begin_until(&late.mrn, &now, &seq), 0);
 	CHECK_EQ(unwatch(&late), 0);
 	CHECK_EQ(unwatch(&beside), 0);

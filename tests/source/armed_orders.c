@@ -334,7 +334,7 @@ TEST(nothing_is_armed_during_a_bracket)
 	CHECK_ERR(mrn_source_arm(source, (uintptr_t)p, 2 * PAGE, NEED), -EAGAIN);
 	CHECK_EQ(mrn_sys3(SYS_shmat, segment, (long)p, SHM_REMAP), p);
 	remove_segment();
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, false);
 	check_raw_changes_are_told(p, 2);
 	check_map(p, 2);
 	close_source();

@@ -122,7 +122,7 @@ TEST(a_look_during_a_bracket_is_not_remembered)
 	mrn_bracket_mmap_fixed(&b, p, 2 * PAGE, MAP_SHARED | MAP_FIXED, file);
 	CHECK_EQ(arm(), 0);
 	CHECK_EQ(mrn_sys6(SYS_mmap, (long)p, 2 * PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0), p);
-	mrn_bracket_end(&b);
+	mrn_bracket_end(&b, false);
 	CHECK_EQ(arm(), MRN_USE_ONCE);
 	close_source();
 }

@@ -13,7 +13,9 @@ struct mmu_notifier_range;
 
 struct watch_open {
 	const struct mmu_notifier_range *token; /* NULL: free */
-	uint64_t begin, site, via;
+	uint64_t begin, site, via;		/* mrn watch's */
+	uint64_t seq;				/* mrn check's: check/record/mark.c */
+	uint32_t marks;
 };
 
 /* The most at a time; neighbours in the table share places. */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which pages a call has left where they were, of which only that is known: it has failed, or moved nothing. The kernel
+ * undoes little: an munmap or an mremap that fails leaves its range, but an mmap or an mremap with a fixed address may
+ * have unmapped what was there before it fails, and a madvise has treated the mappings before the one that it stops at.
+ * A shrinking realloc that stays in its place has cut off the rest. So the page is asked for, which takes no privileges:
+ *
+ * - After a call that unmaps: what is mapped has not been unmapped. (Had another thread mapped something there meanwhile,
+ *   that would have been announced as a change of its own: mrn_bracket_fresh.)
+ * - After one that only takes pages: the page that is in the page table, or in swap, has not been taken. (A thread that
+ *   touches it in between makes a page that was taken look so. As root the numbers tell, at its use.)
+ *
+ * Whatever cannot be asked has changed. On the event path; one range at a time, between begin and end.
+ */
+#ifndef MRN_CHECK_KEPT_H
+#define MRN_CHECK_KEPT_H
+
+#include <mrn/mmu_notifier.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { CHECK_KEPT_PIECE = 64 };
+
+struct check_kept {
+	bool all;
+	int fd; /* the page map, or -errno */
+	uintptr_t from, end;
+	size_t known; /* pages from `from` on */
+	uint64_t entry[CHECK_KEPT_PIECE];
+};
+
+/* Of [start, end), whole pages. */
+void check_kept_begin(struct check_kept *k, const struct mmu_notifier_range *range, uintptr_t start,
+		      uintptr_t end);
+/* True if the page at addr is still there. Ask in ascending order. */
+bool check_kept_is(struct check_kept *k, uintptr_t addr);
+void check_kept_end(struct check_kept *k);
+
+#endif
