@@ -32,6 +32,7 @@ struct check_finding {
 	uint32_t ready;
 	uint32_t count; /* atomic */
 	uint32_t open;	/* atomic; those that are not certain yet */
+	uint32_t item;	/* the tool's: 1 + its number there */
 	/* All that follows is of the first time. */
 	uint8_t grade, of, cause, now; /* enum check_... */
 	uint32_t registered, changed, used;
@@ -59,7 +60,7 @@ struct check_counts {
 struct check_log {
 	struct check_counts counts;
 	uint32_t findings; /* atomic: how many are certain */
-	uint32_t seen;	   /* the tool's: how many it has looked up the code of */
+	uint32_t seen;	   /* the tool's: how many it has taken in */
 	uint32_t used;	   /* atomic; set before the first place of a table is claimed */
 	struct check_finding finding[CHECK_FINDINGS];
 	struct check_stack stack[CHECK_STACKS];

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mrn check: runs a program with the checking recorder (check/record) preloaded, and reports what it found.
+ * mrn check: runs a program with the checking recorder (check/record) preloaded, and reports what it finds.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <mrn/source.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check/tool/collect.h"
 #include "check/tool/options.h"
@@ -27,7 +30,73 @@ struct check {
 	struct collection collection;
 	struct suppressions *suppressions;
 	FILE *json;
+	uint64_t printed, left_out; /* reports; of the latter for --max */
+	uint32_t suppressed;
+	bool no_names; /* no memory for them */
+	int error;     /* of writing a report */
 };
+
+/* ----------------------------------------------------------------------------------- meanwhile */
+
+/* In one piece, since the program may be writing there, too. 0 or -errno. */
+static int write_out(const char *text, size_t size)
+{
+	while (size) {
+		struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+		ssize_t n = write(STDERR_FILENO, text, size);
+
+		if (n < 0 && errno == EAGAIN)
+			poll(&room, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			return -errno;
+		text += n > 0 ? n : 0;
+		size -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static int print_one(const struct check *k, const struct collected *item)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r = out ? report_print(out, &k->collection, item) : -ENOMEM;
+
+	if (out && fclose(out) && !r)
+		r = -ENOMEM;
+	if (!r)
+		r = write_out(text, size);
+	free(text);
+	return r;
+}
+
+/* While the program runs: what it has found may be days before its end. */
+static void found(void *arg, uint32_t first)
+{
+	struct check *k = arg;
+	struct collection *c = &k->collection;
+
+	if (symbols_name(&c->sites)) {
+		k->no_names = true;
+		return;
+	}
+	for (uint32_t i = first; i < c->nr; i++) {
+		struct collected *item = &c->item[i];
+		int r = 0;
+
+		item->suppressed = suppressions_name(k->suppressions, &c->sites, item);
+		if (item->suppressed) {
+			k->suppressed++;
+		} else if (k->printed == k->options.max) {
+			k->left_out++;
+		} else {
+			k->printed++;
+			r = print_one(k, item);
+		}
+		if (r)
+			k->error = r;
+	}
+}
 
 static int prepare(struct check *k)
 {
@@ -56,7 +125,7 @@ static int prepare(struct check *k)
 	}
 	if (!r)
 		r = session_prepare(&k->session);
-	if (!r && collection_create(&k->collection, RING_SHIFT)) {
+	if (!r && collection_create(&k->collection, RING_SHIFT, found, k)) {
 		SAY("no memory for the findings");
 		r = WATCH_CANNOT;
 	}
@@ -139,22 +208,29 @@ static bool fails(const struct check *k)
 	return false;
 }
 
+static void print_counts(const struct check *k)
+{
+	const struct collection *c = &k->collection;
+
+	for (uint32_t i = 0; i < c->nr; i++)
+		if (!c->item[i].suppressed && c->item[i].finding.count > 1)
+			report_print_count(stderr, c, &c->item[i]);
+	if (k->left_out)
+		SAY("%" PRIu64 " more reports were left out; see --max", k->left_out);
+}
+
 static int tell(struct check *k)
 {
-	struct collection *c = &k->collection;
-	uint32_t suppressed;
-	int r = symbols_name(&c->sites);
+	int r;
 
-	if (r) {
+	if (k->no_names) {
 		SAY("no memory for the names");
 		return WATCH_CANNOT;
 	}
-	suppressed = suppressions_apply(k->suppressions, c);
 	r = write_json(k);
-	if (report_print(stderr, c, k->options.max))
-		r = WATCH_CANNOT;
-	print_summary(k, c->nr - suppressed, suppressed);
-	return r;
+	print_counts(k);
+	print_summary(k, k->collection.nr - k->suppressed, k->suppressed);
+	return k->error || cli_flush(stderr) ? WATCH_CANNOT : r;
 }
 
 static void show_nothing(void *arg)

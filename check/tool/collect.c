@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int collection_create(struct collection *c, uint32_t ring_shift)
+int collection_create(struct collection *c, uint32_t ring_shift,
+		      void (*found)(void *arg, uint32_t first), void *arg)
 {
-	*c = (struct collection){.ring_shift = ring_shift};
+	*c = (struct collection){.ring_shift = ring_shift, .found = found, .arg = arg};
 	return sites_create(&c->sites);
 }
 
@@ -23,7 +24,7 @@ struct process {
 	struct collection *c;
 	uint32_t pid;
 	const struct watch_lane *lane;
-	const struct check_log *log;
+	struct check_log *log;
 };
 
 /* The program may have written there by mistake: nothing is believed that is out of bounds. */
@@ -73,44 +74,59 @@ static bool same(const struct collected *a, const struct collected *b)
 	       same_stack(&a->used, &b->used);
 }
 
-static void add(struct collection *c, const struct collected *item)
+/* The number of the one that is the same, after adding it if there is none. UINT32_MAX without memory. */
+static uint32_t find(struct collection *c, const struct collected *item)
 {
 	for (uint32_t i = 0; i < c->nr; i++)
-		if (same(&c->item[i], item)) {
-			c->item[i].finding.count += item->finding.count;
-			return;
-		}
+		if (same(&c->item[i], item))
+			return i;
 	if (c->nr == c->max) {
 		uint32_t max = c->max ? 2 * c->max : 64;
 		struct collected *more = realloc(c->item, max * sizeof(*more));
 
 		if (!more) {
 			c->no_memory = true;
-			return;
+			return UINT32_MAX;
 		}
 		c->item = more;
 		c->max = max;
 	}
-	c->item[c->nr++] = *item;
+	c->item[c->nr] = *item;
+	return c->nr++;
 }
 
-/* Code may be unmapped, and its file replaced, before the process ends: so it is looked up while there is something new. */
-static void look_up_new(const struct process *p, struct check_log *log)
+/* Its number, which its place in the log keeps. */
+static uint32_t item_of(const struct process *p, struct check_finding *f)
 {
-	const uint32_t n = __atomic_load_n(&log->findings, __ATOMIC_ACQUIRE);
-	struct collected item;
+	struct collected item = {.finding = *f};
+	uint32_t number = f->item - 1;
 
-	if (n == log->seen)
-		return;
-	log->seen = n;
-	for (size_t i = 0; i < CHECK_FINDINGS; i++)
-		if (is_ready(&log->finding[i])) {
-			item.finding = log->finding[i];
-			place_all(p, &item);
-		}
+	if (number < p->c->nr)
+		return number;
+	item.finding.op[sizeof(item.finding.op) - 1] = '\0';
+	item.finding.count = 0;
+	place_all(p, &item);
+	number = find(p->c, &item);
+	f->item = number + 1;
+	return number;
 }
 
-static void take_in(const struct process *p)
+static void take_in_new(const struct process *p)
+{
+	const uint32_t n = __atomic_load_n(&p->log->findings, __ATOMIC_ACQUIRE);
+
+	if (n == p->log->seen)
+		return;
+	p->log->seen = n;
+	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
+		struct check_finding *f = &p->log->finding[i];
+
+		if (is_ready(f) && __atomic_load_n(&f->count, __ATOMIC_RELAXED))
+			item_of(p, f);
+	}
+}
+
+static void take_in_all(const struct process *p)
 {
 	const uint64_t *from = (const uint64_t *)(const void *)&p->log->counts;
 	uint64_t *to = (uint64_t *)(void *)&p->c->counts;
@@ -118,18 +134,16 @@ static void take_in(const struct process *p)
 	for (size_t i = 0; i < sizeof(struct check_counts) / sizeof(*to); i++)
 		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 	for (size_t i = 0; p->log->used && i < CHECK_FINDINGS; i++) {
-		struct collected item = {0};
-
-		if (!is_ready(&p->log->finding[i]))
-			continue;
-		item.finding = p->log->finding[i];
+		struct check_finding *f = &p->log->finding[i];
 		/* The process is gone, or will be: whatever was not certain yet counts. */
-		item.finding.count += item.finding.open;
-		if (!item.finding.count)
+		const uint32_t count = f->count + f->open;
+		uint32_t number;
+
+		if (!is_ready(f) || !count)
 			continue;
-		item.finding.op[sizeof(item.finding.op) - 1] = '\0';
-		place_all(p, &item);
-		add(p->c, &item);
+		number = item_of(p, f);
+		if (number != UINT32_MAX)
+			p->c->item[number].finding.count += count;
 	}
 }
 
@@ -138,12 +152,16 @@ void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bo
 	struct collection *c = collection;
 	struct check_log *log = watch_lane_besides(lane, c->ring_shift);
 	const struct process p = {c, pid, lane, log};
+	const uint32_t nr = c->nr;
 
-	if (!last) {
-		look_up_new(&p, log);
+	if (last)
+		take_in_all(&p);
+	else
+		take_in_new(&p);
+	if (c->nr > nr)
+		c->found(c->arg, nr);
+	if (!last)
 		return;
-	}
-	take_in(&p);
 	/* To write to the tables takes memory, and most processes register nothing. */
 	if (log->used)
 		memset(log, 0, sizeof(*log));

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Findings, out of the logs of all processes, with the places in files that their addresses belong to. */
+/*
+ * Findings, out of the logs of all processes, with the places in files that their addresses belong to. They are taken in while
+ * the processes run, since code may be unmapped, and its file be replaced, before they end.
+ */
 #ifndef MRN_CHECK_COLLECT_H
 #define MRN_CHECK_COLLECT_H
 
@@ -28,10 +31,14 @@ struct collection {
 	bool no_memory; /* the tool's */
 	struct check_counts counts;
 	uint32_t ring_shift; /* of the lanes */
+	/* Called with new findings: those from number first on. Their counts are added when their process has ended. */
+	void (*found)(void *arg, uint32_t first);
+	void *arg;
 };
 
-/* ring_shift: of the lanes. 0 or -ENOMEM. */
-int collection_create(struct collection *c, uint32_t ring_shift);
+/* ring_shift: of the lanes; found: as above. 0 or -ENOMEM. */
+int collection_create(struct collection *c, uint32_t ring_shift,
+		      void (*found)(void *arg, uint32_t first), void *arg);
 void collection_destroy(struct collection *c);
 
 /* As a sink's look. */

@@ -94,7 +94,8 @@ int check_parse_options(int argc, char **argv, struct check_options *o)
 		.args_doc = "[--] PROGRAM [ARGUMENT...]",
 		.doc = "Runs a program and reports where it lets a device use memory that has other pages "
 		       "than when it was registered: registered here, changed here, used here.\v"
-		       "When the program has ended, the reports are printed to standard error.\n\n"
+		       "Each report is printed to standard error when it is found, and how often it was when the "
+		       "program has ended.\n\n"
 		       "The exit status is the program's own; 66 if it ended well and something was found; if "
 		       "a signal has killed the program, the same signal kills this command. 2: wrong "
 		       "options; 125: the program cannot be checked, or a file could not be read or "

@@ -73,11 +73,8 @@ static void print_headline(FILE *out, const struct check_finding *f)
 		[CHECK_FLIGHT] = "memory was changed while it was being transferred",
 	};
 
-	fprintf(out, "==%" PRIu32 "== mrn check: %s: %s", f->pid, check_grade_name(f->grade),
+	fprintf(out, "==%" PRIu32 "== mrn check: %s: %s\n", f->pid, check_grade_name(f->grade),
 		said[f->grade]);
-	if (f->count > 1)
-		fprintf(out, " (%" PRIu32 " times)", f->count);
-	fputc('\n', out);
 }
 
 static void print_used(FILE *out, const struct collection *c, const struct collected *item)
@@ -117,32 +114,40 @@ static void print_registered(FILE *out, const struct collection *c, const struct
 	print_stack(out, c, &item->registered);
 }
 
-int report_print(FILE *out, const struct collection *c, uint64_t max)
+int report_print(FILE *out, const struct collection *c, const struct collected *item)
 {
-	uint64_t n = 0, left = 0;
-
 	errno = 0;
-	for (uint32_t i = 0; i < c->nr; i++) {
-		const struct collected *item = &c->item[i];
-
-		if (item->suppressed)
-			continue;
-		if (n == max) {
-			left++;
-			continue;
-		}
-		n++;
-		print_headline(out, &item->finding);
-		if (item->finding.grade != CHECK_CHANGE)
-			print_used(out, c, item);
-		print_changed(out, c, item);
-		if (item->finding.grade != CHECK_FLIGHT)
-			print_registered(out, c, item);
-	}
-	if (left)
-		fprintf(out, "mrn check: %" PRIu64 " more reports were left out; see --max\n",
-			left);
+	print_headline(out, &item->finding);
+	if (item->finding.grade != CHECK_CHANGE)
+		print_used(out, c, item);
+	print_changed(out, c, item);
+	if (item->finding.grade != CHECK_FLIGHT)
+		print_registered(out, c, item);
 	return cli_flush(out);
+}
+
+/* The innermost frame of which the line is known, which is seldom a library's; or else the innermost. */
+static const struct site *place_of(const struct collection *c, const struct collected *item)
+{
+	const struct collected_stack *s = item->finding.grade == CHECK_CHANGE ? &item->changed
+									      : &item->used;
+
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (c->sites.site[s->frame[i]].line[0])
+			return &c->sites.site[s->frame[i]];
+	return &c->sites.site[s->nr ? s->frame[0] : 0];
+}
+
+void report_print_count(FILE *out, const struct collection *c, const struct collected *item)
+{
+	const struct site *t = place_of(c, item);
+	char label[512];
+
+	snprintf(label, sizeof(label), "%s", t->label);
+	print_plain(label);
+	fprintf(out, "mrn check: %" PRIu32 " times: the %s in %s%s%s%s\n", item->finding.count,
+		check_grade_name(item->finding.grade), label, t->line[0] ? " (" : "", t->line,
+		t->line[0] ? ")" : "");
 }
 
 /* ----------------------------------------------------------------------------------------- JSON */

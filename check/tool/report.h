@@ -7,8 +7,10 @@
 
 #include "check/tool/collect.h"
 
-/* All that are not suppressed, at most max, in one piece each; the sites have been named. 0 or -errno. */
-int report_print(FILE *out, const struct collection *c, uint64_t max);
+/* The sites have been named. 0 or -errno. */
+int report_print(FILE *out, const struct collection *c, const struct collected *item);
+/* One line: how often it was found. */
+void report_print_count(FILE *out, const struct collection *c, const struct collected *item);
 /* One object a line, however many. 0 or -errno. */
 int report_print_json(FILE *out, const struct collection *c);
 

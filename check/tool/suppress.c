@@ -136,19 +136,13 @@ static bool meets(const struct line *l, const struct sites *sites, const struct 
 	return false;
 }
 
-uint32_t suppressions_apply(const struct suppressions *s, struct collection *c)
+bool suppressions_name(const struct suppressions *s, const struct sites *sites,
+		       const struct collected *item)
 {
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; s && i < c->nr; i++) {
-		struct collected *item = &c->item[i];
-
-		for (const struct line *l = s->first; l && !item->suppressed; l = l->next)
-			item->suppressed = l->grades >> item->finding.grade & 1 &&
-					   (meets(l, &c->sites, &item->registered) ||
-					    meets(l, &c->sites, &item->changed) ||
-					    meets(l, &c->sites, &item->used));
-		n += item->suppressed;
-	}
-	return n;
+	for (const struct line *l = s ? s->first : NULL; l; l = l->next)
+		if (l->grades >> item->finding.grade & 1 &&
+		    (meets(l, sites, &item->registered) || meets(l, sites, &item->changed) ||
+		     meets(l, sites, &item->used)))
+			return true;
+	return false;
 }

@@ -15,7 +15,8 @@ struct suppressions;
 int suppressions_read(const char *path, struct suppressions **out);
 void suppressions_free(struct suppressions *s);
 
-/* Marks those of the collection's findings, whose sites have been named, that a line is about. Returns how many. */
-uint32_t suppressions_apply(const struct suppressions *s, struct collection *c);
+/* True if a line is about the finding, whose sites have been named. */
+bool suppressions_name(const struct suppressions *s, const struct sites *sites,
+		       const struct collected *item);
 
 #endif

@@ -114,7 +114,7 @@ TEST(a_report_has_three_stacks_with_names)
 {
 	RUN(&o, "check", "--", rings(), "1", "10", "2", "exit");
 	CHECK_EQ(times(o.err, "== mrn check: use: "), 1);
-	CHECK_MSG(strstr(o.err, "(5 times)"), "%s", o.err);
+	CHECK_MSG(strstr(o.err, "mrn check: 5 times: the use in "), "%s", o.err);
 	CHECK_MSG(strstr(o.err, "used here, by READ_FIXED of ["), "%s", o.err);
 	CHECK_MSG(strstr(o.err, "changed here, by map_fixed of ["), "%s", o.err);
 	CHECK_MSG(strstr(o.err, "registered here, with io_uring as buffer 0, ["), "%s", o.err);
@@ -124,6 +124,54 @@ TEST(a_report_has_three_stacks_with_names)
 	CHECK_EQ(times(o.err, " main in check-rings"), 3);
 	CHECK_EQ(times(o.err, " use in check-rings"), 1);
 	CHECK_EQ(times(o.err, " map in check-rings"), 1);
+}
+
+/* Reads until the text is there, or the end. */
+static void read_until(int fd, char *text, size_t size, const char *wanted)
+{
+	size_t n = 0;
+	ssize_t more;
+
+	while (!strstr(text, wanted) && (more = read(fd, text + n, size - 1 - n)) > 0) {
+		n += (size_t)more;
+		text[n] = '\0';
+	}
+}
+
+TEST(a_report_is_there_while_the_program_runs)
+{
+	const char *tool = getenv("MRN_TOOL"), *program = rings();
+	static char live[8192], rest[8192];
+	int in[2], err[2], status;
+	pid_t pid;
+
+	if (!tool)
+		SKIP("MRN_TOOL does not say where the mrn command is");
+	CHECK(!pipe(in) && !pipe(err));
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], STDIN_FILENO);
+		dup2(err[1], STDERR_FILENO);
+		for (int i = 0; i < 2; i++) {
+			close(in[i]);
+			close(err[i]);
+		}
+		execl(tool, tool, "check", "--", program, "1", "1", "1", "waits", (char *)NULL);
+		_exit(126);
+	}
+	CHECK(pid > 0);
+	close(in[0]);
+	close(err[1]);
+	/* The program goes on when the last part of the report has been read. */
+	read_until(err[0], live, sizeof(live), "registered here");
+	CHECK_MSG(strstr(live, "== mrn check: use: "), "%s", live);
+	CHECK_EQ(write(in[1], "x", 1), 1);
+	read_until(err[0], rest, sizeof(rest), "no such text");
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 66, "%#x", status);
+	/* The second one has another stack. */
+	CHECK_EQ(times(rest, "== mrn check: use: "), 1);
+	CHECK_MSG(strstr(rest, "2 different findings"), "%s", rest);
 }
 
 TEST(suppressed_findings_do_not_count)

@@ -218,6 +218,21 @@ static int name_one(const struct sites *s, void *const *module, struct site *t)
 	return t->label && t->line ? 0 : -ENOMEM;
 }
 
+static bool is_named(const struct site *t)
+{
+	return t->label && t->line;
+}
+
+/* True if there is code of the file that has no name yet. */
+static bool is_needed(const struct sites *s, uint32_t file)
+{
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (!is_named(&s->site[i]) &&
+		    (s->site[i].at.file == file || s->site[i].via.file == file))
+			return true;
+	return false;
+}
+
 int symbols_name(struct sites *s)
 {
 	void **module = calloc(s->nr_files, sizeof(*module));
@@ -227,9 +242,11 @@ int symbols_name(struct sites *s)
 		return -ENOMEM;
 	if (begin())
 		for (uint32_t i = 1; i < s->nr_files; i++)
-			module[i] = open_module(&s->file[i]);
+			if (is_needed(s, i))
+				module[i] = open_module(&s->file[i]);
 	for (uint32_t i = 0; i < s->nr && !r; i++)
-		r = name_one(s, module, &s->site[i]);
+		if (!is_named(&s->site[i]))
+			r = name_one(s, module, &s->site[i]);
 	free(module);
 	finish();
 	return r;

@@ -10,7 +10,7 @@
 
 #include "watch/tool/sites.h"
 
-/* Gives every site its label and line. 0 or -ENOMEM. */
+/* Gives every site its label and line that has none yet. 0 or -ENOMEM. */
 int symbols_name(struct sites *sites);
 /* Frees what symbols_name has made. */
 void symbols_forget(struct sites *sites);

@@ -6,7 +6,7 @@
  *	rings THREADS TIMES EACH END
  *
  * Each thread registers so many TIMES, and each EACHth registration is used when it is stale (0: none). END: exit (with 0),
- * fail (with 3), kill (by SIGKILL), child (it does all this in a child, that it has forked and executed), outlived (it only
+ * fail (with 3), kill (by SIGKILL), waits (it reads a byte, does it all once more, and exits), child (it does all this in a child, that it has forked and executed), outlived (it only
  * leaves a child behind); confined (exit, in a process that has forbidden itself almost all calls before), or mute (and
  * those that dispatch needs).
  */
@@ -192,6 +192,13 @@ int main(int argc, char **argv)
 	work(NULL);
 	for (unsigned long i = 1; i < threads && i < 64; i++)
 		pthread_join(t[i], NULL);
+	if (!strcmp(end, "waits")) {
+		char c;
+
+		if (read(STDIN_FILENO, &c, 1) != 1)
+			return 2;
+		work(NULL);
+	}
 	if (!strcmp(end, "kill"))
 		raise(SIGKILL);
 	return strcmp(end, "fail") ? 0 : 3;
