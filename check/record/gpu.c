@@ -31,6 +31,7 @@ typedef int unregister_function(void *addr);
 typedef int context_function(void *context);
 typedef int device_function(int device);
 typedef int here_function(void);
+typedef void any_function(void);
 
 register_function cuMemHostRegister, cuMemHostRegister_v2, cudaHostRegister, hipHostRegister;
 unregister_function cuMemHostUnregister, cudaHostUnregister, hipHostUnregister;
@@ -54,6 +55,9 @@ int hipGetDevice(int *device);
 #define RUNTIME "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2"
 #define HIP	"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"
 
+/* Whose function has been called. */
+enum library { OF_DRIVER, OF_RUNTIME, OF_HIP };
+
 /* By address: the registration, its context and its device. */
 static struct check_keys registrations;
 enum { REG, CONTEXT, DEVICE };
@@ -63,6 +67,11 @@ static const char cuda_scope, hip_scope;
 
 /* CUDA's runtime registers by calling the driver. */
 static MRN_TLS bool inside;
+
+static enum check_interface interface_of(enum library library)
+{
+	return library == OF_HIP ? CHECK_HIP : CHECK_CUDA;
+}
 
 static struct check_key key_of(enum check_interface of, const void *addr)
 {
@@ -78,29 +87,54 @@ static struct check_reg *reg_of(const struct check_value *value)
 
 /* ------------------------------------------------------------------------------- contexts and devices */
 
-/* What such a function says, or what stands for unknown. */
-#define ASK(unknown, type, name, ...)                                              \
-	__extension__({                                                            \
-		__typeof__(&(name)) ask_ = MRN_BEHIND_OF(NULL, name, __VA_ARGS__); \
-		type is_ = (unknown);                                              \
-                                                                                   \
-		ask_ && !ask_(&is_) ? is_ : (unknown);                             \
+/*
+ * The function of this name in the library of another one, behind, which the program has called. It is looked for once:
+ * that takes the loader's lock, which a thread may hold that waits for this one, and loses what dlerror would say. So it
+ * is asked for only when it must be there, and is not there later if it is not now.
+ */
+#define FOUND_WITH(behind, name, ...)                                                             \
+	__extension__({                                                                           \
+		static bool looked_; /* atomic */                                                 \
+		static void *found_; /* atomic */                                                 \
+                                                                                                  \
+		/* Acquire pairs with the release. Threads that look together find the same. */   \
+		if (!__atomic_load_n(&looked_, __ATOMIC_ACQUIRE)) {                               \
+			__atomic_store_n(&found_,                                                 \
+					 (void *)MRN_BEHIND_OF((const void *)(uintptr_t)(behind), \
+							       name, __VA_ARGS__),                \
+					 __ATOMIC_RELAXED);                                       \
+			__atomic_store_n(&looked_, true, __ATOMIC_RELEASE);                       \
+		}                                                                                 \
+		(__typeof__(&(name)))__atomic_load_n(&found_, __ATOMIC_RELAXED);                  \
 	})
 
-static int device_now(enum check_interface of)
-{
-	int device;
+/* What such a function says, or what stands for unknown. */
+#define ASK(behind, unknown, type, name, ...)                                     \
+	__extension__({                                                           \
+		__typeof__(&(name)) ask_ = FOUND_WITH(behind, name, __VA_ARGS__); \
+		type is_ = (unknown);                                             \
+                                                                                  \
+		ask_ && !ask_(&is_) ? is_ : (unknown);                            \
+	})
 
-	if (of == CHECK_HIP)
-		return ASK(UNKNOWN_DEVICE, int, hipGetDevice, HIP);
-	device = ASK(UNKNOWN_DEVICE, int, cudaGetDevice, RUNTIME);
-	return device != UNKNOWN_DEVICE ? device : ASK(UNKNOWN_DEVICE, int, cuCtxGetDevice, DRIVER);
+/* Each library says it itself: the driver's calls need no runtime, and a device has the same number in both. */
+static int device_now(enum library library, any_function *behind)
+{
+	switch (library) {
+	case OF_DRIVER:
+		return ASK(behind, UNKNOWN_DEVICE, int, cuCtxGetDevice, DRIVER);
+	case OF_RUNTIME:
+		return ASK(behind, UNKNOWN_DEVICE, int, cudaGetDevice, RUNTIME);
+	default:
+		return ASK(behind, UNKNOWN_DEVICE, int, hipGetDevice, HIP);
+	}
 }
 
-static uintptr_t context_now(enum check_interface of)
+/* After a registration by the runtime the driver is loaded. */
+static uintptr_t context_now(enum library library, any_function *behind)
 {
-	return (uintptr_t)(of == CHECK_HIP ? ASK(NULL, void *, hipCtxGetCurrent, HIP)
-					   : ASK(NULL, void *, cuCtxGetCurrent, DRIVER));
+	return (uintptr_t)(library == OF_HIP ? ASK(behind, NULL, void *, hipCtxGetCurrent, HIP)
+					     : ASK(behind, NULL, void *, cuCtxGetCurrent, DRIVER));
 }
 
 struct end {
@@ -143,13 +177,16 @@ static int destroy(enum check_interface of, context_function *behind, void *cont
 	return r;
 }
 
-static int reset_here(enum check_interface of, here_function *behind)
+static int reset_here(enum library library, here_function *behind)
 {
-	const int device = device_now(of);
-	const int r = behind ? behind() : UNKNOWN;
+	int device, r;
 
+	if (!behind)
+		return UNKNOWN;
+	device = device_now(library, (any_function *)behind);
+	r = behind();
 	if (!r)
-		end_those((struct end){.of = of, .device = device});
+		end_those((struct end){.of = interface_of(library), .device = device});
 	return r;
 }
 
@@ -163,10 +200,10 @@ static int reset(device_function *behind, int device)
 }
 
 /* Others may have the device's primary context yet. */
-static bool is_active(int device)
+static bool is_active(device_function *behind, int device)
 {
 	__typeof__(&cuDevicePrimaryCtxGetState) ask =
-		MRN_BEHIND_OF(NULL, cuDevicePrimaryCtxGetState, DRIVER);
+		FOUND_WITH(behind, cuDevicePrimaryCtxGetState, DRIVER);
 	unsigned int flags;
 	int active;
 
@@ -177,17 +214,19 @@ static int release(device_function *behind, int device)
 {
 	const int r = behind ? behind(device) : UNKNOWN;
 
-	if (!r && !is_active(device))
+	if (!r && !is_active(behind, device))
 		end_those((struct end){.of = CHECK_CUDA, .device = device});
 	return r;
 }
 
 /* -------------------------------------------------------------------------------------- registrations */
 
-static void enter(enum check_interface of, const void *addr, struct check_reg *reg)
+static void enter(enum library library, any_function *behind, const void *addr,
+		  struct check_reg *reg)
 {
-	struct check_value old,
-		value = {.word = {(uintptr_t)reg, context_now(of), (uint64_t)device_now(of)}};
+	const enum check_interface of = interface_of(library);
+	struct check_value old, value = {.word = {(uintptr_t)reg, context_now(library, behind),
+						  (uint64_t)device_now(library, behind)}};
 
 	/* It has ended without our seeing it. */
 	if (check_keys_take(&registrations, key_of(of, addr), &old))
@@ -197,7 +236,7 @@ static void enter(enum check_interface of, const void *addr, struct check_reg *r
 		check_reg_end(reg);
 }
 
-static int follow(enum check_interface of, register_function *behind, void *addr, size_t length,
+static int follow(enum library library, register_function *behind, void *addr, size_t length,
 		  unsigned int flags)
 {
 	struct check_reg *reg = NULL;
@@ -208,14 +247,15 @@ static int follow(enum check_interface of, register_function *behind, void *addr
 	if (inside && !MRN_BROKEN(CHECK_GPU_TWICE))
 		return behind(addr, length, flags);
 	if (addr && length)
-		reg = check_reg_begin(of, (uintptr_t)addr, length, CHECK_UNSEEN_USES);
+		reg = check_reg_begin(interface_of(library), (uintptr_t)addr, length,
+				      CHECK_UNSEEN_USES);
 	inside = true;
 	r = behind(addr, length, flags);
 	inside = false;
 	if (r || !reg)
 		check_reg_end(reg);
 	else
-		enter(of, addr, reg);
+		enter(library, (any_function *)behind, addr, reg);
 	return r;
 }
 
@@ -236,10 +276,10 @@ static int leave(enum check_interface of, unregister_function *behind, void *add
 	return r;
 }
 
-#define REGISTER(name, of, libraries)                                                \
-	EXPORTED int name(void *addr, size_t length, unsigned int flags)             \
-	{                                                                            \
-		return follow(of, MRN_BEHIND(name, libraries), addr, length, flags); \
+#define REGISTER(name, library, libraries)                                                \
+	EXPORTED int name(void *addr, size_t length, unsigned int flags)                  \
+	{                                                                                 \
+		return follow(library, MRN_BEHIND(name, libraries), addr, length, flags); \
 	}
 #define UNREGISTER(name, of, libraries)                              \
 	EXPORTED int name(void *addr)                                \
@@ -257,18 +297,18 @@ static int leave(enum check_interface of, unregister_function *behind, void *add
 	{                                                      \
 		return does(MRN_BEHIND(name, DRIVER), device); \
 	}
-#define RESET_HERE(name, of, libraries)                             \
-	EXPORTED int name(void)                                     \
-	{                                                           \
-		return reset_here(of, MRN_BEHIND(name, libraries)); \
+#define RESET_HERE(name, library, libraries)                             \
+	EXPORTED int name(void)                                          \
+	{                                                                \
+		return reset_here(library, MRN_BEHIND(name, libraries)); \
 	}
 
-REGISTER(cuMemHostRegister, CHECK_CUDA, DRIVER)
-REGISTER(cuMemHostRegister_v2, CHECK_CUDA, DRIVER)
+REGISTER(cuMemHostRegister, OF_DRIVER, DRIVER)
+REGISTER(cuMemHostRegister_v2, OF_DRIVER, DRIVER)
 UNREGISTER(cuMemHostUnregister, CHECK_CUDA, DRIVER)
-REGISTER(cudaHostRegister, CHECK_CUDA, RUNTIME)
+REGISTER(cudaHostRegister, OF_RUNTIME, RUNTIME)
 UNREGISTER(cudaHostUnregister, CHECK_CUDA, RUNTIME)
-REGISTER(hipHostRegister, CHECK_HIP, HIP)
+REGISTER(hipHostRegister, OF_HIP, HIP)
 UNREGISTER(hipHostUnregister, CHECK_HIP, HIP)
 DESTROY(cuCtxDestroy, CHECK_CUDA, DRIVER)
 DESTROY(cuCtxDestroy_v2, CHECK_CUDA, DRIVER)
@@ -277,8 +317,8 @@ OF_DEVICE(reset, cuDevicePrimaryCtxReset)
 OF_DEVICE(reset, cuDevicePrimaryCtxReset_v2)
 OF_DEVICE(release, cuDevicePrimaryCtxRelease)
 OF_DEVICE(release, cuDevicePrimaryCtxRelease_v2)
-RESET_HERE(cudaDeviceReset, CHECK_CUDA, RUNTIME)
-RESET_HERE(hipDeviceReset, CHECK_HIP, HIP)
+RESET_HERE(cudaDeviceReset, OF_RUNTIME, RUNTIME)
+RESET_HERE(hipDeviceReset, OF_HIP, HIP)
 
 void check_gpu_restart(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * check-behind CASE: functions of a library that is not in the program's scope. local, tail: a plugin, MRN_CHECK_PLUGIN,
- * has it, and calls it in the middle or at the end of a function; weak: nobody has it, and the program asks whether it
- * is there.
+ * has it, and calls it in the middle or at the end of a function, or again, when nothing is looked for; weak: nobody has
+ * it, and the program asks whether it is there.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -48,6 +48,18 @@ static int call(void *plugin, const char *name)
 	return function(memory);
 }
 
+/* Looking for something loses what dlerror would say, and waits for whoever loads something. */
+static int again(void *plugin)
+{
+	int (*function)(void *) = (int (*)(void *))dlsym(plugin, "plugin_register_pages");
+	const char *error;
+
+	if (!function || function(memory) || dlopen("/dev/null/none", RTLD_NOW) || function(memory))
+		return 8;
+	error = dlerror();
+	return error && strstr(error, "/dev/null/none") ? 0 : 9;
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = getenv("MRN_CHECK_PLUGIN");
@@ -60,6 +72,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "check-behind CASE, with MRN_CHECK_PLUGIN\n");
 		return 1;
 	}
+	if (!strcmp(argv[1], "again"))
+		return again(plugin);
 	/* The second time it is known. */
 	for (int i = 0; i < 2; i++) {
 		if (!strcmp(argv[1], "tail") && call(plugin, "plugin_register_at_end") != 7)

@@ -10,9 +10,11 @@ int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned in
 int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
 			       struct io_uring_params *p);
 int cudaHostRegister(void *addr, unsigned long length, unsigned int flags);
+int hipHostRegister(void *addr, unsigned long length, unsigned int flags);
 int plugin_queue(struct io_uring *ring);
 int plugin_register(void *addr);
 int plugin_register_at_end(void *addr);
+int plugin_register_pages(void *addr);
 
 int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags)
 {
@@ -28,6 +30,17 @@ int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
 int cudaHostRegister(void *addr, unsigned long length, unsigned int flags)
 {
 	return 7;
+}
+
+/* It does it, and has nothing else of its library. */
+int hipHostRegister(void *addr, unsigned long length, unsigned int flags)
+{
+	return 0;
+}
+
+int plugin_register_pages(void *addr)
+{
+	return -hipHostRegister(addr, 4096, 0);
 }
 
 /* These return here. */
