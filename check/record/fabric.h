@@ -55,7 +55,7 @@ struct check_fabric_slot {
  * it has are behind ours; false without memory, or if the table cannot be written.
  */
 bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size_t nr);
-/* What the table had in the place where ours has been called; NULL if nobody knows. */
+/* What the table, or the one that it is a copy of, had in the place where ours has been called; NULL if nobody knows. */
 check_fabric_function *check_fabric_behind(const void *table, size_t offset,
 					   check_fabric_function *ours);
 
@@ -94,8 +94,12 @@ bool check_fabric_front_fid(struct fid *fid);
 void check_fabric_see_regions(struct fid_domain *domain);
 /* Ends the region by what is behind: 0 or a negative error of libfabric's. */
 int check_fabric_close_region(struct fid *fid, int (*close)(struct fid *fid));
-/* The region's pages are about to be pinned anew, where these are. */
+/*
+ * The region's pages have been pinned anew, where these are, or all of them. After the call, as one that fails pins none: of
+ * what another thread changes during it, nobody can say on which side of the pin that was, and it is not told.
+ */
 void check_fabric_pin_again(const struct fid *fid, const struct iovec *iov, size_t count);
+void check_fabric_pin_all_again(const struct fid *fid);
 /* The domain has ended, and what is left of its regions with it. */
 void check_fabric_end_regions(const struct fid_domain *domain);
 
@@ -114,7 +118,9 @@ void check_fabric_use_parts(const struct fid_ep *ep, const struct iovec *part, v
 void check_fabric_see_transfers(struct fid_ep *ep);
 void check_fabric_see_atomics(struct fid_ep *ep);
 
-/* In a forked child. */
+/* In a forked child, which has a copy of the objects. */
+void check_fabric_objects_restart(void);
+/* In a forked child: all of the above. */
 void check_fabric_restart(void);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include "check/record/fabric.h"
 #include "check/record/keys.h"
+#include "check/shared/check.h"
 #include "os/behind.h"
 #include "os/thread.h"
 
@@ -330,6 +331,17 @@ static void see_alias(struct fid *fid, const struct fi_alias *alias)
 		     check_fabric_domain_of(container_of(fid, struct fid_ep, fid)));
 }
 
+/* With FI_MR_ENDPOINT a region is pinned when it is enabled. */
+static void pinned_again(const struct fid *fid, int command, const void *arg)
+{
+	const struct fi_mr_modify *modify = arg;
+
+	if (command == FI_REFRESH)
+		check_fabric_pin_again(fid, modify->attr.mr_iov, modify->attr.iov_count);
+	else if (command == FI_ENABLE)
+		check_fabric_pin_all_again(fid);
+}
+
 static int fid_control(struct fid *fid, int command, void *arg)
 {
 	__typeof__(&fid_control) behind = CHECK_FABRIC_BEHIND(fid->ops, control, fid_control);
@@ -337,13 +349,10 @@ static int fid_control(struct fid *fid, int command, void *arg)
 
 	if (!behind)
 		return -FI_ENOSYS;
-	if (fid->fclass == FI_CLASS_MR && command == FI_REFRESH) {
-		const struct fi_mr_modify *modify = arg;
-
-		check_fabric_pin_again(fid, modify->attr.mr_iov, modify->attr.iov_count);
-	}
 	if (OPENS(r, behind, fid, command, arg) && command == FI_ALIAS)
 		see_alias(fid, arg);
+	if (fid->fclass == FI_CLASS_MR && (!r || MRN_BROKEN(CHECK_FABRIC_REFUSED)))
+		pinned_again(fid, command, arg);
 	look_again(fid);
 	return r;
 }
@@ -359,4 +368,9 @@ bool check_fabric_front_fid(struct fid *fid)
 	/* By its size a table may seem to have none. */
 	return check_fabric_front(fid->ops, slots, NR(slots)) &&
 	       __atomic_load_n(&fid->ops->close, __ATOMIC_RELAXED) == fid_close;
+}
+
+void check_fabric_objects_restart(void)
+{
+	inside = false;
 }

@@ -6,6 +6,7 @@
  * again is not stale.
  */
 #include "check/record/above.h"
+#include "check/record/calls.h"
 #include "check/record/fabric.h"
 #include "check/record/keys.h"
 #include "check/record/registration.h"
@@ -66,20 +67,25 @@ static bool is_followed(const struct fid_domain *domain)
 	return !inside && check_fabric_domain_is_known(domain, &known) && !known.on_demand;
 }
 
-/* Between begin and done, registrations of others in this thread are this one's. */
+/*
+ * Between begin and done, registrations of others in this thread are this one's. A provider may refuse a list for its
+ * length alone, and then the list need not be there.
+ */
 static void begin(struct parts *parts, const struct iovec *part, size_t nr, uint64_t access)
 {
 	parts->nr = 0;
-	for (size_t i = 0; i < nr && parts->nr < MAX_PARTS; i++) {
+	for (size_t i = 0; i < nr && nr <= CHECK_FABRIC_PARTS && parts->nr < MAX_PARTS; i++) {
 		struct check_reg *reg = NULL;
+		struct iovec one;
 
-		if (part[i].iov_base && part[i].iov_len)
-			reg = check_reg_begin(CHECK_FABRIC, (uintptr_t)part[i].iov_base,
-					      part[i].iov_len,
+		if (check_read(&one, (uintptr_t)&part[i], sizeof(one)))
+			break;
+		if (one.iov_base && one.iov_len)
+			reg = check_reg_begin(CHECK_FABRIC, (uintptr_t)one.iov_base, one.iov_len,
 					      access & REMOTE ? CHECK_UNSEEN_USES : 0);
 		if (!reg)
 			continue;
-		parts->part[parts->nr] = part[i];
+		parts->part[parts->nr] = one;
 		parts->reg[parts->nr++] = reg;
 	}
 	parts->above = check_above;
@@ -249,11 +255,17 @@ static void pin_again(const struct check_value *own, void *arg)
 
 void check_fabric_pin_again(const struct fid *fid, const struct iovec *part, size_t nr)
 {
-	for (size_t i = 0; i < nr && nr <= CHECK_FABRIC_PARTS; i++) {
-		struct iovec one = part[i];
+	struct iovec one;
 
+	for (size_t i = 0; i < nr && !check_read(&one, (uintptr_t)&part[i], sizeof(one)); i++)
 		check_keys_each(&regions, key_of(fid), pin_again, &one);
-	}
+}
+
+void check_fabric_pin_all_again(const struct fid *fid)
+{
+	struct iovec all = {.iov_len = SIZE_MAX};
+
+	check_keys_each(&regions, key_of(fid), pin_again, &all);
 }
 
 /* ------------------------------------------------------------------------------------------- uses */
@@ -298,6 +310,7 @@ void check_fabric_use_parts(const struct fid_ep *ep, const struct iovec *part, v
 
 void check_fabric_restart(void)
 {
+	check_fabric_objects_restart();
 	check_keys_clear(&regions);
 	inside = false;
 	check_above = (struct check_above){0};

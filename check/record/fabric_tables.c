@@ -3,18 +3,25 @@
  * Functions of a provider's tables, and ours in front of them. What was in a place is noted by the table and the place,
  * before ours is put there: whoever calls ours finds the note. Providers write to their tables, and free them: what is
  * found in a place that is not ours is noted anew.
+ *
+ * Programs write to them, too, and put a function there that calls what it has found, which may be ours. In front of such
+ * a one ours would call itself. So a place that has had ours gets it again only in front of the module that it was in
+ * front of. And programs copy tables, with ours in them: of a table that nobody has noted, ours has behind it what it has
+ * elsewhere, if that is one function.
  */
 #include <string.h>
 
 #include "check/record/fabric.h"
 #include "check/record/keys.h"
+#include "check/shared/check.h"
+#include "os/behind.h"
 #include "os/peek.h"
 
 #include "os/event_path.h"
 
-/* By the table and the offset. The words of each value: */
+/* By the table and the offset; and by ours and the offset, all that it has been put in front of. The words of each value: */
 static struct check_keys behind;
-enum { FUNCTION };
+enum { FUNCTION, TABLE }; /* TABLE: the first that had it */
 
 static struct check_key key_of(const void *table, size_t offset)
 {
@@ -41,6 +48,68 @@ static bool can_be_written(void *table)
 	       !mrn_poke((uintptr_t)table, &size, sizeof(size));
 }
 
+struct search {
+	const void *table; /* if not NULL, only what was in tables that are the same */
+	uintptr_t function;
+	bool is_there;
+	uintptr_t found;
+	bool are_several;
+};
+
+static void look_for(const struct check_value *value, void *arg)
+{
+	struct search *search = arg;
+
+	search->is_there |= value->word[FUNCTION] == search->function;
+}
+
+/* False without memory. Threads that do so together add the same. */
+static bool add_to_ours(uintptr_t ours, const void *table, size_t offset, uintptr_t function)
+{
+	const struct check_key key = key_of((const void *)ours, offset);
+	struct search search = {.function = function};
+
+	check_keys_each(&behind, key, look_for, &search);
+	return search.is_there ||
+	       !check_keys_put(
+		       &behind, key,
+		       (struct check_value){
+			       .word = {[FUNCTION] = function, [TABLE] = (uintptr_t)table}});
+}
+
+/* The one of a table may have been freed. */
+static bool are_same(const void *table, uintptr_t other)
+{
+	char is[512];
+	size_t size;
+
+	memcpy(&size, table, sizeof(size));
+	return size <= sizeof(is) && !mrn_peek(is, other, size) && !memcmp(is, table, size);
+}
+
+static void consider(const struct check_value *value, void *arg)
+{
+	struct search *search = arg;
+
+	if (search->table && !are_same(search->table, (uintptr_t)value->word[TABLE]))
+		return;
+	search->are_several |= search->found && search->found != value->word[FUNCTION];
+	search->found = value->word[FUNCTION];
+}
+
+/* NULL if nobody knows. */
+static uintptr_t behind_copy(const void *table, size_t offset, uintptr_t ours)
+{
+	const struct check_key key = key_of((const void *)ours, offset);
+	struct search all = {0}, same = {.table = table};
+
+	check_keys_each(&behind, key, consider, &all);
+	if (!all.are_several)
+		return all.found;
+	check_keys_each(&behind, key, consider, &same);
+	return same.are_several ? 0 : same.found;
+}
+
 /* Threads that do so together note the same. */
 static bool note(struct check_key key, uintptr_t function)
 {
@@ -59,10 +128,16 @@ static bool put_in_front(void *table, const struct check_fabric_slot *slot)
 {
 	uintptr_t *place = place_of(table, slot->offset), ours = (uintptr_t)slot->ours;
 	uintptr_t had = in_place(table, slot->offset);
+	struct check_value was;
 
 	if (!had || had == ours)
 		return true;
-	if (!note(key_of(table, slot->offset), had))
+	if (check_keys_find(&behind, key_of(table, slot->offset), &was) &&
+	    was.word[FUNCTION] != had && !MRN_BROKEN(CHECK_FABRIC_WRAPPED) &&
+	    !mrn_behind_is_one_module((const void *)(uintptr_t)was.word[FUNCTION],
+				      (const void *)had))
+		return false;
+	if (!add_to_ours(ours, table, slot->offset, had) || !note(key_of(table, slot->offset), had))
 		return false;
 	/* Release pairs with the program's own ordering: whoever calls ours finds the note. */
 	return __atomic_compare_exchange_n(place, &had, ours, false, __ATOMIC_RELEASE,
@@ -101,5 +176,7 @@ check_fabric_function *check_fabric_behind(const void *table, size_t offset,
 		return (check_fabric_function *)value.word[FUNCTION];
 	/* The object has been given another table since the caller looked. */
 	now = in_place(table, offset);
-	return now == (uintptr_t)ours ? NULL : (check_fabric_function *)now;
+	if (now == (uintptr_t)ours)
+		now = behind_copy(table, offset, now);
+	return (check_fabric_function *)now;
 }

@@ -5,43 +5,45 @@
 
 #include "os/check.h"
 
-MRN_PART(CHECK_AGAIN);	       /* what is pinned again counts as changed */
-MRN_PART(CHECK_BELIEVED);      /* a call that has failed has moved no page */
-MRN_PART(CHECK_CHANGES);       /* a change is not noted */
-MRN_PART(CHECK_BEGUN);	       /* what is being changed when it is registered is not noted */
-MRN_PART(CHECK_DOUBT);	       /* what may have ended counts as in flight */
-MRN_PART(CHECK_ENDED);	       /* what has ended counts as in flight */
-MRN_PART(CHECK_FABRIC_AGAIN);  /* pages that are pinned again are those that were */
-MRN_PART(CHECK_FABRIC_ENDED);  /* a region has ended although that was refused */
-MRN_PART(CHECK_FABRIC_TWICE);  /* what libfabric does by libibverbs is told of both */
-MRN_PART(CHECK_FAILED);	       /* a call that fails is a change */
-MRN_PART(CHECK_FLIGHTS);       /* what is in flight is not looked at */
-MRN_PART(CHECK_GPU_CONTEXTS);  /* a registration outlives its context */
-MRN_PART(CHECK_GPU_DEVICES);   /* the end of a context ends all registrations */
-MRN_PART(CHECK_GPU_TWICE);     /* what CUDA's runtime calls by name is a registration of its own */
-MRN_PART(CHECK_KEYS_TORN);     /* a value may be of two keys */
-MRN_PART(CHECK_LATE);	       /* one that cannot be removed at once has not ended */
-MRN_PART(CHECK_LIVES);	       /* a registration counts as the one that has had its place */
-MRN_PART(CHECK_NESTED);	       /* of two changes of a page, one that fails takes back both */
-MRN_PART(CHECK_NUMBERS);       /* whether the page is the same is not asked */
-MRN_PART(CHECK_OFFER_BACK);    /* a provided buffer that came back is the kernel's */
-MRN_PART(CHECK_OFFER_EARLY);   /* one whose entry has not been read yet was passed over */
-MRN_PART(CHECK_OFFER_OVER);    /* an entry that may have been written over counts */
-MRN_PART(CHECK_OFFER_PART);    /* a buffer of which a part came back has come back */
-MRN_PART(CHECK_OFFER_TWICE);   /* one that is provided twice is where it was last */
-MRN_PART(CHECK_PLACED);	       /* what is wanted by its address alone is taken by a discard, too */
-MRN_PART(CHECK_OPEN_USE);      /* a change that has no end yet counts as one that was made */
-MRN_PART(CHECK_POOL);	       /* the list's head does not show that it has been another */
-MRN_PART(CHECK_RIGHTS);	       /* a change of rights counts as one of pages */
-MRN_PART(CHECK_SIGNALS);       /* a handler may interrupt an insertion */
-MRN_PART(CHECK_SPARED);	       /* what a change spares counts as changed */
-MRN_PART(CHECK_UCX_TYPES);     /* a request's count is one of bytes */
-MRN_PART(CHECK_UNPINNED);      /* what may not be pinned is in doubt, too */
-MRN_PART(CHECK_VERBS_IOVA);    /* work requests name memory by the program's addresses */
-MRN_PART(CHECK_VERBS_REFUSED); /* a region has ended although that was refused */
-MRN_PART(CHECK_VERBS_TWICE);   /* what libibverbs calls by name is a registration of its own */
-MRN_PART(CHECK_VFIO_REFUSED);  /* a mapping is there although it was refused */
-MRN_PART(CHECK_WHOLE);	       /* a change of a part counts as one of all of it */
+MRN_PART(CHECK_AGAIN);		/* what is pinned again counts as changed */
+MRN_PART(CHECK_BELIEVED);	/* a call that has failed has moved no page */
+MRN_PART(CHECK_CHANGES);	/* a change is not noted */
+MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */
+MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */
+MRN_PART(CHECK_ENDED);		/* what has ended counts as in flight */
+MRN_PART(CHECK_FABRIC_AGAIN);	/* pages that are pinned again are those that were */
+MRN_PART(CHECK_FABRIC_ENDED);	/* a region has ended although that was refused */
+MRN_PART(CHECK_FABRIC_REFUSED); /* a refresh that fails has pinned anew */
+MRN_PART(CHECK_FABRIC_TWICE);	/* what libfabric does by libibverbs is told of both */
+MRN_PART(CHECK_FABRIC_WRAPPED); /* ours is put in front of a function that calls it */
+MRN_PART(CHECK_FAILED);		/* a call that fails is a change */
+MRN_PART(CHECK_FLIGHTS);	/* what is in flight is not looked at */
+MRN_PART(CHECK_GPU_CONTEXTS);	/* a registration outlives its context */
+MRN_PART(CHECK_GPU_DEVICES);	/* the end of a context ends all registrations */
+MRN_PART(CHECK_GPU_TWICE);	/* what CUDA's runtime calls by name is a registration of its own */
+MRN_PART(CHECK_KEYS_TORN);	/* a value may be of two keys */
+MRN_PART(CHECK_LATE);		/* one that cannot be removed at once has not ended */
+MRN_PART(CHECK_LIVES);		/* a registration counts as the one that has had its place */
+MRN_PART(CHECK_NESTED);		/* of two changes of a page, one that fails takes back both */
+MRN_PART(CHECK_NUMBERS);	/* whether the page is the same is not asked */
+MRN_PART(CHECK_OFFER_BACK);	/* a provided buffer that came back is the kernel's */
+MRN_PART(CHECK_OFFER_EARLY);	/* one whose entry has not been read yet was passed over */
+MRN_PART(CHECK_OFFER_OVER);	/* an entry that may have been written over counts */
+MRN_PART(CHECK_OFFER_PART);	/* a buffer of which a part came back has come back */
+MRN_PART(CHECK_OFFER_TWICE);	/* one that is provided twice is where it was last */
+MRN_PART(CHECK_PLACED);		/* what is wanted by its address alone is taken by a discard, too */
+MRN_PART(CHECK_OPEN_USE);	/* a change that has no end yet counts as one that was made */
+MRN_PART(CHECK_POOL);		/* the list's head does not show that it has been another */
+MRN_PART(CHECK_RIGHTS);		/* a change of rights counts as one of pages */
+MRN_PART(CHECK_SIGNALS);	/* a handler may interrupt an insertion */
+MRN_PART(CHECK_SPARED);		/* what a change spares counts as changed */
+MRN_PART(CHECK_UCX_TYPES);	/* a request's count is one of bytes */
+MRN_PART(CHECK_UNPINNED);	/* what may not be pinned is in doubt, too */
+MRN_PART(CHECK_VERBS_IOVA);	/* work requests name memory by the program's addresses */
+MRN_PART(CHECK_VERBS_REFUSED);	/* a region has ended although that was refused */
+MRN_PART(CHECK_VERBS_TWICE);	/* what libibverbs calls by name is a registration of its own */
+MRN_PART(CHECK_VFIO_REFUSED);	/* a mapping is there although it was refused */
+MRN_PART(CHECK_WHOLE);		/* a change of a part counts as one of all of it */
 
 /* check/record/pool.c: next has been read, the head has not been moved. */
 MRN_HOOK_TYPE(pool_takes, void);

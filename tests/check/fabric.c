@@ -4,9 +4,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "check/record/above.h"
+#include "check/record/calls.h"
 #include "check/shared/check.h"
+#include "os/peek.h"
 #include "tests/check/fabric_provider.h"
 #include "tests/check/stub.h"
 #include "tests/harness/sync.h"
@@ -20,6 +23,11 @@ static char memory[2 * LENGTH];
 static struct fid_fabric *fabric;
 static struct fid_domain *domain;
 static struct fid_ep *ep;
+
+int check_read(void *into, uintptr_t addr, size_t size)
+{
+	return mrn_peek(into, addr, size);
+}
 
 static void open_with(uint64_t caps)
 {
@@ -209,6 +217,58 @@ TEST(pages_that_are_pinned_again_are_new)
 
 TWIN(pages_that_are_pinned_again_are_new, are_old, MRN_BREAK(CHECK_FABRIC_AGAIN));
 
+/* With FI_MR_ENDPOINT. */
+TEST(pages_are_pinned_when_a_region_is_enabled)
+{
+	struct fid_mr *mr;
+
+	open_all();
+	mr = reg(p, LENGTH, LOCAL, 1);
+	CHECK_ERR(fi_mr_enable(mr), 0);
+	CHECK_EQ(stub_newest()->again, 1);
+	CHECK(stub_newest()->again_addr <= (uintptr_t)p &&
+	      stub_newest()->again_length >= (uintptr_t)p + LENGTH);
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
+
+TWIN(pages_are_pinned_when_a_region_is_enabled, are_old, MRN_BREAK(CHECK_FABRIC_AGAIN));
+
+TEST(a_refresh_that_fails_pins_nothing)
+{
+	struct iovec part = {p + 100, 50};
+	struct fid_mr *mr;
+
+	open_all();
+	mr = reg(p, LENGTH, LOCAL, 1);
+	fabric_provider.refuses = true;
+	CHECK_ERR(fi_mr_refresh(mr, &part, 1, 0), -FI_EBUSY);
+	CHECK_ERR(fi_mr_enable(mr), -FI_EBUSY);
+	CHECK_EQ(stub_newest()->again, 0);
+	fabric_provider.refuses = false;
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
+
+TWIN(a_refresh_that_fails_pins_nothing, pins, MRN_BREAK(CHECK_FABRIC_REFUSED));
+
+/* The provider refuses it by its length, and reads none of it. */
+TEST(a_list_may_be_shorter_than_it_claims)
+{
+	static const size_t claims[] = {9, CHECK_FABRIC_PARTS, CHECK_FABRIC_PARTS + 1, SIZE_MAX};
+	struct iovec *none = mmap(NULL, LENGTH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct fid_mr *mr;
+
+	open_all();
+	CHECK(none != MAP_FAILED);
+	for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++)
+		CHECK_ERR(fi_mr_regv(domain, none, claims[i], LOCAL, 0, 7, 0, &mr, NULL),
+			  -FI_EINVAL);
+	CHECK_EQ(stub_begun, 0);
+	CHECK_EQ(munmap(none, LENGTH), 0);
+	close_all();
+}
+
 /* As libibverbs does if libfabric asks it for memory that follows changes. */
 static void page_on_demand(void)
 {
@@ -231,6 +291,27 @@ TEST(memory_that_is_paged_in_on_demand_is_not_followed)
 	CHECK_EQ(stub_begun, 1);
 	CHECK(!check_above.on_demand && !check_above.registers);
 	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
+
+static struct fid_ep *child_s;
+
+static void fork_and_open(void)
+{
+	struct fi_info info = {0};
+
+	check_fabric_restart();
+	CHECK_ERR(fi_endpoint(domain, &info, &child_s, NULL), 0);
+}
+
+/* It has the objects, and is in no call of its parent's. */
+TEST(a_child_that_is_forked_in_a_call_goes_on)
+{
+	open_all();
+	fabric_provider.below = fork_and_open;
+	CHECK_ERR(fi_enable(ep), 0);
+	CHECK(check_fabric_domain_of(child_s) == (uintptr_t)domain);
+	CHECK_ERR(fi_close(&child_s->fid), 0);
 	close_all();
 }
 
@@ -342,6 +423,63 @@ TEST(tables_may_change_when_an_endpoint_does)
 	CHECK_ERR(fi_send(ep, p, 9, fi_mr_desc(mr), 0, NULL), 0);
 	check_last("send_enabled", p, 9);
 	check_used(2, "fi_send", p, 9);
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
+
+static ssize_t (*wrapped)(struct fid_ep *ep, const void *addr, size_t length, void *desc,
+			  fi_addr_t peer, void *context);
+static unsigned int wraps;
+
+static ssize_t wrap(struct fid_ep *e, const void *addr, size_t length, void *desc, fi_addr_t peer,
+		    void *context)
+{
+	CHECK_EQ(++wraps, 1);
+	return wrapped(e, addr, length, desc, peer, context);
+}
+
+/* The program's function is in front of ours, and stays there. */
+TEST(a_function_may_be_put_in_a_table)
+{
+	struct fid_mr *mr;
+
+	open_all();
+	mr = reg(p, LENGTH, LOCAL, 1);
+	wrapped = ep->msg->send;
+	ep->msg->send = wrap;
+	CHECK_ERR(fi_setopt(&ep->fid, 0, 0, NULL, 0), 0);
+	CHECK(ep->msg->send == wrap);
+	CHECK_ERR(fi_send(ep, p, 9, fi_mr_desc(mr), 0, NULL), 0);
+	CHECK_EQ(wraps, 1);
+	check_last("send", p, 9);
+	check_used(1, "fi_send", p, 9);
+	CHECK_ERR(fi_close(&mr->fid), 0);
+	close_all();
+}
+
+TWIN(a_function_may_be_put_in_a_table, calls_itself, MRN_BREAK(CHECK_FABRIC_WRAPPED));
+
+TEST(a_table_may_be_copied)
+{
+	struct fi_ops_msg *was, copy;
+	struct fid_mr *mr;
+
+	open_all();
+	mr = reg(p, LENGTH, LOCAL, 1);
+	was = ep->msg;
+	copy = *was;
+	ep->msg = &copy;
+	CHECK_ERR(fi_send(ep, p, 9, fi_mr_desc(mr), 0, NULL), 0);
+	check_last("send", p, 9);
+	check_used(1, "fi_send", p, 9);
+	ep->msg = was;
+	/* Now there are two that it may be. */
+	CHECK_ERR(fi_enable(ep), 0);
+	copy = *was;
+	copy.recv = NULL;
+	ep->msg = &copy;
+	CHECK_ERR(fi_send(ep, p, 9, fi_mr_desc(mr), 0, NULL), -FI_ENOSYS);
+	ep->msg = was;
 	CHECK_ERR(fi_close(&mr->fid), 0);
 	close_all();
 }

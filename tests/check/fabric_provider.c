@@ -114,6 +114,8 @@ static int ep_control(struct fid *fid, int command, void *arg)
 	if (command != FI_ENABLE)
 		return -FI_ENOSYS;
 	e->ep.msg->send = msg_send_enabled;
+	if (fabric_provider.below)
+		fabric_provider.below();
 	if (!fabric_provider.opens_its_own)
 		return 0;
 	if (fi_endpoint(e->domain, NULL, &e->own, NULL))
@@ -166,7 +168,9 @@ static int mr_close(struct fid *fid)
 
 static int mr_control(struct fid *fid, int command, void *arg)
 {
-	return command == FI_REFRESH ? 0 : -FI_ENOSYS;
+	if (command != FI_REFRESH && command != FI_ENABLE)
+		return -FI_ENOSYS;
+	return fabric_provider.refuses ? -FI_EBUSY : 0;
 }
 
 static int mr_bind(struct fid *fid, struct fid *to, uint64_t flags)
@@ -185,6 +189,8 @@ static int mr_regattr(struct fid *fid, const struct fi_mr_attr *attr, uint64_t f
 	static struct fid_mr one;
 	struct fid_mr *m;
 
+	if (attr->iov_count > 8)
+		return -FI_EINVAL;
 	if (attr->requested_key == UINT64_MAX)
 		return -FI_ENOKEY;
 	m = fabric_provider.cached ? &one : calloc(1, sizeof(*m));

@@ -13,9 +13,10 @@
 struct fabric_provider {
 	/* Set by the test. */
 	bool cached;	    /* there is one region, which all get */
-	bool refuses;	    /* to close regions */
+	bool refuses;	    /* to close regions, and to pin them anew */
 	bool opens_its_own; /* endpoints of the same domain, when one is enabled, and transfers by it */
-	void (*below)(void); /* what a registration calls, if it is not NULL */
+	void (*below)(
+		void); /* what a registration and an endpoint's enabling call, if it is not NULL */
 	/* Noted, by whatever thread. */
 	unsigned int regions; /* open, each as often as it has been opened */
 	struct fid_ep *own;   /* the newest that it has opened for itself */
