@@ -49,6 +49,16 @@ bool check_call_is_followed(void)
 	return has_followed_memory() && is_own();
 }
 
+bool check_is_in_a_copy(void)
+{
+	return followed && !has_followed_memory();
+}
+
+bool check_is_in_a_child(void)
+{
+	return followed && !check_call_is_followed();
+}
+
 /*
  * A transfer is asked for by each call that submits, so the question whose it is would cost it a system call. It is not
  * asked: what a vfork's child submits to a ring of its parent's, of the same number there, is done to the same memory.

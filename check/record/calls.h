@@ -24,6 +24,13 @@ int check_calls_start(void);
  * and descriptors of its own; nor in a vfork's child, which has not even a copy.
  */
 bool check_call_is_followed(void);
+/*
+ * True in a child that is not followed, and has a copy of what is known: also after a fork that nobody has seen. Makes no
+ * call; false before check_calls_start.
+ */
+bool check_is_in_a_copy(void);
+/* The same in a vfork's child, too, which has what its parent has. */
+bool check_is_in_a_child(void);
 /* Shows a call that is made there to all that want to see it. As check_call_fn; nr as the kernel reads it. */
 bool check_call_sees(long nr, long a[6], long *result);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "check/record/calls.h"
 #include "check/record/change.h"
 #include "check/record/depot.h"
 #include "check/record/finding.h"
@@ -278,9 +279,13 @@ static int remove_notifier(struct check_reg *reg)
 struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_t length,
 				  uint32_t flags)
 {
-	struct check_pooled *pooled = check_pool_get(&pool);
-	struct check_reg *reg = pooled ? container_of(pooled, struct check_reg, pooled) : NULL;
+	struct check_pooled *pooled;
+	struct check_reg *reg;
 
+	if (check_is_in_a_child() && !MRN_BROKEN(CHECK_COPIES))
+		return NULL;
+	pooled = check_pool_get(&pool);
+	reg = pooled ? container_of(pooled, struct check_reg, pooled) : NULL;
 	if (reg && !make_pages(reg, addr, length)) {
 		check_pool_put(&pool, pooled);
 		reg = NULL;
@@ -325,9 +330,15 @@ static void note_pages(struct check_reg *reg, size_t first, size_t end)
 		mrn_pagemap_close(fd);
 }
 
+/* False: there is nothing to do. */
+static bool is_here(const struct check_reg *reg)
+{
+	return reg && (!check_is_in_a_copy() || MRN_BROKEN(CHECK_COPIES));
+}
+
 void check_reg_done(struct check_reg *reg, uint64_t name)
 {
-	if (!reg)
+	if (!is_here(reg))
 		return;
 	__atomic_store_n(&reg->name, name, __ATOMIC_RELAXED);
 	if (reg->pinned)
@@ -368,7 +379,7 @@ static void end_those(uint32_t number)
 
 void check_reg_end(struct check_reg *reg)
 {
-	if (!reg)
+	if (!is_here(reg))
 		return;
 	__atomic_store_n(&reg->ended, !MRN_BROKEN(CHECK_LATE), __ATOMIC_RELAXED);
 	if (remove_notifier(reg)) {
@@ -473,7 +484,7 @@ bool check_use(struct check_reg *reg, uintptr_t addr, size_t length, const char 
 	uintptr_t end = addr + length;
 	bool stale = false;
 
-	if (!reg || !get(reg))
+	if (!is_here(reg) || !get(reg))
 		return false;
 	CHECK_COUNT(uses);
 	/* What lies outside is refused by the kernel or the device. */
@@ -487,7 +498,7 @@ void check_reg_again(struct check_reg *reg, uintptr_t addr, size_t length)
 {
 	uintptr_t end = addr + length;
 
-	if (!reg || !get(reg))
+	if (!is_here(reg) || !get(reg))
 		return;
 	if (addr < reg->start)
 		addr = reg->start;

@@ -6,7 +6,8 @@
  *
  * All of this may be called in dispatch's handler, and nothing here allocates, waits for the program, or changes errno.
  * A registration is memory that always stays one, so a use that races with its end finds it, or another one, or none;
- * it is never reported for another's memory.
+ * it is never reported for another's memory. In a child that is not followed, all of it does nothing: its copies of the
+ * locks may be held for ever.
  */
 #ifndef MRN_CHECK_REGISTRATION_H
 #define MRN_CHECK_REGISTRATION_H
@@ -24,7 +25,7 @@ struct check_reg;
 
 /*
  * Call before the pages are pinned: what changes from here on counts. length is not 0. NULL if it cannot be followed,
- * which is counted. Notes the stack.
+ * which is counted; or in a child that is not followed. Notes the stack.
  */
 struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_t length,
 				  uint32_t flags);

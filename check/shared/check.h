@@ -9,6 +9,7 @@ MRN_PART(CHECK_AGAIN);		/* what is pinned again counts as changed */
 MRN_PART(CHECK_BELIEVED);	/* a call that has failed has moved no page */
 MRN_PART(CHECK_CHANGES);	/* a change is not noted */
 MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */
+MRN_PART(CHECK_COPIES);		/* what a child does that is not followed counts */
 MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */
 MRN_PART(CHECK_ENDED);		/* what has ended counts as in flight */
 MRN_PART(CHECK_FABRIC_AGAIN);	/* pages that are pinned again are those that were */

@@ -14,6 +14,7 @@
 
 #include <mrn/mmu_notifier.h>
 
+#include "check/record/calls.h"
 #include "check/record/flight.h"
 #include "check/record/mark.h"
 #include "check/record/pool.h"
@@ -33,6 +34,19 @@ enum { PAGES = 16 };
 static struct watch_reader tool;
 static struct check_log *file;
 static char *memory;
+
+/* What the calls say. */
+static bool in_a_copy, in_a_child;
+
+bool check_is_in_a_copy(void)
+{
+	return in_a_copy;
+}
+
+bool check_is_in_a_child(void)
+{
+	return in_a_child;
+}
 
 static size_t at(size_t page)
 {
@@ -188,6 +202,26 @@ TEST(what_is_pinned_again_is_what_is_there)
 	check_reg_again(reg, addr(0), at(1));
 }
 TWIN(what_is_pinned_again_is_what_is_there, counts_as_changed, BREAK(CHECK_AGAIN));
+
+/* One of a fork that nobody has seen has the registrations, too. */
+TEST(a_child_that_is_not_followed_has_no_registrations)
+{
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, 6, 0);
+	dontneed(1, 2);
+	in_a_child = true;
+	CHECK(!check_reg_begin(CHECK_FABRIC, addr(0), at(1), 0));
+	in_a_copy = true;
+	CHECK(!check_use(reg, addr(1), 1, "the child's"));
+	check_reg_again(reg, addr(1), 1);
+	check_reg_end(reg);
+	in_a_child = in_a_copy = false;
+	CHECK(check_use(reg, addr(1), 1, "the parent's"));
+	check_reg_end(reg);
+}
+TWIN(a_child_that_is_not_followed_has_no_registrations, has, BREAK(CHECK_COPIES));
 
 TEST(what_was_not_changed_may_be_used)
 {
