@@ -26,6 +26,7 @@ static inline bool check_change_takes_pages(const struct mmu_notifier_range *ran
 	case MRN_CAUSE_DETACH:
 		return false;
 	case MRN_CAUSE_MADVISE:
+	case MRN_CAUSE_OTHER:
 		return !(range->flags & MRN_RANGE_PINS_STAY);
 	default:
 		return true;

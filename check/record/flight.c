@@ -134,7 +134,6 @@ void check_flight_end(uint32_t flight)
 static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, uintptr_t end,
 		      uintptr_t *first)
 {
-	const uint64_t there = MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED;
 	bool spared = true;
 	uint64_t entry;
 	int fd;
@@ -146,7 +145,7 @@ static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, u
 	for (uintptr_t p = start; p < end && spared; p += mrn_page_size()) {
 		*first = p;
 		spared = fd >= 0 && !mrn_pagemap_read(fd, p, 1, &entry) &&
-			 (!(entry & there) || (entry & MRN_PAGEMAP_FILE));
+			 (!check_kept_there(entry) || (entry & MRN_PAGEMAP_FILE));
 	}
 	if (fd >= 0)
 		mrn_pagemap_close(fd);
@@ -182,23 +181,45 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 	return __atomic_load_n(&f->state, __ATOMIC_RELAXED) == state;
 }
 
+/*
+ * A call that has failed has unmapped some of it, or nothing; if it takes pages, it has taken the first of these, if that was
+ * there, or none.
+ */
+static bool has_taken(const struct check_mark *m, const struct mmu_notifier_range *range)
+{
+	struct check_kept kept;
+	bool left;
+
+	check_kept_begin(&kept, range, m->start, m->end);
+	left = range->event == MMU_NOTIFY_UNMAP ? check_kept_all(&kept)
+						: !m->pinned || check_kept_is(&kept, m->start);
+	check_kept_end(&kept);
+	return !left;
+}
+
 /* Once for each flight. */
 static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
 		   bool doubtful)
 {
 	struct flight *f = at(m->number);
-	struct check_kept kept;
-	bool changed = true;
+	bool changed = !doubtful || has_taken(m, range);
 
-	if (doubtful) {
-		check_kept_begin(&kept, range, m->start, m->end);
-		changed = !check_kept_is(&kept, m->start);
-		check_kept_end(&kept);
-	}
 	/* If it is over by now, it is the only one that says so, or nearly: two changes of one flight may be open at a time. */
 	if (changed && __atomic_load_n(&f->state, __ATOMIC_RELAXED) == m->state)
 		changed = !__atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED);
 	check_finding_close(m->finding, changed);
+}
+
+/* True if there is a page, as far as can be told. */
+static bool is_there(uintptr_t addr)
+{
+	uint64_t entry;
+	int fd = check_map_open();
+	bool there = fd < 0 || mrn_pagemap_read(fd, addr, 1, &entry) || check_kept_there(entry);
+
+	if (fd >= 0)
+		mrn_pagemap_close(fd);
+	return there;
 }
 
 /* Adds what counts at the end of the change, if it is one. */
@@ -217,6 +238,7 @@ static void mark(struct flight *f, const struct mmu_notifier_range *range,
 		      &m.start) ||
 	    __atomic_load_n(&f->reported, __ATOMIC_RELAXED))
 		return;
+	m.pinned = range->event != MMU_NOTIFY_CLEAR || is_there(m.start);
 	found->changed = check_depot_take();
 	m.finding = check_finding_open(found, op);
 	check_mark_add(&m, range);

@@ -43,7 +43,7 @@ bool check_kept_is(struct check_kept *k, uintptr_t addr)
 		if (!k->known)
 			return false;
 	}
-	return k->entry[(addr - k->from) / page] & (MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED);
+	return check_kept_there(k->entry[(addr - k->from) / page]);
 }
 
 void check_kept_end(struct check_kept *k)

@@ -8,7 +8,8 @@
  * - After a call that unmaps: what is mapped has not been unmapped. (Had another thread mapped something there meanwhile,
  *   that would have been announced as a change of its own: mrn_bracket_fresh.)
  * - After one that only takes pages: the page that is in the page table, or in swap, has not been taken. (A thread that
- *   touches it in between makes a page that was taken look so. As root the numbers tell, at its use.)
+ *   touches it in between makes a page that was taken look so. As root the numbers tell, at its use.) That it is not
+ *   there says nothing of a page that was not there before, or that is a file's.
  *
  * Whatever cannot be asked has changed. On the event path; one range at a time, between begin and end.
  */
@@ -19,7 +20,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "check/shared/check.h"
+#include "os/pagemap.h"
+
 enum { CHECK_KEPT_PIECE = 64 };
+
+/* By an entry of the page map: there is a page, if not in memory. A guard's entry looks like swap's. */
+static inline bool check_kept_there(uint64_t entry)
+{
+	return (entry & (MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED)) &&
+	       (!(entry & MRN_PAGEMAP_GUARD) || MRN_BROKEN(CHECK_GUARDS));
+}
 
 struct check_kept {
 	bool all;
@@ -32,6 +43,12 @@ struct check_kept {
 /* Of [start, end), whole pages. */
 void check_kept_begin(struct check_kept *k, const struct mmu_notifier_range *range, uintptr_t start,
 		      uintptr_t end);
+/* True if none has been unmapped. */
+static inline bool check_kept_all(const struct check_kept *k)
+{
+	return k->all;
+}
+
 /* True if the page at addr is still there. Ask in ascending order. */
 bool check_kept_is(struct check_kept *k, uintptr_t addr);
 void check_kept_end(struct check_kept *k);

@@ -107,6 +107,29 @@ static bool is_spared(const struct mmu_notifier_range *range, const struct check
 	       (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE);
 }
 
+/* True if it says nothing of the page, after a call that has failed, that it is not in the page table. */
+static bool may_be_away(const struct mmu_notifier_range *range, uint64_t was)
+{
+	return range->event == MMU_NOTIFY_CLEAR &&
+	       ((was & MRN_PAGEMAP_FILE) ||
+		(was & (CHECK_KNOWN | MRN_PAGEMAP_PRESENT)) == CHECK_KNOWN);
+}
+
+/* True if the call has failed and left the page where it is, as far as can be told. If only its number can tell, that is a doubt. */
+static bool is_left(struct check_page *p, const struct mmu_notifier_range *range,
+		    struct check_kept *kept, uintptr_t addr, bool *doubt)
+{
+	const uint64_t was = __atomic_load_n(&p->entry, __ATOMIC_RELAXED);
+
+	*doubt = false;
+	if (check_kept_is(kept, addr))
+		return true;
+	if (!may_be_away(range, was) || MRN_BROKEN(CHECK_AWAY))
+		return false;
+	*doubt = was & MRN_PAGEMAP_PRESENT;
+	return true;
+}
+
 /* True if it has made a page stale. */
 static bool close_pages(struct check_reg *reg, const struct check_mark *m,
 			const struct mmu_notifier_range *range, bool doubtful)
@@ -120,13 +143,16 @@ static bool close_pages(struct check_reg *reg, const struct check_mark *m,
 	for (size_t i = (m->start - reg->base) / mrn_page_size(); page_at(reg, i) < m->end; i++) {
 		struct check_page *p = &reg->page[i];
 		const bool spared = is_spared(range, p);
+		bool left = spared, doubt = false;
 
 		/* If that was known at the start, it has not been opened. */
 		if (spared && m->pinned)
 			continue;
-		any |= check_page_close(p, m->how, late,
-					spared || (doubtful &&
-						   check_kept_is(&kept, page_at(reg, i))));
+		if (doubtful && !spared)
+			left = is_left(p, range, &kept, page_at(reg, i), &doubt);
+		any |= check_page_close(p, m->how, late, left);
+		if (doubt)
+			check_page_doubt(p);
 	}
 	if (doubtful)
 		check_kept_end(&kept);
@@ -414,9 +440,12 @@ static bool is_another(const struct check_reg *reg, size_t i, uint32_t changed, 
 		return true;
 	if (fd < 0 || mrn_pagemap_read(fd, page_at(reg, i), 1, &is))
 		return stale || (changed & CHECK_OPEN);
-	if (!stale && (changed & CHECK_OPEN) && (is & MRN_PAGEMAP_SWAPPED))
+	if (!stale && (changed & CHECK_OPEN) && (is & MRN_PAGEMAP_SWAPPED) && check_kept_there(is))
 		return false;
 	if (!(is & MRN_PAGEMAP_PRESENT)) {
+		/* A file's page may be away, and be the same when it is back. */
+		if (!stale && (!(was & MRN_PAGEMAP_PRESENT) || (was & MRN_PAGEMAP_FILE)))
+			return false;
 		*now = CHECK_NOW_NOTHING;
 		return true;
 	}

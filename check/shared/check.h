@@ -8,6 +8,7 @@
 MRN_PART(CHECK_AGAIN);		/* what is pinned again counts as changed */
 MRN_PART(CHECK_BELIEVED);	/* a call that has failed has moved no page */
 MRN_PART(CHECK_CHANGES);	/* a change is not noted */
+MRN_PART(CHECK_AWAY);		/* a page that is not in the page table has been taken */
 MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_COPIES);		/* what a child does that is not followed counts */
 MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */
@@ -22,6 +23,7 @@ MRN_PART(CHECK_FLIGHTS);	/* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_CONTEXTS);	/* a registration outlives its context */
 MRN_PART(CHECK_GPU_DEVICES);	/* the end of a context ends all registrations */
 MRN_PART(CHECK_GPU_TWICE);	/* what CUDA's runtime calls by name is a registration of its own */
+MRN_PART(CHECK_GUARDS);		/* a guard counts as the page that was there */
 MRN_PART(CHECK_KEYS_TORN);	/* a value may be of two keys */
 MRN_PART(CHECK_LATE);		/* one that cannot be removed at once has not ended */
 MRN_PART(CHECK_LIVES);		/* a registration counts as the one that has had its place */

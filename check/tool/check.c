@@ -91,6 +91,7 @@ static void found(void *arg, uint32_t first)
 			k->left_out++;
 		} else {
 			k->printed++;
+			item->printed = true;
 			r = print_one(k, item);
 		}
 		if (r)
@@ -213,7 +214,7 @@ static void print_counts(const struct check *k)
 	const struct collection *c = &k->collection;
 
 	for (uint32_t i = 0; i < c->nr; i++)
-		if (!c->item[i].suppressed && c->item[i].finding.count > 1)
+		if (c->item[i].printed && c->item[i].finding.count > 1)
 			report_print_count(stderr, c, &c->item[i]);
 	if (k->left_out)
 		SAY("%" PRIu64 " more reports were left out; see --max", k->left_out);

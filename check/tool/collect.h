@@ -21,7 +21,7 @@ struct collected_stack {
 struct collected {
 	struct check_finding finding; /* the first one; count: of all that are the same */
 	struct collected_stack registered, changed, used;
-	bool suppressed;
+	bool suppressed, printed;
 };
 
 struct collection {

@@ -149,8 +149,8 @@ struct mrn_mm *mrn_mm_self(void);
  */
 #define MRN_RANGE_AFTER (1u << 1)
 /*
- * For MRN_CAUSE_MADVISE: this advice leaves pinned pages where they are, as paging out does. Without it, the advice may
- * take any page. Set by the announcer.
+ * For MRN_CAUSE_MADVISE and MRN_CAUSE_OTHER: this call leaves pinned pages where they are, as paging out does. Without it,
+ * the call may take any page. Set by the announcer.
  */
 #define MRN_RANGE_PINS_STAY (1u << 2)
 

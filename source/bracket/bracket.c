@@ -107,7 +107,7 @@ bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event ev
 void mrn_bracket_end(struct mrn_bracket *b, bool failed)
 {
 	while (b->nr)
-		mrn_bracket_withdraw(&b->token[--b->nr], failed || b->keeps);
+		mrn_bracket_withdraw(&b->token[--b->nr], failed);
 }
 
 void mrn_bracket_late(enum mmu_notifier_event event, enum mrn_cause cause, uintptr_t start,

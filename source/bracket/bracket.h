@@ -23,13 +23,11 @@
 struct mrn_bracket {
 	struct mmu_notifier_range token[2]; /* mremap has a source and a destination */
 	unsigned int nr;
-	bool keeps; /* the call leaves all pages where they are, whatever it returns */
 };
 
 static inline void mrn_bracket_none(struct mrn_bracket *b)
 {
 	b->nr = 0;
-	b->keeps = false;
 }
 
 /*

@@ -12,17 +12,18 @@
 
 #include "os/event_path.h"
 
-/* Brackets the range that the argument names; everything, if it may not be read. */
-static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint64_t length)
+/* Brackets the range that the argument names; everything, if it may not be read. flags: mmu_notifier_range's. */
+static void bracket_range(struct mrn_bracket *b, int error, uint64_t addr, uint64_t length,
+			  unsigned int flags)
 {
 	uintptr_t start, end;
 
 	if (error == -EFAULT)
 		return;
 	if (error)
-		mrn_bracket_add_everything(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER);
+		mrn_bracket_add_cleared(b, MRN_CAUSE_OTHER, flags, 0, UINTPTR_MAX);
 	else if (mrn_pages_spanned((const void *)addr, length, &start, &end))
-		mrn_bracket_add(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER, start, end);
+		mrn_bracket_add_cleared(b, MRN_CAUSE_OTHER, flags, start, end);
 }
 
 /* Brackets the source of a move. The destination is empty, or the kernel refuses. */
@@ -33,7 +34,7 @@ static void bracket_move(struct mrn_bracket *b, const void *arg)
 	} move;
 	int r = mrn_peek(&move, (uintptr_t)arg, sizeof(move));
 
-	bracket_range(b, r, move.from, move.length);
+	bracket_range(b, r, move.from, move.length, 0);
 }
 
 /*
@@ -47,8 +48,7 @@ static void bracket_registration(struct mrn_bracket *b, const void *arg)
 	uint64_t range[2];
 	int r = mrn_peek(range, (uintptr_t)arg, sizeof(range));
 
-	bracket_range(b, r, range[0], range[1]);
-	b->keeps = true;
+	bracket_range(b, r, range[0], range[1], MRN_RANGE_PINS_STAY);
 	if (!r && b->nr)
 		mrn_source_disarm_range(b->token[0].start, b->token[0].end);
 }
@@ -81,7 +81,7 @@ void mrn_bracket_getsockopt(struct mrn_bracket *b, const void *value)
 	if (mrn_bracket_needs_no_look(b, MMU_NOTIFY_CLEAR, MRN_CAUSE_OTHER))
 		return;
 	r = mrn_peek(&receive, (uintptr_t)value, sizeof(receive));
-	bracket_range(b, r, receive.address, receive.length);
+	bracket_range(b, r, receive.address, receive.length, 0);
 }
 
 /* Acts like MADV_UNMERGEABLE on all memory. */

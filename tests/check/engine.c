@@ -541,6 +541,72 @@ TEST(what_a_call_has_changed_before_it_failed_is_changed)
 }
 TWIN(what_a_call_has_changed_before_it_failed_is_changed, believed, BREAK(CHECK_BELIEVED));
 
+/* A file's page may be away and come back; one that nobody has touched has never been there. */
+TEST(what_is_away_has_not_been_taken)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	CHECK(mmap(memory, at(1), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
+		   -1, 0) == memory);
+	*memory = 1;
+	CHECK_EQ(madvise((void *)addr(3), at(1), MADV_DONTNEED), 0);
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	CHECK(check_flight_begin(CHECK_IO_URING, addr(3), 10, "READ", &(uint32_t){0}));
+	CHECK_EQ(madvise(memory, at(1), MADV_DONTNEED), 0);
+	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_FTRUNCATE, 0, PAGES);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	over(&range, true);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE) && !only(CHECK_FLIGHT));
+}
+TWIN(what_is_away_has_not_been_taken, taken, BREAK(CHECK_AWAY));
+
+static bool is_guard(size_t page)
+{
+	uint64_t entry;
+	int fd = mrn_pagemap_open();
+	bool is = fd >= 0 && !mrn_pagemap_read(fd, addr(page), 1, &entry) &&
+		  (entry & MRN_PAGEMAP_GUARD);
+
+	if (fd >= 0)
+		mrn_pagemap_close(fd);
+	return is;
+}
+
+/* As advice whose range has a hole behind it. */
+TEST(a_guard_is_no_page)
+{
+	const int install = 102;
+	struct mmu_notifier_range range;
+
+	open_log();
+	registered(0, PAGES, CHECK_UNSEEN_USES);
+	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_MADVISE, 0, PAGES);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	if (madvise((void *)addr(2), at(1), install) || !is_guard(2))
+		SKIP("this kernel does not say where guards are");
+	over(&range, true);
+	CHECK(only(CHECK_CHANGE));
+}
+TWIN(a_guard_is_no_page, page, BREAK(CHECK_GUARDS));
+
+/* As by a realloc that cuts the rest off. */
+TEST(a_flight_may_lose_its_last_pages)
+{
+	struct mmu_notifier_range range;
+
+	open_log();
+	CHECK(check_flight_begin(CHECK_IO_URING, addr(0), at(4), "READ", &(uint32_t){0}));
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 4);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	CHECK_EQ(munmap((void *)addr(2), at(2)), 0);
+	over(&range, true);
+	CHECK(only(CHECK_FLIGHT));
+}
+TWIN(a_flight_may_lose_its_last_pages, believed, BREAK(CHECK_BELIEVED));
+
 /* In whatever order two changes of a page begin and end, and whichever of them fails. */
 TEST(of_two_that_overlap_one_suffices)
 {

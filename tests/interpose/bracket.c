@@ -858,7 +858,7 @@ TEST(uffd_registration)
 						  S(3),
 						  MRN_CAUSE_OTHER,
 						  MMU_NOTIFY_CLEAR,
-						  0},
+						  .pins_stay = true},
 				   ways[i]);
 	close(fd);
 }

@@ -194,10 +194,11 @@ TEST(suppressed_findings_do_not_count)
 
 TEST(at_most_so_many_are_printed)
 {
-	RUN(&o, "check", "--max", "0", "--", rings(), "1", "1", "1", "exit");
+	RUN(&o, "check", "--max", "0", "--", rings(), "1", "2", "1", "exit");
 	CHECK_EQ(o.status, 66);
 	CHECK_MSG(strstr(o.err, "1 more report"), "%s", o.err);
 	CHECK_EQ(times(o.err, "used here"), 0);
+	CHECK_EQ(times(o.err, "2 times"), 0);
 }
 
 TEST(what_cannot_be_written_fails)
