@@ -33,6 +33,7 @@ struct range {
 	uint32_t position, flight;
 	uint32_t next;	/* in the bucket; or the next free one */
 	uint32_t group; /* it takes a buffer of that: uring_group_of; 0: it has memory of its own */
+	uint32_t id;	/* which the program has given that group */
 	uint32_t most;	/* bytes of it; 0: all; GIVES: it provides some */
 };
 
@@ -89,7 +90,7 @@ struct begin {
 	const char *op;
 	uint64_t user_data;
 	uint32_t position;
-	uint32_t group, most;
+	uint32_t group, id, most;
 };
 
 static void add(const struct begin *b, uint32_t flight)
@@ -105,6 +106,7 @@ static void add(const struct begin *b, uint32_t flight)
 				.position = b->position,
 				.flight = flight,
 				.group = b->group,
+				.id = b->id,
 				.most = b->most};
 	if (f->bucket[bucket].last)
 		f->range[f->bucket[bucket].last - 1].next = number;
@@ -147,20 +149,29 @@ static const struct range *selecting(const struct uring_ring *r, uint64_t user_d
 	return NULL;
 }
 
+/* It may have come after the request. */
+static uint32_t group_now(const struct uring_ring *r, const struct range *request)
+{
+	return request->group == URING_OTHER_GROUP ? uring_group_of(r, request->id)
+						   : request->group;
+}
+
 static void begin_selecting(struct begin *b, bool bundles)
 {
 	const struct range *other = selecting(b->r, b->user_data);
 
 	/* A completion would not tell whose buffer it brings. */
-	if (other && other->group != b->group) {
-		uring_group_lose(other->group);
-		uring_group_lose(b->group);
+	if (other && other->id != b->id) {
+		uring_group_lose(b->r, group_now(b->r, other));
+		uring_group_lose(b->r, b->group);
 	}
 	/* Nor does it name those behind the first. */
 	if (bundles)
-		uring_group_lose(b->group);
-	if (!has_room(b->r))
+		uring_group_lose(b->r, b->group);
+	if (!has_room(b->r)) {
+		uring_group_lose(b->r, b->group);
 		return;
+	}
 	add(b, b->group == URING_OTHER_GROUP
 		       ? 0
 		       : check_flight_open(CHECK_IO_URING, b->op, &b->r->stack));
@@ -174,10 +185,13 @@ static void gives(struct begin *b, const struct io_uring_sqe *sqe)
 	struct uring_ring *r = b->r;
 	const bool takes_back = sqe->opcode == IORING_OP_REMOVE_BUFFERS;
 
-	b->group = takes_back || r->view.is_programs ? uring_group_of(r, sqe->buf_group)
-						     : uring_group_given(r, sqe);
-	if (takes_back || r->silent || (r->is_shared && r->is_overasked) || !has_room(r)) {
-		uring_group_lose(b->group);
+	/* Its completions are not looked at, and no group of such a ring is known. */
+	if (r->view.is_programs)
+		return;
+	b->group = takes_back ? uring_group_of(r, sqe->buf_group) : uring_group_given(r, sqe);
+	if (takes_back || b->group == URING_OTHER_GROUP || r->silent ||
+	    (r->is_shared && r->is_overasked) || !has_room(r)) {
+		uring_group_lose(r, b->group);
 		return;
 	}
 	b->most = GIVES;
@@ -187,7 +201,7 @@ static void gives(struct begin *b, const struct io_uring_sqe *sqe)
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position)
 {
-	struct begin b = {r, q->op, sqe->user_data, position, 0, 0};
+	struct begin b = {.r = r, .op = q->op, .user_data = sqe->user_data, .position = position};
 
 	if (!r->chain)
 		r->silent = false;
@@ -201,12 +215,13 @@ void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		return;
 	if (q->selects) {
 		b.group = uring_group_of(r, q->index);
+		b.id = q->index;
 		b.most = q->length < GIVES ? (uint32_t)q->length : 0;
-		if (r->silent)
-			uring_group_lose(b.group);
 	}
 	/* What is in the program's memory could be read at a change of it only by a system call. */
 	if (r->silent || r->view.is_programs || (r->is_shared && r->is_overasked)) {
+		if (q->selects)
+			uring_group_lose(r, b.group);
 		CHECK_COUNT(given_up);
 		return;
 	}
@@ -296,14 +311,14 @@ static bool end_oldest(struct uring_ring *r, uint64_t user_data, bool selects)
 }
 
 /* One with this user_data has failed: perhaps it was to provide buffers. */
-static void lose_given(const struct uring_ring *r, uint64_t user_data)
+static void lose_given(struct uring_ring *r, uint64_t user_data)
 {
 	const struct uring_flights *f = r->flights;
 
 	for (uint32_t i = f ? f->bucket[bucket_of(f, user_data)].first : 0; i;
 	     i = f->range[i - 1].next)
 		if (f->range[i - 1].most == GIVES && f->range[i - 1].user_data == user_data)
-			uring_group_lose(f->range[i - 1].group);
+			uring_group_lose(r, f->range[i - 1].group);
 }
 
 static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
@@ -313,7 +328,7 @@ static void complete(struct uring_ring *r, const struct io_uring_cqe *cqe)
 	if (brings) {
 		const struct range *request = selecting(r, cqe->user_data);
 
-		uring_group_back(r, request ? request->group : 0, cqe);
+		uring_group_back(r, request ? group_now(r, request) : 0, cqe);
 	}
 	if (cqe->res < 0)
 		lose_given(r, cqe->user_data);
@@ -347,6 +362,9 @@ static bool read_at(const struct uring_view *v, uint32_t at, struct io_uring_cqe
 static void lose(struct uring_ring *r, uint32_t tail)
 {
 	uring_groups_lose(r);
+	/* Nor would those of a group that one of them waits for. */
+	if (r->selecting)
+		uring_group_lose(r, URING_OTHER_GROUP);
 	if (tail == r->looked)
 		end_all(r);
 	else
@@ -371,17 +389,26 @@ void uring_completed(struct uring_ring *r)
 	r->completed = tail;
 }
 
-static bool is_of_group(const struct range *range, void *arg)
+static bool gives_group(const struct range *range, void *arg)
 {
 	const uint32_t *group = arg;
 
-	return range->group == *group;
+	return range->group == *group && range->most == GIVES;
 }
 
 void uring_forget_group(struct uring_ring *r, uint32_t group)
 {
 	for (uint32_t i = 0; r->in_flight && i < r->flights->nr; i++)
-		end_those(r, i, is_of_group, &group);
+		end_those(r, i, gives_group, &group);
+	for (uint32_t i = 0; r->selecting && i < r->flights->used; i++) {
+		struct range *range = &r->flights->range[i];
+
+		if (range->group != group)
+			continue;
+		check_flight_end(range->flight);
+		range->flight = 0;
+		range->group = URING_OTHER_GROUP;
+	}
 }
 
 uint32_t uring_flight_selecting(const struct uring_ring *r, uint32_t group, uint32_t *most)
@@ -413,24 +440,30 @@ void uring_forget_flights(struct uring_ring *r)
 
 /* ------------------------------------------------------------------------------- a change of memory */
 
+struct taken {
+	struct uring_ring *r;
+	uint32_t head;
+};
+
 static bool is_untaken(const struct range *range, void *arg)
 {
-	const uint32_t *head = arg;
-	const bool untaken = (int32_t)(range->position - *head) >= 0;
+	const struct taken *t = arg;
+	const bool untaken = (int32_t)(range->position - t->head) >= 0;
 
 	if (untaken && range->most == GIVES)
-		uring_group_lose(range->group);
+		uring_group_lose(t->r, range->group);
 	return untaken;
 }
 
 static void end_landed(struct uring_ring *r)
 {
-	uint32_t head;
+	struct taken t = {.r = r};
 
 	uring_completed(r);
-	if (r->in_flight && uring_view_word(&r->view, r->view.sq_head, &head) && head != r->looked)
+	if (r->in_flight && uring_view_word(&r->view, r->view.sq_head, &t.head) &&
+	    t.head != r->looked)
 		for (uint32_t i = 0; i < r->flights->nr; i++)
-			end_those(r, i, is_untaken, &head);
+			end_those(r, i, is_untaken, &t);
 }
 
 /*

@@ -290,13 +290,13 @@ EXPORTED int __io_uring_clone_buffers_offset(struct io_uring *to, struct io_urin
 EXPORTED int io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
 					unsigned int flags)
 {
-	struct io_uring_buf_reg with = *reg;
-	long result;
+	int r = NEXT(io_uring_register_buf_ring, ring, reg, flags);
+	struct io_uring_buf_reg made;
 
-	with.pad |= (uint16_t)flags;
-	if (registers(ring, IORING_REGISTER_PBUF_RING, &with, 1, &result))
-		return (int)result;
-	return NEXT(io_uring_register_buf_ring, ring, reg, flags);
+	/* Which has the flags, if liburing takes them. */
+	if (!r && check_is_uncaught() && !check_read(&made, (uintptr_t)reg, sizeof(made)))
+		uring_group_made_by_library(number_of(ring), !has_fd(ring), &made);
+	return r;
 }
 
 static void unregisters_group(const struct io_uring *ring, int group)

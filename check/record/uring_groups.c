@@ -9,6 +9,10 @@
  * The buffers are not pinned: the kernel uses their addresses when a request has something for one. So the memory of a
  * buffer that the kernel may take must be there while a request waits for one of its group. Such a request is a flight
  * that is nowhere, until at a change it is placed at a buffer that goes. Which buffers the kernel has: uring_provided.c.
+ *
+ * A request may wait for a group that comes later, or stays when its own is gone and takes a buffer of the next one with
+ * that id. It is no flight, but what it brings back counts for the group that has the id then. A request of which nobody
+ * knows what it brings back costs the group's table; and if the group is not there, those of all that come.
  */
 #include <sys/syscall.h>
 
@@ -90,11 +94,11 @@ static void open_provided(struct group *g, const struct uring_ring *r, uint32_t 
 		p->view = uring_map(p->entries * sizeof(*p->view), (int)fd,
 				    URING_OFF_PBUF_RING | (uint64_t)reg->bgid
 								  << URING_OFF_PBUF_SHIFT);
-	if ((!p->ring && !p->view) || !r->is_seen || r->view.is_programs)
+	if ((!p->ring && !p->view) || !r->is_seen || r->view.is_programs || r->groups_to_lose)
 		uring_provided_lose(p);
 }
 
-/* NULL without memory. */
+/* What it has is not known. NULL without memory. */
 static struct group *make(uint32_t id)
 {
 	struct check_pooled *pooled = check_pool_get(&pool);
@@ -236,11 +240,12 @@ uint32_t uring_group_given(struct uring_ring *r, const struct io_uring_sqe *sqe)
 		g = make(sqe->buf_group);
 		if (!g)
 			return URING_OTHER_GROUP;
-		g->provided.is_lost = false;
+		g->provided.is_lost = r->groups_to_lose;
 		g->next = r->groups;
 		r->groups = g->pooled.number;
 	}
-	if (sqe->fd > 0)
+	/* Others the kernel refuses, and their completion tells. */
+	if (sqe->fd > 0 && sqe->fd <= URING_MOST_PROVIDED && sqe->off < URING_MOST_PROVIDED)
 		uring_provided_give(&g->provided, (uint32_t)sqe->off, (uint32_t)sqe->fd,
 				    (uintptr_t)sqe->addr, sqe->len);
 	return g->pooled.number;
@@ -286,12 +291,14 @@ void uring_group_back(struct uring_ring *r, uint32_t group, const struct io_urin
 	g->may_have_more = r->may_have_more = true;
 }
 
-void uring_group_lose(uint32_t group)
+void uring_group_lose(struct uring_ring *r, uint32_t group)
 {
 	struct group *g = group == URING_OTHER_GROUP ? NULL : at(group);
 
 	if (g)
 		uring_provided_lose(&g->provided);
+	else
+		r->groups_to_lose = true;
 }
 
 void uring_groups_lose(struct uring_ring *r)

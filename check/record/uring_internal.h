@@ -59,6 +59,7 @@ struct uring_ring {
 	struct uring_buffers buffers; /* that are registered */
 	uint32_t groups;	      /* of provided buffers: uring_groups.c */
 	bool may_have_more;	      /* the program may have provided more in one of them */
+	bool groups_to_lose;	      /* of those that come nobody will know what the kernel has */
 
 	uint32_t stack;	    /* of the call that submits just now, once it has been taken */
 	uint32_t looked;    /* submissions before this one have been looked at */
@@ -123,7 +124,7 @@ struct check_reg *uring_registered(const struct uring_ring *r, uint32_t index);
 
 bool uring_registers_group(long a[6], long *result);
 bool uring_unregisters_group(long a[6]);
-/* liburing has made memory for a ring of them, and registered it. */
+/* liburing has registered a ring of them. */
 void uring_group_made_by_library(uint32_t fd, bool is_registered,
 				 const struct io_uring_buf_reg *reg);
 /* The ring's, without its lock. */
@@ -131,7 +132,7 @@ void uring_put_groups(uint32_t first);
 /* In a forked child. */
 void uring_restart_groups(void);
 
-/* Of a request that takes a buffer of a group that is not followed. */
+/* Of a request that takes a buffer of a group that is not there, or is not followed. */
 #define URING_OTHER_GROUP (~0u)
 /* The following are called with the ring's lock. That group: a number, or URING_OTHER_GROUP. */
 uint32_t uring_group_of(const struct uring_ring *r, uint32_t id);
@@ -142,8 +143,8 @@ void uring_group_awaited(struct uring_ring *r, uint32_t group);
 void uring_group_done(uint32_t group, uint32_t flight);
 /* A completion brings one back; group 0: it is not known of which. */
 void uring_group_back(struct uring_ring *r, uint32_t group, const struct io_uring_cqe *cqe);
-/* It is not known any more what the kernel has of this group; or of any. */
-void uring_group_lose(uint32_t group);
+/* It is not known any more what the kernel has of this group; or of any. Of URING_OTHER_GROUP: of any that comes. */
+void uring_group_lose(struct uring_ring *r, uint32_t group);
 void uring_groups_lose(struct uring_ring *r);
 /* Before the program's call: takes in what has been provided. */
 void uring_groups_look(struct uring_ring *r);
@@ -182,7 +183,7 @@ void uring_completed(struct uring_ring *r);
 void uring_flies(struct uring_ring *r, const struct io_uring_sqe *sqe,
 		 const struct uring_request *q, uint32_t position);
 void uring_forget_flights(struct uring_ring *r);
-/* Those that take a buffer of the group, or provide some. */
+/* It is gone. Requests that take a buffer may wait on, for one with its id. */
 void uring_forget_group(struct uring_ring *r, uint32_t group);
 /* One of them that takes as many bytes of it as any; most: how many, 0 for all. 0: there is none. */
 uint32_t uring_flight_selecting(const struct uring_ring *r, uint32_t group, uint32_t *most);

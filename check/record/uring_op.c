@@ -64,6 +64,30 @@ static const struct known *find(uint8_t opcode)
 	return NULL;
 }
 
+/* Bytes of a provided buffer that it uses at most; 0: all. If nobody can say, it does use the first. */
+static uint64_t most_of(const struct io_uring_sqe *sqe, const struct known *k)
+{
+	uintptr_t vector = sqe->addr;
+	uint64_t nr = sqe->len;
+	struct msghdr message;
+	struct iovec iov;
+
+	if (k->shape & LIMITED)
+		return sqe->len;
+	if (k->shape & MESSAGE) {
+		if (check_read(&message, vector, sizeof(message)))
+			return 1;
+		vector = (uintptr_t)message.msg_iov;
+		nr = message.msg_iovlen;
+	} else if (!(k->shape & VECTOR)) {
+		return 0;
+	}
+	/* The kernel takes no other numbers than these. */
+	if (!nr)
+		return 0;
+	return check_read(&iov, vector, sizeof(iov)) ? 1 : iov.iov_len;
+}
+
 /* Its memory is known when the kernel has chosen it. */
 static void read_selecting(const struct io_uring_sqe *sqe, const struct known *k,
 			   struct uring_request *q)
@@ -72,8 +96,7 @@ static void read_selecting(const struct io_uring_sqe *sqe, const struct known *k
 	q->selects = true;
 	q->bundles = (sqe->opcode == IORING_OP_SEND || sqe->opcode == IORING_OP_RECV) &&
 		     sqe->ioprio & URING_RECVSEND_BUNDLE;
-	if (!k || !(k->shape & LIMITED))
-		q->length = 0;
+	q->length = k ? most_of(sqe, k) : 0;
 }
 
 void uring_read_request(const struct io_uring_sqe *sqe, bool is_long, struct uring_request *q)

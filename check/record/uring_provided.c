@@ -27,7 +27,7 @@
 
 #include "os/event_path.h"
 
-enum { LEAST = 256, MOST = 1 << 16 };
+enum { LEAST = 256 };
 
 void uring_provided_lose(struct uring_provided *p)
 {
@@ -44,7 +44,7 @@ static void give_up(struct uring_provided *p)
 	CHECK_COUNT(given_up);
 }
 
-/* NULL without memory. */
+/* NULL: there is no such number, or no memory. */
 static struct uring_offer *offer_of(struct uring_provided *p, uint32_t number)
 {
 	uint32_t nr = p->nr ? p->nr : LEAST;
@@ -52,9 +52,11 @@ static struct uring_offer *offer_of(struct uring_provided *p, uint32_t number)
 
 	if (number < p->nr)
 		return &p->offer[number];
+	if (number >= URING_MOST_PROVIDED)
+		return NULL;
 	while (nr <= number)
 		nr *= 2;
-	larger = nr <= MOST ? mrn_pages_alloc(nr * sizeof(*larger)) : NULL;
+	larger = mrn_pages_alloc(nr * sizeof(*larger));
 	if (!larger)
 		return NULL;
 	if (p->offer) {

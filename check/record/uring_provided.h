@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* As many as a group can have. */
+#define URING_MOST_PROVIDED (1 << 16)
+
 struct uring_ring;
 
 /* What is known under a buffer's number. */

@@ -239,6 +239,18 @@ TEST(what_requests_provide_needs_no_ring)
 	CHECK(!is_kernels(4, 0));
 }
 
+TEST(no_number_is_too_large_to_be_refused)
+{
+	static const uint32_t numbers[] = {65536, 0x80000000, UINT32_MAX};
+
+	for (unsigned int i = 0; i < 3; i++) {
+		provided = (struct uring_provided){0};
+		uring_provided_give(&provided, numbers[i], 1, MEMORY, SIZE);
+		CHECK_EQ(given_up, i + 1);
+		CHECK(provided.is_lost);
+	}
+}
+
 /* More than the ring can hold: there was a round that nobody has seen. */
 TEST(a_tail_that_has_gone_round_loses_all)
 {

@@ -24,6 +24,9 @@ enum {
 	MULTISHOT = 1 << 1
 };
 
+/* Waits for what comes before it takes a buffer. */
+#define LATER IORING_RECVSEND_POLL_FIRST
+
 static struct ring ring;
 static bool by_liburing;
 static struct group {
@@ -32,7 +35,7 @@ static struct group {
 	char *addr[ENTRIES]; /* by number */
 } groups[2], *g = &groups[0];
 static int ends[2];
-static bool is_one_user_data;
+static unsigned long user_data; /* of all that receive; 0: the group's number */
 
 static unsigned short group_id(void)
 {
@@ -84,15 +87,21 @@ static void add_group(unsigned short flags)
 			  OFFSET | (off_t)group_id() << OFFSET_SHIFT);
 	need(at != MAP_FAILED, "the ring of provided buffers");
 	g->buffers = at;
+	g->tail = 0;
 	for (unsigned short i = 0; i < ENTRIES; i++)
 		provide_new(i);
 }
 
-static void open_group(unsigned short flags)
+static void open_ring(void)
 {
 	ring_open(&ring, by_liburing, 0);
-	add_group(flags);
 	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+}
+
+static void open_group(unsigned short flags)
+{
+	open_ring();
+	add_group(flags);
 }
 
 /* By requests. */
@@ -108,28 +117,45 @@ static int give(int op, int nr, char *at, unsigned int first)
 	return ring_reap(&ring);
 }
 
-static void open_given(void)
+static void give_group(void)
 {
 	char *at = map((size_t)ENTRIES * SIZE);
 
-	ring_open(&ring, by_liburing, 0);
 	for (int i = 0; i < ENTRIES; i++)
 		g->addr[i] = at + (size_t)i * SIZE;
 	need(give(IORING_OP_PROVIDE_BUFFERS, ENTRIES, at, 0) >= 0, "PROVIDE_BUFFERS");
-	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
 }
 
-static void receive(int more, unsigned int length)
+static void open_given(void)
+{
+	open_ring();
+	give_group();
+}
+
+static void remove_group(void)
+{
+	struct io_uring_buf_reg group = {.bgid = group_id()};
+
+	need(!ring_register(&ring, IORING_UNREGISTER_PBUF_RING, &group, 1),
+	     "IORING_UNREGISTER_PBUF_RING");
+}
+
+static void takes_by(int op, int more, void *at, unsigned int length, unsigned int flags)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
 
 	need(sqe, "a free entry");
-	io_uring_prep_rw(IORING_OP_RECV, sqe, ends[0], NULL, length, 0);
+	io_uring_prep_rw(op, sqe, ends[0], at, length, 0);
 	sqe->ioprio = (unsigned short)more;
-	sqe->flags = IOSQE_BUFFER_SELECT;
+	sqe->flags = (unsigned char)(IOSQE_BUFFER_SELECT | flags);
 	sqe->buf_group = group_id();
-	sqe->user_data = is_one_user_data ? FIRST_GROUP : group_id();
+	sqe->user_data = user_data ? user_data : group_id();
 	ring_submit(&ring);
+}
+
+static void receive(int more, unsigned int length)
+{
+	takes_by(IORING_OP_RECV, more, NULL, length, 0);
 }
 
 static void peer_sends(size_t length)
@@ -229,6 +255,19 @@ static void given(void)
 	unmap(g->addr[(gets(10) + 1) % ENTRIES], SIZE);
 }
 
+/* The request was there before the group. */
+static void early_on(void)
+{
+	unsigned short n;
+
+	open_ring();
+	receive(LATER, 0);
+	add_group(0);
+	n = gets(10);
+	receive(0, 0);
+	unmap(g->addr[(n + 1) % ENTRIES], SIZE);
+}
+
 static void given_again(void)
 {
 	unsigned short n;
@@ -275,6 +314,112 @@ static void given_in_vain(void)
 	unmap(at, SIZE);
 }
 
+static void given_nowhere(void)
+{
+	static const unsigned int firsts[] = {0x80000000, -1u, 65536};
+	char *at = map(SIZE);
+
+	open_given();
+	for (int i = 0; i < 3; i++)
+		need(give(IORING_OP_PROVIDE_BUFFERS, 1, at, firsts[i]) < 0, "a refusal");
+}
+
+static void refused(void)
+{
+	open_ring();
+#ifdef IO_URING_VERSION_MAJOR
+	skip(!by_liburing, "liburing that leaves it to the kernel");
+#endif
+	need(ring_register(&ring, IORING_REGISTER_PBUF_RING, NULL, 1) < 0, "a refusal");
+}
+
+/* What came is the program's, whether the request or its group was there before. */
+static void gets_early(void)
+{
+	unsigned short n = gets(10);
+
+	receive(0, 0);
+	unmap(g->addr[n], SIZE);
+	gets(10);
+}
+
+static void early(void)
+{
+	open_ring();
+	receive(LATER, 0);
+	add_group(0);
+	gets_early();
+}
+
+/* Of two groups, each has its own. */
+static void early_of_two(void)
+{
+	open_group(0);
+	g = &groups[1];
+	receive(LATER, 0);
+	add_group(0);
+	gets_early();
+	g = &groups[0];
+	receive(0, 0);
+	unmap(g->addr[2], SIZE);
+}
+
+/* A request of the second group, for which nothing comes. */
+static void receive_idle(void)
+{
+	const int busy = ends[0];
+	int idle[2];
+
+	need(!socketpair(AF_UNIX, SOCK_STREAM, 0, idle), "socketpair");
+	g = &groups[1];
+	add_group(0);
+	ends[0] = idle[0];
+	receive(0, 0);
+	ends[0] = busy;
+	g = &groups[0];
+}
+
+static void early_given(void)
+{
+	open_ring();
+	receive(LATER, 0);
+	give_group();
+	gets_early();
+}
+
+/* Nobody says that it has taken the first. */
+static void early_silent(void)
+{
+	open_ring();
+	takes_by(IORING_OP_RECV, LATER, NULL, 0, IOSQE_CQE_SKIP_SUCCESS);
+	add_group(0);
+	peer_sends(10);
+	receive(0, 0);
+	unmap(g->addr[0], SIZE);
+	need(gets(10) == 1, "the second buffer");
+}
+
+/* The request stays, and takes one of the next group's; but another, of another group, has its user_data. */
+static void outlives(void)
+{
+	user_data = 1;
+	open_group(0);
+	receive(LATER, 0);
+	remove_group();
+	add_group(0);
+	receive_idle();
+	user_data = 0;
+	gets_early();
+}
+
+/* In such a ring nothing is followed. */
+static void own_memory(void)
+{
+	ring_open(&ring, by_liburing, RING_NO_MMAP);
+	for (int i = 0; i < 100; i++)
+		give(IORING_OP_PROVIDE_BUFFERS, 1, map(SIZE), 0);
+}
+
 static void none(void)
 {
 	open_group(0);
@@ -298,7 +443,7 @@ static void same_user_data(void)
 	open_group(0);
 	g = &groups[1];
 	add_group(0);
-	is_one_user_data = true;
+	user_data = 1;
 	for (int i = 0; i < 4 * ENTRIES; i++) {
 		unsigned short n;
 
@@ -359,6 +504,17 @@ static void behind_length(void)
 	unmap(g->addr[2] + PAGE, PAGE);
 }
 
+static void behind_vector(void)
+{
+	struct iovec iov = {.iov_len = 100};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	open_group(0);
+	takes_by(IORING_OP_RECVMSG, 0, &message, 1, 0);
+	takes_by(IORING_OP_READV, 0, &iov, 1, 0);
+	unmap(g->addr[2] + PAGE, PAGE);
+}
+
 static void ended(void)
 {
 	open_group(0);
@@ -372,13 +528,10 @@ static void ended(void)
 
 static void unregistered(void)
 {
-	struct io_uring_buf_reg group = {.bgid = group_id()};
-
 	open_group(0);
 	receive(MULTISHOT, 0);
 	gets(10);
-	need(!ring_register(&ring, IORING_UNREGISTER_PBUF_RING, &group, 1),
-	     "IORING_UNREGISTER_PBUF_RING");
+	remove_group();
 	for (int i = 0; i < ENTRIES; i++)
 		unmap(g->addr[i], SIZE);
 }
@@ -451,6 +604,15 @@ static const struct {
 	{"given-taken", given_taken},
 	{"given-back", given_back},
 	{"given-in-vain", given_in_vain},
+	{"given-nowhere", given_nowhere},
+	{"refused", refused},
+	{"own-memory", own_memory},
+	{"early", early},
+	{"early-on", early_on},
+	{"early-given", early_given},
+	{"early-of-two", early_of_two},
+	{"early-silent", early_silent},
+	{"outlives", outlives},
 	{"none", none},
 	{"idle", idle},
 	{"taken", taken},
@@ -458,6 +620,7 @@ static const struct {
 	{"other-pages", other_pages},
 	{"first-part", first_part},
 	{"behind-length", behind_length},
+	{"behind-vector", behind_vector},
 	{"ended", ended},
 	{"unregistered", unregistered},
 	{"closed", closed},
