@@ -331,7 +331,9 @@ TEST(it_is_said_which_calls_have_failed)
 		const way w = ways[i];
 		int fd = lay_file();
 
-		CHECK_EQ(doubts_of(w, SYS_munmap, S(0), too_large, 0, 0, 0), 1);
+		/* ThreadSanitizer's munmap would clear what it keeps for all of that. */
+		if (!TEST_TSAN || w != by_wrapper)
+			CHECK_EQ(doubts_of(w, SYS_munmap, S(0), too_large, 0, 0, 0), 1);
 		CHECK_EQ(doubts_of(w, SYS_mmap, S(0), PAGE, RW, MAP_SHARED | MAP_FIXED, -1), 1);
 		CHECK_EQ(doubts_of(w, SYS_mremap, S(0), PAGE, too_large, MREMAP_MAYMOVE, 0), 1);
 		/* The last page of the file's mapping has room behind it. */
