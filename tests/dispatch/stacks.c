@@ -228,8 +228,24 @@ static void take_it(void)
 	}
 }
 
+static void try_int80(void)
+{
+	long r = 64; /* getppid */
+
+	__asm__ volatile("int $0x80" : "+a"(r) : : "r8", "r9", "r10", "r11", "memory");
+}
+
+static void skip_without_int80(void)
+{
+	if (in_a_child(try_int80))
+		SKIP("this kernel has no calls by int $0x80");
+}
+
 static void take_by(struct step *(*way)(struct walk *))
 {
+	if (way == way_munmap_int80)
+		skip_without_int80();
+
 	struct mrn_source *source = dispatch_or_skip(MRN_SOURCE_FOLLOW_FORK);
 
 	way_to_take = way;
@@ -635,6 +651,8 @@ static void take_it_from_another(void)
 
 static void take_from_another_by(long (*way)(char *))
 {
+	if (way == unmap_anothers_by_int80)
+		skip_without_int80();
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
 	take_anothers = way;
 	CHECK_EQ(in_a_child(take_it_from_another), 0);
@@ -793,6 +811,7 @@ static void take_alternate_by_int80(void)
 
 TEST(a_stack_is_taken_that_is_the_alternate_one_by_int80)
 {
+	skip_without_int80();
 	CHECK_ERR(mrn_source_detach(dispatch_or_skip(0)), 0);
 	alternate = IT_IS_ONE;
 	CHECK_EQ(in_a_child(take_alternate_by_int80), 0);
