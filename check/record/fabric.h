@@ -114,6 +114,26 @@ void check_fabric_use_parts(const struct fid_ep *ep, const struct iovec *part, v
 
 /* ------------------------------------------- transfers: fabric_transfers.c, fabric_atomics.c */
 
+/*
+ * A function of an endpoint's table: what it uses, and then what is behind it, with the arguments that follow. What has
+ * been told of the former counts while the latter is called.
+ */
+#define CHECK_FABRIC_TRANSFER(table, member, parameters, uses, ...)               \
+	static ssize_t table##_##member parameters                                \
+	{                                                                         \
+		__typeof__(&table##_##member) behind =                            \
+			CHECK_FABRIC_BEHIND(ep->table, member, table##_##member); \
+		const struct check_above was = check_above;                       \
+		ssize_t r;                                                        \
+                                                                                  \
+		if (!behind)                                                      \
+			return -FI_ENOSYS;                                        \
+		uses;                                                             \
+		r = behind(__VA_ARGS__);                                          \
+		check_above = was;                                                \
+		return r;                                                         \
+	}
+
 /* Uses are seen from now on, by what the endpoint has at the moment. */
 void check_fabric_see_transfers(struct fid_ep *ep);
 void check_fabric_see_atomics(struct fid_ep *ep);

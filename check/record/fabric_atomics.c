@@ -55,22 +55,7 @@ static void use_sent(const struct fid_ep *ep, unsigned int type, unsigned int wh
 		use(ep, type, op, o);
 }
 
-/* As in fabric_transfers.c. */
-#define ATOMIC(member, parameters, uses, ...)                                     \
-	static ssize_t atomic_##member parameters                                 \
-	{                                                                         \
-		__typeof__(&atomic_##member) behind =                             \
-			CHECK_FABRIC_BEHIND(ep->atomic, member, atomic_##member); \
-		const struct check_above was = check_above;                       \
-		ssize_t r;                                                        \
-                                                                                  \
-		if (!behind)                                                      \
-			return -FI_ENOSYS;                                        \
-		uses;                                                             \
-		r = behind(__VA_ARGS__);                                          \
-		check_above = was;                                                \
-		return r;                                                         \
-	}
+#define ATOMIC(member, ...) CHECK_FABRIC_TRANSFER(atomic, member, __VA_ARGS__)
 
 ATOMIC(write,
        (struct fid_ep * ep, const void *addr, size_t nr, void *desc, fi_addr_t peer, uint64_t there,

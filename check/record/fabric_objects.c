@@ -152,63 +152,52 @@ static int ep_setopt(fid_t fid, int level, int name, const void *value, size_t l
 	return r;
 }
 
-static int ep_tx_ctx(struct fid_ep *sep, int index, struct fi_tx_attr *attr, struct fid_ep **ep,
-		     void *context)
-{
-	__typeof__(&ep_tx_ctx) behind = CHECK_FABRIC_BEHIND(sep->ops, tx_ctx, ep_tx_ctx);
-	int r;
+/* A function that makes an endpoint, by what is behind it: one of that domain's, if that is the program's, else 0. */
+#define ENDPOINT(table, member, parameters, domain_of, from, ...)                   \
+	static int table##_##member parameters                                      \
+	{                                                                           \
+		__typeof__(&table##_##member) behind =                              \
+			CHECK_FABRIC_BEHIND((from)->ops, member, table##_##member); \
+		int r;                                                              \
+                                                                                    \
+		if (!behind)                                                        \
+			return -FI_ENOSYS;                                          \
+		if (OPENS(r, behind, from, __VA_ARGS__))                            \
+			see_endpoint(*made, domain_of(from));                       \
+		return r;                                                           \
+	}
 
-	if (!behind)
-		return -FI_ENOSYS;
-	if (OPENS(r, behind, sep, index, attr, ep, context))
-		see_endpoint(*ep, check_fabric_domain_of(sep));
-	return r;
-}
-
-static int ep_rx_ctx(struct fid_ep *sep, int index, struct fi_rx_attr *attr, struct fid_ep **ep,
-		     void *context)
-{
-	__typeof__(&ep_rx_ctx) behind = CHECK_FABRIC_BEHIND(sep->ops, rx_ctx, ep_rx_ctx);
-	int r;
-
-	if (!behind)
-		return -FI_ENOSYS;
-	if (OPENS(r, behind, sep, index, attr, ep, context))
-		see_endpoint(*ep, check_fabric_domain_of(sep));
-	return r;
-}
+ENDPOINT(ep, tx_ctx,
+	 (struct fid_ep * sep, int index, struct fi_tx_attr *attr, struct fid_ep **made,
+	  void *context),
+	 check_fabric_domain_of, sep, index, attr, made, context)
+ENDPOINT(ep, rx_ctx,
+	 (struct fid_ep * sep, int index, struct fi_rx_attr *attr, struct fid_ep **made,
+	  void *context),
+	 check_fabric_domain_of, sep, index, attr, made, context)
 
 /* ----------------------------------------------------------------------------------------- domains */
 
-/* The four are alike: by what is behind, an endpoint of the domain's, if the domain is the program's. */
-#define ENDPOINT(member, parameters, ...)                                          \
-	static int domain_##member parameters                                      \
-	{                                                                          \
-		__typeof__(&domain_##member) behind =                              \
-			CHECK_FABRIC_BEHIND(domain->ops, member, domain_##member); \
-		struct check_value value;                                          \
-		int r;                                                             \
-                                                                                   \
-		if (!behind)                                                       \
-			return -FI_ENOSYS;                                         \
-		if (OPENS(r, behind, __VA_ARGS__) && is_known(domain, &value))     \
-			see_endpoint(*ep, (uintptr_t)domain);                      \
-		return r;                                                          \
-	}
+static uintptr_t itself(const struct fid_domain *domain)
+{
+	struct check_value value;
 
-ENDPOINT(endpoint,
-	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **ep, void *context),
-	 domain, info, ep, context)
-ENDPOINT(endpoint2,
-	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **ep, uint64_t flags,
+	return is_known(domain, &value) ? (uintptr_t)domain : 0;
+}
+
+ENDPOINT(domain, endpoint,
+	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **made, void *context),
+	 itself, domain, info, made, context)
+ENDPOINT(domain, endpoint2,
+	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **made, uint64_t flags,
 	  void *context),
-	 domain, info, ep, flags, context)
-ENDPOINT(scalable_ep,
-	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **ep, void *context),
-	 domain, info, ep, context)
-ENDPOINT(srx_ctx,
-	 (struct fid_domain * domain, struct fi_rx_attr *attr, struct fid_ep **ep, void *context),
-	 domain, attr, ep, context)
+	 itself, domain, info, made, flags, context)
+ENDPOINT(domain, scalable_ep,
+	 (struct fid_domain * domain, struct fi_info *info, struct fid_ep **made, void *context),
+	 itself, domain, info, made, context)
+ENDPOINT(domain, srx_ctx,
+	 (struct fid_domain * domain, struct fi_rx_attr *attr, struct fid_ep **made, void *context),
+	 itself, domain, attr, made, context)
 
 static const struct check_fabric_slot domain_slots[] = {
 	CHECK_FABRIC_SLOT(struct fi_ops_domain, endpoint, domain_endpoint),

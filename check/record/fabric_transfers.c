@@ -7,28 +7,9 @@
 
 #include "os/event_path.h"
 
-/*
- * A function of an endpoint's table: what it uses, and then what is behind it, with the arguments that follow. What has
- * been told of the former counts while the latter is called.
- */
-#define TRANSFER(table, member, parameters, uses, ...)                            \
-	static ssize_t table##_##member parameters                                \
-	{                                                                         \
-		__typeof__(&table##_##member) behind =                            \
-			CHECK_FABRIC_BEHIND(ep->table, member, table##_##member); \
-		const struct check_above was = check_above;                       \
-		ssize_t r;                                                        \
-                                                                                  \
-		if (!behind)                                                      \
-			return -FI_ENOSYS;                                        \
-		uses;                                                             \
-		r = behind(__VA_ARGS__);                                          \
-		check_above = was;                                                \
-		return r;                                                         \
-	}
-
-#define ONE(op)	  check_fabric_use(ep, addr, length, desc, op)
-#define PARTS(op) check_fabric_use_parts(ep, part, desc, nr, op)
+#define TRANSFER(...) CHECK_FABRIC_TRANSFER(__VA_ARGS__)
+#define ONE(op)	      check_fabric_use(ep, addr, length, desc, op)
+#define PARTS(op)     check_fabric_use_parts(ep, part, desc, nr, op)
 /* The CPU copies what is injected, and nobody uses what is only looked for or thrown away. */
 #define MESSAGE(op)                                        \
 	if (!(flags & (FI_INJECT | FI_PEEK | FI_DISCARD))) \

@@ -134,21 +134,20 @@ void check_flight_end(uint32_t flight)
 static bool is_spared(const struct mmu_notifier_range *range, uintptr_t start, uintptr_t end,
 		      uintptr_t *first)
 {
+	struct check_map map;
 	bool spared = true;
 	uint64_t entry;
-	int fd;
 
 	*first = start;
 	if (!check_change_spares_files(range))
 		return false;
-	fd = check_map_open();
+	check_map_begin(&map, start, end);
 	for (uintptr_t p = start; p < end && spared; p += mrn_page_size()) {
 		*first = p;
-		spared = fd >= 0 && !mrn_pagemap_read(fd, p, 1, &entry) &&
+		spared = check_map_entry(&map, p, &entry) &&
 			 (!check_kept_there(entry) || (entry & MRN_PAGEMAP_FILE));
 	}
-	if (fd >= 0)
-		mrn_pagemap_close(fd);
+	check_map_end(&map);
 	return spared;
 }
 
@@ -213,12 +212,13 @@ static void settle(const struct check_mark *m, const struct mmu_notifier_range *
 /* True if there is a page, as far as can be told. */
 static bool is_there(uintptr_t addr)
 {
+	struct check_map map;
 	uint64_t entry;
-	int fd = check_map_open();
-	bool there = fd < 0 || mrn_pagemap_read(fd, addr, 1, &entry) || check_kept_there(entry);
+	bool there;
 
-	if (fd >= 0)
-		mrn_pagemap_close(fd);
+	check_map_begin(&map, addr, addr + mrn_page_size());
+	there = !check_map_entry(&map, addr, &entry) || check_kept_there(entry);
+	check_map_end(&map);
 	return there;
 }
 
@@ -238,7 +238,9 @@ static void mark(struct flight *f, const struct mmu_notifier_range *range,
 		      &m.start) ||
 	    __atomic_load_n(&f->reported, __ATOMIC_RELAXED))
 		return;
-	m.pinned = range->event != MMU_NOTIFY_CLEAR || is_there(m.start);
+	/* What is not spared of such a change is there. */
+	m.pinned = range->event != MMU_NOTIFY_CLEAR || check_change_spares_files(range) ||
+		   is_there(m.start);
 	found->changed = check_depot_take();
 	m.finding = check_finding_open(found, op);
 	check_mark_add(&m, range);

@@ -22,32 +22,19 @@ void check_kept_begin(struct check_kept *k, const struct mmu_notifier_range *ran
 {
 	k->all = MRN_BROKEN(CHECK_BELIEVED) ||
 		 (range->event == MMU_NOTIFY_UNMAP && is_mapped(start, end));
-	k->fd = k->all ? -EBADF : check_map_open();
-	k->from = start;
-	k->end = end;
-	k->known = 0;
+	if (!k->all)
+		check_map_begin(&k->map, start, end);
 }
 
 bool check_kept_is(struct check_kept *k, uintptr_t addr)
 {
-	const uintptr_t page = mrn_page_size();
+	uint64_t entry;
 
-	if (k->all || k->fd < 0)
-		return k->all;
-	if (addr >= k->from + k->known * page) {
-		const size_t left = (k->end - addr + page - 1) / page;
-		const size_t n = left < CHECK_KEPT_PIECE ? left : CHECK_KEPT_PIECE;
-
-		k->from = addr;
-		k->known = mrn_pagemap_read(k->fd, addr, n, k->entry) ? 0 : n;
-		if (!k->known)
-			return false;
-	}
-	return check_kept_there(k->entry[(addr - k->from) / page]);
+	return k->all || (check_map_entry(&k->map, addr, &entry) && check_kept_there(entry));
 }
 
 void check_kept_end(struct check_kept *k)
 {
-	if (k->fd >= 0)
-		mrn_pagemap_close(k->fd);
+	if (!k->all)
+		check_map_end(&k->map);
 }

@@ -20,10 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "check/record/map.h"
 #include "check/shared/check.h"
-#include "os/pagemap.h"
-
-enum { CHECK_KEPT_PIECE = 64 };
 
 /* By an entry of the page map: there is a page, if not in memory. A guard's entry looks like swap's. */
 static inline bool check_kept_there(uint64_t entry)
@@ -34,10 +32,7 @@ static inline bool check_kept_there(uint64_t entry)
 
 struct check_kept {
 	bool all;
-	int fd; /* the page map, or -errno */
-	uintptr_t from, end;
-	size_t known; /* pages from `from` on */
-	uint64_t entry[CHECK_KEPT_PIECE];
+	struct check_map map; /* unless all */
 };
 
 /* Of [start, end), whole pages. */

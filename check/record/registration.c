@@ -339,21 +339,13 @@ struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_
 /* What is pinned, from one page to before another, as far as this process may know. */
 static void note_pages(struct check_reg *reg, size_t first, size_t end)
 {
-	enum { PIECE = 64 };
-	uint64_t entry[PIECE];
-	int fd = check_map_open();
+	struct check_map map;
+	uint64_t entry;
 
-	for (size_t i = first; fd >= 0 && i < end; i += PIECE) {
-		const size_t n = end - i < PIECE ? end - i : PIECE;
-
-		if (mrn_pagemap_read(fd, page_at(reg, i), n, entry))
-			break;
-		for (size_t k = 0; k < n; k++)
-			__atomic_store_n(&reg->page[i + k].entry, entry[k] | CHECK_KNOWN,
-					 __ATOMIC_RELAXED);
-	}
-	if (fd >= 0)
-		mrn_pagemap_close(fd);
+	check_map_begin(&map, page_at(reg, first), page_at(reg, end));
+	for (size_t i = first; i < end && check_map_entry(&map, page_at(reg, i), &entry); i++)
+		__atomic_store_n(&reg->page[i].entry, entry | CHECK_KNOWN, __ATOMIC_RELAXED);
+	check_map_end(&map);
 }
 
 /* False: there is nothing to do. */
