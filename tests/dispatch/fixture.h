@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/harness/child.h"
 #include "tests/harness/raw.h"
 #include "tests/harness/test.h"
 
@@ -32,6 +33,28 @@ static inline struct mrn_source *dispatch_or_skip(unsigned int flags)
 	if (r)
 		SKIP("%s(%s)", why, strerror(-r));
 	return source;
+}
+
+/* i386's number */
+#define I386_GETPPID 64
+
+static inline void try_int80(void)
+{
+	long r = I386_GETPPID;
+
+	__asm__ volatile("int $0x80" : "+a"(r) : : "r8", "r9", "r10", "r11", "memory");
+}
+
+static inline void skip_without_int80(void)
+{
+	if (in_a_child(try_int80))
+		SKIP("this kernel has no calls by int $0x80");
+}
+
+static inline struct mrn_source *dispatch_and_int80_or_skip(void)
+{
+	skip_without_int80();
+	return dispatch_or_skip(0);
 }
 
 /* A page, and how often its notifier was told of something that was about to happen. */

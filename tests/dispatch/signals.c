@@ -912,7 +912,6 @@ TEST(nothing_but_the_result_changes)
 /* ------------------------------------------------------------------------------------------ int $0x80 */
 
 /* i386's numbers */
-#define I386_GETPPID	 64
 #define I386_MMAP	 90
 #define I386_MUNMAP	 91
 #define I386_MMAP2	 192
@@ -929,18 +928,6 @@ static long int80(long nr, long b, long c, long d, long si, long di)
 			 : "r8", "r9", "r10", "r11", "memory");
 	CHECK_EQ(c, was);
 	return r;
-}
-
-static void try_int80(void)
-{
-	int80(I386_GETPPID, 0, 0, 0, 0, 0);
-}
-
-static struct mrn_source *dispatch_and_int80_or_skip(void)
-{
-	if (in_a_child(try_int80))
-		SKIP("this kernel has no calls by int $0x80");
-	return dispatch_or_skip(0);
 }
 
 static unsigned int low_told;

@@ -228,19 +228,6 @@ static void take_it(void)
 	}
 }
 
-static void try_int80(void)
-{
-	long r = 64; /* getppid */
-
-	__asm__ volatile("int $0x80" : "+a"(r) : : "r8", "r9", "r10", "r11", "memory");
-}
-
-static void skip_without_int80(void)
-{
-	if (in_a_child(try_int80))
-		SKIP("this kernel has no calls by int $0x80");
-}
-
 static void take_by(struct step *(*way)(struct walk *))
 {
 	if (way == way_munmap_int80)

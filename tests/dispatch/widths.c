@@ -221,7 +221,6 @@ TEST(x32s_calls)
 TWIN(x32s_calls, no_callbacks, BREAK(A1_CALLBACKS));
 
 #define I386_FORK	    2
-#define I386_GETPPID	    64
 #define I386_PRCTL	    172
 #define I386_IO_URING_SETUP 425
 #define I386_IO_URING_ENTER 426
@@ -248,22 +247,10 @@ static long int80(long nr, long b)
 	return int80_with(nr, b, NULL, 0);
 }
 
-static void try_int80(void)
-{
-	int80(I386_GETPPID, 0);
-}
-
-static struct mrn_source *int80_or_skip(void)
-{
-	if (in_a_child(try_int80))
-		SKIP("this kernel has no calls by int $0x80");
-	return dispatch_or_skip(0);
-}
-
 /* Dispatch that i386's prctl takes away, with all above 32 bits left out; and a child that nobody has announced. */
 TEST(int80_takes_dispatch_away)
 {
-	struct mrn_source *source = int80_or_skip();
+	struct mrn_source *source = dispatch_and_int80_or_skip();
 
 	CHECK_EQ(int80(I386_PRCTL, WIDE(PR_SET_SYSCALL_USER_DISPATCH)), 0);
 	CHECK(!is_covered(source));
@@ -272,7 +259,7 @@ TEST(int80_takes_dispatch_away)
 
 TEST(int80_makes_a_child)
 {
-	struct mrn_source *source = int80_or_skip();
+	struct mrn_source *source = dispatch_and_int80_or_skip();
 	struct watched w;
 	long pid;
 	int status;
@@ -332,7 +319,7 @@ static void make_signal_call(void)
 /* Actions and masks that would have the next caught call kill. */
 TEST(int80_takes_sigsys)
 {
-	CHECK_ERR(mrn_source_detach(int80_or_skip()), 0);
+	CHECK_ERR(mrn_source_detach(dispatch_and_int80_or_skip()), 0);
 	for (size_t i = 0; i < sizeof(signal_calls) / sizeof(signal_calls[0]); i++) {
 		signal_call = &signal_calls[i];
 		CHECK_MSG(in_a_child(make_signal_call) == 0, "%ld", signal_call->nr);
@@ -343,7 +330,7 @@ TWIN(int80_takes_sigsys, killed, BREAK(DISPATCH_MASKS));
 /* A handler that came in the meantime would run with that mask: here, where there is nothing to wait for, it is refused. */
 static void wait_with_a_mask(long nr)
 {
-	struct mrn_source *source = int80_or_skip();
+	struct mrn_source *source = dispatch_and_int80_or_skip();
 
 	CHECK(int80_of_five(nr, -1, NULL, 1, 0, low_page()) < 0);
 	CHECK(!is_covered(source));
@@ -362,7 +349,7 @@ TEST(int80_enters_a_ring_with_a_mask)
 
 TEST(int80_makes_a_ring)
 {
-	struct mrn_source *source = int80_or_skip();
+	struct mrn_source *source = dispatch_and_int80_or_skip();
 	long fd = int80_with(I386_IO_URING_SETUP, 1, low_page(), 0);
 
 	if (fd < 0)

@@ -589,10 +589,7 @@ static void after_storm(void)
 	unmap(g->addr[2], SIZE);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct ring_case cases[] = {
 	{"armed", armed},
 	{"armed-on", armed_on},
 	{"provided-again", provided_again},
@@ -633,12 +630,6 @@ int main(int argc, char **argv)
 	const char *name = ring_form(argv[1], &by_liburing);
 
 	need(name, "check-provided 'FORM CASE'");
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(cases[i].name, name)) {
-			cases[i].run();
-			return 0;
-		}
-	errno = EINVAL;
-	need(false, argv[1]);
-	return 1;
+	ring_run(cases, sizeof(cases) / sizeof(cases[0]), name);
+	return 0;
 }

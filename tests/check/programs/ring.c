@@ -42,6 +42,17 @@ const char *ring_form(const char *word, bool *by_liburing)
 	return by_calls || *by_liburing || (n == 4 && !strncmp(word, "bare", n)) ? space + 1 : NULL;
 }
 
+void ring_run(const struct ring_case *cases, size_t nr, const char *name)
+{
+	size_t i = 0;
+
+	while (i < nr && strcmp(cases[i].name, name))
+		i++;
+	errno = EINVAL;
+	need(i < nr, name);
+	cases[i].run();
+}
+
 static int set_up(unsigned int entries, struct io_uring_params *p)
 {
 	return by_calls ? io_uring_setup(entries, p) : (int)syscall(SYS_io_uring_setup, entries, p);

@@ -30,6 +30,13 @@ struct ring {
 
 /* "FORM CASE", where FORM is bare, calls or liburing: returns the case, and true in the last form; NULL: there is no such. */
 const char *ring_form(const char *word, bool *by_liburing);
+struct ring_case {
+	const char *name;
+	void (*run)(void);
+};
+/* Runs the one of that name. */
+void ring_run(const struct ring_case *cases, size_t nr, const char *name);
+
 /* Skips the program (77) if the kernel refuses such a ring. */
 void ring_open(struct ring *r, bool by_liburing, unsigned int flags);
 void ring_close(struct ring *r);

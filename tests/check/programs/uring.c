@@ -615,10 +615,7 @@ static void threads(void)
 	ring_close(&ring);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} cases[] = {
+static const struct ring_case cases[] = {
 	{"none", none},
 	{"rights", rights},
 	{"unused", unused},
@@ -665,12 +662,6 @@ int main(int argc, char **argv)
 	buffer = map(NULL);
 	file = (int)syscall(SYS_memfd_create, "file", 0);
 	need(file >= 0, "memfd_create");
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(cases[i].name, name)) {
-			cases[i].run();
-			return 0;
-		}
-	errno = EINVAL;
-	need(false, argv[1]);
-	return 1;
+	ring_run(cases, sizeof(cases) / sizeof(cases[0]), name);
+	return 0;
 }
