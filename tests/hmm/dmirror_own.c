@@ -199,6 +199,7 @@ TEST_EACH_KERNEL(dmirror_anon_write)
 {
 	int *p = rig(RW, ANON, -1);
 
+	zero_page_or_skip();
 	fill(mirror, N, 1);
 	CHECK_ERR(device_copy(&dev, 0, N, mirror, true), 0);
 	CHECK_EQ(dev.faults, 1);
@@ -391,6 +392,7 @@ TEST_EACH_KERNEL(dmirror_snapshot)
 	};
 	char *p = (char *)rig(RW, ANON, -1);
 
+	zero_page_or_skip();
 	for (size_t i = 0; i < 4; i++)
 		if (i != 1)
 			touch(p + PAGE(i));

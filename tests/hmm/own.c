@@ -27,6 +27,7 @@ TEST_EACH_KERNEL(untouched_memory)
 {
 	char *p = map(4, RW, ANON, -1);
 
+	zero_page_or_skip();
 	CHECK_ERR(ask_once(p, 4, 0), 0);
 	for (int i = 0; i < 4; i++)
 		CHECK_EQ(pfn[i], 0);
@@ -50,6 +51,7 @@ TEST_EACH_KERNEL(touched_memory)
 {
 	char *p = map(3, RW, ANON, -1);
 
+	zero_page_or_skip();
 	touch(p + PAGE(1));
 	CHECK_ERR(ask_once(p, 3, 0), 0);
 	CHECK_ANSWER(0, 0);
@@ -347,6 +349,7 @@ TEST_EACH_KERNEL(every_other_page)
 	char *p = map(N, RW, ANON, -1);
 	struct view v;
 
+	zero_page_or_skip();
 	for (size_t i = 0; i < N; i += 2)
 		touch(p + PAGE(i));
 	view_open(&v, p, N);
@@ -390,6 +393,7 @@ TEST_EACH_KERNEL(requests_of_pages_and_of_all)
 	};
 	struct view v;
 
+	zero_page_or_skip();
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		char *p = map(5, RW, ANON, -1);
 
@@ -449,6 +453,7 @@ TEST_EACH_KERNEL(huge_pages)
 	char *p = map_huge();
 	struct view v;
 
+	zero_page_or_skip();
 	touch(p);
 	if (!is_huge(p))
 		SKIP("no huge page is to be had, or no PAGEMAP_SCAN to see it with");
@@ -701,6 +706,7 @@ TEST_EACH_KERNEL(frames_without_cap_sys_admin)
 {
 	char *p = map(3, RW, ANON, -1);
 
+	zero_page_or_skip();
 	/* Before, with it, so that it is seen that nothing is kept. */
 	touch(p);
 	CHECK_ERR(ask_once(p, 3, 0), 0);
@@ -848,6 +854,7 @@ TEST_EACH_KERNEL(a_gigabyte_of_sparse_memory, .timeout_s = 120)
 	uint64_t t0, t1, t2, t3;
 	struct view v;
 
+	zero_page_or_skip();
 	for (size_t i = 77; i < n; i += 10007)
 		touch(p + PAGE(i));
 	view_open(&v, p, n);

@@ -175,6 +175,17 @@ HELPER uint64_t entry_of(const void *p)
 	return e;
 }
 
+/* For what depends on memory being read before it is written. */
+HELPER void zero_page_or_skip(void)
+{
+	char *p = map(1, RW, ANON, -1);
+
+	CHECK_EQ(*(volatile char *)p, 0);
+	if (entry_of(p) & MRN_PAGEMAP_EXCLUSIVE)
+		SKIP("this kernel has no zero page: what is read gets a page of its own");
+	CHECK_EQ(munmap(p, PAGE(1)), 0);
+}
+
 HELPER bool is_there(const void *p)
 {
 	return entry_of(p) & MRN_PAGEMAP_PRESENT;

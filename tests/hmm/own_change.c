@@ -269,6 +269,7 @@ TEST_EACH_KERNEL(a_collision_is_more_than_an_error)
 	struct change c = {.p = p, .from = 1024, .to = N, .unmap = true};
 	struct view v;
 
+	zero_page_or_skip();
 	view_open(&v, p, N);
 	CHECK_ERR(with_a_change_in_the_middle(&v, READ, &c), -EBUSY);
 	CHECK_ERR(ask(&v, READ), -EFAULT);
@@ -294,6 +295,7 @@ TEST_EACH_KERNEL(pages_that_go_again)
 	char *p = map(600, RW, ANON, -1);
 	struct view v;
 
+	zero_page_or_skip();
 	victim = p + PAGE(300);
 	view_open(&v, p, 600);
 	for (int i = 0; i < 2; i++) {
@@ -375,6 +377,7 @@ TEST_EACH_KERNEL(mappings_that_change_unannounced)
 	struct view v;
 	char *p;
 
+	zero_page_or_skip();
 	p = map(8, RW, ANON, -1);
 	victim = p + PAGE(5);
 	view_open(&v, p, 8);
