@@ -33,59 +33,106 @@ static uint64_t key_of(const struct check_finding *f, const char *op)
 	return h | 1;
 }
 
-static void fill(struct check_finding *to, const struct check_finding *f, const char *op)
+static struct check_finding complete(const struct check_finding *finding, const char *op)
+{
+	struct check_finding f = *finding;
+
+	f.key = key_of(finding, op);
+	f.pid = watch_lane_pid();
+	f.tid = watch_thread_number();
+	for (size_t i = 0; op && op[i] && i < sizeof(f.op) - 1; i++)
+		f.op[i] = op[i];
+	return f;
+}
+
+static bool claim(struct check_finding *at, uint64_t key, uint64_t *was)
+{
+	/* Acquire pairs with the release in check_finding_close: who had the place is done with it. */
+	*was = __atomic_load_n(&at->key, __ATOMIC_RELAXED);
+	return !*was && __atomic_compare_exchange_n(&at->key, was, key, false, __ATOMIC_ACQUIRE,
+						    __ATOMIC_RELAXED);
+}
+
+static void fill(struct check_finding *to, const struct check_finding *f)
 {
 	const size_t from = offsetof(struct check_finding, grade);
 
 	memcpy((char *)to + from, (const char *)f + from, sizeof(*f) - from);
-	to->pid = watch_lane_pid();
-	to->tid = watch_thread_number();
-	for (size_t i = 0; op && op[i] && i < sizeof(to->op) - 1; i++)
-		to->op[i] = op[i];
 	/* Release pairs with the tool's acquire: the finding is complete. */
 	__atomic_store_n(&to->ready, 1, __ATOMIC_RELEASE);
 }
 
-uint32_t check_finding_open(const struct check_finding *finding, const char *op)
+static void add(struct check_log *log, const struct check_finding *finding)
 {
-	struct check_log *log = check_log_mine();
-	const uint64_t key = key_of(finding, op);
+	for (uint64_t i = 0; i < PROBES; i++) {
+		struct check_finding *f = &log->finding[((finding->key >> 1) + i) % CHECK_FINDINGS];
+		uint64_t was;
 
-	if (log)
-		__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
-	for (uint64_t i = 0; log && i < PROBES; i++) {
-		const uint64_t at = ((key >> 1) + i) % CHECK_FINDINGS;
-		struct check_finding *f = &log->finding[at];
-		uint64_t was = __atomic_load_n(&f->key, __ATOMIC_RELAXED);
-
-		if (!was && __atomic_compare_exchange_n(&f->key, &was, key, false, __ATOMIC_RELAXED,
-							__ATOMIC_RELAXED)) {
-			fill(f, finding, op);
-			was = key;
+		if (claim(f, finding->key, &was)) {
+			fill(f, finding);
+			was = finding->key;
 		}
-		if (was == key) {
-			__atomic_fetch_add(&f->open, 1, __ATOMIC_RELAXED);
-			return (uint32_t)at + 1;
+		if (was == finding->key) {
+			/* Release pairs with the tool's acquire: if it sees the number, it sees the count. */
+			if (!__atomic_fetch_add(&f->count, 1, __ATOMIC_RELAXED))
+				__atomic_fetch_add(&log->findings, 1, __ATOMIC_RELEASE);
+			return;
 		}
 	}
 	CHECK_COUNT(no_finding);
+}
+
+void check_finding_add(const struct check_finding *finding, const char *op)
+{
+	const struct check_finding f = complete(finding, op);
+	struct check_log *log = check_log_mine();
+
+	if (!log)
+		return;
+	__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
+	add(log, &f);
+}
+
+/* Where the next free place may be: few are open at a time. */
+static uint32_t next;
+
+uint32_t check_finding_open(const struct check_finding *finding, const char *op)
+{
+	const struct check_finding f = complete(finding, op);
+	const uint32_t first = __atomic_load_n(&next, __ATOMIC_RELAXED);
+	struct check_log *log = check_log_mine();
+
+	if (!log)
+		return 0;
+	__atomic_store_n(&log->used, 1, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < PROBES; i++) {
+		const uint32_t at = (first + i) % CHECK_OPEN_MAX;
+		struct check_finding *open = &log->open[at];
+		uint64_t was;
+
+		if (!claim(open, f.key, &was))
+			continue;
+		open->count = 1;
+		fill(open, &f);
+		__atomic_store_n(&next, at + 1, __ATOMIC_RELAXED);
+		return at + 1;
+	}
+	add(log, &f);
 	return 0;
 }
 
 void check_finding_close(uint32_t number, bool found)
 {
 	struct check_log *log = number ? check_log_mine() : NULL;
-	struct check_finding *f = log ? &log->finding[number - 1] : NULL;
+	struct check_finding *open = log ? &log->open[number - 1] : NULL;
 
-	if (!f)
+	if (!open)
 		return;
-	/* Release pairs with the tool's acquire: if it sees the number, it sees the count. */
-	if (found && !__atomic_fetch_add(&f->count, 1, __ATOMIC_RELAXED))
-		__atomic_fetch_add(&log->findings, 1, __ATOMIC_RELEASE);
-	__atomic_fetch_sub(&f->open, 1, __ATOMIC_RELAXED);
-}
-
-void check_finding_add(const struct check_finding *finding, const char *op)
-{
-	check_finding_close(check_finding_open(finding, op), true);
+	/* Before its place is free: one that is killed here is found twice, and not never. */
+	if (found)
+		add(log, open);
+	__atomic_store_n(&open->ready, 0, __ATOMIC_RELAXED);
+	/* Release: see claim. */
+	__atomic_store_n(&open->key, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&next, number - 1, __ATOMIC_RELAXED);
 }

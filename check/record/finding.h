@@ -12,8 +12,9 @@
 /* Adds one; its members from grade on are set, but those of the thread. Without room it is counted as such. */
 void check_finding_add(const struct check_finding *finding, const char *op);
 /*
- * The same for one that is not certain yet. Returns its number, for check_finding_close, which takes it away again unless
- * found. Without that (the process is gone) it counts. 0: it has no room, and close ignores it.
+ * The same for one that is not certain yet. Returns its number, for check_finding_close, which adds it if found, and else
+ * forgets it. Without that (the process is gone) it counts. 0: too many are open, so it has been added, as if found; close
+ * ignores it.
  */
 uint32_t check_finding_open(const struct check_finding *finding, const char *op);
 void check_finding_close(uint32_t number, bool found);

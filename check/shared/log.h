@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a checked process writes to its lane besides the ring (watch/shared/log.h): the stacks that it has seen, and its
- * findings, each once, with a count. It is shared memory, so what a process has found is there when it is killed.
+ * findings, each once, with a count. It is shared memory, so what a process has found is there when it is killed. What is
+ * not certain yet has a place of its own meanwhile, so that each report speaks of the memory that it is about.
  *
  * Many threads and signal handlers add, and nobody waits: a place in a table is claimed by storing its key, by
  * compare-and-swap from 0, and is complete when ready is set (release). Whoever finds its own key there already is done:
@@ -18,6 +19,7 @@
 #define CHECK_FRAMES   24
 #define CHECK_STACKS   8192
 #define CHECK_FINDINGS 2048
+#define CHECK_OPEN_MAX 2048
 
 struct check_stack {
 	uint64_t key; /* atomic; 0: free */
@@ -31,9 +33,8 @@ struct check_finding {
 	uint64_t key; /* atomic; 0: free */
 	uint32_t ready;
 	uint32_t count; /* atomic */
-	uint32_t open;	/* atomic; those that are not certain yet */
 	uint32_t item;	/* the tool's: 1 + its number there */
-	/* All that follows is of the first time. */
+	/* All that follows is of the first one that was certain. */
 	uint8_t grade, of, cause, now; /* enum check_... */
 	uint32_t registered, changed, used;
 	uint32_t pid, tid; /* of the thread that used it, or changed it if that is the finding */
@@ -63,6 +64,8 @@ struct check_log {
 	uint32_t seen;	   /* the tool's: how many it has taken in */
 	uint32_t used;	   /* atomic; set before the first place of a table is claimed */
 	struct check_finding finding[CHECK_FINDINGS];
+	/* Not certain yet, each by itself: its count is 1. What is here when the process has gone counts. */
+	struct check_finding open[CHECK_OPEN_MAX];
 	struct check_stack stack[CHECK_STACKS];
 };
 

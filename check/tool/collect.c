@@ -126,6 +126,17 @@ static void take_in_new(const struct process *p)
 	}
 }
 
+static void count(const struct process *p, struct check_finding *f)
+{
+	uint32_t number;
+
+	if (!is_ready(f) || !f->count)
+		return;
+	number = item_of(p, f);
+	if (number != UINT32_MAX)
+		p->c->item[number].finding.count += f->count;
+}
+
 static void take_in_all(const struct process *p)
 {
 	const uint64_t *from = (const uint64_t *)(const void *)&p->log->counts;
@@ -133,18 +144,13 @@ static void take_in_all(const struct process *p)
 
 	for (size_t i = 0; i < sizeof(struct check_counts) / sizeof(*to); i++)
 		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-	for (size_t i = 0; p->log->used && i < CHECK_FINDINGS; i++) {
-		struct check_finding *f = &p->log->finding[i];
-		/* The process is gone, or will be: whatever was not certain yet counts. */
-		const uint32_t count = f->count + f->open;
-		uint32_t number;
-
-		if (!is_ready(f) || !count)
-			continue;
-		number = item_of(p, f);
-		if (number != UINT32_MAX)
-			p->c->item[number].finding.count += count;
-	}
+	if (!p->log->used)
+		return;
+	for (size_t i = 0; i < CHECK_FINDINGS; i++)
+		count(p, &p->log->finding[i]);
+	/* The process is gone, or will be: whatever was not certain yet counts. */
+	for (size_t i = 0; i < CHECK_OPEN_MAX; i++)
+		count(p, &p->log->open[i]);
 }
 
 void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bool last)

@@ -15,6 +15,7 @@
 #include <mrn/mmu_notifier.h>
 
 #include "check/record/calls.h"
+#include "check/record/finding.h"
 #include "check/record/flight.h"
 #include "check/record/mark.h"
 #include "check/record/pool.h"
@@ -134,21 +135,32 @@ static struct check_reg *registered(size_t first, size_t n, uint32_t flags)
 	return reg;
 }
 
-/* The only finding of that grade; NULL if there is none. */
-static const struct check_finding *only(enum check_grade grade)
+/* The only one of that grade; NULL if there is none. */
+static const struct check_finding *only_of(const struct check_finding *f, size_t n,
+					   enum check_grade grade)
 {
 	const struct check_finding *found = NULL;
 
-	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
-		const struct check_finding *f = &file->finding[i];
-
-		/* Those that have been taken back are there, with a count of 0. */
-		if (!f->ready || f->grade != grade || !(f->count + f->open))
+	for (size_t i = 0; i < n; i++) {
+		if (!f[i].ready || f[i].grade != grade)
 			continue;
 		CHECK(!found);
-		found = &file->finding[i];
+		found = &f[i];
 	}
 	return found;
+}
+
+/* Of those that are not certain yet. */
+static const struct check_finding *only_open(enum check_grade grade)
+{
+	return only_of(file->open, CHECK_OPEN_MAX, grade);
+}
+
+/* The only finding of that grade, and nothing is open. */
+static const struct check_finding *only(enum check_grade grade)
+{
+	CHECK(!only_open(grade));
+	return only_of(file->finding, CHECK_FINDINGS, grade);
 }
 
 TEST(a_use_of_what_has_changed_is_found_once_and_counted)
@@ -678,6 +690,63 @@ TEST(a_use_beside_a_call_that_fails_is_none_of_changed_memory)
 }
 TWIN(a_use_beside_a_call_that_fails_is_none_of_changed_memory, open, BREAK(CHECK_OPEN_USE));
 
+/* Whatever else was done from the same place. */
+TEST(a_report_is_of_the_memory_that_was_changed)
+{
+	const struct check_finding *f;
+
+	open_log();
+	for (size_t i = 0; i < 4; i++) {
+		const size_t first = 4 * i;
+		struct check_reg *reg = registered(first, 2 + i, CHECK_UNSEEN_USES);
+		struct mmu_notifier_range range =
+			begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, first + 1, 1);
+		uint32_t flight = check_flight_begin(CHECK_IO_URING, addr(first) + i, at(2), "READ",
+						     &(uint32_t){0});
+
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		CHECK_EQ(only_open(CHECK_CHANGE)->start, addr(first));
+		CHECK_EQ(only_open(CHECK_FLIGHT)->used_start, addr(first) + i);
+		/* The second one ends meanwhile; of the first and the last nothing is changed. */
+		if (i == 1)
+			check_reg_end(reg);
+		over(&range, i != 1 && i != 2);
+		if (i != 1)
+			check_reg_end(reg);
+		check_flight_end(flight);
+	}
+	f = only(CHECK_CHANGE);
+	CHECK(f);
+	CHECK_EQ(f->count, 1);
+	CHECK_EQ(f->start, addr(8));
+	CHECK_EQ(f->length, at(4));
+	CHECK_EQ(f->changed_start, addr(9));
+	f = only(CHECK_FLIGHT);
+	CHECK(f);
+	CHECK_EQ(f->count, 2);
+	CHECK_EQ(f->used_start, addr(4) + 1);
+}
+TWIN(a_report_is_of_the_memory_that_was_changed, failed, BREAK(CHECK_FAILED));
+
+/* Fail closed: nobody could say later that it was none. */
+TEST(what_finds_no_room_while_it_is_open_is_found)
+{
+	enum { N = CHECK_OPEN_MAX + 3 };
+	static uint32_t number[N];
+	const struct check_finding f = {.grade = CHECK_CHANGE};
+
+	open_log();
+	for (size_t i = 0; i < N; i++) {
+		number[i] = check_finding_open(&f, NULL);
+		CHECK_EQ(!number[i], i >= CHECK_OPEN_MAX);
+	}
+	for (size_t i = 0; i < N; i++)
+		check_finding_close(number[i], i == 7);
+	CHECK_EQ(only(CHECK_CHANGE)->count, 4);
+	CHECK_EQ(file->findings, 1);
+	CHECK(check_finding_open(&f, NULL));
+}
+
 /* As the process is killed in the middle of a call; and what follows in the same place of the stack is another. */
 TEST(a_change_that_has_no_end_is_one)
 {
@@ -688,14 +757,12 @@ TEST(a_change_that_has_no_end_is_one)
 	reg = registered(0, 2, CHECK_UNSEEN_USES);
 	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
 	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
-	CHECK_EQ(only(CHECK_CHANGE)->count, 0);
-	CHECK_EQ(only(CHECK_CHANGE)->open, 1);
+	CHECK(only_open(CHECK_CHANGE));
 	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 4, 2);
 	registered(4, 2, 0);
 	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
 	over(&range, true);
 	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
-	CHECK_EQ(only(CHECK_CHANGE)->open, 0);
 	check_reg_end(reg);
 }
 
