@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check/shared/check.h"
+
 int collection_create(struct collection *c, uint32_t ring_shift,
 		      void (*found)(void *arg, uint32_t first), void *arg)
 {
@@ -27,36 +29,41 @@ struct process {
 	struct check_log *log;
 };
 
-/* The program may have written there by mistake: nothing is believed that is out of bounds. */
-static void place(const struct process *p, uint32_t number, struct collected_stack *out)
+/*
+ * The program may have written there by mistake: nothing is believed that is out of bounds. False if it is not complete yet,
+ * as its number may be noted before it is.
+ */
+static bool place(const struct process *p, uint32_t number, struct collected_stack *out)
 {
 	const struct check_stack *s;
 
 	out->nr = 0;
 	if (!number || number > CHECK_STACKS)
-		return;
+		return true;
 	s = &p->log->stack[number - 1];
 	/* Acquire pairs with the recorder's release. */
 	if (!__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE))
-		return;
+		return false;
 	for (uint32_t i = 0; i < s->nr && i < CHECK_FRAMES; i++) {
 		const struct watch_record r = {.pid = p->pid, .site = s->pc[i], .begin = s->since};
 
 		out->frame[out->nr++] = sites_find(&p->c->sites, &r, p->lane);
 	}
+	return true;
 }
 
-static void place_all(const struct process *p, struct collected *item)
+static bool place_all(const struct process *p, struct collected *item)
 {
-	place(p, item->finding.registered, &item->registered);
-	place(p, item->finding.changed, &item->changed);
-	place(p, item->finding.used, &item->used);
+	bool registered = place(p, item->finding.registered, &item->registered);
+	bool changed = place(p, item->finding.changed, &item->changed);
+	bool used = place(p, item->finding.used, &item->used);
+
+	return registered && changed && used;
 }
 
-static bool is_ready(const struct check_finding *f)
+static bool is_sane(const struct check_finding *f)
 {
-	return __atomic_load_n(&f->ready, __ATOMIC_ACQUIRE) && f->grade < CHECK_NR_GRADES &&
-	       f->of < CHECK_NR_INTERFACES;
+	return f->grade < CHECK_NR_GRADES && f->of < CHECK_NR_INTERFACES;
 }
 
 /* ----------------------------------------------------------------------------------- all of them */
@@ -95,46 +102,50 @@ static uint32_t find(struct collection *c, const struct collected *item)
 	return c->nr++;
 }
 
-/* Its number, which its place in the log keeps. */
-static uint32_t item_of(const struct process *p, struct check_finding *f)
+/*
+ * Takes one in if it is new; its place in the log keeps its number here. False if it is not complete yet, and so is left for
+ * the next look; but at the last one what there is is all.
+ */
+static bool take_in(const struct process *p, struct check_finding *f, bool last)
 {
-	struct collected item = {.finding = *f};
-	uint32_t number = f->item - 1;
+	struct collected item;
+	uint32_t number;
 
-	if (number < p->c->nr)
-		return number;
+	if (!__atomic_load_n(&f->ready, __ATOMIC_ACQUIRE))
+		return false;
+	item = (struct collected){.finding = *f};
+	if (!is_sane(&item.finding) || item.finding.item - 1 < p->c->nr)
+		return true;
 	item.finding.op[sizeof(item.finding.op) - 1] = '\0';
 	item.finding.count = 0;
-	place_all(p, &item);
+	if (!place_all(p, &item) && !last && !MRN_BROKEN(CHECK_LOOKED_ONCE))
+		return false;
 	number = find(p->c, &item);
 	f->item = number + 1;
-	return number;
+	return true;
 }
 
 static void take_in_new(const struct process *p)
 {
 	const uint32_t n = __atomic_load_n(&p->log->findings, __ATOMIC_ACQUIRE);
+	bool all = true;
 
 	if (n == p->log->seen)
 		return;
-	p->log->seen = n;
 	for (size_t i = 0; i < CHECK_FINDINGS; i++) {
 		struct check_finding *f = &p->log->finding[i];
 
-		if (is_ready(f) && __atomic_load_n(&f->count, __ATOMIC_RELAXED))
-			item_of(p, f);
+		if (__atomic_load_n(&f->count, __ATOMIC_RELAXED))
+			all &= take_in(p, f, false);
 	}
+	if (all || MRN_BROKEN(CHECK_LOOKED_ONCE))
+		p->log->seen = n;
 }
 
 static void count(const struct process *p, struct check_finding *f)
 {
-	uint32_t number;
-
-	if (!is_ready(f) || !f->count)
-		return;
-	number = item_of(p, f);
-	if (number != UINT32_MAX)
-		p->c->item[number].finding.count += f->count;
+	if (f->count && take_in(p, f, true) && f->item - 1 < p->c->nr)
+		p->c->item[f->item - 1].finding.count += f->count;
 }
 
 static void take_in_all(const struct process *p)
