@@ -106,6 +106,11 @@ TEST(timeout, .timeout_s = 1)
 	test_gate_wait(&never);
 }
 
+TEST(late, .timeout_s = 4)
+{
+	test_sleep_ms(2100);
+}
+
 /* Leaves a child behind that holds the pipes open; the runner must neither wait for it nor keep it. */
 TEST(stray)
 {

@@ -42,6 +42,7 @@ enum test_ending {
 struct test_outcome {
 	enum test_ending ending;
 	int code;
+	unsigned int ms;	 /* that it took */
 	struct test_text output; /* stdout and stderr */
 	struct test_text records;
 };

@@ -151,6 +151,7 @@ static int open_pipe(int fds[2])
 static int run_in(const struct test_case *t, unsigned int timeout_s, int out_pipe[2],
 		  int record_pipe[2], struct test_outcome *out)
 {
+	const long long began = now_ms();
 	pid_t runner = getpid();
 	bool in_time = false;
 	int pid_fd;
@@ -173,10 +174,11 @@ static int run_in(const struct test_case *t, unsigned int timeout_s, int out_pip
 	pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pid_fd >= 0) {
 		in_time = watch(pid_fd, out_pipe[0], record_pipe[0],
-				now_ms() + (long long)timeout_s * 1000, out);
+				began + (long long)timeout_s * 1000, out);
 		close(pid_fd);
 	}
 	reap(pid, in_time, timeout_s, out);
+	out->ms = (unsigned int)(now_ms() - began);
 	test_folder_remove(pid);
 	drain(out_pipe[0], &out->output);
 	drain(record_pipe[0], &out->records);

@@ -179,6 +179,15 @@ static bool caught(const struct test_case *t, const struct test_outcome *out)
 	return out->code == TEST_EXIT_CHECK && find_kind(out, TEST_RECORD_FAIL).found;
 }
 
+/* Half of its time on this machine is all of it on one that is half as fast: to be seen before that one fails. */
+static void tell_time(const struct test_case *t, const struct test_outcome *out)
+{
+	const unsigned int s = timeout_of(t);
+
+	if (out->ending != TEST_ENDED_TIMEOUT && out->ms > s * 500)
+		printf("# took %u s of its %u s\n", out->ms / 1000, s);
+}
+
 /* Print the result and return whether it counts as a success. */
 static bool judge(const struct test_case *t, const struct test_outcome *out, int number,
 		  bool verbose)
@@ -202,6 +211,7 @@ static bool judge(const struct test_case *t, const struct test_outcome *out, int
 		describe(out, how, sizeof(how));
 		printf("# %s%s\n", ok ? "caught: " : "", how);
 	}
+	tell_time(t, out);
 	test_text_lines(&out->records, emit_record, NULL);
 	if (!ok || verbose)
 		test_text_lines(&out->output, emit_comment, NULL);

@@ -114,6 +114,13 @@ TEST(timeout)
 	expect("not ok 1 - timeout\n# timed out after ");
 }
 
+TEST(late)
+{
+	CHECK_EQ(fixture("late"), 0);
+	expect("ok 1 - late\n# took ");
+	expect(" s of its ");
+}
+
 TEST(stray)
 {
 	uint64_t start = test_now_ns();
