@@ -121,7 +121,17 @@ uint32_t check_finding_open(const struct check_finding *finding, const char *op)
 	return 0;
 }
 
-void check_finding_close(uint32_t number, bool found)
+/* One that is certain has another place in the log. */
+static void add_unsure(struct check_log *log, const struct check_finding *finding)
+{
+	struct check_finding f = *finding;
+
+	f.unsure = true;
+	f.key ^= UINT64_C(1) << 63;
+	add(log, &f);
+}
+
+void check_finding_close(uint32_t number, enum check_verdict verdict)
 {
 	struct check_log *log = number ? check_log_mine() : NULL;
 	struct check_finding *open = log ? &log->open[number - 1] : NULL;
@@ -129,8 +139,10 @@ void check_finding_close(uint32_t number, bool found)
 	if (!open)
 		return;
 	/* Before its place is free: one that is killed here is found twice, and not never. */
-	if (found)
+	if (verdict == CHECK_FOUND)
 		add(log, open);
+	else if (verdict == CHECK_UNSURE)
+		add_unsure(log, open);
 	__atomic_store_n(&open->ready, 0, __ATOMIC_RELAXED);
 	/* Release: see claim. */
 	__atomic_store_n(&open->key, 0, __ATOMIC_RELEASE);

@@ -12,12 +12,16 @@
 /* Adds one; its members from grade on are set, but those of the thread. Without room it is counted as such. */
 void check_finding_add(const struct check_finding *finding, const char *op);
 /*
- * The same for one that is not certain yet. Returns its number, for check_finding_close, which adds it if found, and else
- * forgets it. Without that (the process is gone) it counts. 0: too many are open, so it has been added, as if found; close
- * ignores it.
+ * The same for one that is not certain yet. Returns its number, for check_finding_close. Without that (the process is gone)
+ * it is one that nobody is sure of. 0: too many are open, so it has been added, as if found; close ignores it.
  */
 uint32_t check_finding_open(const struct check_finding *finding, const char *op);
-void check_finding_close(uint32_t number, bool found);
+enum check_verdict {
+	CHECK_NOT_FOUND, /* it is forgotten */
+	CHECK_FOUND,	 /* it is added */
+	CHECK_UNSURE,	 /* it is added as one of which nobody can say whether it was a change */
+};
+void check_finding_close(uint32_t number, enum check_verdict verdict);
 
 /* Adds 1 to a count of the log's. */
 #define CHECK_COUNT(name) check_count(offsetof(struct check_log, counts.name))

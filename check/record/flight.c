@@ -182,7 +182,7 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 
 /*
  * A call that has failed has unmapped some of it, or nothing; if it takes pages, it has taken the first of these, if that was
- * there, or none.
+ * there, or none. So has one that was left; but other pages may be there by now.
  */
 static bool has_taken(const struct check_mark *m, const struct mmu_notifier_range *range)
 {
@@ -196,17 +196,33 @@ static bool has_taken(const struct check_mark *m, const struct mmu_notifier_rang
 	return !left;
 }
 
+static enum check_verdict verdict_of(const struct check_mark *m,
+				     const struct mmu_notifier_range *range,
+				     enum check_ending ending, bool is_over)
+{
+	const bool left = ending == CHECK_END_LEFT;
+
+	/* Since then the memory may have been unmapped rightly. */
+	if (left && is_over)
+		return CHECK_UNSURE;
+	if (ending == CHECK_END_MADE || has_taken(m, range))
+		return CHECK_FOUND;
+	return left ? CHECK_UNSURE : CHECK_NOT_FOUND;
+}
+
 /* Once for each flight. */
 static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
-		   bool doubtful)
+		   enum check_ending ending)
 {
 	struct flight *f = at(m->number);
-	bool changed = !doubtful || has_taken(m, range);
+	const bool is_over = __atomic_load_n(&f->state, __ATOMIC_RELAXED) != m->state;
+	enum check_verdict verdict = verdict_of(m, range, ending, is_over);
 
 	/* If it is over by now, it is the only one that says so, or nearly: two changes of one flight may be open at a time. */
-	if (changed && __atomic_load_n(&f->state, __ATOMIC_RELAXED) == m->state)
-		changed = !__atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED);
-	check_finding_close(m->finding, changed);
+	if (verdict == CHECK_FOUND && !is_over &&
+	    __atomic_exchange_n(&f->reported, true, __ATOMIC_RELAXED))
+		verdict = CHECK_NOT_FOUND;
+	check_finding_close(m->finding, verdict);
 }
 
 /* True if there is a page, as far as can be told. */

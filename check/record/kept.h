@@ -11,6 +11,9 @@
  *   touches it in between makes a page that was taken look so. As root the numbers tell, at its use.) That it is not
  *   there says nothing of a page that was not there before, or that is a file's.
  *
+ * The same of a call that was left, of which nothing is known; but there other pages may be where these were, unless the
+ * call only unmaps: so what is there is in doubt.
+ *
  * Whatever cannot be asked has changed. On the event path; one range at a time, between begin and end.
  */
 #ifndef MRN_CHECK_KEPT_H

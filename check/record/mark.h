@@ -3,7 +3,8 @@
  * What a change has met, from its start until its end: only there it is known whether it was one. A call that has failed has
  * moved nothing, or some pages. Whoever is told of a start adds a mark for each thing that it meets, and the mark is settled
  * at the end. A change that has no end (its thread is gone, or a handler has jumped out of the call) stays open, as whoever
- * keeps the things has it, until its token's place serves again: then it counts as one that was made.
+ * keeps the things has it, until its token's place serves again. Of such a call nobody knows whether it has begun, so its
+ * marks are settled by what is there.
  *
  * On the event path, as all of this.
  */
@@ -17,11 +18,17 @@
 
 #include "check/record/pool.h"
 
+enum check_ending {
+	CHECK_END_MADE,
+	CHECK_END_FAILED, /* or moved nothing: some pages may have gone all the same */
+	CHECK_END_LEFT,	  /* it has not returned, and never will */
+};
+
 struct check_mark {
 	struct check_pooled pooled;
-	/* doubtful: see struct mrn_observer; range is NULL if it has had no end, and then it is not. */
+	/* range: how the change was announced; of one that was left, without its addresses. */
 	void (*settle)(const struct check_mark *mark, const struct mmu_notifier_range *range,
-		       bool doubtful);
+		       enum check_ending ending);
 	/* The rest is the settler's. */
 	uint32_t number,
 		state;	  /* of what is met, and what tells it from what has its place later */

@@ -8,7 +8,7 @@
  * those that overlap, in whatever order they begin and end, any that takes the page makes it stale.
  *
  * Of a change that had begun there before the registration, and was not over, only the page can tell whether it came after the
- * pin: that is a *doubt*, until another change takes the page.
+ * pin; and of a call that was left, whether it has made it. That is a *doubt*, until another change takes the page.
  */
 #ifndef MRN_CHECK_PAGE_H
 #define MRN_CHECK_PAGE_H
@@ -43,7 +43,7 @@ static inline uint32_t check_how(enum mrn_cause cause, uint32_t stack)
 	return CHECK_CHANGED | (uint32_t)cause << CHECK_CAUSE_SHIFT | stack;
 }
 
-/* By which call, and from where; CHECK_CHANGED alone for a doubt. */
+/* By which call, and from where; CHECK_CHANGED alone if that is not known. */
 static inline uint32_t check_how_of(uint32_t changed)
 {
 	return changed & ~(CHECK_STALE | CHECK_OPEN | CHECK_DOUBT);
@@ -98,13 +98,15 @@ static inline void check_page_again(struct check_page *p)
 					    __ATOMIC_RELAXED));
 }
 
-static inline void check_page_doubt(struct check_page *p)
+/* how: CHECK_CHANGED if that is not known. */
+static inline void check_page_doubt(struct check_page *p, uint32_t how)
 {
 	uint32_t was = __atomic_load_n(&p->changed, __ATOMIC_RELAXED);
 
+	/* Release as in check_page_open. */
 	while (!(was & CHECK_STALE) &&
-	       !__atomic_compare_exchange_n(&p->changed, &was, was | CHECK_CHANGED | CHECK_DOUBT,
-					    true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	       !__atomic_compare_exchange_n(&p->changed, &was, (was ? was : how) | CHECK_DOUBT,
+					    true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
 }
 

@@ -103,7 +103,7 @@ static uintptr_t page_at(const struct check_reg *reg, size_t i)
 /* True if the change leaves the page alone, which is a file's. */
 static bool is_spared(const struct mmu_notifier_range *range, const struct check_page *p)
 {
-	return range && check_change_spares_files(range) &&
+	return check_change_spares_files(range) &&
 	       (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE);
 }
 
@@ -115,13 +115,16 @@ static bool may_be_away(const struct mmu_notifier_range *range, uint64_t was)
 		(was & (CHECK_KNOWN | MRN_PAGEMAP_PRESENT)) == CHECK_KNOWN);
 }
 
-/* True if the call has failed and left the page where it is, as far as can be told. If only its number can tell, that is a doubt. */
-static bool is_left(struct check_page *p, const struct mmu_notifier_range *range,
-		    struct check_kept *kept, uintptr_t addr, bool *doubt)
+/*
+ * True if the page is where it was, as far as can be told, after a call that has failed or was left. If only its number can
+ * tell, that is a doubt.
+ */
+static bool is_kept(struct check_page *p, const struct mmu_notifier_range *range,
+		    enum check_ending ending, struct check_kept *kept, uintptr_t addr, bool *doubt)
 {
 	const uint64_t was = __atomic_load_n(&p->entry, __ATOMIC_RELAXED);
 
-	*doubt = false;
+	*doubt = ending == CHECK_END_LEFT && !check_change_unmaps(range);
 	if (check_kept_is(kept, addr))
 		return true;
 	if (!may_be_away(range, was) || MRN_BROKEN(CHECK_AWAY))
@@ -130,52 +133,57 @@ static bool is_left(struct check_page *p, const struct mmu_notifier_range *range
 	return true;
 }
 
-/* True if it has made a page stale. */
-static bool close_pages(struct check_reg *reg, const struct check_mark *m,
-			const struct mmu_notifier_range *range, bool doubtful)
+/* Whether it has made a page stale. */
+static enum check_verdict close_pages(struct check_reg *reg, const struct check_mark *m,
+				      const struct mmu_notifier_range *range,
+				      enum check_ending ending)
 {
-	const bool late = range && (range->flags & MRN_RANGE_AFTER);
+	const bool late = range->flags & MRN_RANGE_AFTER, asks = ending != CHECK_END_MADE;
+	bool any = false, doubts = false;
 	struct check_kept kept;
-	bool any = false;
 
-	if (doubtful)
+	if (asks)
 		check_kept_begin(&kept, range, m->start, m->end);
 	for (size_t i = (m->start - reg->base) / mrn_page_size(); page_at(reg, i) < m->end; i++) {
 		struct check_page *p = &reg->page[i];
 		const bool spared = is_spared(range, p);
-		bool left = spared, doubt = false;
+		bool stays = spared, doubt = false;
 
 		/* If that was known at the start, it has not been opened. */
 		if (spared && m->pinned)
 			continue;
-		if (doubtful && !spared)
-			left = is_left(p, range, &kept, page_at(reg, i), &doubt);
-		any |= check_page_close(p, m->how, late, left);
+		if (asks && !spared)
+			stays = is_kept(p, range, ending, &kept, page_at(reg, i), &doubt);
+		any |= check_page_close(p, m->how, late, stays);
+		doubt &= stays;
+		doubts |= doubt;
 		if (doubt)
-			check_page_doubt(p);
+			check_page_doubt(p, m->how);
 	}
-	if (doubtful)
+	if (asks)
 		check_kept_end(&kept);
-	return any;
+	if (any)
+		return CHECK_FOUND;
+	return doubts && ending == CHECK_END_LEFT ? CHECK_UNSURE : CHECK_NOT_FOUND;
 }
 
 /* Of one that has ended meanwhile nobody needs to know. */
 static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
-		   bool doubtful)
+		   enum check_ending ending)
 {
 	struct check_reg *reg =
 		container_of(check_pool_at(&pool, m->number), struct check_reg, pooled);
-	bool changed = false;
+	enum check_verdict verdict = CHECK_NOT_FOUND;
 
 	if (get(reg)) {
 		if ((reg->life == m->state || MRN_BROKEN(CHECK_LIVES)) &&
 		    !__atomic_load_n(&reg->ended, __ATOMIC_RELAXED))
-			changed = close_pages(reg, m, range, doubtful);
+			verdict = close_pages(reg, m, range, ending);
 		put(reg);
 	}
-	if (changed)
+	if (verdict == CHECK_FOUND)
 		CHECK_COUNT(changes);
-	check_finding_close(m->finding, changed);
+	check_finding_close(m->finding, verdict);
 }
 
 /* It counts at the change's end; or now, if there is none. */
@@ -279,7 +287,7 @@ static void doubt(struct check_reg *reg)
 	    !mrn_range_read_begin_until(&reg->notifier, &no_wait, &seq))
 		return;
 	for (size_t i = 0; i < reg->nr_pages; i++)
-		check_page_doubt(&reg->page[i]);
+		check_page_doubt(&reg->page[i], CHECK_CHANGED);
 }
 
 static int insert(struct check_reg *reg)

@@ -26,6 +26,7 @@ MRN_PART(CHECK_GPU_TWICE);	/* what CUDA's runtime calls by name is a registratio
 MRN_PART(CHECK_GUARDS);		/* a guard counts as the page that was there */
 MRN_PART(CHECK_KEYS_TORN);	/* a value may be of two keys */
 MRN_PART(CHECK_LATE);		/* one that cannot be removed at once has not ended */
+MRN_PART(CHECK_LEFT);		/* a call that was left has made its change */
 MRN_PART(CHECK_LIVES);		/* a registration counts as the one that has had its place */
 MRN_PART(CHECK_LOOKED_ONCE);	/* what is not complete when it is looked at stays so */
 MRN_PART(CHECK_NESTED);		/* of two changes of a page, one that fails takes back both */

@@ -36,6 +36,7 @@ struct check_finding {
 	uint32_t item;	/* the tool's: 1 + its number there */
 	/* All that follows is of the first one that was certain. */
 	uint8_t grade, of, cause, now; /* enum check_... */
+	uint8_t unsure;		       /* the call that makes the change has not returned */
 	uint32_t registered, changed, used;
 	uint32_t pid, tid; /* of the thread that used it, or changed it if that is the finding */
 	uint64_t name;	   /* of the registration */
@@ -64,7 +65,7 @@ struct check_log {
 	uint32_t seen;	   /* the tool's: how many it has taken in */
 	uint32_t used;	   /* atomic; set before the first place of a table is claimed */
 	struct check_finding finding[CHECK_FINDINGS];
-	/* Not certain yet, each by itself: its count is 1. What is here when the process has gone counts. */
+	/* Not certain yet, each by itself: its count is 1. What is here when the process has gone is unsure. */
 	struct check_finding open[CHECK_OPEN_MAX];
 	struct check_stack stack[CHECK_STACKS];
 };

@@ -76,7 +76,8 @@ static bool same_stack(const struct collected_stack *a, const struct collected_s
 static bool same(const struct collected *a, const struct collected *b)
 {
 	return a->finding.grade == b->finding.grade && a->finding.of == b->finding.of &&
-	       a->finding.cause == b->finding.cause && !strcmp(a->finding.op, b->finding.op) &&
+	       a->finding.unsure == b->finding.unsure && a->finding.cause == b->finding.cause &&
+	       !strcmp(a->finding.op, b->finding.op) &&
 	       same_stack(&a->registered, &b->registered) && same_stack(&a->changed, &b->changed) &&
 	       same_stack(&a->used, &b->used);
 }
@@ -159,9 +160,11 @@ static void take_in_all(const struct process *p)
 		return;
 	for (size_t i = 0; i < CHECK_FINDINGS; i++)
 		count(p, &p->log->finding[i]);
-	/* The process is gone, or will be: whatever was not certain yet counts. */
-	for (size_t i = 0; i < CHECK_OPEN_MAX; i++)
+	/* The process is gone, or will be. */
+	for (size_t i = 0; i < CHECK_OPEN_MAX; i++) {
+		p->log->open[i].unsure |= p->log->open[i].ready;
 		count(p, &p->log->open[i]);
+	}
 }
 
 void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bool last)

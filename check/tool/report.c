@@ -97,6 +97,8 @@ static void print_changed(FILE *out, const struct collection *c, const struct co
 	fprintf(out, "  changed here, by %s of ", mrn_cause_name(f->cause));
 	print_range(out, f->changed_start, f->changed_end - f->changed_start);
 	fputs(now_there(f->now), out);
+	if (f->unsure)
+		fputs(", by a call that has not returned", out);
 	if (f->grade != CHECK_USE)
 		fprintf(out, ", by thread %" PRIu32, f->tid);
 	fputs(":\n", out);
@@ -187,6 +189,7 @@ static int print_one_json(FILE *out, const struct collection *c, const struct co
 	json_string(&j, "cause", mrn_cause_name(f->cause));
 	json_string(&j, "op", f->op);
 	json_u64(&j, "count", f->count);
+	json_u64(&j, "unsure", f->unsure);
 	json_u64(&j, "suppressed", item->suppressed);
 	json_u64(&j, "pid", f->pid);
 	json_u64(&j, "tid", f->tid);

@@ -741,30 +741,122 @@ TEST(what_finds_no_room_while_it_is_open_is_found)
 		CHECK_EQ(!number[i], i >= CHECK_OPEN_MAX);
 	}
 	for (size_t i = 0; i < N; i++)
-		check_finding_close(number[i], i == 7);
+		check_finding_close(number[i], i == 7 ? CHECK_FOUND : CHECK_NOT_FOUND);
 	CHECK_EQ(only(CHECK_CHANGE)->count, 4);
 	CHECK_EQ(file->findings, 1);
 	CHECK(check_finding_open(&f, NULL));
 }
 
-/* As the process is killed in the middle of a call; and what follows in the same place of the stack is another. */
-TEST(a_change_that_has_no_end_is_one)
+static void take_away(void *start, size_t length)
+{
+	CHECK_EQ(munmap(start, length), 0);
+}
+
+enum verdict { NONE, FOUND, UNSURE };
+
+static enum verdict verdict_of(enum check_grade grade)
+{
+	const struct check_finding *f = only(grade);
+
+	return !f ? NONE : f->unsure ? UNSURE : FOUND;
+}
+
+/* As a handler jumps out of it; what follows in the same place of the stack is another. */
+TEST(a_call_that_is_left_is_judged_by_what_is_there)
+{
+	static const struct {
+		enum mmu_notifier_event event;
+		enum mrn_cause cause;
+		unsigned int flags;
+		void (*change)(void *start, size_t length); /* before it is left */
+		enum verdict changed, in_flight;
+	} row[] = {
+		{MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, NULL, NONE, UNSURE},
+		{MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, take_away, FOUND, FOUND},
+		{MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, MRN_RANGE_AFTER, NULL, FOUND, FOUND},
+		{MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, NULL, UNSURE, UNSURE},
+		{MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, replace, UNSURE, UNSURE},
+		{MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, NULL, UNSURE, UNSURE},
+		{MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, drop, FOUND, FOUND},
+	};
+
+	open_log();
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct mmu_notifier_range range = begun(row[i].event, row[i].cause, 0, 2);
+		struct check_reg *reg = registered(0, 2, CHECK_UNSEEN_USES);
+		struct check_reg *other = registered(4, 2, 0);
+		uint32_t flight =
+			check_flight_begin(CHECK_IO_URING, addr(0), 10, "READ", &(uint32_t){0});
+
+		range.flags = row[i].flags;
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		CHECK(only_open(CHECK_CHANGE) && only_open(CHECK_FLIGHT));
+		if (row[i].change)
+			row[i].change(memory, at(2));
+		range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 4, 2);
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		over(&range, true);
+		CHECK_MSG(verdict_of(CHECK_CHANGE) == row[i].changed, "row %zu", i);
+		CHECK_MSG(verdict_of(CHECK_FLIGHT) == row[i].in_flight, "row %zu", i);
+		check_flight_end(flight);
+		check_reg_end(other);
+		check_reg_end(reg);
+		memset(file->finding, 0, sizeof(file->finding));
+		CHECK(mmap(memory, at(2), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory);
+		memset(memory, 1, at(2));
+	}
+}
+TWIN(a_call_that_is_left_is_judged_by_what_is_there, left, BREAK(CHECK_LEFT));
+
+/* Only their numbers tell which pages are there. */
+TEST(what_a_call_that_is_left_may_have_taken_is_in_doubt)
 {
 	struct mmu_notifier_range range;
 	struct check_reg *reg;
+	uint64_t entry;
+	int fd;
 
 	open_log();
-	reg = registered(0, 2, CHECK_UNSEEN_USES);
-	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
-	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
-	CHECK(only_open(CHECK_CHANGE));
-	range = begun(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 4, 2);
+	fd = mrn_pagemap_open();
+	if (fd < 0 || mrn_pagemap_read(fd, addr(0), 1, &entry) || !(entry & MRN_PAGEMAP_FRAME))
+		SKIP("the page map shows no frame numbers: needs CAP_SYS_ADMIN");
+	reg = registered(0, 2, 0);
 	registered(4, 2, 0);
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	replace((void *)addr(1), at(1));
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 4, 2);
 	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
 	over(&range, true);
-	CHECK_EQ(only(CHECK_CHANGE)->count, 1);
-	check_reg_end(reg);
+	check_use(reg, addr(0), at(1), "kept");
+	CHECK(!only(CHECK_USE));
+	check_use(reg, addr(0), at(2), "taken");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->cause, MRN_CAUSE_MAP_FIXED);
+	CHECK(only(CHECK_USE)->changed);
 }
+TWIN(what_a_call_that_is_left_may_have_taken_is_in_doubt, unasked, BREAK(CHECK_NUMBERS));
+
+/* Since then its memory may have been unmapped rightly. */
+TEST(of_a_flight_that_has_landed_what_is_there_says_nothing)
+{
+	struct mmu_notifier_range range;
+	uint32_t flight;
+
+	open_log();
+	registered(4, 2, 0);
+	flight = check_flight_begin(CHECK_IO_URING, addr(0), 10, "READ", &(uint32_t){0});
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	check_flight_end(flight);
+	take_away(memory, at(2));
+	range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 4, 2);
+	CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+	over(&range, true);
+	CHECK_EQ(verdict_of(CHECK_FLIGHT), UNSURE);
+}
+TWIN(of_a_flight_that_has_landed_what_is_there_says_nothing, left, BREAK(CHECK_LEFT));
 
 /* Its place is another's when the change ends. */
 TEST(what_is_registered_during_a_change_is_not_changed_by_its_end)

@@ -15,7 +15,8 @@ struct watch_open {
 	const struct mmu_notifier_range *token; /* NULL: free */
 	uint64_t begin, site, via;		/* mrn watch's */
 	uint64_t seq;				/* mrn check's: check/record/mark.c */
-	uint32_t marks;
+	uint32_t marks, flags;
+	uint8_t event, cause;
 };
 
 /* The most at a time; neighbours in the table share places. */
