@@ -39,6 +39,7 @@ MRN_PART(CHECK_OFFER_TWICE);	/* one that is provided twice is where it was last 
 MRN_PART(CHECK_PLACED);		/* what is wanted by its address alone is taken by a discard, too */
 MRN_PART(CHECK_OPEN_USE);	/* a change that has no end yet counts as one that was made */
 MRN_PART(CHECK_POOL);		/* the list's head does not show that it has been another */
+MRN_PART(CHECK_PRINTS_LOCKED);	/* whoever writes a report holds the lanes' lock */
 MRN_PART(CHECK_RIGHTS);		/* a change of rights counts as one of pages */
 MRN_PART(CHECK_SIGNALS);	/* a handler may interrupt an insertion */
 MRN_PART(CHECK_SPARED);		/* what a change spares counts as changed */
@@ -52,5 +53,7 @@ MRN_PART(CHECK_WHOLE);		/* a change of a part counts as one of all of it */
 
 /* check/record/pool.c: next has been read, the head has not been moved. */
 MRN_HOOK_TYPE(pool_takes, void);
+/* check/tool/printer.c: a report is about to be written. */
+MRN_HOOK_TYPE(prints, void);
 
 #endif

@@ -5,13 +5,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <mrn/source.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "check/tool/collect.h"
 #include "check/tool/options.h"
+#include "check/tool/printer.h"
 #include "check/tool/report.h"
 #include "check/tool/suppress.h"
 #include "tools/mrn/cli.h"
@@ -30,73 +29,14 @@ struct check {
 	struct collection collection;
 	struct suppressions *suppressions;
 	FILE *json;
-	uint64_t printed, left_out; /* reports; of the latter for --max */
-	uint32_t suppressed;
-	bool no_names; /* no memory for them */
-	int error;     /* of writing a report */
+	struct printer printer;
 };
 
 /* ----------------------------------------------------------------------------------- meanwhile */
 
-/* In one piece, since the program may be writing there, too. 0 or -errno. */
-static int write_out(const char *text, size_t size)
+static void found(void *arg)
 {
-	while (size) {
-		struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
-		ssize_t n = write(STDERR_FILENO, text, size);
-
-		if (n < 0 && errno == EAGAIN)
-			poll(&room, 1, -1);
-		else if (n < 0 && errno != EINTR)
-			return -errno;
-		text += n > 0 ? n : 0;
-		size -= n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
-static int print_one(const struct check *k, const struct collected *item)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-	int r = out ? report_print(out, &k->collection, item) : -ENOMEM;
-
-	if (out && fclose(out) && !r)
-		r = -ENOMEM;
-	if (!r)
-		r = write_out(text, size);
-	free(text);
-	return r;
-}
-
-/* While the program runs: what it has found may be days before its end. */
-static void found(void *arg, uint32_t first)
-{
-	struct check *k = arg;
-	struct collection *c = &k->collection;
-
-	if (symbols_name(&c->sites)) {
-		k->no_names = true;
-		return;
-	}
-	for (uint32_t i = first; i < c->nr; i++) {
-		struct collected *item = &c->item[i];
-		int r = 0;
-
-		item->suppressed = suppressions_name(k->suppressions, &c->sites, item);
-		if (item->suppressed) {
-			k->suppressed++;
-		} else if (k->printed == k->options.max) {
-			k->left_out++;
-		} else {
-			k->printed++;
-			item->printed = true;
-			r = print_one(k, item);
-		}
-		if (r)
-			k->error = r;
-	}
+	printer_more(arg);
 }
 
 static int prepare(struct check *k)
@@ -126,10 +66,17 @@ static int prepare(struct check *k)
 	}
 	if (!r)
 		r = session_prepare(&k->session);
-	if (!r && collection_create(&k->collection, RING_SHIFT, found, k)) {
+	if (!r && collection_create(&k->collection, RING_SHIFT, found, &k->printer)) {
 		SAY("no memory for the findings");
 		r = WATCH_CANNOT;
 	}
+	k->printer = (struct printer){
+		.collection = &k->collection,
+		.lock = &k->session.reader.lock,
+		.suppressions = k->suppressions,
+		.max = o->max,
+	};
+	printer_create(&k->printer);
 	return r;
 }
 
@@ -216,22 +163,22 @@ static void print_counts(const struct check *k)
 	for (uint32_t i = 0; i < c->nr; i++)
 		if (c->item[i].printed && c->item[i].finding.count > 1)
 			report_print_count(stderr, c, &c->item[i]);
-	if (k->left_out)
-		SAY("%" PRIu64 " more reports were left out; see --max", k->left_out);
+	if (k->printer.left_out)
+		SAY("%" PRIu64 " more reports were left out; see --max", k->printer.left_out);
 }
 
 static int tell(struct check *k)
 {
 	int r;
 
-	if (k->no_names) {
+	if (k->printer.no_names) {
 		SAY("no memory for the names");
 		return WATCH_CANNOT;
 	}
 	r = write_json(k);
 	print_counts(k);
-	print_summary(k, k->collection.nr - k->suppressed, k->suppressed);
-	return k->error || cli_flush(stderr) ? WATCH_CANNOT : r;
+	print_summary(k, k->collection.nr - k->printer.suppressed, k->printer.suppressed);
+	return k->printer.error || cli_flush(stderr) ? WATCH_CANNOT : r;
 }
 
 static void show_nothing(void *arg)
@@ -243,8 +190,10 @@ static int run(struct check *k)
 {
 	int r = prepare(k), status;
 
-	if (!r)
-		r = session_run(&k->session, show_nothing, k);
+	if (r)
+		return r;
+	r = session_run(&k->session, show_nothing, k);
+	printer_finish(&k->printer);
 	if (!r)
 		r = tell(k);
 	if (r)

@@ -7,8 +7,8 @@
 
 #include "check/shared/check.h"
 
-int collection_create(struct collection *c, uint32_t ring_shift,
-		      void (*found)(void *arg, uint32_t first), void *arg)
+int collection_create(struct collection *c, uint32_t ring_shift, void (*found)(void *arg),
+		      void *arg)
 {
 	*c = (struct collection){.ring_shift = ring_shift, .found = found, .arg = arg};
 	return sites_create(&c->sites);
@@ -179,7 +179,7 @@ void collection_look(void *collection, uint32_t pid, struct watch_lane *lane, bo
 	else
 		take_in_new(&p);
 	if (c->nr > nr)
-		c->found(c->arg, nr);
+		c->found(c->arg);
 	if (!last)
 		return;
 	/* To write to the tables takes memory, and most processes register nothing. */

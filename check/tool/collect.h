@@ -31,14 +31,14 @@ struct collection {
 	bool no_memory; /* the tool's */
 	struct check_counts counts;
 	uint32_t ring_shift; /* of the lanes */
-	/* Called with new findings: those from number first on. Their counts are added when their process has ended. */
-	void (*found)(void *arg, uint32_t first);
+	/* Called when there are more. Their counts are added when their process has ended. */
+	void (*found)(void *arg);
 	void *arg;
 };
 
 /* ring_shift: of the lanes; found: as above. 0 or -ENOMEM. */
-int collection_create(struct collection *c, uint32_t ring_shift,
-		      void (*found)(void *arg, uint32_t first), void *arg);
+int collection_create(struct collection *c, uint32_t ring_shift, void (*found)(void *arg),
+		      void *arg);
 void collection_destroy(struct collection *c);
 
 /* As a sink's look. */

@@ -387,9 +387,11 @@ void watch_reader_finish(struct watch_reader *reader)
 	pthread_join(reader->thread, NULL);
 	reader->running = false;
 	read_all(reader);
+	pthread_mutex_lock(&reader->lock);
 	for (unsigned int i = 0; i < WATCH_LANES; i++)
 		if (reader->header->lane[i].owner)
 			end_running(reader, i);
+	pthread_mutex_unlock(&reader->lock);
 }
 
 static uint64_t sum(const struct watch_reader *reader, size_t member)
