@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "check/tool/collect.h"
+#include "check/tool/counts.h"
 #include "check/tool/options.h"
 #include "check/tool/printer.h"
 #include "check/tool/report.h"
@@ -158,11 +159,7 @@ static bool fails(const struct check *k)
 
 static void print_counts(const struct check *k)
 {
-	const struct collection *c = &k->collection;
-
-	for (uint32_t i = 0; i < c->nr; i++)
-		if (c->item[i].printed && c->item[i].finding.count > 1)
-			report_print_count(stderr, c, &c->item[i]);
+	counts_print(stderr, &k->collection);
 	if (k->printer.left_out)
 		SAY("%" PRIu64 " more reports were left out; see --max", k->printer.left_out);
 }

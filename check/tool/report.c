@@ -128,30 +128,6 @@ int report_print(FILE *out, const struct collection *c, const struct collected *
 	return cli_flush(out);
 }
 
-/* The innermost frame of which the line is known, which is seldom a library's; or else the innermost. */
-static const struct site *place_of(const struct collection *c, const struct collected *item)
-{
-	const struct collected_stack *s = item->finding.grade == CHECK_CHANGE ? &item->changed
-									      : &item->used;
-
-	for (uint32_t i = 0; i < s->nr; i++)
-		if (c->sites.site[s->frame[i]].line[0])
-			return &c->sites.site[s->frame[i]];
-	return &c->sites.site[s->nr ? s->frame[0] : 0];
-}
-
-void report_print_count(FILE *out, const struct collection *c, const struct collected *item)
-{
-	const struct site *t = place_of(c, item);
-	char label[512];
-
-	snprintf(label, sizeof(label), "%s", t->label);
-	print_plain(label);
-	fprintf(out, "mrn check: %" PRIu32 " times: the %s in %s%s%s%s\n", item->finding.count,
-		check_grade_name(item->finding.grade), label, t->line[0] ? " (" : "", t->line,
-		t->line[0] ? ")" : "");
-}
-
 /* ----------------------------------------------------------------------------------------- JSON */
 
 static void put_stack(struct json *j, const char *key, const struct collection *c,

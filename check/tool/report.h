@@ -9,8 +9,6 @@
 
 /* The sites have been named. 0 or -errno. */
 int report_print(FILE *out, const struct collection *c, const struct collected *item);
-/* One line: how often it was found. */
-void report_print_count(FILE *out, const struct collection *c, const struct collected *item);
 /* One object a line, however many. 0 or -errno. */
 int report_print_json(FILE *out, const struct collection *c);
 
