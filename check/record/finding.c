@@ -7,6 +7,7 @@
 #include "check/record/depot.h"
 #include "watch/record/lane.h"
 #include "watch/record/tid.h"
+#include "watch/record/vdso_clock.h"
 
 #include "os/event_path.h"
 
@@ -62,24 +63,28 @@ static void fill(struct check_finding *to, const struct check_finding *f)
 	__atomic_store_n(&to->ready, 1, __ATOMIC_RELEASE);
 }
 
-static void add(struct check_log *log, const struct check_finding *finding)
+/* 1 + the place, if it is the first one there. */
+static uint32_t add(struct check_log *log, const struct check_finding *finding)
 {
 	for (uint64_t i = 0; i < PROBES; i++) {
+		uint32_t kept = 0;
 		struct check_finding *f = &log->finding[((finding->key >> 1) + i) % CHECK_FINDINGS];
 		uint64_t was;
 
 		if (claim(f, finding->key, &was)) {
 			fill(f, finding);
 			was = finding->key;
+			kept = (uint32_t)(f - log->finding) + 1;
 		}
 		if (was == finding->key) {
 			/* Release pairs with the tool's acquire: if it sees the number, it sees the count. */
 			if (!__atomic_fetch_add(&f->count, 1, __ATOMIC_RELAXED))
 				__atomic_fetch_add(&log->findings, 1, __ATOMIC_RELEASE);
-			return;
+			return kept;
 		}
 	}
 	CHECK_COUNT(no_finding);
+	return 0;
 }
 
 void check_finding_add(const struct check_finding *finding, const char *op)
@@ -131,20 +136,34 @@ static void add_unsure(struct check_log *log, const struct check_finding *findin
 	add(log, &f);
 }
 
-void check_finding_close(uint32_t number, enum check_verdict verdict)
+uint32_t check_finding_close(uint32_t number, enum check_verdict verdict)
 {
 	struct check_log *log = number ? check_log_mine() : NULL;
 	struct check_finding *open = log ? &log->open[number - 1] : NULL;
 
+	uint32_t kept = 0;
+
 	if (!open)
-		return;
+		return 0;
 	/* Before its place is free: one that is killed here is found twice, and not never. */
 	if (verdict == CHECK_FOUND)
-		add(log, open);
+		kept = add(log, open);
 	else if (verdict == CHECK_UNSURE)
 		add_unsure(log, open);
 	__atomic_store_n(&open->ready, 0, __ATOMIC_RELAXED);
 	/* Release: see claim. */
 	__atomic_store_n(&open->key, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&next, number - 1, __ATOMIC_RELAXED);
+	return kept;
+}
+
+void check_finding_ended(uint32_t kept, bool here)
+{
+	struct check_log *log = kept ? check_log_mine() : NULL;
+
+	if (!log)
+		return;
+	log->finding[kept - 1].ended = here ? check_depot_take() : 0;
+	/* Release pairs with the tool's acquire: it sees the stack's number. */
+	__atomic_store_n(&log->finding[kept - 1].ended_at, watch_now_ns(), __ATOMIC_RELEASE);
 }

@@ -21,7 +21,10 @@ enum check_verdict {
 	CHECK_FOUND,	 /* it is added */
 	CHECK_UNSURE,	 /* it is added as one of which nobody can say whether it was a change */
 };
-void check_finding_close(uint32_t number, enum check_verdict verdict);
+/* Returns where it is kept, for check_finding_ended, if it is the first of its kind; else 0. */
+uint32_t check_finding_close(uint32_t number, enum check_verdict verdict);
+/* The registration that it is about has ended, here or (else the stack is not known) elsewhere. 0 is ignored. */
+void check_finding_ended(uint32_t kept, bool here);
 
 /* Adds 1 to a count of the log's. */
 #define CHECK_COUNT(name) check_count(offsetof(struct check_log, counts.name))

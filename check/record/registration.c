@@ -21,6 +21,7 @@
 #include "os/pagemap.h"
 #include "os/pages.h"
 #include "os/thread.h"
+#include "watch/record/vdso_clock.h"
 
 #include "os/event_path.h"
 
@@ -44,6 +45,7 @@ struct check_reg {
 	bool unseen, pinned;
 	bool ended;    /* atomic: but its notifier may be there still */
 	uint32_t next; /* of those: see end_late */
+	uint32_t told; /* atomic: the finding that its end belongs to; 0: none */
 };
 
 static struct check_pool pool = CHECK_POOL(struct check_reg, pooled);
@@ -167,23 +169,46 @@ static enum check_verdict close_pages(struct check_reg *reg, const struct check_
 	return doubts && ending == CHECK_END_LEFT ? CHECK_UNSURE : CHECK_NOT_FOUND;
 }
 
+/*
+ * What the change is a finding of may end in another thread just now. Who tells stores told and then looks at ended, who ends
+ * it stores ended and then looks at told, with a full barrier between the two: so one of them sees both, and takes it.
+ */
+static void tell_of_end(struct check_reg *reg, bool here)
+{
+	const uint32_t finding = __atomic_exchange_n(&reg->told, 0, __ATOMIC_SEQ_CST);
+
+	if (!MRN_BROKEN(CHECK_ENDS))
+		check_finding_ended(finding, here);
+}
+
+static void tell(struct check_reg *reg, uint32_t finding)
+{
+	MRN_HOOK(tells);
+	__atomic_store_n(&reg->told, finding, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&reg->ended, __ATOMIC_SEQ_CST))
+		tell_of_end(reg, false);
+}
+
 /* Of one that has ended meanwhile nobody needs to know. */
 static void settle(const struct check_mark *m, const struct mmu_notifier_range *range,
 		   enum check_ending ending)
 {
 	struct check_reg *reg =
 		container_of(check_pool_at(&pool, m->number), struct check_reg, pooled);
+	const bool held = get(reg);
 	enum check_verdict verdict = CHECK_NOT_FOUND;
+	uint32_t finding;
 
-	if (get(reg)) {
-		if ((reg->life == m->state || MRN_BROKEN(CHECK_LIVES)) &&
-		    !__atomic_load_n(&reg->ended, __ATOMIC_RELAXED))
-			verdict = close_pages(reg, m, range, ending);
-		put(reg);
-	}
+	if (held && (reg->life == m->state || MRN_BROKEN(CHECK_LIVES)) &&
+	    !__atomic_load_n(&reg->ended, __ATOMIC_RELAXED))
+		verdict = close_pages(reg, m, range, ending);
 	if (verdict == CHECK_FOUND)
 		CHECK_COUNT(changes);
-	check_finding_close(m->finding, verdict);
+	finding = check_finding_close(m->finding, verdict);
+	if (finding)
+		tell(reg, finding);
+	if (held)
+		put(reg);
 }
 
 /* It counts at the change's end; or now, if there is none. */
@@ -194,6 +219,7 @@ static uint32_t begin_report(const struct check_reg *reg, const struct check_mar
 
 	f.cause = (uint8_t)cause;
 	f.changed = m->how & CHECK_STACK;
+	f.changed_at = watch_now_ns();
 	f.changed_start = m->start;
 	f.changed_end = m->end;
 	return check_finding_open(&f, NULL);
@@ -334,6 +360,7 @@ struct check_reg *check_reg_begin(enum check_interface of, uintptr_t addr, size_
 	reg->of = (uint8_t)of;
 	reg->unseen = flags & CHECK_UNSEEN_USES;
 	reg->pinned = reg->ended = false;
+	reg->told = 0;
 	reg->name = 0;
 	/* Release pairs with check_use's acquire: it sees all of the above. */
 	__atomic_store_n(&reg->refs, 1, __ATOMIC_RELEASE);
@@ -407,7 +434,9 @@ void check_reg_end(struct check_reg *reg)
 {
 	if (!is_here(reg))
 		return;
-	__atomic_store_n(&reg->ended, !MRN_BROKEN(CHECK_LATE), __ATOMIC_RELAXED);
+	__atomic_store_n(&reg->ended, !MRN_BROKEN(CHECK_LATE), __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&reg->told, __ATOMIC_SEQ_CST))
+		tell_of_end(reg, true);
 	if (remove_notifier(reg)) {
 		end_late(reg);
 		return;

@@ -15,6 +15,7 @@ MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not no
 MRN_PART(CHECK_COPIES);		/* what a child does that is not followed counts */
 MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */
 MRN_PART(CHECK_ENDED);		/* what has ended counts as in flight */
+MRN_PART(CHECK_ENDS);		/* the end of a registration that was changed is not noted */
 MRN_PART(CHECK_FABRIC_AGAIN);	/* pages that are pinned again are those that were */
 MRN_PART(CHECK_FABRIC_ENDED);	/* a region has ended although that was refused */
 MRN_PART(CHECK_FABRIC_REFUSED); /* a refresh that fails has pinned anew */
@@ -55,6 +56,8 @@ MRN_PART(CHECK_WHOLE);		/* a change of a part counts as one of all of it */
 
 /* check/record/pool.c: next has been read, the head has not been moved. */
 MRN_HOOK_TYPE(pool_takes, void);
+/* check/record/registration.c: a change of a registration has been found, and its end does not know yet. */
+MRN_HOOK_TYPE(tells, void);
 /* check/tool/printer.c: a report is about to be written. */
 MRN_HOOK_TYPE(prints, void);
 

@@ -34,6 +34,9 @@ struct check_finding {
 	uint32_t ready;
 	uint32_t count; /* atomic */
 	uint32_t item;	/* the tool's: 1 + its number there */
+	/* Of the grade change: where the registration has ended since, and when; 0: not yet. */
+	uint32_t ended;
+	uint64_t ended_at; /* atomic, CLOCK_MONOTONIC; stored last */
 	/* All that follows is of the first one that was certain. */
 	uint8_t grade, of, cause, now; /* enum check_... */
 	uint8_t unsure;		       /* the call that makes the change has not returned */
@@ -41,6 +44,7 @@ struct check_finding {
 	uint32_t pid, tid; /* of the thread that used it, or changed it if that is the finding */
 	uint64_t name;	   /* of the registration */
 	uint64_t start, length;		     /* the registration's */
+	uint64_t changed_at;		     /* of the grade change: when that began */
 	uint64_t changed_start, changed_end; /* those of its pages that were found changed */
 	uint64_t used_start, used_length;
 	char op[24]; /* "WRITE_FIXED" */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check/shared/check.h"
+#include "os/clock.h"
 
 int collection_create(struct collection *c, uint32_t ring_shift, void (*found)(void *arg),
 		      void *arg)
@@ -57,8 +58,19 @@ static bool place_all(const struct process *p, struct collected *item)
 	bool registered = place(p, item->finding.registered, &item->registered);
 	bool changed = place(p, item->finding.changed, &item->changed);
 	bool used = place(p, item->finding.used, &item->used);
+	bool ended = place(p, item->finding.ended, &item->ended);
 
-	return registered && changed && used;
+	return registered && changed && used && ended;
+}
+
+/*
+ * True if there is time yet for the registration to end: whether a program ends it right after the change, or never, is what
+ * tells an order that does no harm from a fault.
+ */
+static bool may_end(const struct check_finding *f)
+{
+	return f->grade == CHECK_CHANGE && !f->ended_at && !MRN_BROKEN(CHECK_ENDS) &&
+	       (int64_t)(mrn_now_ns() - f->changed_at) < COLLECT_END_NS;
 }
 
 static bool is_sane(const struct check_finding *f)
@@ -110,15 +122,21 @@ static uint32_t find(struct collection *c, const struct collected *item)
 static bool take_in(const struct process *p, struct check_finding *f, bool last)
 {
 	struct collected item;
+	uint64_t ended_at;
 	uint32_t number;
 
 	if (!__atomic_load_n(&f->ready, __ATOMIC_ACQUIRE))
 		return false;
+	/* Acquire pairs with the recorder's release. */
+	ended_at = __atomic_load_n(&f->ended_at, __ATOMIC_ACQUIRE);
 	item = (struct collected){.finding = *f};
+	item.finding.ended_at = ended_at;
 	if (!is_sane(&item.finding) || item.finding.item - 1 < p->c->nr)
 		return true;
 	item.finding.op[sizeof(item.finding.op) - 1] = '\0';
 	item.finding.count = 0;
+	if (!last && may_end(&item.finding))
+		return false;
 	if (!place_all(p, &item) && !last && !MRN_BROKEN(CHECK_LOOKED_ONCE))
 		return false;
 	number = find(p->c, &item);

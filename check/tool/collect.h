@@ -20,9 +20,12 @@ struct collected_stack {
 
 struct collected {
 	struct check_finding finding; /* the first one; count: of all that are the same */
-	struct collected_stack registered, changed, used;
+	struct collected_stack registered, changed, used, ended;
 	bool suppressed, printed;
 };
+
+/* So long after the change a finding of that grade waits for the end of the registration. */
+#define COLLECT_END_NS INT64_C(1000000000)
 
 struct collection {
 	struct sites sites;

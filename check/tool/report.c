@@ -116,6 +116,19 @@ static void print_registered(FILE *out, const struct collection *c, const struct
 	print_stack(out, c, &item->registered);
 }
 
+static void print_ended(FILE *out, const struct collection *c, const struct collected *item)
+{
+	const struct check_finding *f = &item->finding;
+
+	if (!f->ended_at) {
+		fputs("  not ended within a second, or before the program\n", out);
+		return;
+	}
+	fprintf(out, "  ended here, %.1f ms later:\n",
+		(double)(int64_t)(f->ended_at - f->changed_at) / 1e6);
+	print_stack(out, c, &item->ended);
+}
+
 int report_print(FILE *out, const struct collection *c, const struct collected *item)
 {
 	errno = 0;
@@ -125,6 +138,8 @@ int report_print(FILE *out, const struct collection *c, const struct collected *
 	print_changed(out, c, item);
 	if (item->finding.grade != CHECK_FLIGHT)
 		print_registered(out, c, item);
+	if (item->finding.grade == CHECK_CHANGE)
+		print_ended(out, c, item);
 	return cli_flush(out);
 }
 
@@ -176,6 +191,10 @@ static int print_one_json(FILE *out, const struct collection *c, const struct co
 	put_stack(&j, "registered_at", c, &item->registered);
 	put_stack(&j, "changed_at", c, &item->changed);
 	put_stack(&j, "used_at", c, &item->used);
+	if (f->ended_at) {
+		json_u64(&j, "ended_after_ns", f->ended_at - f->changed_at);
+		put_stack(&j, "ended_at", c, &item->ended);
+	}
 	r = json_finish_short(&j, out);
 	if (!r && fputc('\n', out) < 0)
 		r = -errno;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check/tool/collect.h"
+#include "os/clock.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
 
@@ -136,6 +137,36 @@ TEST(at_the_end_what_there_is_is_all)
 	CHECK_EQ(c.item[0].registered.nr, 2);
 	CHECK_EQ(c.item[0].used.nr, 0);
 }
+
+/* It is told in one report. */
+TEST(a_change_waits_for_the_end_of_its_registration)
+{
+	/* This test may take its time. */
+	const uint64_t later = UINT64_C(3600000000000);
+	struct check_finding *f[3];
+
+	begin();
+	for (size_t i = 0; i < 3; i++) {
+		f[i] = put(file->finding, i, true);
+		f[i]->grade = CHECK_CHANGE;
+		f[i]->used = (uint32_t)i + 1;
+		f[i]->changed_at = mrn_now_ns() + later;
+	}
+	/* It is long ago. */
+	f[0]->changed_at -= 2 * later;
+	look(false);
+	CHECK_EQ(c.nr, 1);
+	f[1]->ended = 2;
+	f[1]->ended_at = f[1]->changed_at + 1;
+	look(false);
+	CHECK_EQ(c.nr, 2);
+	CHECK_EQ(c.item[1].ended.nr, 2);
+	CHECK_EQ(c.item[1].finding.ended_at, f[1]->ended_at);
+	/* Its end is not to come. */
+	look(true);
+	CHECK_EQ(c.nr, 3);
+}
+TWIN(a_change_waits_for_the_end_of_its_registration, ends, BREAK(CHECK_ENDS));
 
 TEST(what_is_open_at_the_end_counts)
 {

@@ -436,6 +436,53 @@ TEST(a_change_is_found_where_uses_cannot_be_seen)
 }
 TWIN(a_change_is_found_where_uses_cannot_be_seen, unnoted, BREAK(CHECK_CHANGES));
 
+/* Each place in the program once, as the finding itself. */
+TEST(the_end_of_what_was_changed_is_noted)
+{
+	const struct check_finding *f;
+	uint64_t first = 0;
+
+	open_log();
+	for (int i = 0; i < 2; i++) {
+		struct check_reg *reg = registered(0, 2, CHECK_UNSEEN_USES);
+
+		dontneed(0, 1);
+		f = only(CHECK_CHANGE);
+		CHECK(f);
+		CHECK_EQ(f->ended_at, first);
+		check_reg_end(reg);
+		if (!i)
+			first = f->ended_at;
+		CHECK_EQ(f->ended_at, first);
+		CHECK(f->changed_at && f->ended_at >= f->changed_at);
+		CHECK(f->ended);
+	}
+	CHECK_EQ(f->count, 2);
+}
+TWIN(the_end_of_what_was_changed_is_noted, ends, BREAK(CHECK_ENDS));
+
+static struct check_reg *told;
+
+static void end_told(void)
+{
+	mrn_check_tells_hook = NULL;
+	check_reg_end(told);
+}
+
+/* As another thread does. */
+TEST(one_that_ends_while_its_change_is_told_has_ended)
+{
+	open_log();
+	told = registered(0, 2, CHECK_UNSEEN_USES);
+	mrn_check_tells_hook = end_told;
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, 1, replace);
+	CHECK(!mrn_check_tells_hook);
+	CHECK(only(CHECK_CHANGE)->ended_at);
+	/* It is no other thread's stack. */
+	CHECK(!only(CHECK_CHANGE)->ended);
+}
+TWIN(one_that_ends_while_its_change_is_told_has_ended, ends, BREAK(CHECK_ENDS));
+
 TEST(what_is_registered_again_is_as_new)
 {
 	struct check_reg *reg;

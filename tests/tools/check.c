@@ -127,6 +127,17 @@ TEST(a_report_has_three_stacks_with_names)
 	CHECK_EQ(times(o.err, " map in check-rings"), 1);
 }
 
+TEST(a_change_is_told_with_the_end_of_its_registration)
+{
+	RUN(&o, "check", "--", program("MRN_CHECK_GPU"), "driver-changed");
+	CHECK_MSG(o.status == 0, "%d: %s", o.status, o.err);
+	CHECK_EQ(times(o.err, "== mrn check: change: "), 1);
+	CHECK_EQ(times(o.err, "  ended here, "), 1);
+	if (!getenv("MRN_WATCH_SYMBOLS"))
+		SKIP("without libdw there are no names");
+	CHECK_EQ(times(o.err, " steps_unregister in check-gpu"), 1);
+}
+
 /* Reads until the text is there, or the end. */
 static void read_until(int fd, char *text, size_t size, const char *wanted)
 {
