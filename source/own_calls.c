@@ -95,6 +95,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	CALL(mmap, 0, 0, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, -1),
 	CALL(mmap, 0, 0, PROT_READ | PROT_WRITE, MAP_SHARED, -1),
 	CALL(mprotect, 0, 0, PROT_READ),
+	CALL(mremap, 0, 0, 0, 0),
 	CALL(mremap, 0, 0, 0, MREMAP_MAYMOVE | MREMAP_FIXED),
 	CALL(msync, 0, 0, MS_ASYNC),
 	CALL(munmap, 0, 0),

@@ -8,6 +8,7 @@
 
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
+#include "source/bracket/check.h"
 #include "source/interposer.h"
 
 #include "os/event_path.h"
@@ -17,27 +18,39 @@
 /* No user address is higher, on any machine that mrn knows: five-level paging ends here. */
 #define USER_TOP (UINT64_C(1) << 56)
 
+/* Sizes of huge pages, in ascending order. */
+static const uint64_t huge_sizes[] = {
+#ifdef __aarch64__
+	UINT64_C(64) << 10,  UINT64_C(2) << 20, UINT64_C(32) << 20,
+	UINT64_C(512) << 20, UINT64_C(1) << 30, UINT64_C(16) << 30,
+#else
+	UINT64_C(2) << 20,
+	UINT64_C(1) << 30,
+#endif
+};
+#define NR_HUGE_SIZES (sizeof(huge_sizes) / sizeof(huge_sizes[0]))
+
+static uintptr_t round_up(uintptr_t addr, uint64_t size)
+{
+	return (addr + size - 1) & ~(size - 1);
+}
+
+/* The largest pages that a mapping from start on may have. */
+static uint64_t largest_at(uintptr_t start)
+{
+	for (size_t i = NR_HUGE_SIZES; i-- > 0;)
+		if (!(start & (huge_sizes[i] - 1)))
+			return huge_sizes[i];
+	return mrn_page_size();
+}
+
 /*
- * mmap and mremap round a length for huge pages up to whole ones. The arguments show neither whether pages are huge nor
- * their size, but a mapping of them begins at a multiple of their size. So the end is rounded up to the largest size
- * that start is a multiple of: this covers the mapping, and perhaps more.
+ * mmap and mremap round a length for huge pages up to whole ones. A mapping of them begins at a multiple of their size. So
+ * the end is rounded up to the largest size that start is a multiple of: this covers the mapping, and perhaps more.
  */
 uintptr_t mrn_huge_end(uintptr_t start, uintptr_t end)
 {
-	static const uint64_t sizes[] = {
-#ifdef __aarch64__
-		UINT64_C(16) << 30, UINT64_C(1) << 30, UINT64_C(512) << 20,
-		UINT64_C(32) << 20, UINT64_C(2) << 20, UINT64_C(64) << 10,
-#else
-		UINT64_C(1) << 30,
-		UINT64_C(2) << 20,
-#endif
-	};
-
-	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-		if (!(start & (sizes[i] - 1)))
-			return (end + sizes[i] - 1) & ~(sizes[i] - 1);
-	return end;
+	return round_up(end, largest_at(start));
 }
 
 static bool is_user_span(const void *addr, size_t length, uintptr_t *start, uintptr_t *end)
@@ -58,11 +71,24 @@ void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length)
 
 /* ----------------------------------------------------------------------------------------- mmap */
 
-static bool is_hugetlbfs(int fd)
+/* The size of the pages of a new mapping at start; more if that cannot be known. */
+static uint64_t pages_of_new(uintptr_t start, int flags, int fd)
 {
+	const unsigned int shift = (unsigned int)flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
 	struct statfs fs;
+	long r;
 
-	return mrn_sys2(SYS_fstatfs, fd, (long)&fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+	if (flags & MAP_ANONYMOUS) {
+		if (!(flags & MAP_HUGETLB))
+			return mrn_page_size();
+		return shift ? UINT64_C(1) << shift : largest_at(start);
+	}
+	if (mrn_bracket_tells_nobody())
+		return largest_at(start);
+	r = mrn_sys2(SYS_fstatfs, fd, (long)&fs);
+	if (r < 0)
+		return largest_at(start);
+	return fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : mrn_page_size();
 }
 
 /* Only MAP_FIXED replaces a mapping, and not with NOREPLACE. */
@@ -74,24 +100,54 @@ bool mrn_mmap_replaces(int flags)
 void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
 			    int fd)
 {
-	uintptr_t start, end, huge;
+	uintptr_t start, end;
 
 	mrn_bracket_none(b);
 	if (!is_user_span(addr, length, &start, &end))
 		return;
-	huge = mrn_huge_end(start, end);
-	if (huge != end &&
-	    ((flags & MAP_ANONYMOUS) ? (flags & MAP_HUGETLB) != 0
-				     : mrn_bracket_tells_nobody() || is_hugetlbfs(fd)))
-		end = huge;
+	if (mrn_huge_end(start, end) != end)
+		end = round_up(end, pages_of_new(start, flags, fd));
 	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, start, end);
 }
 
 /* --------------------------------------------------------------------------------------- mremap */
 
+/*
+ * 1, 0 or -errno. To mremap a page to the size that it has does nothing, but the kernel refuses it first inside a huge page.
+ * Before Linux 5.16 it does not, and rounds no length either.
+ */
+static int is_inside_huge_page(uintptr_t addr)
+{
+	const long page = (long)mrn_page_size();
+	const long r = mrn_sys4(SYS_mremap, (long)addr, page, page, 0);
+
+	return r == (long)addr || r == -EFAULT ? 0 : r == -EINVAL ? 1 : -EPERM;
+}
+
+/*
+ * The size of the pages of the mapping that begins at start; 0 if it cannot be known, or nobody needs to. Behind a huge page
+ * there is nothing, or another one begins, or another mapping: so the first size behind which no huge page goes on is it.
+ */
+static uint64_t pages_at(uintptr_t start)
+{
+	const uint64_t largest = largest_at(start);
+	uint64_t size = mrn_page_size();
+	int inside;
+
+	if (mrn_bracket_is_anothers() || mrn_bracket_tells_nobody() || MRN_BROKEN(BRACKET_HUGE))
+		return 0;
+	inside = is_inside_huge_page(start + size);
+	for (size_t i = 0; inside > 0 && size < largest; i++) {
+		size = huge_sizes[i];
+		if (size < largest)
+			inside = is_inside_huge_page(start + size);
+	}
+	return inside < 0 ? 0 : size;
+}
+
 static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)
 {
-	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, mrn_huge_end(start, end));
+	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, start, end);
 	/* Without a token, dispatch announces the call and disarms: somebody may still rely on the range. */
 	if (b->nr)
 		mrn_source_disarm_range(start, end);
@@ -101,7 +157,8 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 			int flags, const void *new_addr)
 {
 	uintptr_t start, end, new_start, new_end;
-	bool has_source;
+	uint64_t largest, pages;
+	bool has_source, shrinks, grows;
 
 	mrn_bracket_none(b);
 	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
@@ -114,6 +171,16 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 	has_source = is_user_span(addr, old_size, &start, &end);
 	if (!has_source && ((start & (mrn_page_size() - 1)) || end != start))
 		return;
+	shrinks = new_end - new_start < end - start;
+	grows = new_end - new_start > end - start;
+	/* Lengths that are whole pages of any size are not rounded. */
+	largest = largest_at(start);
+	if (((end - start) | (new_end - new_start)) & (largest - 1)) {
+		pages = pages_at(start);
+		end = round_up(end, pages ? pages : largest);
+		if (pages || (flags & MREMAP_FIXED))
+			new_end = round_up(new_end, pages ? pages : largest);
+	}
 
 	/* An unknown flag counts as one that moves. */
 	if (flags & ~MREMAP_MAYMOVE) {
@@ -121,12 +188,12 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 			bracket_whole_source(b, start, end);
 		if (flags & MREMAP_FIXED)
 			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, new_start,
-					mrn_huge_end(new_start, new_end));
-	} else if (has_source && new_end < end) {
+					new_end);
+	} else if (has_source && shrinks) {
 		/* Shrinking without a flag never moves: only the tail goes. */
-		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end,
-				mrn_huge_end(start, end));
-	} else if (has_source && new_end > end) {
+		if (new_end < end)
+			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end, end);
+	} else if (has_source && grows) {
 		/*
 		 * It may grow in place, but that cannot be known beforehand. Even if it may not move, the call must not
 		 * fail because a part is armed.

@@ -50,6 +50,10 @@
 #define S(n)  (STAGE + (n)*PAGE)
 #define AWAY  S(64)
 #define RW    (PROT_READ | PROT_WRITE)
+
+/* Where a huge page could begin. */
+#define HUGE	      (2l << 20)
+#define HUGE_STAGE(n) (0x7e9000400000 + (n)*HUGE)
 #ifdef MRN_TEST_INTERPOSED
 #define IS_INTERPOSED 1
 #else
@@ -419,6 +423,89 @@ TEST(mremap_source)
 				      S(3)});
 }
 TWINS(mremap_source);
+
+/* The kernel rounds no length there, since there is none. */
+TEST(mremap_where_a_huge_page_could_begin)
+{
+	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
+	const long at = HUGE_STAGE(0);
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		lay(at, 8 * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		memset((void *)at, 'A', 8 * PAGE);
+		expect_one(&(struct call){SYS_mremap,
+					  {at, 3 * PAGE, PAGE, 0},
+					  (uintptr_t)at + PAGE,
+					  (uintptr_t)at + 3 * PAGE,
+					  MRN_CAUSE_MREMAP_SRC,
+					  MMU_NOTIFY_UNMAP,
+					  (uintptr_t)at + PAGE},
+			   ways[i]);
+		expect_one(&(struct call){SYS_mremap,
+					  {at, PAGE, PAGE, to_a_place, AWAY},
+					  (uintptr_t)at,
+					  (uintptr_t)at + PAGE,
+					  MRN_CAUSE_MREMAP_SRC,
+					  MMU_NOTIFY_UNMAP,
+					  (uintptr_t)at},
+			   ways[i]);
+		lay(at, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		*(char *)at = 'A';
+		expect_one(&(struct call){SYS_mremap,
+					  {AWAY, PAGE, PAGE, to_a_place, at},
+					  (uintptr_t)at,
+					  (uintptr_t)at + PAGE,
+					  MRN_CAUSE_MREMAP_DST,
+					  MMU_NOTIFY_UNMAP,
+					  0},
+			   ways[i]);
+	}
+}
+TWINS(mremap_where_a_huge_page_could_begin);
+TWIN(mremap_where_a_huge_page_could_begin, unasked, BREAK(BRACKET_HUGE));
+
+TEST(mremap_of_huge_pages)
+{
+	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	const long at = HUGE_STAGE(0), to = HUGE_STAGE(4);
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		if (mrn_sys6(SYS_mmap, at, 3 * HUGE, RW, flags | MAP_FIXED, -1, 0) != at)
+			SKIP("no huge pages: see /proc/sys/vm/nr_hugepages");
+		memset((void *)at, 'A', 3 * HUGE);
+		lay(to, HUGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		*(char *)(to + HUGE - PAGE) = 'A';
+		expect_one(&(struct call){SYS_mremap,
+					  {at, 2 * HUGE + PAGE, HUGE + PAGE, 0},
+					  (uintptr_t)at + 2 * HUGE,
+					  (uintptr_t)at + 3 * HUGE,
+					  MRN_CAUSE_MREMAP_SRC,
+					  MMU_NOTIFY_UNMAP,
+					  (uintptr_t)at + 2 * HUGE},
+			   ways[i]);
+		/* One is left behind. */
+		expect_one(&(struct call){SYS_mremap,
+					  {at, PAGE, PAGE, to_a_place, to},
+					  (uintptr_t)to,
+					  (uintptr_t)to + HUGE,
+					  MRN_CAUSE_MREMAP_DST,
+					  MMU_NOTIFY_UNMAP,
+					  0},
+			   ways[i]);
+		expect_one(&(struct call){SYS_mremap,
+					  {to, PAGE, PAGE, to_a_place, at},
+					  (uintptr_t)to,
+					  (uintptr_t)to + HUGE,
+					  MRN_CAUSE_MREMAP_SRC,
+					  MMU_NOTIFY_UNMAP,
+					  (uintptr_t)to + HUGE - PAGE},
+			   ways[i]);
+		CHECK_EQ(byte_at(at + HUGE), 'A');
+		CHECK_EQ(munmap((void *)at, 2 * HUGE), 0);
+	}
+}
+TWINS(mremap_of_huge_pages);
 
 TEST(mremap_destination)
 {

@@ -47,6 +47,7 @@ static const struct {
 	NAME(memfd_create),
 	NAME(mmap),
 	NAME(mprotect),
+	NAME(mremap),
 	NAME(munmap),
 	NAME(nanosleep),
 	NAME(newfstatat),

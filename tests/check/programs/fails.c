@@ -135,6 +135,20 @@ static void mremap_shrinks(void)
 	need(mremap(buffer, SIZE, HALF, 0) == buffer, "mremap");
 }
 
+/* A mapping moves that may have been one of huge pages, but for what is registered behind it. */
+static void mremap_beside(void)
+{
+	const size_t huge = 2 << 20;
+	char *p = map(NULL, 2 * huge, 0);
+
+	p = (char *)(((uintptr_t)p + huge - 1) & ~(uintptr_t)(huge - 1));
+	buffer = p + SIZE;
+	register_buffer();
+	need(mremap(p, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP) != MAP_FAILED, "mremap");
+	need(mremap(p, SIZE, HALF, 0) == p, "mremap");
+	use(SIZE);
+}
+
 static void madvise_einval(void)
 {
 	need(!mlock(buffer, SIZE), "mlock");
@@ -321,6 +335,7 @@ static const struct row rows[] = {
 	{"mremap-grows", mremap_grows, SIZE},
 	{"mremap-shrinks", mremap_shrinks, HALF},
 	{"mremap-cuts-off", mremap_shrinks, SIZE},
+	{"mremap-beside", mremap_beside, 0},
 	{"madvise-einval", madvise_einval, SIZE},
 	{"madvise-half", madvise_half, SIZE},
 	{"madvise-enomem", madvise_enomem, SIZE},
