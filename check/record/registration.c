@@ -10,6 +10,7 @@
 #include "check/record/calls.h"
 #include "check/record/change.h"
 #include "check/record/depot.h"
+#include "check/record/files.h"
 #include "check/record/finding.h"
 #include "check/record/kept.h"
 #include "check/record/map.h"
@@ -107,6 +108,28 @@ static bool is_spared(const struct mmu_notifier_range *range, const struct check
 {
 	return check_change_spares_files(range) &&
 	       (__atomic_load_n(&p->entry, __ATOMIC_RELAXED) & MRN_PAGEMAP_FILE);
+}
+
+/* Before a change that spares files: notes which of those are, whose pages were not there when they were registered. */
+static void note_files(struct check_reg *reg, size_t first, uintptr_t end)
+{
+	struct check_files files;
+	bool begun = false;
+
+	for (size_t i = first; page_at(reg, i) < end; i++) {
+		uint64_t *entry = &reg->page[i].entry;
+
+		if (__atomic_load_n(entry, __ATOMIC_RELAXED) &
+		    (MRN_PAGEMAP_PRESENT | MRN_PAGEMAP_SWAPPED | MRN_PAGEMAP_FILE))
+			continue;
+		if (!begun)
+			check_files_begin(&files, page_at(reg, i), end);
+		begun = true;
+		if (check_files_have(&files, page_at(reg, i)))
+			__atomic_fetch_or(entry, MRN_PAGEMAP_FILE, __ATOMIC_RELAXED);
+	}
+	if (begun)
+		check_files_end(&files);
 }
 
 /* True if it says nothing of the page, after a call that has failed, that it is not in the page table. */
@@ -247,6 +270,8 @@ static bool invalidate(struct mmu_range_notifier *notifier, const struct mmu_not
 	}
 	mark.how = check_how(range->cause, check_depot_take());
 	mark.pinned = __atomic_load_n(&reg->pinned, __ATOMIC_ACQUIRE);
+	if (mark.pinned && check_change_spares_files(range) && !MRN_BROKEN(CHECK_CAME))
+		note_files(reg, (mark.start - reg->base) / mrn_page_size(), mark.end);
 	for (size_t i = (mark.start - reg->base) / mrn_page_size(); page_at(reg, i) < mark.end; i++)
 		if (!mark.pinned || !is_spared(range, &reg->page[i]))
 			any |= check_page_open(&reg->page[i], mark.how);

@@ -9,6 +9,7 @@ MRN_PART(CHECK_AGAIN);		/* what is pinned again counts as changed */
 MRN_PART(CHECK_BELIEVED);	/* a call that has failed has moved no page */
 MRN_PART(CHECK_APART);		/* findings that read the same are counted apart */
 MRN_PART(CHECK_CALLED);		/* a finding is in a library that the program calls */
+MRN_PART(CHECK_CAME);		/* a page that was not there when it was registered is no file's */
 MRN_PART(CHECK_CHANGES);	/* a change is not noted */
 MRN_PART(CHECK_AWAY);		/* a page that is not in the page table has been taken */
 MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */

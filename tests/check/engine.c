@@ -308,6 +308,63 @@ TEST(a_discard_leaves_shared_memory_its_pages)
 }
 TWIN(a_discard_leaves_shared_memory_its_pages, spared, BREAK(CHECK_SPARED));
 
+static void drop(void *start, size_t length)
+{
+	CHECK_EQ(madvise(start, length, MADV_DONTNEED), 0);
+}
+
+static struct check_reg *registered_unpinned(uint32_t flags)
+{
+	struct check_reg *reg = check_reg_begin(CHECK_UCX, addr(0), at(PAGES), flags);
+
+	CHECK(reg);
+	check_reg_done(reg, 7);
+	return reg;
+}
+
+/* The first half of a file's pages come after their registration, which pins nothing; the second never do. */
+TEST(a_discard_leaves_shared_memory_that_came_later)
+{
+	struct check_reg *reg, *unseen;
+	int fd = memfd_create("shared", MFD_CLOEXEC);
+
+	open_log();
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)at(PAGES)));
+	CHECK(mmap(memory, at(PAGES), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	      memory);
+	reg = registered_unpinned(0);
+	unseen = registered_unpinned(CHECK_UNSEEN_USES);
+	memset(memory, 1, at(PAGES / 2));
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, PAGES, drop);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(!only(CHECK_USE) && !only(CHECK_CHANGE));
+	CHECK_EQ(file->counts.changes, 0);
+	/* What takes the file's own pages counts. */
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_REMOVE, 0, PAGES, drop);
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(only(CHECK_USE) && only(CHECK_CHANGE));
+	check_reg_end(reg);
+	check_reg_end(unseen);
+}
+TWIN(a_discard_leaves_shared_memory_that_came_later, is_private, BREAK(CHECK_CAME));
+
+TEST(a_discard_takes_private_memory_that_came_later)
+{
+	struct check_reg *reg;
+
+	open_log();
+	drop(memory, at(PAGES));
+	reg = registered_unpinned(0);
+	memset(memory, 1, at(PAGES / 2));
+	announce(MMU_NOTIFY_CLEAR, MRN_CAUSE_DONTNEED, 0, PAGES, drop);
+	for (size_t page = 0; page < PAGES; page++)
+		check_use(reg, addr(page), 10, "each");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->count, PAGES);
+	check_reg_end(reg);
+}
+TWIN(a_discard_takes_private_memory_that_came_later, deaf, BREAK(CHECK_CHANGES));
+
 /* Shared memory that is unmapped and mapped again, where the page map has numbers. */
 TEST(the_same_page_is_no_other)
 {
@@ -340,11 +397,6 @@ TEST(the_same_page_is_no_other)
 	CHECK_EQ(only(CHECK_USE)->now, CHECK_NOW_NOTHING);
 }
 TWIN(the_same_page_is_no_other, unasked, BREAK(CHECK_NUMBERS));
-
-static void drop(void *start, size_t length)
-{
-	CHECK_EQ(madvise(start, length, MADV_DONTNEED), 0);
-}
 
 /* Registers a page after the start of a change that happens after the pin, or has happened before. */
 static struct check_reg *registered_meanwhile(bool before,
