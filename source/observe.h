@@ -32,7 +32,8 @@ struct mrn_observer {
 	bool (*sees)(long nr, long a[6], long *result);
 	/*
 	 * On the event path, before the end of an invalidation: the call that it was for has failed, or says that it has
-	 * moved nothing. Some pages of the range may have gone all the same. NULL: nobody wants to know.
+	 * moved nothing, or that it may have left a part alone. Some pages of the range may have gone all the same. NULL:
+	 * nobody wants to know.
 	 */
 	void (*doubts)(const struct mmu_notifier_range *token);
 };

@@ -182,7 +182,8 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 
 /*
  * A call that has failed has unmapped some of it, or nothing; if it takes pages, it has taken the first of these, if that was
- * there, or none. So has one that was left; but other pages may be there by now.
+ * there, or none. (process_madvise may leave that one and take others. What was there of them nobody knows.) So has one that was
+ * left; but other pages may be there by now.
  */
 static bool has_taken(const struct check_mark *m, const struct mmu_notifier_range *range)
 {

@@ -101,13 +101,20 @@ void mrn_bracket_madvise(struct mrn_bracket *b, const void *addr, size_t length,
 
 /* ------------------------------------------------------------------------------ process_madvise */
 
+/* No call returns it. */
+#define NEVER (-4096l)
+
 void mrn_bracket_madvise_anywhere(struct mrn_bracket *b, int advice)
 {
 	mrn_bracket_none(b);
 	add(b, advice, 0, UINTPTR_MAX);
+	b->whole = NEVER;
 }
 
 /*
+ * One token is for all ranges, and covers what is between them. The call returns how many bytes it has come: so all that the
+ * token covers has changed if no range is apart from the one before, and it has come to the end.
+ *
  * Nothing tells whose memory pidfd means: a process that shares this memory (CLONE_VM) has a pid of its own, and kcmp,
  * which could compare, may be refused. So all ranges are taken for this process's, and another's are invalidated for
  * nothing. count is the kernel's conversion of a size_t: it drops the upper half.
@@ -118,6 +125,8 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
 	enum { BATCH = 16 };
 	uintptr_t low = UINTPTR_MAX, high = 0;
 	struct iovec batch[BATCH];
+	bool apart = false;
+	size_t bytes = 0;
 
 	mrn_bracket_none(b);
 	if (mrn_advice_is_harmless(advice) || count > IOV_MAX ||
@@ -138,10 +147,14 @@ void mrn_bracket_process_madvise(struct mrn_bracket *b, const struct iovec *iov,
 
 			if (!mrn_pages_spanned(batch[i].iov_base, batch[i].iov_len, &start, &end))
 				continue;
+			apart |= bytes && start != high;
+			bytes += batch[i].iov_len;
 			low = start < low ? start : low;
 			high = end > high ? end : high;
 		}
 	}
 	if (low < high)
 		add(b, advice, low, high);
+	if (!MRN_BROKEN(BRACKET_PARTS))
+		b->whole = apart ? NEVER : (long)bytes;
 }

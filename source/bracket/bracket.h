@@ -23,11 +23,20 @@
 struct mrn_bracket {
 	struct mmu_notifier_range token[2]; /* mremap has a source and a destination */
 	unsigned int nr;
+	/* What a call returns that has changed all of that, if another value says that it was a part; or 0. */
+	long whole;
 };
 
 static inline void mrn_bracket_none(struct mrn_bracket *b)
 {
 	b->nr = 0;
+	b->whole = 0;
+}
+
+/* After a call that has returned r: it may have changed a part. */
+static inline bool mrn_bracket_is_part(const struct mrn_bracket *b, long r)
+{
+	return b->whole && b->whole != r;
 }
 
 /*
@@ -65,7 +74,7 @@ bool mrn_bracket_needs_no_look(struct mrn_bracket *b, enum mmu_notifier_event ev
 
 /*
  * Ends what was added, last first. Call once per bracket, even an empty one. failed: the call has, or it says that it has
- * moved nothing; so there may have been no change.
+ * moved nothing, or not all; so there may have been no change.
  */
 void mrn_bracket_end(struct mrn_bracket *b, bool failed);
 

@@ -13,6 +13,7 @@ MRN_PART(BRACKET_FRESH);     /* a reused address is not taken for a new one */
 MRN_PART(BRACKET_HULL);	     /* one token covers all mappings of a file and the gaps between */
 MRN_PART(BRACKET_HUGE);	     /* pages are not asked whether they are huge */
 MRN_PART(BRACKET_NESTED);    /* a fork in a handler that interrupts a fork shares its token */
+MRN_PART(BRACKET_PARTS);     /* what is between the ranges of a call counts as changed */
 MRN_PART(BRACKET_SIGNALS);   /* a handler may jump out of the announcement of a file's change */
 MRN_PART(BRACKET_LOOKS);     /* the bracket asks what a call changes even if nobody is to be told */
 MRN_PART(BRACKET_FREE);	     /* free and realloc are not bracketed */

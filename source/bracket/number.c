@@ -220,6 +220,6 @@ long mrn_bracket_number(mrn_real_call real, const struct mrn_call *call, long nr
 		return make(real, nr, came);
 	}
 	r = make(real, nr, came);
-	mrn_bracket_end(&bracket, mrn_sys_failed(r));
+	mrn_bracket_end(&bracket, mrn_sys_failed(r) || mrn_bracket_is_part(&bracket, r));
 	return r;
 }

@@ -52,6 +52,6 @@ MRN_INTERPOSED ssize_t process_madvise(int pidfd, const struct iovec *iov, size_
 		return remove_many(pidfd, iov, count, flags);
 	mrn_bracket_process_madvise(&b, iov, (unsigned int)count, advice);
 	r = MRN_REAL(process_madvise)(pidfd, iov, count, advice, flags);
-	mrn_bracket_end(&b, r < 0);
+	mrn_bracket_end(&b, r < 0 || mrn_bracket_is_part(&b, r));
 	return r;
 }

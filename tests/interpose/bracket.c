@@ -354,6 +354,36 @@ TEST(it_is_said_which_calls_have_failed)
 }
 TWIN(it_is_said_which_calls_have_failed, silent, BREAK(BRACKET_FAILED));
 
+TEST(it_is_said_which_calls_may_have_left_a_part)
+{
+	/* Side by side; with a gap; one after which there is nothing. */
+	const struct iovec beside[] = {{(void *)S(1), PAGE}, {(void *)S(2), 2 * PAGE}},
+			   apart[] = {{(void *)S(1), PAGE}, {(void *)S(3), PAGE}},
+			   behind[] = {{(void *)S(7), PAGE}, {(void *)S(8), PAGE}};
+	struct mmu_notifier mn = {.ops = &list_ops};
+	int self = (int)mrn_sys2(SYS_pidfd_open, getpid(), 0);
+
+	CHECK(self >= 0);
+	lay_anon();
+	if (mrn_sys6(SYS_process_madvise, self, (long)beside, 2, MADV_DONTNEED, 0, 0) != 3 * PAGE)
+		SKIP("this kernel's process_madvise takes harmless advice only");
+	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
+	for (size_t i = 0; i < NR(ways); i++) {
+		const way w = ways[i];
+		const long advice = MADV_DONTNEED, nr = SYS_process_madvise;
+
+		lay_anon();
+		CHECK_EQ(munmap((void *)S(8), PAGE), 0);
+		CHECK_EQ(doubts_of(w, nr, self, (long)beside, 1, advice, 0), 0);
+		CHECK_EQ(doubts_of(w, nr, self, (long)beside, 2, advice, 0), 0);
+		CHECK_EQ(doubts_of(w, nr, self, (long)apart, 2, advice, 0), 1);
+		CHECK_EQ(doubts_of(w, nr, self, (long)behind, 2, advice, 0), 1);
+	}
+	CHECK_EQ(mmu_notifier_unregister(&mn, mrn_mm_self()), 0);
+	close(self);
+}
+TWIN(it_is_said_which_calls_may_have_left_a_part, silent, BREAK(BRACKET_PARTS));
+
 /* ----------------------------------------------------------------------------------- each cause */
 
 TEST(munmap_call)

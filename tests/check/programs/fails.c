@@ -202,6 +202,49 @@ static void madvise_enomem(void)
 	failed(madvise(buffer, SIZE + HALF, MADV_DONTNEED), ENOMEM, "madvise");
 }
 
+/* ---- ranges of one call, around what is registered */
+
+static long advise(const struct iovec *ranges, size_t n)
+{
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	long r;
+
+	need(self >= 0, "pidfd_open");
+	r = syscall(SYS_process_madvise, self, ranges, n, MADV_DONTNEED, 0);
+	skip(r >= 0, "process_madvise");
+	close(self);
+	return r;
+}
+
+static void advise_around(void)
+{
+	char *all = map(NULL, 3 * SIZE, 0);
+	const struct iovec ranges[] = {{all, SIZE}, {all + 2 * SIZE, SIZE}};
+
+	buffer = all + SIZE;
+	register_buffer();
+	need(advise(ranges, 2) == 2 * SIZE, "process_madvise");
+	use(SIZE);
+}
+
+/* The second refuses, so the third is left. */
+static void advise_short(void)
+{
+	char *other = map(NULL, 2 * SIZE, 0);
+	const struct iovec ranges[] = {{other, SIZE}, {other + SIZE, SIZE}, {buffer, SIZE}};
+
+	need(!mlock(other + SIZE, SIZE), "mlock");
+	need(advise(ranges, 3) == SIZE, "process_madvise");
+}
+
+static void advise_half(void)
+{
+	char *other = map(NULL, SIZE, 0);
+	const struct iovec ranges[] = {{other, SIZE}, {buffer + HALF, HALF}};
+
+	need(advise(ranges, 2) == SIZE + HALF, "process_madvise");
+}
+
 /* ---- otherwise registered, or not at all */
 
 static char *huge_block;
@@ -340,6 +383,10 @@ static const struct row rows[] = {
 	{"madvise-half", madvise_half, SIZE},
 	{"madvise-enomem", madvise_enomem, SIZE},
 	{"shmat-sealed", shmat_sealed, SIZE},
+	{"advise-around", advise_around, 0},
+	{"advise-short", advise_short, SIZE},
+	{"advise-half", advise_half, SIZE},
+	{"advise-other-half", advise_half, HALF},
 	{"uffd", uffd, SIZE},
 	{"realloc-enomem", realloc_enomem, 0},
 	{"realloc-shrinks", realloc_shrinks, 0},
