@@ -14,9 +14,11 @@
  * that id. It is no flight, but what it brings back counts for the group that has the id then. A request of which nobody
  * knows what it brings back costs the group's table; and if the group is not there, those of all that come.
  */
+#include <string.h>
 #include <sys/syscall.h>
 
 #include "check/record/flight.h"
+#include "check/record/keys.h"
 #include "check/record/uring_internal.h"
 #include "check/record/uring_provided.h"
 #include "os/container_of.h"
@@ -26,14 +28,18 @@
 struct group {
 	struct check_pooled pooled;
 	struct check_reg *reg;
-	uint32_t id, next; /* next: the number of the ring's next one */
-	uint32_t awaited;  /* requests that take one of its buffers */
-	uint32_t placed;   /* the flight of one that has been placed; 0: none */
-	bool may_have_more;
+	uint32_t id;
+	uint32_t next, before; /* numbers of the ring's, by which it is taken out */
+	uint32_t awaited;      /* requests that take one of its buffers */
+	uint32_t placed;       /* the flight of one that has been placed; 0: none */
+	bool is_in[URING_GROUP_LISTS];
+	uint32_t then[URING_GROUP_LISTS]; /* the next one of the list */
 	struct uring_provided provided;
 };
 
 static struct check_pool pool = CHECK_POOL(struct group, pooled);
+/* The numbers of groups, by ring and id. */
+static struct check_keys ids;
 
 static struct group *at(uint32_t number)
 {
@@ -42,13 +48,53 @@ static struct group *at(uint32_t number)
 	return pooled ? container_of(pooled, struct group, pooled) : NULL;
 }
 
+static struct check_key key_of(const struct uring_ring *r, uint32_t id)
+{
+	return (struct check_key){(uintptr_t)r, id};
+}
+
 static struct group *at_id(const struct uring_ring *r, uint32_t id)
 {
-	struct group *g = at(r->groups);
+	struct check_value value;
 
-	while (g && g->id != id)
-		g = at(g->next);
-	return g;
+	return check_keys_find(&ids, key_of(r, id), &value) ? at((uint32_t)value.word[0]) : NULL;
+}
+
+static void add(struct uring_ring *r, struct group *g, enum uring_group_list list)
+{
+	if (g->is_in[list])
+		return;
+	g->is_in[list] = true;
+	g->then[list] = r->groups_in[list];
+	r->groups_in[list] = g->pooled.number;
+}
+
+static void leave(struct uring_ring *r, struct group *g, enum uring_group_list list)
+{
+	uint32_t *link = &r->groups_in[list];
+
+	if (!g->is_in[list])
+		return;
+	while (*link != g->pooled.number)
+		link = &at(*link)->then[list];
+	*link = g->then[list];
+	g->is_in[list] = false;
+}
+
+/* False without memory. */
+static bool link_in(struct uring_ring *r, struct group *g)
+{
+	const struct check_value value = {.word = {g->pooled.number}};
+	struct group *next = at(r->groups);
+
+	if (check_keys_put(&ids, key_of(r, g->id), value))
+		return false;
+	g->before = 0;
+	g->next = r->groups;
+	if (next)
+		next->before = g->pooled.number;
+	r->groups = g->pooled.number;
+	return true;
 }
 
 static void put(struct group *g)
@@ -62,13 +108,15 @@ static void put(struct group *g)
 	check_pool_put(&pool, &g->pooled);
 }
 
-void uring_put_groups(uint32_t first)
+void uring_put_groups(const struct uring_ring *r, uint32_t first)
 {
 	struct group *g = at(first);
 
 	while (g) {
 		const uint32_t next = g->next;
+		struct check_value value;
 
+		check_keys_take(&ids, key_of(r, g->id), &value);
 		put(g);
 		g = at(next);
 	}
@@ -76,6 +124,7 @@ void uring_put_groups(uint32_t first)
 
 void uring_restart_groups(void)
 {
+	check_keys_clear(&ids);
 	check_pool_restart(&pool);
 }
 
@@ -110,7 +159,7 @@ static struct group *make(uint32_t id)
 	g->reg = NULL;
 	g->id = id;
 	g->awaited = g->placed = 0;
-	g->may_have_more = false;
+	memset(g->is_in, 0, sizeof(g->is_in));
 	g->provided = (struct uring_provided){.is_lost = true};
 	return g;
 }
@@ -133,14 +182,18 @@ static struct group *begin(const struct io_uring_buf_reg *reg)
 /* Takes it out; NULL if there is none. */
 static struct group *take_out(struct uring_ring *r, uint32_t id)
 {
-	struct group *g;
+	struct check_value value;
+	struct group *g = check_keys_take(&ids, key_of(r, id), &value) ? at((uint32_t)value.word[0])
+								       : NULL;
 
-	for (uint32_t *link = &r->groups; (g = at(*link)); link = &g->next)
-		if (g->id == id) {
-			*link = g->next;
-			uring_forget_group(r, g->pooled.number);
-			break;
-		}
+	if (!g)
+		return NULL;
+	leave(r, g, URING_AWAITED);
+	leave(r, g, URING_MAY_HAVE_MORE);
+	*(g->before ? &at(g->before)->next : &r->groups) = g->next;
+	if (g->next)
+		at(g->next)->before = g->before;
+	uring_forget_group(r, g->pooled.number);
 	return g;
 }
 
@@ -150,6 +203,7 @@ static void install(struct group *g, uint32_t fd, bool is_registered,
 {
 	struct uring_ring *r = uring_take(fd, is_registered);
 	struct group *was;
+	bool is_in;
 
 	if (!r) {
 		put(g);
@@ -162,11 +216,12 @@ static void install(struct group *g, uint32_t fd, bool is_registered,
 	if (r->is_seen)
 		uring_completed(r);
 	open_provided(g, r, fd, is_registered, reg);
-	g->next = r->groups;
-	r->groups = g->pooled.number;
+	is_in = link_in(r, g);
 	uring_unlock(r);
 	if (was)
 		put(was);
+	if (!is_in)
+		put(g);
 }
 
 bool uring_registers_group(long a[6], long *result)
@@ -241,8 +296,10 @@ uint32_t uring_group_given(struct uring_ring *r, const struct io_uring_sqe *sqe)
 		if (!g)
 			return URING_OTHER_GROUP;
 		g->provided.is_lost = r->groups_to_lose;
-		g->next = r->groups;
-		r->groups = g->pooled.number;
+		if (!link_in(r, g)) {
+			put(g);
+			return URING_OTHER_GROUP;
+		}
 	}
 	/* Others the kernel refuses, and their completion tells. */
 	if (sqe->fd > 0 && sqe->fd <= URING_MOST_PROVIDED && sqe->off < URING_MOST_PROVIDED)
@@ -258,7 +315,8 @@ void uring_group_awaited(struct uring_ring *r, uint32_t group)
 	if (!g)
 		return;
 	g->awaited++;
-	g->may_have_more = r->may_have_more = true;
+	add(r, g, URING_AWAITED);
+	add(r, g, URING_MAY_HAVE_MORE);
 }
 
 void uring_group_done(uint32_t group, uint32_t flight)
@@ -288,7 +346,7 @@ void uring_group_back(struct uring_ring *r, uint32_t group, const struct io_urin
 	uring_provided_back(&g->provided, cqe->flags >> IORING_CQE_BUFFER_SHIFT,
 			    cqe->res > 0 ? (uint32_t)cqe->res : 0,
 			    cqe->flags & URING_CQE_F_BUF_MORE);
-	g->may_have_more = r->may_have_more = true;
+	add(r, g, URING_MAY_HAVE_MORE);
 }
 
 void uring_group_lose(struct uring_ring *r, uint32_t group)
@@ -309,14 +367,16 @@ void uring_groups_lose(struct uring_ring *r)
 
 void uring_groups_look(struct uring_ring *r)
 {
-	if (!r->may_have_more)
-		return;
-	r->may_have_more = false;
-	for (struct group *g = at(r->groups); g; g = at(g->next)) {
-		if (!g->may_have_more)
-			continue;
-		g->may_have_more = false;
+	struct group *g = at(r->groups_in[URING_MAY_HAVE_MORE]);
+
+	/* A look may find completions, which add to the list anew. */
+	r->groups_in[URING_MAY_HAVE_MORE] = 0;
+	while (g) {
+		const uint32_t next = g->then[URING_MAY_HAVE_MORE];
+
+		g->is_in[URING_MAY_HAVE_MORE] = false;
 		uring_provided_look(r, &g->provided);
+		g = at(next);
 	}
 }
 
@@ -327,11 +387,12 @@ void uring_groups_place(struct uring_ring *r, uintptr_t start, uintptr_t end)
 {
 	unsigned int looks = 0;
 
-	for (struct group *g = at(r->groups); g; g = at(g->next)) {
+	for (struct group *g = at(r->groups_in[URING_AWAITED]), *next; g; g = next) {
 		uint32_t flight = 0, most = 0;
 		uintptr_t addr = 0;
 		size_t length = 0;
 
+		next = at(g->then[URING_AWAITED]);
 		if (g->awaited && looks++ < MOST_LOOKS)
 			uring_provided_look(r, &g->provided);
 		/* The look may have ended requests. */
@@ -343,5 +404,7 @@ void uring_groups_place(struct uring_ring *r, uintptr_t start, uintptr_t end)
 			check_flight_place(g->placed, 0, 0);
 		g->placed = flight;
 		check_flight_place(flight, addr, length);
+		if (!g->awaited)
+			leave(r, g, URING_AWAITED);
 	}
 }

@@ -45,6 +45,13 @@ struct uring_view {
 
 struct uring_flights; /* uring_complete.c */
 
+/* Some of a ring's groups of provided buffers. */
+enum uring_group_list {
+	URING_AWAITED,	     /* requests take, or took, one of their buffers */
+	URING_MAY_HAVE_MORE, /* the program may have provided more */
+	URING_GROUP_LISTS
+};
+
 struct uring_ring {
 	struct check_pooled pooled;
 	uint64_t holder; /* atomic: the thread that has the lock; 0: nobody */
@@ -58,8 +65,8 @@ struct uring_ring {
 
 	struct uring_buffers buffers; /* that are registered */
 	uint32_t groups;	      /* of provided buffers: uring_groups.c */
-	bool may_have_more;	      /* the program may have provided more in one of them */
-	bool groups_to_lose;	      /* of those that come nobody will know what the kernel has */
+	uint32_t groups_in[URING_GROUP_LISTS];
+	bool groups_to_lose; /* of those that come nobody will know what the kernel has */
 
 	uint32_t stack;	    /* of the call that submits just now, once it has been taken */
 	uint32_t looked;    /* submissions before this one have been looked at */
@@ -128,7 +135,7 @@ bool uring_unregisters_group(long a[6]);
 void uring_group_made_by_library(uint32_t fd, bool is_registered,
 				 const struct io_uring_buf_reg *reg);
 /* The ring's, without its lock. */
-void uring_put_groups(uint32_t first);
+void uring_put_groups(const struct uring_ring *r, uint32_t first);
 /* In a forked child. */
 void uring_restart_groups(void);
 

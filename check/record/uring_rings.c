@@ -88,7 +88,7 @@ static void put(struct uring_ring *r)
 	uring_view_close(r);
 	uring_unlock(r);
 	uring_put_buffers(&buffers);
-	uring_put_groups(groups);
+	uring_put_groups(r, groups);
 	check_pool_put(&pool, &r->pooled);
 }
 

@@ -248,6 +248,44 @@ static void second(void)
 	unmap(groups[1].addr[2], SIZE);
 }
 
+enum { OTHERS = 4000, FIRST_OTHER = 1000 };
+
+/* They share the memory of one ring, and no request takes a buffer of theirs. */
+static void other_groups(int op, unsigned short first, unsigned short step)
+{
+	static char *at;
+
+	at = at ? at : map(PAGE);
+	for (unsigned short i = first; i < OTHERS; i += step) {
+		struct io_uring_buf_reg group = {.ring_addr = (uintptr_t)at,
+						 .ring_entries = ENTRIES,
+						 .bgid = (unsigned short)(FIRST_OTHER + i)};
+
+		if (op == IORING_UNREGISTER_PBUF_RING)
+			group = (struct io_uring_buf_reg){.bgid = group.bgid};
+		skip(!ring_register(&ring, (unsigned int)op, &group, 1), "so many groups");
+	}
+}
+
+/* One of many, some of which have gone, and others have come. */
+static void of_many(void)
+{
+	unsigned short n;
+
+	open_ring();
+	other_groups(IORING_REGISTER_PBUF_RING, 0, 2);
+	add_group(0);
+	other_groups(IORING_REGISTER_PBUF_RING, 1, 2);
+	other_groups(IORING_UNREGISTER_PBUF_RING, 0, 3);
+	receive(0, 0);
+	n = gets(10);
+	unmap(g->addr[n], SIZE);
+	provide_new(n);
+	other_groups(IORING_REGISTER_PBUF_RING, 0, 3);
+	receive(0, 0);
+	unmap(g->addr[2], SIZE);
+}
+
 static void given(void)
 {
 	open_given();
@@ -596,6 +634,7 @@ static const struct ring_case cases[] = {
 	{"kernel-s-ring", kernel_s_ring},
 	{"rest", rest},
 	{"second", second},
+	{"of-many", of_many},
 	{"given", given},
 	{"given-again", given_again},
 	{"given-taken", given_taken},
