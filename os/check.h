@@ -45,6 +45,8 @@
 MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
 MRN_PART(FORK_ROOM); /* and keeps its parent's room */
 
+MRN_PART(PAGES_KEPT); /* no addresses are kept for later */
+
 MRN_PART(CANCEL_HOLD); /* a thread may be cancelled inside a callback */
 
 /* Not a defect: the library as in a release, which does not look for misuse. */

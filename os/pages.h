@@ -35,6 +35,13 @@ static inline uintptr_t mrn_page_up(uintptr_t addr)
 #define MRN_PAGES_ROOM 64
 
 /*
+ * Keeps 208 MiB of addresses for later allocations, so that these do not take holes that the program makes meanwhile either:
+ * 4096 of single pages, 64 MiB of 64 KiB each, and 128 MiB of larger ones. They cost no memory. None are kept if the program
+ * has a limit of addresses (RLIMIT_AS). Call it once, before there are other threads.
+ */
+void mrn_pages_keep(void);
+
+/*
  * Zeroed private pages, size rounded up; NULL without memory. Preserves errno. The first call reserves room for later
  * small allocations, so that these do not take holes that the program has made meanwhile.
  */

@@ -107,6 +107,7 @@ const struct mrn_own_call mrn_own_calls[] = {
 	/* More than there can be. */
 	CALL(ppoll, 0, UINT_MAX),
 	CALL(pread64, -1),
+	CALL(prlimit64, 0, RLIMIT_AS),
 	CALL(prlimit64, 0, RLIMIT_NOFILE),
 	CALL(prlimit64, 0, RLIMIT_FSIZE),
 	CALL(process_vm_readv, 0),

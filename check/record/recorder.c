@@ -10,6 +10,7 @@
 #include "check/record/flight.h"
 #include "check/record/mark.h"
 #include "check/record/registration.h"
+#include "os/pages.h"
 #include "watch/record/exec_plan.h"
 #include "watch/record/images.h"
 #include "watch/record/lane.h"
@@ -72,6 +73,7 @@ int watch_recorder_start(void)
 
 	if (r)
 		return r;
+	mrn_pages_keep();
 	watch_modules_look(now);
 	r = mmu_notifier_register(&notifier, mrn_mm_self());
 	return r ? r : check_interfaces_start();

@@ -1134,6 +1134,51 @@ struct thing {
 
 static struct check_pool things = CHECK_POOL(struct thing, pooled);
 
+/* The addresses that a program has freed stay free, however many things there come to be meanwhile. */
+TEST(what_grows_takes_no_hole)
+{
+	enum { HOLES = 8, HOLE = 65536, MANY = 200000, SINGLE = 1000 };
+	char *hole[HOLES];
+
+	mrn_pages_keep();
+	for (size_t i = 0; i < HOLES; i++) {
+		hole[i] = mmap(NULL, 3 * HOLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(hole[i] != MAP_FAILED);
+		hole[i] += HOLE;
+		CHECK_EQ(munmap(hole[i], HOLE), 0);
+	}
+	for (size_t i = 0; i < MANY; i++)
+		CHECK(check_pool_get(&things));
+	for (size_t i = 0; i < SINGLE; i++)
+		CHECK(mrn_pages_alloc(1));
+	CHECK(mrn_pages_alloc(32 << 20));
+	for (size_t i = 0; i < HOLES; i++)
+		CHECK(mmap(hole[i], HOLE, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == hole[i]);
+}
+TWIN(what_grows_takes_no_hole, unkept, BREAK(PAGES_KEPT));
+
+/* What is given back is taken again, and found zeroed; what is beside it stays. */
+TEST(kept_pages_come_again)
+{
+	static const size_t sizes[] = {4096, 5 * 4096, 65536, 3 * 65536 + 4096, 8 << 20};
+	char *p[3];
+
+	mrn_pages_keep();
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (size_t k = 0; k < 3; k++) {
+			p[k] = mrn_pages_alloc(sizes[i]);
+			CHECK(p[k] && !p[k][0] && !p[k][sizes[i] - 1]);
+			p[k][0] = p[k][sizes[i] - 1] = (char)(k + 1);
+		}
+		mrn_pages_free(p[1], sizes[i]);
+		CHECK(mrn_pages_alloc(sizes[i]) == p[1]);
+		CHECK(!p[1][0] && !p[1][sizes[i] - 1]);
+		CHECK(p[0][0] == 1 && p[0][sizes[i] - 1] == 1);
+		CHECK(p[2][0] == 3 && p[2][sizes[i] - 1] == 3);
+	}
+}
+
 static void *take_and_put(void *arg)
 {
 	enum { HELD = 3 };
