@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "os/check.h"
+
 /* --------------------------------------------------------------------------------- call sites */
 
 /*
@@ -18,23 +20,23 @@
 #define SITES 256
 static struct site {
 	const void *caller; /* atomic: NULL until the others are set */
-	void *const *next;  /* says which function */
+	const struct mrn_behind *behind;
 	void *found;
 } sites[SITES];
 static uint32_t nr_sites; /* atomic: more than SITES if it has been full */
 
-static void *known_at(void *const *next, const void *caller)
+static void *known_at(const struct mrn_behind *behind, const void *caller)
 {
 	const uint32_t n = __atomic_load_n(&nr_sites, __ATOMIC_RELAXED);
 
 	for (uint32_t i = 0; i < n && i < SITES; i++)
 		if (__atomic_load_n(&sites[i].caller, __ATOMIC_ACQUIRE) == caller &&
-		    sites[i].next == next)
+		    sites[i].behind == behind)
 			return sites[i].found;
 	return NULL;
 }
 
-static void know_at(void *const *next, const void *caller, void *found)
+static void know_at(const struct mrn_behind *behind, const void *caller, void *found)
 {
 	uint32_t i;
 
@@ -43,7 +45,7 @@ static void know_at(void *const *next, const void *caller, void *found)
 	i = __atomic_fetch_add(&nr_sites, 1, __ATOMIC_RELAXED);
 	if (i >= SITES)
 		return;
-	sites[i].next = next;
+	sites[i].behind = behind;
 	sites[i].found = found;
 	__atomic_store_n(&sites[i].caller, caller, __ATOMIC_RELEASE);
 }
@@ -180,35 +182,53 @@ static void *find_next(const char *name)
 	return found;
 }
 
-static void *look_up(void **next, const char *name, const char *const *libraries,
-		     const void *caller)
+static void *look_up(struct mrn_behind *behind, const void *caller)
 {
-	void *found = find_next(name);
+	void *found = find_next(behind->name);
 
+	MRN_HOOK(behind_looks, behind->name);
 	if (found) {
-		__atomic_store_n(next, found, __ATOMIC_RELAXED);
+		__atomic_store_n(&behind->next, found, __ATOMIC_RELAXED);
 		return found;
 	}
-	found = find_at(name, caller);
-	for (; *libraries && !found; libraries++)
-		found = find_in(*libraries, name);
+	found = find_at(behind->name, caller);
+	for (size_t i = 0; behind->libraries[i] && !found; i++)
+		found = find_in(behind->libraries[i], behind->name);
 	if (!found)
-		found = find_anywhere(name);
+		found = find_anywhere(behind->name);
 	if (found)
-		know_at(next, caller, found);
+		know_at(behind, caller, found);
 	return found;
 }
 
-void *mrn_behind_find(void **next, const char *name, const char *const *libraries,
-		      const void *caller)
+void *mrn_behind_find(struct mrn_behind *behind, const void *caller)
 {
-	void *found = __atomic_load_n(next, __ATOMIC_RELAXED);
+	void *found = __atomic_load_n(&behind->next, __ATOMIC_RELAXED);
 	int err = errno;
 
 	if (!found)
-		found = known_at(next, caller);
+		found = known_at(behind, caller);
 	if (!found)
-		found = look_up(next, name, libraries, caller);
+		found = look_up(behind, caller);
 	errno = err;
 	return found;
+}
+
+/* All of this library's, which the linker puts side by side; it may have none. */
+extern struct mrn_behind *first[] __asm__("__start_mrn_behind")
+	__attribute__((weak, visibility("hidden")));
+extern struct mrn_behind *end[] __asm__("__stop_mrn_behind")
+	__attribute__((weak, visibility("hidden")));
+
+void mrn_behind_look(void)
+{
+	int err = errno;
+
+	if (MRN_BROKEN(BEHIND_EARLY))
+		return;
+	for (struct mrn_behind **b = first; b != end; b++)
+		if (!__atomic_load_n(&(*b)->next, __ATOMIC_RELAXED))
+			__atomic_store_n(&(*b)->next, find_next((*b)->name), __ATOMIC_RELAXED);
+	dlerror();
+	errno = err;
 }

@@ -45,6 +45,10 @@
 MRN_PART(FORK_WIPE); /* a forked child finds what its parent wrote */
 MRN_PART(FORK_ROOM); /* and keeps its parent's room */
 
+MRN_PART(BEHIND_EARLY); /* what is behind a function is looked for when it is called */
+/* os/behind.c: this one is looked for at a call. */
+MRN_HOOK_TYPE(behind_looks, const char *name);
+
 MRN_PART(PAGES_KEPT); /* no addresses are kept for later */
 
 MRN_PART(CANCEL_HOLD); /* a thread may be cancelled inside a callback */

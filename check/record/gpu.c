@@ -88,9 +88,9 @@ static struct check_reg *reg_of(const struct check_value *value)
 /* ------------------------------------------------------------------------------- contexts and devices */
 
 /*
- * The function of this name in the library of another one, behind, which the program has called. It is looked for once:
- * that takes the loader's lock, which a thread may hold that waits for this one, and loses what dlerror would say. So it
- * is asked for only when it must be there, and is not there later if it is not now.
+ * The function of this name in the library of another one, behind, which the program has called. It is looked for once: that
+ * may take the loader's lock, which a thread may hold that waits for this one. So it is asked for only when it must be there,
+ * and is not there later if it is not now.
  */
 #define FOUND_WITH(behind, name, ...)                                                             \
 	__extension__({                                                                           \

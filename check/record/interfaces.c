@@ -5,6 +5,7 @@
 #include "check/record/gpu.h"
 #include "check/record/uring.h"
 #include "check/record/vfio.h"
+#include "os/behind.h"
 #ifdef MRN_HAVE_FABRIC
 #include "check/record/fabric.h"
 #endif
@@ -14,6 +15,12 @@
 #ifdef MRN_HAVE_VERBS
 #include "check/record/verbs.h"
 #endif
+
+/* What was there when the program was loaded; of what is opened later, at the first call. */
+__attribute__((constructor)) static void look_behind(void)
+{
+	mrn_behind_look();
+}
 
 int check_interfaces_start(void)
 {

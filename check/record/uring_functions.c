@@ -357,11 +357,8 @@ EXPORTED int io_uring_enter(unsigned int fd, unsigned int submit, unsigned int w
 EXPORTED int enter2(unsigned int fd, unsigned int submit, unsigned int wait, unsigned int flags,
 		    const void *arg, size_t size)
 {
-	static void *found;
-	static const char *const libraries[] = {LIBRARY, NULL};
 	__typeof__(&enter2) next =
-		(__typeof__(&enter2))mrn_behind_find(&found, "io_uring_enter2", libraries,
-						     __builtin_return_address(0));
+		MRN_BEHIND_NAMED(__builtin_return_address(0), enter2, "io_uring_enter2", LIBRARY);
 	long result;
 
 	if (check_uncaught(SYS_io_uring_enter, fd, submit, wait, flags, &result))

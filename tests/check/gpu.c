@@ -3,7 +3,9 @@
 #include "check/record/gpu.h"
 
 #include "check/shared/check.h"
+#include "os/behind.h"
 #include "tests/check/stub.h"
+#include "tests/harness/break.h"
 #include "tests/harness/test.h"
 
 #define LENGTH 4096
@@ -37,6 +39,25 @@ static const struct way {
 };
 
 static char memory[4 * LENGTH] __attribute__((aligned(LENGTH)));
+
+static void looked(const char *name)
+{
+	FAIL("%s is looked for when it is called", name);
+}
+
+/* A call needs no loader's lock if the library was there at the start. */
+TEST(what_is_behind_is_looked_for_before)
+{
+	mrn_behind_look();
+	mrn_check_behind_looks_hook = looked;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		if (ways[i].reg(memory, LENGTH, 0))
+			SKIP("memory cannot be locked here");
+		CHECK_EQ(ways[i].unreg(memory), 0);
+	}
+	CHECK_EQ(cudaDeviceReset(), 0);
+}
+TWIN(what_is_behind_is_looked_for_before, late, BREAK(BEHIND_EARLY));
 
 /* The runtime calls the driver by name, which leads to ours: that is no second registration. */
 TEST(a_registration_is_followed_once_until_it_ends)
