@@ -42,6 +42,15 @@ static struct check_keys mappings;
 enum { REG, LENGTH };
 static uint32_t live; /* about how many: 0 only if there are none */
 
+/*
+ * By descriptor, the container that it keeps: a group that is in it, or a device of such a group. Without the last of them
+ * the container has no IOMMU, and no mappings.
+ */
+static struct check_keys keepers;
+enum { CONTAINER };
+static bool keepers_seen; /* there has been one */
+static bool keepers_lost; /* there may be more */
+
 static uintptr_t scope_of(long fd, uint32_t ioas)
 {
 	return (uintptr_t)ioas << 32 | (uint32_t)fd;
@@ -199,6 +208,93 @@ static bool destroy(const long a[6], long *result)
 	return true;
 }
 
+/* --------------------------------------------------------------------------------------- keepers */
+
+static struct check_key keeper(uint32_t fd)
+{
+	return (struct check_key){.scope = scope_of(fd, 0)};
+}
+
+static void keep(uint32_t fd, uint64_t container)
+{
+	struct check_value old, value = {.word = {[CONTAINER] = container}};
+
+	/* It has been closed without our seeing it. */
+	check_keys_take(&keepers, keeper(fd), &old);
+	__atomic_store_n(&keepers_seen, true, __ATOMIC_RELAXED);
+	if (check_keys_put(&keepers, keeper(fd), value))
+		__atomic_store_n(&keepers_lost, true, __ATOMIC_RELAXED);
+}
+
+struct others {
+	uint64_t container;
+	bool *found;
+};
+
+static bool is_other(struct check_key key, const struct check_value *value, const void *arg)
+{
+	const struct others *others = arg;
+
+	*others->found |= value->word[CONTAINER] == others->container;
+	return false;
+}
+
+/* It has been taken out. */
+static void has_left(const struct check_value *value)
+{
+	uint64_t container = value->word[CONTAINER];
+	bool found = false;
+
+	/* Orders the taking before the look at the others: of two threads that take the last two, one finds none. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	check_keys_sweep(&keepers, is_other, &(struct others){container, &found}, NULL);
+	if (!found && !__atomic_load_n(&keepers_lost, __ATOMIC_RELAXED))
+		end((struct range){.scope = scope_of((long)container, 0),
+				   .mask = UINTPTR_MAX,
+				   ALL_ADDRESSES});
+}
+
+static void leave(uint32_t fd)
+{
+	struct check_value value;
+
+	if (check_keys_take(&keepers, keeper(fd), &value))
+		has_left(&value);
+}
+
+static bool set_container(const long a[6], long *result)
+{
+	int32_t container;
+
+	if (check_read(&container, (uintptr_t)a[2], sizeof(container)))
+		return false;
+	*result = check_call_make(SYS_ioctl, a);
+	if (!failed(*result))
+		keep((uint32_t)a[0], (uint32_t)container);
+	return true;
+}
+
+/* The kernel refuses it while there are devices. */
+static bool unset_container(const long a[6], long *result)
+{
+	*result = check_call_make(SYS_ioctl, a);
+	if (!failed(*result))
+		leave((uint32_t)a[0]);
+	return true;
+}
+
+static bool get_device(const long a[6], long *result)
+{
+	struct check_value group;
+
+	if (!check_keys_find(&keepers, keeper((uint32_t)a[0]), &group))
+		return false;
+	*result = check_call_make(SYS_ioctl, a);
+	if (!failed(*result) && !MRN_BROKEN(CHECK_VFIO_DEVICE))
+		keep((uint32_t)*result, group.word[CONTAINER]);
+	return true;
+}
+
 /* ---------------------------------------------------------------------------------------- calls */
 
 bool check_vfio_ioctl(long a[6], long *result)
@@ -215,6 +311,12 @@ bool check_vfio_ioctl(long a[6], long *result)
 		return unmap_by_iommufd(a, result);
 	case IOMMUFD_DESTROY:
 		return destroy(a, result);
+	case VFIO_GROUP_SET_CONTAINER:
+		return set_container(a, result);
+	case VFIO_GROUP_UNSET_CONTAINER:
+		return unset_container(a, result);
+	case VFIO_GROUP_GET_DEVICE_FD:
+		return get_device(a, result);
 	default:
 		return false;
 	}
@@ -223,6 +325,7 @@ bool check_vfio_ioctl(long a[6], long *result)
 /* The descriptor's number is free from now on. */
 static void end_descriptor(uint32_t fd)
 {
+	leave(fd);
 	end((struct range){.scope = fd, .mask = UINT32_MAX, ALL_ADDRESSES});
 }
 
@@ -251,7 +354,11 @@ bool check_vfio_close_range(long a[6], long *result)
 {
 	const unsigned int later = 1u << 2; /* CLOSE_RANGE_CLOEXEC: not now */
 
-	if (__atomic_load_n(&live, __ATOMIC_RELAXED) && !((unsigned int)a[2] & later))
+	if ((unsigned int)a[2] & later)
+		return false;
+	if (__atomic_load_n(&keepers_seen, __ATOMIC_RELAXED))
+		check_keys_sweep(&keepers, is_closed, a, has_left);
+	if (__atomic_load_n(&live, __ATOMIC_RELAXED))
 		check_keys_sweep(&mappings, is_closed, a, ended);
 	return false;
 }
@@ -259,5 +366,7 @@ bool check_vfio_close_range(long a[6], long *result)
 void check_vfio_restart(void)
 {
 	check_keys_clear(&mappings);
+	check_keys_clear(&keepers);
 	live = 0;
+	keepers_seen = keepers_lost = false;
 }

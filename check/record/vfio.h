@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Memory that a device may reach through an IOMMU, by VFIO's or iommufd's ioctls. What the device does with it, nobody
- * here sees. A mapping ends when it is unmapped, or with the number of its descriptor; a copy of that is not known.
+ * here sees. A mapping ends when it is unmapped, or with the number of its descriptor; or, as the kernel has it, when the
+ * last group leaves its container. Copies of descriptors are not known.
  */
 #ifndef MRN_CHECK_VFIO_H
 #define MRN_CHECK_VFIO_H

@@ -52,6 +52,7 @@ MRN_PART(CHECK_UNPINNED);	/* what may not be pinned is in doubt, too */
 MRN_PART(CHECK_VERBS_IOVA);	/* work requests name memory by the program's addresses */
 MRN_PART(CHECK_VERBS_REFUSED);	/* a region has ended although that was refused */
 MRN_PART(CHECK_VERBS_TWICE);	/* what libibverbs calls by name is a registration of its own */
+MRN_PART(CHECK_VFIO_DEVICE);	/* a device does not keep its container's mappings */
 MRN_PART(CHECK_VFIO_REFUSED);	/* a mapping is there although it was refused */
 MRN_PART(CHECK_WHOLE);		/* a change of a part counts as one of all of it */
 

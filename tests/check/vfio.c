@@ -192,6 +192,99 @@ TEST(mappings_end_with_the_descriptor)
 	check_live(other, false);
 }
 
+/* Groups, and a device of the first. */
+enum { GROUP = 20, GROUP2, DEVICE_OF_GROUP };
+
+static void group_in(long group, int container)
+{
+	CHECK(call(group, VFIO_GROUP_SET_CONTAINER, &container));
+}
+
+static void device_of(long group, long fd)
+{
+	answer = fd;
+	CHECK(call(group, VFIO_GROUP_GET_DEVICE_FD, "0000:00:03.0"));
+	answer = 0;
+}
+
+static void shut(long fd)
+{
+	long close[6] = {fd}, result;
+
+	CHECK(!check_vfio_close(close, &result));
+}
+
+TEST(mappings_end_with_the_last_group_of_their_container)
+{
+	const struct check_reg *a, *other = map(OTHER, 0, 1);
+
+	group_in(GROUP, DEVICE);
+	group_in(GROUP2, DEVICE);
+	group_in(GROUP2 + 10, OTHER);
+	a = map(DEVICE, 0, 1);
+	shut(GROUP);
+	check_live(a, true);
+	answer = -EBUSY;
+	CHECK(call(GROUP2, VFIO_GROUP_UNSET_CONTAINER, NULL));
+	check_live(a, true);
+	answer = 0;
+	CHECK(call(GROUP2, VFIO_GROUP_UNSET_CONTAINER, NULL));
+	check_live(a, false);
+	check_live(other, true);
+	/* The group is not in it any more. */
+	a = map(DEVICE, 0, 1);
+	shut(GROUP2);
+	check_live(a, true);
+}
+
+TEST(a_group_that_is_refused_is_not_in_the_container)
+{
+	const struct check_reg *a = map(DEVICE, 0, 1);
+	int container = DEVICE;
+
+	answer = -EINVAL;
+	CHECK(call(GROUP, VFIO_GROUP_SET_CONTAINER, &container));
+	CHECK(!call(GROUP, VFIO_GROUP_SET_CONTAINER, NULL));
+	shut(GROUP);
+	check_live(a, true);
+}
+
+/* The kernel leaves a group in its container, though the group is closed, while a device of it is open. */
+TEST(a_device_keeps_its_containers_mappings)
+{
+	const struct check_reg *a;
+
+	group_in(GROUP, DEVICE);
+	device_of(GROUP, DEVICE_OF_GROUP);
+	a = map(DEVICE, 0, 1);
+	shut(GROUP);
+	check_live(a, true);
+	shut(DEVICE_OF_GROUP);
+	check_live(a, false);
+}
+
+TWIN(a_device_keeps_its_containers_mappings, is_there, MRN_BREAK(CHECK_VFIO_DEVICE));
+
+TEST(groups_are_closed_by_range_and_by_dup2)
+{
+	long later[6] = {GROUP, GROUP2, 4}, range[6] = {GROUP, GROUP2, 0};
+	long dup2[6] = {1, GROUP}, result;
+	const struct check_reg *a;
+
+	CHECK(!call(GROUP, VFIO_GROUP_GET_DEVICE_FD, "0000:00:03.0"));
+	group_in(GROUP, DEVICE);
+	group_in(GROUP2, DEVICE);
+	a = map(DEVICE, 0, 1);
+	CHECK(!check_vfio_close_range(later, &result));
+	check_live(a, true);
+	CHECK(!check_vfio_close_range(range, &result));
+	check_live(a, false);
+	group_in(GROUP, DEVICE);
+	a = map(DEVICE, 0, 1);
+	CHECK(!check_vfio_dup2(dup2, &result));
+	check_live(a, false);
+}
+
 TEST(a_forked_child_has_nothing)
 {
 	long close[6] = {DEVICE}, result;
