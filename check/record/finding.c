@@ -140,7 +140,6 @@ uint32_t check_finding_close(uint32_t number, enum check_verdict verdict)
 {
 	struct check_log *log = number ? check_log_mine() : NULL;
 	struct check_finding *open = log ? &log->open[number - 1] : NULL;
-
 	uint32_t kept = 0;
 
 	if (!open)

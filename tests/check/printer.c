@@ -123,7 +123,9 @@ TEST(nobody_waits_for_a_report_to_be_read)
 	CHECK(!sem_wait(&writes));
 	/* It is written, or about to be. */
 	add(CHECK_USE);
+	CHECK(!pthread_mutex_lock(&lock));
 	CHECK_EQ(p.printed, 1);
+	CHECK(!pthread_mutex_unlock(&lock));
 	CHECK(!pthread_create(&t, NULL, read_in_time, text));
 	finish();
 	CHECK(!pthread_join(t, NULL));
