@@ -116,6 +116,34 @@ void mrn_pages_keep(void)
 	}
 }
 
+static void unmap_units(struct room *r, unsigned int at, unsigned int end)
+{
+	/* If that cannot be, they stay, and are of no use. */
+	if (at < end)
+		mrn_sys2(SYS_munmap, (long)(r->from + at * size_of_unit(r)),
+			 (long)((end - at) * size_of_unit(r)));
+}
+
+void mrn_pages_give_back(void)
+{
+	for (struct room *r = &rooms[KEPT]; r < &rooms[ROOMS]; r++) {
+		unsigned int at = 0, i;
+
+		if (!__atomic_load_n(&r->from, __ATOMIC_ACQUIRE))
+			continue;
+		/* Whoever takes them unmaps them, and never gives them back. */
+		for (i = 0; i < r->words * UNITS; i++) {
+			const uint64_t bit = UINT64_C(1) << (i % UNITS);
+
+			if (!(__atomic_fetch_or(&r->taken[i / UNITS], bit, __ATOMIC_ACQUIRE) & bit))
+				continue;
+			unmap_units(r, at, i);
+			at = i + 1;
+		}
+		unmap_units(r, at, i);
+	}
+}
+
 static uint64_t bits(size_t n, unsigned int at)
 {
 	return ((UINT64_C(1) << n) - 1) << at;

@@ -40,6 +40,8 @@ static inline uintptr_t mrn_page_up(uintptr_t addr)
  * has a limit of addresses (RLIMIT_AS). Call it once, before there are other threads.
  */
 void mrn_pages_keep(void);
+/* Gives back what is free of these, for good. */
+void mrn_pages_give_back(void);
 
 /*
  * Zeroed private pages, size rounded up; NULL without memory. Preserves errno. The first call reserves room for later

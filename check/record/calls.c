@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "check/record/descriptors.h"
+#include "check/record/limits.h"
 #include "check/record/mark.h"
 #include "check/record/uring.h"
 #include "check/record/vfio.h"

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -200,6 +201,47 @@ EXPORTED void closefrom(int first)
 	next_closefrom(first);
 }
 
+/* -------------------------------------------------------------------------------------------- limits */
+
+static int raw_prlimit(pid_t pid, __rlimit_resource_t resource, const struct rlimit *limit,
+		       struct rlimit *was)
+{
+	return (int)check_libc_result(
+		mrn_raw(SYS_prlimit64, pid, resource, (long)limit, (long)was));
+}
+
+static int raw_setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+	return raw_prlimit(0, resource, limit, NULL);
+}
+
+static int (*next_prlimit)(pid_t, __rlimit_resource_t, const struct rlimit *,
+			   struct rlimit *) = raw_prlimit;
+static int (*next_setrlimit)(__rlimit_resource_t, const struct rlimit *) = raw_setrlimit;
+
+EXPORTED int prlimit(pid_t pid, __rlimit_resource_t resource, const struct rlimit *limit,
+		     struct rlimit *was)
+{
+	long result;
+
+	check_uncaught(SYS_prlimit64, pid, resource, (long)limit, (long)was, &result);
+	return next_prlimit(pid, resource, limit, was);
+}
+
+EXPORTED int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+	long result;
+
+	check_uncaught(SYS_prlimit64, 0, resource, (long)limit, 0, &result);
+	return next_setrlimit(resource, limit);
+}
+
+/* A struct rlimit64 is the same here. */
+EXPORTED int prlimit64(pid_t pid, __rlimit_resource_t resource, const struct rlimit64 *limit,
+		       struct rlimit64 *was) __attribute__((alias("prlimit")));
+EXPORTED int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit)
+	__attribute__((alias("setrlimit")));
+
 #define FIND(name, next)                                 \
 	do {                                             \
 		void *found_ = dlsym(RTLD_NEXT, name);   \
@@ -217,4 +259,6 @@ __attribute__((constructor(101))) static void find(void)
 	FIND("fcntl", next_fcntl);
 	FIND("close_range", next_close_range);
 	FIND("closefrom", next_closefrom);
+	FIND("prlimit", next_prlimit);
+	FIND("setrlimit", next_setrlimit);
 }

@@ -18,11 +18,13 @@
 #include "check/record/calls.h"
 
 check_call_fn check_uring_setup, check_uring_register, check_uring_enter;
-check_call_fn check_uring_close, check_uring_close_range, check_uring_dup, check_uring_dup2,
-	check_uring_dup3, check_uring_fcntl, check_uring_thread_ends;
+check_call_fn check_uring_close, check_uring_close_range, check_uring_dup, check_uring_fcntl,
+	check_uring_thread_ends;
 
 /* True if it is known to be a ring. */
 bool check_uring_is(int fd);
+/* A successful dup2: to is what from is. */
+void check_uring_replaced(uint32_t from, uint32_t to);
 
 /* Before main. */
 void check_uring_start(void);

@@ -262,24 +262,9 @@ bool check_uring_dup(long a[6], long *result)
 	return copies(SYS_dup, a, result);
 }
 
-/* What the second was is closed. */
-static bool replaces(long nr, const long a[6], long *result)
+void check_uring_replaced(uint32_t from, uint32_t to)
 {
-	if ((uint32_t)a[0] != (uint32_t)a[1] && uring_look_up((uint32_t)a[1], false))
-		uring_set_fd((uint32_t)a[1], NULL);
-	return (uint32_t)a[0] != (uint32_t)a[1] && copies(nr, a, result);
-}
-
-#ifdef SYS_dup2
-bool check_uring_dup2(long a[6], long *result)
-{
-	return replaces(SYS_dup2, a, result);
-}
-#endif
-
-bool check_uring_dup3(long a[6], long *result)
-{
-	return replaces(SYS_dup3, a, result);
+	uring_set_fd(to, uring_look_up(from, false));
 }
 
 bool check_uring_fcntl(long a[6], long *result)

@@ -322,8 +322,7 @@ bool check_vfio_ioctl(long a[6], long *result)
 	}
 }
 
-/* The descriptor's number is free from now on. */
-static void end_descriptor(uint32_t fd)
+void check_vfio_end_descriptor(uint32_t fd)
 {
 	leave(fd);
 	end((struct range){.scope = fd, .mask = UINT32_MAX, ALL_ADDRESSES});
@@ -331,15 +330,14 @@ static void end_descriptor(uint32_t fd)
 
 bool check_vfio_close(long a[6], long *result)
 {
-	end_descriptor((uint32_t)a[0]);
+	check_vfio_end_descriptor((uint32_t)a[0]);
 	return false;
 }
 
-bool check_vfio_dup2(long a[6], long *result)
+bool check_vfio_has_any(void)
 {
-	if ((uint32_t)a[0] != (uint32_t)a[1])
-		end_descriptor((uint32_t)a[1]);
-	return false;
+	return __atomic_load_n(&live, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&keepers_seen, __ATOMIC_RELAXED);
 }
 
 static bool is_closed(struct check_key key, const struct check_value *value, const void *arg)

@@ -15,6 +15,7 @@ MRN_PART(CHECK_AWAY);		/* a page that is not in the page table has been taken */
 MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_COPIES);		/* what a child does that is not followed counts */
 MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */
+MRN_PART(CHECK_DUP_FAILED);	/* a dup2 that fails has closed the second descriptor */
 MRN_PART(CHECK_ENDED);		/* what has ended counts as in flight */
 MRN_PART(CHECK_ENDS);		/* the end of a registration that was changed is not noted */
 MRN_PART(CHECK_FABRIC_AGAIN);	/* pages that are pinned again are those that were */

@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -1157,6 +1158,41 @@ TEST(what_grows_takes_no_hole)
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == hole[i]);
 }
 TWIN(what_grows_takes_no_hole, unkept, BREAK(PAGES_KEPT));
+
+static size_t mapped_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	CHECK(f && fscanf(f, "%zu", &pages) == 1);
+	fclose(f);
+	return pages * mrn_page_size();
+}
+
+/* What is in use stays, and comes back later; and what comes later is mapped elsewhere. */
+TEST(kept_addresses_are_given_back)
+{
+	const size_t sizes[] = {4096, 65536, 8 << 20}, before = mapped_bytes();
+	char *used[3], *later;
+
+	mrn_pages_keep();
+	CHECK(mapped_bytes() >= before + (128 << 20));
+	for (size_t i = 0; i < 3; i++) {
+		used[i] = mrn_pages_alloc(sizes[i]);
+		used[i][sizes[i] - 1] = 'A';
+	}
+	mrn_pages_give_back();
+	CHECK(mapped_bytes() <= before + (12 << 20));
+	for (size_t i = 0; i < 3; i++) {
+		later = mrn_pages_alloc(sizes[i]);
+		CHECK(later && !later[sizes[i] - 1]);
+		CHECK_EQ(used[i][sizes[i] - 1], 'A');
+		mrn_pages_free(used[i], sizes[i]);
+		mrn_pages_free(later, sizes[i]);
+	}
+	mrn_pages_give_back();
+	CHECK(mapped_bytes() <= before + (12 << 20));
+}
 
 /* What is given back is taken again, and found zeroed; what is beside it stays. */
 TEST(kept_pages_come_again)

@@ -172,16 +172,10 @@ TEST(iommufd_has_address_spaces)
 
 TEST(mappings_end_with_the_descriptor)
 {
-	long close[6] = {DEVICE}, dup2[6] = {1, DEVICE}, range[6] = {DEVICE, 100, 0};
-	long later[6] = {0, 100, 4}, same[6] = {DEVICE, DEVICE}, result;
+	long close[6] = {DEVICE}, range[6] = {DEVICE, 100, 0}, later[6] = {0, 100, 4}, result;
 	const struct check_reg *other = map(OTHER, 0, 1), *a = map(DEVICE, 0, 1);
 
 	CHECK(!check_vfio_close(close, &result));
-	check_live(a, false);
-	a = map(DEVICE, 0, 1);
-	CHECK(!check_vfio_dup2(same, &result));
-	check_live(a, true);
-	CHECK(!check_vfio_dup2(dup2, &result));
 	check_live(a, false);
 	a = map(DEVICE, 0, 1);
 	CHECK(!check_vfio_close_range(later, &result));
@@ -265,10 +259,9 @@ TEST(a_device_keeps_its_containers_mappings)
 
 TWIN(a_device_keeps_its_containers_mappings, is_there, MRN_BREAK(CHECK_VFIO_DEVICE));
 
-TEST(groups_are_closed_by_range_and_by_dup2)
+TEST(groups_are_closed_by_range)
 {
-	long later[6] = {GROUP, GROUP2, 4}, range[6] = {GROUP, GROUP2, 0};
-	long dup2[6] = {1, GROUP}, result;
+	long later[6] = {GROUP, GROUP2, 4}, range[6] = {GROUP, GROUP2, 0}, result;
 	const struct check_reg *a;
 
 	CHECK(!call(GROUP, VFIO_GROUP_GET_DEVICE_FD, "0000:00:03.0"));
@@ -278,10 +271,6 @@ TEST(groups_are_closed_by_range_and_by_dup2)
 	CHECK(!check_vfio_close_range(later, &result));
 	check_live(a, true);
 	CHECK(!check_vfio_close_range(range, &result));
-	check_live(a, false);
-	group_in(GROUP, DEVICE);
-	a = map(DEVICE, 0, 1);
-	CHECK(!check_vfio_dup2(dup2, &result));
 	check_live(a, false);
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -147,6 +148,52 @@ static void by_copy(void)
 	copy = dup(ring.fd);
 	need(copy >= 0 && !close(ring.fd), "dup");
 	ring.fd = ring.enters = copy;
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+/* It is the ring's still. */
+static void not_replaced(void)
+{
+	open_registered(0);
+	errno = 0;
+	need(dup2(9999, ring.fd) < 0 && errno == EBADF, "dup2");
+	need(dup3(0, ring.fd, O_APPEND) < 0 && errno == EINVAL, "dup3");
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+/* The number of a file that is no ring becomes the ring's. */
+static void by_dup2(void)
+{
+	int copy = open("/dev/null", O_RDONLY);
+
+	open_registered(0);
+	need(copy >= 0 && dup2(ring.fd, copy) == copy && !close(ring.fd), "dup2");
+	ring.fd = ring.enters = ring.uring.ring_fd = ring.uring.enter_ring_fd = copy;
+	discard();
+	write_in(&ring, buffer, SIZE);
+	ring_close(&ring);
+}
+
+/* Addresses that are kept for mrn check do not count. */
+static void limited(void)
+{
+	struct rlimit limit = {.rlim_max = RLIM_INFINITY};
+	FILE *f = fopen("/proc/self/statm", "r");
+	unsigned long pages;
+	void *p;
+
+	open_registered(0);
+	need(f && fscanf(f, "%lu", &pages) == 1, "statm");
+	fclose(f);
+	/* Less than there is now. */
+	limit.rlim_cur = pages * 4096 - (128 << 20);
+	need(!setrlimit(RLIMIT_AS, &limit), "RLIMIT_AS");
+	p = malloc(1 << 20);
+	need(p != NULL, "malloc");
 	discard();
 	write_in(&ring, buffer, SIZE);
 	ring_close(&ring);
@@ -633,6 +680,9 @@ static const struct ring_case cases[] = {
 	{"registered-fd", by_index},
 	{"dup", by_copy},
 	{"dupfd", by_fcntl},
+	{"dup2", by_dup2},
+	{"not-replaced", not_replaced},
+	{"limited", limited},
 	{"closed-range", closed_range},
 	{"closed-from", closed_from},
 	{"raw-child-closes", raw_child_closes},
