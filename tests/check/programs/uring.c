@@ -183,7 +183,7 @@ static void limited(void)
 {
 	struct rlimit limit = {.rlim_max = RLIM_INFINITY};
 	FILE *f = fopen("/proc/self/statm", "r");
-	unsigned long pages;
+	unsigned long pages = 0;
 	void *p;
 
 	open_registered(0);
