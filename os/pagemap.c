@@ -59,6 +59,22 @@ int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries)
 	return 0;
 }
 
+int mrn_pagemap_touch(uintptr_t addr)
+{
+	/* The kernel reads it for us without letting go of the mmap lock, as it would have to in order to wait. */
+	static const char memory[] = "/proc/self/mem";
+	const int fd = (int)mrn_sys4(SYS_openat, AT_FDCWD, (long)memory, O_RDONLY | O_CLOEXEC, 0);
+	char byte;
+	long n;
+
+	if (fd < 0)
+		return fd;
+	n = mrn_sys4(SYS_pread64, fd, (long)&byte, 1, (long)addr);
+	if (mrn_fd_is_file(fd, memory))
+		mrn_sys1(SYS_close, fd);
+	return n == 1 ? 0 : n < 0 ? (int)n : -EFAULT;
+}
+
 long mrn_pagemap_scan(int fd, uintptr_t start, uintptr_t end, struct mrn_pagemap_region *regions,
 		      size_t max, uintptr_t *walked)
 {

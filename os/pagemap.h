@@ -31,6 +31,12 @@ bool mrn_pagemap_close(int fd);
 /* Reads the entries of n pages from addr on. 0 or -errno. */
 int mrn_pagemap_read(int fd, uintptr_t addr, size_t n, uint64_t *entries);
 
+/*
+ * Reads a byte at addr, so that its page is in the page table if there is one, whatever the rights. It waits for no
+ * userfaultfd, and fails instead. 0 or -errno.
+ */
+int mrn_pagemap_touch(uintptr_t addr);
+
 /* Neighbouring mapped pages with the same categories. */
 struct mrn_pagemap_region {
 	uint64_t start, end;

@@ -57,3 +57,10 @@ void check_files_end(struct check_files *f)
 {
 	check_map_end(&f->map);
 }
+
+bool check_files_are_mapped(uintptr_t addr)
+{
+	struct mrn_mapping m;
+
+	return !look_up(addr, &m) && m.start <= addr && (m.shared || mrn_mapping_is_of_file(&m));
+}

@@ -26,4 +26,7 @@ void check_files_begin(struct check_files *f, uintptr_t start, uintptr_t end);
 bool check_files_have(struct check_files *f, uintptr_t addr);
 void check_files_end(struct check_files *f);
 
+/* True if a file, or shared memory, is mapped at addr. */
+bool check_files_are_mapped(uintptr_t addr);
+
 #endif

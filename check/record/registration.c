@@ -473,6 +473,12 @@ void check_reg_end(struct check_reg *reg)
 
 /* ----------------------------------------------------------------------------------------- a use */
 
+/* True if nobody has touched what may be the same page: shared memory that is mapped again. */
+static bool may_come_back(uint64_t was, uintptr_t addr)
+{
+	return (was & MRN_PAGEMAP_FILE) && check_files_are_mapped(addr) && !MRN_BROKEN(CHECK_BACK);
+}
+
 /*
  * True if another page is there now than was pinned, as far as can be told. Without privileges the map has no numbers, and
  * then a page that was taken away counts as another. One that is in doubt does, if none was there after the pin.
@@ -500,8 +506,13 @@ static bool is_another(const struct check_reg *reg, size_t i, uint32_t changed, 
 		/* A file's page may be away, and be the same when it is back. */
 		if (!stale && (!(was & MRN_PAGEMAP_PRESENT) || (was & MRN_PAGEMAP_FILE)))
 			return false;
-		*now = CHECK_NOW_NOTHING;
-		return true;
+		if (!may_come_back(was, page_at(reg, i))) {
+			*now = CHECK_NOW_NOTHING;
+			return true;
+		}
+		if (!(was & MRN_PAGEMAP_FRAME) || mrn_pagemap_touch(page_at(reg, i)) ||
+		    mrn_pagemap_read(fd, page_at(reg, i), 1, &is) || !(is & MRN_PAGEMAP_PRESENT))
+			return true;
 	}
 	if (!(was & MRN_PAGEMAP_PRESENT))
 		return stale || ((changed & CHECK_DOUBT) && (was & CHECK_KNOWN));

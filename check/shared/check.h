@@ -12,6 +12,7 @@ MRN_PART(CHECK_CALLED);		/* a finding is in a library that the program calls */
 MRN_PART(CHECK_CAME);		/* a page that was not there when it was registered is no file's */
 MRN_PART(CHECK_CHANGES);	/* a change is not noted */
 MRN_PART(CHECK_AWAY);		/* a page that is not in the page table has been taken */
+MRN_PART(CHECK_BACK);		/* what is not in the page table does not come back */
 MRN_PART(CHECK_BEGUN);		/* what is being changed when it is registered is not noted */
 MRN_PART(CHECK_COPIES);		/* what a child does that is not followed counts */
 MRN_PART(CHECK_DOUBT);		/* what may have ended counts as in flight */

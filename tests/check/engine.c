@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
@@ -24,6 +25,7 @@
 #include "check/shared/log.h"
 #include "os/pagemap.h"
 #include "os/pages.h"
+#include "os/uffd.h"
 #include "tests/harness/break.h"
 #include "tests/harness/test.h"
 #include "watch/record/walk.h"
@@ -398,6 +400,78 @@ TEST(the_same_page_is_no_other)
 	CHECK_EQ(only(CHECK_USE)->now, CHECK_NOW_NOTHING);
 }
 TWIN(the_same_page_is_no_other, unasked, BREAK(CHECK_NUMBERS));
+
+static bool has_numbers(void)
+{
+	uint64_t entry = 0;
+	int fd = mrn_pagemap_open();
+
+	*memory = 1;
+	if (fd >= 0) {
+		CHECK(!mrn_pagemap_read(fd, addr(0), 1, &entry));
+		mrn_pagemap_close(fd);
+	}
+	return entry & MRN_PAGEMAP_FRAME;
+}
+
+/* The memory of a file, after a file's, which nobody has touched. Returns what is registered there. */
+static struct check_reg *mapped_again(int protection, bool other)
+{
+	struct check_reg *reg = NULL;
+	int memfd = memfd_create("shared", MFD_CLOEXEC);
+
+	CHECK(memfd >= 0 && !ftruncate(memfd, (off_t)at(2)));
+	for (int i = 0; i < 2; i++) {
+		CHECK(mmap(memory, at(1), i ? protection : PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_FIXED, memfd, i && other ? (off_t)at(1) : 0) == memory);
+		if (i)
+			continue;
+		*memory = 1;
+		reg = registered(0, 1, 0);
+		announce(MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, 0, 1, NULL);
+	}
+	close(memfd);
+	return reg;
+}
+
+TEST(shared_memory_that_nobody_has_touched_is_the_same)
+{
+	open_log();
+	if (!has_numbers())
+		SKIP("the page map shows no frame numbers: needs CAP_SYS_ADMIN");
+	check_use(mapped_again(PROT_READ | PROT_WRITE, false), addr(0), 10, "same");
+	check_use(mapped_again(PROT_NONE, false), addr(0), 10, "same");
+	CHECK(!only(CHECK_USE));
+	CHECK_EQ(file->counts.settled, 2);
+	check_use(mapped_again(PROT_READ, true), addr(0), 10, "other");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->now, CHECK_NOW_OTHER);
+}
+TWIN(shared_memory_that_nobody_has_touched_is_the_same, gone, BREAK(CHECK_BACK));
+
+/* Nobody answers. */
+TEST(a_use_waits_for_no_userfaultfd, .timeout_s = 20)
+{
+	struct uffdio_register wanted = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct check_reg *reg;
+	uint64_t got;
+	int fd;
+
+	open_log();
+	if (!has_numbers())
+		SKIP("the page map shows no frame numbers: needs CAP_SYS_ADMIN");
+	fd = mrn_uffd_open(UFFD_FEATURE_MISSING_SHMEM, 0, &got);
+	if (fd < 0)
+		SKIP("no userfaultfd for shared memory");
+	reg = mapped_again(PROT_READ | PROT_WRITE, true);
+	wanted.range = (struct uffdio_range){addr(0), at(1)};
+	CHECK_EQ(ioctl(fd, UFFDIO_REGISTER, &wanted), 0);
+	check_use(reg, addr(0), 10, "unknown");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->now, CHECK_NOW_UNKNOWN);
+	close(fd);
+}
+TWIN(a_use_waits_for_no_userfaultfd, gone, BREAK(CHECK_BACK));
 
 /* Registers a page after the start of a change that happens after the pin, or has happened before. */
 static struct check_reg *registered_meanwhile(bool before,
