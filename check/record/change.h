@@ -41,6 +41,13 @@ static inline bool check_change_unmaps(const struct mmu_notifier_range *range)
 	       range->cause == MRN_CAUSE_BRK;
 }
 
+/* True for one that may have put other memory there, or none, when it fails: Linux 6.17 moves mapping after mapping. */
+static inline bool check_change_moves(const struct mmu_notifier_range *range)
+{
+	return !MRN_BROKEN(CHECK_MOVED) &&
+	       (range->cause == MRN_CAUSE_MREMAP_SRC || range->cause == MRN_CAUSE_MREMAP_DST);
+}
+
 /* True for a change that takes the pages of private memory alone, as guards do, too: what is a file's comes back. */
 static inline bool check_change_spares_files(const struct mmu_notifier_range *range)
 {

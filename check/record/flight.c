@@ -182,17 +182,21 @@ static bool look_at(struct flight *f, const struct mmu_notifier_range *range,
 
 /*
  * A call that has failed has unmapped some of it, or nothing; if it takes pages, it has taken the first of these, if that was
- * there, or none. (process_madvise may leave that one and take others. What was there of them nobody knows.) So has one that was
- * left; but other pages may be there by now.
+ * there, or none. (process_madvise may leave that one and take others. What was there of them nobody knows.) An mremap may
+ * do either. So has one that was left; but other pages may be there by now.
  */
-static bool has_taken(const struct check_mark *m, const struct mmu_notifier_range *range)
+static bool has_taken(const struct check_mark *m, const struct mmu_notifier_range *range,
+		      bool was_left)
 {
+	/* What is not pinned may have another number after a while. */
+	const uint64_t was = was_left ? m->was & ~MRN_PAGEMAP_FRAME : m->was;
 	struct check_kept kept;
 	bool left;
 
 	check_kept_begin(&kept, range, m->start, m->end);
-	left = range->event == MMU_NOTIFY_UNMAP ? check_kept_all(&kept)
-						: !m->pinned || check_kept_is(&kept, m->start);
+	left = range->event != MMU_NOTIFY_UNMAP || kept.mapped;
+	if (left && m->pinned)
+		left = check_kept_is(&kept, m->start, was);
 	check_kept_end(&kept);
 	return !left;
 }
@@ -206,7 +210,7 @@ static enum check_verdict verdict_of(const struct check_mark *m,
 	/* Since then the memory may have been unmapped rightly. */
 	if (left && is_over)
 		return CHECK_UNSURE;
-	if (ending == CHECK_END_MADE || has_taken(m, range))
+	if (ending == CHECK_END_MADE || has_taken(m, range, left))
 		return CHECK_FOUND;
 	return left ? CHECK_UNSURE : CHECK_NOT_FOUND;
 }
@@ -226,15 +230,14 @@ static void settle(const struct check_mark *m, const struct mmu_notifier_range *
 	check_finding_close(m->finding, verdict);
 }
 
-/* True if there is a page, as far as can be told. */
-static bool is_there(uintptr_t addr)
+/* True if there is a page, as far as can be told. *entry: as it is in the page map; unchanged if that cannot be read. */
+static bool is_there(uintptr_t addr, uint64_t *entry)
 {
 	struct check_map map;
-	uint64_t entry;
 	bool there;
 
 	check_map_begin(&map, addr, addr + mrn_page_size());
-	there = !check_map_entry(&map, addr, &entry) || check_kept_there(entry);
+	there = !check_map_entry(&map, addr, entry) || check_kept_there(*entry);
 	check_map_end(&map);
 	return there;
 }
@@ -248,6 +251,7 @@ static void mark(struct flight *f, const struct mmu_notifier_range *range,
 		.settle = settle,
 		.number = f->pooled.number,
 		.state = state,
+		.pinned = true,
 		.end = mrn_page_up(end < range->end ? end : range->end),
 	};
 
@@ -255,9 +259,10 @@ static void mark(struct flight *f, const struct mmu_notifier_range *range,
 		      &m.start) ||
 	    __atomic_load_n(&f->reported, __ATOMIC_RELAXED))
 		return;
-	/* What is not spared of such a change is there. */
-	m.pinned = range->event != MMU_NOTIFY_CLEAR || check_change_spares_files(range) ||
-		   is_there(m.start);
+	/* What is not spared of the others is there. */
+	if (check_change_moves(range) ||
+	    (range->event == MMU_NOTIFY_CLEAR && !check_change_spares_files(range)))
+		m.pinned = is_there(m.start, &m.was);
 	found->changed = check_depot_take();
 	m.finding = check_finding_open(found, op);
 	check_mark_add(&m, range);

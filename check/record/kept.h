@@ -7,6 +7,9 @@
  *
  * - After a call that unmaps: what is mapped has not been unmapped. (Had another thread mapped something there meanwhile,
  *   that would have been announced as a change of its own: mrn_bracket_fresh.)
+ * - After an mremap that is no proof: of several mappings it may have moved some, and left their place mapped
+ *   (MREMAP_DONTUNMAP), or others in the place of these. What is not in the page table has been moved, unless it is a file's,
+ *   or was not there before. What is there has not, if it has the same number, or none is known.
  * - After one that only takes pages: the page that is in the page table, or in swap, has not been taken. (A thread that
  *   touches it in between makes a page that was taken look so. As root the numbers tell, at its use.) That it is not
  *   there says nothing of a page that was not there before, or that is a file's.
@@ -34,21 +37,16 @@ static inline bool check_kept_there(uint64_t entry)
 }
 
 struct check_kept {
-	bool all;
-	struct check_map map; /* unless all */
+	bool mapped; /* none has been unmapped */
+	bool moves;
+	struct check_map map; /* unless they are mapped, or if it moves */
 };
 
 /* Of [start, end), whole pages. */
 void check_kept_begin(struct check_kept *k, const struct mmu_notifier_range *range, uintptr_t start,
 		      uintptr_t end);
-/* True if none has been unmapped. */
-static inline bool check_kept_all(const struct check_kept *k)
-{
-	return k->all;
-}
-
-/* True if the page at addr is still there. Ask in ascending order. */
-bool check_kept_is(struct check_kept *k, uintptr_t addr);
+/* True if the page at addr is still there. was: its entry before, or 0 if that is not known. Ask in ascending order. */
+bool check_kept_is(struct check_kept *k, uintptr_t addr, uint64_t was);
 void check_kept_end(struct check_kept *k);
 
 #endif

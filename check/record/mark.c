@@ -81,6 +81,7 @@ void check_mark_add(const struct check_mark *mark, const struct mmu_notifier_ran
 	m->end = mark->end;
 	m->how = mark->how;
 	m->pinned = mark->pinned;
+	m->was = mark->was;
 	m->next = o->marks;
 	o->marks = pooled->number;
 }

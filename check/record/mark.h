@@ -35,6 +35,7 @@ struct check_mark {
 	uint32_t finding; /* 0, or one that is counted if there was a change: finding.h */
 	uint32_t how;	  /* page.h */
 	bool pinned;
+	uint64_t was; /* of the page map */
 	uintptr_t start, end;
 	uint32_t next; /* private, a number */
 };

@@ -140,17 +140,25 @@ static bool may_be_away(const struct mmu_notifier_range *range, uint64_t was)
 		(was & (CHECK_KNOWN | MRN_PAGEMAP_PRESENT)) == CHECK_KNOWN);
 }
 
+/* Where nothing may be pinned, the page may have another number although nobody has taken it. */
+static bool keeps_number(enum check_interface of)
+{
+	return of != CHECK_FABRIC && of != CHECK_UCX;
+}
+
 /*
  * True if the page is where it was, as far as can be told, after a call that has failed or was left. If only its number can
  * tell, that is a doubt.
  */
-static bool is_kept(struct check_page *p, const struct mmu_notifier_range *range,
-		    enum check_ending ending, struct check_kept *kept, uintptr_t addr, bool *doubt)
+static bool is_kept(const struct check_reg *reg, size_t i, const struct mmu_notifier_range *range,
+		    enum check_ending ending, struct check_kept *kept, bool *doubt)
 {
-	const uint64_t was = __atomic_load_n(&p->entry, __ATOMIC_RELAXED);
+	uint64_t was = __atomic_load_n(&reg->page[i].entry, __ATOMIC_RELAXED);
 
+	if (!keeps_number(reg->of))
+		was &= ~MRN_PAGEMAP_FRAME;
 	*doubt = ending == CHECK_END_LEFT && !check_change_unmaps(range);
-	if (check_kept_is(kept, addr))
+	if (check_kept_is(kept, page_at(reg, i), was))
 		return true;
 	if (!may_be_away(range, was) || MRN_BROKEN(CHECK_AWAY))
 		return false;
@@ -178,7 +186,7 @@ static enum check_verdict close_pages(struct check_reg *reg, const struct check_
 		if (spared && m->pinned)
 			continue;
 		if (asks && !spared)
-			stays = is_kept(p, range, ending, &kept, page_at(reg, i), &doubt);
+			stays = is_kept(reg, i, range, ending, &kept, &doubt);
 		any |= check_page_close(p, m->how, late, stays);
 		doubt &= stays;
 		doubts |= doubt;

@@ -35,6 +35,7 @@ MRN_PART(CHECK_LATE);		/* one that cannot be removed at once has not ended */
 MRN_PART(CHECK_LEFT);		/* a call that was left has made its change */
 MRN_PART(CHECK_LIVES);		/* a registration counts as the one that has had its place */
 MRN_PART(CHECK_LOOKED_ONCE);	/* what is not complete when it is looked at stays so */
+MRN_PART(CHECK_MOVED);		/* an mremap that fails has moved nothing */
 MRN_PART(CHECK_NESTED);		/* of two changes of a page, one that fails takes back both */
 MRN_PART(CHECK_NUMBERS);	/* whether the page is the same is not asked */
 MRN_PART(CHECK_OFFER_BACK);	/* a provided buffer that came back is the kernel's */

@@ -793,6 +793,60 @@ TEST(a_flight_may_lose_its_last_pages)
 }
 TWIN(a_flight_may_lose_its_last_pages, believed, BREAK(CHECK_BELIEVED));
 
+/* As of several mappings: what has moved away is still mapped (MREMAP_DONTUNMAP), and nothing is there. */
+TEST(an_mremap_that_fails_may_have_moved_a_part)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg;
+
+	open_log();
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	CHECK(check_flight_begin(CHECK_IO_URING, addr(0), 10, "READ", &(uint32_t){0}));
+	for (int i = 0; i < 2; i++) {
+		range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, 0, 4);
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		if (i)
+			drop(memory, at(2));
+		over(&range, true);
+		memset(memory, 2, at(2));
+		check_use(reg, addr(0), at(PAGES), "all");
+		CHECK_EQ(!only(CHECK_CHANGE), !i);
+		CHECK_EQ(!only(CHECK_FLIGHT), !i);
+	}
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->changed_end, addr(2));
+}
+TWIN(an_mremap_that_fails_may_have_moved_a_part, moved, BREAK(CHECK_MOVED));
+
+/* Only their numbers tell which pages are there. */
+TEST(an_mremap_that_fails_may_have_put_others_there)
+{
+	struct mmu_notifier_range range;
+	struct check_reg *reg, *unpinned;
+
+	open_log();
+	if (!has_numbers())
+		SKIP("the page map shows no frame numbers: needs CAP_SYS_ADMIN");
+	reg = registered(0, PAGES, CHECK_UNSEEN_USES);
+	unpinned = registered_unpinned(0);
+	CHECK(check_flight_begin(CHECK_IO_URING, addr(0), 10, "READ", &(uint32_t){0}));
+	for (int i = 0; i < 2; i++) {
+		range = begun(MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, 0, 4);
+		CHECK_ERR(mmu_notifier_invalidate_range_start(&range), 0);
+		if (i)
+			replace(memory, at(2));
+		over(&range, true);
+		check_use(unpinned, addr(0), at(PAGES), "all");
+		CHECK(!only(CHECK_USE));
+		CHECK_EQ(!only(CHECK_CHANGE), !i);
+		CHECK_EQ(!only(CHECK_FLIGHT), !i);
+	}
+	check_use(reg, addr(0), at(PAGES), "all");
+	CHECK(only(CHECK_USE));
+	CHECK_EQ(only(CHECK_USE)->changed_end, addr(2));
+}
+TWIN(an_mremap_that_fails_may_have_put_others_there, moved, BREAK(CHECK_MOVED));
+
 /* In whatever order two changes of a page begin and end, and whichever of them fails. */
 TEST(of_two_that_overlap_one_suffices)
 {

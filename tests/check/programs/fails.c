@@ -202,6 +202,47 @@ static void madvise_enomem(void)
 	failed(madvise(buffer, SIZE + HALF, MADV_DONTNEED), ENOMEM, "madvise");
 }
 
+/* Makes two mappings of it, of which the second cannot be moved. */
+static void cut(char *from)
+{
+	char *second = from + HALF;
+
+	need(mmap(second, HALF, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		     second,
+	     "mmap");
+	skip(!syscall(SYS_mseal, second, HALF, 0), "mseal");
+}
+
+/* Before Linux 6.17 it moves no more than one. */
+static void move_half(char *from, char *to, int flags)
+{
+	need(mremap(from, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) == MAP_FAILED,
+	     "mremap");
+	skip(errno == EPERM, "mremap of several mappings");
+}
+
+/* What is registered is where the first goes. */
+static void mremap_half(void)
+{
+	char *from = map(NULL, SIZE, 0);
+
+	cut(from);
+	move_half(from, buffer, 0);
+}
+
+/* What is registered is the first, which stays mapped. */
+static void move_half_away(void)
+{
+	move_half(buffer, map(NULL, SIZE, 0), MREMAP_DONTUNMAP);
+	memset(buffer, 'B', HALF);
+}
+
+static void mremap_half_away(void)
+{
+	cut(buffer);
+	move_half_away();
+}
+
 /* ---- ranges of one call, around what is registered */
 
 static long advise(const struct iovec *ranges, size_t n)
@@ -353,6 +394,17 @@ static void flight_discarded(void)
 	read_pipe(madvise_half);
 }
 
+static void flight_half(void)
+{
+	read_pipe(mremap_half);
+}
+
+static void flight_half_away(void)
+{
+	cut(buffer);
+	read_pipe(move_half_away);
+}
+
 static void flight_locked(void)
 {
 	read_pipe(madvise_einval);
@@ -379,6 +431,8 @@ static const struct row rows[] = {
 	{"mremap-shrinks", mremap_shrinks, HALF},
 	{"mremap-cuts-off", mremap_shrinks, SIZE},
 	{"mremap-beside", mremap_beside, 0},
+	{"mremap-half", mremap_half, HALF},
+	{"mremap-half-away", mremap_half_away, HALF},
 	{"madvise-einval", madvise_einval, SIZE},
 	{"madvise-half", madvise_half, SIZE},
 	{"madvise-enomem", madvise_enomem, SIZE},
@@ -397,6 +451,8 @@ static const struct row rows[] = {
 	{"flight", flight, 0},
 	{"flight-then-changed", flight_then_changed, 0},
 	{"flight-discarded", flight_discarded, 0},
+	{"flight-half", flight_half, 0},
+	{"flight-half-away", flight_half_away, 0},
 	{"flight-locked", flight_locked, 0},
 };
 
