@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/statfs.h>
 
+#include "os/maps.h"
 #include "os/syscall.h"
 #include "source/bracket/calls.h"
 #include "source/bracket/check.h"
@@ -113,15 +114,21 @@ void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t leng
 /* --------------------------------------------------------------------------------------- mremap */
 
 /*
- * 1, 0 or -errno. To mremap a page to the size that it has does nothing, but the kernel refuses it first inside a huge page.
- * Before Linux 5.16 it does not, and rounds no length either.
+ * 1, 0 or -errno: whether a huge page that begins at start goes on at addr. To mremap a page to the size that it has does
+ * nothing, but the kernel refuses it first inside a huge page. Before Linux 5.16 it does not, and rounds no length either.
+ * It refuses it wherever a mapping is sealed, too: then one that begins behind start tells that it is another.
  */
-static int is_inside_huge_page(uintptr_t addr)
+static int goes_on(uintptr_t start, uintptr_t addr)
 {
 	const long page = (long)mrn_page_size();
 	const long r = mrn_sys4(SYS_mremap, (long)addr, page, page, 0);
+	struct mrn_mapping m;
 
-	return r == (long)addr || r == -EFAULT ? 0 : r == -EINVAL ? 1 : -EPERM;
+	if (r == (long)addr || r == -EFAULT)
+		return 0;
+	if (r == -EINVAL)
+		return 1;
+	return mrn_maps_from(addr, &m, 1) == 1 && m.start > start ? 0 : -EPERM;
 }
 
 /*
@@ -132,17 +139,17 @@ static uint64_t pages_at(uintptr_t start)
 {
 	const uint64_t largest = largest_at(start);
 	uint64_t size = mrn_page_size();
-	int inside;
+	int on;
 
 	if (mrn_bracket_is_anothers() || mrn_bracket_tells_nobody() || MRN_BROKEN(BRACKET_HUGE))
 		return 0;
-	inside = is_inside_huge_page(start + size);
-	for (size_t i = 0; inside > 0 && size < largest; i++) {
+	on = goes_on(start, start + size);
+	for (size_t i = 0; on > 0 && size < largest; i++) {
 		size = huge_sizes[i];
 		if (size < largest)
-			inside = is_inside_huge_page(start + size);
+			on = goes_on(start, start + size);
 	}
-	return inside < 0 ? 0 : size;
+	return on < 0 ? 0 : size;
 }
 
 static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr_t end)

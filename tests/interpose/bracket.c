@@ -494,6 +494,35 @@ TEST(mremap_where_a_huge_page_could_begin)
 TWINS(mremap_where_a_huge_page_could_begin);
 TWIN(mremap_where_a_huge_page_could_begin, unasked, BREAK(BRACKET_HUGE));
 
+/* The kernel does not tell of a sealed mapping whether it is one of huge pages. */
+TEST(mremap_before_a_sealed_mapping)
+{
+	enum { SYS_MSEAL = 462 }; /* Linux 6.10 */
+	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		const long at = HUGE_STAGE((long)i);
+
+		lay(at, PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK_EQ(mrn_sys6(SYS_mmap, at + PAGE, PAGE, PROT_READ,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 at + PAGE);
+		if (mrn_sys3(SYS_MSEAL, at + PAGE, PAGE, 0))
+			SKIP("this kernel seals no mappings");
+		*(char *)at = 'A';
+		expect_one(&(struct call){SYS_mremap,
+					  {at, PAGE, PAGE, to_a_place, AWAY},
+					  (uintptr_t)at,
+					  (uintptr_t)at + PAGE,
+					  MRN_CAUSE_MREMAP_SRC,
+					  MMU_NOTIFY_UNMAP,
+					  (uintptr_t)at},
+			   ways[i]);
+	}
+}
+TWINS(mremap_before_a_sealed_mapping);
+TWIN(mremap_before_a_sealed_mapping, unasked, BREAK(BRACKET_HUGE));
+
 TEST(mremap_of_huge_pages)
 {
 	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
