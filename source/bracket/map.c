@@ -160,34 +160,42 @@ static void bracket_whole_source(struct mrn_bracket *b, uintptr_t start, uintptr
 		mrn_source_disarm_range(start, end);
 }
 
+/*
+ * Before the kernel changes anything, it looks at the place that the call names, but not at whether the old size reaches
+ * beyond all addresses, or around them: so it unmaps what is at the place, and fails then. Older ones cut off a tail even if
+ * both sizes reach around.
+ */
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr)
 {
-	uintptr_t start, end, new_start, new_end;
+	const uint64_t page = mrn_page_size();
+	const uintptr_t start = mrn_untagged(addr);
+	const uint64_t old_length = round_up(old_size, page), new_length = round_up(new_size, page);
+	uintptr_t end = start + old_length, new_start = start, new_end = start + new_length;
 	uint64_t largest, pages;
-	bool has_source, shrinks, grows;
+	bool has_source;
 
 	mrn_bracket_none(b);
 	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
 		return;
-	if (!is_user_span((flags & MREMAP_FIXED) ? new_addr : addr, new_size, &new_start, &new_end))
+	if ((start & (page - 1)) || !new_length)
 		return;
-	/*
-	 * An old size of 0, also after rounding up, makes a second mapping of a shared one, and leaves the first alone.
-	 */
-	has_source = is_user_span(addr, old_size, &start, &end);
-	if (!has_source && ((start & (mrn_page_size() - 1)) || end != start))
+	if ((flags & MREMAP_FIXED) && !is_user_span(new_addr, new_size, &new_start, &new_end))
 		return;
-	shrinks = new_end - new_start < end - start;
-	grows = new_end - new_start > end - start;
 	/* Lengths that are whole pages of any size are not rounded. */
 	largest = largest_at(start);
-	if (((end - start) | (new_end - new_start)) & (largest - 1)) {
+	if ((old_length | new_length) & (largest - 1)) {
 		pages = pages_at(start);
 		end = round_up(end, pages ? pages : largest);
 		if (pages || (flags & MREMAP_FIXED))
 			new_end = round_up(new_end, pages ? pages : largest);
 	}
+	if (end > USER_TOP)
+		end = USER_TOP;
+	/*
+	 * An old size of 0, also after rounding up, makes a second mapping of a shared one, and leaves the first alone.
+	 */
+	has_source = start < end;
 
 	/* An unknown flag counts as one that moves. */
 	if (flags & ~MREMAP_MAYMOVE) {
@@ -196,11 +204,11 @@ void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size
 		if (flags & MREMAP_FIXED)
 			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_DST, new_start,
 					new_end);
-	} else if (has_source && shrinks) {
+	} else if (new_length < old_length) {
 		/* Shrinking without a flag never moves: only the tail goes. */
 		if (new_end < end)
 			mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MREMAP_SRC, new_end, end);
-	} else if (has_source && grows) {
+	} else if (has_source && new_length > old_length) {
 		/*
 		 * It may grow in place, but that cannot be known beforehand. Even if it may not move, the call must not
 		 * fail because a part is armed.

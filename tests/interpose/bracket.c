@@ -121,6 +121,7 @@ struct call {
 	enum mmu_notifier_event event;
 	uintptr_t probe; /* a byte that is 'A' before and not after; 0: no such byte */
 	bool pins_stay;
+	bool fails; /* after it has changed something */
 };
 
 /* glibc says of brk and its like that they call nothing here (leaf), so a compiler may keep these in registers over one. */
@@ -268,7 +269,7 @@ static void expect_one(const struct call *c, way how)
 	CHECK_EQ(mmu_notifier_register(&mn, mrn_mm_self()), 0);
 	calls = ends = 0;
 	current = c;
-	CHECK_NE(how(c->nr, c->arg), -1);
+	CHECK_EQ(how(c->nr, c->arg) == -1, c->fails);
 	current = NULL;
 	CHECK_EQ(calls, 1);
 	CHECK_EQ(ends, 1);
@@ -606,6 +607,33 @@ TEST(mremap_of_no_size)
 	}
 }
 TWINS(mremap_of_no_size);
+
+/* An old size beyond all addresses, or around them: the kernel unmaps what is at the new place, and fails then. */
+TEST(mremap_that_fails_at_last)
+{
+	const int to_a_place = MREMAP_MAYMOVE | MREMAP_FIXED;
+	const long sizes[] = {-PAGE, -S(32), 1l << 60, 1l << 56, 1l << 47};
+
+	for (size_t s = 0; s < NR(sizes); s++)
+		for (size_t i = 0; i < NR(ways); i++) {
+			lay(AWAY, 2 * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			lay_anon();
+			mrn_sys6(SYS_mremap, AWAY, sizes[s], PAGE, to_a_place, S(1), 0);
+			if (byte_at(S(1)) == 'A')
+				SKIP("this kernel looks at the old size first");
+			lay_anon();
+			expect_one(&(struct call){SYS_mremap,
+						  {AWAY, sizes[s], PAGE, to_a_place, S(1)},
+						  S(1),
+						  S(2),
+						  MRN_CAUSE_MREMAP_DST,
+						  MMU_NOTIFY_UNMAP,
+						  S(1),
+						  .fails = true},
+				   ways[i]);
+		}
+}
+TWINS(mremap_that_fails_at_last);
 
 static void expect_advice(int advice, enum mrn_cause cause, uintptr_t probe)
 {

@@ -125,6 +125,15 @@ static void mremap_efault(void)
 	failed((long)mremap(buffer, SIZE + HALF, 2 * SIZE, MREMAP_MAYMOVE), EFAULT, "mremap");
 }
 
+/* The kernel unmaps what is at the new place before it sees that the old size is none. */
+static void mremap_einval(void)
+{
+	char *p = map(NULL, SIZE, 0);
+
+	failed((long)mremap(p, -(size_t)SIZE, HALF, MREMAP_MAYMOVE | MREMAP_FIXED, buffer), EINVAL,
+	       "mremap");
+}
+
 static void mremap_grows(void)
 {
 	need(mremap(buffer, SIZE, SIZE + HALF, 0) == buffer, "mremap");
@@ -427,6 +436,7 @@ static const struct row rows[] = {
 	{"mmap-enodev", mmap_enodev, SIZE},
 	{"mremap-enomem", mremap_enomem, SIZE},
 	{"mremap-efault", mremap_efault, SIZE},
+	{"mremap-einval", mremap_einval, SIZE},
 	{"mremap-grows", mremap_grows, SIZE},
 	{"mremap-shrinks", mremap_shrinks, HALF},
 	{"mremap-cuts-off", mremap_shrinks, SIZE},
