@@ -18,6 +18,8 @@ void mrn_bracket_munmap(struct mrn_bracket *b, const void *addr, size_t length);
 void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
 			    int fd);
 bool mrn_mmap_replaces(int flags);
+/* After a successful mmap of free addresses, which has returned to. */
+void mrn_bracket_mapped(const void *to, size_t length, int flags, int fd);
 void mrn_bracket_mremap(struct mrn_bracket *b, const void *addr, size_t old_size, size_t new_size,
 			int flags, const void *new_addr);
 /* True if an mremap that has returned to has left all pages of the old range where they were. */

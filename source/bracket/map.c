@@ -98,17 +98,28 @@ bool mrn_mmap_replaces(int flags)
 	return (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED;
 }
 
+static uintptr_t end_of_new(uintptr_t start, uintptr_t end, int flags, int fd)
+{
+	return mrn_huge_end(start, end) == end ? end
+					       : round_up(end, pages_of_new(start, flags, fd));
+}
+
 void mrn_bracket_mmap_fixed(struct mrn_bracket *b, const void *addr, size_t length, int flags,
 			    int fd)
 {
 	uintptr_t start, end;
 
 	mrn_bracket_none(b);
-	if (!is_user_span(addr, length, &start, &end))
-		return;
-	if (mrn_huge_end(start, end) != end)
-		end = round_up(end, pages_of_new(start, flags, fd));
-	mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, start, end);
+	if (is_user_span(addr, length, &start, &end))
+		mrn_bracket_add(b, MMU_NOTIFY_UNMAP, MRN_CAUSE_MAP_FIXED, start,
+				end_of_new(start, end, flags, fd));
+}
+
+void mrn_bracket_mapped(const void *to, size_t length, int flags, int fd)
+{
+	const uintptr_t start = (uintptr_t)to;
+
+	mrn_bracket_fresh(start, end_of_new(start, mrn_page_up(start + length), flags, fd));
 }
 
 /* --------------------------------------------------------------------------------------- mremap */
@@ -225,7 +236,7 @@ bool mrn_mremap_stays(const void *addr, size_t old_size, size_t new_size, const 
 void mrn_bracket_moved(const void *addr, size_t old_size, size_t new_size, int flags,
 		       const void *to)
 {
-	/* It has moved to, or grown into, addresses that were free. */
+	/* It has moved to, or grown into, addresses that were free. Huge pages do neither: the kernel refuses it. */
 	const uintptr_t kept = mrn_mremap_stays(addr, old_size, new_size, to) ? old_size : 0;
 
 	if (!(flags & MREMAP_FIXED) && (to != addr || new_size > old_size))

@@ -99,7 +99,7 @@ static long map(mrn_real_call real, const struct mrn_call *call, long nr, const 
 	}
 	r = make(real, nr, came);
 	if (!mrn_sys_failed(r))
-		mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + SIZE(1)));
+		mrn_bracket_mapped((const void *)r, SIZE(1), INT(3), INT(4));
 	return r;
 }
 

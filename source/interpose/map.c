@@ -30,7 +30,7 @@ MRN_INTERPOSED void *mmap(void *addr, size_t length, int prot, int flags, int fd
 	if (!mrn_mmap_replaces(flags)) {
 		r = MRN_REAL(mmap)(addr, length, prot, flags, fd, offset);
 		if (r != MAP_FAILED)
-			mrn_bracket_fresh((uintptr_t)r, mrn_page_up((uintptr_t)r + length));
+			mrn_bracket_mapped(r, length, flags, fd);
 		return r;
 	}
 	mrn_bracket_mmap_fixed(&b, addr, length, flags, fd);

@@ -1501,6 +1501,31 @@ static unsigned int unwatch(struct counter *c)
 	return c->calls;
 }
 
+/* What is given out as free is taken for new to the end of its last huge page. */
+TEST(new_huge_pages)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	const long at = HUGE_STAGE(0);
+	const long small[] = {at, PAGE, RW, flags, -1, 0},
+		   huge[] = {at, PAGE, RW, flags | MAP_HUGETLB, -1, 0};
+	struct counter last, behind;
+
+	for (size_t i = 0; i < NR(ways); i++) {
+		watch(&last, (uintptr_t)at + HUGE - PAGE, PAGE);
+		watch(&behind, (uintptr_t)at + HUGE, PAGE);
+		CHECK_EQ(ways[i](SYS_mmap, small), at);
+		CHECK_EQ(last.calls, 0);
+		CHECK_EQ(mrn_sys2(SYS_munmap, at, PAGE), 0);
+		if (ways[i](SYS_mmap, huge) != at)
+			SKIP("no huge pages: see /proc/sys/vm/nr_hugepages");
+		CHECK_EQ(unwatch(&last), 1);
+		CHECK(last.flags & MRN_RANGE_AFTER);
+		CHECK_EQ(unwatch(&behind), 0);
+		CHECK_EQ(mrn_sys2(SYS_munmap, at, HUGE), 0);
+	}
+}
+TWIN(new_huge_pages, not_taken_for_new, BREAK(BRACKET_FRESH));
+
 TEST(overlap)
 {
 	struct counter whole, part, touched, beside;
