@@ -315,6 +315,8 @@ static void large_blocks_are_mappings(void)
 		SKIP("the sanitizer's free does not unmap");
 	/* Setting it stops malloc from raising it when such a block is freed. */
 	CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20));
+	/* MALLOC_PERTURB_ fills all of each block twice: that would be most of the time. */
+	CHECK(mallopt(M_PERTURB, 0));
 }
 
 /*
