@@ -264,7 +264,7 @@ TAKE_BY(detach);
 
 /* ------------------------------------------------------------------------------------------------ afterwards */
 
-static stack_t in_handler;
+static volatile stack_t in_handler; /* raise is no call to the compiler */
 
 static void look_around(int sig, siginfo_t *info, void *context)
 {

@@ -324,7 +324,8 @@ struct hmm_signal {
 	void *addr;
 };
 
-static __thread sigjmp_buf *hmm_jump;
+/* volatile: no call stands between what stores it and what a signal interrupts. */
+static __thread sigjmp_buf *volatile hmm_jump;
 static __thread struct hmm_signal hmm_signal;
 
 HELPER void hmm_on_signal(int sig, siginfo_t *info, void *context)
