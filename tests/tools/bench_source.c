@@ -49,7 +49,7 @@ static void check_figures(struct json_object *r)
 	CHECK(real(r, "ratio") > quotient * 0.99 - 0.001);
 }
 
-TEST(bench_source_in_json, .timeout_s = 120)
+TEST(bench_source_in_json, .timeout_s = 300)
 {
 	static const char *const cases[] = {"map_unmap",    "map_unmap_big", "map_unmap_watched",
 					    "getppid",	    "malloc_free",   "malloc_free_small",

@@ -371,7 +371,7 @@ static void check_unseen(const char *program, const char *runtime)
 	CHECK(strstr(json_object_get_string(member(report, "unseen", json_type_string)), runtime));
 }
 
-TEST(a_runtime_that_frees_by_itself)
+TEST(a_runtime_that_frees_by_itself, .timeout_s = 120)
 {
 	static struct outcome o;
 	struct json_object *report;
@@ -382,7 +382,7 @@ TEST(a_runtime_that_frees_by_itself)
 	CHECK_EQ(json_object_get_string_len(member(report, "unseen", json_type_string)), 0);
 }
 
-TEST(thread_sanitizer_frees_by_itself)
+TEST(thread_sanitizer_frees_by_itself, .timeout_s = 120)
 {
 	check_unseen("MRN_SMALL_TSAN", "ThreadSanitizer");
 }
