@@ -231,3 +231,17 @@ int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *m)
 	};
 	return 0;
 }
+
+int mrn_maps_next(int fd, uintptr_t addr, struct mrn_mapping *m)
+{
+	int r = mrn_maps_query(fd, addr, m);
+	long n;
+
+	if (!r || r == -ENOENT)
+		return r;
+	n = mrn_maps_from(addr, m, 1);
+	if (n >= 0)
+		return n ? 0 : -ENOENT;
+	/* A file that is not there says nothing of the address. */
+	return n == -ENOENT ? -EIO : (int)n;
+}

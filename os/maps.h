@@ -65,5 +65,7 @@ bool mrn_maps_close(int fd);
  * kernel lacks the call.
  */
 int mrn_maps_query(int fd, uintptr_t addr, struct mrn_mapping *mapping);
+/* The same, but reads the file where the kernel does not answer. */
+int mrn_maps_next(int fd, uintptr_t addr, struct mrn_mapping *mapping);
 
 #endif

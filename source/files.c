@@ -201,16 +201,6 @@ static bool is_memory(const struct mrn_mapping *m)
 	}
 }
 
-/* Returns 1 with the first mapping that ends after addr, 0 without one, or -errno. */
-static long next_mapping(int fd, uintptr_t addr, struct mrn_mapping *m)
-{
-	int r = mrn_maps_query(fd, addr, m);
-
-	if (r == -ENOENT)
-		return 0;
-	return r ? mrn_maps_from(addr, m, 1) : 1;
-}
-
 bool mrn_shows_page_cache(uintptr_t start, uintptr_t end)
 {
 	bool whole;
@@ -222,8 +212,7 @@ bool mrn_shows_page_cache_in(uintptr_t start, uintptr_t end, bool *whole)
 {
 	struct mrn_mapping m;
 	bool shows = false;
-	long n = 1;
-	int fd;
+	int fd, r = 0;
 
 	*whole = true;
 	if (MRN_BROKEN(SOURCE_FILES))
@@ -235,12 +224,12 @@ bool mrn_shows_page_cache_in(uintptr_t start, uintptr_t end, bool *whole)
 	if (fd < 0)
 		return true;
 	for (; start < end && !shows; start = m.end) {
-		n = next_mapping(fd, start, &m);
-		*whole = *whole && n > 0 && m.start <= start;
-		if (n <= 0 || m.start >= end)
+		r = mrn_maps_next(fd, start, &m);
+		*whole = *whole && !r && m.start <= start;
+		if (r || m.start >= end)
 			break;
 		shows = !is_memory(&m);
 	}
 	mrn_sys1(SYS_close, fd);
-	return shows || n < 0;
+	return shows || (r && r != -ENOENT);
 }

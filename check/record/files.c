@@ -12,13 +12,9 @@
 static int look_up(uintptr_t addr, struct mrn_mapping *m)
 {
 	const int fd = mrn_maps_open();
-	int r = fd < 0 ? fd : mrn_maps_query(fd, addr, m);
+	const int r = fd < 0 ? fd : mrn_maps_next(fd, addr, m);
 
-	if (fd >= 0 && !mrn_maps_close(fd))
-		return -EIO;
-	if (r != -ENOTTY)
-		return r;
-	return mrn_maps_from(addr, m, 1) == 1 ? 0 : -ENOENT;
+	return fd >= 0 && !mrn_maps_close(fd) ? -EIO : r;
 }
 
 static bool is_shared(struct check_files *f, uintptr_t addr)
