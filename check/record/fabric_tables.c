@@ -1,31 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Functions of a provider's tables, and ours in front of them. What was in a place is noted by the table and the place,
- * before ours is put there: whoever calls ours finds the note. Providers write to their tables, and free them: what is
- * found in a place that is not ours is noted anew.
- *
- * Programs write to them, too, and put a function there that calls what it has found, which may be ours. In front of such
- * a one ours would call itself. So a place that has had ours gets it again only in front of the module that it was in
- * front of. And programs copy tables, with ours in them: of a table that nobody has noted, ours has behind it what it has
- * elsewhere, if that is one function.
+ * Functions of a provider's tables, and ours in front of them (places.h). Providers write to their tables, and free them:
+ * what is found in a place that is not ours is noted anew. And programs copy tables, with ours in them: of a table that
+ * nobody has noted, ours has behind it what it has elsewhere, if that is one function.
  */
 #include <string.h>
 
 #include "check/record/fabric.h"
 #include "check/record/keys.h"
-#include "check/shared/check.h"
-#include "os/behind.h"
+#include "check/record/places.h"
 #include "os/peek.h"
 
 #include "os/event_path.h"
 
-/* By the table and the offset; and by ours and the offset, all that it has been put in front of. The words of each value: */
+/* By ours and the offset: all that it has been put in front of. The words of each value: */
 static struct check_keys behind;
 enum { FUNCTION, TABLE }; /* TABLE: the first that had it */
 
-static struct check_key key_of(const void *table, size_t offset)
+static struct check_key key_of(uintptr_t ours, size_t offset)
 {
-	return (struct check_key){(uintptr_t)table, offset};
+	return (struct check_key){ours, offset};
 }
 
 static uintptr_t *place_of(void *table, size_t offset)
@@ -66,7 +60,7 @@ static void look_for(const struct check_value *value, void *arg)
 /* False without memory. Threads that do so together add the same. */
 static bool add_to_ours(uintptr_t ours, const void *table, size_t offset, uintptr_t function)
 {
-	const struct check_key key = key_of((const void *)ours, offset);
+	const struct check_key key = key_of(ours, offset);
 	struct search search = {.function = function};
 
 	check_keys_each(&behind, key, look_for, &search);
@@ -100,7 +94,7 @@ static void consider(const struct check_value *value, void *arg)
 /* NULL if nobody knows. */
 static uintptr_t behind_copy(const void *table, size_t offset, uintptr_t ours)
 {
-	const struct check_key key = key_of((const void *)ours, offset);
+	const struct check_key key = key_of(ours, offset);
 	struct search all = {0}, same = {.table = table};
 
 	check_keys_each(&behind, key, consider, &all);
@@ -110,34 +104,14 @@ static uintptr_t behind_copy(const void *table, size_t offset, uintptr_t ours)
 	return same.are_several ? 0 : same.found;
 }
 
-/* Threads that do so together note the same. */
-static bool note(struct check_key key, uintptr_t function)
-{
-	struct check_value had, value = {.word = {function}};
-
-	if (check_keys_find(&behind, key, &had)) {
-		if (had.word[FUNCTION] == function)
-			return true;
-		while (check_keys_take(&behind, key, &had))
-			;
-	}
-	return !check_keys_put(&behind, key, value);
-}
-
 static bool put_in_front(void *table, const struct check_fabric_slot *slot)
 {
 	uintptr_t *place = place_of(table, slot->offset), ours = (uintptr_t)slot->ours;
 	uintptr_t had = in_place(table, slot->offset);
-	struct check_value was;
 
 	if (!had || had == ours)
 		return true;
-	if (check_keys_find(&behind, key_of(table, slot->offset), &was) &&
-	    was.word[FUNCTION] != had && !MRN_BROKEN(CHECK_FABRIC_WRAPPED) &&
-	    !mrn_behind_is_one_module((const void *)(uintptr_t)was.word[FUNCTION],
-				      (const void *)had))
-		return false;
-	if (!add_to_ours(ours, table, slot->offset, had) || !note(key_of(table, slot->offset), had))
+	if (!check_place_note(place, had) || !add_to_ours(ours, table, slot->offset, had))
 		return false;
 	/* Release pairs with the program's own ordering: whoever calls ours finds the note. */
 	return __atomic_compare_exchange_n(place, &had, ours, false, __ATOMIC_RELEASE,
@@ -169,11 +143,11 @@ bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size
 check_fabric_function *check_fabric_behind(const void *table, size_t offset,
 					   check_fabric_function *ours)
 {
-	struct check_value value;
-	uintptr_t now;
+	uintptr_t now =
+		check_place_behind((const uintptr_t *)(const void *)((const char *)table + offset));
 
-	if (check_keys_find(&behind, key_of(table, offset), &value))
-		return (check_fabric_function *)value.word[FUNCTION];
+	if (now)
+		return (check_fabric_function *)now;
 	/* The object has been given another table since the caller looked. */
 	now = in_place(table, offset);
 	if (now == (uintptr_t)ours)

@@ -61,7 +61,7 @@ static bool read_slot(struct slot *slot, struct check_key *key, struct check_val
 	for (int i = 0; i < CHECK_KEY_WORDS; i++)
 		value->word[i] = __atomic_load_n(&slot->value.word[i], __ATOMIC_ACQUIRE);
 	/* The loads above, with acquire, are over; if one has read what fill has written, this sees its BUSY, too. */
-	return __atomic_load_n(&slot->state, __ATOMIC_RELAXED) == *state ||
+	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == *state ||
 	       MRN_BROKEN(CHECK_KEYS_TORN);
 }
 
@@ -154,7 +154,7 @@ static bool has(struct slot *slot, struct check_key key, struct check_value *val
 	struct check_key there;
 
 	/* Most are another key's, as one look tells. A slot that has the key says so all the time. */
-	return __atomic_load_n(&slot->key.number, __ATOMIC_RELAXED) == key.number &&
+	return __atomic_load_n(&slot->key.number, __ATOMIC_ACQUIRE) == key.number &&
 	       read_slot(slot, &there, value, state) && is_same(there, key);
 }
 
@@ -183,9 +183,16 @@ static struct slot *find(const struct check_keys *keys, struct check_key key,
 
 bool check_keys_find(const struct check_keys *keys, struct check_key key, struct check_value *value)
 {
-	uint64_t state;
+	uint64_t state, before, now = __atomic_load_n(&keys->replaced, __ATOMIC_ACQUIRE);
 
-	return find(keys, key, is_any, 0, value, &state);
+	do {
+		before = now;
+		if (find(keys, key, is_any, 0, value, &state))
+			return true;
+		/* K.3: the walk's loads, with acquire, are over; one that has seen the old value go sees the count here. */
+		now = __atomic_load_n(&keys->replaced, __ATOMIC_ACQUIRE);
+	} while (now != before && !MRN_BROKEN(CHECK_KEYS_PASSED));
+	return false;
 }
 
 void check_keys_each(const struct check_keys *keys, struct check_key key,
@@ -231,6 +238,35 @@ bool check_keys_take_first(struct check_keys *keys, struct check_key key, uint64
 			   struct check_value *value)
 {
 	return take(keys, key, is_first, first, value);
+}
+
+/* More than threads replace a value together; what is beyond is left for the next. */
+#define REPLACED 16
+
+/* K.3 */
+int check_keys_replace(struct check_keys *keys, struct check_key key, struct check_value value)
+{
+	struct check_keys_block *block = next_of(&keys->bucket[bucket_of(key)]);
+	struct check_value was;
+	struct {
+		struct slot *slot;
+		uint64_t state;
+	} there[REPLACED];
+	int nr = 0, r;
+
+	for (; block; block = next_of(&block->next))
+		for (int i = 0; i < SLOTS && nr < REPLACED; i++) {
+			there[nr].slot = &block->slot[i];
+			nr += has(there[nr].slot, key, &was, &there[nr].state);
+		}
+	for (int i = 0; i < nr && MRN_BROKEN(CHECK_KEYS_GAP); i++)
+		free_slot(there[i].slot, there[i].state);
+	r = check_keys_put(keys, key, value);
+	/* Release orders the new value before the count: a walk that begins with this count finds it. */
+	__atomic_fetch_add(&keys->replaced, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < nr && !r; i++)
+		free_slot(there[i].slot, there[i].state);
+	return r;
 }
 
 void check_keys_sweep(struct check_keys *keys,

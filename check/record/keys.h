@@ -7,8 +7,11 @@
  *	fields. Whoever reads them finds the same LIVE state before and after, or takes nothing.
  * K.2	Blocks of slots are added to a bucket and never leave it, so a walk needs no protection. A bucket has as many as it
  *	once had keys: the memory follows the largest number of keys that were there at one time.
- * K.3	All functions are bounded by the bucket's length, allocate only whole pages, and preserve errno. Taking looks once
- *	more for each value under the key that another thread takes meanwhile.
+ * K.3	Whoever replaces a value takes out only what was there before the new one was. So a key that has a value keeps one: of
+ *	threads that replace together, nobody takes out the value that was put last. A walk may have passed the place of the
+ *	new value before it was there, and find the old one gone. Then a count has gone up in between: it walks again.
+ * K.4	All functions are bounded by the bucket's length, allocate only whole pages, and preserve errno. Taking looks once
+ *	more for each value under the key that another thread takes meanwhile, and finding for each that one replaces.
  */
 #ifndef MRN_CHECK_KEYS_H
 #define MRN_CHECK_KEYS_H
@@ -29,11 +32,17 @@ struct check_value {
 
 #define CHECK_KEYS_BITS 14
 struct check_keys {
+	uint64_t replaced; /* atomic: how often */
 	struct check_keys_block *bucket[1u << CHECK_KEYS_BITS];
 };
 
-/* 0 or -ENOMEM. A caller who wants one value under a key has taken out what may still be there. */
+/* Adds one to what the key has. 0 or -ENOMEM. */
 int check_keys_put(struct check_keys *keys, struct check_key key, struct check_value value);
+/*
+ * Puts it in place of what the key has: from then on whoever looks finds one of them. 0, or -ENOMEM, and nothing has changed.
+ * Threads that do so together may leave each its own, until the next replaces them all.
+ */
+int check_keys_replace(struct check_keys *keys, struct check_key key, struct check_value value);
 bool check_keys_find(const struct check_keys *keys, struct check_key key,
 		     struct check_value *value);
 /* Tells each of all that are under the key. */

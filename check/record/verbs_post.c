@@ -6,45 +6,17 @@
 #include <errno.h>
 #include <stdint.h>
 
-#include "check/record/keys.h"
+#include "check/record/places.h"
 #include "check/record/verbs.h"
 #include "os/behind.h"
 
 #include "os/event_path.h"
 
-/* What a device had, by the member's name and the context. */
-static struct check_keys behind;
-static const char send_scope, recv_scope, srq_recv_scope;
+/* The place that a member of the context is, as places.h wants it. */
+#define PLACE(member) ((uintptr_t *)(void *)&context->ops.member)
 
-static struct check_key key_of(const char *scope, const struct ibv_context *context)
-{
-	return (struct check_key){(uintptr_t)scope, (uintptr_t)context};
-}
-
-/* A function that the device has, as what the compiler may not look into. */
-typedef void (*any_function)(void);
-
-/*
- * What a device had in this place. Ours may just have been taken out (ibv_close_device of a context that others share):
- * then it is there.
- */
-static any_function find(const char *scope, const struct ibv_context *context, any_function now)
-{
-	struct check_value value;
-
-	return check_keys_find(&behind, key_of(scope, context), &value)
-		       ? (any_function)(uintptr_t)value.word[0]
-		       : now;
-}
-
-#define BEHIND(member, scope)                                                                      \
-	__extension__({                                                                            \
-		__typeof__(context->ops.member)                                                    \
-			now_ = __atomic_load_n(&context->ops.member, __ATOMIC_RELAXED),            \
-			had_ = (__typeof__(now_))find(&(scope), context,                           \
-						      now_ == member ? NULL : (any_function)now_); \
-		had_;                                                                              \
-	})
+/* What ours is in front of; if nobody has noted it, the program has copied ours to where nothing was seen. */
+#define BEHIND(member) ((__typeof__(context->ops.member))check_place_behind(PLACE(member)))
 
 /* ------------------------------------------------------------------------------------ in front */
 
@@ -58,7 +30,7 @@ static bool uses_memory(const struct ibv_send_wr *wr)
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *list, struct ibv_send_wr **bad)
 {
 	struct ibv_context *context = qp->context;
-	__typeof__(&post_send) call = BEHIND(post_send, send_scope);
+	__typeof__(&post_send) call = BEHIND(post_send);
 
 	if (!call)
 		return ENOSYS;
@@ -79,7 +51,7 @@ static void use_received(const struct ibv_context *context, const struct ibv_rec
 static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *list, struct ibv_recv_wr **bad)
 {
 	struct ibv_context *context = qp->context;
-	__typeof__(&post_recv) call = BEHIND(post_recv, recv_scope);
+	__typeof__(&post_recv) call = BEHIND(post_recv);
 
 	if (!call)
 		return ENOSYS;
@@ -90,7 +62,7 @@ static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *list, struct ibv_rec
 static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *list, struct ibv_recv_wr **bad)
 {
 	struct ibv_context *context = srq->context;
-	__typeof__(&post_srq_recv) call = BEHIND(post_srq_recv, srq_recv_scope);
+	__typeof__(&post_srq_recv) call = BEHIND(post_srq_recv);
 
 	if (!call)
 		return ENOSYS;
@@ -100,62 +72,12 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *list, struct i
 
 /* ---------------------------------------------------------------------------------- a context's */
 
-/* Forgets what a context of this address had: of threads that saw a new one first, each may have noted it. */
-static void forget(struct check_key key)
-{
-	struct check_value value;
-
-	while (check_keys_take(&behind, key, &value))
-		;
-}
-
-/*
- * In front only once what is behind is noted. If the device has changed its function since, it is noted anew; threads
- * that post meanwhile may find neither, and take what is in the context.
- */
-static bool note(struct check_key key, any_function function)
-{
-	struct check_value had, value = {.word = {(uintptr_t)function}};
-
-	if (!function)
-		return false;
-	if (check_keys_find(&behind, key, &had)) {
-		if (had.word[0] == value.word[0])
-			return true;
-		forget(key);
-	}
-	return !check_keys_put(&behind, key, value);
-}
-
-#define PUT_IN_FRONT(member, scope)                                                                     \
-	do {                                                                                            \
-		__typeof__(context->ops.member) had_ =                                                  \
-			__atomic_load_n(&context->ops.member, __ATOMIC_RELAXED);                        \
-                                                                                                        \
-		/* Release pairs with the program's own ordering: whoever calls ours finds the note. */ \
-		if (had_ != member && note(key_of(&(scope), context), (any_function)had_))              \
-			__atomic_compare_exchange_n(&context->ops.member, &had_, member, false,         \
-						    __ATOMIC_RELEASE, __ATOMIC_RELAXED);                \
-	} while (0)
-
 void check_verbs_see_posts(struct ibv_context *context)
 {
-	PUT_IN_FRONT(post_send, send_scope);
-	PUT_IN_FRONT(post_recv, recv_scope);
-	PUT_IN_FRONT(post_srq_recv, srq_recv_scope);
+	check_place_front(PLACE(post_send), (uintptr_t)post_send);
+	check_place_front(PLACE(post_recv), (uintptr_t)post_recv);
+	check_place_front(PLACE(post_srq_recv), (uintptr_t)post_srq_recv);
 }
-
-#define TAKE_OUT(member, scope)                                                                   \
-	do {                                                                                      \
-		__typeof__(context->ops.member) ours_ = member,                                   \
-						had_ = (__typeof__(ours_))find(&(scope), context, \
-									       NULL);             \
-                                                                                                  \
-		if (had_)                                                                         \
-			__atomic_compare_exchange_n(&context->ops.member, &ours_, had_, false,    \
-						    __ATOMIC_RELEASE, __ATOMIC_RELAXED);          \
-		forget(key_of(&(scope), context));                                                \
-	} while (0)
 
 /* Another context may get this one's memory. */
 CHECK_EXPORTED int ibv_close_device(struct ibv_context *context)
@@ -164,8 +86,8 @@ CHECK_EXPORTED int ibv_close_device(struct ibv_context *context)
 
 	if (!close)
 		return -1;
-	TAKE_OUT(post_send, send_scope);
-	TAKE_OUT(post_recv, recv_scope);
-	TAKE_OUT(post_srq_recv, srq_recv_scope);
+	check_place_end(PLACE(post_send), (uintptr_t)post_send);
+	check_place_end(PLACE(post_recv), (uintptr_t)post_recv);
+	check_place_end(PLACE(post_srq_recv), (uintptr_t)post_srq_recv);
 	return close(context);
 }

@@ -23,13 +23,14 @@ MRN_PART(CHECK_FABRIC_AGAIN);	/* pages that are pinned again are those that were
 MRN_PART(CHECK_FABRIC_ENDED);	/* a region has ended although that was refused */
 MRN_PART(CHECK_FABRIC_REFUSED); /* a refresh that fails has pinned anew */
 MRN_PART(CHECK_FABRIC_TWICE);	/* what libfabric does by libibverbs is told of both */
-MRN_PART(CHECK_FABRIC_WRAPPED); /* ours is put in front of a function that calls it */
 MRN_PART(CHECK_FAILED);		/* a call that fails is a change */
 MRN_PART(CHECK_FLIGHTS);	/* what is in flight is not looked at */
 MRN_PART(CHECK_GPU_CONTEXTS);	/* a registration outlives its context */
 MRN_PART(CHECK_GPU_DEVICES);	/* the end of a context ends all registrations */
 MRN_PART(CHECK_GPU_TWICE);	/* what CUDA's runtime calls by name is a registration of its own */
 MRN_PART(CHECK_GUARDS);		/* a guard counts as the page that was there */
+MRN_PART(CHECK_KEYS_GAP);	/* the old value is taken out before the new one is there */
+MRN_PART(CHECK_KEYS_PASSED);	/* a walk that replacing has passed has seen all */
 MRN_PART(CHECK_KEYS_TORN);	/* a value may be of two keys */
 MRN_PART(CHECK_LATE);		/* one that cannot be removed at once has not ended */
 MRN_PART(CHECK_LEFT);		/* a call that was left has made its change */
@@ -45,6 +46,7 @@ MRN_PART(CHECK_OFFER_PART);	/* a buffer of which a part came back has come back 
 MRN_PART(CHECK_OFFER_TWICE);	/* one that is provided twice is where it was last */
 MRN_PART(CHECK_PLACED);		/* what is wanted by its address alone is taken by a discard, too */
 MRN_PART(CHECK_OPEN_USE);	/* a change that has no end yet counts as one that was made */
+MRN_PART(CHECK_PLACES_WRAPPED); /* ours is put in front of a function that calls it */
 MRN_PART(CHECK_POOL);		/* the list's head does not show that it has been another */
 MRN_PART(CHECK_PRINTS_LOCKED);	/* whoever writes a report holds the lanes' lock */
 MRN_PART(CHECK_RIGHTS);		/* a change of rights counts as one of pages */

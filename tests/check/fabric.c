@@ -457,7 +457,7 @@ TEST(a_function_may_be_put_in_a_table)
 	close_all();
 }
 
-TWIN(a_function_may_be_put_in_a_table, calls_itself, MRN_BREAK(CHECK_FABRIC_WRAPPED));
+TWIN(a_function_may_be_put_in_a_table, calls_itself, MRN_BREAK(CHECK_PLACES_WRAPPED));
 
 TEST(a_table_may_be_copied)
 {

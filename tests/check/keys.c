@@ -115,6 +115,21 @@ TEST(memory_follows_those_that_are_there_at_one_time)
 	CHECK(resident() - before < 512);
 }
 
+TEST(a_value_is_replaced)
+{
+	struct check_value v;
+
+	for (uint64_t i = 1; i < 4; i++)
+		CHECK_ERR(check_keys_put(&keys, key(7), value(i)), 0);
+	CHECK_ERR(check_keys_put(&keys, key(8), value(8)), 0);
+	CHECK_ERR(check_keys_replace(&keys, key(7), value(5)), 0);
+	CHECK(check_keys_take(&keys, key(7), &v) && is(&v, 5));
+	CHECK(!check_keys_take(&keys, key(7), &v));
+	CHECK_ERR(check_keys_replace(&keys, key(7), value(6)), 0);
+	CHECK(check_keys_find(&keys, key(7), &v) && is(&v, 6));
+	CHECK(check_keys_find(&keys, key(8), &v) && is(&v, 8));
+}
+
 /* Some keys stay, and are found by all; others come and go, and are either not there or whole. */
 #define STAY	    64
 #define COME_AND_GO 2
@@ -165,3 +180,32 @@ TEST(threads_find_whole_values)
 	}
 }
 TWIN(threads_find_whole_values, no_second_look, UNTIL_CAUGHT(MRN_BREAK(CHECK_KEYS_TORN)));
+
+static bool replaced;
+
+static void replace(void *arg)
+{
+	for (uint64_t n = (uintptr_t)arg; test_round_is_due(n, 300000); n += 3)
+		CHECK_ERR(check_keys_replace(&keys, key(7), value(n)), 0);
+	__atomic_store_n(&replaced, true, __ATOMIC_RELAXED);
+}
+
+/* At any time, and in the end. */
+TEST(a_key_that_has_a_value_keeps_one)
+{
+	struct test_thread thread[3];
+	struct check_value v;
+
+	CHECK_ERR(check_keys_put(&keys, key(7), value(0)), 0);
+	for (uintptr_t i = 0; i < 3; i++)
+		test_thread(&thread[i], replace, (void *)i);
+	while (!__atomic_load_n(&replaced, __ATOMIC_RELAXED)) {
+		CHECK(check_keys_find(&keys, key(7), &v));
+		CHECK(is(&v, v.word[0]));
+	}
+	for (int i = 0; i < 3; i++)
+		test_join(&thread[i]);
+	CHECK(check_keys_find(&keys, key(7), &v));
+}
+TWIN(a_key_that_has_a_value_keeps_one, taken_first, UNTIL_CAUGHT(MRN_BREAK(CHECK_KEYS_GAP)));
+TWIN(a_key_that_has_a_value_keeps_one, walks_once, UNTIL_CAUGHT(MRN_BREAK(CHECK_KEYS_PASSED)));
