@@ -3,6 +3,7 @@
  * mrn check: what it prints and returns, and what it needs. The programs are in tests/check/programs: rings.c, if nothing
  * else is said; MRN_CHECK_RINGS says where it is. What is found in which program stands in tests/check/catalogue.def.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/harness/sync.h"
 #include "tests/tools/fixture.h"
 
 static struct outcome o;
@@ -238,6 +240,57 @@ TEST(a_killed_program_has_found_what_it_has)
 	CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGKILL, "%#x", status);
 	CHECK_EQ(sum_of(path, &findings), 3);
 	CHECK_EQ(findings, 1);
+}
+
+static bool has_children(pid_t pid)
+{
+	char path[64], text[16];
+	FILE *f;
+	bool has;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	f = fopen(path, "re");
+	CHECK(f);
+	has = fgets(text, sizeof(text), f);
+	fclose(f);
+	return has;
+}
+
+/* Once the program has ended, the tool has its last reports to write, and nobody reads them. */
+TEST(a_signal_ends_what_waits_for_a_reader)
+{
+	const char *tool = getenv("MRN_TOOL"), *program = rings();
+	int in[2], err[2], flags, status;
+	char page[4096] = {0};
+	pid_t pid;
+
+	if (!tool)
+		SKIP("MRN_TOOL does not say where the mrn command is");
+	CHECK(!pipe2(in, O_CLOEXEC) && !pipe(err));
+	flags = fcntl(err[1], F_GETFL);
+	CHECK(!fcntl(err[1], F_SETFL, flags | O_NONBLOCK));
+	while (write(err[1], page, sizeof(page)) > 0)
+		;
+	CHECK(!fcntl(err[1], F_SETFL, flags));
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], STDIN_FILENO);
+		dup2(err[1], STDERR_FILENO);
+		execl(tool, tool, "check", "--", program, "1", "1", "1", "waits", (char *)NULL);
+		_exit(126);
+	}
+	CHECK(pid > 0);
+	while (!has_children(pid))
+		test_sleep_ms(1);
+	CHECK(!close(in[1]) && !close(in[0]));
+	while (has_children(pid))
+		test_sleep_ms(1);
+	/* What comes in that moment is the program's yet. */
+	while (!waitpid(pid, &status, WNOHANG)) {
+		CHECK(!kill(pid, SIGTERM));
+		test_sleep_ms(20);
+	}
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "%#x", status);
 }
 
 TEST(what_outlives_the_program_is_said)

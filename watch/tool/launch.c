@@ -162,6 +162,25 @@ static bool in_foreground(void)
 	return tcgetpgrp(STDERR_FILENO) == getpgrp();
 }
 
+/*
+ * Nobody is there to pass them on to: so whoever wants to end us now can, in the middle of a report. What came while there was
+ * somebody was the program's, as is the terminal's ^C that has ended it.
+ */
+static void stop_passing_on(const struct launch *l)
+{
+	static const int end_us[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+	const struct timespec none = {0};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(end_us) / sizeof(end_us[0]); i++)
+		if (!sigismember(&l->mask, end_us[i]))
+			sigaddset(&set, end_us[i]);
+	while (sigtimedwait(&set, NULL, &none) > 0)
+		;
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg)
 {
 	bool shows = isatty(STDERR_FILENO);
@@ -178,6 +197,7 @@ void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg)
 		if (sig < 0 && errno == EAGAIN && in_foreground())
 			tick(arg);
 	}
+	stop_passing_on(l);
 }
 
 int launch_exit(const struct launch *l)

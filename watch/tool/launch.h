@@ -35,7 +35,10 @@ void launch_prepare(struct launch *l);
 int launch_start(struct launch *l, const char *path, char **argv, struct watch_header *header,
 		 const char *log_name);
 
-/* Waits until it has ended; each second, only while it runs in the foreground, calls tick(arg). */
+/*
+ * Waits until it has ended; each second, only while it runs in the foreground, calls tick(arg). From then on this process
+ * can be ended by signals as others can.
+ */
 void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg);
 
 /* Returns the program's exit status. If a signal has killed it, does not return: dies of the same one. */
