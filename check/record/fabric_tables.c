@@ -111,12 +111,9 @@ static bool put_in_front(void *table, const struct check_fabric_slot *slot)
 
 	if (!had || had == ours)
 		return true;
-	if (!check_place_note(place, had) || !add_to_ours(ours, table, slot->offset, had))
-		return false;
-	/* Release pairs with the program's own ordering: whoever calls ours finds the note. */
-	return __atomic_compare_exchange_n(place, &had, ours, false, __ATOMIC_RELEASE,
-					   __ATOMIC_RELAXED) ||
-	       had == ours;
+	return check_place_is_free(CHECK_PLACE_TABLE, place, had) &&
+	       add_to_ours(ours, table, slot->offset, had) &&
+	       check_place_front(CHECK_PLACE_TABLE, place, had, ours);
 }
 
 bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size_t nr)
@@ -143,14 +140,10 @@ bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size
 check_fabric_function *check_fabric_behind(const void *table, size_t offset,
 					   check_fabric_function *ours)
 {
-	uintptr_t now =
-		check_place_behind((const uintptr_t *)(const void *)((const char *)table + offset));
+	const uintptr_t *place = (const uintptr_t *)(const void *)((const char *)table + offset);
+	/* The object may have been given another table since the caller looked. */
+	uintptr_t function = check_place_behind(CHECK_PLACE_TABLE, place, (uintptr_t)ours);
 
-	if (now)
-		return (check_fabric_function *)now;
-	/* The object has been given another table since the caller looked. */
-	now = in_place(table, offset);
-	if (now == (uintptr_t)ours)
-		now = behind_copy(table, offset, now);
-	return (check_fabric_function *)now;
+	return (check_fabric_function *)(function ? function
+						  : behind_copy(table, offset, (uintptr_t)ours));
 }

@@ -3,6 +3,7 @@
 
 #include "check/record/calls.h"
 #include "check/record/gpu.h"
+#include "check/record/places.h"
 #include "check/record/uring.h"
 #include "check/record/vfio.h"
 #include "os/behind.h"
@@ -33,6 +34,7 @@ void check_interfaces_restart(void)
 	check_uring_restart();
 	check_gpu_restart();
 	check_vfio_restart();
+	check_places_restart();
 #ifdef MRN_HAVE_FABRIC
 	check_fabric_restart();
 #endif

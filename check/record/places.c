@@ -2,69 +2,129 @@
 #include "check/record/places.h"
 
 #include "check/record/keys.h"
+#include "check/record/lock.h"
 #include "check/shared/check.h"
 #include "os/behind.h"
 
 #include "os/event_path.h"
 
-/* By the place. The words of each value: */
+/* By the place, for each kind. The words of each value: */
 static struct check_keys behind;
-static const char scope;
 enum { FUNCTION, ENDED };
 
-static struct check_key key_of(const uintptr_t *place)
+/*
+ * Whoever notes what is in a place, and then puts ours there, holds it: otherwise two threads that have found different
+ * functions there would leave two notes, and nobody could tell which is true.
+ */
+static struct check_lock lock;
+
+static struct check_key key_of(enum check_place_kind kind, const uintptr_t *place)
 {
-	return (struct check_key){(uintptr_t)&scope, (uintptr_t)place};
+	static const char scope[CHECK_PLACE_TABLE + 1];
+
+	return (struct check_key){(uintptr_t)&scope[kind], (uintptr_t)place};
 }
 
-static bool are_in_one_module(uint64_t a, uintptr_t b)
+static bool is_known(enum check_place_kind kind, const uintptr_t *place, struct check_value *had)
 {
-	return mrn_behind_is_one_module((const void *)(uintptr_t)a, (const void *)b) ||
+	return check_keys_find(&behind, key_of(kind, place), had);
+}
+
+static bool put(uintptr_t *place, uintptr_t had, uintptr_t function)
+{
+	/* Release orders the note before ours. */
+	return __atomic_compare_exchange_n(place, &had, function, false, __ATOMIC_RELEASE,
+					   __ATOMIC_RELAXED);
+}
+
+/* The loader's lock may be held by a thread that waits for ours: so this is asked without it. */
+bool check_place_is_free(enum check_place_kind kind, const uintptr_t *place, uintptr_t function)
+{
+	struct check_value had;
+
+	return !is_known(kind, place, &had) || had.word[ENDED] || had.word[FUNCTION] == function ||
+	       mrn_behind_is_one_module((const void *)(uintptr_t)had.word[FUNCTION],
+					(const void *)function) ||
 	       MRN_BROKEN(CHECK_PLACES_WRAPPED);
 }
 
-bool check_place_note(const uintptr_t *place, uintptr_t function)
+/* The holder's. False without memory. */
+static bool note(enum check_place_kind kind, const uintptr_t *place, uintptr_t function)
 {
 	const struct check_value value = {.word = {[FUNCTION] = function}};
 	struct check_value had;
 
-	if (check_keys_find(&behind, key_of(place), &had) && !had.word[ENDED]) {
-		if (had.word[FUNCTION] == function)
-			return true;
-		if (!are_in_one_module(had.word[FUNCTION], function))
-			return false;
-	}
-	return !check_keys_replace(&behind, key_of(place), value);
+	if (is_known(kind, place, &had) && had.word[FUNCTION] == function && !had.word[ENDED])
+		return true;
+	MRN_HOOK(notes);
+	return !check_keys_replace(&behind, key_of(kind, place), value);
 }
 
-uintptr_t check_place_behind(const uintptr_t *place)
+bool check_place_front(enum check_place_kind kind, uintptr_t *place, uintptr_t function,
+		       uintptr_t ours)
 {
-	struct check_value had;
+	bool is_there = false;
 
-	return check_keys_find(&behind, key_of(place), &had) ? (uintptr_t)had.word[FUNCTION] : 0;
-}
-
-void check_place_front(uintptr_t *place, uintptr_t ours)
-{
-	uintptr_t had = __atomic_load_n(place, __ATOMIC_RELAXED);
-
-	/* Release pairs with the program's own ordering: whoever calls ours finds the note. */
-	if (had && had != ours && check_place_note(place, had))
-		__atomic_compare_exchange_n(place, &had, ours, false, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED);
-}
-
-bool check_place_end(uintptr_t *place, uintptr_t ours)
-{
-	struct check_value had;
-	bool was_ours;
-
-	if (!check_keys_find(&behind, key_of(place), &had))
+	if (!check_lock(&lock))
 		return false;
-	was_ours = __atomic_compare_exchange_n(place, &ours, (uintptr_t)had.word[FUNCTION], false,
-					       __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-	had.word[ENDED] = true;
-	/* Without memory the place counts as there: then what comes next may not be seen, and nothing else goes wrong. */
-	check_keys_replace(&behind, key_of(place), had);
-	return was_ours;
+	if (MRN_BROKEN(CHECK_PLACES_UNLOCKED))
+		check_unlock(&lock);
+	if (check_place_has(place) == ours)
+		is_there = true;
+	else if (check_place_has(place) == function && note(kind, place, function))
+		is_there = put(place, function, ours);
+	check_unlock(&lock);
+	return is_there;
+}
+
+void check_place_front_any(enum check_place_kind kind, uintptr_t *place, uintptr_t ours)
+{
+	const uintptr_t function = check_place_has(place);
+
+	/* Where it is not put, uses are not seen. */
+	if (function && function != ours && check_place_is_free(kind, place, function))
+		(void)check_place_front(kind, place, function, ours);
+}
+
+uintptr_t check_place_behind(enum check_place_kind kind, const uintptr_t *place, uintptr_t ours)
+{
+	struct check_value had;
+	uintptr_t now = check_place_has(place);
+
+	/* Ours is there only once it is noted. */
+	if (is_known(kind, place, &had))
+		return (uintptr_t)had.word[FUNCTION];
+	return now == ours ? 0 : now;
+}
+
+/* Without memory, or in a signal handler that has come between, it stays as it was: what comes next may not be seen then. */
+static void note_end(enum check_place_kind kind, uintptr_t *place, uintptr_t ours, bool ended)
+{
+	struct check_value had;
+	uintptr_t function;
+
+	if (!is_known(kind, place, &had) || !check_lock(&lock))
+		return;
+	if (is_known(kind, place, &had)) {
+		function = (uintptr_t)had.word[FUNCTION];
+		had.word[ENDED] = ended;
+		(void)check_keys_replace(&behind, key_of(kind, place), had);
+		(void)(ended ? put(place, ours, function) : put(place, function, ours));
+	}
+	check_unlock(&lock);
+}
+
+void check_place_end(enum check_place_kind kind, uintptr_t *place, uintptr_t ours)
+{
+	note_end(kind, place, ours, true);
+}
+
+void check_place_go_on(enum check_place_kind kind, uintptr_t *place, uintptr_t ours)
+{
+	note_end(kind, place, ours, false);
+}
+
+void check_places_restart(void)
+{
+	lock.holder = 0;
 }

@@ -476,14 +476,14 @@ static bool look(struct uring_ring *r, const void *arg)
 
 	if (!__atomic_load_n(range ? &r->selecting : &r->in_flight, __ATOMIC_RELAXED))
 		return true;
-	if (!uring_lock(r))
+	if (!check_lock(&r->lock))
 		return false;
 	if (r->is_live && r->is_seen && r->flights) {
 		end_landed(r);
 		if (range)
 			uring_groups_place(r, range->start, range->end);
 	}
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	return true;
 }
 

@@ -217,7 +217,7 @@ static void install(struct group *g, uint32_t fd, bool is_registered,
 		uring_completed(r);
 	open_provided(g, r, fd, is_registered, reg);
 	is_in = link_in(r, g);
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	if (was)
 		put(was);
 	if (!is_in)
@@ -253,7 +253,7 @@ void uring_group_made_by_library(uint32_t fd, bool is_registered,
 		return;
 	g = at_id(r, reg->bgid);
 	known = g && g->provided.ring == reg->ring_addr;
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	if (known)
 		return;
 	g = begin(reg);
@@ -272,7 +272,7 @@ bool uring_unregisters_group(long a[6])
 		return false;
 	if (!check_read(&reg, (uintptr_t)a[2], sizeof(reg)))
 		g = take_out(r, reg.bgid);
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	if (g)
 		put(g);
 	return false;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "check/record/lock.h"
 #include "check/record/pool.h"
 #include "check/record/registration.h"
 #include "check/record/uring.h"
@@ -54,7 +55,7 @@ enum uring_group_list {
 
 struct uring_ring {
 	struct check_pooled pooled;
-	uint64_t holder; /* atomic: the thread that has the lock; 0: nobody */
+	struct check_lock lock;
 	/* A new ring's memory is cleared from here on. */
 	uint32_t refs;	/* atomic: descriptors and registered indices */
 	uint32_t flags; /* as it was asked for */
@@ -83,9 +84,6 @@ struct uring_ring {
 };
 
 /* ---- uring_rings.c */
-
-bool uring_lock(struct uring_ring *r);
-void uring_unlock(struct uring_ring *r);
 
 /* The ring, locked: by descriptor, or by this thread's registered index. NULL: not followed. */
 struct uring_ring *uring_take(uint32_t fd, bool is_registered);

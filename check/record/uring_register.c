@@ -136,7 +136,7 @@ static bool registers(long a[6], long *result, uintptr_t vector, uint32_t nr)
 		if (b.buffer[i])
 			check_reg_done(b.buffer[i]->reg, i);
 	r->buffers = b;
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	uring_put_buffers(&was);
 	return true;
 }
@@ -166,7 +166,7 @@ static bool updates(long a[6], long *result)
 	r = *result <= 0 ? NULL : uring_take((uint32_t)a[0], by_index);
 	if (r) {
 		install(r, up.offset, &b, (uint32_t)*result);
-		uring_unlock(r);
+		check_unlock(&r->lock);
 	}
 	uring_put_buffers(&b);
 	return true;
@@ -182,7 +182,7 @@ static bool unregisters(long a[6])
 	if (!r)
 		return false;
 	was = uring_take_buffers(r);
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	uring_put_buffers(&was);
 	return false;
 }
@@ -241,7 +241,7 @@ static bool clones(long a[6], long *result)
 	from = uring_take(c.src_fd, c.flags & URING_CLONE_SRC_REGISTERED);
 	known = from && share(from, c.src_off, &c.nr, &b);
 	if (from)
-		uring_unlock(from);
+		check_unlock(&from->lock);
 	*result = check_call_make(SYS_io_uring_register, a);
 	to = *result < 0 ? NULL
 			 : uring_take((uint32_t)a[0], (uint32_t)a[1] & URING_REGISTER_REGISTERED);
@@ -251,7 +251,7 @@ static bool clones(long a[6], long *result)
 	else if (to)
 		b = uring_take_buffers(to);
 	if (to)
-		uring_unlock(to);
+		check_unlock(&to->lock);
 	uring_put_buffers(&b);
 	return true;
 }
@@ -299,9 +299,9 @@ static bool resizes(long a[6], long *result)
 		return false;
 	was_seen = r->is_seen;
 	r->is_seen = false;
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	*result = check_call_make(SYS_io_uring_register, a);
-	if (!uring_lock(r))
+	if (!check_lock(&r->lock))
 		return true;
 	if (*result < 0) {
 		r->is_seen = was_seen;
@@ -309,7 +309,7 @@ static bool resizes(long a[6], long *result)
 		uring_forget_flights(r);
 		uring_view_close(r);
 	}
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	return true;
 }
 
@@ -323,7 +323,7 @@ void uring_resized_by_library(uint32_t fd, bool is_registered)
 		uring_forget_flights(r);
 		uring_view_close(r);
 	}
-	uring_unlock(r);
+	check_unlock(&r->lock);
 }
 
 bool check_uring_register(long a[6], long *result)

@@ -25,34 +25,6 @@ static struct check_pool pool = CHECK_POOL(struct uring_ring, pooled);
 static uint32_t fds; /* how many descriptors are rings */
 static MRN_TLS struct uring_ring *registered[URING_MAX_REGISTERED_FDS];
 
-/* ----------------------------------------------------------------------------------------- its lock */
-
-static bool try_lock(struct uring_ring *r)
-{
-	uint64_t nobody = 0;
-
-	return __atomic_compare_exchange_n(&r->holder, &nobody, mrn_thread_self(), false,
-					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-}
-
-bool uring_lock(struct uring_ring *r)
-{
-	/* Its holder waits for nobody, and so gives it up soon, once it runs. */
-	for (unsigned int i = 0; i < 1u << 20; i++) {
-		if (try_lock(r))
-			return true;
-		if (__atomic_load_n(&r->holder, __ATOMIC_RELAXED) == mrn_thread_self())
-			return false;
-		mrn_sys0(SYS_sched_yield);
-	}
-	return false;
-}
-
-void uring_unlock(struct uring_ring *r)
-{
-	__atomic_store_n(&r->holder, 0, __ATOMIC_RELEASE);
-}
-
 /* -------------------------------------------------------------------------------------- its beginning and end */
 
 struct uring_ring *uring_new(void)
@@ -76,7 +48,7 @@ static void put(struct uring_ring *r)
 	if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	/* If its lock cannot be had, it stays. */
-	if (!uring_lock(r))
+	if (!check_lock(&r->lock))
 		return;
 	__atomic_store_n(&r->is_live, false, __ATOMIC_RELAXED);
 	if (r->is_seen)
@@ -86,7 +58,7 @@ static void put(struct uring_ring *r)
 	r->groups = 0;
 	uring_forget_flights(r);
 	uring_view_close(r);
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	uring_put_buffers(&buffers);
 	uring_put_groups(r, groups);
 	check_pool_put(&pool, &r->pooled);
@@ -148,12 +120,12 @@ struct uring_ring *uring_take(uint32_t fd, bool is_registered)
 {
 	struct uring_ring *r = uring_look_up(fd, is_registered);
 
-	if (!r || !uring_lock(r))
+	if (!r || !check_lock(&r->lock))
 		return NULL;
 	/* It may have been closed by another thread, and be another by now. */
 	if (uring_look_up(fd, is_registered) == r)
 		return r;
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	return NULL;
 }
 
@@ -210,7 +182,7 @@ void check_uring_restart(void)
 
 		if (r) {
 			r->is_live = false;
-			r->holder = 0;
+			r->lock.holder = 0;
 		}
 	}
 	fds = 0;

@@ -119,7 +119,7 @@ void uring_submitted_by_library(uint32_t fd, bool is_registered, uint32_t tail)
 		r->is_unmapped = false;
 		uring_groups_look(r);
 	}
-	uring_unlock(r);
+	check_unlock(&r->lock);
 }
 
 /* ----------------------------------------------------------------------- what SQPOLL's thread would do */
@@ -198,6 +198,6 @@ bool check_uring_enter(long a[6], long *result)
 		uring_submits(r, polled ? waiting : (uint32_t)a[1]);
 		uring_groups_look(r);
 	}
-	uring_unlock(r);
+	check_unlock(&r->lock);
 	return polled && submits_polled(a, waiting, result);
 }

@@ -12,13 +12,14 @@
 
 #include "os/event_path.h"
 
-/* The place that a member of the queue pair is, as places.h wants it. */
-#define PLACE(member) ((uintptr_t *)(void *)&ex->member)
+/* What places.h wants of a member of the queue pair, and of ours. */
+#define PLACE(member, ours) CHECK_PLACE_QP, (uintptr_t *)(void *)&ex->member, (uintptr_t)(ours)
 
 static void set_sge(struct ibv_qp_ex *ex, uint32_t lkey, uint64_t addr, uint32_t length)
 {
 	struct ibv_sge sge = {.addr = addr, .length = length, .lkey = lkey};
-	__typeof__(&set_sge) behind = (__typeof__(&set_sge))check_place_behind(PLACE(wr_set_sge));
+	__typeof__(&set_sge) behind =
+		(__typeof__(&set_sge))check_place_behind(PLACE(wr_set_sge, set_sge));
 
 	check_verbs_use(ex->qp_base.context, &sge, 1, "ibv_wr_set_sge");
 	if (behind)
@@ -28,7 +29,7 @@ static void set_sge(struct ibv_qp_ex *ex, uint32_t lkey, uint64_t addr, uint32_t
 static void set_sge_list(struct ibv_qp_ex *ex, size_t nr, const struct ibv_sge *list)
 {
 	__typeof__(&set_sge_list) behind =
-		(__typeof__(&set_sge_list))check_place_behind(PLACE(wr_set_sge_list));
+		(__typeof__(&set_sge_list))check_place_behind(PLACE(wr_set_sge_list, set_sge_list));
 
 	check_verbs_use(ex->qp_base.context, list, nr, "ibv_wr_set_sge_list");
 	if (behind)
@@ -43,8 +44,8 @@ CHECK_EXPORTED struct ibv_qp_ex *ibv_qp_to_qp_ex(struct ibv_qp *qp)
 
 	if (!ex)
 		return NULL;
-	check_place_front(PLACE(wr_set_sge_list), (uintptr_t)set_sge_list);
-	check_place_front(PLACE(wr_set_sge), (uintptr_t)set_sge);
+	check_place_front_any(PLACE(wr_set_sge_list, set_sge_list));
+	check_place_front_any(PLACE(wr_set_sge, set_sge));
 	return ex;
 }
 
@@ -53,18 +54,17 @@ CHECK_EXPORTED int ibv_destroy_qp(struct ibv_qp *qp)
 	__typeof__(&ibv_destroy_qp) destroy = CHECK_VERBS_BEHIND(ibv_destroy_qp);
 	/* The queue pair begins with the one, and the other. */
 	struct ibv_qp_ex *ex = (struct ibv_qp_ex *)(void *)qp;
-	bool one, list;
 	int r;
 
 	if (!destroy)
 		return ENOSYS;
-	/* Before the call: after it the memory may be another's. It may be refused while other threads post. */
-	one = check_place_end(PLACE(wr_set_sge), (uintptr_t)set_sge);
-	list = check_place_end(PLACE(wr_set_sge_list), (uintptr_t)set_sge_list);
+	/* Before the call: after it the memory may be another's. */
+	check_place_end(PLACE(wr_set_sge, set_sge));
+	check_place_end(PLACE(wr_set_sge_list, set_sge_list));
 	r = destroy(qp);
-	if (r && one)
-		check_place_front(PLACE(wr_set_sge), (uintptr_t)set_sge);
-	if (r && list)
-		check_place_front(PLACE(wr_set_sge_list), (uintptr_t)set_sge_list);
+	if (r) {
+		check_place_go_on(PLACE(wr_set_sge, set_sge));
+		check_place_go_on(PLACE(wr_set_sge_list, set_sge_list));
+	}
 	return r;
 }

@@ -12,10 +12,10 @@
 
 #include "os/event_path.h"
 
-/* The place that a member of the context is, as places.h wants it. */
-#define PLACE(member) ((uintptr_t *)(void *)&context->ops.member)
+/* What places.h wants of a member of the context, where ours has the member's name. */
+#define PLACE(member) \
+	CHECK_PLACE_CONTEXT, (uintptr_t *)(void *)&context->ops.member, (uintptr_t)(member)
 
-/* What ours is in front of; if nobody has noted it, the program has copied ours to where nothing was seen. */
 #define BEHIND(member) ((__typeof__(context->ops.member))check_place_behind(PLACE(member)))
 
 /* ------------------------------------------------------------------------------------ in front */
@@ -74,20 +74,27 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *list, struct i
 
 void check_verbs_see_posts(struct ibv_context *context)
 {
-	check_place_front(PLACE(post_send), (uintptr_t)post_send);
-	check_place_front(PLACE(post_recv), (uintptr_t)post_recv);
-	check_place_front(PLACE(post_srq_recv), (uintptr_t)post_srq_recv);
+	check_place_front_any(PLACE(post_send));
+	check_place_front_any(PLACE(post_recv));
+	check_place_front_any(PLACE(post_srq_recv));
 }
 
 /* Another context may get this one's memory. */
 CHECK_EXPORTED int ibv_close_device(struct ibv_context *context)
 {
 	__typeof__(&ibv_close_device) close = CHECK_VERBS_BEHIND(ibv_close_device);
+	int r;
 
 	if (!close)
 		return -1;
-	check_place_end(PLACE(post_send), (uintptr_t)post_send);
-	check_place_end(PLACE(post_recv), (uintptr_t)post_recv);
-	check_place_end(PLACE(post_srq_recv), (uintptr_t)post_srq_recv);
-	return close(context);
+	check_place_end(PLACE(post_send));
+	check_place_end(PLACE(post_recv));
+	check_place_end(PLACE(post_srq_recv));
+	r = close(context);
+	if (r) {
+		check_place_go_on(PLACE(post_send));
+		check_place_go_on(PLACE(post_recv));
+		check_place_go_on(PLACE(post_srq_recv));
+	}
+	return r;
 }

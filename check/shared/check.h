@@ -46,23 +46,26 @@ MRN_PART(CHECK_OFFER_PART);	/* a buffer of which a part came back has come back 
 MRN_PART(CHECK_OFFER_TWICE);	/* one that is provided twice is where it was last */
 MRN_PART(CHECK_PLACED);		/* what is wanted by its address alone is taken by a discard, too */
 MRN_PART(CHECK_OPEN_USE);	/* a change that has no end yet counts as one that was made */
-MRN_PART(CHECK_PLACES_WRAPPED); /* ours is put in front of a function that calls it */
-MRN_PART(CHECK_POOL);		/* the list's head does not show that it has been another */
-MRN_PART(CHECK_PRINTS_LOCKED);	/* whoever writes a report holds the lanes' lock */
-MRN_PART(CHECK_RIGHTS);		/* a change of rights counts as one of pages */
-MRN_PART(CHECK_SIGNALS);	/* a handler may interrupt an insertion */
-MRN_PART(CHECK_SPARED);		/* what a change spares counts as changed */
-MRN_PART(CHECK_UCX_TYPES);	/* a request's count is one of bytes */
-MRN_PART(CHECK_UNPINNED);	/* what may not be pinned is in doubt, too */
-MRN_PART(CHECK_VERBS_IOVA);	/* work requests name memory by the program's addresses */
-MRN_PART(CHECK_VERBS_REFUSED);	/* a region has ended although that was refused */
-MRN_PART(CHECK_VERBS_TWICE);	/* what libibverbs calls by name is a registration of its own */
-MRN_PART(CHECK_VFIO_DEVICE);	/* a device does not keep its container's mappings */
-MRN_PART(CHECK_VFIO_REFUSED);	/* a mapping is there although it was refused */
-MRN_PART(CHECK_WHOLE);		/* a change of a part counts as one of all of it */
+MRN_PART(CHECK_PLACES_UNLOCKED); /* threads put ours in front together */
+MRN_PART(CHECK_PLACES_WRAPPED);	 /* ours is put in front of a function that calls it */
+MRN_PART(CHECK_POOL);		 /* the list's head does not show that it has been another */
+MRN_PART(CHECK_PRINTS_LOCKED);	 /* whoever writes a report holds the lanes' lock */
+MRN_PART(CHECK_RIGHTS);		 /* a change of rights counts as one of pages */
+MRN_PART(CHECK_SIGNALS);	 /* a handler may interrupt an insertion */
+MRN_PART(CHECK_SPARED);		 /* what a change spares counts as changed */
+MRN_PART(CHECK_UCX_TYPES);	 /* a request's count is one of bytes */
+MRN_PART(CHECK_UNPINNED);	 /* what may not be pinned is in doubt, too */
+MRN_PART(CHECK_VERBS_IOVA);	 /* work requests name memory by the program's addresses */
+MRN_PART(CHECK_VERBS_REFUSED);	 /* a region has ended although that was refused */
+MRN_PART(CHECK_VERBS_TWICE);	 /* what libibverbs calls by name is a registration of its own */
+MRN_PART(CHECK_VFIO_DEVICE);	 /* a device does not keep its container's mappings */
+MRN_PART(CHECK_VFIO_REFUSED);	 /* a mapping is there although it was refused */
+MRN_PART(CHECK_WHOLE);		 /* a change of a part counts as one of all of it */
 
 /* check/record/pool.c: next has been read, the head has not been moved. */
 MRN_HOOK_TYPE(pool_takes, void);
+/* check/record/places.c: what is in a place is about to be noted. */
+MRN_HOOK_TYPE(notes, void);
 /* check/record/registration.c: a change of a registration has been found, and its end does not know yet. */
 MRN_HOOK_TYPE(tells, void);
 /* check/tool/printer.c: a report is about to be written. */

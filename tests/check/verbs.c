@@ -3,10 +3,12 @@
 #include "check/record/verbs.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "check/record/above.h"
+#include "check/record/places.h"
 #include "check/shared/check.h"
 #include "tests/check/stub.h"
 #include "tests/harness/sync.h"
@@ -451,6 +453,79 @@ TEST(a_device_s_function_may_be_put_behind_the_program_s)
 
 TWIN(a_device_s_function_may_be_put_behind_the_program_s, calls_itself,
      MRN_BREAK(CHECK_PLACES_WRAPPED));
+
+/* The device has refused to close, as one that is in use may: what the program has put there is in front of ours as before. */
+TEST(a_refused_end_forgets_nothing)
+{
+	uintptr_t own = (uintptr_t)wrap, ours = (uintptr_t)by_macro, there = own;
+
+	check_place_front_any(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK_EQ(there, ours);
+	check_place_end(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK_EQ(there, own);
+	CHECK_EQ(check_place_behind(CHECK_PLACE_CONTEXT, &there, ours), own);
+	check_place_go_on(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK_EQ(there, ours);
+	there = (uintptr_t)mmap;
+	check_place_end(CHECK_PLACE_CONTEXT, &there, ours);
+	check_place_go_on(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK(!check_place_is_free(CHECK_PLACE_CONTEXT, &there, there));
+	check_place_end(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK(check_place_is_free(CHECK_PLACE_CONTEXT, &there, there));
+}
+
+/* Ours, out of another device's context, is called for one where it has never been. */
+TEST(ours_calls_what_is_there_if_it_is_not_ours)
+{
+	uintptr_t there = (uintptr_t)wrap, ours = (uintptr_t)by_macro;
+
+	CHECK_EQ(check_place_behind(CHECK_PLACE_QP, &there, ours), there);
+	CHECK_EQ(check_place_behind(CHECK_PLACE_QP, &ours, ours), 0);
+	/* Another kind's place at the same address. */
+	check_place_front_any(CHECK_PLACE_CONTEXT, &there, ours);
+	CHECK_EQ(check_place_behind(CHECK_PLACE_QP, &there, ours), 0);
+}
+
+/* The device changes its function, and threads put ours in front: it is in front of the one that it has replaced. */
+static uintptr_t place;
+static bool stop;
+
+static void put_ours_in_front(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		check_place_front_any(CHECK_PLACE_CONTEXT, &place, (uintptr_t)by_macro);
+}
+
+static void let_others_run(void)
+{
+	sched_yield();
+}
+
+TEST(threads_note_what_ours_is_in_front_of, .timeout_s = 60)
+{
+	const uintptr_t function[] = {(uintptr_t)wrap, (uintptr_t)by_name, (uintptr_t)by_iova};
+	struct test_thread thread[3];
+	uintptr_t now = 0;
+
+	mrn_check_notes_hook = let_others_run;
+	for (int i = 0; i < 3; i++)
+		test_thread(&thread[i], put_ours_in_front, NULL);
+	for (unsigned int i = 0; test_round_is_due(i, 20000); i++) {
+		for (int k = 0; k < 3; k++) {
+			now = function[(i + (unsigned int)k) % 3];
+			__atomic_store_n(&place, now, __ATOMIC_RELAXED);
+		}
+		while (check_place_has(&place) != (uintptr_t)by_macro)
+			sched_yield();
+		CHECK_EQ(check_place_behind(CHECK_PLACE_CONTEXT, &place, (uintptr_t)by_macro), now);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 3; i++)
+		test_join(&thread[i]);
+}
+
+TWIN(threads_note_what_ours_is_in_front_of, together,
+     UNTIL_CAUGHT(MRN_BREAK(CHECK_PLACES_UNLOCKED)));
 
 /* Another device may have this one's place later, with functions of another module's. */
 TEST(a_closed_device_s_place_may_be_another_s)

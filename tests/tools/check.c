@@ -285,12 +285,43 @@ TEST(a_signal_ends_what_waits_for_a_reader)
 	CHECK(!close(in[1]) && !close(in[0]));
 	while (has_children(pid))
 		test_sleep_ms(1);
-	/* What comes in that moment is the program's yet. */
+	/* What comes in the next moments is the program's yet. */
 	while (!waitpid(pid, &status, WNOHANG)) {
 		CHECK(!kill(pid, SIGTERM));
 		test_sleep_ms(20);
 	}
 	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "%#x", status);
+}
+
+/* As timeout does it: one signal for the tool, which passes it on, and another for its group. */
+TEST(what_ends_the_program_ends_no_report)
+{
+	const char *tool = getenv("MRN_TOOL"), *program = rings();
+	static char live[8192], rest[8192];
+	int in[2], err[2], status;
+	pid_t pid;
+
+	if (!tool)
+		SKIP("MRN_TOOL does not say where the mrn command is");
+	CHECK(!pipe2(in, O_CLOEXEC) && !pipe2(err, O_CLOEXEC));
+	pid = fork();
+	if (!pid) {
+		dup2(in[0], STDIN_FILENO);
+		dup2(err[1], STDERR_FILENO);
+		execl(tool, tool, "check", "--", program, "1", "1", "1", "waits", (char *)NULL);
+		_exit(126);
+	}
+	CHECK(pid > 0);
+	close(err[1]);
+	read_until(err[0], live, sizeof(live), "registered here");
+	CHECK(!kill(pid, SIGTERM));
+	while (has_children(pid))
+		test_sleep_ms(1);
+	CHECK(!kill(pid, SIGTERM));
+	read_until(err[0], rest, sizeof(rest), "no such text");
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "%#x", status);
+	CHECK_MSG(strstr(rest, "1 different finding"), "%s", rest);
 }
 
 TEST(what_outlives_the_program_is_said)

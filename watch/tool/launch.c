@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,22 +165,44 @@ static bool in_foreground(void)
 }
 
 /*
- * Nobody is there to pass them on to: so whoever wants to end us now can, in the middle of a report. What came while there was
- * somebody was the program's, as is the terminal's ^C that has ended it.
+ * Signals that were sent to end the program may go to this process as well, one after the other: timeout sends to it and then
+ * to the group. So those that come with the program's end are the program's; after this time they are ours.
  */
+#define GRACE_S 2
+
+static void *be_ended(void *arg)
+{
+	sigset_t *set = arg;
+	struct timespec end, now, left;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += GRACE_S;
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left.tv_sec = end.tv_sec - now.tv_sec - (end.tv_nsec < now.tv_nsec);
+		left.tv_nsec =
+			end.tv_nsec - now.tv_nsec + (end.tv_nsec < now.tv_nsec ? 1000000000 : 0);
+	} while (left.tv_sec >= 0 && (sigtimedwait(set, NULL, &left) > 0 || errno == EINTR));
+	pthread_sigmask(SIG_UNBLOCK, set, NULL);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Nobody is there to pass them on to: whoever wants to end us can, in the middle of a report. */
 static void stop_passing_on(const struct launch *l)
 {
 	static const int end_us[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
-	const struct timespec none = {0};
-	sigset_t set;
+	static sigset_t set;
+	pthread_t thread;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(end_us) / sizeof(end_us[0]); i++)
 		if (!sigismember(&l->mask, end_us[i]))
 			sigaddset(&set, end_us[i]);
-	while (sigtimedwait(&set, NULL, &none) > 0)
-		;
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	/* Without a thread they end nothing. */
+	if (!pthread_create(&thread, NULL, be_ended, &set))
+		pthread_detach(thread);
 }
 
 void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg)

@@ -36,8 +36,8 @@ int launch_start(struct launch *l, const char *path, char **argv, struct watch_h
 		 const char *log_name);
 
 /*
- * Waits until it has ended; each second, only while it runs in the foreground, calls tick(arg). From then on this process
- * can be ended by signals as others can.
+ * Waits until it has ended; each second, only while it runs in the foreground, calls tick(arg). Soon afterwards signals that
+ * end processes end this one, too, by a thread.
  */
 void launch_wait(struct launch *l, void (*tick)(void *arg), void *arg);
 
