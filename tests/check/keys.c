@@ -185,7 +185,8 @@ static bool replaced;
 
 static void replace(void *arg)
 {
-	for (uint64_t n = (uintptr_t)arg; test_round_is_due(n, 300000); n += 3)
+	for (uint64_t n = (uintptr_t)arg;
+	     test_round_is_due(n, test_is_sanitized() ? 20000 : 300000); n += 3)
 		CHECK_ERR(check_keys_replace(&keys, key(7), value(n)), 0);
 	__atomic_store_n(&replaced, true, __ATOMIC_RELAXED);
 }
