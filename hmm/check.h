@@ -21,6 +21,7 @@ MRN_PART(HMM_DIRTY);		/* what a device reports as written is ignored */
 MRN_PART(HMM_PINS);		/* pins do not keep frames */
 MRN_PART(HMM_LOCK);		/* pages are not locked */
 MRN_PART(HMM_OURS);		/* events are read even while addresses are in use */
+MRN_PART(HMM_TOLD);		/* each worker announces a lost page */
 MRN_PART(HMM_LOST);		/* lost pages are not marked */
 MRN_PART(HMM_KEEPER);		/* the program's descriptors are used unchecked */
 MRN_PART(HMM_FREE);		/* device memory is not freed */

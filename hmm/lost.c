@@ -4,25 +4,60 @@
 #include "hmm/check.h"
 #include "hmm/events.h"
 #include "hmm/page_in.h"
+#include "hmm/page_lock.h"
 #include "hmm/region.h"
 
-/* Turns the lost pages of r in [i, i + n) into holes if they are not locked; otherwise unlock kicks a worker again. */
-static void lose(struct mrn_hmm_region *r, size_t i, size_t n)
+/* None that another worker announces: kicks come for each page that was locked, and for each event. */
+static bool is_to_tell(const struct mrn_hmm_page *p)
+{
+	return (p->flags & PAGE_LOST) && p->state != PAGE_HOLE &&
+	       (!(p->flags & PAGE_TOLD) || MRN_BROKEN(HMM_TOLD));
+}
+
+/* The length of the next run of such pages, from *i on. They are this worker's from now on. */
+static size_t take_run(struct mrn_hmm_region *r, size_t *i)
+{
+	size_t pages = mrn_hmm_pages(r), n = 0;
+
+	mrn_mutex_lock(&r->lock);
+	while (*i < pages && !is_to_tell(&r->page[*i]))
+		++*i;
+	for (; *i + n < pages && is_to_tell(&r->page[*i + n]); n++)
+		r->page[*i + n].flags |= PAGE_TOLD;
+	mrn_mutex_unlock(&r->lock);
+	return n;
+}
+
+/*
+ * Gives them back, since one is locked: its unlock kicks a worker again. False if none is any more: then the kick may have
+ * been before this.
+ */
+static bool leave_run(struct mrn_hmm_region *r, size_t i, size_t n)
+{
+	bool locked = false;
+
+	mrn_mutex_lock(&r->lock);
+	for (size_t at = i; at < i + n; at++) {
+		r->page[at].flags &= (uint16_t)~PAGE_TOLD;
+		locked |= mrn_hmm_is_locked(r, at);
+	}
+	mrn_mutex_unlock(&r->lock);
+	return locked;
+}
+
+/* Turns the lost pages of r in [i, i + n) into holes if they are not locked. False if it is to be tried again. */
+static bool lose(struct mrn_hmm_region *r, size_t i, size_t n)
 {
 	struct mrn_hmm_change c = {.r = r, .first = i, .n = n};
 
 	mrn_hmm_region_hold(r);
 	if (mrn_hmm_change_begin(&c, MMU_NOTIFY_UNMAP, MRN_CAUSE_MUNMAP, NULL,
 				 MRN_HMM_LATE | MRN_HMM_TRYLOCK))
-		return;
+		return leave_run(r, i, n);
 	mrn_hmm_drop(r, i, n);
 	mrn_hmm_holes(r, i, n);
 	mrn_hmm_change_end(&c);
-}
-
-static bool is_lost(const struct mrn_hmm_page *p)
-{
-	return (p->flags & PAGE_LOST) && p->state != PAGE_HOLE;
+	return true;
 }
 
 void mrn_hmm_lose(struct mrn_hmm *hmm)
@@ -31,19 +66,10 @@ void mrn_hmm_lose(struct mrn_hmm *hmm)
 	uintptr_t next = 0;
 
 	while ((r = mrn_hmm_region_next(hmm, next))) {
-		size_t pages = mrn_hmm_pages(r), i = 0, n;
+		size_t i = 0, n;
 
-		while (i < pages) {
-			mrn_mutex_lock(&r->lock);
-			for (; i < pages && !is_lost(&r->page[i]); i++)
-				;
-			for (n = 0; i + n < pages && is_lost(&r->page[i + n]); n++)
-				;
-			mrn_mutex_unlock(&r->lock);
-			if (n)
-				lose(r, i, n);
-			i += n;
-		}
+		while ((n = take_run(r, &i)))
+			i += lose(r, i, n) ? n : 0;
 		next = r->end;
 		mrn_hmm_region_put(r);
 	}

@@ -48,6 +48,7 @@ enum mrn_hmm_state { PAGE_HOLE, PAGE_NONE, PAGE_RAM, PAGE_DEVICE, PAGE_SWAPPED }
 #define PAGE_SOFT_DIRTY (1u << 5)
 #define PAGE_EXCLUSIVE	(1u << 6)
 #define PAGE_ASKED	(1u << 7) /* a worker will serve the page fault, and wake the threads in it */
+#define PAGE_TOLD	(1u << 8) /* a worker announces that it is lost, and makes it a hole */
 
 struct mrn_hmm_page {
 	uint64_t pfn;  /* DEVICE */

@@ -3,7 +3,9 @@
  * Who waits for whom: callbacks and devices that wait for a thread which touches managed memory, and a forked child,
  * which waits for nobody.
  */
+#include "hmm/change.h"
 #include "hmm/check.h"
+#include "hmm/events.h"
 #include "tests/hmm/fixture.h"
 
 /* --------------------------------------------------------------------- a fault is served whatever else runs */
@@ -155,6 +157,82 @@ TEST(losses_that_wait_for_faults)
 	for (size_t i = 1; i <= DEPTH; i++)
 		test_join(&chain[i].thread);
 	settle(&rig, p, 1);
+	free_region(&rig, p);
+	hmm_rig_exit(&rig);
+}
+
+static struct test_gate begun_once, go_on, ended_once, became_a_hole;
+static uint32_t begun;
+static struct mrn_hmm_region *in_question;
+
+static bool is_a_hole(struct mrn_hmm_region *r)
+{
+	bool is;
+
+	mrn_mutex_lock(&r->lock);
+	is = r->page[0].state == PAGE_HOLE;
+	mrn_mutex_unlock(&r->lock);
+	return is;
+}
+
+/* The first waits in the middle. */
+static void count_losses(struct hmm_rig *rig, const struct hmm_event *e)
+{
+	seen_by_tsan();
+	if (e->event != MMU_NOTIFY_UNMAP)
+		return;
+	if (e->is_end) {
+		test_gate_open(&ended_once);
+		if (is_a_hole(in_question))
+			test_gate_open(&became_a_hole);
+	} else if (ADD(&begun, 1) == 1) {
+		test_gate_open(&begun_once);
+		test_gate_wait(&go_on);
+	}
+}
+
+/* However many workers are called for it. */
+TEST(a_loss_is_announced_once)
+{
+	HMM_RIG(rig, .frames = 64, .handlers = 1);
+	char *p = region(&rig, 2, RW);
+
+	in_question = mrn_hmm_region_get(rig.hmm, (uintptr_t)p);
+	rig.log.hook = count_losses;
+	CHECK_EQ(munmap(p, PAGE(1)), 0);
+	test_gate_wait(&begun_once);
+	mrn_hmm_lose(rig.hmm);
+	CHECK_EQ(LOAD(&begun), 1);
+	test_gate_open(&go_on);
+	test_gate_wait(&became_a_hole);
+	settle(&rig, p, 1);
+	mrn_hmm_region_put(in_question);
+	free_region(&rig, p);
+	hmm_rig_exit(&rig);
+}
+TWIN(a_loss_is_announced_once, by_each, BREAK(HMM_TOLD));
+
+/* Of a page that is locked just then, once more when it no longer is. */
+TEST(a_loss_of_a_locked_page_is_announced_again)
+{
+	HMM_RIG(rig, .frames = 64, .handlers = 1);
+	char *p = region(&rig, 2, RW);
+	struct mrn_hmm_region *r = mrn_hmm_region_get(rig.hmm, (uintptr_t)p);
+
+	in_question = r;
+	rig.log.hook = count_losses;
+	test_gate_open(&go_on);
+	fill_pages(p, 1, 1);
+	settle(&rig, p, 1);
+	mrn_hmm_lock(r, 0, 1);
+	CHECK_EQ(munmap(p, PAGE(1)), 0);
+	test_gate_wait(&ended_once);
+	CHECK(!is_a_hole(r));
+	mrn_hmm_unlock(r, 0, 1);
+	test_gate_wait(&became_a_hole);
+	settle(&rig, p, 1);
+	CHECK(LOAD(&begun) >= 2);
+	mrn_hmm_region_put(r);
 	free_region(&rig, p);
 	hmm_rig_exit(&rig);
 }
