@@ -65,10 +65,12 @@ void check_fabric_domain_follows(const struct fid_domain *domain)
 {
 	struct check_value value;
 
-	if (check_keys_take(&objects, key_of(domain), &value)) {
-		value.word[ON_DEMAND] = true;
-		check_keys_put(&objects, key_of(domain), value);
-	}
+	if (!is_known(domain, &value))
+		return;
+	value.word[ON_DEMAND] = true;
+	/* Without memory it is not known any more, rather than known as what it is not. */
+	if (check_keys_replace(&objects, key_of(domain), value))
+		check_keys_take(&objects, key_of(domain), &value);
 }
 
 uintptr_t check_fabric_domain_of(const struct fid_ep *ep)

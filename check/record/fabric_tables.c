@@ -22,15 +22,9 @@ static struct check_key key_of(uintptr_t ours, size_t offset)
 	return (struct check_key){ours, offset};
 }
 
-static uintptr_t *place_of(void *table, size_t offset)
+static uintptr_t *place_of(const void *table, size_t offset)
 {
-	return (uintptr_t *)(void *)((char *)table + offset);
-}
-
-static uintptr_t in_place(const void *table, size_t offset)
-{
-	return __atomic_load_n((const uintptr_t *)(const void *)((const char *)table + offset),
-			       __ATOMIC_RELAXED);
+	return (uintptr_t *)((uintptr_t)table + offset);
 }
 
 /* Its first member is its size, which nobody changes: so writing the same there only asks. */
@@ -107,7 +101,7 @@ static uintptr_t behind_copy(const void *table, size_t offset, uintptr_t ours)
 static bool put_in_front(void *table, const struct check_fabric_slot *slot)
 {
 	uintptr_t *place = place_of(table, slot->offset), ours = (uintptr_t)slot->ours;
-	uintptr_t had = in_place(table, slot->offset);
+	const uintptr_t had = check_place_has(place);
 
 	if (!had || had == ours)
 		return true;
@@ -124,8 +118,9 @@ bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size
 	if (!table)
 		return true;
 	memcpy(&size, table, sizeof(size));
-	while (i < nr && (slots[i].offset + sizeof(uintptr_t) > size ||
-			  in_place(table, slots[i].offset) == (uintptr_t)slots[i].ours))
+	while (i < nr &&
+	       (slots[i].offset + sizeof(uintptr_t) > size ||
+		check_place_has(place_of(table, slots[i].offset)) == (uintptr_t)slots[i].ours))
 		i++;
 	if (i == nr)
 		return true;
@@ -140,9 +135,9 @@ bool check_fabric_front(void *table, const struct check_fabric_slot *slots, size
 check_fabric_function *check_fabric_behind(const void *table, size_t offset,
 					   check_fabric_function *ours)
 {
-	const uintptr_t *place = (const uintptr_t *)(const void *)((const char *)table + offset);
 	/* The object may have been given another table since the caller looked. */
-	uintptr_t function = check_place_behind(CHECK_PLACE_TABLE, place, (uintptr_t)ours);
+	const uintptr_t function =
+		check_place_behind(CHECK_PLACE_TABLE, place_of(table, offset), (uintptr_t)ours);
 
 	return (check_fabric_function *)(function ? function
 						  : behind_copy(table, offset, (uintptr_t)ours));

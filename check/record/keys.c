@@ -240,7 +240,7 @@ bool check_keys_take_first(struct check_keys *keys, struct check_key key, uint64
 	return take(keys, key, is_first, first, value);
 }
 
-/* More than callers leave by replacing one value together; what is beyond is left for the next. */
+/* Threads that replace one value together leave fewer; what is beyond is left for the next. */
 #define REPLACED 16
 
 /* K.3 */

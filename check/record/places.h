@@ -31,16 +31,17 @@ bool check_place_is_free(enum check_place_kind kind, const uintptr_t *place, uin
 /* Puts ours in front of it, if it is still there. False if ours is not there now. */
 bool check_place_front(enum check_place_kind kind, uintptr_t *place, uintptr_t function,
 		       uintptr_t ours);
-/* The same for whatever is there. */
-void check_place_front_any(enum check_place_kind kind, uintptr_t *place, uintptr_t ours);
-
 /* What ours is in front of; where it has never been, what is there; 0 if that is ours. */
 uintptr_t check_place_behind(enum check_place_kind kind, const uintptr_t *place, uintptr_t ours);
 
-/* Puts back what was there, and what is in this place later is another structure's. */
-void check_place_end(enum check_place_kind kind, uintptr_t *place, uintptr_t ours);
-/* It has not ended after all. */
-void check_place_go_on(enum check_place_kind kind, uintptr_t *place, uintptr_t ours);
+/* What is done with all places of a structure: */
+typedef void check_place_function(enum check_place_kind kind, uintptr_t *place, uintptr_t ours);
+/* puts ours in front of whatever is there; */
+check_place_function check_place_front_any;
+/* puts back what was there, and what is in this place later is another structure's; */
+check_place_function check_place_end;
+/* or it has not ended after all. */
+check_place_function check_place_go_on;
 
 /* In a forked child. */
 void check_places_restart(void);

@@ -36,16 +36,20 @@ static void set_sge_list(struct ibv_qp_ex *ex, size_t nr, const struct ibv_sge *
 		behind(ex, nr, list);
 }
 
+static void for_each_place(struct ibv_qp_ex *ex, check_place_function *act)
+{
+	act(PLACE(wr_set_sge, set_sge));
+	act(PLACE(wr_set_sge_list, set_sge_list));
+}
+
 /* The program cannot use them before it has asked for them here. */
 CHECK_EXPORTED struct ibv_qp_ex *ibv_qp_to_qp_ex(struct ibv_qp *qp)
 {
 	__typeof__(&ibv_qp_to_qp_ex) convert = CHECK_VERBS_BEHIND(ibv_qp_to_qp_ex);
 	struct ibv_qp_ex *ex = convert ? convert(qp) : NULL;
 
-	if (!ex)
-		return NULL;
-	check_place_front_any(PLACE(wr_set_sge_list, set_sge_list));
-	check_place_front_any(PLACE(wr_set_sge, set_sge));
+	if (ex)
+		for_each_place(ex, check_place_front_any);
 	return ex;
 }
 
@@ -59,12 +63,9 @@ CHECK_EXPORTED int ibv_destroy_qp(struct ibv_qp *qp)
 	if (!destroy)
 		return ENOSYS;
 	/* Before the call: after it the memory may be another's. */
-	check_place_end(PLACE(wr_set_sge, set_sge));
-	check_place_end(PLACE(wr_set_sge_list, set_sge_list));
+	for_each_place(ex, check_place_end);
 	r = destroy(qp);
-	if (r) {
-		check_place_go_on(PLACE(wr_set_sge, set_sge));
-		check_place_go_on(PLACE(wr_set_sge_list, set_sge_list));
-	}
+	if (r)
+		for_each_place(ex, check_place_go_on);
 	return r;
 }

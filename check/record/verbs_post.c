@@ -72,11 +72,16 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *list, struct i
 
 /* ---------------------------------------------------------------------------------- a context's */
 
+static void for_each_place(struct ibv_context *context, check_place_function *act)
+{
+	act(PLACE(post_send));
+	act(PLACE(post_recv));
+	act(PLACE(post_srq_recv));
+}
+
 void check_verbs_see_posts(struct ibv_context *context)
 {
-	check_place_front_any(PLACE(post_send));
-	check_place_front_any(PLACE(post_recv));
-	check_place_front_any(PLACE(post_srq_recv));
+	for_each_place(context, check_place_front_any);
 }
 
 /* Another context may get this one's memory. */
@@ -87,14 +92,9 @@ CHECK_EXPORTED int ibv_close_device(struct ibv_context *context)
 
 	if (!close)
 		return -1;
-	check_place_end(PLACE(post_send));
-	check_place_end(PLACE(post_recv));
-	check_place_end(PLACE(post_srq_recv));
+	for_each_place(context, check_place_end);
 	r = close(context);
-	if (r) {
-		check_place_go_on(PLACE(post_send));
-		check_place_go_on(PLACE(post_recv));
-		check_place_go_on(PLACE(post_srq_recv));
-	}
+	if (r)
+		for_each_place(context, check_place_go_on);
 	return r;
 }

@@ -172,17 +172,12 @@ static bool in_foreground(void)
 
 static void *be_ended(void *arg)
 {
-	sigset_t *set = arg;
-	struct timespec end, now, left;
+	const struct timespec grace = {.tv_sec = GRACE_S}, none = {0};
+	const sigset_t *set = arg;
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += GRACE_S;
-	do {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left.tv_sec = end.tv_sec - now.tv_sec - (end.tv_nsec < now.tv_nsec);
-		left.tv_nsec =
-			end.tv_nsec - now.tv_nsec + (end.tv_nsec < now.tv_nsec ? 1000000000 : 0);
-	} while (left.tv_sec >= 0 && (sigtimedwait(set, NULL, &left) > 0 || errno == EINTR));
+	nanosleep(&grace, NULL);
+	while (sigtimedwait(set, NULL, &none) > 0)
+		;
 	pthread_sigmask(SIG_UNBLOCK, set, NULL);
 	for (;;)
 		pause();
