@@ -7,6 +7,9 @@
  */
 #include "tests/harness/test.h"
 
+#include <pthread.h>
+#include <setjmp.h>
+
 /* Called before the runtime is ready for instrumented code. */
 #define EARLY                                                                                      \
 	__attribute__((visibility("default"), used, no_sanitize("address"), no_sanitize("thread"), \
@@ -49,3 +52,22 @@ EARLY const char *__ubsan_default_options(void)
 {
 	return "exitcode=66:halt_on_error=1:print_stacktrace=1";
 }
+
+#if TEST_TSAN
+/*
+ * A thread's first setjmp has ThreadSanitizer's runtime allocate under a lock that it does not take over a fork: a
+ * child in which that would be the first one waits for a thread that is not there. So each thread that forks has made
+ * one before.
+ */
+static void before_fork(void)
+{
+	sigjmp_buf unused;
+
+	(void)sigsetjmp(unused, 0);
+}
+
+__attribute__((constructor)) static void prepare_forks(void)
+{
+	(void)pthread_atfork(before_fork, NULL, NULL);
+}
+#endif

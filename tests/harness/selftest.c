@@ -3,15 +3,16 @@
  * The harness tests itself. The verdicts of every other test rest on this one, so it looks at the TAP of a program that
  * ends in every known way (fixture.c), not at the runner's insides.
  */
+#include "tests/harness/child.h"
 #include "tests/harness/sync.h"
 #include "tests/harness/test.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char tap[256 * 1024];
@@ -253,6 +254,56 @@ TEST(gate)
 	CHECK_EQ(p.letter, 7);
 	CHECK(test_gate_wait_ms(&p.gate, 0));
 	test_join(&t);
+}
+
+static void set_jump(void)
+{
+	sigjmp_buf there;
+
+	(void)sigsetjmp(there, 0);
+}
+
+struct spawner {
+	struct test_thread thread, thread_of_it;
+	struct test_gate *begin, *over;
+};
+
+static void wait_for(void *arg)
+{
+	test_gate_wait(arg);
+}
+
+static void spawn(void *arg)
+{
+	struct spawner *s = arg;
+
+	test_gate_wait(s->begin);
+	test_thread(&s->thread_of_it, wait_for, s->over);
+	test_join(&s->thread_of_it);
+}
+
+/*
+ * Whatever a sanitizer's runtime is doing in threads that have just begun. On a busy machine it is in the middle of it
+ * about once in a hundred rounds.
+ */
+TEST(a_child_may_jump)
+{
+	struct spawner s[2];
+
+	for (int round = 0; round < 50; round++) {
+		struct test_gate begin = TEST_GATE_INIT, over = TEST_GATE_INIT;
+
+		for (int i = 0; i < 2; i++) {
+			s[i].begin = &begin;
+			s[i].over = &over;
+			test_thread(&s[i].thread, spawn, &s[i]);
+		}
+		test_gate_open(&begin);
+		CHECK_EQ(in_a_child(set_jump), 0);
+		test_gate_open(&over);
+		for (int i = 0; i < 2; i++)
+			test_join(&s[i].thread);
+	}
 }
 
 TEST(seed)
