@@ -12,6 +12,8 @@
  * device can write to the pages between the two only through a translation that it has made after the copy and that the
  * second start has taken away: by then its driver has marked the pages. A page that is still pinned is left alone, as
  * the kernel does: its driver says so when it unpins.
+ *
+ * A mark for a frame that has left its page is a finding of its own.
  */
 #include "lab/world.h"
 
@@ -65,8 +67,23 @@ void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, 
 	count_pins(lab, first, n, (uint64_t)-1);
 }
 
+/*
+ * A driver that is right says so before it returns from start, or while its notifier is there: until then the frame is the
+ * page's. Later it would mark what is another page's by now, and the mark comes too late for its own.
+ */
+static void check_frame(struct lab *lab, size_t page, uint64_t frame)
+{
+	/* What is not one of the frames is a device's own memory. */
+	if (frame < LAB_FRAMES &&
+	    MRN_HMM_IS_POISON(
+		    __atomic_load_n(lab_word(mrn_hmm_frame(lab->hmm, frame), 0), __ATOMIC_ACQUIRE)))
+		lab_stale(lab, "page %zu was marked dirty in frame %ju after the frame had left it",
+			  page, (uintmax_t)frame);
+}
+
 void lab_set_dirty(struct lab *lab, size_t page, uint64_t frame)
 {
+	check_frame(lab, page, frame);
 	mark(lab, page);
 	mrn_hmm_set_dirty(lab->hmm, frame);
 }

@@ -131,7 +131,8 @@ void lab_page_release(struct lab *lab, size_t page);
 
 /*
  * mrn_hmm_pin, _unpin and _set_dirty. A driver says in time which pages its device has written to: before the callback
- * returns that takes the translation away, or when it unpins them. If it does not, what was written is a finding.
+ * returns that takes the translation away, or when it unpins them. If it does not, what was written is a finding; so is
+ * a mark for a frame that has left its page.
  */
 long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *frames);
 void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty);

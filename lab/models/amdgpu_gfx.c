@@ -40,6 +40,8 @@ struct amdgpu_bo {
 	bool bound;
 	uint64_t pages[GPU_BO_PAGES];
 	uint64_t range_seq; /* atomic: of the pages last found; for shared_range */
+	/* Under the notifier_lock: a job may have written to the bound pages, and they have not been marked since. */
+	bool written;
 };
 
 /* An object of a submission, and the pages found for it. */
@@ -61,11 +63,24 @@ struct amdgpu_cs_parser {
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
-/* No job runs on the object. */
-static void set_dirty(struct gpu_bo *bo)
+/* Under the notifier_lock, when no job runs on the object. Once: after an invalidation the bound pages are not its own. */
+static void set_dirty(struct gpu_bo *base)
 {
-	if (!lab_is_broken(bo->gpu->lab, NO_DIRTY))
-		gpu_set_dirty(bo);
+	struct amdgpu_bo *bo = (struct amdgpu_bo *)base;
+
+	if ((bo->written || lab_is_broken(base->gpu->lab, DIRTY_AGAIN)) &&
+	    !lab_is_broken(base->gpu->lab, NO_DIRTY))
+		gpu_set_dirty(base);
+	bo->written = false;
+}
+
+static void set_dirty_locked(struct gpu_bo *bo)
+{
+	struct amdgpu_device *adev = (struct amdgpu_device *)bo->gpu;
+
+	lab_lock(&adev->notifier_lock);
+	set_dirty(bo);
+	pthread_mutex_unlock(&adev->notifier_lock);
 }
 
 static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
@@ -176,6 +191,7 @@ static void list_validate(struct amdgpu_cs_parser *p, struct lab_thread *t)
 		 */
 		if (!lab_is_broken(p->lab, NO_MOVE_WAIT))
 			dma_resv_wait(&bo->base.resv);
+		set_dirty_locked(&bo->base);
 		gpu_unmap(&bo->base);
 		memcpy(bo->pages, e->user_pages, sizeof(bo->pages));
 		gpu_map(&bo->base, bo->pages);
@@ -190,6 +206,7 @@ static void publish(struct amdgpu_cs_parser *p)
 			   "a job is published on pages that are no more");
 		LAB_ASSERT(p->lab, gpu_is_mapped_to(p->bo[i], p->entry[i].user_pages),
 			   "a job is published on other pages than were found");
+		((struct amdgpu_bo *)p->bo[i])->written = true;
 	}
 	gpu_job_attach(p->job, p->bo, p->n);
 	gpu_job_submit(p->job);
@@ -262,7 +279,7 @@ static void gem_object_free(struct gpu_bo *bo)
 	if (early)
 		mmu_range_notifier_remove(&bo->notifier);
 	dma_resv_wait(&bo->resv);
-	set_dirty(bo);
+	set_dirty_locked(bo);
 	gpu_unmap(bo);
 	if (!early)
 		mmu_range_notifier_remove(&bo->notifier);

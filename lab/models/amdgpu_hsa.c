@@ -36,8 +36,9 @@ struct kgd_mem {
 	struct kfd *kfd;
 	size_t first, n;
 	bool readonly;
-	/* under notifier_lock: callbacks since the pages were last valid */
-	uint32_t invalid;
+	/* under notifier_lock */
+	uint32_t invalid; /* callbacks since the pages were last valid */
+	bool written; /* the queues may have written to the pages, and they have not been marked since */
 	/* under process_info's lock */
 	bool listed;	/* on userptr_inval_list: the page table is to be written */
 	bool has_pages; /* user_pages are valid; otherwise none could be had */
@@ -73,10 +74,19 @@ static void check_queues(struct kfd *kfd)
 			   "the queues run with an invalid object mapped");
 }
 
-/* While the queues cannot reach the object, or before they no longer can. */
+/* Under notifier_lock. What the queues could reach until they were stopped was valid. */
+static void note_writes(struct kfd *kfd)
+{
+	for (size_t b = 0; b < NR_BOS; b++)
+		if (kfd->mem[b])
+			kfd->mem[b]->written = true;
+}
+
+/* Under notifier_lock. Not again after an invalidation, when the entries are those of pages that have gone. */
 static void set_dirty(struct kgd_mem *mem)
 {
-	if (!lab_is_broken(mem->kfd->lab, NO_DIRTY))
+	if ((mem->written || lab_is_broken(mem->kfd->lab, DIRTY_AGAIN)) &&
+	    !lab_is_broken(mem->kfd->lab, NO_DIRTY))
 		lab_mmu_set_dirty(&mem->kfd->dqm.gpuvm, mem->first, mem->n, mem->kfd->lab,
 				  mem->first, UINT64_MAX);
 }
@@ -89,11 +99,13 @@ static void evict_userptr(struct kgd_mem *mem)
 	mem->invalid++;
 	if (__atomic_add_fetch(&kfd->evicted_bos, 1, __ATOMIC_ACQ_REL) == 1) {
 		kfd_quiesce(&kfd->dqm);
+		note_writes(kfd);
 		kfd_schedule_restore(&kfd->dqm);
 	} else if (lab_is_broken(kfd->lab, DIRTY_ONCE)) {
 		return;
 	}
 	set_dirty(mem);
+	mem->written = false;
 }
 
 static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
@@ -321,17 +333,23 @@ static void alloc_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 		update_gpuvm_pte(mem);
 }
 
-/* Under process_info's lock. The queues may be running. */
+/* Under process_info's lock, so queues that are stopped stay so. They may be running. */
 static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 {
 	struct kgd_mem *mem = kfd->mem[b];
 
-	set_mem(kfd, b, NULL);
+	lab_lock(&kfd->notifier_lock);
+	mem->written |= !kfd_queues_are_stopped(&kfd->dqm);
+	kfd->mem[b] = NULL;
+	pthread_mutex_unlock(&kfd->notifier_lock);
 	if (lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE)) {
 		mmu_range_notifier_remove(&mem->mrn);
 		lab_pause(t);
 	}
+	/* They may write once more: so written stays, for an invalidation that comes before the entries have gone. */
+	lab_lock(&kfd->notifier_lock);
 	set_dirty(mem);
+	pthread_mutex_unlock(&kfd->notifier_lock);
 	lab_mmu_clear(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, NO_FLUSH))
 		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);

@@ -151,8 +151,13 @@ static void revoke(struct umem_odp *odp)
 
 void umem_odp_release(struct umem_odp *odp, struct lab_thread *t)
 {
+	bool early = lab_is_broken(odp->nic->lab, ZAP_AFTER_REMOVE);
 	size_t valid = 0;
 
+	if (early) {
+		mmu_range_notifier_remove(&odp->mrn);
+		lab_linger(t);
+	}
 	if (lab_is_broken(odp->nic->lab, REVOKE_UNLOCKED)) {
 		revoke(odp);
 		lab_linger(t);
@@ -166,7 +171,8 @@ void umem_odp_release(struct umem_odp *odp, struct lab_thread *t)
 	revoke(odp);
 	pthread_mutex_unlock(&odp->umem_mutex);
 	lab_pause(t);
-	mmu_range_notifier_remove(&odp->mrn);
+	if (!early)
+		mmu_range_notifier_remove(&odp->mrn);
 	destroy(odp);
 }
 

@@ -11,10 +11,12 @@
  *		dirty. end counts down.
  * Process	the device has an owner, and is a user of its mm from then until it is closed: the worker copies from
  *		and to it, and no release comes before.
- * Hazards	a map made from pages that are going away; the pages marked dirty before the last write; an
- *		area that gets another address between start and end, which then count differently.
+ * Hazards	a map made from pages that are going away; the pages marked dirty before the last write, or
+ *		when they have gone; an area that gets another address between start and end, which then count
+ *		differently.
  * Before 2019	the data path always copied. The version of 5.3 waited for readers outside of the lock
- *		(wait_unlocked), and set pages dirty first (dirty_early).
+ *		(wait_unlocked), set pages dirty first (dirty_early), and unregistered before it took the maps away
+ *		(zap_after_remove).
  *
  * The real driver looks up pages with mmu_lock held, which get_user_pages_fast allows. Here the look-up may wait, so it
  * is done first, and the lock is taken for the check.
@@ -28,11 +30,12 @@
 #include "lab/steps.h"
 
 enum { ADDR_DESC, ADDR_AVAIL, ADDR_USED, NUM_ADDRS };
-#define NR_VQS		    2
-#define MAX_PAGES	    2  /* of an area */
-#define KICK		    4  /* accesses */
-#define OPS_PER_SET_ADDR    64 /* one in this many operations moves a queue */
-#define ACCESSES_PER_LINGER 64
+#define NR_VQS		     2
+#define MAX_PAGES	     2	/* of an area */
+#define KICK		     4	/* accesses */
+#define OPS_PER_SET_ADDR     64 /* one in this many operations moves a queue */
+#define ACCESSES_PER_LINGER  64
+#define SET_ADDRS_PER_LINGER 2
 
 struct vhost_uaddr {
 	size_t first, n;
@@ -282,9 +285,13 @@ static void setup_uaddrs(struct vhost_virtqueue *vq, struct lab_thread *t)
 	pthread_mutex_unlock(&vq->mmu_lock);
 }
 
-/* VHOST_SET_VRING_ADDR. Under the queue's mutex. */
+/*
+ * VHOST_SET_VRING_ADDR. Under the queue's mutex, so that nobody makes a map, or uses one. The notifier stays until the maps
+ * have gone: it is what keeps their pages until they are marked dirty.
+ */
 static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
 {
+	bool early;
 	int err;
 
 	if (lab_is_broken(vq->lab, NO_UNREGISTER)) {
@@ -292,8 +299,17 @@ static void set_vring_addr(struct vhost_virtqueue *vq, struct lab_thread *t)
 		setup_uaddrs(vq, t);
 		return;
 	}
-	mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
-	uninit_maps(vq);
+	early = lab_is_broken(vq->lab, ZAP_AFTER_REMOVE);
+	if (early)
+		mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
+	else
+		uninit_maps(vq);
+	if (lab_chance(t, SET_ADDRS_PER_LINGER))
+		lab_linger(t);
+	if (early)
+		uninit_maps(vq);
+	else
+		mmu_notifier_unregister(&vq->mn, lab_mm(vq->lab));
 	setup_uaddrs(vq, t);
 	/* Invalidations in progress no longer call end for this notifier; registering waits for the others. */
 	vq->active = 0;
