@@ -88,7 +88,7 @@ static void set_dirty(struct kgd_mem *mem)
 	if ((mem->written || lab_is_broken(mem->kfd->lab, DIRTY_AGAIN)) &&
 	    !lab_is_broken(mem->kfd->lab, NO_DIRTY))
 		lab_mmu_set_dirty(&mem->kfd->dqm.gpuvm, mem->first, mem->n, mem->kfd->lab,
-				  mem->first, UINT64_MAX);
+				  mem->first);
 }
 
 /* Under notifier_lock. */

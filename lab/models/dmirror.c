@@ -34,15 +34,16 @@ static __thread const struct dmirror *moving_to;
 static void zap(struct dmirror *d, size_t first, size_t n)
 {
 	if (!lab_is_broken(d->lab, NO_DIRTY))
-		lab_mmu_set_dirty(&d->pt, first, n, d->lab, first, ~DPT_ATOMIC);
+		lab_mmu_set_dirty(&d->pt, first, n, d->lab, first);
 	lab_mmu_clear(&d->pt, first, n);
 	if (!lab_is_broken(d->lab, NO_FLUSH))
 		lab_mmu_flush(&d->pt, first, n);
 }
 
 /*
- * True for the device's own changes. A loan changes nothing for the device: the frame stays. A migration has cleared
- * the entries before, and checks for a retry after.
+ * True for the device's own changes. A loan changes nothing for the device: the frame stays, and a fault that has read the
+ * page before takes no right from the entry that the loan gives (lab_mmu_map). A migration has cleared the entries before,
+ * and checks for a retry after.
  */
 static bool is_own(const struct dmirror *d, const struct mmu_notifier_range *range)
 {

@@ -129,6 +129,7 @@ int dmirror_device_open(struct dmirror *d)
 	for (size_t u = 0; u < DMIRROR_UNITS; u++)
 		pthread_mutex_init(&d->unit[u], NULL);
 	err = lab_mmu_init(&d->pt, lab_pages(d->lab));
+	d->pt.rights = DPT_ATOMIC;
 	if (!err)
 		err = lab_devmem_open(&d->mdevice, d->lab, DEVMEM_PAGES);
 	if (err)

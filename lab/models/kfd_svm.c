@@ -38,7 +38,7 @@
 void svm_set_dirty(struct svms *svms, size_t first, size_t n)
 {
 	if (!lab_is_broken(svms->lab, NO_DIRTY))
-		lab_mmu_set_dirty(&svms->gpuvm, first, n, svms->lab, first, UINT64_MAX);
+		lab_mmu_set_dirty(&svms->gpuvm, first, n, svms->lab, first);
 }
 
 /* Under the range's lock. */

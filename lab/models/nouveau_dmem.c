@@ -18,8 +18,7 @@ void nouveau_svmm_invalidate(struct nouveau_svmm *svmm, size_t first, size_t lim
 	if (first >= limit)
 		return;
 	if (!lab_is_broken(svmm->lab, NO_DIRTY))
-		lab_mmu_set_dirty(&svmm->gpu.vmm, first, limit - first, svmm->lab, first,
-				  ~PFN_ATOMIC);
+		lab_mmu_set_dirty(&svmm->gpu.vmm, first, limit - first, svmm->lab, first);
 	lab_mmu_clear(&svmm->gpu.vmm, first, limit - first);
 	if (!lab_is_broken(svmm->lab, NO_FLUSH))
 		lab_mmu_flush(&svmm->gpu.vmm, first, limit - first);

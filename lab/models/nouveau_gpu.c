@@ -109,10 +109,13 @@ void nouveau_gpu_stop(struct nouveau_gpu *gpu)
 
 int nouveau_gpu_init(struct nouveau_gpu *gpu, struct lab *lab)
 {
+	int err = lab_mmu_init(&gpu->vmm, lab_pages(lab));
+
+	gpu->vmm.rights = PFN_ATOMIC;
 	gpu->lab = lab;
 	pthread_mutex_init(&gpu->buffer.lock, NULL);
 	pthread_cond_init(&gpu->buffer.replayed, NULL);
-	return lab_mmu_init(&gpu->vmm, lab_pages(lab));
+	return err;
 }
 
 void nouveau_gpu_fini(struct nouveau_gpu *gpu)

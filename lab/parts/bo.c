@@ -233,7 +233,7 @@ void gpu_unmap(struct gpu_bo *bo)
 
 void gpu_set_dirty(struct gpu_bo *bo)
 {
-	lab_mmu_set_dirty(&bo->gpu->mmu, bo->va, bo->n, bo->gpu->lab, bo->first, UINT64_MAX);
+	lab_mmu_set_dirty(&bo->gpu->mmu, bo->va, bo->n, bo->gpu->lab, bo->first);
 }
 
 bool gpu_is_mapped(struct gpu_bo *bo)

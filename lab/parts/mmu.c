@@ -18,6 +18,7 @@
 int lab_mmu_init(struct lab_mmu *m, size_t n)
 {
 	m->n = n;
+	m->rights = 0;
 	m->entry = calloc(n, sizeof(*m->entry));
 	if (!m->entry)
 		return -ENOMEM;
@@ -100,34 +101,34 @@ static void set(struct lab_mmu *m, size_t i, uint64_t bits)
 		;
 }
 
-/* The right to write that an entry of this page has and a new one keeps. */
-static uint64_t kept_right(const struct lab_mmu *m, size_t i, uint64_t pfn)
+/* The rights that an entry of this page has and a new one keeps. */
+static uint64_t kept_rights(const struct lab_mmu *m, size_t i, uint64_t pfn)
 {
-	uint64_t old = look(m, i);
+	uint64_t old = look(m, i), page = PFN & ~m->rights;
 
 	/*
 	 * A thread whose look at the page is older than the entry, with no invalidation since, may know of fewer rights. It
 	 * takes none away, or the driver would forget that the page may have been written to.
 	 */
-	return (old & VALID) && (old & PFN) == (pfn & PFN) ? old & WRITE : 0;
+	return (old & VALID) && (old & page) == (pfn & page) ? old & (WRITE | m->rights) : 0;
 }
 
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 {
-	uint64_t kept = kept_right(m, i, pfn);
+	uint64_t kept = kept_rights(m, i, pfn);
 
 	if (m->large)
 		set_large(m, i, 0);
-	set(m, i, VALID | (write ? WRITE : kept) | (pfn & PFN));
+	set(m, i, VALID | kept | (write ? WRITE : 0) | (pfn & PFN));
 }
 
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 {
-	/* Not a small entry's, whose right is its page's alone. */
-	uint64_t kept = lab_mmu_is_large(m, i) ? kept_right(m, i, pfn) : 0;
+	/* Not a small entry's, whose rights are its page's alone. */
+	uint64_t kept = lab_mmu_is_large(m, i) ? kept_rights(m, i, pfn) : 0;
 
 	lab_mmu_clear_small(m, i, (size_t)1 << m->order);
-	set_large(m, i, VALID | (write ? WRITE : kept) | (pfn & PFN));
+	set_large(m, i, VALID | kept | (write ? WRITE : 0) | (pfn & PFN));
 }
 
 void lab_mmu_clear_small(struct lab_mmu *m, size_t i, size_t n)
@@ -180,8 +181,7 @@ uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i)
 	return e & VALID ? e & PFN : LAB_NO_FRAME;
 }
 
-void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page,
-		       uint64_t mask)
+void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page)
 {
 	size_t first = i, all = n;
 
@@ -190,7 +190,7 @@ void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *
 		bool inside = k >= i && k < i + n;
 
 		if ((inside || lab_mmu_is_large(m, k)) && lab_mmu_is_writable(m, k))
-			lab_set_dirty(lab, page + k - i, lab_mmu_pfn(m, k) & mask);
+			lab_set_dirty(lab, page + k - i, lab_mmu_pfn(m, k) & ~m->rights);
 	}
 }
 

@@ -21,6 +21,8 @@ struct lab_mmu {
 	uint64_t *entry; /* with the accesses in flight, also those through large entries */
 	unsigned int order;
 	uint64_t *large; /* by block; NULL in a table of small entries */
+	uint64_t
+		rights; /* bits of a number that say what the device may do, as WRITE does; 0 at first */
 };
 
 /* What lab_mmu_begin returns without a valid entry. */
@@ -34,7 +36,7 @@ void lab_mmu_destroy(struct lab_mmu *m);
 
 /*
  * Under the driver's lock. Mapping over a valid entry replaces it at once, without a shootdown; one of the same page keeps
- * the right to write. A large entry over page i goes, with all of its block.
+ * the rights that it has. A large entry over page i goes, with all of its block.
  */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 /*
@@ -54,11 +56,10 @@ bool lab_mmu_is_writable(const struct lab_mmu *m, size_t i);
 uint64_t lab_mmu_pfn(const struct lab_mmu *m, size_t i); /* LAB_NO_FRAME when not mapped */
 
 /*
- * Marks the pages of writable entries dirty, before these are removed: entry i is of the page, and mask keeps its frame.
- * Of a large entry, all pages of its block.
+ * Marks the pages of writable entries dirty, before these are removed: entry i is of the page. Of a large entry, all pages
+ * of its block.
  */
-void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page,
-		       uint64_t mask);
+void lab_mmu_set_dirty(const struct lab_mmu *m, size_t i, size_t n, struct lab *lab, size_t page);
 
 /* Begins an access by the device: returns the page's number, in flight until end; or LAB_NO_FRAME: do not call end. */
 uint64_t lab_mmu_begin(struct lab_mmu *m, size_t i, bool write);

@@ -260,6 +260,15 @@ TEST(an_older_look_takes_no_right_away)
 	lab_mmu_unmap(&mmu, 0, 1);
 	lab_mmu_map(&mmu, 0, 8, false);
 	CHECK(!lab_mmu_is_writable(&mmu, 0));
+	/* With a right of the device's own, it is the same page. */
+	mmu.rights = 0x100;
+	lab_mmu_map(&mmu, 0, 0x108, true);
+	lab_mmu_map(&mmu, 0, 8, false);
+	CHECK(lab_mmu_is_writable(&mmu, 0));
+	CHECK_EQ(lab_mmu_pfn(&mmu, 0), 0x108);
+	lab_mmu_map(&mmu, 0, 9, false);
+	CHECK(!lab_mmu_is_writable(&mmu, 0));
+	CHECK_EQ(lab_mmu_pfn(&mmu, 0), 9);
 	lab_mmu_destroy(&mmu);
 }
 
