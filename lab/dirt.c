@@ -12,8 +12,6 @@
  * device can write to the pages between the two only through a translation that it has made after the copy and that the
  * second start has taken away: by then its driver has marked the pages. A page that is still pinned is left alone, as
  * the kernel does: its driver says so when it unpins.
- *
- * A mark for a frame that has left its page is a finding of its own.
  */
 #include "lab/world.h"
 
@@ -68,8 +66,9 @@ void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, 
 }
 
 /*
- * A driver that is right says so before it returns from start, or while its notifier is there: until then the frame is the
- * page's. Later it would mark what is another page's by now, and the mark comes too late for its own.
+ * A driver that is right says so before the first start that takes the page away has returned, so also before its notifier
+ * is removed. Later the frame may be another page's. Not found: a frame that somebody has pinned, or that has moved with its
+ * contents; those are not poisoned.
  */
 static void check_frame(struct lab *lab, size_t page, uint64_t frame)
 {

@@ -131,8 +131,8 @@ void lab_page_release(struct lab *lab, size_t page);
 
 /*
  * mrn_hmm_pin, _unpin and _set_dirty. A driver says in time which pages its device has written to: before the callback
- * returns that takes the translation away, or when it unpins them. If it does not, what was written is a finding; so is
- * a mark for a frame that has left its page.
+ * returns that takes the translation away, or when it unpins them, however late. If it does not, what was written is a
+ * finding; so is lab_set_dirty for a frame that has left its page.
  */
 long lab_pin(struct lab *lab, size_t first, size_t n, bool write, uint64_t *frames);
 void lab_unpin(struct lab *lab, size_t first, const uint64_t *frames, size_t n, bool dirty);
@@ -167,8 +167,14 @@ void lab_mm_put(struct lab *lab);
  * this time. how: what it does, for the finding.
  */
 void lab_might_sleep(const char *how);
-/* Locks what its holder may keep while it sleeps: the kernel's mutex, in contrast to a spinlock. */
+/*
+ * A driver's locks. lab_lock is for what its holder may keep while it sleeps, the kernel's mutex; lab_spin_lock for what
+ * it may not. Before a lock is taken and after it is dropped, others may run for a while: where a step is on the wrong
+ * side of it, that is its window.
+ */
 void lab_lock(pthread_mutex_t *lock);
+void lab_spin_lock(pthread_mutex_t *lock);
+void lab_unlock(pthread_mutex_t *lock);
 
 /* -------------------------------------------------------------------------------------------- memory */
 

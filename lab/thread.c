@@ -10,11 +10,20 @@
 #define LINGER_OPS 8
 #define LINGER_NS  1000000
 
+#define LOCKS_PER_WINDOW 8 /* one in this many makes room for others */
+
 static __thread struct lab_thread *self;
 
 struct lab_thread *lab_self(const struct lab *lab)
 {
 	return self && self->lab == lab ? self : NULL;
+}
+
+/* One generator per number, all from one seed. */
+static uint64_t first_random(const struct lab *lab, uint64_t number)
+{
+	return (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
+	       (number + 1) * UINT64_C(0xd1342543de82ef95);
 }
 
 static struct lab_thread *new (struct lab *lab, const char *role)
@@ -28,9 +37,7 @@ static struct lab_thread *new (struct lab *lab, const char *role)
 	pthread_mutex_lock(&lab->lock);
 	t->id = __atomic_fetch_add(&lab->nr_threads, 1, __ATOMIC_RELAXED);
 	t->writer = t->id;
-	/* One generator per thread, all from one seed. */
-	t->random = (lab->config->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
-		    (t->id + 1) * UINT64_C(0xd1342543de82ef95);
+	t->random = first_random(lab, t->id);
 	t->next = lab->threads;
 	/* Release: others go through the list without the lock. */
 	__atomic_store_n(&lab->threads, t, __ATOMIC_RELEASE);
@@ -113,24 +120,57 @@ void lab_might_sleep(const char *how)
 		lab_sleeps(may_not_block, how);
 }
 
-void lab_lock(pthread_mutex_t *lock)
+/* xorshift64*. The state is not 0. */
+static uint64_t next_random(uint64_t *state)
 {
-	lab_might_sleep("takes a lock whose holder may sleep");
-	pthread_mutex_lock(lock);
-}
-
-/* -------------------------------------------------------------------------------------- odds, figures */
-
-/* xorshift64* */
-uint64_t lab_random(struct lab_thread *t)
-{
-	uint64_t x = t->random;
+	uint64_t x = *state;
 
 	x ^= x >> 12;
 	x ^= x << 25;
 	x ^= x >> 27;
-	t->random = x;
+	*state = x;
 	return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/*
+ * Where a thread takes a lock or has dropped it. Callbacks come in threads that the lab has not started, too, so each has
+ * random numbers of its own for this.
+ */
+static void lock_window(void)
+{
+	static __thread uint64_t random;
+	static uint64_t number = UINT32_MAX;
+	const struct lab *lab = lab_running();
+
+	if (!random && lab)
+		random = first_random(lab, __atomic_add_fetch(&number, 1, __ATOMIC_RELAXED));
+	if (random && !(next_random(&random) % LOCKS_PER_WINDOW))
+		sched_yield();
+}
+
+void lab_lock(pthread_mutex_t *lock)
+{
+	lab_might_sleep("takes a lock whose holder may sleep");
+	lab_spin_lock(lock);
+}
+
+void lab_spin_lock(pthread_mutex_t *lock)
+{
+	lock_window();
+	pthread_mutex_lock(lock);
+}
+
+void lab_unlock(pthread_mutex_t *lock)
+{
+	pthread_mutex_unlock(lock);
+	lock_window();
+}
+
+/* -------------------------------------------------------------------------------------- odds, figures */
+
+uint64_t lab_random(struct lab_thread *t)
+{
+	return next_random(&t->random);
 }
 
 size_t lab_below(struct lab_thread *t, size_t limit)

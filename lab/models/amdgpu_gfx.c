@@ -63,7 +63,10 @@ struct amdgpu_cs_parser {
 
 /* ---------------------------------------------------------------------------------------- invalidate */
 
-/* Under the notifier_lock, when no job runs on the object. Once: after an invalidation the bound pages are not its own. */
+/*
+ * Under the notifier_lock, when no job runs on the object. Once: after an invalidation the bound frames may no longer be the
+ * object's pages.
+ */
 static void set_dirty(struct gpu_bo *base)
 {
 	struct amdgpu_bo *bo = (struct amdgpu_bo *)base;
@@ -80,7 +83,7 @@ static void set_dirty_locked(struct gpu_bo *bo)
 
 	lab_lock(&adev->notifier_lock);
 	set_dirty(bo);
-	pthread_mutex_unlock(&adev->notifier_lock);
+	lab_unlock(&adev->notifier_lock);
 }
 
 static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
@@ -105,7 +108,7 @@ static bool amdgpu_mn_invalidate_gfx(struct mmu_range_notifier *mrn,
 	/* Fences are attached under the notifier_lock. */
 	LAB_ASSERT(lab, dma_resv_is_signaled(&bo->resv), "a job runs on after the callback");
 	set_dirty(bo);
-	pthread_mutex_unlock(&adev->notifier_lock);
+	lab_unlock(&adev->notifier_lock);
 	return true;
 }
 
@@ -217,18 +220,18 @@ static int cs_submit(struct amdgpu_cs_parser *p, struct lab_thread *t)
 	size_t n = lab_is_broken(p->lab, CHECK_ONE) ? 1 : p->n;
 	bool valid = true;
 
-	pthread_mutex_lock(&p->adev->notifier_lock);
+	lab_spin_lock(&p->adev->notifier_lock);
 	for (size_t i = 0; i < n; i++)
 		valid &= get_user_pages_done(p, i) || lab_is_broken(p->lab, NO_RETRY);
 	if (valid && lab_is_broken(p->lab, UNLOCK_EARLY)) {
-		pthread_mutex_unlock(&p->adev->notifier_lock);
+		lab_unlock(&p->adev->notifier_lock);
 		lab_pause(t);
 		publish(p);
 		return 0;
 	}
 	if (valid)
 		publish(p);
-	pthread_mutex_unlock(&p->adev->notifier_lock);
+	lab_unlock(&p->adev->notifier_lock);
 	return valid ? 0 : -EAGAIN;
 }
 
@@ -291,6 +294,7 @@ static const struct gpu_driver driver = {
 	.bo_init = bo_init,
 	.bo_free = gem_object_free,
 	.early_fence = EARLY_FENCE,
+	.readonly_writable = READONLY_WRITABLE,
 };
 
 /* -------------------------------------------------------------------------------------- open, close */

@@ -38,7 +38,8 @@ struct kgd_mem {
 	bool readonly;
 	/* under notifier_lock */
 	uint32_t invalid; /* callbacks since the pages were last valid */
-	bool written; /* the queues may have written to the pages, and they have not been marked since */
+	/* The queues have been stopped, or the object is freed, and they may have written to the pages since the last mark. */
+	bool written;
 	/* under process_info's lock */
 	bool listed;	/* on userptr_inval_list: the page table is to be written */
 	bool has_pages; /* user_pages are valid; otherwise none could be had */
@@ -126,7 +127,7 @@ static bool invalidate_hsa(struct mmu_range_notifier *mrn, const struct mmu_noti
 		mmu_range_notifier_update_seq(mrn, cur_seq);
 	check_queues(kfd);
 	evict_userptr(mem);
-	pthread_mutex_unlock(&kfd->notifier_lock);
+	lab_unlock(&kfd->notifier_lock);
 	return true;
 }
 
@@ -143,10 +144,10 @@ static int read_begin(struct kgd_mem *mem, uint64_t *seq, uint32_t *invalid)
 
 		if (err)
 			return err;
-		pthread_mutex_lock(&mem->kfd->notifier_lock);
+		lab_spin_lock(&mem->kfd->notifier_lock);
 		collided = mmu_range_read_retry(&mem->mrn, *seq);
 		*invalid = mem->invalid;
-		pthread_mutex_unlock(&mem->kfd->notifier_lock);
+		lab_unlock(&mem->kfd->notifier_lock);
 		if (!collided)
 			return 0;
 	}
@@ -163,12 +164,12 @@ static int set_valid(struct kgd_mem *mem, uint64_t seq, uint32_t invalid, struct
 	LAB_ASSERT(kfd->lab, collided == (mem->invalid != invalid),
 		   "the seq and the count of callbacks disagree");
 	if ((collided || mem->invalid != invalid) && !lab_is_broken(kfd->lab, NO_RETRY)) {
-		pthread_mutex_unlock(&kfd->notifier_lock);
+		lab_unlock(&kfd->notifier_lock);
 		return -EAGAIN;
 	}
 	lab_unlock_early(t, UNLOCK_EARLY, &kfd->notifier_lock);
 	mem->invalid = 0;
-	pthread_mutex_unlock(&kfd->notifier_lock);
+	lab_unlock(&kfd->notifier_lock);
 	return 0;
 }
 
@@ -222,9 +223,9 @@ static bool is_invalid(struct kgd_mem *mem)
 {
 	bool invalid;
 
-	pthread_mutex_lock(&mem->kfd->notifier_lock);
+	lab_spin_lock(&mem->kfd->notifier_lock);
 	invalid = mem->invalid;
-	pthread_mutex_unlock(&mem->kfd->notifier_lock);
+	lab_unlock(&mem->kfd->notifier_lock);
 	return invalid;
 }
 
@@ -286,7 +287,7 @@ static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
 {
 	uint32_t evicted;
 
-	pthread_mutex_lock(&kfd->lock);
+	lab_spin_lock(&kfd->lock);
 	/* Under the lock, so that two restores do not both handle the same evictions. */
 	evicted = __atomic_load_n(&kfd->evicted_bos, __ATOMIC_ACQUIRE);
 	if (evicted && restore(kfd, evicted, t)) {
@@ -296,7 +297,7 @@ static void restore_userptr_worker(struct kfd *kfd, struct lab_thread *t)
 		kfd->restores_failed++;
 		kfd_schedule_restore(&kfd->dqm);
 	}
-	pthread_mutex_unlock(&kfd->lock);
+	lab_unlock(&kfd->lock);
 }
 
 /* ---------------------------------------------------------------------------------------------- ioctls */
@@ -305,7 +306,7 @@ static void set_mem(struct kfd *kfd, size_t b, struct kgd_mem *mem)
 {
 	lab_lock(&kfd->notifier_lock);
 	kfd->mem[b] = mem;
-	pthread_mutex_unlock(&kfd->notifier_lock);
+	lab_unlock(&kfd->notifier_lock);
 }
 
 /* Under process_info's lock. Leaves pages that cannot be had now to the restore worker. */
@@ -341,18 +342,19 @@ static void free_memory_of_gpu(struct kfd *kfd, size_t b, struct lab_thread *t)
 	lab_lock(&kfd->notifier_lock);
 	mem->written |= !kfd_queues_are_stopped(&kfd->dqm);
 	kfd->mem[b] = NULL;
-	pthread_mutex_unlock(&kfd->notifier_lock);
+	lab_unlock(&kfd->notifier_lock);
 	if (lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE)) {
 		mmu_range_notifier_remove(&mem->mrn);
 		lab_pause(t);
 	}
-	/* They may write once more: so written stays, for an invalidation that comes before the entries have gone. */
+	/* At once: from here on an invalidation may end without a callback for this object. */
 	lab_lock(&kfd->notifier_lock);
 	set_dirty(mem);
-	pthread_mutex_unlock(&kfd->notifier_lock);
+	mem->written = false;
 	lab_mmu_clear(&kfd->dqm.gpuvm, mem->first, mem->n);
 	if (!lab_is_broken(kfd->lab, NO_FLUSH))
 		lab_mmu_flush(&kfd->dqm.gpuvm, mem->first, mem->n);
+	lab_unlock(&kfd->notifier_lock);
 	if (!lab_is_broken(kfd->lab, ZAP_AFTER_REMOVE))
 		mmu_range_notifier_remove(&mem->mrn);
 	if (!lab_is_broken(kfd->lab, NO_FREE))
@@ -366,11 +368,11 @@ static void work(void *dev, struct lab_thread *t)
 	size_t b = lab_below(t, NR_BOS);
 
 	if (lab_chance(t, 8)) {
-		pthread_mutex_lock(&kfd->lock);
+		lab_spin_lock(&kfd->lock);
 		if (kfd->mem[b])
 			free_memory_of_gpu(kfd, b, t);
 		alloc_memory_of_gpu(kfd, b, t);
-		pthread_mutex_unlock(&kfd->lock);
+		lab_unlock(&kfd->lock);
 		return;
 	}
 	if (kfd_dispatch(&kfd->dqm, t))

@@ -24,7 +24,7 @@ bool kfd_queues_are_stopped(struct kfd_dqm *dqm)
 
 void kfd_quiesce(struct kfd_dqm *dqm)
 {
-	pthread_mutex_lock(&dqm->lock);
+	lab_spin_lock(&dqm->lock);
 	if (!dqm->qpd_evicted++ || lab_is_broken(dqm->lab, NO_QUEUE_COUNT)) {
 		dqm->qpd_evicted = 1;
 		__atomic_fetch_or(&dqm->state, STOPPED, __ATOMIC_ACQ_REL);
@@ -33,25 +33,25 @@ void kfd_quiesce(struct kfd_dqm *dqm)
 		       __atomic_load_n(&dqm->state, __ATOMIC_ACQUIRE) != STOPPED)
 			sched_yield();
 	}
-	pthread_mutex_unlock(&dqm->lock);
+	lab_unlock(&dqm->lock);
 }
 
 void kfd_resume(struct kfd_dqm *dqm)
 {
-	pthread_mutex_lock(&dqm->lock);
+	lab_spin_lock(&dqm->lock);
 	if (!--dqm->qpd_evicted) {
 		__atomic_fetch_and(&dqm->state, ~STOPPED, __ATOMIC_RELEASE);
 		pthread_cond_broadcast(&dqm->something_to_do);
 	}
-	pthread_mutex_unlock(&dqm->lock);
+	lab_unlock(&dqm->lock);
 }
 
 void kfd_schedule_restore(struct kfd_dqm *dqm)
 {
-	pthread_mutex_lock(&dqm->lock);
+	lab_spin_lock(&dqm->lock);
 	dqm->restore_work = true;
 	pthread_cond_broadcast(&dqm->something_to_do);
-	pthread_mutex_unlock(&dqm->lock);
+	lab_unlock(&dqm->lock);
 }
 
 /* -------------------------------------------------------------------------------------- what queues do */
@@ -112,10 +112,10 @@ static void user_queue(void *arg, struct lab_thread *t)
 	while (!lab_thread_stopping(t)) {
 		while (run_queue(dqm, t) && !lab_thread_stopping(t))
 			lab_pause(t);
-		pthread_mutex_lock(&dqm->lock);
+		lab_spin_lock(&dqm->lock);
 		while (kfd_queues_are_stopped(dqm) && !lab_thread_stopping(t))
 			pthread_cond_wait(&dqm->something_to_do, &dqm->lock);
-		pthread_mutex_unlock(&dqm->lock);
+		lab_unlock(&dqm->lock);
 	}
 }
 
@@ -124,12 +124,12 @@ static bool wait_for_queues(struct kfd_dqm *dqm)
 {
 	bool due;
 
-	pthread_mutex_lock(&dqm->lock);
+	lab_spin_lock(&dqm->lock);
 	while (kfd_queues_are_stopped(dqm) && !dqm->restore_work)
 		pthread_cond_wait(&dqm->something_to_do, &dqm->lock);
 	due = dqm->restore_work;
 	dqm->restore_work = false;
-	pthread_mutex_unlock(&dqm->lock);
+	lab_unlock(&dqm->lock);
 	return due;
 }
 
@@ -164,9 +164,9 @@ void kfd_dqm_stop(struct kfd_dqm *dqm)
 	for (size_t q = 0; q < KFD_QUEUES; q++)
 		if (dqm->queue[q])
 			lab_thread_stop(dqm->queue[q]);
-	pthread_mutex_lock(&dqm->lock);
+	lab_spin_lock(&dqm->lock);
 	pthread_cond_broadcast(&dqm->something_to_do);
-	pthread_mutex_unlock(&dqm->lock);
+	lab_unlock(&dqm->lock);
 	for (size_t q = 0; q < KFD_QUEUES; q++)
 		if (dqm->queue[q])
 			lab_thread_join(dqm->queue[q]);

@@ -86,7 +86,7 @@ static bool dmirror_interval_invalidate(struct mmu_range_notifier *mrn,
 		mmu_range_notifier_update_seq(mrn, cur_seq);
 	lab_cut(d->lab, &first, &end);
 	zap(d, first, end - first);
-	pthread_mutex_unlock(&d->mutex);
+	lab_unlock(&d->mutex);
 	if (late) {
 		sched_yield();
 		mmu_range_notifier_update_seq(mrn, cur_seq);
@@ -164,11 +164,11 @@ int dmirror_fault(const struct dmirror_cmd *c, bool write)
 			lab_pause(c->t);
 			if (lab_is_broken(c->d->lab, LATE_SEQ))
 				r = begin_reading(c->d);
-			pthread_mutex_lock(&c->d->mutex);
+			lab_spin_lock(&c->d->mutex);
 			again = has_collided(c->d, &r);
 			if (!again)
 				publish(c, pfns, 0);
-			pthread_mutex_unlock(&c->d->mutex);
+			lab_unlock(&c->d->mutex);
 		} else if (err == -EBUSY) {
 			err = 0;
 		}
@@ -191,11 +191,11 @@ void dmirror_exclusive(const struct dmirror_cmd *c)
 					   &c->d->mdevice.dev, pfns) < 0)
 			break;
 		lab_pause(c->t);
-		pthread_mutex_lock(&c->d->mutex);
+		lab_spin_lock(&c->d->mutex);
 		again = has_collided(c->d, &r) && !lab_is_broken(c->d->lab, NO_ATOMIC_RETRY);
 		if (!again)
 			publish(c, pfns, DPT_ATOMIC);
-		pthread_mutex_unlock(&c->d->mutex);
+		lab_unlock(&c->d->mutex);
 		retries += again;
 	} while (again);
 	lab_count_retries(c->t, retries);
@@ -216,7 +216,7 @@ static bool begin_moving(const struct dmirror_cmd *c)
 		if (!lab_is_broken(d->lab, NO_ZAP_BEFORE_MOVE))
 			zap(d, c->i, c->n);
 	}
-	pthread_mutex_unlock(&d->mutex);
+	lab_unlock(&d->mutex);
 	return idle;
 }
 
@@ -241,7 +241,7 @@ void dmirror_migrate_to_device(const struct dmirror_cmd *c)
 	    (!mmu_range_read_retry(&d->notifier, seq) || lab_is_broken(d->lab, NO_RETRY)))
 		publish(c, pfns, 0);
 	__atomic_store_n(&d->migrate_seq, d->migrate_seq + 1, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&d->mutex);
+	lab_unlock(&d->mutex);
 }
 
 /* -------------------------------------------------------------------------------------------- snapshots */
@@ -261,7 +261,7 @@ static bool dmirror_snapshot_invalidate(struct mmu_range_notifier *mrn,
 		return false;
 	if (!lab_is_broken(d->lab, SNAPSHOT_NO_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	pthread_mutex_unlock(&d->mutex);
+	lab_unlock(&d->mutex);
 	return true;
 }
 
@@ -299,7 +299,7 @@ static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 			entry[k] = lab_mmu_pfn(&d->pt, c->i + k);
 			write[k] = lab_mmu_is_writable(&d->pt, c->i + k);
 		}
-		pthread_mutex_unlock(&d->mutex);
+		lab_unlock(&d->mutex);
 		lab_pause(c->t);
 		err = hmm_range_fault(range);
 		lab_lock(&d->mutex);
@@ -308,7 +308,7 @@ static void take_snapshot(const struct dmirror_cmd *c, struct hmm_range *range)
 			(!err && mmu_range_read_retry(range->notifier, range->notifier_seq));
 		for (size_t k = 0; k < c->n && !again && !err; k++)
 			compare(d, c->i + k, entry[k], write[k], range->hmm_pfns[k]);
-		pthread_mutex_unlock(&d->mutex);
+		lab_unlock(&d->mutex);
 		retries += again;
 	} while (again);
 	lab_count_retries(c->t, retries);

@@ -51,12 +51,12 @@ static bool access_page(struct dmirror *d, size_t i, bool write, struct lab_thre
 	if (entry == LAB_NO_FRAME)
 		return false;
 	lab_pause(t);
-	pthread_mutex_lock(unit);
+	lab_spin_lock(unit);
 	if (entry & DPT_ATOMIC)
 		operate_atomically(d, i, memory_of(d, entry), t);
 	else
 		lab_dma(t, memory_of(d, entry), i, write);
-	pthread_mutex_unlock(unit);
+	lab_unlock(unit);
 	lab_mmu_end(&d->pt, i);
 	return true;
 }

@@ -174,7 +174,7 @@ static bool gntdev_invalidate(struct mmu_range_notifier *mrn,
 		unmap_grant_pages(map, 0, end - start);
 	else
 		unmap_grant_pages(map, start - map_start, end - start);
-	pthread_mutex_unlock(&map->lock);
+	lab_unlock(&map->lock);
 	return true;
 }
 
@@ -190,7 +190,7 @@ static bool unmap_rest(struct gntdev_grant_map *map)
 		if (map->being_removed[i] && map->khandle[i])
 			done &= unmap_kernel_page(map, i);
 	map->queued = !done;
-	pthread_mutex_unlock(&map->lock);
+	lab_unlock(&map->lock);
 	return done;
 }
 
@@ -225,10 +225,10 @@ int gntdev_ioctl_map_grant_ref(struct gntdev_priv *priv, unsigned int count, str
 	map->notify_event = lab_chance(t, 2);
 	map->unmap_work.run = work_on_map;
 	pthread_mutex_init(&map->lock, NULL);
-	pthread_mutex_lock(&priv->lock);
+	lab_spin_lock(&priv->lock);
 	gntdev_add_map(priv, map);
 	index = (int)map->index;
-	pthread_mutex_unlock(&priv->lock);
+	lab_unlock(&priv->lock);
 	return index;
 }
 
@@ -236,7 +236,7 @@ void gntdev_ioctl_unmap_grant_ref(struct gntdev_priv *priv, size_t nth)
 {
 	struct gntdev_grant_map **at = &priv->maps, *map;
 
-	pthread_mutex_lock(&priv->lock);
+	lab_spin_lock(&priv->lock);
 	while (nth-- && *at)
 		at = &(*at)->next;
 	map = *at;
@@ -245,7 +245,7 @@ void gntdev_ioctl_unmap_grant_ref(struct gntdev_priv *priv, size_t nth)
 		map->listed = false;
 		__atomic_fetch_sub(&priv->nr_maps, 1, __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&priv->lock);
+	lab_unlock(&priv->lock);
 	if (!map)
 		return;
 	if (map->notify_event && lab_is_broken(priv->lab, EARLY_EVENT))
@@ -253,7 +253,7 @@ void gntdev_ioctl_unmap_grant_ref(struct gntdev_priv *priv, size_t nth)
 	gntdev_put_map(map);
 }
 
-/* False if the other domain has taken the grant back. */
+/* False if the grant cannot be mapped twice: for the kernel, and for the process. */
 static bool map_grant_page(struct gntdev_grant_map *map, size_t i)
 {
 	struct xen *xen = map->priv->xen;
@@ -261,7 +261,7 @@ static bool map_grant_page(struct gntdev_grant_map *map, size_t i)
 
 	map->handle[i] = khandle ? xen_map(xen, map->ref[i], map->pages_vm_start + i) : 0;
 	if (!map->handle[i]) {
-		if (khandle)
+		if (khandle && !lab_is_broken(map->priv->lab, HALF_MAPPED))
 			xen_unmap(xen, khandle);
 		return false;
 	}
@@ -285,7 +285,7 @@ static bool gntdev_map_grant_pages(struct gntdev_grant_map *map, struct lab_thre
 			ok &= map_grant_page(map, i);
 	if (!ok && !lab_is_broken(map->priv->lab, LEAVE_MAPPED))
 		unmap_grant_pages(map, 0, map->count);
-	pthread_mutex_unlock(&map->lock);
+	lab_unlock(&map->lock);
 	return ok;
 }
 
@@ -307,7 +307,7 @@ static struct gntdev_grant_map *claim(struct gntdev_priv *priv, unsigned int ind
 {
 	struct gntdev_grant_map *map;
 
-	pthread_mutex_lock(&priv->lock);
+	lab_spin_lock(&priv->lock);
 	for (map = priv->maps; map && (map->index != index || map->count != count); map = map->next)
 		;
 	if (map && (map->in_use || !insert_notifier(map, first)))
@@ -316,7 +316,7 @@ static struct gntdev_grant_map *claim(struct gntdev_priv *priv, unsigned int ind
 		map->in_use = true;
 		gntdev_get_map(map);
 	}
-	pthread_mutex_unlock(&priv->lock);
+	lab_unlock(&priv->lock);
 	return map;
 }
 

@@ -81,13 +81,13 @@ static bool get_page(struct gntdev_grant_map *map, size_t i)
 {
 	bool mapped;
 
-	pthread_mutex_lock(&map->lock);
+	lab_spin_lock(&map->lock);
 	mapped = map->handle[i] && !map->being_removed[i];
 	if (mapped) {
 		__atomic_fetch_add(&map->page_count[i], 1, __ATOMIC_RELAXED);
 		gntdev_get_map(map);
 	}
-	pthread_mutex_unlock(&map->lock);
+	lab_unlock(&map->lock);
 	return mapped;
 }
 
@@ -101,14 +101,14 @@ static void submit_io(struct gntdev_process *p, size_t page)
 	if (!bio)
 		return;
 	bio->job.run = do_io;
-	pthread_mutex_lock(&p->mmap_lock);
+	lab_spin_lock(&p->mmap_lock);
 	v = find_vma(p, page, page + 1);
 	if (v <= page) {
 		bio->map = p->vma[v].map;
 		bio->i = page - bio->map->pages_vm_start;
 		ok = get_page(bio->map, bio->i);
 	}
-	pthread_mutex_unlock(&p->mmap_lock);
+	lab_unlock(&p->mmap_lock);
 	if (ok)
 		lab_engine_submit(p->disk, &bio->job);
 	else
@@ -126,13 +126,13 @@ static void map_some(struct gntdev_process *p, struct lab_thread *t)
 
 	if (index < 0)
 		return;
-	pthread_mutex_lock(&p->mmap_lock);
+	lab_spin_lock(&p->mmap_lock);
 	if (find_vma(p, first, first + count) < first + count)
 		unmap_range(p, first, count, t);
 	map = gntdev_mmap(&p->file, (unsigned int)index, count, first, t);
 	if (map)
 		p->vma[first] = (struct gntdev_vma){map, count};
-	pthread_mutex_unlock(&p->mmap_lock);
+	lab_unlock(&p->mmap_lock);
 }
 
 void gntdev_process_work(void *process, struct lab_thread *t)
@@ -146,9 +146,9 @@ void gntdev_process_work(void *process, struct lab_thread *t)
 		map_some(p, t);
 		break;
 	case 1:
-		pthread_mutex_lock(&p->mmap_lock);
+		lab_spin_lock(&p->mmap_lock);
 		unmap_range(p, page, n, t);
-		pthread_mutex_unlock(&p->mmap_lock);
+		lab_unlock(&p->mmap_lock);
 		break;
 	case 2:
 	case 3:

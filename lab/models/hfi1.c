@@ -60,11 +60,11 @@ static bool cover_invalidate(struct mmu_range_notifier *mrn, const struct mmu_no
 	/* In a long walk, this callback may come late. */
 	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) % 8 == 0)
 		sched_yield();
-	pthread_mutex_lock(cover->lock);
+	lab_spin_lock(cover->lock);
 	lab_count_invalidation(cover->lab, range);
 	if (!lab_is_broken(cover->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	pthread_mutex_unlock(cover->lock);
+	lab_unlock(cover->lock);
 	return true;
 }
 

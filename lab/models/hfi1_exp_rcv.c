@@ -86,13 +86,13 @@ static bool clear_tid_node(struct tid_rb_node *node)
 		if (!lab_is_broken(uctxt->lab, ZAP_AFTER_UNPIN))
 			unpin_rcv_pages(node);
 	}
-	pthread_mutex_unlock(&node->invalidate_mutex);
+	lab_unlock(&node->invalidate_mutex);
 	return !was_freed;
 }
 
 static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 {
-	pthread_mutex_lock(&fd->invalid_lock);
+	lab_spin_lock(&fd->invalid_lock);
 	/* The user may have cleared an entry that is still queued, and got it again. */
 	if (fd->invalid_tid_idx < HFI1_EXPECTED_COUNT) {
 		fd->invalid_tids[fd->invalid_tid_idx] = rcventry;
@@ -101,7 +101,7 @@ static void queue_invalid_tid(struct hfi1_filedata *fd, unsigned int rcventry)
 	}
 	LAB_ASSERT(fd->uctxt->lab, fd->event && fd->invalid_tid_idx, "%u queued",
 		   fd->invalid_tid_idx);
-	pthread_mutex_unlock(&fd->invalid_lock);
+	lab_unlock(&fd->invalid_lock);
 }
 
 /* The cover's check serves the nodes, too: their seqs are never compared, so there is none to update. */
@@ -165,7 +165,7 @@ static int set_rcvarray_entry(struct hfi1_filedata *fd, unsigned int rcventry, s
 		LAB_ASSERT(uctxt->lab, !node->freed, "entry over pages that are no longer pinned");
 		hfi1_rcvarray_write(&uctxt->rcvarray, rcventry, first, pages[0], order);
 	}
-	pthread_mutex_unlock(&node->invalidate_mutex);
+	lab_unlock(&node->invalidate_mutex);
 	return 0;
 }
 
@@ -238,7 +238,7 @@ static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, s
 	struct hfi1_tid_group *grp;
 	size_t end = buf->n_psets, idx;
 
-	pthread_mutex_lock(&uctxt->exp_mutex);
+	lab_spin_lock(&uctxt->exp_mutex);
 	if (end > TID_LIMIT - fd->tid_used)
 		end = TID_LIMIT - fd->tid_used;
 	while (end - buf->n_tids >= HFI1_GROUP_SIZE &&
@@ -253,7 +253,7 @@ static void program_buffer(struct hfi1_filedata *fd, struct tid_user_buf *buf, s
 			break;
 	}
 unlock:
-	pthread_mutex_unlock(&uctxt->exp_mutex);
+	lab_unlock(&uctxt->exp_mutex);
 	if (buf->n_tids == buf->n_psets || lab_is_broken(uctxt->lab, NO_UNPIN_REST))
 		return;
 	idx = buf->psets[buf->n_tids].idx;
@@ -262,10 +262,10 @@ unlock:
 
 static void hfi1_user_exp_rcv_clear(struct hfi1_filedata *fd, const unsigned int *tids, size_t n)
 {
-	pthread_mutex_lock(&fd->uctxt->exp_mutex);
+	lab_spin_lock(&fd->uctxt->exp_mutex);
 	for (size_t i = 0; i < n; i++)
 		unprogram_rcvarray(fd, tids[i]);
-	pthread_mutex_unlock(&fd->uctxt->exp_mutex);
+	lab_unlock(&fd->uctxt->exp_mutex);
 }
 
 static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, struct lab_thread *t)
@@ -288,9 +288,9 @@ static int setup_covered(struct hfi1_filedata *fd, struct tid_user_buf *buf, str
 	 */
 	for (size_t i = 0; i < buf->n_tids && !lab_is_broken(uctxt->lab, NO_SECOND_BEGIN); i++)
 		mmu_range_read_begin(&fd->entry_to_rb[buf->tids[i]]->mrn);
-	pthread_mutex_lock(&buf->cover_mutex);
+	lab_spin_lock(&buf->cover_mutex);
 	collided = hfi1_cover_collided(&buf->cover);
-	pthread_mutex_unlock(&buf->cover_mutex);
+	lab_unlock(&buf->cover_mutex);
 	/* From here on, the nodes' own notifiers see all. */
 	if (!collided) {
 		for (size_t i = 0; i < buf->n_tids; i++)
@@ -324,14 +324,14 @@ static unsigned int hfi1_user_exp_rcv_invalid(struct hfi1_filedata *fd, unsigned
 {
 	unsigned int n;
 
-	pthread_mutex_lock(&fd->invalid_lock);
+	lab_spin_lock(&fd->invalid_lock);
 	n = fd->invalid_tid_idx;
 	LAB_ASSERT(fd->uctxt->lab, fd->event == (n > 0), "%u queued", n);
 	for (unsigned int i = 0; i < n; i++)
 		tids[i] = fd->invalid_tids[i];
 	fd->invalid_tid_idx = 0;
 	__atomic_store_n(&fd->event, false, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&fd->invalid_lock);
+	lab_unlock(&fd->invalid_lock);
 	return n;
 }
 
@@ -343,7 +343,7 @@ void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 	size_t n = 1 + lab_below(t, MAX_BUFFER);
 	size_t first = lab_below(t, lab_pages(uctxt->lab) - n + 1);
 
-	pthread_mutex_lock(&fd->user_lock);
+	lab_spin_lock(&fd->user_lock);
 	if (__atomic_load_n(&fd->event, __ATOMIC_RELAXED)) {
 		hfi1_user_exp_rcv_clear(fd, tids, hfi1_user_exp_rcv_invalid(fd, tids));
 	} else if (lab_chance(t, 2)) {
@@ -356,7 +356,7 @@ void hfi1_exp_rcv_work(struct hfi1_ctxtdata *uctxt, struct lab_thread *t)
 			retries++;
 	}
 	lab_count_retries(t, retries);
-	pthread_mutex_unlock(&fd->user_lock);
+	lab_unlock(&fd->user_lock);
 }
 
 /* ------------------------------------------------------------------------------------------ init, free */

@@ -128,9 +128,9 @@ static void wait_for_requests(struct hfi1_pkt_q *pq, size_t first, size_t end)
 	while (!lab_is_broken(pq->lab, DRAIN_LATE)) {
 		bool used;
 
-		pthread_mutex_lock(&pq->handler.lock);
+		lab_spin_lock(&pq->handler.lock);
 		used = is_used(pq, first, end);
-		pthread_mutex_unlock(&pq->handler.lock);
+		lab_unlock(&pq->handler.lock);
 		if (!used)
 			return;
 		lab_might_sleep("waits for requests");
@@ -148,10 +148,10 @@ static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 
 	if (lab_ignores(pq->lab, range))
 		return 0;
-	pthread_mutex_lock(&h->lock);
+	lab_spin_lock(&h->lock);
 	if (!mmu_notifier_range_blockable(range) && is_used(pq, first, end) &&
 	    !lab_is_broken(pq->lab, NO_REFUSAL)) {
-		pthread_mutex_unlock(&h->lock);
+		lab_unlock(&h->lock);
 		lab_count_refusal(pq->lab);
 		return -EAGAIN;
 	}
@@ -169,7 +169,7 @@ static int mmu_rb_invalidate_range_start(struct mmu_notifier *mn,
 	}
 	if (h->nr != was)
 		lab_count_invalidation(pq->lab, range);
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 	wait_for_requests(pq, first, end);
 	return 0;
 }
@@ -185,14 +185,14 @@ static void handle_remove(struct hfi1_pkt_q *pq)
 	struct sdma_mmu_node *node = h->del_list, *next;
 
 	h->del_list = NULL;
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 	for (; node; node = next) {
 		next = node->next;
 		LAB_ASSERT(pq->lab, !node->refs && !node->linked, "%u references", node->refs);
 		unpin_node(pq, node);
 		lab_free(node);
 	}
-	pthread_mutex_lock(&h->lock);
+	lab_spin_lock(&h->lock);
 }
 
 static void del_work(void *arg, struct lab_thread *t)
@@ -200,13 +200,13 @@ static void del_work(void *arg, struct lab_thread *t)
 	struct hfi1_pkt_q *pq = arg;
 	struct mmu_rb_handler *h = &pq->handler;
 
-	pthread_mutex_lock(&h->lock);
+	lab_spin_lock(&h->lock);
 	while (!lab_thread_stopping(t)) {
 		handle_remove(pq);
 		if (!h->del_list && !lab_thread_stopping(t))
 			pthread_cond_wait(&h->queued, &h->lock);
 	}
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 }
 
 /* ----------------------------------------------------------------------------------- send DMA: requests */
@@ -228,10 +228,10 @@ static void run_request(struct lab_job *job, struct lab_thread *t)
 
 	for (size_t i = req->first; i < req->first + req->n; i++)
 		send_page(req->pq, node, i, node->pages[i - base], t);
-	pthread_mutex_lock(&req->pq->handler.lock);
+	lab_spin_lock(&req->pq->handler.lock);
 	count_user(req->pq, req->first, req->n, -1);
 	put_node(&req->pq->handler, node);
-	pthread_mutex_unlock(&req->pq->handler.lock);
+	lab_unlock(&req->pq->handler.lock);
 	__atomic_store_n(&req->in_use, false, __ATOMIC_RELEASE);
 }
 
@@ -248,10 +248,10 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 		if (pinned < 0)
 			break;
 		lab_pause(t);
-		pthread_mutex_lock(&h->lock);
+		lab_spin_lock(&h->lock);
 		if (!hfi1_cover_collided(cover))
 			break;
-		pthread_mutex_unlock(&h->lock);
+		lab_unlock(&h->lock);
 		if (!lab_is_broken(pq->lab, NO_UNPIN))
 			lab_unpin(pq->lab, node->first, node->pages, node->n, false);
 	}
@@ -259,15 +259,15 @@ static int pin_covered(struct hfi1_pkt_q *pq, struct sdma_mmu_node *node, struct
 	if (pinned < 0)
 		return (int)pinned;
 	if (lab_is_broken(pq->lab, UNLOCK_EARLY)) {
-		pthread_mutex_unlock(&h->lock);
+		lab_unlock(&h->lock);
 		for (size_t i = 0; i < node->n; i++)
 			lab_pause(t);
-		pthread_mutex_lock(&h->lock);
+		lab_spin_lock(&h->lock);
 	}
 	mmu_rb_insert(h, node);
 	count_user(pq, node->first, node->n, 1);
 	__atomic_fetch_add(&pq->n_locked, (unsigned int)node->n, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 	return 0;
 }
 
@@ -283,14 +283,14 @@ static struct sdma_mmu_node *pin_vector_pages(struct hfi1_pkt_q *pq, size_t firs
 	struct sdma_mmu_node *node;
 	int err;
 
-	pthread_mutex_lock(&pq->handler.lock);
+	lab_spin_lock(&pq->handler.lock);
 	node = mmu_rb_get(&pq->handler, first, n);
 	if (node)
 		count_user(pq, first, n, 1);
 	/* The worker may be far behind. */
 	if (!node && __atomic_load_n(&pq->n_locked, __ATOMIC_RELAXED) > MAX_LOCKED)
 		handle_remove(pq);
-	pthread_mutex_unlock(&pq->handler.lock);
+	lab_unlock(&pq->handler.lock);
 	if (node) {
 		lab_count_retries(t, 0);
 		return node;
@@ -355,18 +355,18 @@ void hfi1_sdma_free(struct hfi1_pkt_q *pq)
 	if (pq->engine)
 		lab_engine_destroy(pq->engine);
 	mmu_notifier_unregister(&h->mn, lab_mm(pq->lab));
-	pthread_mutex_lock(&h->lock);
+	lab_spin_lock(&h->lock);
 	while (h->root)
 		mmu_rb_remove(h, &h->root);
 	if (h->del_work)
 		lab_thread_stop(h->del_work);
 	pthread_cond_signal(&h->queued);
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 	if (h->del_work)
 		lab_thread_join(h->del_work);
-	pthread_mutex_lock(&h->lock);
+	lab_spin_lock(&h->lock);
 	handle_remove(pq);
-	pthread_mutex_unlock(&h->lock);
+	lab_unlock(&h->lock);
 	LAB_ASSERT(pq->lab, !h->nr && !pq->n_locked, "%u nodes, %u pages left", h->nr,
 		   pq->n_locked);
 	pthread_mutex_destroy(&h->lock);

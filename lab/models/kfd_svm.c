@@ -15,7 +15,7 @@
  *		says, if all of the block is in the range. It goes as a whole.
  * Worker	splits: what is left of the range becomes one range for each piece, whose entries stay
  *		valid. Their notifiers are inserted, and invalidations in progress are over, before that of
- *		the whole is removed; so no invalidation falls between.
+ *		the whole hands the entries over and is removed; so no invalidation falls between.
  * Hazards	the piece that has no notifier, but entries; the fault on a range that waits for the worker;
  *		the invalidation between two notifiers of one page.
  * Upstream	splits in the callback, where it allocates; ours only marks pages there. It removes the
@@ -58,13 +58,30 @@ static void defer(struct svm_range *prange)
 {
 	struct svms *svms = prange->svms;
 
-	pthread_mutex_lock(&svms->deferred_list_lock);
+	lab_spin_lock(&svms->deferred_list_lock);
 	if (!prange->deferred) {
 		prange->deferred = true;
 		prange->next_deferred = svms->deferred_range_list;
 		__atomic_store_n(&svms->deferred_range_list, prange, __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&svms->deferred_list_lock);
+	lab_unlock(&svms->deferred_list_lock);
+}
+
+/* Under the range's lock. */
+static void take_away(struct svm_range *prange, size_t first, size_t end,
+		      enum mmu_notifier_event event)
+{
+	struct svms *svms = prange->svms;
+
+	if (lab_is_broken(svms->lab, WRONG_BASE))
+		unmap_from_gpu(svms, prange->start, prange->start + end - first);
+	else
+		unmap_from_gpu(svms, first, end);
+	if (event != MMU_NOTIFY_UNMAP)
+		return;
+	for (size_t i = first; i < end; i++)
+		prange->dead[i - prange->start] = true;
+	defer(prange);
 }
 
 static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier_range *range,
@@ -87,16 +104,9 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 	lab_count_invalidation(svms->lab, range);
 	if (!lab_is_broken(svms->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	if (lab_is_broken(svms->lab, WRONG_BASE))
-		unmap_from_gpu(svms, prange->start, prange->start + end - first);
-	else
-		unmap_from_gpu(svms, first, end);
-	if (range->event == MMU_NOTIFY_UNMAP) {
-		for (size_t i = first; i < end; i++)
-			prange->dead[i - prange->start] = true;
-		defer(prange);
-	}
-	pthread_mutex_unlock(&prange->lock);
+	if (!prange->split)
+		take_away(prange, first, end, range->event);
+	lab_unlock(&prange->lock);
 	return true;
 }
 
@@ -148,12 +158,12 @@ static void range_free(struct svm_range *prange)
 	struct svms *svms = prange->svms;
 	struct svm_range **at = &svms->deferred_range_list;
 
-	pthread_mutex_lock(&svms->deferred_list_lock);
+	lab_spin_lock(&svms->deferred_list_lock);
 	while (prange->deferred && *at != prange)
 		at = &(*at)->next_deferred;
 	if (prange->deferred)
 		__atomic_store_n(at, prange->next_deferred, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&svms->deferred_list_lock);
+	lab_unlock(&svms->deferred_list_lock);
 	pthread_mutex_destroy(&prange->lock);
 	if (!lab_is_broken(svms->lab, NO_FREE))
 		lab_free(prange);
@@ -168,9 +178,9 @@ void svm_range_release(struct svm_range *prange)
 		mmu_range_notifier_remove(&prange->notifier);
 		sched_yield();
 	}
-	pthread_mutex_lock(&prange->lock);
+	lab_spin_lock(&prange->lock);
 	unmap_from_gpu(prange->svms, prange->start, prange->start + prange->n);
-	pthread_mutex_unlock(&prange->lock);
+	lab_unlock(&prange->lock);
 	if (!early)
 		mmu_range_notifier_remove(&prange->notifier);
 	range_free(prange);
@@ -213,6 +223,18 @@ static void insert_pieces(struct svm_range *prange, const bool *dead)
 }
 
 /*
+ * To the pieces, which every invalidation from here on calls. One may end before a callback of the whole does, which it need
+ * not wait for once the whole is being removed: so such a callback must leave the entries alone.
+ */
+static void hand_over(struct svm_range *prange)
+{
+	lab_spin_lock(&prange->lock);
+	prange->split = true;
+	lab_unlock(&prange->lock);
+	mmu_range_notifier_remove(&prange->notifier);
+}
+
+/*
  * With the mmap lock for writing, which keeps faults out. An invalidation that comes now meets the range's notifier or
  * the pieces' or both. Pages that it unmaps stay in a piece: the next fault there asks the mm.
  */
@@ -221,10 +243,10 @@ static void split_range(struct svm_range *prange, struct lab_thread *t)
 	struct svms *svms = prange->svms;
 	bool early = lab_is_broken(svms->lab, REMOVE_FIRST), dead[MAX_RANGE];
 
-	pthread_mutex_lock(&prange->lock);
+	lab_spin_lock(&prange->lock);
 	for (size_t i = 0; i < prange->n; i++)
 		dead[i] = prange->dead[i];
-	pthread_mutex_unlock(&prange->lock);
+	lab_unlock(&prange->lock);
 	unlink_range(prange);
 	if (early) {
 		mmu_range_notifier_remove(&prange->notifier);
@@ -232,7 +254,7 @@ static void split_range(struct svm_range *prange, struct lab_thread *t)
 	}
 	insert_pieces(prange, dead);
 	if (!early)
-		mmu_range_notifier_remove(&prange->notifier);
+		hand_over(prange);
 	for (size_t i = 0; i < prange->n; i++)
 		LAB_ASSERT(svms->lab,
 			   !dead[i] || !lab_mmu_is_mapped(&svms->gpuvm, prange->start + i),
@@ -253,9 +275,9 @@ static void deferred_list_work(void *arg, struct lab_thread *t)
 		/* Time for a fault on a range that is dead. */
 		lab_pause(t);
 		pthread_rwlock_wrlock(&svms->mmap_lock);
-		pthread_mutex_lock(&svms->deferred_list_lock);
+		lab_spin_lock(&svms->deferred_list_lock);
 		prange = svms->deferred_range_list;
-		pthread_mutex_unlock(&svms->deferred_list_lock);
+		lab_unlock(&svms->deferred_list_lock);
 		if (prange)
 			split_range(prange, t);
 		pthread_rwlock_unlock(&svms->mmap_lock);

@@ -18,8 +18,10 @@ struct svm_range {
 	struct mmu_range_notifier notifier;
 	struct svms *svms;
 	size_t start, n;
-	pthread_mutex_t lock;	/* the driver lock */
-	bool dead[MAX_RANGE];	/* under lock: unmapped since the range was made */
+	pthread_mutex_t lock; /* the driver lock */
+	/* under lock: */
+	bool dead[MAX_RANGE];	/* unmapped since the range was made */
+	bool split;		/* the entries are the pieces' */
 	struct svm_range *next; /* of svms->ranges */
 	/* under deferred_list_lock */
 	bool deferred;

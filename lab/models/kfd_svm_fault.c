@@ -25,7 +25,7 @@ static struct svm_range *get_range(struct svms *svms, size_t page, struct lab_th
 	size_t start = page, end = page + 1, n = 1 + lab_below(t, MAX_RANGE);
 	struct svm_range *prange;
 
-	pthread_mutex_lock(&svms->lock);
+	lab_spin_lock(&svms->lock);
 	prange = range_from_page(svms, page);
 	if (!prange) {
 		while (end - start < n && end < lab_pages(svms->lab) && !range_from_page(svms, end))
@@ -36,7 +36,7 @@ static struct svm_range *get_range(struct svms *svms, size_t page, struct lab_th
 		if (prange)
 			svm_range_link(prange);
 	}
-	pthread_mutex_unlock(&svms->lock);
+	lab_unlock(&svms->lock);
 	return prange;
 }
 
@@ -125,16 +125,16 @@ static int validate_and_map(struct svm_range *prange, size_t page, size_t n, boo
 		lab_pause(t);
 		if (lab_is_broken(lab, LATE_SEQ))
 			range.notifier_seq = mmu_range_read_begin(&prange->notifier);
-		pthread_mutex_lock(lock);
+		lab_spin_lock(lock);
 		if (!mmu_range_read_retry(&prange->notifier, range.notifier_seq) ||
 		    lab_is_broken(lab, NO_RETRY))
 			break;
-		pthread_mutex_unlock(lock);
+		lab_unlock(lock);
 	}
 	lab_unlock_early(t, UNLOCK_EARLY, lock);
 	lab_pause(t);
 	err = map_to_gpu(prange, page, pfns, n, write);
-	pthread_mutex_unlock(lock);
+	lab_unlock(lock);
 	return err;
 }
 

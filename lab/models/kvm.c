@@ -75,10 +75,10 @@ static size_t concerned(struct kvm *kvm, const struct mmu_notifier_range *range,
 
 static void count_active(struct kvm *kvm, int change)
 {
-	pthread_mutex_lock(&kvm->mn_invalidate_lock);
+	lab_spin_lock(&kvm->mn_invalidate_lock);
 	if (!__atomic_add_fetch(&kvm->mn_active_invalidate_count, change, __ATOMIC_RELAXED))
 		pthread_cond_broadcast(&kvm->mn_inactive);
-	pthread_mutex_unlock(&kvm->mn_invalidate_lock);
+	lab_unlock(&kvm->mn_invalidate_lock);
 }
 
 /* Under mmu_lock, as is all up to the callbacks. Shrinks only when nothing is in progress any more. */
@@ -121,9 +121,9 @@ static void invalidate_end(struct kvm *kvm)
 	kvm->mmu_invalidate_in_progress -= kvm->mmu_invalidate_in_progress > 0;
 	if (!late)
 		return;
-	pthread_mutex_unlock(&kvm->mmu_lock);
+	lab_unlock(&kvm->mmu_lock);
 	sched_yield();
-	pthread_mutex_lock(&kvm->mmu_lock);
+	lab_spin_lock(&kvm->mmu_lock);
 	count_seq(kvm);
 }
 
@@ -151,10 +151,10 @@ static void flush_remote_tlbs(struct kvm *kvm)
 	if (lab_is_broken(kvm->lab, NO_FLUSH))
 		return;
 	if (early)
-		pthread_mutex_unlock(&kvm->mmu_lock);
+		lab_unlock(&kvm->mmu_lock);
 	lab_mmu_flush(&kvm->mmu, 0, NR_GFNS);
 	if (early)
-		pthread_mutex_lock(&kvm->mmu_lock);
+		lab_spin_lock(&kvm->mmu_lock);
 }
 
 static int invalidate_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
@@ -171,13 +171,13 @@ static int invalidate_range_start(struct mmu_notifier *mn, const struct mmu_noti
 	if (!n)
 		return 0;
 	lab_count_invalidation(kvm->lab, range);
-	pthread_mutex_lock(&kvm->mmu_lock);
+	lab_spin_lock(&kvm->mmu_lock);
 	invalidate_begin(kvm, gfns, n);
 	for (size_t k = 0; k < n; k++)
 		flush |= kvm_unmap_gfns(kvm, gfns[k].start, gfns[k].end);
 	if (flush)
 		flush_remote_tlbs(kvm);
-	pthread_mutex_unlock(&kvm->mmu_lock);
+	lab_unlock(&kvm->mmu_lock);
 	return 0;
 }
 
@@ -195,13 +195,13 @@ static void invalidate_range_end(struct mmu_notifier *mn, const struct mmu_notif
 	}
 	n = concerned(kvm, range, gfns);
 	if (n) {
-		pthread_mutex_lock(&kvm->mmu_lock);
+		lab_spin_lock(&kvm->mmu_lock);
 		for (size_t k = 0; k < n; k++)
 			for (size_t gfn = gfns[k].start; gfn < gfns[k].end; gfn++)
 				LAB_ASSERT(kvm->lab, !lab_mmu_is_mapped(&kvm->mmu, gfn),
 					   "gfn %zu was mapped during an invalidation", gfn);
 		invalidate_end(kvm);
-		pthread_mutex_unlock(&kvm->mmu_lock);
+		lab_unlock(&kvm->mmu_lock);
 	}
 	count_active(kvm, -1);
 }
@@ -212,10 +212,10 @@ static void release(struct mmu_notifier *mn, struct mrn_mm *mm)
 	struct kvm *kvm = (struct kvm *)mn;
 
 	if (!lab_is_broken(kvm->lab, NO_RELEASE)) {
-		pthread_mutex_lock(&kvm->mmu_lock);
+		lab_spin_lock(&kvm->mmu_lock);
 		kvm_unmap_gfns(kvm, 0, NR_GFNS);
 		flush_remote_tlbs(kvm);
-		pthread_mutex_unlock(&kvm->mmu_lock);
+		lab_unlock(&kvm->mmu_lock);
 	}
 	if (lab_is_broken(kvm->lab, UNREGISTER_IN_RELEASE)) {
 		mmu_notifier_unregister(mn, mm);

@@ -71,7 +71,7 @@ static int map_if_valid(struct kvm *kvm, const struct fault *f, size_t gfn, stru
 	bool one = lab_is_broken(kvm->lab, RETRY_ONE_GFN);
 	int err = -EAGAIN;
 
-	pthread_mutex_lock(&kvm->mmu_lock);
+	lab_spin_lock(&kvm->mmu_lock);
 	if (!is_balanced(kvm)) {
 		err = -EFAULT;
 	} else if (!invalidate_retry(kvm, f, one ? gfn : f->gfn, one ? 1 : f->n)) {
@@ -79,7 +79,7 @@ static int map_if_valid(struct kvm *kvm, const struct fault *f, size_t gfn, stru
 		map(kvm, f);
 		err = 0;
 	}
-	pthread_mutex_unlock(&kvm->mmu_lock);
+	lab_unlock(&kvm->mmu_lock);
 	return err;
 }
 
@@ -197,15 +197,15 @@ void kvm_run_guest(void *arg, struct lab_thread *t)
 static void set_memory_region(struct kvm *kvm, size_t s, size_t page)
 {
 	pthread_rwlock_wrlock(&kvm->slots_srcu);
-	pthread_mutex_lock(&kvm->mmu_lock);
+	lab_spin_lock(&kvm->mmu_lock);
 	kvm_unmap_gfns(kvm, s * SLOT_PAGES, (s + 1) * SLOT_PAGES);
 	lab_mmu_flush(&kvm->mmu, 0, NR_GFNS);
-	pthread_mutex_unlock(&kvm->mmu_lock);
-	pthread_mutex_lock(&kvm->mn_invalidate_lock);
+	lab_unlock(&kvm->mmu_lock);
+	lab_spin_lock(&kvm->mn_invalidate_lock);
 	while (kvm->mn_active_invalidate_count && !lab_is_broken(kvm->lab, NO_SLOT_WAIT))
 		pthread_cond_wait(&kvm->mn_inactive, &kvm->mn_invalidate_lock);
 	__atomic_store_n(&kvm->slot[s], page, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&kvm->mn_invalidate_lock);
+	lab_unlock(&kvm->mn_invalidate_lock);
 	pthread_rwlock_unlock(&kvm->slots_srcu);
 }
 

@@ -110,7 +110,7 @@ static int svmm_invalidate_range_start(struct mmu_notifier *mn,
 		invalidate_managed(svmm, lab_page(svmm->lab, update->start),
 				   lab_page(svmm->lab, update->end));
 	}
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static void svmm_invalidate_range_end(struct mmu_notifier *mn,
 	for (i = svmm->unmanaged_start; i < svmm->unmanaged_limit; i++)
 		LAB_ASSERT(svmm->lab, lab_mmu_is_mapped(&svmm->gpu.vmm, i),
 			   "page %zu of the unmanaged window was taken away", i);
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 }
 
 static struct mmu_notifier *svmm_alloc_notifier(struct mrn_mm *mm)
@@ -191,7 +191,7 @@ static bool svm_range_invalidate(struct mmu_range_notifier *mrn,
 	lab_count_invalidation(svmm->lab, range);
 	if (!lab_is_broken(svmm->lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	return true;
 }
 
@@ -256,7 +256,7 @@ static bool lock_if_valid(struct nouveau_svm_notifier *sn, uint64_t seq, struct 
 		seq = mmu_range_read_begin(&sn->notifier);
 	lab_lock(&svmm->mutex);
 	if (mmu_range_read_retry(&sn->notifier, seq) && !lab_is_broken(svmm->lab, NO_RETRY)) {
-		pthread_mutex_unlock(&svmm->mutex);
+		lab_unlock(&svmm->mutex);
 		return false;
 	}
 	lab_unlock_early(t, UNLOCK_EARLY, &svmm->mutex);
@@ -306,7 +306,7 @@ int nouveau_range_fault(struct nouveau_svmm *svmm, struct nouveau_ask *ask, stru
 			allocate(svmm, op->t);
 		for (size_t k = 0; k < ask->n; k++)
 			map(svmm, ask->first + k, ask->pfns[k], ask->atomic ? PFN_ATOMIC : 0);
-		pthread_mutex_unlock(&svmm->mutex);
+		lab_unlock(&svmm->mutex);
 	}
 	mmu_range_notifier_remove(&sn.notifier);
 	return err;

@@ -40,11 +40,11 @@ static void dmem_free(struct mrn_hmm_device *dmem, size_t n, const uint64_t *pag
 {
 	struct nouveau_svmm *svmm = svmm_of(dmem);
 
-	pthread_mutex_lock(&svmm->mutex);
+	lab_spin_lock(&svmm->mutex);
 	for (size_t k = 0; k < n; k++)
 		LAB_ASSERT(svmm->lab, !shows(svmm, svmm->where[pages[k]], pages[k]),
 			   "a page of VRAM is freed that the GPU can reach");
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	lab_devmem_ops.free(dmem, n, pages);
 }
 
@@ -62,14 +62,14 @@ static int dmem_copy_to_device(struct mrn_hmm_device *dmem, size_t n, const uint
 
 	if (lab_is_broken(svmm->lab, NO_CLEAR_TO_VRAM))
 		limit = first;
-	pthread_mutex_lock(&svmm->mutex);
+	lab_spin_lock(&svmm->mutex);
 	if (!late)
 		nouveau_svmm_invalidate(svmm, first, limit);
 	for (size_t k = 0; k < n; k++)
 		memcpy(lab_devmem_at(&svmm->gpu.vram, pages[k]), frames[k], lab_bytes(1));
 	if (late)
 		nouveau_svmm_invalidate(svmm, first, limit);
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	return 0;
 }
 
@@ -79,7 +79,7 @@ static int dmem_copy_to_ram(struct mrn_hmm_device *dmem, size_t n, void *const *
 	struct nouveau_svmm *svmm = svmm_of(dmem);
 	bool late = lab_is_broken(svmm->lab, CLEAR_AFTER_COPY);
 
-	pthread_mutex_lock(&svmm->mutex);
+	lab_spin_lock(&svmm->mutex);
 	for (size_t k = 0; k < n; k++) {
 		size_t i = svmm->where[pages[k]], clear = shows(svmm, i, pages[k]);
 
@@ -91,7 +91,7 @@ static int dmem_copy_to_ram(struct mrn_hmm_device *dmem, size_t n, void *const *
 		if (late)
 			nouveau_svmm_invalidate(svmm, i, i + clear);
 	}
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	return 0;
 }
 
@@ -115,10 +115,10 @@ void nouveau_dmem_fini(struct nouveau_svmm *svmm)
 
 void nouveau_dmem_migrate(struct nouveau_svmm *svmm, size_t first, size_t n)
 {
-	pthread_mutex_lock(&svmm->migrate_mutex);
+	lab_spin_lock(&svmm->migrate_mutex);
 	svmm->migrate_first = first;
 	svmm->migrate_n = n;
 	mrn_hmm_migrate_to_device(lab_hmm(svmm->lab), nouveau_owner(svmm),
 				  (void *)lab_addr(svmm->lab, first), lab_bytes(n), NULL);
-	pthread_mutex_unlock(&svmm->migrate_mutex);
+	lab_unlock(&svmm->migrate_mutex);
 }

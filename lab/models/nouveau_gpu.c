@@ -8,46 +8,46 @@
 /* If the buffer is full the fault is lost: its warp goes on, and faults again. */
 void nouveau_gpu_fault(struct nouveau_gpu *gpu, const struct warp *w, struct warp *waits)
 {
-	pthread_mutex_lock(&gpu->buffer.lock);
+	lab_spin_lock(&gpu->buffer.lock);
 	if (gpu->buffer.put - gpu->buffer.get < BUFFER_ENTRIES) {
 		gpu->buffer.entry[gpu->buffer.put++ % BUFFER_ENTRIES] =
 			(struct nouveau_svm_fault){w->page, w->access, waits, false};
 		if (waits)
 			waits->state = STALLED;
 	}
-	pthread_mutex_unlock(&gpu->buffer.lock);
+	lab_unlock(&gpu->buffer.lock);
 }
 
 size_t nouveau_gpu_get_faults(struct nouveau_gpu *gpu, struct nouveau_svm_fault *fault)
 {
 	size_t n = 0;
 
-	pthread_mutex_lock(&gpu->buffer.lock);
+	lab_spin_lock(&gpu->buffer.lock);
 	while (gpu->buffer.get != gpu->buffer.put)
 		fault[n++] = gpu->buffer.entry[gpu->buffer.get++ % BUFFER_ENTRIES];
-	pthread_mutex_unlock(&gpu->buffer.lock);
+	lab_unlock(&gpu->buffer.lock);
 	return n;
 }
 
 void nouveau_gpu_settle(struct nouveau_gpu *gpu, const struct nouveau_svm_fault *fault, size_t n)
 {
-	pthread_mutex_lock(&gpu->buffer.lock);
+	lab_spin_lock(&gpu->buffer.lock);
 	for (size_t fi = 0; fi < n; fi++)
 		if (fault[fi].warp)
 			fault[fi].warp->state = fault[fi].cancel ? CANCELLED : READY;
 	pthread_cond_broadcast(&gpu->buffer.replayed);
-	pthread_mutex_unlock(&gpu->buffer.lock);
+	lab_unlock(&gpu->buffer.lock);
 }
 
 enum warp_state nouveau_gpu_wait(struct nouveau_gpu *gpu, const struct warp *w)
 {
 	enum warp_state state;
 
-	pthread_mutex_lock(&gpu->buffer.lock);
+	lab_spin_lock(&gpu->buffer.lock);
 	while (w->state == STALLED)
 		pthread_cond_wait(&gpu->buffer.replayed, &gpu->buffer.lock);
 	state = w->state;
-	pthread_mutex_unlock(&gpu->buffer.lock);
+	lab_unlock(&gpu->buffer.lock);
 	return state;
 }
 

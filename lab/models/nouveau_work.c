@@ -63,17 +63,17 @@ static void audit(struct nouveau_svmm *svmm, struct lab_thread *t)
 	if (nouveau_svm_notifier_insert(&sn, svmm, ask.first, ask.n, false))
 		return;
 	seq = mmu_range_read_begin(&sn.notifier);
-	pthread_mutex_lock(&svmm->mutex);
+	lab_spin_lock(&svmm->mutex);
 	for (size_t k = 0; k < ask.n; k++) {
 		entry[k] = lab_mmu_pfn(&svmm->gpu.vmm, ask.first + k);
 		write[k] = lab_mmu_is_writable(&svmm->gpu.vmm, ask.first + k);
 	}
-	pthread_mutex_unlock(&svmm->mutex);
+	lab_unlock(&svmm->mutex);
 	if (!nouveau_ask_once(&sn, &ask, seq)) {
-		pthread_mutex_lock(&svmm->mutex);
+		lab_spin_lock(&svmm->mutex);
 		for (size_t k = 0; k < ask.n && !mmu_range_read_retry(&sn.notifier, seq); k++)
 			compare(svmm, ask.first + k, entry[k], write[k], ask.pfns[k]);
-		pthread_mutex_unlock(&svmm->mutex);
+		lab_unlock(&svmm->mutex);
 	}
 	mmu_range_notifier_remove(&sn.notifier);
 }

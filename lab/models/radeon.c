@@ -285,6 +285,7 @@ static const struct gpu_driver driver = {
 	.bo_init = bo_init,
 	.bo_free = gem_object_free,
 	.early_fence = EARLY_FENCE,
+	.readonly_writable = READONLY_WRITABLE,
 };
 
 /* -------------------------------------------------------------------------------------- open, close */

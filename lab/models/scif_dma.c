@@ -89,9 +89,9 @@ static void wait_for_copies(struct scif_endpt *ep, size_t first, size_t end)
 	while (!lab_is_broken(ep->lab, DRAIN_LATE)) {
 		bool busy;
 
-		pthread_mutex_lock(&ep->tc_lock);
+		lab_spin_lock(&ep->tc_lock);
 		busy = concerns(ep, first, end, false);
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		if (!busy)
 			return;
 		lab_might_sleep("waits for copies");
@@ -108,10 +108,10 @@ static int scif_invalidate_range_start(struct mmu_notifier *mn,
 
 	if (lab_ignores(ep->lab, range))
 		return 0;
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	if (!mmu_notifier_range_blockable(range) && concerns(ep, first, end, true) &&
 	    !lab_is_broken(ep->lab, NO_REFUSAL)) {
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		lab_count_refusal(ep->lab);
 		return -EAGAIN;
 	}
@@ -120,7 +120,7 @@ static int scif_invalidate_range_start(struct mmu_notifier *mn,
 	if (destroy_tcw(ep, first, end))
 		lab_count_invalidation(ep->lab, range);
 	pause = !(++ep->starts % 4);
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 	wait_for_copies(ep, first, end);
 	/* Other list notifiers would be called now: let other threads run before the change. */
 	if (pause)
@@ -135,9 +135,9 @@ static void scif_invalidate_range_end(struct mmu_notifier *mn,
 
 	if (lab_ignores(ep->lab, range) || lab_is_broken(ep->lab, END_EARLY))
 		return;
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	count_active(ep, lab_page(ep->lab, range->start), lab_page(ep->lab, range->end), -1);
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 }
 
 static const struct mmu_notifier_ops mn_ops = {
@@ -155,9 +155,9 @@ static void destroy_window(struct scif_endpt *ep, struct scif_window *window)
 	LAB_ASSERT(ep->lab, !copies, "unpinned with %u copies under way", copies);
 	lab_unpin(ep->lab, window->first, window->pages, window->n,
 		  window->write && !lab_is_broken(ep->lab, NO_DIRTY));
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	window->in_use = false;
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 }
 
 /* Under rma_lock, so that a copy that found its window still linked has been submitted, and is drained, too. */
@@ -167,7 +167,7 @@ static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *w
 	struct scif_window *next;
 
 	if (lock)
-		pthread_mutex_lock(&ep->rma_lock);
+		lab_spin_lock(&ep->rma_lock);
 	if (!lab_is_broken(ep->lab, NO_DRAIN))
 		scif_drain_dma(ep);
 	for (; window; window = next) {
@@ -175,7 +175,7 @@ static void rma_destroy_tcw_invalid(struct scif_endpt *ep, struct scif_window *w
 		destroy_window(ep, window);
 	}
 	if (lock)
-		pthread_mutex_unlock(&ep->rma_lock);
+		lab_unlock(&ep->rma_lock);
 }
 
 /* Runs until it is told to stop and all is done. */
@@ -184,18 +184,18 @@ static void worker(void *arg, struct lab_thread *t)
 	struct scif_endpt *ep = arg;
 	struct scif_window *window;
 
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	while ((window = ep->rma_tc) || !lab_thread_stopping(t)) {
 		if (!window) {
 			pthread_cond_wait(&ep->misc_work, &ep->tc_lock);
 			continue;
 		}
 		ep->rma_tc = NULL;
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		rma_destroy_tcw_invalid(ep, window);
-		pthread_mutex_lock(&ep->tc_lock);
+		lab_spin_lock(&ep->tc_lock);
 	}
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 }
 
 /* -------------------------------------------------------------------------------------------- windows */
@@ -272,25 +272,25 @@ static int register_temp(struct scif_endpt *ep, struct scif_window *window, stru
 	long pinned;
 
 	for (;; retries++) {
-		pthread_mutex_lock(&ep->tc_lock);
+		lab_spin_lock(&ep->tc_lock);
 		seqs = sum_of_seqs(ep, window);
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		lab_count_faults(t, window->n);
 		pinned = lab_pin(ep->lab, window->first, window->n, window->write, window->pages);
 		if (pinned < 0)
 			break;
 		lab_pause(t);
-		pthread_mutex_lock(&ep->tc_lock);
+		lab_spin_lock(&ep->tc_lock);
 		if (lab_is_broken(ep->lab, LATE_SEQ))
 			seqs = sum_of_seqs(ep, window);
 		if (is_valid(ep, window, seqs) || lab_is_broken(ep->lab, NO_RETRY)) {
 			lab_unlock_early(t, UNLOCK_EARLY, &ep->tc_lock);
 			insert_tcw(ep, window);
 			count_copy(window);
-			pthread_mutex_unlock(&ep->tc_lock);
+			lab_unlock(&ep->tc_lock);
 			break;
 		}
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		if (!lab_is_broken(ep->lab, NO_UNPIN))
 			lab_unpin(ep->lab, window->first, window->pages, window->n, false);
 		sched_yield();
@@ -306,20 +306,20 @@ static struct scif_window *find_window(struct scif_endpt *ep, size_t first, size
 	struct scif_window *window;
 
 	for (;;) {
-		pthread_mutex_lock(&ep->tc_lock);
+		lab_spin_lock(&ep->tc_lock);
 		window = query_tcw(ep, first, n, write);
 		*found = window;
 		if (window)
 			count_copy(window);
 		else
 			window = window_alloc(ep, first, n, write);
-		pthread_mutex_unlock(&ep->tc_lock);
+		lab_unlock(&ep->tc_lock);
 		if (window)
 			return window;
 		/* All windows are in use: let the worker free some. */
-		pthread_mutex_unlock(&ep->rma_lock);
+		lab_unlock(&ep->rma_lock);
 		sched_yield();
-		pthread_mutex_lock(&ep->rma_lock);
+		lab_spin_lock(&ep->rma_lock);
 	}
 }
 
@@ -335,9 +335,9 @@ struct scif_window *scif_get_window(struct scif_endpt *ep, size_t first, size_t 
 	}
 	if (!register_temp(ep, window, t))
 		return window;
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	window->in_use = false;
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 	return NULL;
 }
 
@@ -348,12 +348,12 @@ static void shut(void *dev)
 	struct scif_endpt *ep = dev;
 
 	mmu_notifier_unregister(&ep->mn, lab_mm(ep->lab));
-	pthread_mutex_lock(&ep->tc_lock);
+	lab_spin_lock(&ep->tc_lock);
 	destroy_tcw(ep, 0, lab_pages(ep->lab));
 	if (ep->worker)
 		lab_thread_stop(ep->worker);
 	pthread_cond_signal(&ep->misc_work);
-	pthread_mutex_unlock(&ep->tc_lock);
+	lab_unlock(&ep->tc_lock);
 	if (ep->worker)
 		lab_thread_join(ep->worker);
 	if (ep->dma_chan)

@@ -97,12 +97,12 @@ static bool rma_copy(struct scif_copy *copy, struct lab_thread *t)
 	struct scif_endpt *ep = copy->ep;
 	struct scif_window *window;
 
-	pthread_mutex_lock(&ep->rma_lock);
+	lab_spin_lock(&ep->rma_lock);
 	window = scif_get_window(ep, copy->first, copy->n, copy->write, t);
 	lab_pause(t);
 	if (window)
 		submit(copy, window);
-	pthread_mutex_unlock(&ep->rma_lock);
+	lab_unlock(&ep->rma_lock);
 	return window;
 }
 

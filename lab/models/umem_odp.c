@@ -101,7 +101,7 @@ static bool invalidate(struct mmu_range_notifier *mrn, const struct mmu_notifier
 		tear_down(odp, first - odp->first, end - odp->first);
 	if (odp->key && !odp->npages)
 		mlx5_destroy_unused_child(odp);
-	pthread_mutex_unlock(&odp->umem_mutex);
+	lab_unlock(&odp->umem_mutex);
 	if (late) {
 		sched_yield();
 		mmu_range_notifier_update_seq(mrn, cur_seq);
@@ -162,14 +162,14 @@ void umem_odp_release(struct umem_odp *odp, struct lab_thread *t)
 		revoke(odp);
 		lab_linger(t);
 	}
-	pthread_mutex_lock(&odp->umem_mutex);
+	lab_spin_lock(&odp->umem_mutex);
 	for (size_t i = 0; i < odp->n; i++)
 		valid += !!(odp->pfn_list[i] & HMM_PFN_VALID);
 	LAB_ASSERT(odp->nic->lab, valid == odp->npages, "%zu entries, counted %zu", valid,
 		   odp->npages);
 	tear_down(odp, 0, odp->n);
 	revoke(odp);
-	pthread_mutex_unlock(&odp->umem_mutex);
+	lab_unlock(&odp->umem_mutex);
 	lab_pause(t);
 	if (!early)
 		mmu_range_notifier_remove(&odp->mrn);
@@ -200,14 +200,14 @@ static int find_last_again(struct hmm_range *range, size_t n, pthread_mutex_t *l
 {
 	int err;
 
-	pthread_mutex_unlock(lock);
+	lab_unlock(lock);
 	range->start = range->end - lab_bytes(1);
 	range->hmm_pfns += n - 1;
 	range->notifier_seq = mmu_range_read_begin(range->notifier);
 	err = hmm_range_fault(range);
 	lab_pause(t);
 	if (!err)
-		pthread_mutex_lock(lock);
+		lab_spin_lock(lock);
 	return err;
 }
 
@@ -228,11 +228,11 @@ static int find_pages(struct umem_odp *odp, struct hmm_range *range, pthread_mut
 		lab_pause(t);
 		if (lab_is_broken(lab, LATE_SEQ))
 			range->notifier_seq = mmu_range_read_begin(&odp->mrn);
-		pthread_mutex_lock(lock);
+		lab_spin_lock(lock);
 		if (!mmu_range_read_retry(&odp->mrn, range->notifier_seq) ||
 		    lab_is_broken(lab, NO_RETRY))
 			return 0;
-		pthread_mutex_unlock(lock);
+		lab_unlock(lock);
 	}
 }
 
@@ -259,7 +259,7 @@ int umem_odp_fault(struct umem_odp *odp, size_t i, size_t n, bool write, struct 
 		lab_unlock_early(t, UNLOCK_EARLY, lock);
 		lab_pause(t);
 		publish(odp, i, pfns, n, write);
-		pthread_mutex_unlock(lock);
+		lab_unlock(lock);
 	}
 	lab_count_retries(t, retries);
 	return err;

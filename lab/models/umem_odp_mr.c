@@ -22,16 +22,16 @@ static void update_key(struct nic *nic, size_t key)
 {
 	struct umem_odp *odp;
 
-	pthread_mutex_lock(&nic->keys_mutex);
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->keys_mutex);
+	lab_spin_lock(&nic->mkeys_lock);
 	odp = nic->mr[key];
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 	if (odp)
 		lab_mmu_map(&nic->keys, key, (uintptr_t)odp, true);
 	else
 		lab_mmu_clear(&nic->keys, key, 1);
 	lab_mmu_flush(&nic->keys, key, 1);
-	pthread_mutex_unlock(&nic->keys_mutex);
+	lab_unlock(&nic->keys_mutex);
 }
 
 /* The key's range, with a reference. NULL if there is none. */
@@ -39,11 +39,11 @@ static struct umem_odp *get(struct nic *nic, size_t key)
 {
 	struct umem_odp *odp;
 
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->mkeys_lock);
 	odp = nic->mr[key];
 	if (odp)
 		__atomic_fetch_add(&odp->usecount, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 	return odp;
 }
 
@@ -62,11 +62,11 @@ static void reg(struct nic *nic, size_t key, struct lab_thread *t)
 	if (!odp)
 		return;
 	lab_pause(t);
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->mkeys_lock);
 	lost = nic->mr[key];
 	if (!lost)
 		nic->mr[key] = odp;
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 	if (lost)
 		umem_odp_release(odp, t);
 }
@@ -84,10 +84,10 @@ static struct umem_odp *take(struct nic *nic, size_t key)
 {
 	struct umem_odp *odp;
 
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->mkeys_lock);
 	odp = nic->mr[key];
 	nic->mr[key] = NULL;
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 	return odp;
 }
 
@@ -97,7 +97,7 @@ void mlx5_destroy_unused_child(struct umem_odp *odp)
 {
 	struct nic *nic = odp->nic;
 
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->mkeys_lock);
 	/* A child that is not in mr is queued already, or lost to another in reg. */
 	if (nic->mr[odp->key] == odp || lab_is_broken(nic->lab, QUEUE_TWICE)) {
 		LAB_ASSERT(nic->lab, !odp->queued, "a child is queued twice");
@@ -110,17 +110,17 @@ void mlx5_destroy_unused_child(struct umem_odp *odp)
 			}
 		}
 	}
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 }
 
 static void free_dead(struct nic *nic, struct lab_thread *t)
 {
 	struct umem_odp *dead, *next;
 
-	pthread_mutex_lock(&nic->mkeys_lock);
+	lab_spin_lock(&nic->mkeys_lock);
 	dead = nic->dead;
 	nic->dead = NULL;
-	pthread_mutex_unlock(&nic->mkeys_lock);
+	lab_unlock(&nic->mkeys_lock);
 	for (; dead; dead = next) {
 		next = dead->next;
 		lab_linger(t);

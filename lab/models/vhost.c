@@ -87,11 +87,11 @@ static void unmap_area(struct vhost_virtqueue *vq, int index)
 	if (lab_is_broken(vq->lab, DIRTY_EARLY))
 		set_map_dirty(vq, index, frame);
 	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
-		pthread_mutex_unlock(&vq->mmu_lock);
+		lab_unlock(&vq->mmu_lock);
 	if (!lab_is_broken(vq->lab, NO_FLUSH))
 		lab_mmu_flush(&vq->maps, (size_t)index, 1);
 	if (lab_is_broken(vq->lab, WAIT_UNLOCKED))
-		pthread_mutex_lock(&vq->mmu_lock);
+		lab_spin_lock(&vq->mmu_lock);
 	if (!lab_is_broken(vq->lab, DIRTY_EARLY))
 		set_map_dirty(vq, index, frame);
 }
@@ -127,7 +127,7 @@ static int vhost_invalidate_range_start(struct mmu_notifier *mn,
 	}
 	if (acts)
 		lab_count_invalidation(vq->lab, range);
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	vq->active++;
 	for (int i = 0; i < NUM_ADDRS; i++) {
 		if (!overlaps(vq, i, range))
@@ -141,7 +141,7 @@ static int vhost_invalidate_range_start(struct mmu_notifier *mn,
 		if (lab_is_broken(vq->lab, ONE_AREA))
 			break;
 	}
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 	return 0;
 }
 
@@ -152,7 +152,7 @@ static void vhost_invalidate_range_end(struct mmu_notifier *mn,
 
 	if (lab_ignores(vq->lab, range))
 		return;
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	vq->active--;
 	for (int i = 0; i < NUM_ADDRS; i++) {
 		if (!overlaps(vq, i, range) || lab_is_broken(vq->lab, END_EARLY))
@@ -165,7 +165,7 @@ static void vhost_invalidate_range_end(struct mmu_notifier *mn,
 	}
 	LAB_ASSERT(vq->lab, vq->active || !vq->invalidate_count, "%u starts without an end",
 		   vq->invalidate_count);
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 }
 
 static const struct mmu_notifier_ops mn_ops = {
@@ -191,10 +191,10 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 	uint64_t pages[MAX_PAGES];
 	unsigned int count, seq;
 
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	count = vq->invalidate_count;
 	seq = vq->invalidate_seq;
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 	if (count)
 		return;
 	lab_count_faults(t, uaddr->n);
@@ -202,18 +202,18 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 		    uaddr->write && !lab_is_broken(vq->lab, READ_PIN), pages) < 0)
 		return;
 	lab_pause(t);
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	if (((!vq->invalidate_count && vq->invalidate_seq == seq) ||
 	     lab_is_broken(vq->lab, NO_RETRY)) &&
 	    is_contiguous(pages, uaddr->n)) {
 		if (lab_is_broken(vq->lab, UNLOCK_EARLY)) {
-			pthread_mutex_unlock(&vq->mmu_lock);
+			lab_unlock(&vq->mmu_lock);
 			lab_linger(t);
-			pthread_mutex_lock(&vq->mmu_lock);
+			lab_spin_lock(&vq->mmu_lock);
 		}
 		lab_mmu_map(&vq->maps, (size_t)index, pages[0], uaddr->write);
 	}
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 	/* The map relies on the notifier, and pins nothing. */
 	if (!lab_is_broken(vq->lab, NO_UNPIN))
 		lab_unpin(vq->lab, uaddr->first, pages, uaddr->n, false);
@@ -221,10 +221,10 @@ static void map_prefetch(struct vhost_virtqueue *vq, int index, struct lab_threa
 
 static void uninit_maps(struct vhost_virtqueue *vq)
 {
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	for (int i = 0; i < NUM_ADDRS; i++)
 		unmap_area(vq, i);
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 }
 
 /* ------------------------------------------------------------------------------------------ the data path */
@@ -273,7 +273,7 @@ static void handle_kick(struct vhost_virtqueue *vq, struct lab_thread *t)
 
 static void setup_uaddrs(struct vhost_virtqueue *vq, struct lab_thread *t)
 {
-	pthread_mutex_lock(&vq->mmu_lock);
+	lab_spin_lock(&vq->mmu_lock);
 	for (int i = 0; i < NUM_ADDRS; i++) {
 		struct vhost_uaddr *uaddr = &vq->uaddrs[i];
 
@@ -282,7 +282,7 @@ static void setup_uaddrs(struct vhost_virtqueue *vq, struct lab_thread *t)
 		uaddr->first = lab_below(t, lab_pages(vq->lab) - uaddr->n + 1);
 		uaddr->write = i == ADDR_USED;
 	}
-	pthread_mutex_unlock(&vq->mmu_lock);
+	lab_unlock(&vq->mmu_lock);
 }
 
 /*
@@ -325,11 +325,11 @@ static void work(void *dev, struct lab_thread *t)
 	struct vhost_virtqueue *vq = &d->vqs[lab_below(t, NR_VQS)];
 
 	lab_pause(t);
-	pthread_mutex_lock(&vq->mutex);
+	lab_spin_lock(&vq->mutex);
 	if (!vq->uaddrs[0].n || lab_chance(t, OPS_PER_SET_ADDR))
 		set_vring_addr(vq, t);
 	handle_kick(vq, t);
-	pthread_mutex_unlock(&vq->mutex);
+	lab_unlock(&vq->mutex);
 	/* After a collision there is no map, and nothing is retried. */
 	lab_count_retries(t, 0);
 }
@@ -341,10 +341,10 @@ static void vhost_worker(void *arg, struct lab_thread *t)
 	while (!lab_thread_stopping(t)) {
 		struct vhost_virtqueue *vq = &d->vqs[lab_below(t, NR_VQS)];
 
-		pthread_mutex_lock(&vq->mutex);
+		lab_spin_lock(&vq->mutex);
 		if (vq->uaddrs[0].n)
 			handle_kick(vq, t);
-		pthread_mutex_unlock(&vq->mutex);
+		lab_unlock(&vq->mutex);
 		lab_pause(t);
 	}
 }

@@ -284,6 +284,7 @@ static const struct gpu_driver driver = {
 	.bo_init = bo_init,
 	.bo_free = userptr_destroy,
 	.early_fence = EARLY_FENCE,
+	.readonly_writable = READONLY_WRITABLE,
 };
 
 /* --------------------------------------------------------------------------------------- open, close */

@@ -39,6 +39,7 @@ struct xen {
 	struct xen_grant grant[XEN_GRANTS];
 	struct xen_handle track[XEN_HANDLES];
 	uint64_t handles;  /* how many there have been */
+	uint64_t asked;	   /* mappings */
 	uint32_t returned; /* the grant that was unmapped last: a hint for its owner, atomic */
 	/* The grants in the process's page table; by page of the region. */
 	struct lab_mmu pte;
@@ -51,7 +52,8 @@ int xen_boot(struct xen *xen, struct lab *lab);
 void xen_shut(struct xen *xen);
 
 /*
- * Maps a grant, into the entry of a page of the process or, with XEN_NO_PAGE, for the kernel. Returns a handle, or 0.
+ * Maps a grant, into the entry of a page of the process or, with XEN_NO_PAGE, for the kernel. Returns a handle, or 0 if its
+ * owner has taken it back, or the hypervisor has no room, as now and then.
  * Map and unmap wait only for accesses in flight.
  */
 uint64_t xen_map(struct xen *xen, uint32_t ref, size_t page);

@@ -3,7 +3,8 @@
 
 #include "os/container_of.h"
 
-#define ACCESSES 4 /* of a job */
+#define ACCESSES	    4 /* of a job */
+#define READS_PER_BAD_WRITE 4 /* one in this many accesses to what is readonly tries to write */
 
 /* ----------------------------------------------------------------------------------- reservations */
 
@@ -19,16 +20,16 @@ bool dma_resv_trylock(struct dma_resv *resv)
 
 void dma_resv_unlock(struct dma_resv *resv)
 {
-	pthread_mutex_unlock(&resv->lock);
+	lab_unlock(&resv->lock);
 }
 
 static struct dma_fence *last_of(struct dma_resv *resv, unsigned int ring)
 {
 	struct dma_fence *fence;
 
-	pthread_mutex_lock(&resv->fences_lock);
+	lab_spin_lock(&resv->fences_lock);
 	fence = dma_fence_get(resv->fence[ring]);
-	pthread_mutex_unlock(&resv->fences_lock);
+	lab_unlock(&resv->fences_lock);
 	return fence;
 }
 
@@ -47,10 +48,10 @@ bool dma_resv_is_signaled(struct dma_resv *resv)
 {
 	bool signaled = true;
 
-	pthread_mutex_lock(&resv->fences_lock);
+	lab_spin_lock(&resv->fences_lock);
 	for (unsigned int ring = 0; ring < GPU_RINGS; ring++)
 		signaled &= !resv->fence[ring] || dma_fence_is_signaled(resv->fence[ring]);
-	pthread_mutex_unlock(&resv->fences_lock);
+	lab_unlock(&resv->fences_lock);
 	return signaled;
 }
 
@@ -58,10 +59,10 @@ static void set_fence(struct dma_resv *resv, unsigned int ring, struct dma_fence
 {
 	struct dma_fence *old;
 
-	pthread_mutex_lock(&resv->fences_lock);
+	lab_spin_lock(&resv->fences_lock);
 	old = resv->fence[ring];
 	resv->fence[ring] = dma_fence_get(fence);
-	pthread_mutex_unlock(&resv->fences_lock);
+	lab_unlock(&resv->fences_lock);
 	dma_fence_put(old);
 }
 
@@ -69,10 +70,10 @@ static void set_fence(struct dma_resv *resv, unsigned int ring, struct dma_fence
 
 static void forget(struct gpu *gpu, size_t handle)
 {
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	gpu->handle[handle].used = false;
 	pthread_cond_broadcast(&gpu->handle_changed);
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 }
 
 static void bo_destroy(struct gpu_bo *bo)
@@ -133,24 +134,24 @@ static struct gpu_bo *bo_get(struct gpu *gpu, size_t handle, struct lab_thread *
 {
 	struct gpu_bo *bo;
 
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	while (!gpu->handle[handle].bo && gpu->handle[handle].used)
 		pthread_cond_wait(&gpu->handle_changed, &gpu->lock);
 	bo = gpu->handle[handle].bo;
 	if (bo)
 		__atomic_fetch_add(&bo->refs, 1, __ATOMIC_RELAXED);
 	gpu->handle[handle].used = true;
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 	if (bo)
 		return bo;
 	bo = bo_create(gpu, handle, t);
 	if (!bo)
 		return NULL;
 	bo->refs++;
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	gpu->handle[handle].bo = bo;
 	pthread_cond_broadcast(&gpu->handle_changed);
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 	return bo;
 }
 
@@ -158,10 +159,10 @@ static void bo_close(struct gpu *gpu, size_t handle)
 {
 	struct gpu_bo *bo;
 
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	bo = gpu->handle[handle].bo;
 	gpu->handle[handle].bo = NULL;
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 	if (bo)
 		bo_put(bo);
 }
@@ -222,8 +223,11 @@ void gpu_unpin(struct gpu_bo *bo, const uint64_t *frames, bool dirty)
 
 void gpu_map(struct gpu_bo *bo, const uint64_t *frames)
 {
+	bool write = !bo->readonly ||
+		     lab_is_broken(bo->gpu->lab, bo->gpu->driver->readonly_writable);
+
 	for (size_t k = 0; k < bo->n; k++)
-		lab_mmu_map(&bo->gpu->mmu, bo->va + k, frames[k], !bo->readonly);
+		lab_mmu_map(&bo->gpu->mmu, bo->va + k, frames[k], write);
 }
 
 void gpu_unmap(struct gpu_bo *bo)
@@ -262,48 +266,61 @@ static void job_release(struct dma_fence *fence)
 	struct gpu_job *job = container_of(fence, struct gpu_job, fence);
 	struct gpu *gpu = job->gpu;
 
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	job->next = gpu->idle;
 	gpu->idle = job;
 	gpu->nr_idle++;
 	pthread_cond_signal(&gpu->is_idle);
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 }
 
 static struct gpu_job *job_get(struct gpu *gpu)
 {
 	struct gpu_job *job;
 
-	pthread_mutex_lock(&gpu->lock);
+	lab_spin_lock(&gpu->lock);
 	while (!gpu->idle)
 		pthread_cond_wait(&gpu->is_idle, &gpu->lock);
 	job = gpu->idle;
 	gpu->idle = job->next;
 	gpu->nr_idle--;
-	pthread_mutex_unlock(&gpu->lock);
+	lab_unlock(&gpu->lock);
 	return job;
 }
 
-/* Some accesses of the GPU to the objects' pages, through its page table. */
+/* An access of the GPU to a page of an object, through its page table. */
+static void access_page(struct gpu_job *job, size_t i, size_t k, struct lab_thread *t)
+{
+	struct lab_mmu *mmu = &job->gpu->mmu;
+	size_t page = job->bo[i].va + k;
+	bool readonly = job->bo[i].readonly;
+	/* A program on the GPU may try what it likes: only the page table keeps it from writing. */
+	bool write = !readonly || lab_chance(t, READS_PER_BAD_WRITE);
+	uint64_t frame = lab_mmu_begin(mmu, page, write);
+
+	if (frame == LAB_NO_FRAME && readonly && write) {
+		write = false;
+		frame = lab_mmu_begin(mmu, page, false);
+	}
+	LAB_ASSERT(job->gpu->lab, frame != LAB_NO_FRAME, "a job runs on an unbound object");
+	if (frame == LAB_NO_FRAME)
+		return;
+	lab_pause(t);
+	lab_dma(t, lab_frame(job->gpu->lab, frame), job->bo[i].first + k, write);
+	lab_mmu_end(mmu, page);
+	lab_pause(t);
+}
+
 static void execute(struct lab_job *lab_job, struct lab_thread *t)
 {
 	struct gpu_job *job = (struct gpu_job *)lab_job;
-	struct gpu *gpu = job->gpu;
 
-	if (lab_is_broken(gpu->lab, gpu->driver->early_fence))
+	if (lab_is_broken(job->gpu->lab, job->gpu->driver->early_fence))
 		dma_fence_signal(&job->fence);
 	for (unsigned int a = 0; a < ACCESSES && !job->skip; a++) {
-		size_t i = lab_below(t, job->n), k = lab_below(t, job->bo[i].n);
-		bool write = !job->bo[i].readonly;
-		uint64_t frame = lab_mmu_begin(&gpu->mmu, job->bo[i].va + k, write);
+		size_t i = lab_below(t, job->n);
 
-		LAB_ASSERT(gpu->lab, frame != LAB_NO_FRAME, "a job runs on an unbound object");
-		if (frame == LAB_NO_FRAME)
-			continue;
-		lab_pause(t);
-		lab_dma(t, lab_frame(gpu->lab, frame), job->bo[i].first + k, write);
-		lab_mmu_end(&gpu->mmu, job->bo[i].va + k);
-		lab_pause(t);
+		access_page(job, i, lab_below(t, job->bo[i].n), t);
 	}
 }
 

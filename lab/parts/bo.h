@@ -62,7 +62,9 @@ struct gpu_driver {
 	 * that.
 	 */
 	void (*bo_free)(struct gpu_bo *bo);
-	int early_fence; /* the step: a job's fence is signalled before the job's last access */
+	/* Steps: a job's fence is signalled before the job's last access; */
+	int early_fence;
+	int readonly_writable; /* an object that is readonly is mapped writable. */
 };
 
 struct gpu_job {

@@ -40,7 +40,7 @@ static long take(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
 	struct lab_devmem *m = devmem_of(dev);
 	size_t got = 0;
 
-	pthread_mutex_lock(&m->lock);
+	lab_spin_lock(&m->lock);
 	for (uint64_t page = 0; page < dev->pages && got < n; page++) {
 		if (m->used[page])
 			continue;
@@ -50,7 +50,7 @@ static long take(struct mrn_hmm_device *dev, size_t n, uint64_t *pages)
 		m->used[page] = true;
 		pages[got++] = page;
 	}
-	pthread_mutex_unlock(&m->lock);
+	lab_unlock(&m->lock);
 	return (long)got;
 }
 
@@ -58,12 +58,12 @@ static void give_back(struct mrn_hmm_device *dev, size_t n, const uint64_t *page
 {
 	struct lab_devmem *m = devmem_of(dev);
 
-	pthread_mutex_lock(&m->lock);
+	lab_spin_lock(&m->lock);
 	for (size_t k = 0; k < n; k++) {
 		poison(m, pages[k]);
 		m->used[pages[k]] = false;
 	}
-	pthread_mutex_unlock(&m->lock);
+	lab_unlock(&m->lock);
 }
 
 static int copy_to_device(struct mrn_hmm_device *dev, size_t n, const uint64_t *pages,

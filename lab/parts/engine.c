@@ -21,7 +21,7 @@ static struct lab_job *next_job(struct lab_engine *e)
 {
 	struct lab_job *job;
 
-	pthread_mutex_lock(&e->lock);
+	lab_spin_lock(&e->lock);
 	while (!e->first && !e->ending)
 		pthread_cond_wait(&e->more, &e->lock);
 	job = e->first;
@@ -30,7 +30,7 @@ static struct lab_job *next_job(struct lab_engine *e)
 		if (!e->first)
 			e->last = &e->first;
 	}
-	pthread_mutex_unlock(&e->lock);
+	lab_unlock(&e->lock);
 	return job;
 }
 
@@ -75,20 +75,20 @@ int lab_engine_create(struct lab *lab, unsigned int threads, struct lab_engine *
 void lab_engine_submit(struct lab_engine *e, struct lab_job *job)
 {
 	job->next = NULL;
-	pthread_mutex_lock(&e->lock);
+	lab_spin_lock(&e->lock);
 	*e->last = job;
 	e->last = &job->next;
 	pthread_cond_signal(&e->more);
-	pthread_mutex_unlock(&e->lock);
+	lab_unlock(&e->lock);
 }
 
 void lab_engine_destroy(struct lab_engine *e)
 {
 	lab_might_sleep("waits for an engine");
-	pthread_mutex_lock(&e->lock);
+	lab_spin_lock(&e->lock);
 	e->ending = true;
 	pthread_cond_broadcast(&e->more);
-	pthread_mutex_unlock(&e->lock);
+	lab_unlock(&e->lock);
 	for (unsigned int i = 0; i < e->nr; i++)
 		lab_thread_join(e->thread[i]);
 	pthread_mutex_destroy(&e->lock);
