@@ -69,6 +69,9 @@ void lab_exit(struct lab *lab)
 {
 	const struct timespec gather = {.tv_nsec = GATHER_NS};
 
+	/* Else a look-up may have to bring a page back, which is an invalidation, and all others begin again. */
+	for (size_t page = 0; page < LAB_PAGES; page++)
+		__atomic_load_n((const uint64_t *)lab_addr(lab, page), __ATOMIC_RELAXED);
 	let_pause(lab, UINT64_MAX);
 	nanosleep(&gather, NULL);
 	/* Bounded: callbacks may have to wait for a thread that pauses. */

@@ -211,12 +211,13 @@ static void release(struct mmu_notifier *mn, struct mrn_mm *mm)
 {
 	struct kvm *kvm = (struct kvm *)mn;
 
+	lab_spin_lock(&kvm->mmu_lock);
+	kvm->released = true;
 	if (!lab_is_broken(kvm->lab, NO_RELEASE)) {
-		lab_spin_lock(&kvm->mmu_lock);
 		kvm_unmap_gfns(kvm, 0, NR_GFNS);
 		flush_remote_tlbs(kvm);
-		lab_unlock(&kvm->mmu_lock);
 	}
+	lab_unlock(&kvm->mmu_lock);
 	if (lab_is_broken(kvm->lab, UNREGISTER_IN_RELEASE)) {
 		mmu_notifier_unregister(mn, mm);
 		kvm->registered = false;
@@ -255,6 +256,7 @@ static int create_vm(struct lab *lab, void *dev)
 
 	kvm->lab = lab;
 	kvm->mn.ops = &mn_ops;
+	kvm->busy = NR_GFNS;
 	pthread_mutex_init(&kvm->mmu_lock, NULL);
 	pthread_mutex_init(&kvm->mn_invalidate_lock, NULL);
 	pthread_cond_init(&kvm->mn_inactive, NULL);

@@ -20,6 +20,7 @@ struct kvm {
 	struct lab *lab;
 	pthread_mutex_t mmu_lock; /* the driver lock */
 	struct lab_mmu mmu;	  /* by gfn; under mmu_lock */
+	bool released;		  /* under mmu_lock: the mm has ended */
 	/* Under mmu_lock, but a fault reads the seq without it. */
 	uint64_t mmu_invalidate_seq;
 	int mmu_invalidate_in_progress;
@@ -35,6 +36,7 @@ struct kvm {
 	 */
 	size_t slot[NR_SLOTS];
 	pthread_rwlock_t slots_srcu;
+	size_t busy; /* a gfn that a vCPU uses for long, or NR_GFNS: a hint, atomic */
 	struct lab_thread *vcpu;
 };
 

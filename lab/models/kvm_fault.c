@@ -6,8 +6,9 @@
 #include "lab/models/kvm.h"
 
 #define OPS_PER_SET_REGION  64 /* one in this many operations replaces a slot */
-#define ACCESSES_PER_LINGER 64
-#define FAULTS_PER_SMALL    4 /* one in this many maps one page, as where writes are logged */
+#define OPS_PER_PREFAULT    4  /* one in this many maps without an access, if a vCPU is busy */
+#define ACCESSES_PER_LINGER 32
+#define FAULTS_PER_SMALL    2 /* one in this many maps one page, as where writes are logged */
 
 /* ---------------------------------------------------------------------------------------- page faults */
 
@@ -57,8 +58,11 @@ static void map(struct kvm *kvm, const struct fault *f)
 {
 	bool write = f->write || lab_is_broken(kvm->lab, READ_MAPS_WRITABLE);
 
+	LAB_ASSERT(kvm->lab, !kvm->released, "gfn %zu is mapped after the mm has ended", f->gfn);
 	/* What is replaced goes first: the next invalidation that finds nothing mapped does not flush. */
-	if (f->n > 1 || lab_mmu_is_large(&kvm->mmu, f->gfn))
+	if (lab_is_broken(kvm->lab, NO_REPLACE_FLUSH))
+		lab_mmu_clear(&kvm->mmu, f->gfn, f->n);
+	else if (f->n > 1 || lab_mmu_is_large(&kvm->mmu, f->gfn))
 		lab_mmu_unmap(&kvm->mmu, f->gfn, f->n);
 	if (f->n > 1)
 		lab_mmu_map_large(&kvm->mmu, f->gfn, f->frame[0], write);
@@ -91,12 +95,12 @@ static bool may_be_large(struct kvm *kvm, size_t gfn)
 	return !(page % LARGE_GFNS) || lab_is_broken(kvm->lab, UNALIGNED_SLOT);
 }
 
-static bool is_contiguous(const struct fault *f)
+static bool is_block(const struct kvm *kvm, const struct fault *f)
 {
 	for (size_t k = 1; k < f->n; k++)
 		if (f->frame[k] != f->frame[0] + k)
 			return false;
-	return !(f->frame[0] % f->n);
+	return !(f->frame[0] % f->n) || lab_is_broken(kvm->lab, UNALIGNED_FRAMES);
 }
 
 /* Takes the pages behind the block around gfn, or behind gfn alone. Their first page, or -EFAULT, ... */
@@ -133,7 +137,7 @@ static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thre
 		err = -EFAULT;
 	} else {
 		taken = f.n;
-		if (!is_contiguous(&f)) {
+		if (!is_block(kvm, &f)) {
 			f.at = gfn - f.gfn;
 			f.gfn = gfn;
 			f.n = 1;
@@ -176,8 +180,11 @@ static bool access_gfn(struct kvm *kvm, size_t gfn, bool write, struct lab_threa
 		return false;
 	lab_pause(t);
 	/* Time for two invalidations at once: the second relies on the first one's flush. */
-	if (lab_chance(t, ACCESSES_PER_LINGER))
+	if (lab_chance(t, ACCESSES_PER_LINGER)) {
+		__atomic_store_n(&kvm->busy, gfn, __ATOMIC_RELAXED);
 		lab_linger(t);
+		__atomic_store_n(&kvm->busy, NR_GFNS, __ATOMIC_RELAXED);
+	}
 	lab_dma(t, mrn_hmm_frame(lab_hmm(kvm->lab), frame), kvm_gfn_to_page(kvm, gfn), write);
 	lab_mmu_end(&kvm->mmu, gfn);
 	return true;
@@ -209,16 +216,33 @@ static void set_memory_region(struct kvm *kvm, size_t s, size_t page)
 	pthread_rwlock_unlock(&kvm->slots_srcu);
 }
 
+/*
+ * KVM_PRE_FAULT_MEMORY: maps a page that may be mapped, maybe in another size. Then pages another one of its block out
+ * (MADV_PAGEOUT), which a vCPU uses through what was mapped before.
+ */
+static void prefault(struct kvm *kvm, size_t gfn, bool write, struct lab_thread *t)
+{
+	lab_count_retries(t, 0);
+	page_fault(kvm, gfn - gfn % LARGE_GFNS + lab_below(t, LARGE_GFNS), write, t);
+	lab_pause(t);
+	mrn_hmm_reclaim(lab_hmm(kvm->lab), (void *)lab_addr(kvm->lab, kvm_gfn_to_page(kvm, gfn)),
+			lab_bytes(1));
+}
+
 void kvm_work(void *dev, struct lab_thread *t)
 {
 	struct kvm *kvm = dev;
-	size_t gfn = lab_below(t, NR_GFNS);
+	size_t gfn = lab_below(t, NR_GFNS), busy = __atomic_load_n(&kvm->busy, __ATOMIC_RELAXED);
 	bool write = lab_chance(t, 2);
 	unsigned int retries = 0;
 
 	if (lab_chance(t, OPS_PER_SET_REGION)) {
 		set_memory_region(kvm, gfn / SLOT_PAGES,
 				  lab_below(t, lab_pages(kvm->lab) - SLOT_PAGES + 1));
+		return;
+	}
+	if (busy < NR_GFNS && lab_chance(t, OPS_PER_PREFAULT)) {
+		prefault(kvm, busy, write, t);
 		return;
 	}
 	if (!access_gfn(kvm, gfn, write, t)) {

@@ -124,11 +124,13 @@ void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write)
 {
+	/* The first of the block: hardware has no bits for more. */
+	uint64_t block = pfn & ~(((uint64_t)1 << m->order) - 1);
 	/* Not a small entry's, whose rights are its page's alone. */
-	uint64_t kept = lab_mmu_is_large(m, i) ? kept_rights(m, i, pfn) : 0;
+	uint64_t kept = lab_mmu_is_large(m, i) ? kept_rights(m, i, block) : 0;
 
 	lab_mmu_clear_small(m, i, (size_t)1 << m->order);
-	set_large(m, i, VALID | kept | (write ? WRITE : 0) | (pfn & PFN));
+	set_large(m, i, VALID | kept | (write ? WRITE : 0) | (block & PFN));
 }
 
 void lab_mmu_clear_small(struct lab_mmu *m, size_t i, size_t n)

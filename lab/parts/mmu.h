@@ -40,7 +40,7 @@ void lab_mmu_destroy(struct lab_mmu *m);
  */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 /*
- * The same for the block that begins at i, and the frames from pfn on. Only a large entry's right is kept: where a small one
+ * The same for the block that begins at i, and the block of frames that pfn is in. Only a large entry's right is kept: where a small one
  * goes that has more, mark its page dirty first.
  */
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
