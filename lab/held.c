@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lab/held.h"
 
+#include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/mm.h"
 #include "lab/world.h"
@@ -37,6 +39,8 @@ void *lab_alloc(size_t size)
 	lab_might_sleep("allocates");
 	if (lab)
 		mrn_might_invalidate(lab_mm(lab), "lab_alloc");
+	if (lab && lab_is_short_of_memory(lab))
+		return NULL;
 	memory = calloc(1, size);
 	if (memory)
 		lab_hold(LAB_ALLOCATIONS);
@@ -45,8 +49,11 @@ void *lab_alloc(size_t size)
 
 void lab_free(void *memory)
 {
-	if (memory)
-		lab_let_go(LAB_ALLOCATIONS);
+	if (!memory)
+		return;
+	lab_let_go(LAB_ALLOCATIONS);
+	/* Whoever uses it still is to fall over it. */
+	memset(memory, 0xdb, malloc_usable_size(memory));
 	free(memory);
 }
 

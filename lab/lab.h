@@ -168,18 +168,23 @@ void lab_mm_put(struct lab *lab);
  */
 void lab_might_sleep(const char *how);
 /*
- * A driver's locks. lab_lock is for what its holder may keep while it sleeps, the kernel's mutex; lab_spin_lock for what
- * it may not. Before a lock is taken and after it is dropped, others may run for a while: where a step is on the wrong
- * side of it, that is its window.
+ * A driver's locks. lab_lock and lab_down are for what its holder may keep while it sleeps, the kernel's mutex and
+ * rw_semaphore; the others, spinlock and rwlock, for what it may not. Before a lock is taken and after it is dropped, others
+ * may run for a while: where a step is on the wrong side of it, that is its window.
  */
 void lab_lock(pthread_mutex_t *lock);
 void lab_spin_lock(pthread_mutex_t *lock);
 void lab_unlock(pthread_mutex_t *lock);
+void lab_down_read(pthread_rwlock_t *lock);
+void lab_down_write(pthread_rwlock_t *lock);
+void lab_read_lock(pthread_rwlock_t *lock);
+void lab_write_lock(pthread_rwlock_t *lock);
+void lab_rw_unlock(pthread_rwlock_t *lock);
 
 /* -------------------------------------------------------------------------------------------- memory */
 
 /*
- * Zeroed memory, or NULL; may sleep, and may reclaim, that is, call the callbacks of the run's mm: so hold no lock that
+ * Zeroed memory, or NULL, now and then; may sleep, and may reclaim, that is, call the callbacks of the run's mm: so hold no lock that
  * one of them takes. MRN_LOCK_ORDER=1 reports such a driver lock. Counted: what a driver has not freed when it is closed is a finding.
  */
 void *lab_alloc(size_t size);

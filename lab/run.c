@@ -285,6 +285,7 @@ static void run(struct lab *lab)
 	unsigned int nr_workers, nr_others;
 	uint64_t began = mrn_now_ns();
 
+	__atomic_store_n(&lab->short_of_memory, true, __ATOMIC_RELAXED);
 	nr_others = start(lab, LAB_STORMS, "storm", lab_storm, others);
 	nr_others += start(lab, 1, "CPU", lab_cpu, others + nr_others);
 	nr_workers = start(lab, lab->config->threads, "driver", work, workers);
@@ -300,6 +301,7 @@ static void run(struct lab *lab)
 	lab->result->refusals = __atomic_load_n(&lab->refusals, __ATOMIC_RELAXED);
 	if (!lab->config->stop_at_finding || !lab_findings(lab))
 		leave(lab);
+	__atomic_store_n(&lab->short_of_memory, false, __ATOMIC_RELAXED);
 }
 
 /* *alive: the driver has left something that may still use its memory, or the lab's. */

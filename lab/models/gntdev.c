@@ -51,6 +51,8 @@ static void notify_remote_via_evtchn(struct gntdev_grant_map *map)
 	LAB_ASSERT(map->priv->lab, !__atomic_load_n(&map->live_grants, __ATOMIC_RELAXED),
 		   "the other domain is told that %d grants are free which are not",
 		   map->live_grants);
+	if (!lab_is_broken(map->priv->lab, NO_EVENT))
+		xen_send_event(map->priv->xen);
 }
 
 void gntdev_put_map(struct gntdev_grant_map *map)
@@ -223,6 +225,8 @@ int gntdev_ioctl_map_grant_ref(struct gntdev_priv *priv, unsigned int count, str
 		map->ref[i] = (uint32_t)lab_below(t, XEN_GRANTS);
 	map->notify_page = (unsigned int)lab_below(t, count + 1);
 	map->notify_event = lab_chance(t, 2);
+	if (map->notify_event)
+		xen_ask_for_event(priv->xen);
 	map->unmap_work.run = work_on_map;
 	pthread_mutex_init(&map->lock, NULL);
 	lab_spin_lock(&priv->lock);

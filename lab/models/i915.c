@@ -68,10 +68,10 @@ static bool i915_gem_userptr_invalidate(struct mmu_range_notifier *mrn,
 		return false;
 	}
 	lab_count_invalidation(lab, range);
-	pthread_rwlock_wrlock(&i915->notifier_lock);
+	lab_write_lock(&i915->notifier_lock);
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
-	pthread_rwlock_unlock(&i915->notifier_lock);
+	lab_rw_unlock(&i915->notifier_lock);
 	/* May also wait for requests that will be skipped: they do not wait for this callback. */
 	if (!lab_is_broken(lab, NO_FENCE_WAIT))
 		dma_resv_wait(&obj->resv);
@@ -219,9 +219,9 @@ static int submit(struct i915_execbuffer *eb, struct lab_thread *t)
 	if (!late)
 		gpu_job_attach(eb->request, eb->obj, eb->n);
 	lab_pause(t);
-	pthread_rwlock_rdlock(&eb->i915->notifier_lock);
+	lab_read_lock(&eb->i915->notifier_lock);
 	err = submit_done(eb);
-	pthread_rwlock_unlock(&eb->i915->notifier_lock);
+	lab_rw_unlock(&eb->i915->notifier_lock);
 	lab_pause(t);
 	if (late)
 		gpu_job_attach(eb->request, eb->obj, eb->n);

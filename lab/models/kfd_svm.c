@@ -188,14 +188,25 @@ void svm_range_release(struct svm_range *prange)
 
 /* --------------------------------------------------------------------------------------------- worker */
 
-/* A range for pages that were in another one, whose entries it takes over. */
-static void insert_piece(struct svms *svms, size_t start, size_t n)
+/* While the whole's notifier is there: a part of it loses its entries, and faults in again. */
+static void give_up(struct svm_range *prange, size_t start, size_t n)
 {
+	if (lab_is_broken(prange->svms->lab, KEEP_UNLISTED))
+		return;
+	lab_spin_lock(&prange->lock);
+	unmap_from_gpu(prange->svms, start, start + n);
+	lab_unlock(&prange->lock);
+}
+
+/* A range for pages that were in prange, whose entries it takes over. */
+static void insert_piece(struct svm_range *prange, size_t start, size_t n)
+{
+	struct svms *svms = prange->svms;
 	struct svm_range *piece =
 		svm_range_new(svms, start, n - (n > 1 && lab_is_broken(svms->lab, SHORT_PIECE)));
 
 	if (!piece) {
-		lab_mmu_unmap(&svms->gpuvm, start, n);
+		give_up(prange, start, n);
 		return;
 	}
 	svm_range_link(piece);
@@ -215,7 +226,7 @@ static void insert_pieces(struct svm_range *prange, const bool *dead)
 		for (n = 0; i + n < prange->n && !dead[i + n]; n++)
 			;
 		if (n) {
-			insert_piece(prange->svms, prange->start + i, n);
+			insert_piece(prange, prange->start + i, n);
 			max--;
 		}
 		n += !n;
@@ -274,13 +285,13 @@ static void deferred_list_work(void *arg, struct lab_thread *t)
 		}
 		/* Time for a fault on a range that is dead. */
 		lab_pause(t);
-		pthread_rwlock_wrlock(&svms->mmap_lock);
+		lab_down_write(&svms->mmap_lock);
 		lab_spin_lock(&svms->deferred_list_lock);
 		prange = svms->deferred_range_list;
 		lab_unlock(&svms->deferred_list_lock);
 		if (prange)
 			split_range(prange, t);
-		pthread_rwlock_unlock(&svms->mmap_lock);
+		lab_rw_unlock(&svms->mmap_lock);
 	}
 }
 

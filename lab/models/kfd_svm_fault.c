@@ -145,13 +145,13 @@ static int restore_pages(struct svms *svms, size_t page, size_t n, bool write, s
 	struct svm_range *prange;
 	int err = -ENOMEM;
 
-	pthread_rwlock_rdlock(&svms->mmap_lock);
+	lab_down_read(&svms->mmap_lock);
 	prange = get_range(svms, page, t);
 	if (prange) {
 		n = n < prange->start + prange->n - page ? n : prange->start + prange->n - page;
 		err = validate_and_map(prange, page, n, write, t, retries);
 	}
-	pthread_rwlock_unlock(&svms->mmap_lock);
+	lab_rw_unlock(&svms->mmap_lock);
 	return err;
 }
 
@@ -190,13 +190,13 @@ static void list_lock_and_flush_work(struct svms *svms)
 {
 	bool held = lab_is_broken(svms->lab, FLUSH_LOCKED);
 
-	pthread_rwlock_wrlock(&svms->mmap_lock);
+	lab_down_write(&svms->mmap_lock);
 	for (bool done = true; done && svm_has_work(svms);) {
 		if (!held)
-			pthread_rwlock_unlock(&svms->mmap_lock);
+			lab_rw_unlock(&svms->mmap_lock);
 		done = lab_flush(svms->worker, has_no_work, svms);
 		if (!held)
-			pthread_rwlock_wrlock(&svms->mmap_lock);
+			lab_down_write(&svms->mmap_lock);
 	}
 }
 
@@ -208,7 +208,7 @@ static void free_some_range(struct svms *svms, size_t page)
 	prange = range_from_page(svms, page);
 	if (prange)
 		svm_range_release(prange);
-	pthread_rwlock_unlock(&svms->mmap_lock);
+	lab_rw_unlock(&svms->mmap_lock);
 }
 
 void svm_work(void *dev, struct lab_thread *t)

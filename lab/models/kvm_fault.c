@@ -130,7 +130,7 @@ static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thre
 	long page;
 	int err;
 
-	pthread_rwlock_rdlock(&kvm->slots_srcu);
+	lab_read_lock(&kvm->slots_srcu);
 	lab_count_faults(t, 1);
 	page = take_pages(kvm, &f, gfn, t);
 	if (page < 0) {
@@ -151,7 +151,7 @@ static int find_and_map(struct kvm *kvm, size_t gfn, bool write, struct lab_thre
 			lab_unpin(kvm->lab, (size_t)page, f.frame, taken,
 				  write && !lab_is_broken(kvm->lab, NO_DIRTY));
 	}
-	pthread_rwlock_unlock(&kvm->slots_srcu);
+	lab_rw_unlock(&kvm->slots_srcu);
 	return err;
 }
 
@@ -203,7 +203,7 @@ void kvm_run_guest(void *arg, struct lab_thread *t)
 /* KVM_SET_USER_MEMORY_REGION: other addresses for a slot. */
 static void set_memory_region(struct kvm *kvm, size_t s, size_t page)
 {
-	pthread_rwlock_wrlock(&kvm->slots_srcu);
+	lab_down_write(&kvm->slots_srcu);
 	lab_spin_lock(&kvm->mmu_lock);
 	kvm_unmap_gfns(kvm, s * SLOT_PAGES, (s + 1) * SLOT_PAGES);
 	lab_mmu_flush(&kvm->mmu, 0, NR_GFNS);
@@ -213,7 +213,7 @@ static void set_memory_region(struct kvm *kvm, size_t s, size_t page)
 		pthread_cond_wait(&kvm->mn_inactive, &kvm->mn_invalidate_lock);
 	__atomic_store_n(&kvm->slot[s], page, __ATOMIC_RELAXED);
 	lab_unlock(&kvm->mn_invalidate_lock);
-	pthread_rwlock_unlock(&kvm->slots_srcu);
+	lab_rw_unlock(&kvm->slots_srcu);
 }
 
 /*

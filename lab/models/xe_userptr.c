@@ -3,7 +3,7 @@
  * xe_userptr: a GPU's objects over user memory, invalidated in two passes (drivers/gpu/drm/xe, xe_userptr, as of 2026).
  *
  * Shadow	the entries of an object's pages in the GPU's page table. The pages are not pinned.
- * Driver lock	one notifier_lock, a rwlock: held for reading from the retry check of all objects until they are bound
+ * Driver lock	one notifier_lock, a rw_semaphore: held for reading from the retry check of all objects until they are bound
  *		and the job's fence is attached to each; for writing by an invalidation.
  * Invalidate	refuses if it may not wait. The first pass stores the seq under the notifier_lock; if jobs still run on the
  *		object, it hands out the object's finish, so that the waits for several objects overlap. The finish waits for
@@ -103,7 +103,7 @@ static bool xe_userptr_invalidate_start(struct mmu_range_notifier *mrn,
 		return false;
 	}
 	lab_count_invalidation(lab, range);
-	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
+	lab_down_write(&device_of(u)->notifier_lock);
 	u->cur_seq = cur_seq;
 	if (!lab_is_broken(lab, NO_UPDATE_SEQ) && !lab_is_broken(lab, SEQ_IN_FINISH))
 		mmu_range_notifier_update_seq(mrn, cur_seq);
@@ -117,7 +117,7 @@ static bool xe_userptr_invalidate_start(struct mmu_range_notifier *mrn,
 		dma_resv_wait(&u->base.resv);
 		zap(u);
 	}
-	pthread_rwlock_unlock(&device_of(u)->notifier_lock);
+	lab_rw_unlock(&device_of(u)->notifier_lock);
 	return true;
 }
 
@@ -128,13 +128,13 @@ static void xe_userptr_invalidate_finish(struct mmu_range_notifier_finish *finis
 
 	if (!lab_is_broken(lab, NO_FENCE_WAIT))
 		dma_resv_wait(&u->base.resv);
-	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
+	lab_down_write(&device_of(u)->notifier_lock);
 	LAB_ASSERT(lab, u->finish_inuse, "a finish that nobody was handed");
 	if (lab_is_broken(lab, SEQ_IN_FINISH))
 		mmu_range_notifier_update_seq(&u->base.notifier, u->cur_seq);
 	zap(u);
 	u->finish_inuse = false;
-	pthread_rwlock_unlock(&device_of(u)->notifier_lock);
+	lab_rw_unlock(&device_of(u)->notifier_lock);
 }
 
 /* ---------------------------------------------------------------------------------------- user pages */
@@ -214,16 +214,16 @@ static int submit(struct xe_exec *e, struct lab_thread *t)
 {
 	bool early = lab_is_broken(e->lab, UNLOCK_EARLY), valid;
 
-	pthread_rwlock_rdlock(&e->xe->notifier_lock);
+	lab_down_read(&e->xe->notifier_lock);
 	valid = is_valid(e);
 	if (valid && early) {
-		pthread_rwlock_unlock(&e->xe->notifier_lock);
+		lab_rw_unlock(&e->xe->notifier_lock);
 		lab_pause(t);
-		pthread_rwlock_rdlock(&e->xe->notifier_lock);
+		lab_down_read(&e->xe->notifier_lock);
 	}
 	if (valid)
 		publish(e);
-	pthread_rwlock_unlock(&e->xe->notifier_lock);
+	lab_rw_unlock(&e->xe->notifier_lock);
 	return valid ? 0 : -EAGAIN;
 }
 
@@ -270,9 +270,9 @@ static void userptr_destroy(struct gpu_bo *bo)
 	struct xe_userptr *u = (struct xe_userptr *)bo;
 
 	dma_resv_wait(&bo->resv);
-	pthread_rwlock_wrlock(&device_of(u)->notifier_lock);
+	lab_down_write(&device_of(u)->notifier_lock);
 	zap(u);
-	pthread_rwlock_unlock(&device_of(u)->notifier_lock);
+	lab_rw_unlock(&device_of(u)->notifier_lock);
 	/* Waits for a finish that is owed. */
 	mmu_range_notifier_remove(&bo->notifier);
 }

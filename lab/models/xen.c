@@ -159,6 +159,16 @@ void xen_set_notify_byte(struct xen *xen, uint32_t ref, uint8_t value)
 	set_words(&xen->grant[ref], XEN_NOTIFY, XEN_NOTIFY + 1, value);
 }
 
+void xen_ask_for_event(struct xen *xen)
+{
+	__atomic_fetch_add(&xen->events_due, 1, __ATOMIC_RELAXED);
+}
+
+void xen_send_event(struct xen *xen)
+{
+	__atomic_fetch_sub(&xen->events_due, 1, __ATOMIC_RELAXED);
+}
+
 /* ------------------------------------------------------------------------------------------ boot, shut */
 
 int xen_boot(struct xen *xen, struct lab *lab)
@@ -190,6 +200,8 @@ void xen_shut(struct xen *xen)
 		lab_thread_join(xen->domain);
 	for (uint32_t ref = 0; ref < XEN_GRANTS; ref++)
 		LAB_ASSERT(xen->lab, !xen->grant[ref].mapped, "grant %u is still mapped", ref);
+	LAB_ASSERT(xen->lab, xen->events_due <= 0, "the other domain waits for %d events",
+		   xen->events_due);
 	mmu_notifier_unregister(&xen->zaps, lab_mm(xen->lab));
 	lab_mmu_destroy(&xen->pte);
 	pthread_mutex_destroy(&xen->lock);

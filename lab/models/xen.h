@@ -40,6 +40,7 @@ struct xen {
 	struct xen_handle track[XEN_HANDLES];
 	uint64_t handles;  /* how many there have been */
 	uint64_t asked;	   /* mappings */
+	int events_due;	   /* atomic: asked for, and not sent yet */
 	uint32_t returned; /* the grant that was unmapped last: a hint for its owner, atomic */
 	/* The grants in the process's page table; by page of the region. */
 	struct lab_mmu pte;
@@ -63,6 +64,9 @@ bool xen_unmap(struct xen *xen, uint64_t handle); /* false when there is no such
 void xen_use_page(struct xen *xen, uint32_t ref, struct lab_thread *t);
 /* As xen_use_page, by the process, at a page where a grant may be mapped. */
 void xen_touch(struct xen *xen, size_t page, struct lab_thread *t);
+/* The other domain waits for an event, once for each that is asked for: one that is never sent is a finding. */
+void xen_ask_for_event(struct xen *xen);
+void xen_send_event(struct xen *xen);
 /* Sets the byte that shows the other domain that its page is in use. */
 void xen_set_notify_byte(struct xen *xen, uint32_t ref, uint8_t value);
 
