@@ -8,6 +8,8 @@
 #include "core/mm.h"
 #include "lab/world.h"
 
+#define ALLOCS_PER_FAILURE 64 /* one in this many finds no memory */
+
 static int64_t held[LAB_KINDS];
 
 static const char *const names[LAB_KINDS] = {
@@ -39,7 +41,8 @@ void *lab_alloc(size_t size)
 	lab_might_sleep("allocates");
 	if (lab)
 		mrn_might_invalidate(lab_mm(lab), "lab_alloc");
-	if (lab && lab_is_short_of_memory(lab))
+	if (lab && __atomic_load_n(&lab->short_of_memory, __ATOMIC_RELAXED) &&
+	    lab_chance_here(ALLOCS_PER_FAILURE))
 		return NULL;
 	memory = calloc(1, size);
 	if (memory)

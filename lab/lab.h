@@ -184,8 +184,9 @@ void lab_rw_unlock(pthread_rwlock_t *lock);
 /* -------------------------------------------------------------------------------------------- memory */
 
 /*
- * Zeroed memory, or NULL, now and then; may sleep, and may reclaim, that is, call the callbacks of the run's mm: so hold no lock that
- * one of them takes. MRN_LOCK_ORDER=1 reports such a driver lock. Counted: what a driver has not freed when it is closed is a finding.
+ * Zeroed memory, or NULL, now and then. May sleep, and may reclaim, that is, call the callbacks of the run's mm: so hold no
+ * lock that one of them takes. MRN_LOCK_ORDER=1 reports such a driver lock. Counted: what a driver has not freed when it is
+ * closed is a finding.
  */
 void *lab_alloc(size_t size);
 void lab_free(void *memory);

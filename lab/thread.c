@@ -10,10 +10,6 @@
 #define LINGER_OPS 8
 #define LINGER_NS  1000000
 
-/* One in so many makes room for others, and finds no memory. */
-#define LOCKS_PER_WINDOW   8
-#define ALLOCS_PER_FAILURE 64
-
 static __thread struct lab_thread *self;
 
 struct lab_thread *lab_self(const struct lab *lab)
@@ -122,6 +118,8 @@ void lab_might_sleep(const char *how)
 		lab_sleeps(may_not_block, how);
 }
 
+/* -------------------------------------------------------------------------------------- odds, figures */
+
 /* xorshift64*. The state is not 0. */
 static uint64_t next_random(uint64_t *state)
 {
@@ -134,11 +132,8 @@ static uint64_t next_random(uint64_t *state)
 	return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/*
- * lab_chance in any thread: callbacks come in threads that the lab has not started, too, so each has random numbers of its
- * own for this. False outside a run.
- */
-static bool chance_here(unsigned int one_in)
+/* Each thread has random numbers of its own for this. */
+bool lab_chance_here(unsigned int one_in)
 {
 	static __thread uint64_t random;
 	static uint64_t number = UINT32_MAX;
@@ -147,74 +142,6 @@ static bool chance_here(unsigned int one_in)
 	if (!random && lab)
 		random = first_random(lab, __atomic_add_fetch(&number, 1, __ATOMIC_RELAXED));
 	return random && !(next_random(&random) % one_in);
-}
-
-/* Where a thread takes a lock or has dropped it. */
-static void lock_window(void)
-{
-	if (chance_here(LOCKS_PER_WINDOW))
-		sched_yield();
-}
-
-static void might_sleep_for_lock(void)
-{
-	lab_might_sleep("takes a lock whose holder may sleep");
-}
-
-void lab_lock(pthread_mutex_t *lock)
-{
-	might_sleep_for_lock();
-	lab_spin_lock(lock);
-}
-
-void lab_spin_lock(pthread_mutex_t *lock)
-{
-	lock_window();
-	pthread_mutex_lock(lock);
-}
-
-void lab_unlock(pthread_mutex_t *lock)
-{
-	pthread_mutex_unlock(lock);
-	lock_window();
-}
-
-void lab_down_read(pthread_rwlock_t *lock)
-{
-	might_sleep_for_lock();
-	lab_read_lock(lock);
-}
-
-void lab_down_write(pthread_rwlock_t *lock)
-{
-	might_sleep_for_lock();
-	lab_write_lock(lock);
-}
-
-void lab_read_lock(pthread_rwlock_t *lock)
-{
-	lock_window();
-	pthread_rwlock_rdlock(lock);
-}
-
-void lab_write_lock(pthread_rwlock_t *lock)
-{
-	lock_window();
-	pthread_rwlock_wrlock(lock);
-}
-
-void lab_rw_unlock(pthread_rwlock_t *lock)
-{
-	pthread_rwlock_unlock(lock);
-	lock_window();
-}
-
-/* -------------------------------------------------------------------------------------- odds, figures */
-
-bool lab_is_short_of_memory(const struct lab *lab)
-{
-	return __atomic_load_n(&lab->short_of_memory, __ATOMIC_RELAXED) &&
-	       chance_here(ALLOCS_PER_FAILURE);
 }
 
 uint64_t lab_random(struct lab_thread *t)

@@ -89,7 +89,7 @@ struct lab {
 	void *dev;
 	struct lab_oracle_page page[LAB_PAGES];
 
-	bool short_of_memory;		 /* an allocation may fail */
+	bool short_of_memory;		 /* an allocation may fail, as the driver is at work */
 	uint64_t ops_left;		 /* signed in effect: work stops below 1 */
 	bool stop;			 /* storms and CPU */
 	uint32_t workers_done;		 /* a futex */
@@ -128,8 +128,8 @@ void lab_pause_at_exit(struct lab *lab);
 /* lab_thread_start, for a thread with another role than the device's. The role is a static string. */
 struct lab_thread *lab_thread_start_as(struct lab *lab, const char *role,
 				       void (*fn)(void *arg, struct lab_thread *t), void *arg);
-/* True if an allocation is to fail: now and then, while the driver is at work. */
-bool lab_is_short_of_memory(const struct lab *lab);
+/* lab_chance in any thread: callbacks come in threads that the lab has not started, too. False outside a run. */
+bool lab_chance_here(unsigned int one_in);
 /* For the calling thread, around the start of an invalidation whose callbacks may not block. NULL: it is over. */
 void lab_forbid_sleep(struct lab *lab);
 /* The calling thread, or NULL if the lab did not start it. */

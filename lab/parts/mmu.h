@@ -21,8 +21,8 @@ struct lab_mmu {
 	uint64_t *entry; /* with the accesses in flight, also those through large entries */
 	unsigned int order;
 	uint64_t *large; /* by block; NULL in a table of small entries */
-	uint64_t
-		rights; /* bits of a number that say what the device may do, as WRITE does; 0 at first */
+	/* Bits of an entry's number that say what the device may do, as the right to write does. 0 at first. */
+	uint64_t rights;
 };
 
 /* What lab_mmu_begin returns without a valid entry. */
@@ -40,8 +40,8 @@ void lab_mmu_destroy(struct lab_mmu *m);
  */
 void lab_mmu_map(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 /*
- * The same for the block that begins at i, and the block of frames that pfn is in. Only a large entry's right is kept: where a small one
- * goes that has more, mark its page dirty first.
+ * The same for the block that begins at i, and the block of frames that pfn is in. Only a large entry's rights are kept:
+ * where a small one goes that has more, mark its page dirty first.
  */
 void lab_mmu_map_large(struct lab_mmu *m, size_t i, uint64_t pfn, bool write);
 /* A large entry goes, and is waited for, as a whole, even if a part of its block is outside. */
